@@ -1,0 +1,1 @@
+//! Kiln: ONNX in, a static library or machine code in memory out.

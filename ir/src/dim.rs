@@ -1,0 +1,411 @@
+//! Dimensions: constants or expressions over named symbols with bounds.
+//!
+//! A [`Dim`] is kept in a normal form, so that `==` decides equality of the polynomials that shape arithmetic
+//! produces: a sum of terms, each an integer coefficient times a sorted product of atoms; an atom is a symbol
+//! or one of the three operations that are not polynomial (`floordiv`, `max`, `min`).
+//!
+//! Text form: `7`, `batch`, `2*seq + 1`, `floordiv(seq + 1, 2)`, `max(a, b)`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The extent of one axis, or any integer that follows from extents.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dim {
+    /// Known at compile time.
+    Const(i64),
+    /// Depends on symbols; never holds a form that is a constant.
+    Expr(Arc<Sum>),
+}
+
+/// Terms with non-zero coefficients, the constant term under the empty product.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Sum {
+    terms: BTreeMap<Vec<Atom>, i64>,
+}
+
+/// An indivisible factor of a term.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Atom {
+    /// A named dimension of the model.
+    Symbol(Arc<str>),
+    /// `floor(a / b)`.
+    FloorDiv(Dim, Dim),
+    /// The larger.
+    Max(Dim, Dim),
+    /// The smaller.
+    Min(Dim, Dim),
+}
+
+/// The values that each symbol may take, both ends included.
+pub type Bounds = BTreeMap<Arc<str>, (i64, i64)>;
+
+impl Dim {
+    /// A named dimension.
+    pub fn symbol(name: &str) -> Self {
+        Self::atom(Atom::Symbol(name.into()))
+    }
+
+    fn atom(atom: Atom) -> Self {
+        Self::Expr(Arc::new(Sum { terms: BTreeMap::from([(vec![atom], 1)]) }))
+    }
+
+    /// The value, when no symbol is involved.
+    pub fn as_const(&self) -> Option<i64> {
+        match self {
+            Self::Const(value) => Some(*value),
+            Self::Expr(_) => None,
+        }
+    }
+
+    /// The value as an extent; `None` for symbolic and negative ones.
+    pub fn as_usize(&self) -> Option<usize> {
+        self.as_const().and_then(|v| usize::try_from(v).ok())
+    }
+
+    /// Whether this is the constant `value`.
+    pub fn is(&self, value: i64) -> bool {
+        self.as_const() == Some(value)
+    }
+
+    fn sum(&self) -> Sum {
+        match self {
+            Self::Const(0) => Sum::default(),
+            Self::Const(value) => Sum { terms: BTreeMap::from([(vec![], *value)]) },
+            Self::Expr(sum) => (**sum).clone(),
+        }
+    }
+
+    fn from_sum(sum: Sum) -> Self {
+        match sum.terms.len() {
+            0 => Self::Const(0),
+            1 if sum.terms.contains_key(&[][..]) => Self::Const(sum.terms[&[][..]]),
+            _ => Self::Expr(Arc::new(sum)),
+        }
+    }
+
+    /// `floor(self / divisor)`; exact divisions are carried out, others become an atom. Division by the
+    /// constant zero gives `None`.
+    pub fn floor_div(&self, divisor: &Dim) -> Option<Dim> {
+        match (self, divisor) {
+            (_, Dim::Const(0)) => None,
+            (Dim::Const(a), Dim::Const(b)) => {
+                Some(Dim::Const(a.div_euclid(*b) - i64::from(*b < 0 && a.rem_euclid(*b) != 0)))
+            }
+            (_, Dim::Const(1)) => Some(self.clone()),
+            _ if self == divisor => Some(Dim::Const(1)),
+            _ => Some(
+                self.exact_div(divisor)
+                    .unwrap_or_else(|| Self::atom(Atom::FloorDiv(self.clone(), divisor.clone()))),
+            ),
+        }
+    }
+
+    /// `self / divisor` where every term is divisible by a single-term divisor.
+    pub fn exact_div(&self, divisor: &Dim) -> Option<Dim> {
+        let divisor = divisor.sum();
+        let (factors, coefficient) = divisor.terms.iter().next().filter(|_| divisor.terms.len() == 1)?;
+        let mut out = Sum::default();
+        for (atoms, c) in &self.sum().terms {
+            if c % coefficient != 0 {
+                return None;
+            }
+            let mut rest = atoms.clone();
+            for factor in factors {
+                rest.remove(rest.iter().position(|a| a == factor)?);
+            }
+            out.terms.insert(rest, c / coefficient);
+        }
+        Some(Self::from_sum(out))
+    }
+
+    /// `ceil(self / divisor)` for a positive divisor.
+    pub fn ceil_div(&self, divisor: i64) -> Dim {
+        debug_assert!(divisor > 0);
+        (self.clone() + Dim::Const(divisor - 1)).floor_div(&Dim::Const(divisor)).unwrap_or(Dim::Const(0))
+    }
+
+    /// The larger of two.
+    pub fn max_with(&self, other: &Dim) -> Dim {
+        match (self, other) {
+            (Dim::Const(a), Dim::Const(b)) => Dim::Const(*a.max(b)),
+            _ if self == other => self.clone(),
+            _ => Self::atom(Atom::Max(self.min_of(other).clone(), self.max_of(other).clone())),
+        }
+    }
+
+    /// The smaller of two.
+    pub fn min_with(&self, other: &Dim) -> Dim {
+        match (self, other) {
+            (Dim::Const(a), Dim::Const(b)) => Dim::Const(*a.min(b)),
+            _ if self == other => self.clone(),
+            _ => Self::atom(Atom::Min(self.min_of(other).clone(), self.max_of(other).clone())),
+        }
+    }
+
+    // The structural order only serves to make `max(a, b)` and `max(b, a)` the same atom.
+    fn min_of<'a>(&'a self, other: &'a Dim) -> &'a Dim {
+        Ord::min(self, other)
+    }
+
+    fn max_of<'a>(&'a self, other: &'a Dim) -> &'a Dim {
+        Ord::max(self, other)
+    }
+
+    /// Replaces symbols by dimensions; symbols that `values` lacks stay.
+    pub fn substitute(&self, values: &BTreeMap<Arc<str>, Dim>) -> Dim {
+        let Self::Expr(sum) = self else { return self.clone() };
+        let mut out = Dim::Const(0);
+        for (atoms, coefficient) in &sum.terms {
+            let mut term = Dim::Const(*coefficient);
+            for atom in atoms {
+                term = term * atom.substitute(values);
+            }
+            out = out + term;
+        }
+        out
+    }
+
+    /// The value under a binding of every symbol; `None` where one is missing or a divisor is zero.
+    pub fn eval(&self, values: &BTreeMap<Arc<str>, i64>) -> Option<i64> {
+        let bound = values.iter().map(|(k, v)| (k.clone(), Dim::Const(*v))).collect();
+        self.substitute(&bound).as_const()
+    }
+
+    /// Lower and upper bound when every symbol stays within `bounds`. Products assume non-negative atoms,
+    /// which holds for extents. `None` where a symbol has no bounds.
+    pub fn range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
+        let Self::Expr(sum) = self else { return self.as_const().map(|v| (v, v)) };
+        let (mut lo, mut hi) = (0i64, 0i64);
+        for (atoms, coefficient) in &sum.terms {
+            let (mut term_lo, mut term_hi) = (1i64, 1i64);
+            for atom in atoms {
+                let (a, b) = atom.range(bounds)?;
+                term_lo = term_lo.saturating_mul(a);
+                term_hi = term_hi.saturating_mul(b);
+            }
+            let (a, b) = (term_lo.saturating_mul(*coefficient), term_hi.saturating_mul(*coefficient));
+            lo = lo.saturating_add(a.min(b));
+            hi = hi.saturating_add(a.max(b));
+        }
+        Some((lo, hi))
+    }
+
+    /// Every symbol in it, each once, sorted.
+    pub fn symbols(&self) -> Vec<Arc<str>> {
+        let mut out = Vec::new();
+        self.collect_symbols(&mut out);
+        out.sort();
+        out.dedup();
+        out
+    }
+
+    fn collect_symbols(&self, out: &mut Vec<Arc<str>>) {
+        let Self::Expr(sum) = self else { return };
+        for atom in sum.terms.keys().flatten() {
+            match atom {
+                Atom::Symbol(name) => out.push(name.clone()),
+                Atom::FloorDiv(a, b) | Atom::Max(a, b) | Atom::Min(a, b) => {
+                    a.collect_symbols(out);
+                    b.collect_symbols(out);
+                }
+            }
+        }
+    }
+
+    /// The terms of the normal form: atoms and coefficient.
+    pub fn terms(&self) -> Vec<(Vec<Atom>, i64)> {
+        self.sum().terms.into_iter().collect()
+    }
+}
+
+impl Atom {
+    fn substitute(&self, values: &BTreeMap<Arc<str>, Dim>) -> Dim {
+        match self {
+            Self::Symbol(name) => values.get(name).cloned().unwrap_or_else(|| Dim::symbol(name)),
+            Self::FloorDiv(a, b) => {
+                let (a, b) = (a.substitute(values), b.substitute(values));
+                a.floor_div(&b).unwrap_or_else(|| Dim::atom(Self::FloorDiv(a, b)))
+            }
+            Self::Max(a, b) => a.substitute(values).max_with(&b.substitute(values)),
+            Self::Min(a, b) => a.substitute(values).min_with(&b.substitute(values)),
+        }
+    }
+
+    fn range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
+        match self {
+            Self::Symbol(name) => bounds.get(name).copied(),
+            Self::FloorDiv(a, b) => {
+                let ((a_lo, a_hi), (b_lo, b_hi)) = (a.range(bounds)?, b.range(bounds)?);
+                (b_lo > 0).then(|| (a_lo.div_euclid(b_hi), a_hi.div_euclid(b_lo)))
+            }
+            Self::Max(a, b) => {
+                let (a, b) = (a.range(bounds)?, b.range(bounds)?);
+                Some((a.0.max(b.0), a.1.max(b.1)))
+            }
+            Self::Min(a, b) => {
+                let (a, b) = (a.range(bounds)?, b.range(bounds)?);
+                Some((a.0.min(b.0), a.1.min(b.1)))
+            }
+        }
+    }
+}
+
+impl std::ops::Add for Dim {
+    type Output = Dim;
+    fn add(self, other: Dim) -> Dim {
+        if let (Dim::Const(a), Dim::Const(b)) = (&self, &other) {
+            return Dim::Const(a.saturating_add(*b));
+        }
+        let mut sum = self.sum();
+        for (atoms, coefficient) in other.sum().terms {
+            let entry = sum.terms.entry(atoms).or_insert(0);
+            *entry = entry.saturating_add(coefficient);
+        }
+        sum.terms.retain(|_, c| *c != 0);
+        Dim::from_sum(sum)
+    }
+}
+
+impl std::ops::Mul for Dim {
+    type Output = Dim;
+    fn mul(self, other: Dim) -> Dim {
+        if let (Dim::Const(a), Dim::Const(b)) = (&self, &other) {
+            return Dim::Const(a.saturating_mul(*b));
+        }
+        let mut sum = Sum::default();
+        let (left, right) = (self.sum(), other.sum());
+        for (a, x) in &left.terms {
+            for (b, y) in &right.terms {
+                let mut atoms: Vec<Atom> = a.iter().chain(b).cloned().collect();
+                atoms.sort();
+                let entry = sum.terms.entry(atoms).or_insert(0);
+                *entry = entry.saturating_add(x.saturating_mul(*y));
+            }
+        }
+        sum.terms.retain(|_, c| *c != 0);
+        Dim::from_sum(sum)
+    }
+}
+
+impl std::ops::Sub for Dim {
+    type Output = Dim;
+    fn sub(self, other: Dim) -> Dim {
+        self + other * Dim::Const(-1)
+    }
+}
+
+impl From<i64> for Dim {
+    fn from(value: i64) -> Self {
+        Self::Const(value)
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(value: usize) -> Self {
+        Self::Const(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Expr(sum) = self else { return write!(f, "{}", self.as_const().unwrap_or(0)) };
+        // The constant comes last: `seq + 1`.
+        let terms = sum
+            .terms
+            .iter()
+            .filter(|(a, _)| !a.is_empty())
+            .chain(sum.terms.iter().filter(|(a, _)| a.is_empty()));
+        for (i, (atoms, coefficient)) in terms.enumerate() {
+            match (i, *coefficient < 0) {
+                (0, true) => write!(f, "-")?,
+                (0, false) => {}
+                (_, true) => write!(f, " - ")?,
+                (_, false) => write!(f, " + ")?,
+            }
+            let size = coefficient.unsigned_abs();
+            if size != 1 || atoms.is_empty() {
+                write!(f, "{size}")?;
+                if !atoms.is_empty() {
+                    write!(f, "*")?;
+                }
+            }
+            for (j, atom) in atoms.iter().enumerate() {
+                if j > 0 {
+                    write!(f, "*")?;
+                }
+                write!(f, "{atom}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Atom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Symbol(name) => write!(f, "{}", quote_symbol(name)),
+            Self::FloorDiv(a, b) => write!(f, "floordiv({a}, {b})"),
+            Self::Max(a, b) => write!(f, "max({a}, {b})"),
+            Self::Min(a, b) => write!(f, "min({a}, {b})"),
+        }
+    }
+}
+
+impl fmt::Debug for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Dim::Expr(Arc::new(self.clone())))
+    }
+}
+
+impl fmt::Debug for Atom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A symbol as it stands in text: bare when it is an identifier, else `$"..."`.
+fn quote_symbol(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !matches!(name, "floordiv" | "max" | "min");
+    if plain { name.to_owned() } else { format!("${name:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_form_decides_equality() {
+        let s = || Dim::symbol("s");
+        assert_eq!(s() + s(), Dim::Const(2) * s());
+        assert_eq!((s() + Dim::Const(1)) * (s() - Dim::Const(1)), s() * s() - Dim::Const(1));
+        assert_eq!(s() - s(), Dim::Const(0));
+        assert_eq!((Dim::Const(6) * s()).floor_div(&Dim::Const(3)), Some(Dim::Const(2) * s()));
+        assert_eq!((Dim::symbol("b") * s()).floor_div(&s()), Some(Dim::symbol("b")));
+        assert_eq!(s().max_with(&Dim::Const(2)), Dim::Const(2).max_with(&s()));
+    }
+
+    #[test]
+    fn text_puts_the_constant_last() {
+        assert_eq!((Dim::Const(2) * Dim::symbol("seq") + Dim::Const(1)).to_string(), "2*seq + 1");
+        assert_eq!((Dim::symbol("unk 1") - Dim::Const(3)).to_string(), "$\"unk 1\" - 3");
+    }
+
+    #[test]
+    fn range_follows_bounds() {
+        let bounds = Bounds::from([("s".into(), (1, 512))]);
+        let half = (Dim::symbol("s") + Dim::Const(1)).floor_div(&Dim::Const(2)).unwrap();
+        assert_eq!(half.range(&bounds), Some((1, 256)));
+        assert_eq!(half.eval(&BTreeMap::from([("s".into(), 7)])), Some(4));
+        assert_eq!((Dim::Const(10) - Dim::symbol("s")).range(&bounds), Some((-502, 9)));
+    }
+}

@@ -1,0 +1,1 @@
+//! Reference interpreters: the living definition of what both IR levels mean.

@@ -1,0 +1,1 @@
+//! Weight layouts: drawing, encoding, decoding, verifying.

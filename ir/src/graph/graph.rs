@@ -1,0 +1,369 @@
+//! Nodes, values and the graph around them.
+//!
+//! petgraph serves traversal (order, cycles, reachability) and is named in this file only. The order of a
+//! node's operands is kept in the node; edges merely mirror it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use petgraph::Direction;
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
+
+use crate::dim::Bounds;
+use crate::error::{Error, Result};
+use crate::op::{Fact, Op};
+use crate::tensor::Tensor;
+
+/// A node of one graph. Not kept across a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(NodeIndex);
+
+/// A value of one graph: an input, a constant or a node's output. Stays valid across patches as long as the
+/// value is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(u32);
+
+/// An operator applied to values.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The name in the model, or one derived from it.
+    pub name: String,
+    /// The operator.
+    pub op: Arc<dyn Op>,
+    /// Operands in order; `None` for optional ones left out.
+    pub inputs: Vec<Option<ValueId>>,
+    /// Results in order.
+    pub outputs: Vec<ValueId>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Argument of the graph, by position.
+    Input(usize),
+    /// Output of a node, by position.
+    Node(NodeId, usize),
+    /// A constant.
+    Const(Tensor),
+}
+
+/// A tensor that flows through the graph.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// The name in the model, unique in the graph.
+    pub name: String,
+    /// Where it comes from.
+    pub source: Source,
+    /// What is known of it; `None` until inferred.
+    pub fact: Option<Fact>,
+}
+
+/// A graph of operators.
+///
+/// It is built with the `add_*` methods; afterwards it changes only through [`Patch`](super::Patch).
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// The name in the model.
+    pub name: String,
+    /// Versions of the operator domains that it was written for.
+    pub opsets: BTreeMap<String, i64>,
+    /// Bounds of the symbolic dimensions.
+    pub bounds: Bounds,
+    nodes: StableDiGraph<Node, ValueId>,
+    // Values removed by a patch stay as holes, so that ids keep their meaning.
+    values: Vec<Option<Value>>,
+    names: BTreeMap<String, ValueId>,
+    inputs: Vec<ValueId>,
+    outputs: Vec<ValueId>,
+    output_names: Vec<String>,
+}
+
+impl PartialEq for Graph {
+    /// Equality of the text form.
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Adds an argument.
+    pub fn add_input(&mut self, name: &str, fact: Fact) -> Result<ValueId> {
+        let position = self.inputs.len();
+        let id = self.add_value(name, Source::Input(position), Some(fact))?;
+        self.inputs.push(id);
+        Ok(id)
+    }
+
+    /// Adds a constant.
+    pub fn add_const(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
+        let fact = Fact::of(&tensor);
+        self.add_value(name, Source::Const(tensor), Some(fact))
+    }
+
+    /// Adds a node whose outputs have the given names. The operands must exist; facts are left to inference.
+    pub fn add_node(
+        &mut self,
+        name: &str,
+        op: Arc<dyn Op>,
+        inputs: Vec<Option<ValueId>>,
+        outputs: &[String],
+    ) -> Result<NodeId> {
+        let node = Node { name: name.to_owned(), op, inputs: inputs.clone(), outputs: Vec::new() };
+        let id = self.nodes.add_node(node);
+        for (i, output) in outputs.iter().enumerate() {
+            let value = self.add_value(output, Source::Node(NodeId(id), i), None)?;
+            self.nodes[id].outputs.push(value);
+        }
+        for value in inputs.into_iter().flatten() {
+            if let Source::Node(producer, _) = self.value(value).source {
+                self.nodes.add_edge(producer.0, id, value);
+            }
+        }
+        Ok(NodeId(id))
+    }
+
+    /// Makes a value a result of the graph, under the name that it has now: a patch may put another value in
+    /// its place, the result's name stays.
+    pub fn add_output(&mut self, value: ValueId) {
+        self.output_names.push(self.value(value).name.clone());
+        self.outputs.push(value);
+    }
+
+    fn add_value(&mut self, name: &str, source: Source, fact: Option<Fact>) -> Result<ValueId> {
+        let id = ValueId(
+            u32::try_from(self.values.len()).map_err(|_| Error::unsupported("more than 2^32 values"))?,
+        );
+        if self.names.insert(name.to_owned(), id).is_some() {
+            return Err(Error::invalid(format!("value '{name}' is defined twice")));
+        }
+        self.values.push(Some(Value { name: name.to_owned(), source, fact }));
+        Ok(id)
+    }
+
+    /// Arguments in order.
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
+    }
+
+    /// Results in order.
+    pub fn outputs(&self) -> &[ValueId] {
+        &self.outputs
+    }
+
+    /// Names of the results in order.
+    pub fn output_names(&self) -> &[String] {
+        &self.output_names
+    }
+
+    /// A value. Panics on an id that a patch has removed: holding one is a bug.
+    pub fn value(&self, id: ValueId) -> &Value {
+        self.values[id.0 as usize].as_ref().unwrap_or_else(|| panic!("value {id:?} was removed"))
+    }
+
+    /// A value by name.
+    pub fn find(&self, name: &str) -> Option<ValueId> {
+        self.names.get(name).copied()
+    }
+
+    /// All values in order of creation.
+    pub fn values(&self) -> impl Iterator<Item = (ValueId, &Value)> {
+        self.values.iter().enumerate().filter_map(|(i, v)| v.as_ref().map(|v| (ValueId(i as u32), v)))
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// All nodes in order of creation.
+    pub fn node_ids(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes.node_indices().map(NodeId)
+    }
+
+    /// Number of nodes.
+    pub fn node_count(&self) -> usize {
+        self.nodes.node_count()
+    }
+
+    /// The constant behind a value, if it is one.
+    pub fn constant(&self, id: ValueId) -> Option<&Tensor> {
+        match &self.value(id).source {
+            Source::Const(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The node that makes a value, if one does.
+    pub fn producer(&self, id: ValueId) -> Option<NodeId> {
+        match self.value(id).source {
+            Source::Node(node, _) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Operand positions at which a node's output is used, in order of the users' creation. Constants and
+    /// inputs are looked up in all nodes, which is slower.
+    pub fn uses(&self, id: ValueId) -> Vec<(NodeId, usize)> {
+        let mut users: Vec<NodeId> = match self.producer(id) {
+            Some(producer) => self
+                .nodes
+                .edges_directed(producer.0, Direction::Outgoing)
+                .filter(|e| *e.weight() == id)
+                .map(|e| NodeId(e.target()))
+                .collect(),
+            None => self.node_ids().filter(|n| self.node(*n).inputs.contains(&Some(id))).collect(),
+        };
+        users.sort();
+        users.dedup();
+        let positions = |n: NodeId| {
+            self.node(n)
+                .inputs
+                .iter()
+                .enumerate()
+                .filter(move |(_, v)| **v == Some(id))
+                .map(move |(i, _)| (n, i))
+        };
+        users.into_iter().flat_map(positions).collect()
+    }
+
+    /// Whether a value is a result of the graph.
+    pub fn is_output(&self, id: ValueId) -> bool {
+        self.outputs.contains(&id)
+    }
+
+    /// Nodes such that each follows the ones it reads, as close to the order of creation as that allows; an
+    /// *invalid* error naming a node on a cycle.
+    pub fn topological_order(&self) -> Result<Vec<NodeId>> {
+        let mut waiting: BTreeMap<NodeIndex, usize> = self
+            .nodes
+            .node_indices()
+            .map(|n| (n, self.nodes.edges_directed(n, Direction::Incoming).count()))
+            .collect();
+        let mut ready: std::collections::BTreeSet<NodeIndex> =
+            waiting.iter().filter(|(_, count)| **count == 0).map(|(n, _)| *n).collect();
+        let mut order = Vec::with_capacity(waiting.len());
+        while let Some(node) = ready.pop_first() {
+            waiting.remove(&node);
+            order.push(NodeId(node));
+            for edge in self.nodes.edges_directed(node, Direction::Outgoing) {
+                if let Some(count) = waiting.get_mut(&edge.target()) {
+                    *count -= 1;
+                    if *count == 0 {
+                        ready.insert(edge.target());
+                    }
+                }
+            }
+        }
+        match self.node_on_cycle(&waiting) {
+            None => Ok(order),
+            Some(node) => {
+                let node = &self.nodes[node];
+                Err(Error::invalid("is part of a cycle: it needs its own result")
+                    .at(&node.name, node.op.name()))
+            }
+        }
+    }
+
+    fn node_on_cycle(&self, waiting: &BTreeMap<NodeIndex, usize>) -> Option<NodeIndex> {
+        if waiting.is_empty() {
+            return None;
+        }
+        let components = petgraph::algo::tarjan_scc(&self.nodes);
+        let in_cycle = components.into_iter().filter(|c| c.len() > 1 || self.nodes.contains_edge(c[0], c[0]));
+        in_cycle.filter_map(|c| c.into_iter().min()).min().or_else(|| waiting.keys().next().copied())
+    }
+
+    /// Records what is known of a value. Inference is the only caller.
+    pub fn set_fact(&mut self, id: ValueId, fact: Fact) {
+        if let Some(value) = &mut self.values[id.0 as usize] {
+            value.fact = Some(fact);
+        }
+    }
+
+    /// Takes a constant's tensor out, leaving an empty one: for the last reader of big weights.
+    pub fn take_const(&mut self, id: ValueId) -> Option<Tensor> {
+        match self.values[id.0 as usize].as_mut() {
+            Some(Value { source: Source::Const(tensor), fact, .. }) => {
+                *fact = fact.take().map(|f| Fact { known: None, ..f });
+                Some(std::mem::replace(
+                    tensor,
+                    Tensor { dtype: tensor.dtype, shape: vec![0], data: bytes::Bytes::new() },
+                ))
+            }
+            _ => None,
+        }
+    }
+
+    /// A name that no value has yet, `stem` itself if possible.
+    pub fn fresh_name(&self, stem: &str) -> String {
+        if !self.names.contains_key(stem) {
+            return stem.to_owned();
+        }
+        (1..).map(|i| format!("{stem}.{i}")).find(|n| !self.names.contains_key(n)).unwrap_or_default()
+    }
+
+    // Mutators for patches.
+
+    /// Makes every reader of `old`, and the graph's results, read `new` instead.
+    pub(super) fn redirect(&mut self, old: ValueId, new: ValueId) {
+        for (user, _) in self.uses(old) {
+            for input in &mut self.nodes[user.0].inputs {
+                if *input == Some(old) {
+                    *input = Some(new);
+                }
+            }
+            self.rebuild_edges(user);
+        }
+        for output in &mut self.outputs {
+            if *output == old {
+                *output = new;
+            }
+        }
+    }
+
+    fn rebuild_edges(&mut self, node: NodeId) {
+        let old: Vec<_> = self.nodes.edges_directed(node.0, Direction::Incoming).map(|e| e.id()).collect();
+        for edge in old {
+            self.nodes.remove_edge(edge);
+        }
+        for value in self.nodes[node.0].inputs.clone().into_iter().flatten() {
+            if let Some(producer) = self.producer(value) {
+                self.nodes.add_edge(producer.0, node.0, value);
+            }
+        }
+    }
+
+    /// Removes nodes and constants that no result depends on. Inputs stay.
+    pub(super) fn remove_dead(&mut self) {
+        let mut live = std::collections::BTreeSet::new();
+        let mut stack: Vec<ValueId> = self.outputs.clone();
+        let mut live_nodes = std::collections::BTreeSet::new();
+        while let Some(value) = stack.pop() {
+            if !live.insert(value) {
+                continue;
+            }
+            if let Some(node) = self.producer(value)
+                && live_nodes.insert(node)
+            {
+                stack.extend(self.node(node).inputs.iter().flatten());
+                live.extend(self.node(node).outputs.iter());
+            }
+        }
+        live.extend(self.inputs.iter());
+        for (i, slot) in self.values.iter_mut().enumerate() {
+            if let Some(value) = slot
+                && !live.contains(&ValueId(i as u32))
+            {
+                self.names.remove(&value.name);
+                *slot = None;
+            }
+        }
+        self.nodes.retain_nodes(|_, n| live_nodes.contains(&NodeId(n)));
+    }
+}

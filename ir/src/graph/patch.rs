@@ -1,0 +1,190 @@
+//! The only way a built graph changes.
+//!
+//! A rule builds a [`Patch`]: new constants and nodes on top of existing values, then replacements of existing
+//! values by new ones. [`Graph::apply`] checks that types stay and removes what became dead.
+
+use std::sync::Arc;
+
+use super::{Graph, ValueId};
+use crate::error::{Error, Result};
+use crate::op::{Fact, Op};
+use crate::tensor::Tensor;
+
+/// A value inside a patch: one of the graph's, or one that the patch makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchValue {
+    /// An existing value.
+    Old(ValueId),
+    /// A value made by this patch.
+    New(usize),
+}
+
+impl From<ValueId> for PatchValue {
+    fn from(id: ValueId) -> Self {
+        Self::Old(id)
+    }
+}
+
+#[derive(Debug)]
+enum New {
+    Const { name: String, tensor: Tensor },
+    Output { node: usize, index: usize },
+}
+
+#[derive(Debug)]
+struct NewNode {
+    name: String,
+    op: Arc<dyn Op>,
+    inputs: Vec<Option<PatchValue>>,
+}
+
+/// A change of a graph, not yet made.
+#[derive(Debug, Default)]
+pub struct Patch {
+    values: Vec<New>,
+    facts: Vec<Fact>,
+    nodes: Vec<NewNode>,
+    replacements: Vec<(ValueId, PatchValue)>,
+}
+
+impl Patch {
+    /// A patch that changes nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a constant; `name` is a stem.
+    pub fn constant(&mut self, name: &str, tensor: Tensor) -> PatchValue {
+        self.facts.push(Fact::of(&tensor));
+        self.values.push(New::Const { name: name.to_owned(), tensor });
+        PatchValue::New(self.values.len() - 1)
+    }
+
+    /// What is known of a value that the patch reads or makes.
+    pub fn fact<'a>(&'a self, graph: &'a Graph, value: PatchValue) -> Result<&'a Fact> {
+        match value {
+            PatchValue::Old(id) => {
+                let value = graph.value(id);
+                value
+                    .fact
+                    .as_ref()
+                    .ok_or_else(|| Error::internal(format!("'{}' has no inferred type", value.name)))
+            }
+            PatchValue::New(i) => Ok(&self.facts[i]),
+        }
+    }
+
+    /// Adds a node named `name` and infers its results, which it returns.
+    pub fn node(
+        &mut self,
+        graph: &Graph,
+        name: &str,
+        op: impl Op,
+        inputs: &[Option<PatchValue>],
+    ) -> Result<Vec<PatchValue>> {
+        let facts =
+            inputs.iter().map(|v| v.map(|v| self.fact(graph, v)).transpose()).collect::<Result<Vec<_>>>()?;
+        let outputs = op.infer(&facts).map_err(|e| e.at(name, op.name()))?;
+        let node = self.nodes.len();
+        self.nodes.push(NewNode { name: name.to_owned(), op: Arc::new(op), inputs: inputs.to_vec() });
+        let first = self.values.len();
+        for (index, fact) in outputs.into_iter().enumerate() {
+            self.values.push(New::Output { node, index });
+            self.facts.push(fact);
+        }
+        Ok((first..self.values.len()).map(PatchValue::New).collect())
+    }
+
+    /// [`Patch::node`] for an operator of one result whose inputs are all present.
+    pub fn apply(
+        &mut self,
+        graph: &Graph,
+        name: &str,
+        op: impl Op,
+        inputs: &[PatchValue],
+    ) -> Result<PatchValue> {
+        let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+        self.node(graph, name, op, &inputs)?
+            .first()
+            .copied()
+            .ok_or_else(|| Error::internal("operator without a result"))
+    }
+
+    /// Makes all readers of `old` read `new`.
+    pub fn replace(&mut self, old: ValueId, new: impl Into<PatchValue>) {
+        self.replacements.push((old, new.into()));
+    }
+}
+
+impl Graph {
+    /// Makes the change, or leaves the graph as it was when a replacement's type differs (an internal error).
+    pub fn apply(&mut self, patch: Patch) -> Result<()> {
+        for (old, new) in &patch.replacements {
+            let (from, to) = (self.value(*old).fact.as_ref(), patch.fact(self, *new)?);
+            if let Some(from) = from
+                && from.ty() != to.ty()
+            {
+                return Err(Error::internal(format!(
+                    "a patch replaces '{}' of type {} by type {}",
+                    self.value(*old).name,
+                    from.ty(),
+                    to.ty()
+                )));
+            }
+        }
+        let mut ids: Vec<Option<ValueId>> = vec![None; patch.values.len()];
+        let resolve = |ids: &[Option<ValueId>], v: PatchValue| match v {
+            PatchValue::Old(id) => Ok(id),
+            PatchValue::New(i) => {
+                ids[i].ok_or_else(|| Error::internal("a patch reads a value before it is made"))
+            }
+        };
+        let mut facts: Vec<Option<Fact>> = patch.facts.into_iter().map(Some).collect();
+        for (i, value) in patch.values.iter().enumerate() {
+            if let New::Const { name, tensor } = value {
+                let name = self.fresh_name(name);
+                ids[i] = Some(self.add_const(&name, tensor.clone())?);
+            }
+        }
+        for (n, node) in patch.nodes.into_iter().enumerate() {
+            let inputs = node
+                .inputs
+                .iter()
+                .map(|v| v.map(|v| resolve(&ids, v)).transpose())
+                .collect::<Result<Vec<_>>>()?;
+            let outputs: Vec<usize> = (0..ids.len())
+                .filter(|&i| matches!(patch.values[i], New::Output { node, .. } if node == n))
+                .collect();
+            let mut names = Vec::new();
+            for &i in &outputs {
+                let New::Output { index, .. } = patch.values[i] else { continue };
+                let stem = if index == 0 {
+                    format!("{}.out", node.name)
+                } else {
+                    format!("{}.out{index}", node.name)
+                };
+                let mut name = self.fresh_name(&stem);
+                while names.contains(&name) {
+                    name.push('_');
+                }
+                names.push(name);
+            }
+            let id = self.add_node(&node.name, node.op, inputs, &names)?;
+            for (&i, value) in outputs.iter().zip(self.node(id).outputs.clone()) {
+                ids[i] = Some(value);
+                if let Some(fact) = facts[i].take() {
+                    self.set_fact(value, fact);
+                }
+            }
+        }
+        for (old, new) in patch.replacements {
+            let new = resolve(&ids, new)?;
+            if old == new {
+                continue;
+            }
+            self.redirect(old, new);
+        }
+        self.remove_dead();
+        Ok(())
+    }
+}

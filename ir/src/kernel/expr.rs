@@ -1,0 +1,244 @@
+//! Scalar expressions: the bodies and epilogues of forms.
+//!
+//! The same tree is used before placement (`A` is [`Access`]) and after (`A` is
+//! [`FlatAccess`](super::plan::FlatAccess)).
+
+use std::fmt;
+
+use super::access::{Access, LoopId};
+use crate::types::DType;
+
+/// A typed constant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Scalar {
+    /// Its type.
+    pub dtype: DType,
+    /// Its bits, zero-extended.
+    pub bits: u64,
+}
+
+impl Scalar {
+    /// An f32.
+    pub fn f32(value: f32) -> Self {
+        Self { dtype: DType::F32, bits: value.to_bits().into() }
+    }
+
+    /// A number converted to `dtype` (rounded or truncated as Rust's `as` does).
+    pub fn of(dtype: DType, value: f64) -> Self {
+        let int = value as i64;
+        let bits = match dtype {
+            DType::F32 => (value as f32).to_bits().into(),
+            DType::F64 => value.to_bits(),
+            DType::F16 => half::f16::from_f64(value).to_bits().into(),
+            DType::BF16 => half::bf16::from_f64(value).to_bits().into(),
+            DType::U64 => value as u64,
+            _ => int as u64,
+        };
+        Self { dtype, bits: bits & mask(dtype) }
+    }
+
+    /// An integer or bool.
+    pub fn int(dtype: DType, value: i64) -> Self {
+        Self { dtype, bits: value as u64 & mask(dtype) }
+    }
+
+    /// The value as f64 (integers above 2^53 are rounded).
+    pub fn to_f64(self) -> f64 {
+        match self.dtype {
+            DType::F32 => f32::from_bits(self.bits as u32).into(),
+            DType::F64 => f64::from_bits(self.bits),
+            DType::F16 => half::f16::from_bits(self.bits as u16).into(),
+            DType::BF16 => half::bf16::from_bits(self.bits as u16).into(),
+            DType::U64 => self.bits as f64,
+            _ => self.to_i64() as f64,
+        }
+    }
+
+    /// The value of an integer or bool, sign-extended.
+    pub fn to_i64(self) -> i64 {
+        let shift = 64 - self.dtype.bits().clamp(1, 64);
+        if self.dtype.is_signed_int() { ((self.bits << shift) as i64) >> shift } else { self.bits as i64 }
+    }
+}
+
+fn mask(dtype: DType) -> u64 {
+    match dtype.bits() {
+        0 => 0,
+        bits if bits >= 64 => u64::MAX,
+        bits => (1 << bits) - 1,
+    }
+}
+
+impl fmt::Debug for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.dtype.is_float() {
+            write!(f, "{:?}:{}", self.to_f64(), self.dtype)
+        } else {
+            write!(f, "{}:{}", self.to_i64(), self.dtype)
+        }
+    }
+}
+
+/// Operations on one number; the result has the operand's type unless stated.
+#[allow(missing_docs)] // the names say it
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnaryOp {
+    Neg,
+    Abs,
+    Sqrt,
+    Exp,
+    Log,
+    Sin,
+    Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Tanh,
+    Asinh,
+    Acosh,
+    Atanh,
+    Erf,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    Floor,
+    Ceil,
+    /// To the nearest integer, halves to even.
+    Round,
+    /// -1, 0, 1, or NaN.
+    Sign,
+    /// Of a bool.
+    Not,
+    /// Of an integer's bits.
+    BitNot,
+    /// To bool.
+    IsNan,
+    /// To bool; either infinity.
+    IsInf,
+}
+
+/// Operations on two numbers of one type. Comparisons give bool.
+#[allow(missing_docs)] // the names say it
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    /// Integers round towards zero; division by zero gives 0 and the overflow of `MIN / -1` wraps.
+    Div,
+    /// NaN if either is NaN.
+    Min,
+    /// NaN if either is NaN.
+    Max,
+    Pow,
+    /// C's remainder: the sign of the dividend. By zero: 0 for integers, NaN for floats.
+    Rem,
+    /// Python's remainder: the sign of the divisor. By zero: 0 for integers, NaN for floats.
+    Mod,
+    Eq,
+    Lt,
+    Le,
+    /// Bools.
+    And,
+    Or,
+    Xor,
+    BitAnd,
+    BitOr,
+    BitXor,
+    /// By at least the width: 0.
+    Shl,
+    /// Logical, of unsigned integers. By at least the width: 0.
+    Shr,
+}
+
+/// A scalar computation per iteration. `A` is how elements are accessed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr<A = Access> {
+    /// The result of the form's own reduction.
+    Acc,
+    /// A constant.
+    Const(Scalar),
+    /// An element of a buffer.
+    Load(A),
+    /// A loop's counter as i64.
+    Loop(LoopId),
+    /// One operand.
+    Unary(UnaryOp, Box<Expr<A>>),
+    /// Two operands of one type.
+    Binary(BinaryOp, Box<Expr<A>>, Box<Expr<A>>),
+    /// `if bool then a else b`.
+    Select(Box<Expr<A>>, Box<Expr<A>>, Box<Expr<A>>),
+    /// ONNX `Cast` (float to integer rounds towards zero, and saturates where ONNX leaves it undefined).
+    Cast(DType, Box<Expr<A>>),
+}
+
+impl<A> Expr<A> {
+    /// An f32 constant.
+    pub fn f32(value: f32) -> Self {
+        Self::Const(Scalar::f32(value))
+    }
+
+    /// One operand.
+    pub fn unary(op: UnaryOp, a: Self) -> Self {
+        Self::Unary(op, Box::new(a))
+    }
+
+    /// Two operands.
+    pub fn binary(op: BinaryOp, a: Self, b: Self) -> Self {
+        Self::Binary(op, Box::new(a), Box::new(b))
+    }
+
+    /// `if condition then a else b`.
+    pub fn select(condition: Self, a: Self, b: Self) -> Self {
+        Self::Select(Box::new(condition), Box::new(a), Box::new(b))
+    }
+
+    /// A conversion.
+    pub fn cast(dtype: DType, a: Self) -> Self {
+        Self::Cast(dtype, Box::new(a))
+    }
+
+    /// The operands.
+    pub fn children(&self) -> Vec<&Self> {
+        match self {
+            Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) => vec![],
+            Self::Unary(_, a) | Self::Cast(_, a) => vec![a],
+            Self::Binary(_, a, b) => vec![a, b],
+            Self::Select(c, a, b) => vec![c, a, b],
+        }
+    }
+
+    /// Calls `f` with every access, in order of evaluation.
+    pub fn for_each_access<'a>(&'a self, f: &mut impl FnMut(&'a A)) {
+        if let Self::Load(access) = self {
+            f(access);
+        }
+        for child in self.children() {
+            child.for_each_access(f);
+        }
+    }
+
+    /// The same tree with every leaf replaced by what `leaf` makes of it (`None`: kept, for leaves other than
+    /// loads).
+    pub fn map<B>(&self, leaf: &mut impl FnMut(&Self) -> Option<Expr<B>>) -> Expr<B> {
+        let mut go = |e: &Self| Box::new(e.map(leaf));
+        match self {
+            Self::Unary(op, a) => Expr::Unary(*op, go(a)),
+            Self::Cast(dtype, a) => Expr::Cast(*dtype, go(a)),
+            Self::Binary(op, a, b) => Expr::Binary(*op, go(a), go(b)),
+            Self::Select(c, a, b) => Expr::Select(go(c), go(a), go(b)),
+            Self::Acc => leaf(self).unwrap_or(Expr::Acc),
+            Self::Const(scalar) => leaf(self).unwrap_or(Expr::Const(*scalar)),
+            Self::Loop(l) => leaf(self).unwrap_or(Expr::Loop(*l)),
+            Self::Load(_) => leaf(self).expect("a load is always replaced"),
+        }
+    }
+
+    /// Number of operations.
+    pub fn operations(&self) -> usize {
+        let here = usize::from(!matches!(self, Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_)));
+        here + self.children().into_iter().map(Self::operations).sum::<usize>()
+    }
+}

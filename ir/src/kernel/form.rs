@@ -1,0 +1,273 @@
+//! The forms: what a kernel's loop nest does.
+
+use super::access::{Access, LoopId};
+use super::expr::{BinaryOp, Expr, UnaryOp};
+use super::program::{BufferId, Program};
+use crate::dim::Dim;
+use crate::error::{Error, Result};
+use crate::types::DType;
+
+/// What a loop's iterations have to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Nothing: each makes an output element of its own.
+    Parallel,
+    /// They are reduced to one element.
+    Reduce,
+}
+
+/// A loop from 0 to its extent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Loop {
+    /// For text forms: `oh`, `c`, `kw`.
+    pub name: String,
+    /// Number of iterations.
+    pub extent: Dim,
+    /// Parallel or reduced.
+    pub role: Role,
+}
+
+/// Where a result goes. The access uses parallel loops only and never has a padding value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store<A = Access> {
+    /// The element written; distinct iterations of the parallel loops write distinct elements.
+    pub to: A,
+    /// The value written: the epilogue, an expression of [`Expr::Acc`] for reducing forms.
+    pub value: Expr<A>,
+}
+
+/// How [`Form::Reduce`] combines values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReduceOp {
+    /// Sum; the empty sum is 0.
+    Sum,
+    /// Product; the empty product is 1.
+    Prod,
+    /// Maximum; empty: the type's least value.
+    Max,
+    /// Minimum; empty: the type's greatest value.
+    Min,
+    /// The i64 counter of the single reduced loop at the maximum.
+    ArgMax {
+        /// Of equal values the last wins instead of the first.
+        last: bool,
+    },
+    /// The same for the minimum.
+    ArgMin {
+        /// Of equal values the last wins instead of the first.
+        last: bool,
+    },
+}
+
+/// What [`Form::Window`] does with the elements under its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WindowOp {
+    /// Sum of `input * weight`: depthwise convolution.
+    Dot,
+    /// Sum of the input: average pooling, with the division in the epilogue.
+    Sum,
+    /// Maximum of the input.
+    Max,
+}
+
+/// What a kernel computes. `A` is how elements are accessed: by logical index here, by strides in a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Form<A = Access> {
+    /// Pointwise: all loops are parallel and no store reads [`Expr::Acc`].
+    Map {
+        /// The results.
+        stores: Vec<Store<A>>,
+    },
+    /// `acc = op over the reduced loops of value`.
+    Reduce {
+        /// How values combine.
+        op: ReduceOp,
+        /// What is reduced.
+        value: Expr<A>,
+        /// The epilogue.
+        store: Store<A>,
+    },
+    /// `acc = sum over the reduced loops of lhs * rhs`: anything shaped like a matrix product, convolutions
+    /// included. Weights are `rhs`.
+    Contract {
+        /// Type of products and sum; operands are widened to it first.
+        acc: DType,
+        /// Left operand; activations.
+        lhs: A,
+        /// Right operand; weights when one side is constant.
+        rhs: A,
+        /// The epilogue.
+        store: Store<A>,
+    },
+    /// `acc = op over the reduced loops (the window)`, the remaining axes of input and output being in step:
+    /// pooling and depthwise convolution.
+    Window {
+        /// How the elements combine.
+        op: WindowOp,
+        /// The input.
+        input: A,
+        /// The weights, for [`WindowOp::Dot`].
+        weight: Option<A>,
+        /// The epilogue.
+        store: Store<A>,
+    },
+    /// A copy: transpose, slice, one part of a concat, pad, gather.
+    Rearrange {
+        /// The element read.
+        from: A,
+        /// The element written.
+        to: A,
+    },
+    /// A call of a runtime helper, for the few operators that are no loop nest.
+    Extern {
+        /// The helper's name.
+        function: String,
+        /// Whole buffers read.
+        inputs: Vec<BufferId>,
+        /// Whole buffers written.
+        outputs: Vec<BufferId>,
+    },
+}
+
+/// A loop nest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    /// Unique in the program, derived from the model's names.
+    pub name: String,
+    /// The model's nodes that are computed here.
+    pub nodes: Vec<String>,
+    /// Loops, outermost first; the order carries no meaning.
+    pub loops: Vec<Loop>,
+    /// The body.
+    pub form: Form,
+}
+
+impl Kernel {
+    /// Number of iterations of all loops, reduced ones included.
+    pub fn iterations(&self) -> Dim {
+        self.loops.iter().fold(Dim::Const(1), |n, l| n * l.extent.clone())
+    }
+
+    /// Loops of a role, in order.
+    pub fn loops_of(&self, role: Role) -> Vec<LoopId> {
+        (0..self.loops.len()).filter(|&i| self.loops[i].role == role).map(|i| LoopId(i as u16)).collect()
+    }
+
+    /// The loop of an id.
+    pub fn loop_(&self, id: LoopId) -> &Loop {
+        &self.loops[id.0 as usize]
+    }
+}
+
+impl<A> Form<A> {
+    /// `map`, `reduce`, `contract`, `window`, `rearrange` or `extern`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Map { .. } => "map",
+            Self::Reduce { .. } => "reduce",
+            Self::Contract { .. } => "contract",
+            Self::Window { .. } => "window",
+            Self::Rearrange { .. } => "rearrange",
+            Self::Extern { .. } => "extern",
+        }
+    }
+
+    /// Every access that reads, in order.
+    pub fn loads(&self) -> Vec<&A> {
+        let mut out: Vec<&A> = Vec::new();
+        let mut values: Vec<&Expr<A>> = Vec::new();
+        match self {
+            Self::Map { stores } => values.extend(stores.iter().map(|s| &s.value)),
+            Self::Reduce { value, store, .. } => values.extend([value, &store.value]),
+            Self::Contract { lhs, rhs, store, .. } => {
+                out.extend([lhs, rhs]);
+                values.push(&store.value);
+            }
+            Self::Window { input, weight, store, .. } => {
+                out.push(input);
+                out.extend(weight);
+                values.push(&store.value);
+            }
+            Self::Rearrange { from, .. } => out.push(from),
+            Self::Extern { .. } => {}
+        }
+        for value in values {
+            value.for_each_access(&mut |a| out.push(a));
+        }
+        out
+    }
+
+    /// Every access that writes, in order.
+    pub fn stores(&self) -> Vec<&A> {
+        match self {
+            Self::Map { stores } => stores.iter().map(|s| &s.to).collect(),
+            Self::Reduce { store, .. } | Self::Contract { store, .. } | Self::Window { store, .. } => {
+                vec![&store.to]
+            }
+            Self::Rearrange { to, .. } => vec![to],
+            Self::Extern { .. } => vec![],
+        }
+    }
+
+    /// The same form with every access replaced.
+    pub fn map_accesses<B>(&self, f: &mut impl FnMut(&A) -> B) -> Form<B> {
+        fn expr<A, B>(e: &Expr<A>, f: &mut impl FnMut(&A) -> B) -> Expr<B> {
+            e.map(&mut |leaf| match leaf {
+                Expr::Load(a) => Some(Expr::Load(f(a))),
+                _ => None,
+            })
+        }
+        fn store<A, B>(s: &Store<A>, f: &mut impl FnMut(&A) -> B) -> Store<B> {
+            Store { to: f(&s.to), value: expr(&s.value, f) }
+        }
+        match self {
+            Self::Map { stores } => Form::Map { stores: stores.iter().map(|s| store(s, f)).collect() },
+            Self::Reduce { op, value, store: s } => {
+                Form::Reduce { op: *op, value: expr(value, f), store: store(s, f) }
+            }
+            Self::Contract { acc, lhs, rhs, store: s } => {
+                Form::Contract { acc: *acc, lhs: f(lhs), rhs: f(rhs), store: store(s, f) }
+            }
+            Self::Window { op, input, weight, store: s } => Form::Window {
+                op: *op,
+                input: f(input),
+                weight: weight.as_ref().map(&mut *f),
+                store: store(s, f),
+            },
+            Self::Rearrange { from, to } => Form::Rearrange { from: f(from), to: f(to) },
+            Self::Extern { function, inputs, outputs } => {
+                Form::Extern { function: function.clone(), inputs: inputs.clone(), outputs: outputs.clone() }
+            }
+        }
+    }
+}
+
+impl Expr {
+    /// The type of the expression, given the buffers and the type of [`Expr::Acc`].
+    pub fn dtype(&self, program: &Program, acc: Option<DType>) -> Result<DType> {
+        self.dtype_with(&mut |a| program.buffer(a.buffer).ty.dtype, acc)
+    }
+}
+
+impl<A> Expr<A> {
+    /// The type of the expression, given the type of each access and of [`Expr::Acc`].
+    pub fn dtype_with(&self, of: &mut impl FnMut(&A) -> DType, acc: Option<DType>) -> Result<DType> {
+        Ok(match self {
+            Self::Acc => acc.ok_or_else(|| Error::internal("`acc` outside a reducing form"))?,
+            Self::Const(scalar) => scalar.dtype,
+            Self::Load(a) => of(a),
+            Self::Loop(_) => DType::I64,
+            Self::Unary(UnaryOp::IsNan | UnaryOp::IsInf, _) => DType::Bool,
+            Self::Unary(_, a) => a.dtype_with(of, acc)?,
+            Self::Binary(op, a, b) => {
+                let (x, y) = (a.dtype_with(of, acc)?, b.dtype_with(of, acc)?);
+                if x != y {
+                    return Err(Error::internal(format!("{op:?} of {x} and {y}")));
+                }
+                if matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le) { DType::Bool } else { x }
+            }
+            Self::Select(_, a, _) => a.dtype_with(of, acc)?,
+            Self::Cast(dtype, _) => *dtype,
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! What [`Op::lower`](crate::op::Op::lower) works with: the operands as buffers, and a place for new kernels.
+
+use super::access::{Access, Affine, Index, LoopId};
+use super::expr::{Expr, Scalar};
+use super::form::{Form, Kernel, Loop, Role, Store};
+use super::program::{BufferId, BufferKind, Program};
+use crate::dim::Dim;
+use crate::error::{Error, Result};
+use crate::op::Fact;
+use crate::tensor::Tensor;
+use crate::types::{DType, Shape, TensorType};
+
+/// The lowering of one node.
+pub struct Lowering<'a> {
+    program: &'a mut Program,
+    node: &'a str,
+    inputs: Vec<Option<(BufferId, Fact)>>,
+    outputs: Vec<(BufferId, Fact)>,
+}
+
+impl<'a> Lowering<'a> {
+    /// For the node `node`, whose operands are these buffers.
+    pub fn new(
+        program: &'a mut Program,
+        node: &'a str,
+        inputs: Vec<Option<(BufferId, Fact)>>,
+        outputs: Vec<(BufferId, Fact)>,
+    ) -> Self {
+        Self { program, node, inputs, outputs }
+    }
+
+    /// Number of inputs, those left out included.
+    pub fn input_count(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Whether input `i` is there.
+    pub fn has_input(&self, i: usize) -> bool {
+        self.inputs.get(i).is_some_and(Option::is_some)
+    }
+
+    /// Input `i`.
+    pub fn input(&self, i: usize) -> Result<BufferId> {
+        self.inputs
+            .get(i)
+            .and_then(|x| x.as_ref())
+            .map(|x| x.0)
+            .ok_or_else(|| Error::internal(format!("input {i} is left out")))
+    }
+
+    /// What is known of input `i`.
+    pub fn fact(&self, i: usize) -> Result<&Fact> {
+        self.inputs
+            .get(i)
+            .and_then(|x| x.as_ref())
+            .map(|x| &x.1)
+            .ok_or_else(|| Error::internal(format!("input {i} is left out")))
+    }
+
+    /// Output `i`.
+    pub fn output(&self, i: usize) -> Result<BufferId> {
+        self.outputs.get(i).map(|x| x.0).ok_or_else(|| Error::internal(format!("output {i} is left out")))
+    }
+
+    /// Type of output `i`.
+    pub fn output_fact(&self, i: usize) -> Result<&Fact> {
+        self.outputs.get(i).map(|x| &x.1).ok_or_else(|| Error::internal(format!("output {i} is left out")))
+    }
+
+    /// Type of any buffer.
+    pub fn ty(&self, buffer: BufferId) -> &TensorType {
+        &self.program.buffer(buffer).ty
+    }
+
+    /// A new temporary; `suffix` follows the node's name.
+    pub fn temp(&mut self, suffix: &str, dtype: DType, shape: Shape) -> BufferId {
+        let stem = format!("{}.{suffix}", self.node);
+        self.program.add_buffer(&stem, TensorType::new(dtype, shape), BufferKind::Temp)
+    }
+
+    /// A new constant.
+    pub fn constant(&mut self, suffix: &str, tensor: Tensor) -> BufferId {
+        let stem = format!("{}.{suffix}", self.node);
+        self.program.add_buffer(&stem, tensor.ty(), BufferKind::Const(tensor))
+    }
+
+    /// Adds a kernel after all earlier ones.
+    pub fn emit(&mut self, loops: Vec<Loop>, form: Form) {
+        let taken = |name: &str| self.program.kernels.iter().any(|k| k.name == name);
+        let name = if taken(self.node) {
+            (1..).map(|i| format!("{}.{i}", self.node)).find(|n| !taken(n)).unwrap_or_default()
+        } else {
+            self.node.to_owned()
+        };
+        self.program.kernels.push(Kernel { name, nodes: vec![self.node.to_owned()], loops, form });
+    }
+
+    /// Parallel loops over a shape, named `i0`, `i1` and so on, and the ids they get when they come first.
+    pub fn loops_over(shape: &Shape) -> (Vec<Loop>, Vec<LoopId>) {
+        let make =
+            |(i, d): (usize, &Dim)| Loop { name: format!("i{i}"), extent: d.clone(), role: Role::Parallel };
+        (shape.iter().enumerate().map(make).collect(), (0..shape.rank() as u16).map(LoopId).collect())
+    }
+
+    /// The element of `buffer` that broadcasts to an iteration of `loops` over `shape` (ONNX's multidirectional
+    /// broadcast: axes align at the end, extents of 1 stand still).
+    pub fn broadcast(&self, buffer: BufferId, shape: &Shape, loops: &[LoopId]) -> Access {
+        let own = &self.ty(buffer).shape;
+        let skip = shape.rank() - own.rank();
+        let index = |i: usize| {
+            let still = own[i].is(1) && !shape[skip + i].is(1);
+            if still { Index::Affine(Affine::constant(0i64)) } else { loops[skip + i].into() }
+        };
+        Access::new(buffer, (0..own.rank()).map(index).collect())
+    }
+
+    /// Emits a pointwise kernel over the shape of output 0: `value` gets one expression per input, broadcast.
+    pub fn pointwise(&mut self, value: impl FnOnce(Vec<Expr>) -> Result<Expr>) -> Result<()> {
+        let to = self.output(0)?;
+        let shape = self.ty(to).shape.clone();
+        let (loops, ids) = Self::loops_over(&shape);
+        let operands = (0..self.input_count())
+            .filter(|&i| self.has_input(i))
+            .map(|i| Ok(Expr::Load(self.broadcast(self.input(i)?, &shape, &ids))))
+            .collect::<Result<Vec<_>>>()?;
+        let store = Store {
+            to: Access::new(to, ids.into_iter().map(Index::from).collect()),
+            value: value(operands)?,
+        };
+        self.emit(loops, Form::Map { stores: vec![store] });
+        Ok(())
+    }
+
+    /// Emits `to = value` for every element.
+    pub fn fill(&mut self, to: BufferId, value: Scalar) {
+        let (loops, ids) = Self::loops_over(&self.ty(to).shape.clone());
+        let store = Store {
+            to: Access::new(to, ids.into_iter().map(Index::from).collect()),
+            value: Expr::Const(value),
+        };
+        self.emit(loops, Form::Map { stores: vec![store] });
+    }
+
+    /// Emits a copy over `loops`.
+    pub fn copy(&mut self, loops: Vec<Loop>, from: Access, to: Access) {
+        self.emit(loops, Form::Rearrange { from, to });
+    }
+}

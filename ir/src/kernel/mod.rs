@@ -1,0 +1,21 @@
+//! The Kernel IR: a few loop-level forms, no machine knowledge.
+//!
+//! A [`Program`] is a list of [`Kernel`]s in execution order over [`Buffer`]s. A kernel is a loop nest: named
+//! loops, accesses that index a buffer's *logical* axes by affine expressions of the loops, and a [`Form`] that
+//! says what the body is. Where an element lies in memory is no part of a form: a buffer's [`Place`] says it,
+//! so layouts change without touching any kernel.
+//!
+//! The [`plan`] module holds the same forms after placement, flattened to strides, with their schedules.
+
+mod access;
+mod expr;
+mod form;
+mod lowering;
+pub mod plan;
+mod program;
+
+pub use access::{Access, Affine, Index, LoopId};
+pub use expr::{BinaryOp, Expr, Scalar, UnaryOp};
+pub use form::{Form, Kernel, Loop, ReduceOp, Role, Store, WindowOp};
+pub use lowering::Lowering;
+pub use program::{Buffer, BufferId, BufferKind, Place, Program};

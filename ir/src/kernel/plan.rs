@@ -1,0 +1,216 @@
+//! The plan: forms, schedules and offsets; what code generation obeys.
+//!
+//! Accesses are flat: a storage, an offset and one stride per loop. Loops that are contiguous in every access
+//! have been merged. Code generation decides nothing: everything that depends on a target is in here.
+
+use super::access::LoopId;
+use super::expr::Scalar;
+use super::form::{Form, Loop};
+use crate::dim::{Bounds, Dim};
+use crate::tensor::Tensor;
+use crate::types::{DType, TensorType};
+
+/// Memory that an access starts from. Offsets are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// The caller's argument of that position.
+    Input(usize),
+    /// The caller's result of that position.
+    Output(usize),
+    /// The read-only data.
+    Weights {
+        /// From its start.
+        offset_bytes: usize,
+    },
+    /// The arena.
+    Arena {
+        /// From its start.
+        offset_bytes: usize,
+    },
+}
+
+/// An element per iteration: element `offset + sum(strides[l] * l)` behind the storage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlatAccess {
+    /// Name of the buffer, for text forms.
+    pub name: String,
+    /// Where element 0 is.
+    pub storage: Storage,
+    /// Element type.
+    pub dtype: DType,
+    /// In elements.
+    pub offset: Dim,
+    /// In elements, one per loop of the kernel, zero where the loop does not take part.
+    pub strides: Vec<Dim>,
+    /// Further offsets read from integer tensors.
+    pub gathers: Vec<Gather>,
+    /// For loads with padding: all must hold, else the value is `otherwise`.
+    pub guards: Vec<Guard>,
+    /// The value outside; present exactly when there are guards.
+    pub otherwise: Option<Scalar>,
+}
+
+/// `offset += stride * clamp(wrap(index))` with an index read at run time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gather {
+    /// Where the index is read; an i32 or i64.
+    pub index: Box<FlatAccess>,
+    /// Extent of the gathered axis: negative indices wrap by it once, then clamp to it.
+    pub extent: Dim,
+    /// In elements.
+    pub stride: Dim,
+}
+
+/// `0 <= offset + sum(coefficients[l] * l) < extent`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guard {
+    /// The constant part.
+    pub offset: Dim,
+    /// One per loop of the kernel.
+    pub coefficients: Vec<Dim>,
+    /// Exclusive upper end.
+    pub extent: Dim,
+}
+
+/// How a kernel's loops are run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Schedule {
+    /// Plain loops over single elements, any type: always possible.
+    Scalar {
+        /// All loops, outermost first, parallel ones before reduced ones.
+        order: Vec<LoopId>,
+    },
+    /// Vectors along one loop.
+    Nest(Nest),
+    /// Register tiles of a contraction.
+    Tile(Tile),
+}
+
+/// Vectors of f32 along one loop, with a row of accumulators along another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nest {
+    /// All loops but `vector`, outermost first; parallel ones before reduced ones. The first is the one that
+    /// threads share.
+    pub order: Vec<LoopId>,
+    /// The loop whose iterations are lanes. In every access its stride is 0 or 1, in stores 1. When it is a
+    /// reduced loop, stores have stride 0 in it and lanes are combined at the end.
+    pub vector: LoopId,
+    /// Vectors handled at once along `vector`.
+    pub vectors: u32,
+    /// A parallel loop whose iterations are unrolled into separate accumulators, and by how many.
+    pub tile: Option<(LoopId, u32)>,
+    /// Reduced loops that are fully unrolled: the last ones of `order`.
+    pub unrolled: Vec<LoopId>,
+}
+
+/// Register tiles of `mr` rows by `nr` columns; the sum over `depth` stays in registers.
+///
+/// ```text
+///            depth ->            nr columns (a panel)
+///          +-----------+          +--------+
+/// mr rows  | lhs       |   depth  | rhs    |   -> mr x nr accumulators -> epilogue -> store
+///          +-----------+          +--------+
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tile {
+    /// Batch loops and rows' outer loops, outermost first. The first loop of all (`outer`, or the panels when
+    /// `panels_outermost`) is the one that threads share.
+    pub outer: Vec<LoopId>,
+    /// The parallel loop of the rows; `None` for a single row.
+    pub row: Option<LoopId>,
+    /// The parallel loop of the columns: stride 1 in rhs and store; 0 or 1 in epilogue loads; 0 in lhs.
+    pub col: LoopId,
+    /// The reduced loops, outermost first.
+    pub depth: Vec<LoopId>,
+    /// Rows of a tile.
+    pub mr: u32,
+    /// Columns of a tile: a multiple of the target's lanes.
+    pub nr: u32,
+    /// Elements from one panel of `nr` columns to the next in rhs: `depth * nr` when packed.
+    pub panel_stride: i64,
+    /// Whether rhs is padded to whole panels (weights packed at compile time).
+    pub rhs_padded: bool,
+    /// Steps of the innermost depth loop unrolled.
+    pub unroll: u32,
+    /// Whether the loop over panels is around `outer` (weights are read once) or inside it.
+    pub panels_outermost: bool,
+}
+
+/// A kernel after placement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedKernel {
+    /// Unique in the plan.
+    pub name: String,
+    /// The model's nodes that are computed here.
+    pub nodes: Vec<String>,
+    /// Loops after merging.
+    pub loops: Vec<Loop>,
+    /// The body.
+    pub form: Form<FlatAccess>,
+    /// How the loops are run.
+    pub schedule: Schedule,
+    /// Why this schedule: a line for `explain`.
+    pub why: String,
+    /// Iterations of the shared loop that a thread takes at a time; `None`: not worth sharing.
+    pub grain: Option<u32>,
+}
+
+/// An argument or result of the compiled model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// The name in the model.
+    pub name: String,
+    /// Element type and extents.
+    pub ty: TensorType,
+}
+
+/// A buffer's place in the arena and its lifetime, for reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// The buffer's name.
+    pub name: String,
+    /// From the arena's start.
+    pub offset_bytes: usize,
+    /// Size.
+    pub bytes: usize,
+    /// First and last kernel that touch it, by position.
+    pub live: (usize, usize),
+}
+
+/// A constant in the read-only data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    /// The buffer's name.
+    pub name: String,
+    /// From the start of the read-only data.
+    pub offset_bytes: usize,
+    /// The bytes, as the kernels read them. For packed weights a flat tensor.
+    pub tensor: Tensor,
+}
+
+/// Everything that code generation needs.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Plan {
+    /// The model's name.
+    pub name: String,
+    /// Bounds of the dimensions left open.
+    pub bounds: Bounds,
+    /// Arguments.
+    pub inputs: Vec<Port>,
+    /// Results.
+    pub outputs: Vec<Port>,
+    /// Read-only data, by ascending offset.
+    pub weights: Vec<Weight>,
+    /// Size of the read-only data.
+    pub weights_bytes: usize,
+    /// Size of the arena.
+    pub arena_bytes: usize,
+    /// Alignment of the arena and of every offset in it.
+    pub arena_align: usize,
+    /// The least size that any arrangement of these lifetimes needs.
+    pub arena_lower_bound_bytes: usize,
+    /// The arena's buffers.
+    pub slots: Vec<Slot>,
+    /// In execution order.
+    pub kernels: Vec<PlannedKernel>,
+}

@@ -1,0 +1,279 @@
+//! What an operator of the Graph IR is, and how ONNX names one.
+//!
+//! An operator lives in one file of `ops/`, described by an [`OpDef`] in the list there. It says what it means
+//! ([`Op::infer`], [`Op::eval`]) and how it is compiled: *either* [`Op::decompose`] into simpler operators *or*
+//! [`Op::lower`] to kernel forms.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::dim::Dim;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Patch, ValueId};
+use crate::kernel::Lowering;
+use crate::tensor::Tensor;
+use crate::types::{DType, Shape, TensorType};
+
+/// An attribute value of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attr {
+    /// INT
+    Int(i64),
+    /// FLOAT
+    Float(f32),
+    /// STRING
+    Str(String),
+    /// TENSOR
+    Tensor(Tensor),
+    /// INTS
+    Ints(Vec<i64>),
+    /// FLOATS
+    Floats(Vec<f32>),
+    /// STRINGS
+    Strs(Vec<String>),
+    /// GRAPH: the body of a control-flow operator.
+    Graph(Arc<Graph>),
+}
+
+/// Attributes by name, sorted, so that printing is deterministic.
+pub type Attrs = BTreeMap<String, Attr>;
+
+/// What is known of a value before anything runs.
+#[derive(Clone, PartialEq)]
+pub struct Fact {
+    /// Element type.
+    pub dtype: DType,
+    /// Extents.
+    pub shape: Shape,
+    /// The elements, when they are known.
+    pub known: Option<Known>,
+}
+
+/// Elements known at compile time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    /// All of them.
+    Tensor(Tensor),
+    /// Integers of a tensor of rank 0 or 1 that follow from symbolic extents: shape arithmetic.
+    Dims(Vec<Dim>),
+}
+
+impl Fact {
+    /// A fact without known elements.
+    pub fn new(dtype: DType, shape: Shape) -> Self {
+        Self { dtype, shape, known: None }
+    }
+
+    /// The fact of a constant.
+    pub fn of(tensor: &Tensor) -> Self {
+        Self {
+            dtype: tensor.dtype,
+            shape: Shape::of(&tensor.shape),
+            known: Some(Known::Tensor(tensor.clone())),
+        }
+    }
+
+    /// Shape arithmetic: an i64 vector of the given extents.
+    pub fn of_dims(dims: Vec<Dim>) -> Self {
+        Self { dtype: DType::I64, shape: Shape::of(&[dims.len()]), known: Some(Known::Dims(dims)) }
+    }
+
+    /// Element type and shape alone.
+    pub fn ty(&self) -> TensorType {
+        TensorType::new(self.dtype, self.shape.clone())
+    }
+
+    /// The elements, when all are constants.
+    pub fn tensor(&self) -> Option<&Tensor> {
+        match &self.known {
+            Some(Known::Tensor(tensor)) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The integer elements as extents, constant or symbolic, when they are known.
+    pub fn dims(&self) -> Option<Vec<Dim>> {
+        match &self.known {
+            Some(Known::Dims(dims)) => Some(dims.clone()),
+            Some(Known::Tensor(t)) if t.dtype.is_int() => {
+                Some(t.to_i64s().ok()?.into_iter().map(Dim::Const).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.dtype, self.shape)?;
+        if let Some(Known::Dims(dims)) = &self.known {
+            write!(f, " = {dims:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An operator with its attributes. `Debug` is for developers; text forms use [`Op::attrs`].
+pub trait Op: fmt::Debug + Send + Sync + 'static {
+    /// ONNX `op_type`.
+    fn name(&self) -> &'static str;
+
+    /// ONNX domain; empty for the default one.
+    fn domain(&self) -> &'static str {
+        ""
+    }
+
+    /// Attributes such that the operator's `parse` gives this operator back, in any opset it supports.
+    fn attrs(&self) -> Attrs;
+
+    /// Types (and known elements, where cheap) of the outputs. One fact per output that the node has; inputs
+    /// that the node leaves out are `None`. Checks everything about the inputs that the spec demands.
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>>;
+
+    /// The outputs, by the spec's naive formula. May rely on `infer` having accepted the inputs' types.
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>>;
+
+    /// Replaces the node by simpler ones; `Ok(None)` where there are none. `node` gives the operands' ids and
+    /// facts; the patch must replace every output.
+    fn decompose(&self, _node: &NodeView<'_>) -> Result<Option<Patch>> {
+        Ok(None)
+    }
+
+    /// Emits kernel forms that compute the outputs.
+    fn lower(&self, _cx: &mut Lowering<'_>) -> Result<()> {
+        Err(Error::unsupported(format!("operator {} is not compiled yet", self.name())))
+    }
+
+    /// The bodies of a control-flow operator. Values that a body captures are explicit inputs of the node.
+    fn subgraphs(&self) -> Vec<Arc<Graph>> {
+        Vec::new()
+    }
+}
+
+/// A node as `decompose` and the rewrite rules see it.
+pub struct NodeView<'a> {
+    /// The graph around it.
+    pub graph: &'a Graph,
+    /// Its name in the model.
+    pub name: &'a str,
+    /// Operand ids; `None` for optional inputs left out.
+    pub inputs: &'a [Option<ValueId>],
+    /// Result ids.
+    pub outputs: &'a [ValueId],
+}
+
+impl NodeView<'_> {
+    /// The fact of input `i`; an internal error when it is absent or not inferred.
+    pub fn fact(&self, i: usize) -> Result<&Fact> {
+        let id = self.inputs.get(i).copied().flatten();
+        id.and_then(|id| self.graph.value(id).fact.as_ref())
+            .ok_or_else(|| Error::internal(format!("input {i} of '{}' has no inferred type", self.name)))
+    }
+}
+
+/// What `parse` reads: a node of the model before it is an operator.
+#[derive(Debug)]
+pub struct NodeProto<'a> {
+    /// Its attributes; `parse` removes the ones it reads, and what remains is reported as unknown.
+    pub attrs: &'a mut Attrs,
+    /// Version of the operator's domain that the model imports.
+    pub opset: i64,
+    /// Inputs that are present, in order; `false` for an empty name.
+    pub inputs: &'a [bool],
+    /// Number of outputs.
+    pub outputs: usize,
+}
+
+macro_rules! getters {
+    ($($(#[$doc:meta])* $get:ident $variant:ident $t:ty, $what:literal;)*) => { $(
+        $(#[$doc])*
+        pub fn $get(&mut self, name: &str) -> Result<Option<$t>> {
+            match self.attrs.remove(name) {
+                None => Ok(None),
+                Some(Attr::$variant(value)) => Ok(Some(value)),
+                Some(other) => Err(Error::invalid(format!("attribute '{name}' must be {}, found {other:?}", $what))),
+            }
+        }
+    )* };
+}
+
+impl NodeProto<'_> {
+    getters! {
+        /// Takes an INT attribute.
+        int Int i64, "an integer";
+        /// Takes a FLOAT attribute.
+        float Float f32, "a float";
+        /// Takes a STRING attribute.
+        string Str String, "a string";
+        /// Takes a TENSOR attribute.
+        tensor Tensor Tensor, "a tensor";
+        /// Takes an INTS attribute.
+        ints Ints Vec<i64>, "a list of integers";
+        /// Takes a FLOATS attribute.
+        floats Floats Vec<f32>, "a list of floats";
+        /// Takes a STRINGS attribute.
+        strings Strs Vec<String>, "a list of strings";
+        /// Takes a GRAPH attribute.
+        graph Graph Arc<Graph>, "a graph";
+    }
+
+    /// Takes an INT attribute that is 0 or 1.
+    pub fn flag(&mut self, name: &str, default: bool) -> Result<bool> {
+        match self.int(name)? {
+            None => Ok(default),
+            Some(v @ (0 | 1)) => Ok(v == 1),
+            Some(v) => Err(Error::invalid(format!("attribute '{name}' must be 0 or 1, found {v}"))),
+        }
+    }
+
+    /// Checks the number of inputs (present or left out) and of outputs; the first `inputs.start()` inputs
+    /// must be present.
+    pub fn arity(
+        &self,
+        inputs: std::ops::RangeInclusive<usize>,
+        outputs: std::ops::RangeInclusive<usize>,
+    ) -> Result<()> {
+        let present = self.inputs.iter().rposition(|p| *p).map_or(0, |i| i + 1);
+        if !inputs.contains(&present) || self.inputs[..*inputs.start()].contains(&false) {
+            return Err(Error::invalid(format!("needs {} inputs, found {present}", range_text(&inputs))));
+        }
+        if !outputs.contains(&self.outputs) {
+            return Err(Error::invalid(format!(
+                "needs {} outputs, found {}",
+                range_text(&outputs),
+                self.outputs
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn range_text(range: &std::ops::RangeInclusive<usize>) -> String {
+    match (*range.start(), *range.end()) {
+        (a, b) if a == b => a.to_string(),
+        (a, usize::MAX) => format!("at least {a}"),
+        (a, b) => format!("{a} to {b}"),
+    }
+}
+
+/// Reads a node into an operator.
+pub type ParseFn = fn(&mut NodeProto<'_>) -> Result<Box<dyn Op>>;
+
+/// One line of the operator list.
+pub struct OpDef {
+    /// ONNX `op_type`.
+    pub name: &'static str,
+    /// ONNX domain; empty for the default one.
+    pub domain: &'static str,
+    /// Oldest and newest version of the operator (its `since_version`s) that `parse` understands. A model of a
+    /// newer opset is accepted: operators keep their meaning until their next version.
+    pub since: (i64, i64),
+    /// Reads a node.
+    pub parse: ParseFn,
+    /// What of the operator is not supported, for `kiln list ops`; empty when all of it is.
+    pub unsupported: &'static str,
+}
+
+/// The newest opset of the default domain whose operators Kiln knows.
+pub const NEWEST_OPSET: i64 = 24;

@@ -1,0 +1,178 @@
+//! The vector builder: one small machine on which loops over f32 vectors are written once.
+//!
+//! A program for it is a straight sequence of calls with structured loops. Registers are mutable, like a
+//! machine's: [`Simd::fma`] changes its first operand. A handle is not `Copy`: it is owned, borrowed by
+//! operations and given back with [`Simd::free`], so that an encoder can hand out real registers and refuse a
+//! kernel that needs too many ([`OutOfRegisters`]). There is one implementation on Cranelift (128 bits, always
+//! there) and one on an encoder of x86-64 bytes (256 and 512 bits).
+//!
+//! Every operation acts on all lanes alike; its documentation is the meaning for one lane.
+
+use std::fmt;
+
+/// A vector register.
+#[derive(Debug)]
+pub struct V(pub u32);
+
+/// A pointer-sized integer register.
+#[derive(Debug)]
+pub struct P(pub u32);
+
+/// The kernel needs more registers than the machine has; choose a smaller tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRegisters;
+
+impl fmt::Display for OutOfRegisters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the kernel needs more registers than the machine has")
+    }
+}
+
+impl std::error::Error for OutOfRegisters {}
+
+/// Results of the builder.
+pub type R<T = ()> = Result<T, OutOfRegisters>;
+
+/// The second operand of an operation.
+#[derive(Clone, Copy, Debug)]
+pub enum Src<'a> {
+    /// A register.
+    Reg(&'a V),
+    /// The same constant in every lane. Builders keep constants in memory or hoist them, as suits the machine.
+    Const(f32),
+    /// The same bits in every lane, for integer operations.
+    Bits(u32),
+    /// A whole vector in memory.
+    Mem(&'a P, i32),
+    /// One element in memory, in every lane.
+    Splat(&'a P, i32),
+}
+
+/// `d = d op s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op2 {
+    /// Sum.
+    Add,
+    /// Difference.
+    Sub,
+    /// Product.
+    Mul,
+    /// Quotient.
+    Div,
+    /// The smaller; a NaN in `d` stays, a NaN in `s` alone may be dropped.
+    Min,
+    /// The larger; a NaN in `d` stays, a NaN in `s` alone may be dropped.
+    Max,
+    /// Bitwise and.
+    And,
+    /// Bitwise or.
+    Or,
+    /// Bitwise exclusive or.
+    Xor,
+    /// Bitwise `!d & s`.
+    AndNot,
+    /// All ones where `d < s`, else 0; false for NaN.
+    Lt,
+    /// All ones where `d <= s`, else 0; false for NaN.
+    Le,
+    /// All ones where `d == s`, else 0; false for NaN.
+    Eq,
+    /// Sum of 32-bit integers, wrapping.
+    IntAdd,
+    /// Difference of 32-bit integers, wrapping.
+    IntSub,
+}
+
+/// `d = op d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op1 {
+    /// Square root.
+    Sqrt,
+    /// Absolute value.
+    Abs,
+    /// Negation.
+    Neg,
+    /// Towards negative infinity.
+    Floor,
+    /// Towards positive infinity.
+    Ceil,
+    /// To the nearest integer, halves to even.
+    Round,
+    /// f32 to the nearest i32, halves to even; only for values within i32.
+    ToInt,
+    /// i32 to f32.
+    ToFloat,
+    /// Shift of 32-bit integers to the left.
+    Shl(u8),
+    /// Logical shift of 32-bit integers to the right.
+    Shr(u8),
+}
+
+/// How lanes combine to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Across {
+    /// Sum, in a fixed order.
+    Sum,
+    /// Maximum.
+    Max,
+    /// Minimum.
+    Min,
+    /// Product, in a fixed order.
+    Prod,
+}
+
+/// The builder. `disp` and strides are bytes.
+pub trait Simd {
+    /// f32 lanes of a vector.
+    fn lanes(&self) -> usize;
+
+    /// The kernel's argument `i`: 0 the frame, 1 the first iteration of the shared loop, 2 its end.
+    fn arg(&mut self, i: usize) -> R<P>;
+    /// A pointer loaded from memory.
+    fn load_ptr(&mut self, base: &P, disp: i32) -> R<P>;
+    /// The address of the model's read-only data plus `offset`.
+    fn weights(&mut self, offset: i64) -> R<P>;
+    /// A copy.
+    fn copy_ptr(&mut self, p: &P) -> R<P>;
+    /// `p += bytes`.
+    fn advance(&mut self, p: &P, bytes: i64);
+    /// `p += count * scale`.
+    fn advance_by(&mut self, p: &P, count: &P, scale: i64) -> R;
+    /// `a - b`.
+    fn difference(&mut self, a: &P, b: &P) -> R<P>;
+    /// Gives a pointer register back.
+    fn free_ptr(&mut self, p: P);
+
+    /// Runs `body` `count` times; not at all for 0.
+    fn repeat(&mut self, count: u32, body: &mut dyn FnMut(&mut Self) -> R) -> R;
+    /// Runs `body` as often as the register says; not at all for 0.
+    fn repeat_ptr(&mut self, count: P, body: &mut dyn FnMut(&mut Self) -> R) -> R;
+
+    /// A register with the constant in every lane.
+    fn splat(&mut self, value: f32) -> R<V>;
+    /// The first `n` lanes from memory, the others 0. Touches no byte beyond them.
+    fn load(&mut self, p: &P, disp: i32, n: usize) -> R<V>;
+    /// One element from memory in every lane.
+    fn load_splat(&mut self, p: &P, disp: i32) -> R<V>;
+    /// A copy.
+    fn copy(&mut self, v: &V) -> R<V>;
+    /// `d = s`.
+    fn assign(&mut self, d: &V, s: &V);
+    /// Writes the first `n` lanes. Touches no byte beyond them.
+    fn store(&mut self, p: &P, disp: i32, v: &V, n: usize) -> R;
+    /// Gives a vector register back.
+    fn free(&mut self, v: V);
+
+    /// `d = op d`.
+    fn op1(&mut self, op: Op1, d: &V) -> R;
+    /// `d = d op s`.
+    fn op2(&mut self, op: Op2, d: &V, s: Src<'_>) -> R;
+    /// `d += a * b`, rounded once where the target has FMA and twice where it has none.
+    fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R;
+    /// `d += b * a[lane]` for `lane < 4` (by-element multiply; lanes counted from the vector's start).
+    fn fma_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R;
+    /// `d = if mask { d } else { s }`, where every lane of `mask` is all ones or 0.
+    fn keep_where(&mut self, d: &V, mask: &V, s: Src<'_>) -> R;
+    /// Every lane of `d` becomes the combination of all its lanes.
+    fn across(&mut self, op: Across, d: &V) -> R;
+}

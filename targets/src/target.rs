@@ -1,0 +1,52 @@
+//! Descriptions of machines: plain data that schedules are computed from.
+
+use target_lexicon::Triple;
+
+/// Vector extensions, as `--features` names them. Each architecture knows its own; unknown names are errors.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Features(pub std::collections::BTreeSet<String>);
+
+/// How a tile gets the elements of lhs into all lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LhsAccess {
+    /// One broadcast load per element, several columns of vectors per row (x86).
+    Broadcast,
+    /// A vector of elements along depth per row, multiplied lane by lane (AArch64 `fmla` by element).
+    ByLane,
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// For the object and Cranelift.
+    pub triple: Triple,
+    /// The name of the level: `sse2`, `avx`, `avx2`, `avx512`, `neon`, `generic`.
+    pub level: &'static str,
+    /// Cranelift ISA flags to enable: `has_avx` and so on, always complete (no presets).
+    pub isa_flags: Vec<&'static str>,
+    /// Fused multiply-add of vectors in hardware. Without it products and sums are rounded separately.
+    pub fma: bool,
+    /// Bytes of a vector register as the vector builder uses it.
+    pub vector_bytes: usize,
+    /// Number of vector registers.
+    pub vector_registers: usize,
+    /// How tiles read lhs.
+    pub lhs_access: LhsAccess,
+    /// First-level data cache of a core.
+    pub l1d_bytes: usize,
+    /// Second-level cache of a core.
+    pub l2_bytes: usize,
+    /// f32 tiles `(mr, vectors of columns)` in order of preference, from measurements.
+    pub f32_tiles: &'static [(u32, u32)],
+    /// Steps of depth unrolled in tiles.
+    pub tile_unroll: u32,
+    /// Alignment of the arena and of weights.
+    pub align: usize,
+}
+
+impl Target {
+    /// f32 lanes of a vector register.
+    pub fn lanes(&self) -> usize {
+        self.vector_bytes / 4
+    }
+}
