@@ -20,7 +20,7 @@ pub struct Tensor {
 }
 
 /// A Rust type that is the storage of one [`DType`].
-pub trait Element: bytemuck::Pod {
+pub trait Element: bytemuck::Pod + Send + Sync {
     /// The element type that it stores.
     const DTYPE: DType;
 }
