@@ -3,7 +3,7 @@
 //! A program for it is a straight sequence of calls with structured loops. Registers are mutable, like a
 //! machine's: [`Simd::fma`] changes its first operand. A handle is not `Copy`: it is owned, borrowed by
 //! operations and given back with [`Simd::free`], so that an encoder can hand out real registers and refuse a
-//! kernel that needs too many ([`OutOfRegisters`]). There is one implementation on Cranelift (128 bits, always
+//! kernel that needs too many ([`Refusal::OutOfRegisters`]). There is one implementation on Cranelift (128 bits, always
 //! there) and one on an encoder of x86-64 bytes (256 and 512 bits).
 //!
 //! Every operation acts on all lanes alike; its documentation is the meaning for one lane.
@@ -18,20 +18,44 @@ pub struct V(pub u32);
 #[derive(Debug)]
 pub struct P(pub u32);
 
-/// The kernel needs more registers than the machine has; choose a smaller tile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfRegisters;
+/// Why a kernel cannot be built as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It needs more registers than the machine has: choose a smaller tile.
+    OutOfRegisters,
+    /// An element is too far from its pointer for an immediate displacement.
+    FarDisplacement,
+    /// The builder or the generator does not do this; the text says what.
+    Unsupported(String),
+}
 
-impl fmt::Display for OutOfRegisters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the kernel needs more registers than the machine has")
+impl Refusal {
+    /// An [`Refusal::Unsupported`].
+    pub fn unsupported(what: impl Into<String>) -> Self {
+        Self::Unsupported(what.into())
     }
 }
 
-impl std::error::Error for OutOfRegisters {}
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRegisters => f.write_str("the kernel needs more registers than the machine has"),
+            Self::FarDisplacement => f.write_str("an element is too far from its pointer"),
+            Self::Unsupported(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<Refusal> for kiln_ir::error::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::internal(format!("vector kernel: {refusal}"))
+    }
+}
 
 /// Results of the builder.
-pub type R<T = ()> = Result<T, OutOfRegisters>;
+pub type R<T = ()> = Result<T, Refusal>;
 
 /// The second operand of an operation.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +87,10 @@ pub enum Op2 {
     Min,
     /// The larger; a NaN in `d` stays, a NaN in `s` alone may be dropped.
     Max,
+    /// The smaller; NaN if either is NaN. Up to three instructions where [`Op2::Min`] is one.
+    MinNan,
+    /// The larger; NaN if either is NaN. Up to three instructions where [`Op2::Max`] is one.
+    MaxNan,
     /// Bitwise and.
     And,
     /// Bitwise or.
@@ -98,7 +126,7 @@ pub enum Op1 {
     Ceil,
     /// To the nearest integer, halves to even.
     Round,
-    /// f32 to the nearest i32, halves to even; only for values within i32.
+    /// f32 to the nearest i32, halves to even; only for magnitudes up to 2^22.
     ToInt,
     /// i32 to f32.
     ToFloat,
@@ -130,8 +158,6 @@ pub trait Simd {
     fn arg(&mut self, i: usize) -> R<P>;
     /// A pointer loaded from memory.
     fn load_ptr(&mut self, base: &P, disp: i32) -> R<P>;
-    /// The address of the model's read-only data plus `offset`.
-    fn weights(&mut self, offset: i64) -> R<P>;
     /// A copy.
     fn copy_ptr(&mut self, p: &P) -> R<P>;
     /// `p += bytes`.
@@ -140,12 +166,16 @@ pub trait Simd {
     fn advance_by(&mut self, p: &P, count: &P, scale: i64) -> R;
     /// `a - b`.
     fn difference(&mut self, a: &P, b: &P) -> R<P>;
+    /// `p = min(p, limit)` as signed numbers.
+    fn at_most(&mut self, p: &P, limit: i64) -> R;
+    /// `p = max(p, limit)` as signed numbers.
+    fn at_least(&mut self, p: &P, limit: i64) -> R;
     /// Gives a pointer register back.
     fn free_ptr(&mut self, p: P);
 
     /// Runs `body` `count` times; not at all for 0.
     fn repeat(&mut self, count: u32, body: &mut dyn FnMut(&mut Self) -> R) -> R;
-    /// Runs `body` as often as the register says; not at all for 0.
+    /// Runs `body` as often as the register says; not at all for 0 or a negative number.
     fn repeat_ptr(&mut self, count: P, body: &mut dyn FnMut(&mut Self) -> R) -> R;
 
     /// A register with the constant in every lane.
@@ -169,10 +199,15 @@ pub trait Simd {
     fn op2(&mut self, op: Op2, d: &V, s: Src<'_>) -> R;
     /// `d += a * b`, rounded once where the target has FMA and twice where it has none.
     fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R;
-    /// `d += b * a[lane]` for `lane < 4` (by-element multiply; lanes counted from the vector's start).
+    /// `d += b * a[lane]` for `lane < 4` (by-element multiply; lanes counted from the vector's start), rounded
+    /// like [`Simd::fma`].
     fn fma_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R;
     /// `d = if mask { d } else { s }`, where every lane of `mask` is all ones or 0.
     fn keep_where(&mut self, d: &V, mask: &V, s: Src<'_>) -> R;
-    /// Every lane of `d` becomes the combination of all its lanes.
+    /// Lanes of `d` from `n` on become `value`.
+    fn keep_first(&mut self, d: &V, n: usize, value: f32) -> R;
+    /// Every lane of `d` becomes the combination of all its lanes. NaN wins.
     fn across(&mut self, op: Across, d: &V) -> R;
+    /// Transposes the 4 x 4 elements of four registers; only on machines of 4 lanes.
+    fn transpose(&mut self, rows: [&V; 4]) -> R;
 }

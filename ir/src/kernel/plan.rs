@@ -84,13 +84,35 @@ pub enum Schedule {
     Nest(Nest),
     /// Register tiles of a contraction.
     Tile(Tile),
+    /// Copies of 4-byte elements in square blocks through registers.
+    Transpose(Transpose),
+}
+
+/// A [`Form::Rearrange`] of 4-byte elements whose source is contiguous in one loop and whose destination is
+/// contiguous in another: blocks of 4 x 4 are turned in registers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transpose {
+    /// The remaining loops, outermost first. The first one is the one that threads share; without one the kernel
+    /// is serial.
+    pub outer: Vec<LoopId>,
+    /// The loop in which the source has stride 1.
+    pub read: LoopId,
+    /// The loop in which the destination has stride 1.
+    pub write: LoopId,
 }
 
 /// Vectors of f32 along one loop, with a row of accumulators along another.
+///
+/// Guards are decided at compile time: loops are split where a guard changes, iterations at the border that
+/// depend on a further loop get code of their own (nine variants of the body for a 3 x 3 window with padding).
+///
+/// Kernels are called with a range of the *shared* loop. That is the first loop of `order` when it is parallel
+/// and not `tile`; blocks of `vectors` vectors when `vector` is the only parallel loop; otherwise there is one
+/// iteration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nest {
-    /// All loops but `vector`, outermost first; parallel ones before reduced ones. The first is the one that
-    /// threads share.
+    /// All loops but `vector`, outermost first; parallel ones before reduced ones. A parallel `vector` runs
+    /// inside the parallel ones and around the reduced ones; a reduced `vector` runs innermost.
     pub order: Vec<LoopId>,
     /// The loop whose iterations are lanes. In every access its stride is 0 or 1, in stores 1. When it is a
     /// reduced loop, stores have stride 0 in it and lanes are combined at the end.
@@ -113,8 +135,8 @@ pub struct Nest {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tile {
-    /// Batch loops and rows' outer loops, outermost first. The first loop of all (`outer`, or the panels when
-    /// `panels_outermost`) is the one that threads share.
+    /// Batch loops and rows' outer loops, outermost first. Threads share the panels when `panels_outermost`,
+    /// else the first of these loops, else tiles of rows (`ceil(rows / mr)`), else there is one iteration.
     pub outer: Vec<LoopId>,
     /// The parallel loop of the rows; `None` for a single row.
     pub row: Option<LoopId>,
@@ -126,7 +148,8 @@ pub struct Tile {
     pub mr: u32,
     /// Columns of a tile: a multiple of the target's lanes.
     pub nr: u32,
-    /// Elements from one panel of `nr` columns to the next in rhs: `depth * nr` when packed.
+    /// Elements from one panel of `nr` columns to the next in rhs: `depth * nr` when packed, `nr` when not. A
+    /// multiple of `nr`. The stride of `col` within a panel is 1.
     pub panel_stride: i64,
     /// Whether rhs is padded to whole panels (weights packed at compile time).
     pub rhs_padded: bool,
