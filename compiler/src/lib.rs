@@ -1,1 +1,5 @@
 //! Kiln: ONNX in, a static library or machine code in memory out.
+
+pub mod error;
+pub mod import;
+pub mod passes;

@@ -1,0 +1,148 @@
+//! Tensor data in files beside the model.
+//!
+//! The location comes from the model and may name nothing but a regular file below the model's folder: no
+//! absolute path, no `..`, no symbolic link on the way, and no second hard link, so that a model cannot make
+//! Kiln read a file that its author could not.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata};
+use std::path::{Component, Path, PathBuf};
+
+use bytes::Bytes;
+use kiln_ir::{Error, Result, bail_invalid};
+use onnx_protobuf::StringStringEntryProto;
+
+use super::mapped;
+
+/// The files that the model's tensors have used so far.
+#[derive(Debug)]
+pub(super) struct External<'a> {
+    folder: Option<&'a Path>,
+    files: HashMap<String, Bytes>,
+}
+
+/// Where a tensor's bytes lie.
+#[derive(Debug, Default)]
+struct Place {
+    location: Option<String>,
+    offset: Option<u64>,
+    length: Option<u64>,
+}
+
+impl<'a> External<'a> {
+    /// Files below `folder`.
+    pub(super) fn new(folder: Option<&'a Path>) -> Self {
+        Self { folder, files: HashMap::new() }
+    }
+
+    /// The `needed` bytes that the entries of a tensor point to.
+    pub(super) fn read(&mut self, entries: &[StringStringEntryProto], needed: u64) -> Result<Bytes> {
+        let place = Place::parse(entries)?;
+        let Some(location) = place.location else { bail_invalid!("external data has no location") };
+        let file = match self.files.get(&location) {
+            Some(file) => file.clone(),
+            None => {
+                let Some(folder) = self.folder else {
+                    bail_invalid!("external data '{location}' needs the folder of the model");
+                };
+                let file = open(folder, &location)?;
+                let io = |e| Error::invalid(format!("cannot read external data '{location}': {e}"));
+                let bytes = mapped::map(&file).map_err(io)?;
+                self.files.insert(location.clone(), bytes.clone());
+                bytes
+            }
+        };
+        let size = file.len() as u64;
+        let offset = place.offset.unwrap_or(0);
+        let length = place.length.unwrap_or(needed);
+        if length != needed {
+            bail_invalid!("external data has length {length}, type and shape need {needed}");
+        }
+        if length > size || offset > size - length {
+            bail_invalid!(
+                "external data '{location}' has {size} bytes, the tensor needs {length} from offset {offset}"
+            );
+        }
+        // Both fit usize: they are within the length of a slice.
+        Ok(file.slice(offset as usize..(offset + length) as usize))
+    }
+}
+
+impl Place {
+    fn parse(entries: &[StringStringEntryProto]) -> Result<Self> {
+        let mut place = Self::default();
+        for entry in entries {
+            let (key, value) = (entry.key.as_str(), entry.value.as_str());
+            let doubled = match key {
+                "location" => place.location.replace(value.to_owned()).is_some(),
+                "offset" => place.offset.replace(number(key, value)?).is_some(),
+                "length" => place.length.replace(number(key, value)?).is_some(),
+                "checksum" => false,
+                _ => bail_invalid!("external data has the unknown key '{key}'"),
+            };
+            if doubled {
+                bail_invalid!("external data has the key '{key}' twice");
+            }
+        }
+        Ok(place)
+    }
+}
+
+fn number(key: &str, value: &str) -> Result<u64> {
+    value
+        .parse()
+        .map_err(|_| Error::invalid(format!("external data has {key} '{value}', not a size in bytes")))
+}
+
+fn open(folder: &Path, location: &str) -> Result<File> {
+    let refuse = |why: &str| Error::invalid(format!("external data location '{location}' {why}"));
+    if location.is_empty() || location.contains(['\\', '\0']) {
+        return Err(refuse("is not a relative path with '/'"));
+    }
+    let mut path = PathBuf::from(folder);
+    let mut last = None;
+    for component in Path::new(location).components() {
+        match component {
+            Component::CurDir => continue,
+            Component::Normal(name) => path.push(name),
+            _ => return Err(refuse("leaves the folder of the model")),
+        }
+        let meta = fs::symlink_metadata(&path).map_err(|e| refuse(&format!("cannot be read: {e}")))?;
+        if meta.is_symlink() {
+            return Err(refuse("goes through a symbolic link"));
+        }
+        last = Some(meta);
+    }
+    let seen = last.filter(Metadata::is_file).ok_or_else(|| refuse("is not a regular file"))?;
+    let file = File::open(&path).map_err(|e| refuse(&format!("cannot be read: {e}")))?;
+    let opened = file.metadata().map_err(|e| refuse(&format!("cannot be read: {e}")))?;
+    if !same_file(&seen, &opened) {
+        return Err(refuse("changed while it was opened"));
+    }
+    if links(&opened) > 1 {
+        return Err(refuse("has more than one hard link"));
+    }
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn same_file(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(unix)]
+fn links(meta: &Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    meta.nlink()
+}
+
+#[cfg(not(unix))]
+fn same_file(a: &Metadata, b: &Metadata) -> bool {
+    (a.len(), a.modified().ok()) == (b.len(), b.modified().ok())
+}
+
+#[cfg(not(unix))]
+fn links(_: &Metadata) -> u64 {
+    1
+}

@@ -1,0 +1,136 @@
+//! ONNX files to graphs. Nothing outside this folder reads protobuf.
+//!
+//! A model file is untrusted. [`wire`] checks the bytes before the decoder sees them, [`tensor`] and
+//! [`external`] check every size before memory is taken, [`graph`] checks names, and everything that is wrong
+//! or unsupported is reported at once.
+
+mod attr;
+mod external;
+mod function;
+mod graph;
+mod mapped;
+mod model;
+mod order;
+mod tensor;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod types;
+mod wire;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::path::Path;
+
+use kiln_ir::Error;
+use kiln_ir::graph::Graph;
+use onnx_protobuf::{Message, ModelProto};
+use protobuf::CodedInputStream;
+
+use crate::error::{Errors, Result};
+
+/// How much a model may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the model file; protobuf itself ends below 2 GiB.
+    pub max_model_bytes: u64,
+    /// Bytes of all constants of the model together, external data included.
+    pub max_tensor_bytes: u64,
+    /// Messages inside messages; a subgraph takes three.
+    pub max_depth: usize,
+    /// Bytes that constant folding may add to the model beyond the constants that it removes.
+    pub fold_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_model_bytes: (1 << 31) - 1,
+            max_tensor_bytes: 1 << 34,
+            max_depth: 100,
+            fold_bytes: 1 << 24,
+        }
+    }
+}
+
+/// Reads a model file; external data is looked for beside it.
+pub fn load(path: &Path, limits: &Limits) -> Result<Graph> {
+    let io = |e: std::io::Error| Error::invalid(format!("cannot read {}: {e}", path.display()));
+    let file = File::open(path).map_err(io)?;
+    let meta = file.metadata().map_err(io)?;
+    if !meta.is_file() {
+        let what = if meta.is_dir() { "a folder" } else { "not a regular file" };
+        return Err(Error::invalid(format!("cannot read {}: it is {what}", path.display())).into());
+    }
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    read(&mut reader, meta.len(), Some(folder), limits)
+}
+
+/// Reads a model from memory. Without `folder` a model with external data is refused.
+pub fn from_bytes(bytes: &[u8], folder: Option<&Path>, limits: &Limits) -> Result<Graph> {
+    read(&mut Cursor::new(bytes), bytes.len() as u64, folder, limits)
+}
+
+fn read(
+    reader: &mut (impl BufRead + Seek),
+    len: u64,
+    folder: Option<&Path>,
+    limits: &Limits,
+) -> Result<Graph> {
+    if len > limits.max_model_bytes {
+        return Err(Error::unsupported(format!(
+            "the model file has {len} bytes, the limit is {}",
+            limits.max_model_bytes
+        ))
+        .hint("raise --max-model-bytes, or keep the weights in external data")
+        .into());
+    }
+    wire::check(reader, len, limits.max_depth)?;
+    reader.rewind().map_err(|e| Error::invalid(format!("cannot read the model: {e}")))?;
+    model::import(decode(reader, limits)?, folder, limits)
+}
+
+fn decode(reader: &mut dyn BufRead, limits: &Limits) -> Result<ModelProto> {
+    let mut stream = CodedInputStream::from_buf_read(reader);
+    stream.set_recursion_limit(u32::try_from(limits.max_depth).unwrap_or(u32::MAX));
+    let mut proto = ModelProto::new();
+    match proto.merge_from(&mut stream) {
+        Ok(()) => Ok(proto),
+        Err(e) => Err(wire::damaged(&format!("{e} at byte {}", stream.pos())).into()),
+    }
+}
+
+/// Collects errors so that all can be told.
+#[derive(Debug, Default)]
+struct Report {
+    errors: Vec<Error>,
+}
+
+impl Report {
+    /// More errors than anyone reads say no more than these.
+    const MOST: usize = 1000;
+
+    fn push(&mut self, error: Error) {
+        if self.errors.len() < Self::MOST && !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
+    /// The value, or `None` with the error noted.
+    fn note<T>(&mut self, result: kiln_ir::Result<T>) -> Option<T> {
+        result.map_err(|e| self.push(e)).ok()
+    }
+
+    fn finish<T>(self, value: Option<T>) -> Result<T> {
+        match value {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ if self.errors.is_empty() => Err(Error::internal("the import failed without a reason").into()),
+            _ => Err(Errors(self.errors)),
+        }
+    }
+}

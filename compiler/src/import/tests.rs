@@ -1,0 +1,1 @@
+//! Sound and broken models through the importer.

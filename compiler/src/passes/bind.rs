@@ -1,0 +1,130 @@
+//! Symbolic dimensions become constants, or get bounds.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use kiln_ir::graph::Graph;
+use kiln_ir::{Dim, Error, Fact, Result, Shape, bail_invalid};
+
+use super::infer;
+
+/// What `--dim` says of one dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DimBinding {
+    /// A symbol, or `INPUT.AXIS`.
+    pub name: String,
+    /// Its value or bounds.
+    pub value: DimValue,
+}
+
+/// A value or bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DimValue {
+    /// Known at compile time.
+    Fixed(i64),
+    /// Known when the model runs, within both ends.
+    Open(i64, i64),
+}
+
+/// The largest value of a dimension.
+const MAX_EXTENT: i64 = 1 << 40;
+
+impl FromStr for DimBinding {
+    type Err = Error;
+
+    /// `NAME=N` or `NAME=LO..HI`.
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = text.rsplit_once('=').and_then(|(name, value)| {
+            let value = match value.split_once("..") {
+                None => DimValue::Fixed(value.trim().parse().ok()?),
+                Some((lo, hi)) => DimValue::Open(lo.trim().parse().ok()?, hi.trim().parse().ok()?),
+            };
+            Some(Self { name: name.trim().to_owned(), value }).filter(|b| !b.name.is_empty())
+        });
+        let binding =
+            parsed.ok_or_else(|| Error::invalid(format!("'{text}' is not NAME=N or NAME=LO..HI")))?;
+        let (lo, hi) = match binding.value {
+            DimValue::Fixed(value) => (value, value),
+            DimValue::Open(lo, hi) => (lo, hi),
+        };
+        if lo < 0 || hi > MAX_EXTENT || lo > hi {
+            bail_invalid!("'{text}' is not within 0..={MAX_EXTENT}");
+        }
+        Ok(binding)
+    }
+}
+
+/// Binds dimensions of the graph's arguments and infers everything anew.
+pub fn run(graph: &mut Graph, bindings: &[DimBinding]) -> Result<()> {
+    let mut fixed: BTreeMap<Arc<str>, Dim> = BTreeMap::new();
+    let mut open: BTreeMap<Arc<str>, (i64, i64)> = BTreeMap::new();
+    for binding in bindings {
+        let symbol = resolve(graph, &binding.name)?;
+        let doubled = match binding.value {
+            DimValue::Fixed(value) => {
+                open.contains_key(&symbol)
+                    || fixed.insert(symbol, Dim::Const(value)).is_some_and(|old| !old.is(value))
+            }
+            DimValue::Open(lo, hi) => {
+                fixed.contains_key(&symbol)
+                    || open.insert(symbol, (lo, hi)).is_some_and(|old| old != (lo, hi))
+            }
+        };
+        if doubled {
+            bail_invalid!("dimension '{}' is bound twice", binding.name);
+        }
+    }
+    for id in graph.inputs().to_vec() {
+        let Some(fact) = &graph.value(id).fact else { continue };
+        let shape: Shape = fact.shape.iter().map(|d| d.substitute(&fixed)).collect();
+        let fact = Fact::new(fact.dtype, shape);
+        graph.set_fact(id, fact);
+    }
+    graph.bounds.extend(open);
+    infer::run(graph)
+}
+
+/// The symbols of the graph's arguments, in order of first appearance.
+pub fn symbols(graph: &Graph) -> Vec<Arc<str>> {
+    let mut out: Vec<Arc<str>> = Vec::new();
+    for id in graph.inputs() {
+        for symbol in graph.value(*id).fact.iter().flat_map(|f| f.shape.iter()).flat_map(Dim::symbols) {
+            if !out.contains(&symbol) {
+                out.push(symbol);
+            }
+        }
+    }
+    out
+}
+
+/// An error that names every symbol with neither a value nor bounds.
+pub fn check_bound(graph: &Graph) -> Result<()> {
+    let unbound: Vec<_> = symbols(graph).into_iter().filter(|s| !graph.bounds.contains_key(s)).collect();
+    match unbound.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::unsupported(format!("dimensions without a value: {}", unbound.join(", ")))
+            .hint(format!("bind them, for instance with --dim {first}=1"))),
+    }
+}
+
+fn resolve(graph: &Graph, name: &str) -> Result<Arc<str>> {
+    let symbols = symbols(graph);
+    if let Some(symbol) = symbols.iter().find(|s| ***s == *name) {
+        return Ok(symbol.clone());
+    }
+    // A named axis may be told by its place as well.
+    if let Some((input, axis)) = name.rsplit_once('.')
+        && let Some(id) = graph.find(input).filter(|id| graph.inputs().contains(id))
+        && let (Some(fact), Ok(axis)) = (&graph.value(id).fact, axis.parse::<usize>())
+        && let Some(dim) = fact.shape.get(axis)
+    {
+        match &dim.symbols()[..] {
+            [symbol] if *dim == Dim::symbol(symbol) => return Ok(symbol.clone()),
+            _ => bail_invalid!("axis {axis} of input '{input}' is {dim}, not a dimension to bind"),
+        }
+    }
+    let known = if symbols.is_empty() { "none".to_owned() } else { symbols.join(", ") };
+    Err(Error::invalid(format!("the model has no dimension '{name}'"))
+        .hint(format!("its dimensions: {known}")))
+}

@@ -1,0 +1,84 @@
+//! What is known of every value: types, and elements where they follow from shapes.
+//!
+//! Nodes are visited in topological order. What a model declares of its values must agree with what follows
+//! from its operators.
+
+use kiln_ir::graph::{Graph, NodeId};
+use kiln_ir::{Dim, Error, Fact, Result, bail_internal, bail_invalid};
+
+/// The largest extent and the most elements of a tensor; no memory holds more.
+const MAX_EXTENT: i64 = 1 << 40;
+const MAX_ELEMENTS: i64 = 1 << 44;
+
+/// Infers the facts of all values from those of the arguments and constants.
+pub fn run(graph: &mut Graph) -> Result<()> {
+    for id in graph.topological_order()? {
+        let facts = node(graph, id).map_err(|e| {
+            let node = graph.node(id);
+            e.at(&node.name, node.op.name())
+        })?;
+        for (value, fact) in graph.node(id).outputs.clone().into_iter().zip(facts) {
+            graph.set_fact(value, fact);
+        }
+    }
+    Ok(())
+}
+
+fn node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>> {
+    let node = graph.node(id);
+    let mut inputs = Vec::with_capacity(node.inputs.len());
+    for input in &node.inputs {
+        inputs.push(match input {
+            None => None,
+            Some(value) => match graph.value(*value) {
+                v if v.fact.is_some() => v.fact.as_ref(),
+                v => bail_internal!("input '{}' has no inferred type", v.name),
+            },
+        });
+    }
+    let facts = node.op.infer(&inputs)?;
+    if facts.len() < node.outputs.len() {
+        bail_internal!("has {} outputs, of which {} were inferred", node.outputs.len(), facts.len());
+    }
+    for (value, fact) in node.outputs.iter().zip(&facts) {
+        let value = graph.value(*value);
+        check_extents(&value.name, fact)?;
+        if let Some(declared) = &value.fact {
+            check_declared(&value.name, fact, declared)?;
+        }
+    }
+    Ok(facts)
+}
+
+fn check_extents(name: &str, fact: &Fact) -> Result<()> {
+    let mut elements = 1i64;
+    for extent in fact.shape.iter().filter_map(Dim::as_const) {
+        if !(0..=MAX_EXTENT).contains(&extent) {
+            bail_invalid!("result '{name}' has the shape {}", fact.shape);
+        }
+        elements = elements.saturating_mul(extent);
+    }
+    if elements > MAX_ELEMENTS {
+        bail_invalid!(
+            "result '{name}' has the shape {}, more elements than memory has addresses",
+            fact.shape
+        );
+    }
+    Ok(())
+}
+
+/// Whether a value is what the model declares; extents are compared where both are constants.
+pub fn check_declared(name: &str, fact: &Fact, declared: &Fact) -> Result<()> {
+    let conflict = |(a, b): (&Dim, &Dim)| matches!((a, b), (Dim::Const(a), Dim::Const(b)) if a != b);
+    if fact.dtype != declared.dtype
+        || fact.shape.rank() != declared.shape.rank()
+        || fact.shape.iter().zip(declared.shape.iter()).any(conflict)
+    {
+        return Err(Error::invalid(format!(
+            "value '{name}' is declared as {} and is {}",
+            declared.ty(),
+            fact.ty()
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! Passes over the Graph IR and the Kernel IR, one a file. `pipeline.rs` runs them in order.
+
+pub mod bind;
+pub mod infer;
