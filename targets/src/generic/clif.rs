@@ -1,0 +1,540 @@
+//! The vector builder on Cranelift: f32 in 128 bits, on every machine that Cranelift knows.
+//!
+//! Code is meant for `opt_level = none`, where Cranelift keeps the order of instructions and hoists nothing; so
+//! constants are placed in the entry block here. No operation ends in a library call: without SSE4.1 rounding
+//! is done by adding and subtracting 2^23, without FMA a product is rounded before it is added.
+
+use std::collections::HashMap;
+
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::immediates::V128Imm;
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8X16, I32X4, I64};
+use cranelift_codegen::ir::{
+    Block, Constant, Endianness, InstBuilder, MemFlagsData, Type, Value,
+};
+use cranelift_frontend::{FunctionBuilder, Variable};
+use target_lexicon::Architecture;
+
+use crate::simd::{Across, Op1, Op2, P, R, Simd, Src, V};
+use crate::target::Target;
+
+/// Lanes of Cranelift's vectors.
+pub const LANES: usize = 4;
+
+/// Adding and subtracting it rounds magnitudes below 2^22 to integers.
+const ROUNDING_MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
+
+/// A [`Simd`] over a function under construction.
+pub struct Clif<'a, 'f> {
+    b: &'a mut FunctionBuilder<'f>,
+    entry: Block,
+    args: [Value; 3],
+    fma: bool,
+    /// `floor` and its kin are instructions.
+    rounds: bool,
+    /// Minimum and maximum follow x86's rules for NaN, and patterns for them exist.
+    x86: bool,
+    constants: HashMap<[u32; LANES], Value>,
+    /// Variables given back, by type, for reuse: keeps Cranelift's tables small.
+    free_vectors: Vec<Variable>,
+    free_pointers: Vec<Variable>,
+}
+
+impl<'a, 'f> Clif<'a, 'f> {
+    /// Builds at the current position of `b`; `entry` is the function's entry block and `args` are the kernel's
+    /// arguments: frame, begin, end.
+    pub fn new(b: &'a mut FunctionBuilder<'f>, entry: Block, args: [Value; 3], target: &Target) -> Self {
+        let x86 = matches!(target.triple.architecture, Architecture::X86_64);
+        Self {
+            b,
+            entry,
+            args,
+            fma: target.fma,
+            rounds: !x86 || target.isa_flags.contains(&"has_sse41"),
+            x86,
+            constants: HashMap::new(),
+            free_vectors: Vec::new(),
+            free_pointers: Vec::new(),
+        }
+    }
+
+    fn get(&mut self, v: &V) -> Value {
+        self.b.use_var(Variable::from_u32(v.0))
+    }
+
+    fn set(&mut self, v: &V, value: Value) {
+        self.b.def_var(Variable::from_u32(v.0), value);
+    }
+
+    fn vector(&mut self, value: Value) -> V {
+        let var = self.free_vectors.pop().unwrap_or_else(|| self.b.declare_var(F32X4));
+        self.b.def_var(var, value);
+        V(var.as_u32())
+    }
+
+    fn pointer(&mut self, value: Value) -> P {
+        let var = self.free_pointers.pop().unwrap_or_else(|| self.b.declare_var(I64));
+        self.b.def_var(var, value);
+        P(var.as_u32())
+    }
+
+    fn address(&mut self, p: &P) -> Value {
+        self.b.use_var(Variable::from_u32(p.0))
+    }
+
+    /// A vector constant, made once in the entry block.
+    fn constant(&mut self, lanes: [u32; LANES]) -> Value {
+        if let Some(value) = self.constants.get(&lanes) {
+            return *value;
+        }
+        let mut bytes = [0; 16];
+        for (chunk, lane) in bytes.chunks_exact_mut(4).zip(lanes) {
+            chunk.copy_from_slice(&lane.to_le_bytes());
+        }
+        let handle: Constant = self.b.func.dfg.constants.insert(V128Imm(bytes).0.as_slice().into());
+        let here = self.b.current_block();
+        let value = if here == Some(self.entry) {
+            self.b.ins().vconst(F32X4, handle)
+        } else {
+            let mut cursor = FuncCursor::new(self.b.func);
+            match cursor.func.layout.last_inst(self.entry) {
+                Some(terminator) => cursor.goto_inst(terminator),
+                None => cursor.goto_bottom(self.entry),
+            }
+            cursor.ins().vconst(F32X4, handle)
+        };
+        self.constants.insert(lanes, value);
+        value
+    }
+
+    fn splat_bits(&mut self, bits: u32) -> Value {
+        self.constant([bits; LANES])
+    }
+
+    fn splat_f32(&mut self, value: f32) -> Value {
+        self.splat_bits(value.to_bits())
+    }
+
+    /// The operand as a value; loads are placed right here so that they fold into the operation that follows.
+    fn source(&mut self, s: Src<'_>) -> Value {
+        match s {
+            Src::Reg(v) => self.get(v),
+            Src::Const(value) => self.splat_f32(value),
+            Src::Bits(bits) => self.splat_bits(bits),
+            Src::Mem(p, disp) => self.load_type(F32X4, p, disp),
+            Src::Splat(p, disp) => {
+                let element = self.load_type(F32, p, disp);
+                self.b.ins().splat(F32X4, element)
+            }
+        }
+    }
+
+    fn load_type(&mut self, ty: Type, p: &P, disp: i32) -> Value {
+        let p = self.address(p);
+        self.b.ins().load(ty, memory(), p, disp)
+    }
+
+    fn store_value(&mut self, value: Value, p: &P, disp: i32) {
+        let p = self.address(p);
+        self.b.ins().store(memory(), value, p, disp);
+    }
+
+    fn cast(&mut self, ty: Type, value: Value) -> Value {
+        self.b.ins().bitcast(ty, MemFlagsData::new().with_endianness(Endianness::Little), value)
+    }
+
+    /// Bytes `4 * lane ..` of `a` (lanes 0 to 3) and `b` (lanes 4 to 7).
+    fn shuffle(&mut self, a: Value, b: Value, lanes: [u8; LANES]) -> Value {
+        let mask: Vec<u8> = lanes.iter().flat_map(|lane| (0..4).map(move |byte| 4 * lane + byte)).collect();
+        let mask = self.b.func.dfg.immediates.push(mask.into());
+        let (a, b) = (self.cast(I8X16, a), self.cast(I8X16, b));
+        let shuffled = self.b.ins().shuffle(a, b, mask);
+        self.cast(F32X4, shuffled)
+    }
+
+    fn compare(&mut self, cc: FloatCC, a: Value, b: Value) -> Value {
+        let mask = self.b.ins().fcmp(cc, a, b);
+        self.cast(F32X4, mask)
+    }
+
+    /// `if mask { a } else { b }`.
+    fn select(&mut self, mask: Value, a: Value, b: Value) -> Value {
+        self.b.ins().bitselect(mask, a, b)
+    }
+
+    /// Minimum or maximum in the form that is one instruction; a NaN in `d` stays.
+    fn extreme(&mut self, max: bool, d: Value, s: Value) -> Value {
+        if !self.x86 {
+            return if max { self.b.ins().fmax(d, s) } else { self.b.ins().fmin(d, s) };
+        }
+        // `vminps s, d` is `s < d ? s : d`, `vmaxps s, d` is `d < s ? s : d`.
+        let (a, b) = if max { (d, s) } else { (s, d) };
+        let less = self.compare(FloatCC::LessThan, a, b);
+        self.select(less, s, d)
+    }
+
+    /// NaN if either is NaN.
+    fn extreme_nan(&mut self, max: bool, d: Value, s: Value) -> Value {
+        let plain = self.extreme(max, d, s);
+        if !self.x86 {
+            return plain;
+        }
+        let unordered = self.compare(FloatCC::Unordered, s, s);
+        self.select(unordered, s, plain)
+    }
+
+    /// `floor`, `ceil` or `round` without an instruction for it.
+    fn round_by_magic(&mut self, op: Op1, x: Value) -> Value {
+        let sign_bit = self.splat_bits(0x8000_0000);
+        let sign = self.b.ins().band(x, sign_bit);
+        let two23 = self.splat_f32(8_388_608.0);
+        let magic = self.b.ins().bor(two23, sign);
+        let shifted = self.b.ins().fadd(x, magic);
+        let mut rounded = self.b.ins().fsub(shifted, magic);
+        let one = self.splat_f32(1.0);
+        match op {
+            Op1::Floor => {
+                let above = self.compare(FloatCC::LessThan, x, rounded);
+                let step = self.b.ins().band(above, one);
+                rounded = self.b.ins().fsub(rounded, step);
+            }
+            Op1::Ceil => {
+                let below = self.compare(FloatCC::LessThan, rounded, x);
+                let step = self.b.ins().band(below, one);
+                rounded = self.b.ins().fadd(rounded, step);
+            }
+            _ => {}
+        }
+        let rounded = self.b.ins().bor(rounded, sign); // -0.3 rounds to -0
+        let magnitude = self.b.ins().band_not(x, sign_bit);
+        let small = self.compare(FloatCC::LessThan, magnitude, two23); // false for NaN: kept
+        self.select(small, rounded, x)
+    }
+
+    /// `count` trips over a body; `count` is at least 1 at entry.
+    fn trips(&mut self, count: Value, body: &mut dyn FnMut(&mut Self) -> R) -> R<()> {
+        let counter = self.pointer(count);
+        let (head, exit) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().jump(head, &[]);
+        self.b.switch_to_block(head);
+        body(self)?;
+        let count = self.address(&counter);
+        let count = self.b.ins().iadd_imm_s(count, -1);
+        self.b.def_var(Variable::from_u32(counter.0), count);
+        self.b.ins().brif(count, head, &[], exit, &[]);
+        self.b.seal_block(head);
+        self.b.switch_to_block(exit);
+        self.b.seal_block(exit);
+        self.free_ptr(counter);
+        Ok(())
+    }
+}
+
+/// Not `trusted()`: that claims alignment, and SSE would fold the load into an instruction that faults.
+fn memory() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
+impl Simd for Clif<'_, '_> {
+    fn lanes(&self) -> usize {
+        LANES
+    }
+
+    fn arg(&mut self, i: usize) -> R<P> {
+        Ok(self.pointer(self.args[i]))
+    }
+
+    fn load_ptr(&mut self, base: &P, disp: i32) -> R<P> {
+        let value = self.load_type(I64, base, disp);
+        Ok(self.pointer(value))
+    }
+
+    fn copy_ptr(&mut self, p: &P) -> R<P> {
+        let value = self.address(p);
+        Ok(self.pointer(value))
+    }
+
+    fn advance(&mut self, p: &P, bytes: i64) {
+        if bytes != 0 {
+            let value = self.address(p);
+            let value = self.b.ins().iadd_imm_s(value, bytes);
+            self.b.def_var(Variable::from_u32(p.0), value);
+        }
+    }
+
+    fn advance_by(&mut self, p: &P, count: &P, scale: i64) -> R {
+        let (value, count) = (self.address(p), self.address(count));
+        let bytes = self.b.ins().imul_imm_s(count, scale);
+        let value = self.b.ins().iadd(value, bytes);
+        self.b.def_var(Variable::from_u32(p.0), value);
+        Ok(())
+    }
+
+    fn difference(&mut self, a: &P, b: &P) -> R<P> {
+        let (a, b) = (self.address(a), self.address(b));
+        let value = self.b.ins().isub(a, b);
+        Ok(self.pointer(value))
+    }
+
+    fn at_most(&mut self, p: &P, limit: i64) -> R {
+        let value = self.address(p);
+        let limit = self.b.ins().iconst(I64, limit);
+        let value = self.b.ins().smin(value, limit);
+        self.b.def_var(Variable::from_u32(p.0), value);
+        Ok(())
+    }
+
+    fn at_least(&mut self, p: &P, limit: i64) -> R {
+        let value = self.address(p);
+        let limit = self.b.ins().iconst(I64, limit);
+        let value = self.b.ins().smax(value, limit);
+        self.b.def_var(Variable::from_u32(p.0), value);
+        Ok(())
+    }
+
+    fn free_ptr(&mut self, p: P) {
+        self.free_pointers.push(Variable::from_u32(p.0));
+    }
+
+    fn repeat(&mut self, count: u32, body: &mut dyn FnMut(&mut Self) -> R) -> R {
+        match count {
+            0 => Ok(()),
+            1 => body(self),
+            _ => {
+                let count = self.b.ins().iconst(I64, i64::from(count));
+                self.trips(count, body)
+            }
+        }
+    }
+
+    fn repeat_ptr(&mut self, count: P, body: &mut dyn FnMut(&mut Self) -> R) -> R {
+        let value = self.address(&count);
+        let (some, done) = (self.b.create_block(), self.b.create_block());
+        let zero = self.b.ins().iconst(I64, 0);
+        let positive = self.b.ins().icmp(IntCC::SignedGreaterThan, value, zero);
+        self.b.ins().brif(positive, some, &[], done, &[]);
+        self.b.switch_to_block(some);
+        self.b.seal_block(some);
+        self.trips(value, body)?;
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(done);
+        self.b.seal_block(done);
+        self.free_ptr(count);
+        Ok(())
+    }
+
+    fn splat(&mut self, value: f32) -> R<V> {
+        let value = self.splat_f32(value);
+        Ok(self.vector(value))
+    }
+
+    fn load(&mut self, p: &P, disp: i32, n: usize) -> R<V> {
+        let value = match n {
+            1 => {
+                let element = self.load_type(F32, p, disp);
+                self.b.ins().scalar_to_vector(F32X4, element)
+            }
+            2 | 3 => {
+                let pair = self.load_type(F64, p, disp);
+                let pair = self.b.ins().scalar_to_vector(F64X2, pair);
+                let pair = self.cast(F32X4, pair);
+                if n == 3 {
+                    let third = self.load_type(F32, p, disp + 8);
+                    self.b.ins().insertlane(pair, third, 2)
+                } else {
+                    pair
+                }
+            }
+            _ => self.load_type(F32X4, p, disp),
+        };
+        Ok(self.vector(value))
+    }
+
+    fn load_splat(&mut self, p: &P, disp: i32) -> R<V> {
+        let value = self.source(Src::Splat(p, disp));
+        Ok(self.vector(value))
+    }
+
+    fn copy(&mut self, v: &V) -> R<V> {
+        let value = self.get(v);
+        Ok(self.vector(value))
+    }
+
+    fn assign(&mut self, d: &V, s: &V) {
+        let value = self.get(s);
+        self.set(d, value);
+    }
+
+    fn store(&mut self, p: &P, disp: i32, v: &V, n: usize) -> R {
+        let value = self.get(v);
+        match n {
+            1 => {
+                let element = self.b.ins().extractlane(value, 0);
+                self.store_value(element, p, disp);
+            }
+            2 | 3 => {
+                let pairs = self.cast(F64X2, value);
+                let pair = self.b.ins().extractlane(pairs, 0);
+                self.store_value(pair, p, disp);
+                if n == 3 {
+                    let third = self.b.ins().extractlane(value, 2);
+                    self.store_value(third, p, disp + 8);
+                }
+            }
+            _ => self.store_value(value, p, disp),
+        }
+        Ok(())
+    }
+
+    fn free(&mut self, v: V) {
+        self.free_vectors.push(Variable::from_u32(v.0));
+    }
+
+    fn op1(&mut self, op: Op1, d: &V) -> R {
+        let x = self.get(d);
+        let value = match op {
+            Op1::Sqrt => self.b.ins().sqrt(x),
+            Op1::Abs => {
+                let sign_bit = self.splat_bits(0x8000_0000);
+                self.b.ins().band_not(x, sign_bit)
+            }
+            Op1::Neg => {
+                let sign_bit = self.splat_bits(0x8000_0000);
+                self.b.ins().bxor(x, sign_bit)
+            }
+            Op1::Floor if self.rounds => self.b.ins().floor(x),
+            Op1::Ceil if self.rounds => self.b.ins().ceil(x),
+            Op1::Round if self.rounds => self.b.ins().nearest(x),
+            Op1::Floor | Op1::Ceil | Op1::Round => self.round_by_magic(op, x),
+            Op1::ToInt => {
+                let magic = self.splat_f32(ROUNDING_MAGIC);
+                let shifted = self.b.ins().fadd(x, magic);
+                let (shifted, magic) = (self.cast(I32X4, shifted), self.cast(I32X4, magic));
+                let int = self.b.ins().isub(shifted, magic);
+                self.cast(F32X4, int)
+            }
+            Op1::ToFloat => {
+                let int = self.cast(I32X4, x);
+                self.b.ins().fcvt_from_sint(F32X4, int)
+            }
+            Op1::Shl(n) | Op1::Shr(n) => {
+                let int = self.cast(I32X4, x);
+                let n = i64::from(n);
+                let shifted = match op {
+                    Op1::Shl(_) => self.b.ins().ishl_imm_u(int, n),
+                    _ => self.b.ins().ushr_imm_u(int, n),
+                };
+                self.cast(F32X4, shifted)
+            }
+        };
+        self.set(d, value);
+        Ok(())
+    }
+
+    fn op2(&mut self, op: Op2, d: &V, s: Src<'_>) -> R {
+        let (x, s) = (self.get(d), self.source(s));
+        let value = match op {
+            Op2::Add => self.b.ins().fadd(x, s),
+            Op2::Sub => self.b.ins().fsub(x, s),
+            Op2::Mul => self.b.ins().fmul(x, s),
+            Op2::Div => self.b.ins().fdiv(x, s),
+            Op2::Min => self.extreme(false, x, s),
+            Op2::Max => self.extreme(true, x, s),
+            Op2::MinNan => self.extreme_nan(false, x, s),
+            Op2::MaxNan => self.extreme_nan(true, x, s),
+            Op2::And => self.b.ins().band(x, s),
+            Op2::Or => self.b.ins().bor(x, s),
+            Op2::Xor => self.b.ins().bxor(x, s),
+            Op2::AndNot => self.b.ins().band_not(s, x),
+            Op2::Lt => self.compare(FloatCC::LessThan, x, s),
+            Op2::Le => self.compare(FloatCC::LessThanOrEqual, x, s),
+            Op2::Eq => self.compare(FloatCC::Equal, x, s),
+            Op2::IntAdd | Op2::IntSub => {
+                let (a, b) = (self.cast(I32X4, x), self.cast(I32X4, s));
+                let value = match op {
+                    Op2::IntAdd => self.b.ins().iadd(a, b),
+                    _ => self.b.ins().isub(a, b),
+                };
+                self.cast(F32X4, value)
+            }
+        };
+        self.set(d, value);
+        Ok(())
+    }
+
+    fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
+        let (acc, a, b) = (self.get(d), self.get(a), self.source(b));
+        let value = if self.fma {
+            self.b.ins().fma(a, b, acc)
+        } else {
+            let product = self.b.ins().fmul(a, b);
+            self.b.ins().fadd(acc, product)
+        };
+        self.set(d, value);
+        Ok(())
+    }
+
+    fn fma_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R {
+        let (acc, b, a) = (self.get(d), self.get(b), self.get(a));
+        let splat = self.shuffle(a, a, [lane as u8; LANES]);
+        let value = if self.fma {
+            self.b.ins().fma(b, splat, acc)
+        } else {
+            let product = self.b.ins().fmul(b, splat);
+            self.b.ins().fadd(acc, product)
+        };
+        self.set(d, value);
+        Ok(())
+    }
+
+    fn keep_where(&mut self, d: &V, mask: &V, s: Src<'_>) -> R {
+        let (x, mask, s) = (self.get(d), self.get(mask), self.source(s));
+        let value = self.select(mask, x, s);
+        self.set(d, value);
+        Ok(())
+    }
+
+    fn keep_first(&mut self, d: &V, n: usize, value: f32) -> R {
+        if n < LANES {
+            let mask = self.constant(std::array::from_fn(|lane| if lane < n { u32::MAX } else { 0 }));
+            let (x, other) = (self.get(d), self.splat_f32(value));
+            let value = self.select(mask, x, other);
+            self.set(d, value);
+        }
+        Ok(())
+    }
+
+    fn across(&mut self, op: Across, d: &V) -> R {
+        let mut x = self.get(d);
+        for lanes in [[2, 3, 0, 1], [1, 0, 3, 2]] {
+            let turned = self.shuffle(x, x, lanes);
+            x = match op {
+                Across::Sum => self.b.ins().fadd(x, turned),
+                Across::Prod => self.b.ins().fmul(x, turned),
+                Across::Max => self.extreme_nan(true, x, turned),
+                Across::Min => self.extreme_nan(false, x, turned),
+            };
+        }
+        self.set(d, x);
+        Ok(())
+    }
+
+    fn transpose(&mut self, rows: [&V; 4]) -> R {
+        let [a, b, c, d] = rows.map(|row| self.get(row));
+        let ab_low = self.shuffle(a, b, [0, 4, 1, 5]);
+        let ab_high = self.shuffle(a, b, [2, 6, 3, 7]);
+        let cd_low = self.shuffle(c, d, [0, 4, 1, 5]);
+        let cd_high = self.shuffle(c, d, [2, 6, 3, 7]);
+        let turned = [
+            self.shuffle(ab_low, cd_low, [0, 1, 4, 5]),
+            self.shuffle(ab_low, cd_low, [2, 3, 6, 7]),
+            self.shuffle(ab_high, cd_high, [0, 1, 4, 5]),
+            self.shuffle(ab_high, cd_high, [2, 3, 6, 7]),
+        ];
+        for (row, value) in rows.into_iter().zip(turned) {
+            self.set(row, value);
+        }
+        Ok(())
+    }
+}
