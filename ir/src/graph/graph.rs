@@ -166,6 +166,11 @@ impl Graph {
         self.values[id.0 as usize].as_ref().unwrap_or_else(|| panic!("value {id:?} was removed"))
     }
 
+    /// Whether a value is still there: a patch may have removed it.
+    pub fn has(&self, id: ValueId) -> bool {
+        self.values.get(id.0 as usize).is_some_and(Option::is_some)
+    }
+
     /// A value by name.
     pub fn find(&self, name: &str) -> Option<ValueId> {
         self.names.get(name).copied()
@@ -341,29 +346,31 @@ impl Graph {
 
     /// Removes nodes and constants that no result depends on. Inputs stay.
     pub(super) fn remove_dead(&mut self) {
-        let mut live = std::collections::BTreeSet::new();
+        // Patches come in hundreds, so this walk has to be cheap: flags by index, no trees.
+        let mut live = vec![false; self.values.len()];
+        let mut live_nodes = vec![false; self.nodes.node_indices().next_back().map_or(0, |n| n.index() + 1)];
         let mut stack: Vec<ValueId> = self.outputs.clone();
-        let mut live_nodes = std::collections::BTreeSet::new();
         while let Some(value) = stack.pop() {
-            if !live.insert(value) {
+            if std::mem::replace(&mut live[value.0 as usize], true) {
                 continue;
             }
-            if let Some(node) = self.producer(value)
-                && live_nodes.insert(node)
+            if let Some(NodeId(node)) = self.producer(value)
+                && !std::mem::replace(&mut live_nodes[node.index()], true)
             {
-                stack.extend(self.node(node).inputs.iter().flatten());
-                live.extend(self.node(node).outputs.iter());
+                stack.extend(self.nodes[node].inputs.iter().flatten());
+                // A node's unused results stay with it.
+                self.nodes[node].outputs.iter().for_each(|v| live[v.0 as usize] = true);
             }
         }
-        live.extend(self.inputs.iter());
-        for (i, slot) in self.values.iter_mut().enumerate() {
+        self.inputs.iter().for_each(|v| live[v.0 as usize] = true);
+        for (slot, live) in self.values.iter_mut().zip(live) {
             if let Some(value) = slot
-                && !live.contains(&ValueId(i as u32))
+                && !live
             {
                 self.names.remove(&value.name);
                 *slot = None;
             }
         }
-        self.nodes.retain_nodes(|_, n| live_nodes.contains(&NodeId(n)));
+        self.nodes.retain_nodes(|_, n| live_nodes[n.index()]);
     }
 }

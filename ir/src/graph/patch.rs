@@ -82,11 +82,22 @@ impl Patch {
         op: impl Op,
         inputs: &[Option<PatchValue>],
     ) -> Result<Vec<PatchValue>> {
+        self.shared_node(graph, name, Arc::new(op), inputs)
+    }
+
+    /// [`Patch::node`] for an operator that a node of the graph has already.
+    pub fn shared_node(
+        &mut self,
+        graph: &Graph,
+        name: &str,
+        op: Arc<dyn Op>,
+        inputs: &[Option<PatchValue>],
+    ) -> Result<Vec<PatchValue>> {
         let facts =
             inputs.iter().map(|v| v.map(|v| self.fact(graph, v)).transpose()).collect::<Result<Vec<_>>>()?;
         let outputs = op.infer(&facts).map_err(|e| e.at(name, op.name()))?;
         let node = self.nodes.len();
-        self.nodes.push(NewNode { name: name.to_owned(), op: Arc::new(op), inputs: inputs.to_vec() });
+        self.nodes.push(NewNode { name: name.to_owned(), op, inputs: inputs.to_vec() });
         let first = self.values.len();
         for (index, fact) in outputs.into_iter().enumerate() {
             self.values.push(New::Output { node, index });
