@@ -1,1 +1,3 @@
 //! Weight layouts: drawing, encoding, decoding, verifying.
+
+pub mod packed;

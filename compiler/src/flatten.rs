@@ -1,0 +1,221 @@
+//! Kernels over places to kernels over strides.
+//!
+//! Logical indices become offsets and one stride per loop; loops of one iteration go; neighbouring loops that
+//! every access steps through contiguously become one.
+
+use kiln_ir::kernel::plan::{FlatAccess, Gather, Guard, Storage};
+use kiln_ir::kernel::{Access, Affine, BufferId, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Store};
+use kiln_ir::{Dim, Error, Result};
+
+/// A kernel with flat accesses, before it has a schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlatKernel {
+    /// As in the program.
+    pub name: String,
+    /// As in the program.
+    pub nodes: Vec<String>,
+    /// What remains of the loops.
+    pub loops: Vec<Loop>,
+    /// The body.
+    pub form: Form<FlatAccess>,
+}
+
+/// Flattens a kernel; `storage` says where a buffer that owns storage begins.
+pub fn flatten(program: &Program, kernel: &Kernel, storage: &dyn Fn(BufferId) -> Result<Storage>) -> Result<FlatKernel> {
+    let mut error = None;
+    let form = kernel.form.map_accesses(&mut |a| match flat_access(program, kernel, a, storage) {
+        Ok(access) => access,
+        Err(e) => {
+            error.get_or_insert(e);
+            FlatAccess {
+                name: String::new(),
+                storage: Storage::Arena { offset_bytes: 0 },
+                dtype: kiln_ir::DType::F32,
+                offset: Dim::Const(0),
+                strides: vec![],
+                gathers: vec![],
+                guards: vec![],
+                otherwise: None,
+            }
+        }
+    });
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let mut flat = FlatKernel { name: kernel.name.clone(), nodes: kernel.nodes.clone(), loops: kernel.loops.clone(), form };
+    drop_single(&mut flat);
+    while let Some((outer, inner)) = mergeable(&flat) {
+        merge(&mut flat, outer, inner);
+    }
+    Ok(flat)
+}
+
+fn flat_access(
+    program: &Program,
+    kernel: &Kernel,
+    access: &Access,
+    storage: &dyn Fn(BufferId) -> Result<Storage>,
+) -> Result<FlatAccess> {
+    let buffer = program.buffer(access.buffer);
+    let place = buffer.place.as_ref().ok_or_else(|| Error::internal(format!("'{}' has no place", buffer.name)))?;
+    let mut flat = FlatAccess {
+        name: buffer.name.clone(),
+        storage: storage(place.root)?,
+        dtype: buffer.ty.dtype,
+        offset: place.offset.clone(),
+        strides: vec![Dim::Const(0); kernel.loops.len()],
+        gathers: vec![],
+        guards: vec![],
+        otherwise: None,
+    };
+    for (axis, index) in access.index.iter().enumerate() {
+        let stride = &place.strides[axis];
+        match index {
+            Index::Affine(a) => {
+                flat.offset = flat.offset + a.offset.clone() * stride.clone();
+                for (l, c) in &a.terms {
+                    let s = &mut flat.strides[l.0 as usize];
+                    *s = s.clone() + c.clone() * stride.clone();
+                }
+                if access.otherwise.is_some() && may_leave(kernel, a, &buffer.ty.shape[axis]) {
+                    let coefficients = (0..kernel.loops.len()).map(|l| a.coefficient(LoopId(l as u16))).collect();
+                    let extent = buffer.ty.shape[axis].clone();
+                    flat.guards.push(Guard { offset: a.offset.clone(), coefficients, extent });
+                }
+            }
+            Index::Gathered(inner) => flat.gathers.push(Gather {
+                index: Box::new(flat_access(program, kernel, inner, storage)?),
+                extent: buffer.ty.shape[axis].clone(),
+                stride: stride.clone(),
+            }),
+        }
+    }
+    flat.otherwise = access.otherwise.filter(|_| !flat.guards.is_empty());
+    Ok(flat)
+}
+
+/// Whether an index can be outside its axis; open extents may.
+fn may_leave(kernel: &Kernel, a: &Affine, extent: &Dim) -> bool {
+    let bounds = || {
+        let (mut lo, mut hi) = (a.offset.as_const()?, a.offset.as_const()?);
+        for (l, c) in &a.terms {
+            let reach = c.as_const()? * (kernel.loop_(*l).extent.as_const()? - 1).max(0);
+            (lo, hi) = (lo + reach.min(0), hi + reach.max(0));
+        }
+        Some(lo >= 0 && hi < extent.as_const()?)
+    };
+    bounds() != Some(true)
+}
+
+fn accesses(form: &Form<FlatAccess>) -> Vec<&FlatAccess> {
+    fn deep<'a>(a: &'a FlatAccess, out: &mut Vec<&'a FlatAccess>) {
+        out.push(a);
+        a.gathers.iter().for_each(|g| deep(&g.index, out));
+    }
+    let mut out = Vec::new();
+    form.loads().into_iter().chain(form.stores()).for_each(|a| deep(a, &mut out));
+    out
+}
+
+fn reads_counter(form: &Form<FlatAccess>, l: LoopId) -> bool {
+    fn any(e: &Expr<FlatAccess>, l: LoopId) -> bool {
+        matches!(e, Expr::Loop(x) if *x == l) || e.children().into_iter().any(|c| any(c, l))
+    }
+    match form {
+        Form::Map { stores } => stores.iter().any(|s| any(&s.value, l)),
+        Form::Reduce { op, value, store } => {
+            use kiln_ir::kernel::ReduceOp::{ArgMax, ArgMin};
+            matches!(op, ArgMax { .. } | ArgMin { .. }) || any(value, l) || any(&store.value, l)
+        }
+        Form::Contract { store, .. } | Form::Window { store, .. } => any(&store.value, l),
+        Form::Rearrange { .. } | Form::Extern { .. } => false,
+    }
+}
+
+/// Loops of one iteration, unless an expression reads their counter.
+fn drop_single(kernel: &mut FlatKernel) {
+    for l in (0..kernel.loops.len()).rev() {
+        if kernel.loops[l].extent.is(1) && !reads_counter(&kernel.form, LoopId(l as u16)) {
+            remove_loop(kernel, l);
+        }
+    }
+}
+
+fn remove_loop(kernel: &mut FlatKernel, l: usize) {
+    kernel.loops.remove(l);
+    rewrite(kernel, &mut |a| {
+        a.strides.remove(l);
+        a.guards.iter_mut().for_each(|g| {
+            g.coefficients.remove(l);
+        });
+    });
+    let shift = |x: LoopId| if x.0 as usize > l { LoopId(x.0 - 1) } else { x };
+    map_counters(&mut kernel.form, &shift);
+}
+
+fn map_counters(form: &mut Form<FlatAccess>, f: &dyn Fn(LoopId) -> LoopId) {
+    let go = |e: &Expr<FlatAccess>| {
+        e.map(&mut |leaf| match leaf {
+            Expr::Loop(l) => Some(Expr::Loop(f(*l))),
+            Expr::Load(a) => Some(Expr::Load(a.clone())),
+            _ => None,
+        })
+    };
+    let store = |s: &mut Store<FlatAccess>| s.value = go(&s.value);
+    match form {
+        Form::Map { stores } => stores.iter_mut().for_each(store),
+        Form::Reduce { value, store: s, .. } => {
+            *value = go(value);
+            store(s);
+        }
+        Form::Contract { store: s, .. } | Form::Window { store: s, .. } => store(s),
+        Form::Rearrange { .. } | Form::Extern { .. } => {}
+    }
+}
+
+fn rewrite(kernel: &mut FlatKernel, f: &mut dyn FnMut(&mut FlatAccess)) {
+    fn deep(a: &mut FlatAccess, f: &mut dyn FnMut(&mut FlatAccess)) {
+        f(a);
+        a.gathers.iter_mut().for_each(|g| deep(&mut g.index, f));
+    }
+    kernel.form = kernel.form.map_accesses(&mut |a| {
+        let mut a = a.clone();
+        deep(&mut a, f);
+        a
+    });
+}
+
+/// A pair of loops `(outer, inner)` of one role such that every access steps through `inner` contiguously before
+/// `outer` moves on.
+fn mergeable(kernel: &FlatKernel) -> Option<(usize, usize)> {
+    let all = accesses(&kernel.form);
+    let free = |l: usize| {
+        !reads_counter(&kernel.form, LoopId(l as u16)) && all.iter().all(|a| a.guards.iter().all(|g| g.coefficients[l].is(0)))
+    };
+    let candidates: Vec<usize> = (0..kernel.loops.len()).filter(|&l| free(l)).collect();
+    for &outer in &candidates {
+        for &inner in &candidates {
+            let extent = &kernel.loops[inner].extent;
+            if outer != inner
+                && kernel.loops[outer].role == kernel.loops[inner].role
+                && all.iter().all(|a| a.strides[outer] == a.strides[inner].clone() * extent.clone())
+            {
+                return Some((outer, inner));
+            }
+        }
+    }
+    None
+}
+
+fn merge(kernel: &mut FlatKernel, outer: usize, inner: usize) {
+    let product = kernel.loops[outer].extent.clone() * kernel.loops[inner].extent.clone();
+    let name = format!("{}_{}", kernel.loops[outer].name, kernel.loops[inner].name);
+    let role = kernel.loops[inner].role;
+    kernel.loops[inner] = Loop { name, extent: product, role };
+    remove_loop(kernel, outer);
+}
+
+/// Loops of a role, in order.
+pub fn loops_of(loops: &[Loop], role: Role) -> Vec<LoopId> {
+    (0..loops.len()).filter(|&i| loops[i].role == role).map(|i| LoopId(i as u16)).collect()
+}

@@ -1,0 +1,301 @@
+//! Fuses neighbouring kernels.
+//!
+//! One rule covers every pair: when a temporary `T` has one writer `P` and one reader `M`, and `M` visits each
+//! element of `T` once, in step with its own result, then `M`'s expression becomes the epilogue of `P`: `M`'s
+//! loops are expressed in `P`'s, the load of `T` becomes `P`'s value, and `P` stores where `M` stored. So
+//! conv + bias + activation + residual, matmul + bias + gelu, elementwise chains, and writing straight into a
+//! part of a concat or into a transposed result are one mechanism.
+//!
+//! The second rule looks the other way: a load of a plain copy becomes a load of what was copied. It makes
+//! transposes, slices and pads in front of a contraction part of its access.
+//!
+//! Kernels only move later, never earlier: a buffer is written once before it is read, so that is always safe.
+
+use std::collections::{HashMap, HashSet};
+
+use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, Store};
+
+use super::uses::{Uses, each_buffer};
+
+/// An epilogue is not grown beyond this many operations.
+const MAX_OPERATIONS: usize = 64;
+
+/// Fuses until nothing changes. Returns what was fused: names of the reader and of the writer it went into.
+pub fn run(program: &mut Program) -> Vec<(String, String)> {
+    let mut fused = Vec::new();
+    loop {
+        let uses = Uses::of(program);
+        if let Some((reader, writer, map)) = find_pair(program, &uses) {
+            fused.push((program.kernels[reader].name.clone(), program.kernels[writer].name.clone()));
+            merge(program, reader, writer, &map);
+        } else if forward_copies(program, &uses) {
+            remove_dead(program);
+        } else {
+            return fused;
+        }
+    }
+}
+
+type Substitution = HashMap<LoopId, Affine>;
+
+/// The first reader that can be merged, and the writer to merge it into: reducing forms first (an epilogue saves
+/// a pass over memory, a merged pointwise kernel may follow later), then the latest one.
+fn find_pair(program: &Program, uses: &Uses) -> Option<(usize, usize, Substitution)> {
+    for (i, kernel) in program.kernels.iter().enumerate() {
+        if !matches!(kernel.form, Form::Map { .. } | Form::Rearrange { .. }) {
+            continue;
+        }
+        let mut writers: Vec<(bool, usize)> = kernel
+            .form
+            .loads()
+            .into_iter()
+            .filter(|a| program.buffer(a.buffer).kind == BufferKind::Temp && uses.only_reader(a.buffer) == Some(i))
+            .filter_map(|a| uses.only_writer(a.buffer))
+            .filter(|&w| w < i)
+            .map(|w| (!matches!(program.kernels[w].form, Form::Map { .. } | Form::Rearrange { .. }), w))
+            .collect();
+        writers.sort();
+        writers.dedup();
+        for &(_, w) in writers.iter().rev() {
+            if let Some(map) = substitution(program, i, w) {
+                return Some((i, w, map));
+            }
+        }
+    }
+    None
+}
+
+/// `M`'s loops as affine expressions of `P`'s, when `M` may become the epilogue of `P`.
+fn substitution(program: &Program, reader: usize, writer: usize) -> Option<Substitution> {
+    let (m, p) = (&program.kernels[reader], &program.kernels[writer]);
+    let (to, value) = single_store(p)?;
+    let shape = &program.buffer(to.buffer).ty.shape;
+    let m_stores = stores_of(m);
+    // Layouts of results are the caller's: whether that copy can go is the layout pass's decision.
+    let to_caller = m_stores.iter().any(|s| program.buffer(s.to.buffer).kind == BufferKind::Output);
+    if (matches!(m.form, Form::Rearrange { .. }) && to_caller) || !makes_every_element(p, to, shape) {
+        return None;
+    }
+    let loads: Vec<&Access> = m.form.loads().into_iter().filter(|a| a.buffer == to.buffer).collect();
+    let first = *loads.first()?;
+    if loads.iter().any(|a| *a != first) || first.otherwise.is_some() || gathers_from(m, to.buffer) {
+        return None;
+    }
+    let own: usize = m_stores.iter().map(|s| s.value.operations()).sum();
+    if value.operations() * loads.len() + own > MAX_OPERATIONS {
+        return None;
+    }
+    let mut map = Substitution::new();
+    for ((here, there), extent) in first.index.iter().zip(&to.index).zip(shape.iter()) {
+        let (here, there) = (here.affine()?, there.affine()?);
+        match here.as_loop() {
+            Some(l) if map.contains_key(&l) => return None,
+            // A reader that visits a part only would leave the rest of the writer's loops without a result.
+            Some(l) if m.loop_(l).extent != *extent => return None,
+            Some(l) => {
+                map.insert(l, there.clone());
+            }
+            None if here.terms.is_empty() && extent.is(1) => {}
+            None => return None,
+        }
+    }
+    for (i, l) in m.loops.iter().enumerate() {
+        let id = LoopId(i as u16);
+        match map.get(&id) {
+            None if l.extent.is(1) => {
+                map.insert(id, Affine::constant(0i64));
+            }
+            None => return None,
+            Some(a) if a.as_loop().is_none() && reads_counter(m, id) => return None,
+            Some(_) => {}
+        }
+    }
+    Some(map)
+}
+
+/// Whether the store's index runs over the whole shape, each axis from 0.
+fn makes_every_element(kernel: &Kernel, to: &Access, shape: &kiln_ir::Shape) -> bool {
+    to.index.iter().zip(shape.iter()).all(|(index, extent)| {
+        index.affine().is_some_and(|a| {
+            let count = a.terms.iter().fold(kiln_ir::Dim::Const(1), |n, (l, _)| n * kernel.loop_(*l).extent.clone());
+            a.offset.is(0) && count == *extent
+        })
+    })
+}
+
+fn gathers_from(kernel: &Kernel, buffer: BufferId) -> bool {
+    kernel.form.loads().into_iter().any(|a| {
+        let gathered = |i: &Index| matches!(i, Index::Gathered(_));
+        let mut inside = false;
+        for index in &a.index {
+            if let Index::Gathered(inner) = index {
+                each_buffer(inner, &mut |b| inside |= b == buffer);
+            }
+        }
+        inside || (a.buffer == buffer && a.index.iter().any(gathered))
+    })
+}
+
+fn reads_counter(kernel: &Kernel, l: LoopId) -> bool {
+    fn any(e: &Expr, l: LoopId) -> bool {
+        matches!(e, Expr::Loop(x) if *x == l) || e.children().into_iter().any(|c| any(c, l))
+    }
+    stores_of(kernel).iter().any(|s| any(&s.value, l))
+}
+
+/// The one store of a kernel that can take an epilogue, and the value it stores.
+fn single_store(kernel: &Kernel) -> Option<(&Access, Expr)> {
+    match &kernel.form {
+        Form::Map { stores } if stores.len() == 1 => Some((&stores[0].to, stores[0].value.clone())),
+        Form::Reduce { store, .. } | Form::Contract { store, .. } | Form::Window { store, .. } => {
+            Some((&store.to, store.value.clone()))
+        }
+        Form::Rearrange { from, to } => Some((to, Expr::Load(from.clone()))),
+        _ => None,
+    }
+}
+
+fn stores_of(kernel: &Kernel) -> Vec<Store> {
+    match &kernel.form {
+        Form::Map { stores } => stores.clone(),
+        Form::Rearrange { from, to } => vec![Store { to: to.clone(), value: Expr::Load(from.clone()) }],
+        Form::Reduce { store, .. } | Form::Contract { store, .. } | Form::Window { store, .. } => vec![store.clone()],
+        Form::Extern { .. } => vec![],
+    }
+}
+
+fn merge(program: &mut Program, reader: usize, writer: usize, map: &Substitution) {
+    let (m, p) = (program.kernels[reader].clone(), program.kernels[writer].clone());
+    let Some((to, value)) = single_store(&p) else { return };
+    let temp = to.buffer;
+    let mut stores: Vec<Store> = stores_of(&m)
+        .into_iter()
+        .map(|s| Store {
+            to: substitute_access(&s.to, map),
+            value: s.value.map(&mut |leaf| match leaf {
+                Expr::Load(a) if a.buffer == temp => Some(value.clone()),
+                Expr::Load(a) => Some(Expr::Load(substitute_access(a, map))),
+                Expr::Loop(l) => map.get(l).and_then(Affine::as_loop).map(Expr::Loop),
+                _ => None,
+            }),
+        })
+        .collect();
+    let form = match p.form {
+        Form::Map { .. } | Form::Rearrange { .. } => match &stores[..] {
+            [Store { to, value: Expr::Load(from) }] => Form::Rearrange { from: from.clone(), to: to.clone() },
+            _ => Form::Map { stores },
+        },
+        Form::Reduce { op, value, .. } => Form::Reduce { op, value, store: stores.swap_remove(0) },
+        Form::Contract { acc, lhs, rhs, .. } => Form::Contract { acc, lhs, rhs, store: stores.swap_remove(0) },
+        Form::Window { op, input, weight, .. } => Form::Window { op, input, weight, store: stores.swap_remove(0) },
+        other @ Form::Extern { .. } => other,
+    };
+    let mut nodes = p.nodes;
+    for node in m.nodes {
+        if !nodes.contains(&node) {
+            nodes.push(node);
+        }
+    }
+    program.kernels[reader] = Kernel { name: p.name, nodes, loops: p.loops, form };
+    program.kernels.remove(writer);
+}
+
+fn substitute_affine(a: &Affine, map: &Substitution) -> Affine {
+    let mut out = Affine::constant(a.offset.clone());
+    for (l, c) in &a.terms {
+        match map.get(l) {
+            None => out = out.plus(*l, c.clone()),
+            Some(inner) => {
+                out = out.shifted(inner.offset.clone() * c.clone());
+                for (k, d) in &inner.terms {
+                    out = out.plus(*k, d.clone() * c.clone());
+                }
+            }
+        }
+    }
+    out
+}
+
+fn substitute_access(access: &Access, map: &Substitution) -> Access {
+    let index = access.index.iter().map(|i| match i {
+        Index::Affine(a) => Index::Affine(substitute_affine(a, map)),
+        Index::Gathered(g) => Index::Gathered(Box::new(substitute_access(g, map))),
+    });
+    Access { buffer: access.buffer, index: index.collect(), otherwise: access.otherwise }
+}
+
+/// In contractions and windows, loads of a copied temporary become loads of the original, when every reader of
+/// the copy can do so. Returns whether anything changed.
+fn forward_copies(program: &mut Program, uses: &Uses) -> bool {
+    for c in 0..program.kernels.len() {
+        let Form::Rearrange { from, to } = &program.kernels[c].form else { continue };
+        let (from, to) = (from.clone(), to.clone());
+        let shape = &program.buffer(to.buffer).ty.shape;
+        let Some(loops) = to.as_loops() else { continue };
+        if program.buffer(to.buffer).kind != BufferKind::Temp
+            || uses.only_writer(to.buffer) != Some(c)
+            || !makes_every_element(&program.kernels[c], &to, shape)
+            || from.index.iter().any(|i| i.affine().is_none())
+        {
+            continue;
+        }
+        let permutes = permutes_whole_axes(program, &program.kernels[c], &from, &to);
+        let movable = |k: &Kernel| {
+            matches!(k.form, Form::Contract { .. } | Form::Window { .. })
+                && !gathers_from(k, to.buffer)
+                && k.form.loads().into_iter().filter(|a| a.buffer == to.buffer).all(|a| {
+                    // Outside the copy must be outside the original too, and two paddings do not compose.
+                    a.otherwise.is_none() || (permutes && from.otherwise.is_none())
+                })
+        };
+        let readers = uses.readers(to.buffer).to_vec();
+        if readers.is_empty() || !readers.iter().all(|&r| movable(&program.kernels[r])) {
+            continue;
+        }
+        for r in readers {
+            let kernel = &mut program.kernels[r];
+            kernel.form = kernel.form.map_accesses(&mut |a: &Access| {
+                if a.buffer != to.buffer {
+                    return a.clone();
+                }
+                let at = loops.iter().zip(&a.index).filter_map(|(l, i)| Some((*l, i.affine()?.clone()))).collect();
+                let mut moved = substitute_access(&from, &at);
+                moved.otherwise = moved.otherwise.or(a.otherwise);
+                moved
+            });
+        }
+        return true;
+    }
+    false
+}
+
+fn permutes_whole_axes(program: &Program, copy: &Kernel, from: &Access, to: &Access) -> bool {
+    let (Some(a), Some(b)) = (from.as_loops(), to.as_loops()) else { return false };
+    a.len() == b.len() && makes_every_element(copy, from, &program.buffer(from.buffer).ty.shape)
+}
+
+/// Removes kernels whose results nobody reads.
+pub fn remove_dead(program: &mut Program) {
+    let mut read: HashSet<BufferId> = HashSet::new();
+    let mut keep = vec![true; program.kernels.len()];
+    for (i, kernel) in program.kernels.iter().enumerate().rev() {
+        let live = |b: &BufferId| program.buffer(*b).kind != BufferKind::Temp || read.contains(b);
+        let alive = match &kernel.form {
+            Form::Extern { outputs, .. } => outputs.iter().any(live),
+            form => form.stores().iter().any(|s| live(&s.buffer)),
+        };
+        keep[i] = alive;
+        if alive {
+            for load in kernel.form.loads() {
+                each_buffer(load, &mut |b| {
+                    read.insert(b);
+                });
+            }
+            if let Form::Extern { inputs, .. } = &kernel.form {
+                read.extend(inputs);
+            }
+        }
+    }
+    let mut keep = keep.into_iter();
+    program.kernels.retain(|_| keep.next().unwrap_or(true));
+}

@@ -1,0 +1,52 @@
+//! Where every buffer's elements lie.
+//!
+//! Forms index logical axes, so a layout is a property of a buffer alone: its strides. This pass
+//!
+//! 1. turns padded loads of contractions and windows into *halos* ([`halo`]): storage around the buffer that
+//!    holds the padding value, so that no kernel tests an index;
+//! 2. chooses the innermost axis of each buffer for the whole program ([`order`]): the axis that the kernels
+//!    around it want as vector lanes;
+//! 3. lets copies vanish ([`alias`]): a reshape, a part of a concat or a result of the program becomes a view of
+//!    the storage it would be copied from or to.
+
+mod alias;
+mod halo;
+mod order;
+
+use kiln_ir::kernel::{BufferId, BufferKind, Place, Program};
+use kiln_ir::{Dim, Result};
+
+use halo::Halo;
+use order::Orders;
+
+/// Gives every buffer a place.
+pub fn run(program: &mut Program) -> Result<()> {
+    let halos = halo::run(program)?;
+    let orders = Orders::choose(program);
+    for id in program.buffer_ids() {
+        let place = own_place(program, id, &orders, halos.get(&id));
+        program.buffer_mut(id).place = Some(place);
+    }
+    alias::run(program, &orders, &halos);
+    halo::fill(program, &halos);
+    Ok(())
+}
+
+/// The place of a buffer that owns its storage: axes in the chosen order, each widened by its halo.
+fn own_place(program: &Program, id: BufferId, orders: &Orders, halo: Option<&Halo>) -> Place {
+    let buffer = program.buffer(id);
+    let rank = buffer.ty.shape.rank();
+    let order = match buffer.kind {
+        BufferKind::Temp => orders.axes(id, rank),
+        _ => (0..rank).collect(),
+    };
+    let mut strides = vec![Dim::Const(0); rank];
+    let (mut stride, mut offset) = (Dim::Const(1), Dim::Const(0));
+    for &axis in order.iter().rev() {
+        let (before, after) = halo.map_or((0, 0), |h| (h.before[axis], h.after[axis]));
+        strides[axis] = stride.clone();
+        offset = offset + Dim::Const(before) * stride.clone();
+        stride = stride * (buffer.ty.shape[axis].clone() + Dim::Const(before + after));
+    }
+    Place { root: id, offset, strides, extent: stride }
+}

@@ -1,0 +1,117 @@
+//! The innermost axis of every buffer.
+//!
+//! Contractions and windows vote: the columns of a contraction (loops of rhs and result, not of lhs) want to be
+//! lanes of its result, the plain reduced axis of lhs wants to be contiguous, and a window wants its channels
+//! (loops that run through input and result alike). Votes count iterations. Buffers that got none follow the
+//! kernels that touch them together with buffers that have an axis. Caller's buffers and what nobody votes for
+//! stay row-major.
+
+use std::collections::HashMap;
+
+use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role};
+
+/// Innermost axes; other axes keep their logical order.
+pub struct Orders {
+    innermost: HashMap<BufferId, usize>,
+}
+
+impl Orders {
+    /// Reads the votes of all kernels.
+    pub fn choose(program: &Program) -> Self {
+        let mut votes: HashMap<BufferId, HashMap<usize, i64>> = HashMap::new();
+        for kernel in &program.kernels {
+            vote(program, kernel, &mut |buffer, axis, weight| {
+                *votes.entry(buffer).or_default().entry(axis).or_default() += weight;
+            });
+        }
+        let winner = |v: HashMap<usize, i64>| v.into_iter().max_by_key(|(axis, n)| (*n, *axis)).map(|(axis, _)| axis);
+        let innermost = votes.into_iter().filter_map(|(b, v)| Some((b, winner(v)?))).collect();
+        let mut orders = Self { innermost };
+        orders.propagate(program);
+        orders
+    }
+
+    /// The innermost axis that a buffer got.
+    pub fn innermost(&self, buffer: BufferId) -> Option<usize> {
+        self.innermost.get(&buffer).copied()
+    }
+
+    /// All axes, outermost first.
+    pub fn axes(&self, buffer: BufferId, rank: usize) -> Vec<usize> {
+        let last = self.innermost(buffer);
+        (0..rank).filter(|a| Some(*a) != last).chain(last).collect()
+    }
+
+    /// Buffers without an axis take the one that runs with the axis of a neighbour.
+    fn propagate(&mut self, program: &Program) {
+        loop {
+            let before = self.innermost.len();
+            for kernel in &program.kernels {
+                let accesses: Vec<&Access> = kernel.form.loads().into_iter().chain(kernel.form.stores()).collect();
+                let lanes = accesses.iter().find_map(|a| {
+                    let axis = self.innermost(a.buffer)?;
+                    a.index.get(axis)?.affine()?.as_loop()
+                });
+                let Some(lanes) = lanes else { continue };
+                for access in accesses {
+                    if program.buffer(access.buffer).kind == BufferKind::Temp
+                        && let Some(axis) = axis_of(access, lanes)
+                    {
+                        self.innermost.entry(access.buffer).or_insert(axis);
+                    }
+                }
+            }
+            if self.innermost.len() == before {
+                return;
+            }
+        }
+    }
+}
+
+/// The axis that a loop indexes with step 1, alone or as the fast part of a split axis.
+fn axis_of(access: &Access, l: LoopId) -> Option<usize> {
+    access.index.iter().position(|i| i.affine().is_some_and(|a| a.coefficient(l).is(1)))
+}
+
+fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usize, i64)) {
+    let weight = kernel.iterations().as_const().unwrap_or(1);
+    let extent = |l: LoopId| kernel.loop_(l).extent.as_const().unwrap_or(i64::MAX);
+    let mut cast_for = |access: &Access, lanes: LoopId| {
+        let temp = program.buffer(access.buffer).kind == BufferKind::Temp;
+        if let Some(axis) = axis_of(access, lanes).filter(|_| temp) {
+            cast(access.buffer, axis, weight);
+        }
+    };
+    match &kernel.form {
+        Form::Contract { lhs, rhs, store, .. } => {
+            let columns = kernel.loops_of(Role::Parallel).into_iter().filter(|l| rhs.uses(*l) && !lhs.uses(*l));
+            if let Some(col) = columns.filter(|l| axis_of(&store.to, *l).is_some()).max_by_key(|l| extent(*l)) {
+                cast_for(&store.to, col);
+                store.value.for_each_access(&mut |a| cast_for(a, col));
+                cast_for(rhs, col);
+            }
+            // An axis of lhs that only reduced loops run along is contiguous for every row.
+            let plain = |l: &LoopId| {
+                axis_of(lhs, *l).is_some_and(|axis| {
+                    let index = lhs.index[axis].affine();
+                    index.is_some_and(|a| a.offset.is(0) && a.terms.iter().all(|(t, _)| t == l || kernel.loop_(*t).role == Role::Parallel && rhs.uses(*t)))
+                })
+            };
+            if let Some(depth) = kernel.loops_of(Role::Reduce).into_iter().filter(plain).max_by_key(|l| extent(*l)) {
+                cast_for(lhs, depth);
+            }
+        }
+        Form::Window { input, store, .. } => {
+            let through = |l: &LoopId| {
+                let here = input.index.iter().any(|i| i.affine().and_then(|a| a.as_loop()) == Some(*l));
+                here && axis_of(&store.to, *l).is_some()
+            };
+            if let Some(channel) = kernel.loops_of(Role::Parallel).into_iter().filter(through).max_by_key(|l| extent(*l)) {
+                cast_for(input, channel);
+                cast_for(&store.to, channel);
+                store.value.for_each_access(&mut |a| cast_for(a, channel));
+            }
+        }
+        _ => {}
+    }
+}

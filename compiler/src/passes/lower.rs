@@ -1,0 +1,90 @@
+//! Graph IR to Kernel IR: every operator emits its forms, in topological order.
+//!
+//! Every result is computed in a temporary and copied to the caller's buffer; the layout pass lets the
+//! temporary *be* the caller's buffer where the layouts agree.
+
+use std::collections::HashMap;
+
+use kiln_ir::graph::{Graph, Source, ValueId};
+use kiln_ir::kernel::{Access, BufferId, BufferKind, Index, Lowering, Program};
+use kiln_ir::{Error, Result, TensorType};
+
+use crate::error::Errors;
+
+/// Lowers a graph whose facts are inferred. Reports every operator that has no lowering, not the first.
+pub fn run(graph: &Graph) -> Result<Program, Errors> {
+    let mut program = Program { name: graph.name.clone(), bounds: graph.bounds.clone(), ..Program::default() };
+    let mut buffers: HashMap<ValueId, BufferId> = HashMap::new();
+    for &input in graph.inputs() {
+        let id = program.add_buffer(&graph.value(input).name, type_of(graph, input)?, BufferKind::Input);
+        program.inputs.push(id);
+        buffers.insert(input, id);
+    }
+    let mut errors = Vec::new();
+    for id in graph.topological_order()? {
+        let node = graph.node(id);
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for value in &node.inputs {
+            inputs.push(match *value {
+                Some(v) => Some((buffer_of(graph, v, &mut program, &mut buffers)?, fact_of(graph, v)?.clone())),
+                None => None,
+            });
+        }
+        let mut outputs = Vec::with_capacity(node.outputs.len());
+        for &v in &node.outputs {
+            // The name of a result belongs to the caller's buffer.
+            let name = &graph.value(v).name;
+            let stem = if graph.output_names().contains(name) { format!("{name}.value") } else { name.clone() };
+            let buffer = program.add_buffer(&stem, type_of(graph, v)?, BufferKind::Temp);
+            buffers.insert(v, buffer);
+            outputs.push((buffer, fact_of(graph, v)?.clone()));
+        }
+        let mut lowering = Lowering::new(&mut program, &node.name, inputs, outputs);
+        if let Err(error) = node.op.lower(&mut lowering) {
+            errors.push(error.at(&node.name, node.op.name()));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Errors(errors));
+    }
+    for (&value, name) in graph.outputs().iter().zip(graph.output_names()) {
+        let from = buffer_of(graph, value, &mut program, &mut buffers)?;
+        let ty = type_of(graph, value)?;
+        let (loops, ids) = Lowering::loops_over(&ty.shape);
+        let to = program.add_buffer(name, ty, BufferKind::Output);
+        let index = || ids.iter().map(|&l| Index::from(l)).collect();
+        let (from, to_access) = (Access::new(from, index()), Access::new(to, index()));
+        Lowering::new(&mut program, name, vec![], vec![]).copy(loops, from, to_access);
+        program.outputs.push(to);
+    }
+    Ok(program)
+}
+
+fn buffer_of(
+    graph: &Graph,
+    value: ValueId,
+    program: &mut Program,
+    buffers: &mut HashMap<ValueId, BufferId>,
+) -> Result<BufferId> {
+    if let Some(&buffer) = buffers.get(&value) {
+        return Ok(buffer);
+    }
+    match &graph.value(value).source {
+        Source::Const(tensor) => {
+            let kind = BufferKind::Const(tensor.clone());
+            let buffer = program.add_buffer(&graph.value(value).name, tensor.ty(), kind);
+            buffers.insert(value, buffer);
+            Ok(buffer)
+        }
+        _ => Err(Error::internal(format!("'{}' is read before it is made", graph.value(value).name))),
+    }
+}
+
+fn fact_of(graph: &Graph, value: ValueId) -> Result<&kiln_ir::Fact> {
+    let value = graph.value(value);
+    value.fact.as_ref().ok_or_else(|| Error::internal(format!("'{}' has no inferred type", value.name)))
+}
+
+fn type_of(graph: &Graph, value: ValueId) -> Result<TensorType> {
+    Ok(fact_of(graph, value)?.ty())
+}

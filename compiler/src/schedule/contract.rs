@@ -1,0 +1,130 @@
+//! Contractions: register tiles.
+
+use kiln_ir::kernel::plan::{FlatAccess, Schedule, Tile};
+use kiln_ir::kernel::{Form, LoopId, Role};
+use kiln_ir::DType;
+use kiln_targets::Target;
+
+use super::{Choice, by_falling_stride, cost, extent_of, stride_of, vector_access};
+use crate::codegen::vexpr;
+use crate::flatten::{FlatKernel, loops_of};
+
+/// The roles of a contraction's loops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// In lhs, rhs and store: groups, batches of products.
+    pub batch: Vec<LoopId>,
+    /// In lhs and store.
+    pub rows: Vec<LoopId>,
+    /// In rhs and store; the lanes.
+    pub col: LoopId,
+    /// Reduced, outermost first as lhs lies in memory.
+    pub depth: Vec<LoopId>,
+}
+
+/// Sorts the loops by role. `packed`: rhs is or will be packed, its own strides do not matter.
+pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
+    let Form::Contract { acc, lhs, rhs, store } = &kernel.form else { return Err("no contraction".to_owned()) };
+    if *acc != DType::F32 {
+        return Err(format!("sums are {acc}"));
+    }
+    for access in kernel.form.loads().into_iter().chain([&store.to]) {
+        vector_access(access, false)?;
+    }
+    if !vexpr::supported(&store.value) {
+        return Err("the epilogue has an operation without a vector form".to_owned());
+    }
+    let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
+    let parallel = loops_of(&kernel.loops, Role::Parallel);
+    let is_col = |l: &LoopId| {
+        let mut lanes = zero(lhs, *l) && !zero(rhs, *l) && stride_of(&store.to, *l) == Some(1);
+        lanes &= packed || stride_of(rhs, *l) == Some(1);
+        store.value.for_each_access(&mut |a| lanes &= matches!(stride_of(a, *l), Some(0 | 1)));
+        lanes
+    };
+    let col = parallel.iter().copied().filter(is_col).max_by_key(|l| extent_of(kernel, *l));
+    let col = col.ok_or_else(|| "no loop runs through rhs and result contiguously".to_owned())?;
+    let others = || parallel.iter().copied().filter(|l| *l != col);
+    Ok(Roles {
+        batch: others().filter(|l| !zero(rhs, *l)).collect(),
+        rows: others().filter(|l| zero(rhs, *l)).collect(),
+        col,
+        depth: by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs)),
+    })
+}
+
+/// Rows and vectors of columns of the best tile, by [`cost`], and the loop that its rows run along.
+pub fn tile_size(kernel: &FlatKernel, roles: &Roles, target: &Target) -> (Option<LoopId>, u32, u32) {
+    let lanes = target.lanes() as i64;
+    let vectors = (extent_of(kernel, roles.col).unwrap_or(1) + lanes - 1) / lanes;
+    let total: i64 = roles.rows.iter().filter_map(|l| extent_of(kernel, *l)).product();
+    let mut best: Option<(f64, Option<LoopId>, u32, u32)> = None;
+    let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
+        let extent = row.and_then(|l| extent_of(kernel, l)).unwrap_or(1).max(1);
+        let cycles = cost::tiles(extent, vectors, mr, nv) * (total as f64 / extent as f64);
+        if best.as_ref().is_none_or(|b| cycles < b.0 * 0.999) {
+            best = Some((cycles, row, mr as u32, nv as u32));
+        }
+    };
+    // A single row keeps the pipeline full with many columns: all registers but three.
+    let widest = (target.vector_registers as i64 - 3).min(8);
+    if roles.rows.is_empty() {
+        consider(None, 1, widest.min(vectors).max(1));
+    }
+    for &row in &roles.rows {
+        for &(mr, nv) in target.f32_tiles {
+            for r in (1..=i64::from(mr)).rev() {
+                for v in (1..=i64::from(nv)).rev() {
+                    consider(Some(row), r, v.min(vectors));
+                }
+            }
+        }
+        consider(Some(row), 1, widest.min(vectors).max(1));
+    }
+    best.map_or((None, 1, 1), |b| (b.1, b.2, b.3))
+}
+
+/// The tile schedule. `packed` is the panel width of packed weights, `None` when rhs is read where it lies.
+pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Result<Choice, String> {
+    let roles = roles(kernel, packed.is_some())?;
+    let (row, mr, nv) = tile_size(kernel, &roles, target);
+    let nr = packed.unwrap_or(nv * target.lanes() as u32);
+    let Form::Contract { lhs, store, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
+    let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
+    let depth: i64 = roles.depth.iter().map(extent).product();
+    let rows: i64 = roles.rows.iter().map(extent).product();
+    let cols = extent(&roles.col);
+    if depth == 0 || rows == 0 || cols == 0 {
+        return Err("nothing to do".to_owned());
+    }
+    let (lhs_bytes, rhs_bytes) = (rows * depth.min(lhs_span(lhs, &roles, kernel)) * 4, cols * depth * 4);
+    let (l1, l2) = (target.l1d_bytes as i64, target.l2_bytes as i64);
+    let resident = rhs_bytes <= l1 / 2 || rhs_bytes <= l2 / 2 && lhs_bytes > l2;
+    let others = roles.batch.iter().chain(&roles.rows).copied().filter(|l| Some(*l) != row).collect();
+    let outer = by_falling_stride(others, Some(&store.to));
+    let tile = Tile {
+        outer,
+        row,
+        col: roles.col,
+        depth: roles.depth.clone(),
+        mr,
+        nr,
+        panel_stride: if packed.is_some() { depth * i64::from(nr) } else { i64::from(nr) },
+        rhs_padded: packed.is_some(),
+        unroll: target.tile_unroll,
+        panels_outermost: !resident,
+    };
+    let order = if resident { "weights stay in cache, rows outermost" } else { "panels outermost: weights are read once" };
+    let why = format!(
+        "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {depth}; {} rhs of {} KiB, {order}",
+        if packed.is_some() { "packed" } else { "plain" },
+        rhs_bytes / 1024
+    );
+    Ok(Choice { schedule: Schedule::Tile(tile), why })
+}
+
+/// Elements of lhs that are new per row: overlapping windows share most of theirs.
+fn lhs_span(lhs: &FlatAccess, roles: &Roles, kernel: &FlatKernel) -> i64 {
+    let strides = roles.rows.iter().filter_map(|l| stride_of(lhs, *l)).filter(|s| *s > 0);
+    strides.min().unwrap_or_else(|| roles.depth.iter().filter_map(|l| extent_of(kernel, *l)).product())
+}

@@ -1,0 +1,90 @@
+//! Maps, reductions, windows and copies: vectors along one loop.
+
+use kiln_ir::kernel::plan::{FlatAccess, Nest, Schedule};
+use kiln_ir::kernel::{Form, LoopId, ReduceOp, Role};
+use kiln_targets::Target;
+
+use super::{Choice, by_falling_stride, extent_of, stride_of, vector_access};
+use crate::codegen::vexpr;
+use crate::flatten::{FlatKernel, loops_of};
+
+/// Iterations of all unrolled reduced loops together, at most: a 7x7 window.
+const MAX_UNROLLED: i64 = 49;
+/// Accumulators of a window along its row: enough to hide the latency of multiply-adds.
+const WINDOW_TILE: u32 = 4;
+
+/// The vector schedule of a form that is no contraction.
+pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
+    let copy = matches!(kernel.form, Form::Rearrange { .. });
+    for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
+        vector_access(access, copy)?;
+    }
+    check_form(kernel)?;
+    if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
+        return Err("nothing to do, or an open extent".to_owned());
+    }
+    let vector = vector_loop(kernel)?;
+    let stores = kernel.form.stores();
+    let loads = kernel.form.loads();
+    let rest = |role| loops_of(&kernel.loops, role).into_iter().filter(|l| *l != vector).collect::<Vec<_>>();
+    let parallel = by_falling_stride(rest(Role::Parallel), stores.first().copied());
+    let reduced = by_falling_stride(rest(Role::Reduce), loads.first().copied());
+    let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
+    let mut unrolled: Vec<LoopId> = Vec::new();
+    let window = matches!(kernel.form, Form::Window { .. });
+    if window {
+        for &l in reduced.iter().rev() {
+            let so_far: i64 = unrolled.iter().map(extent).product();
+            if so_far * extent(&l) > MAX_UNROLLED {
+                break;
+            }
+            unrolled.insert(0, l);
+        }
+    }
+    // Neighbouring results share weights and most of their inputs.
+    let tile = parallel.last().filter(|_| window && !unrolled.is_empty()).map(|&l| (l, WINDOW_TILE.min(extent(&l) as u32)));
+    let is_reduced = kernel.loops[vector.0 as usize].role == Role::Reduce;
+    let vectors = match &kernel.form {
+        Form::Reduce { .. } if extent(&vector) >= 4 * target.lanes() as i64 => 4,
+        Form::Map { .. } | Form::Rearrange { .. } if extent(&vector) >= 2 * target.lanes() as i64 => 2,
+        _ => 1,
+    };
+    let why = format!(
+        "vectors along {} ({}{})",
+        kernel.loops[vector.0 as usize].name,
+        extent(&vector),
+        if is_reduced { ", lanes combined at the end" } else { "" }
+    );
+    let order = parallel.into_iter().chain(reduced).collect();
+    Ok(Choice { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled }), why })
+}
+
+fn check_form(kernel: &FlatKernel) -> Result<(), String> {
+    let unsupported = || "an operation has no vector form".to_owned();
+    match &kernel.form {
+        Form::Map { stores } => stores.iter().all(|s| vexpr::supported(&s.value)).then_some(()).ok_or_else(unsupported),
+        Form::Reduce { op, value, store } => {
+            if matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }) {
+                return Err("the result is an index".to_owned());
+            }
+            (vexpr::supported(value) && vexpr::supported(&store.value)).then_some(()).ok_or_else(unsupported)
+        }
+        Form::Window { store, .. } => vexpr::supported(&store.value).then_some(()).ok_or_else(unsupported),
+        _ => Ok(()),
+    }
+}
+
+/// The loop whose iterations are lanes: steps of 1 in every store and of 0 or 1 in every load. The longest; a
+/// parallel one where there is one.
+fn vector_loop(kernel: &FlatKernel) -> Result<LoopId, String> {
+    let unit = |a: &FlatAccess, l: LoopId| matches!(stride_of(a, l), Some(0 | 1));
+    let lanes = |l: &LoopId| {
+        let role = kernel.loops[l.0 as usize].role;
+        let store_stride = if role == Role::Parallel { 1 } else { 0 };
+        kernel.form.stores().iter().all(|a| stride_of(a, *l) == Some(store_stride))
+            && kernel.form.loads().iter().all(|a| unit(a, *l))
+    };
+    let best = |role| loops_of(&kernel.loops, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l));
+    let reduced = || best(Role::Reduce).filter(|_| matches!(kernel.form, Form::Reduce { .. }));
+    best(Role::Parallel).or_else(reduced).ok_or_else(|| "no loop is contiguous in every access".to_owned())
+}

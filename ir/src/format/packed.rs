@@ -1,0 +1,142 @@
+//! Panels: the layout of a contraction's weights.
+//!
+//! `nr` columns lie side by side, depth runs through them, panels follow each other; the last panel is filled up
+//! with zeros. A kernel reads a panel from front to back.
+//!
+//! ```text
+//!              columns 0..nr        columns nr..2nr
+//!            +----------------+   +----------------+
+//!  depth 0   | 0  1 .. nr-1   |   | panel_stride   |     panel_stride = depth * nr
+//!  depth 1   | nr ..          |   |                |
+//!  ...       |                |   |                |
+//!            +----------------+   +----------------+
+//! ```
+//!
+//! Batches (groups) follow each other, `panels * panel_stride` apart.
+
+use crate::error::{Error, Result};
+
+/// A strided source and the panels it is packed into. Extents and strides are elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Panels {
+    /// First element of the source.
+    pub offset: usize,
+    /// `(extent, stride)` of each batch loop, outermost first.
+    pub batch: Vec<(usize, isize)>,
+    /// `(extent, stride)` of each depth loop, outermost first.
+    pub depth: Vec<(usize, isize)>,
+    /// `(extent, stride)` of the columns.
+    pub cols: (usize, isize),
+    /// Columns of a panel.
+    pub nr: usize,
+}
+
+impl Panels {
+    /// Steps of depth.
+    pub fn depth_extent(&self) -> usize {
+        self.depth.iter().map(|d| d.0).product()
+    }
+
+    /// Elements from one panel to the next.
+    pub fn panel_stride(&self) -> usize {
+        self.depth_extent() * self.nr
+    }
+
+    /// Number of panels of one batch.
+    pub fn panels(&self) -> usize {
+        self.cols.0.div_ceil(self.nr)
+    }
+
+    /// Elements of the packed form.
+    pub fn len(&self) -> usize {
+        self.batch.iter().map(|b| b.0).product::<usize>() * self.panels() * self.panel_stride()
+    }
+
+    /// Whether there is nothing to pack.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The packed form of `source`.
+    pub fn encode(&self, source: &[f32]) -> Result<Vec<f32>> {
+        self.check(source.len())?;
+        let mut out = vec![0.0; self.len()];
+        self.visit(&mut |to, from| out[to] = source[from]);
+        Ok(out)
+    }
+
+    /// The source again, `len` elements long, from its packed form; elements that are not packed are 0.
+    pub fn decode(&self, packed: &[f32], len: usize) -> Result<Vec<f32>> {
+        self.check(len)?;
+        if packed.len() != self.len() {
+            return Err(Error::internal(format!("panels of {} elements, expected {}", packed.len(), self.len())));
+        }
+        let mut out = vec![0.0; len];
+        self.visit(&mut |to, from| out[from] = packed[to]);
+        Ok(out)
+    }
+
+    fn check(&self, len: usize) -> Result<()> {
+        let loops = self.batch.iter().chain(&self.depth).chain([&self.cols]);
+        let (mut lo, mut hi) = (self.offset as isize, self.offset as isize);
+        for (extent, stride) in loops {
+            let reach = stride * (*extent as isize - 1).max(0);
+            (lo, hi) = (lo + reach.min(0), hi + reach.max(0));
+        }
+        if !self.is_empty() && (lo < 0 || hi >= len as isize) {
+            return Err(Error::internal(format!("packing reads elements {lo} to {hi} of {len}")));
+        }
+        Ok(())
+    }
+
+    /// Calls `f(packed index, source index)` for every element.
+    fn visit(&self, f: &mut impl FnMut(usize, usize)) {
+        let depth = offsets(&self.depth);
+        let (panels, nr) = (self.panels(), self.nr);
+        for (b, base) in offsets(&self.batch).into_iter().enumerate() {
+            for panel in 0..panels {
+                let cols = (self.cols.0 - panel * nr).min(nr);
+                let start = (b * panels + panel) * self.panel_stride();
+                let first = self.offset as isize + base + (panel * nr) as isize * self.cols.1;
+                for (k, step) in depth.iter().enumerate() {
+                    for col in 0..cols {
+                        f(start + k * nr + col, (first + step + col as isize * self.cols.1) as usize);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Offsets of all iterations of nested loops, innermost fastest.
+fn offsets(loops: &[(usize, isize)]) -> Vec<isize> {
+    loops.iter().fold(vec![0], |outer, (extent, stride)| {
+        outer.iter().flat_map(|o| (0..*extent as isize).map(move |i| o + i * stride)).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transposed_matrix_in_panels_of_four() {
+        // 6 columns, depth 2, stored column by column.
+        let source: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let panels = Panels { offset: 0, batch: vec![], depth: vec![(2, 1)], cols: (6, 2), nr: 4 };
+        let packed = panels.encode(&source).unwrap();
+        assert_eq!(packed, [0., 2., 4., 6., 1., 3., 5., 7., 8., 10., 0., 0., 9., 11., 0., 0.]);
+        assert_eq!(panels.decode(&packed, 12).unwrap(), source);
+    }
+
+    #[test]
+    fn batches_follow_each_other_and_out_of_range_is_refused() {
+        let source: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let panels = Panels { offset: 0, batch: vec![(2, 12)], depth: vec![(3, 1), (2, 3)], cols: (2, 6), nr: 4 };
+        let packed = panels.encode(&source).unwrap();
+        assert_eq!(packed.len(), 2 * 6 * 4);
+        assert_eq!(packed[24], 12.0);
+        assert_eq!(panels.decode(&packed, 24).unwrap(), source);
+        assert!(panels.encode(&source[..23]).is_err());
+    }
+}
