@@ -21,7 +21,7 @@ pub struct FlatKernel {
 }
 
 /// Flattens a kernel; `storage` says where a buffer that owns storage begins.
-pub fn flatten(program: &Program, kernel: &Kernel, storage: &dyn Fn(BufferId) -> Result<Storage>) -> Result<FlatKernel> {
+pub fn flatten(program: &Program, kernel: &Kernel, storage: &mut dyn FnMut(BufferId) -> Result<Storage>) -> Result<FlatKernel> {
     let mut error = None;
     let form = kernel.form.map_accesses(&mut |a| match flat_access(program, kernel, a, storage) {
         Ok(access) => access,
@@ -44,17 +44,22 @@ pub fn flatten(program: &Program, kernel: &Kernel, storage: &dyn Fn(BufferId) ->
     }
     let mut flat = FlatKernel { name: kernel.name.clone(), nodes: kernel.nodes.clone(), loops: kernel.loops.clone(), form };
     drop_single(&mut flat);
-    while let Some((outer, inner)) = mergeable(&flat) {
-        merge(&mut flat, outer, inner);
-    }
+    merge_loops(&mut flat);
     Ok(flat)
+}
+
+/// Merges neighbouring loops until none are left that every access steps through contiguously.
+pub fn merge_loops(kernel: &mut FlatKernel) {
+    while let Some((outer, inner)) = mergeable(kernel) {
+        merge(kernel, outer, inner);
+    }
 }
 
 fn flat_access(
     program: &Program,
     kernel: &Kernel,
     access: &Access,
-    storage: &dyn Fn(BufferId) -> Result<Storage>,
+    storage: &mut dyn FnMut(BufferId) -> Result<Storage>,
 ) -> Result<FlatAccess> {
     let buffer = program.buffer(access.buffer);
     let place = buffer.place.as_ref().ok_or_else(|| Error::internal(format!("'{}' has no place", buffer.name)))?;

@@ -1,0 +1,130 @@
+//! The table of contents of the compiler: every stage and pass in order, top to bottom.
+
+use std::time::{Duration, Instant};
+
+use kiln_ir::graph::Graph;
+use kiln_ir::kernel::Program;
+use kiln_ir::kernel::plan::Plan;
+use kiln_targets::Target;
+
+use crate::error::Errors;
+use crate::import::Limits;
+use crate::passes::bind::DimBinding;
+use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower};
+use crate::{plan, rules};
+
+/// What to compile for, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The machine.
+    pub target: Target,
+    /// 0: no graph rewrites and no fusion, for comparing. 1: folding and fusion. 2: rewrites too.
+    pub opt: u8,
+    /// Values or bounds of symbolic dimensions.
+    pub dims: Vec<DimBinding>,
+    /// Bounds on what a model may make the compiler do.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// Everything on, for `target`.
+    pub fn new(target: Target) -> Self {
+        Self { target, opt: 2, dims: Vec::new(), limits: Limits::default() }
+    }
+}
+
+/// Sees the model after every pass: dumps, timings, verifiers.
+pub trait Observer {
+    /// The graph after `pass`.
+    fn graph(&mut self, _pass: &'static str, _graph: &Graph) {}
+    /// The program after `pass`.
+    fn program(&mut self, _pass: &'static str, _program: &Program) {}
+    /// How long `pass` took.
+    fn time(&mut self, _pass: &'static str, _time: Duration) {}
+    /// Whether to go on after `pass`.
+    fn proceed(&mut self, _pass: &'static str) -> bool {
+        true
+    }
+}
+
+/// Sees nothing.
+impl Observer for () {}
+
+/// Names of the passes in order: those on the graph, then those on the program.
+pub const PASSES: [&str; 9] = ["import", "bind", "infer", "fold", "decompose", "rules", "lower", "absorb", "layout"];
+
+/// A model on its way to a plan, as far as the observer let it go.
+pub enum Compiled {
+    /// Stopped before lowering.
+    Graph(Graph),
+    /// Stopped before planning.
+    Program(Program),
+    /// All the way.
+    Plan(Plan),
+}
+
+/// Graph to plan.
+pub fn compile(graph: Graph, options: &Options) -> Result<Plan, Errors> {
+    match run(graph, options, &mut ())? {
+        Compiled::Plan(plan) => Ok(plan),
+        _ => Err(kiln_ir::Error::internal("the pipeline stopped early").into()),
+    }
+}
+
+/// Graph to plan, observed.
+pub fn run(mut graph: Graph, options: &Options, observer: &mut dyn Observer) -> Result<Compiled, Errors> {
+    let mut on_graph = |pass: &'static str, graph: &mut Graph, f: &mut dyn FnMut(&mut Graph) -> Result<(), Errors>| {
+        let start = Instant::now();
+        f(graph)?;
+        #[cfg(debug_assertions)]
+        kiln_ir::graph::verify(graph)?;
+        observer.time(pass, start.elapsed());
+        observer.graph(pass, graph);
+        Ok::<bool, Errors>(observer.proceed(pass))
+    };
+    let optimise = options.opt >= 1;
+    // Symbols first: everything after sees the shapes that will run.
+    let mut go = on_graph("import", &mut graph, &mut |_| Ok(()))?
+        && on_graph("bind", &mut graph, &mut |g| Ok(bind::run(g, &options.dims)?))?
+        && on_graph("infer", &mut graph, &mut |g| Ok(infer::run(g)?))?
+        // Shape arithmetic must go before lowering, whatever the level: nothing could lower it.
+        && on_graph("fold", &mut graph, &mut |g| Ok(fold::run(g, &options.limits)?))?
+        && on_graph("decompose", &mut graph, &mut |g| Ok(decompose::run(g)?))?;
+    if go && options.opt >= 2 {
+        go = on_graph("rules", &mut graph, &mut |g| {
+            rules::run(g)?;
+            Ok(fold::run(g, &options.limits)?)
+        })?;
+    }
+    if !go {
+        return Ok(Compiled::Graph(graph));
+    }
+    let start = Instant::now();
+    let mut program = lower::run(&graph)?;
+    // Weights now belong to the program alone, so that packing can let go of each as it is done.
+    drop(graph);
+    let mut after = |pass: &'static str, program: &Program, start: Instant| {
+        observer.time(pass, start.elapsed());
+        observer.program(pass, program);
+        observer.proceed(pass)
+    };
+    if !after("lower", &program, start) {
+        return Ok(Compiled::Program(program));
+    }
+    if optimise {
+        let start = Instant::now();
+        absorb::run(&mut program);
+        if !after("absorb", &program, start) {
+            return Ok(Compiled::Program(program));
+        }
+    }
+    let start = Instant::now();
+    layout::run(&mut program)?;
+    if !after("layout", &program, start) {
+        return Ok(Compiled::Program(program));
+    }
+    let start = Instant::now();
+    let plan = plan::build(program, &options.target)?;
+    observer.time("plan", start.elapsed());
+    Ok(Compiled::Plan(plan))
+}

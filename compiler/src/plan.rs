@@ -1,0 +1,186 @@
+//! From a program with places to the plan: storage, flat kernels, packed weights, schedules.
+
+use std::collections::HashMap;
+
+use kiln_ir::format::packed::Panels;
+use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Storage, Weight};
+use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program};
+use kiln_ir::{DType, Dim, Error, Result, Tensor};
+use kiln_targets::Target;
+
+use crate::flatten::{FlatKernel, flatten, merge_loops};
+use crate::memory;
+use crate::passes::uses::Uses;
+use crate::schedule::{self, Choice, contract};
+
+/// Builds the plan. Constants leave the program as they are packed, so that weights are held once.
+pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
+    let arena = memory::plan(&program, target.align)?;
+    memory::verify(&arena.slots, arena.bytes, target.align)?;
+    let port = |id: &BufferId| {
+        let buffer = program.buffer(*id);
+        Port { name: buffer.name.clone(), ty: buffer.ty.clone() }
+    };
+    let mut plan = Plan {
+        name: program.name.clone(),
+        bounds: program.bounds.clone(),
+        inputs: program.inputs.iter().map(port).collect(),
+        outputs: program.outputs.iter().map(port).collect(),
+        arena_bytes: arena.bytes,
+        arena_align: target.align,
+        arena_lower_bound_bytes: arena.lower_bound_bytes,
+        ..Plan::default()
+    };
+    let uses = Uses::of(&program);
+    let mut weights = Weights { align: target.align, ..Weights::default() };
+    for i in 0..program.kernels.len() {
+        let kernel = program.kernels[i].clone();
+        let packable = packable(&program, &kernel);
+        let mut storage = |root: BufferId| -> Result<Storage> {
+            Ok(match &program.buffer(root).kind {
+                BufferKind::Input => Storage::Input(position(&program.inputs, root)?),
+                BufferKind::Output => Storage::Output(position(&program.outputs, root)?),
+                BufferKind::Temp => Storage::Arena {
+                    offset_bytes: *arena.offsets.get(&root).ok_or_else(|| {
+                        Error::internal(format!("'{}' has no place in the arena", program.buffer(root).name))
+                    })?,
+                },
+                // The panels get their place once they are packed.
+                BufferKind::Const(_) if Some(root) == packable => Storage::Weights { offset_bytes: 0 },
+                BufferKind::Const(tensor) => weights.raw(root, &program.buffer(root).name, tensor),
+            })
+        };
+        let mut flat = flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
+        let choice = match packable {
+            None => schedule::choose(&flat, target),
+            Some(root) => {
+                let last = uses.readers(root).last() == Some(&i);
+                let BufferKind::Const(tensor) = &program.buffer(root).kind else { continue };
+                let tensor = tensor.clone();
+                if last {
+                    let empty = Tensor::zeros(tensor.dtype, &[0]);
+                    program.buffer_mut(root).kind = BufferKind::Const(empty);
+                }
+                let name = program.buffer(root).name.clone();
+                match pack(&mut flat, target, &tensor) {
+                    Ok((packed, choice)) => {
+                        drop(tensor);
+                        set_rhs_storage(&mut flat, weights.add(&format!("{name}.packed"), packed));
+                        choice
+                    }
+                    Err(reason) => {
+                        set_rhs_storage(&mut flat, weights.raw(root, &name, &tensor));
+                        Choice { schedule: schedule::plain(&flat), why: format!("plain loops: {reason}") }
+                    }
+                }
+            }
+        };
+        let FlatKernel { name, nodes, loops, form } = flat;
+        let Choice { schedule, why } = choice;
+        plan.kernels.push(PlannedKernel { name, nodes, loops, form, schedule, why, grain: None });
+    }
+    plan.weights_bytes = weights.bytes;
+    plan.weights = weights.list;
+    plan.slots = arena.slots;
+    Ok(plan)
+}
+
+fn position(list: &[BufferId], id: BufferId) -> Result<usize> {
+    list.iter().position(|b| *b == id).ok_or_else(|| Error::internal("an argument is missing from the program's list"))
+}
+
+/// The constant right operand of a contraction, read nowhere else in the kernel.
+fn packable(program: &Program, kernel: &Kernel) -> Option<BufferId> {
+    let Form::Contract { rhs, .. } = &kernel.form else { return None };
+    let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
+    let constant = matches!(&program.buffer(rhs.buffer).kind, BufferKind::Const(t) if t.dtype == DType::F32);
+    let once = kernel.form.loads().iter().filter(|a| a.buffer == rhs.buffer).count() == 1;
+    (constant && once && plain(rhs)).then_some(rhs.buffer)
+}
+
+fn set_rhs_storage(flat: &mut FlatKernel, storage: Storage) {
+    if let Form::Contract { rhs, .. } = &mut flat.form {
+        rhs.storage = storage;
+    }
+}
+
+/// Packs the weights into the panels of the tile that the kernel will use, and makes `rhs` the access to them.
+fn pack(flat: &mut FlatKernel, target: &Target, tensor: &Tensor) -> Result<(Tensor, Choice), String> {
+    let before = flat.clone();
+    let roles = contract::roles(flat, true)?;
+    let Form::Contract { rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };
+    let size = |l: &LoopId| -> Option<(usize, isize)> {
+        let stride = schedule::stride_of(rhs, *l)?;
+        Some((before.loops[l.0 as usize].extent.as_usize()?, stride as isize))
+    };
+    let open = || "an extent is open".to_owned();
+    let list = |loops: &[LoopId]| loops.iter().map(size).collect::<Option<Vec<_>>>().ok_or_else(open);
+    let mut panels = Panels {
+        offset: rhs.offset.as_usize().ok_or_else(open)?,
+        batch: list(&roles.batch)?,
+        depth: list(&roles.depth)?,
+        cols: size(&roles.col).ok_or_else(open)?,
+        nr: 1,
+    };
+    // Loops merge by the strides of the packed form, whose order is ours to choose; any panel width gives the
+    // same answer.
+    set_panel_strides(flat, &roles, &panels);
+    merge_loops(flat);
+    let merged = contract::roles(flat, true).inspect_err(|_| *flat = before.clone())?;
+    let (_, _, vectors) = contract::tile_size(flat, &merged, target);
+    panels.nr = vectors as usize * target.lanes();
+    set_panel_strides(flat, &merged, &panels);
+    let choice = contract::choose(flat, target, Some(panels.nr as u32)).inspect_err(|_| *flat = before.clone())?;
+    let source = tensor.as_slice::<f32>().map_err(|e| e.message)?;
+    let packed = panels.encode(&source).map_err(|e| e.message)?;
+    let len = packed.len();
+    Ok((Tensor::from_vec(&[len], packed), choice))
+}
+
+/// Strides of rhs as [`Panels`] lays it out: depth innermost, then panels, then batches.
+fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, panels: &Panels) {
+    let extent = |l: &LoopId| flat.loops[l.0 as usize].extent.clone();
+    let mut strides = vec![Dim::Const(0); flat.loops.len()];
+    let mut stride = Dim::from(panels.nr);
+    for l in roles.depth.iter().rev() {
+        strides[l.0 as usize] = stride.clone();
+        stride = stride * extent(l);
+    }
+    stride = Dim::from(panels.panels() * panels.panel_stride());
+    for l in roles.batch.iter().rev() {
+        strides[l.0 as usize] = stride.clone();
+        stride = stride * extent(l);
+    }
+    strides[roles.col.0 as usize] = Dim::Const(1);
+    if let Form::Contract { rhs, .. } = &mut flat.form {
+        *rhs = FlatAccess { offset: Dim::Const(0), strides, ..rhs.clone() };
+    }
+}
+
+/// The read-only data as it grows.
+#[derive(Default)]
+struct Weights {
+    list: Vec<Weight>,
+    raw: HashMap<BufferId, Storage>,
+    bytes: usize,
+    align: usize,
+}
+
+impl Weights {
+    /// A constant as it is, once however often it is read.
+    fn raw(&mut self, id: BufferId, name: &str, tensor: &Tensor) -> Storage {
+        if let Some(storage) = self.raw.get(&id) {
+            return *storage;
+        }
+        let storage = self.add(name, tensor.clone());
+        self.raw.insert(id, storage);
+        storage
+    }
+
+    fn add(&mut self, name: &str, tensor: Tensor) -> Storage {
+        let offset_bytes = self.bytes.next_multiple_of(self.align);
+        self.bytes = offset_bytes + tensor.data.len();
+        self.list.push(Weight { name: name.to_owned(), offset_bytes, tensor });
+        Storage::Weights { offset_bytes }
+    }
+}
