@@ -299,3 +299,70 @@ pub fn remove_dead(program: &mut Program) {
     let mut keep = keep.into_iter();
     program.kernels.retain(|_| keep.next().unwrap_or(true));
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::kernel::{BinaryOp, Role};
+
+    use super::*;
+    use crate::passes::testing::{at, buffer, conv_bias_relu, kernel, loops};
+
+    fn names(program: &Program) -> Vec<&str> {
+        program.kernels.iter().map(|k| k.name.as_str()).collect()
+    }
+
+    #[test]
+    fn bias_and_relu_become_the_epilogue_and_the_copy_to_the_caller_stays() {
+        let mut p = conv_bias_relu(4, 8);
+        run(&mut p);
+        assert_eq!(names(&p), ["conv", "y"]);
+        assert_eq!(p.kernels[0].nodes, ["conv", "add", "relu"]);
+        let Form::Contract { store, .. } = &p.kernels[0].form else { panic!("a contraction") };
+        assert_eq!(p.buffer(store.to.buffer).name, "t2");
+        assert_eq!(store.value.operations(), 2);
+    }
+
+    #[test]
+    fn a_value_with_two_readers_stays() {
+        let mut p = conv_bias_relu(4, 8);
+        let t0 = p.buffer_ids().find(|b| p.buffer(*b).name == "t0").unwrap();
+        let z = buffer(&mut p, "z", &[1, 8, 8, 8], BufferKind::Output);
+        let all = || vec![at(0), at(1), at(2), at(3)];
+        let map = loops(&[("n", 1, Role::Parallel), ("o", 8, Role::Parallel), ("h", 8, Role::Parallel), ("w", 8, Role::Parallel)]);
+        let value = Expr::binary(BinaryOp::Mul, Expr::Load(Access::new(t0, all())), Expr::f32(2.0));
+        kernel(&mut p, "twice", map, Form::Map { stores: vec![Store { to: Access::new(z, all()), value }] });
+        run(&mut p);
+        assert_eq!(names(&p), ["conv", "add", "y", "twice"]);
+    }
+
+    #[test]
+    fn a_transposed_result_is_written_in_place() {
+        let mut p = Program::default();
+        let x = buffer(&mut p, "x", &[2, 3], BufferKind::Input);
+        let t = buffer(&mut p, "t", &[2, 3], BufferKind::Temp);
+        let u = buffer(&mut p, "u", &[3, 2], BufferKind::Temp);
+        let both = || loops(&[("i", 2, Role::Parallel), ("j", 3, Role::Parallel)]);
+        let value = Expr::unary(kiln_ir::kernel::UnaryOp::Neg, Expr::Load(Access::new(x, vec![at(0), at(1)])));
+        kernel(&mut p, "neg", both(), Form::Map { stores: vec![Store { to: Access::new(t, vec![at(0), at(1)]), value }] });
+        let from = Access::new(t, vec![at(0), at(1)]);
+        kernel(&mut p, "t", both(), Form::Rearrange { from, to: Access::new(u, vec![at(1), at(0)]) });
+        run(&mut p);
+        assert_eq!(names(&p), ["neg"]);
+        assert_eq!(p.kernels[0].form.stores()[0].index, vec![at(1), at(0)]);
+    }
+
+    #[test]
+    fn a_reader_of_a_part_is_not_merged() {
+        let mut p = Program::default();
+        let x = buffer(&mut p, "x", &[4], BufferKind::Input);
+        let t = buffer(&mut p, "t", &[4], BufferKind::Temp);
+        let u = buffer(&mut p, "u", &[2], BufferKind::Temp);
+        let value = Expr::unary(kiln_ir::kernel::UnaryOp::Neg, Expr::Load(Access::new(x, vec![at(0)])));
+        let store = Store { to: Access::new(t, vec![at(0)]), value };
+        kernel(&mut p, "neg", loops(&[("i", 4, Role::Parallel)]), Form::Map { stores: vec![store] });
+        let form = Form::Rearrange { from: Access::new(t, vec![at(0)]), to: Access::new(u, vec![at(0)]) };
+        kernel(&mut p, "head", loops(&[("i", 2, Role::Parallel)]), form);
+        run(&mut p);
+        assert_eq!(names(&p), ["neg", "head"]);
+    }
+}

@@ -1,6 +1,6 @@
 //! Maps, reductions, windows and copies: vectors along one loop.
 
-use kiln_ir::kernel::plan::{FlatAccess, Nest, Schedule};
+use kiln_ir::kernel::plan::{FlatAccess, Nest, Schedule, Transpose};
 use kiln_ir::kernel::{Form, LoopId, ReduceOp, Role};
 use kiln_targets::Target;
 
@@ -23,7 +23,10 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
     if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
         return Err("nothing to do, or an open extent".to_owned());
     }
-    let vector = vector_loop(kernel)?;
+    let vector = match vector_loop(kernel) {
+        Ok(vector) => vector,
+        Err(reason) => return transpose(kernel).ok_or(reason),
+    };
     let stores = kernel.form.stores();
     let loads = kernel.form.loads();
     let rest = |role| loops_of(&kernel.loops, role).into_iter().filter(|l| *l != vector).collect::<Vec<_>>();
@@ -57,6 +60,19 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
     );
     let order = parallel.into_iter().chain(reduced).collect();
     Ok(Choice { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled }), why })
+}
+
+/// A copy between two layouts: the source is contiguous in one loop, the destination in another.
+fn transpose(kernel: &FlatKernel) -> Option<Choice> {
+    let Form::Rearrange { from, to } = &kernel.form else { return None };
+    let all = loops_of(&kernel.loops, Role::Parallel);
+    let unit = |a: &FlatAccess| all.iter().copied().filter(|l| stride_of(a, *l) == Some(1)).max_by_key(|l| extent_of(kernel, *l));
+    let (read, write) = (unit(from)?, unit(to)?);
+    let others = all.iter().copied().filter(|l| *l != read && *l != write).collect();
+    let outer = by_falling_stride(others, Some(to));
+    let name = |l: LoopId| &kernel.loops[l.0 as usize].name;
+    let why = format!("blocks turned in registers, read along {} and written along {}", name(read), name(write));
+    (read != write).then_some(Choice { schedule: Schedule::Transpose(Transpose { outer, read, write }), why })
 }
 
 fn check_form(kernel: &FlatKernel) -> Result<(), String> {

@@ -8,7 +8,7 @@ use super::order::Orders;
 use crate::passes::uses::Uses;
 
 /// Makes buffers views of what they are copied to or from, and removes the copies.
-pub fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
+pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
     let uses = Uses::of(program);
     // Sources of a copy live in its destination: parts of a concat, results of the program. Later copies first,
     // so that the destination's place is final.

@@ -19,7 +19,7 @@ use kiln_ir::{Dim, Error, Result};
 
 /// Elements around a buffer, per axis.
 #[derive(Clone, Debug)]
-pub struct Halo {
+pub(super) struct Halo {
     /// Before element 0.
     pub before: Vec<i64>,
     /// Behind the last element.
@@ -29,10 +29,10 @@ pub struct Halo {
 }
 
 /// Halos by buffer, in a fixed order.
-pub type Halos = BTreeMap<BufferId, Halo>;
+pub(super) type Halos = BTreeMap<BufferId, Halo>;
 
 /// Replaces padded loads of contractions and windows; inserts padded copies where a buffer can have no halo.
-pub fn run(program: &mut Program) -> Result<Halos> {
+pub(super) fn run(program: &mut Program) -> Result<Halos> {
     let mut halos = Halos::new();
     // Copies by source and value, so that several readers share one.
     let mut copies: Vec<(BufferId, Scalar, BufferId)> = Vec::new();
@@ -114,7 +114,7 @@ fn insert_copy(program: &mut Program, before: usize, from: BufferId) -> BufferId
 }
 
 /// Inserts the kernels that write the halos, each before the first writer of its buffer.
-pub fn fill(program: &mut Program, halos: &Halos) {
+pub(super) fn fill(program: &mut Program, halos: &Halos) {
     for (&buffer, halo) in halos {
         let writes = |k: &Kernel| k.form.stores().iter().any(|a| a.buffer == buffer);
         let Some(position) = program.kernels.iter().position(writes) else { continue };

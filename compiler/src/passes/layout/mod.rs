@@ -50,3 +50,28 @@ fn own_place(program: &Program, id: BufferId, orders: &Orders, halo: Option<&Hal
     }
     Place { root: id, offset, strides, extent: stride }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::absorb;
+    use crate::passes::testing::conv_bias_relu;
+
+    fn strides(program: &Program, name: &str) -> Vec<i64> {
+        let id = program.buffer_ids().find(|b| program.buffer(*b).name == name).unwrap();
+        program.buffer(id).place.as_ref().unwrap().strides.iter().map(|s| s.as_const().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_padded_argument_is_copied_channels_last_with_a_halo() {
+        let mut p = conv_bias_relu(4, 8);
+        absorb::run(&mut p);
+        run(&mut p).unwrap();
+        // 10 x 10 x 4: one pixel of halo around 8 x 8.
+        assert_eq!(strides(&p, "x.padded"), [400, 1, 40, 4]);
+        let names: Vec<&str> = p.kernels.iter().map(|k| k.name.as_str()).collect();
+        assert_eq!(names, ["x.padded.halo0", "x.padded.halo1", "x.padded.halo2", "x.padded.halo3", "x.pad", "conv", "y"]);
+        // The result is the caller's NCHW: the convolution writes channels last and a copy turns it.
+        assert_eq!(strides(&p, "t2"), [512, 1, 64, 8]);
+    }
+}

@@ -11,13 +11,13 @@ use std::collections::HashMap;
 use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role};
 
 /// Innermost axes; other axes keep their logical order.
-pub struct Orders {
+pub(super) struct Orders {
     innermost: HashMap<BufferId, usize>,
 }
 
 impl Orders {
     /// Reads the votes of all kernels.
-    pub fn choose(program: &Program) -> Self {
+    pub(super) fn choose(program: &Program) -> Self {
         let mut votes: HashMap<BufferId, HashMap<usize, i64>> = HashMap::new();
         for kernel in &program.kernels {
             vote(program, kernel, &mut |buffer, axis, weight| {
@@ -32,12 +32,12 @@ impl Orders {
     }
 
     /// The innermost axis that a buffer got.
-    pub fn innermost(&self, buffer: BufferId) -> Option<usize> {
+    pub(super) fn innermost(&self, buffer: BufferId) -> Option<usize> {
         self.innermost.get(&buffer).copied()
     }
 
     /// All axes, outermost first.
-    pub fn axes(&self, buffer: BufferId, rank: usize) -> Vec<usize> {
+    pub(super) fn axes(&self, buffer: BufferId, rank: usize) -> Vec<usize> {
         let last = self.innermost(buffer);
         (0..rank).filter(|a| Some(*a) != last).chain(last).collect()
     }
