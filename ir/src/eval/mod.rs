@@ -1,1 +1,66 @@
 //! Reference interpreters: the living definition of what both IR levels mean.
+//!
+//! They are written to be read and to be right. Sums of f32 are accumulated in f64 and rounded once, so that the
+//! result is a reference for code that adds in any order.
+
+mod code;
+mod contract;
+pub mod kernel;
+pub mod scalar;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::dim::{Bounds, Dim};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use crate::types::TensorType;
+
+/// A value for every symbolic dimension.
+pub type Symbols = BTreeMap<Arc<str>, i64>;
+
+/// Checks arguments against declared types and finds the value of every symbolic dimension in them. A symbol must
+/// have one value throughout, within its bounds.
+pub fn bind(declared: &[(&str, &TensorType)], arguments: &[Tensor], bounds: &Bounds) -> Result<Symbols> {
+    if declared.len() != arguments.len() {
+        return Err(Error::invalid(format!("{} inputs given, {} needed", arguments.len(), declared.len())));
+    }
+    let mut symbols = Symbols::new();
+    for ((name, ty), tensor) in declared.iter().zip(arguments) {
+        if tensor.dtype != ty.dtype || tensor.shape.len() != ty.shape.rank() {
+            return Err(Error::invalid(format!("input '{name}' must be {ty}, found {}", tensor.ty())));
+        }
+        for (dim, &extent) in ty.shape.iter().zip(&tensor.shape) {
+            let [symbol] = &dim.symbols()[..] else { continue };
+            if *dim == Dim::symbol(symbol) {
+                symbols.entry(symbol.clone()).or_insert(extent as i64);
+            }
+        }
+    }
+    for ((name, ty), tensor) in declared.iter().zip(arguments) {
+        for (axis, (dim, &extent)) in ty.shape.iter().zip(&tensor.shape).enumerate() {
+            match dim.eval(&symbols) {
+                Some(value) if value == extent as i64 => {}
+                Some(value) => {
+                    let why = if dim.as_const().is_some() { String::new() } else { format!(" ({dim})") };
+                    return Err(Error::invalid(format!(
+                        "input '{name}' has extent {extent} on axis {axis}, {value}{why} needed"
+                    )));
+                }
+                None => {
+                    return Err(Error::unsupported(format!(
+                        "extent {dim} of input '{name}': no input has its symbols as an extent"
+                    )));
+                }
+            }
+        }
+    }
+    for (symbol, value) in &symbols {
+        if let Some((lo, hi)) = bounds.get(symbol)
+            && !(lo..=hi).contains(&value)
+        {
+            return Err(Error::invalid(format!("dimension '{symbol}' is {value}, outside {lo}..{hi}")));
+        }
+    }
+    Ok(symbols)
+}
