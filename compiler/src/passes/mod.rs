@@ -1,4 +1,6 @@
 //! Passes over the Graph IR and the Kernel IR, one a file. `pipeline.rs` runs them in order.
 
 pub mod bind;
+pub mod decompose;
+pub mod fold;
 pub mod infer;

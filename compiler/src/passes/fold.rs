@@ -1,0 +1,222 @@
+//! Constant folding: what can be computed once is computed now.
+//!
+//! A node is folded when inference knows its elements, or when all its operands are constants; one that hands
+//! its operand on unchanged is skipped over. All of that is one walk and one patch, since patches cost a walk
+//! each; the walk is repeated while inference learns something new from it.
+
+use std::collections::{HashMap, HashSet};
+
+use kiln_ir::graph::{Graph, Node, NodeId, Patch, PatchValue, Source, ValueId};
+use kiln_ir::{DType, ErrorKind, Fact, Known, Result, Tensor, bail_internal};
+
+use super::infer;
+use crate::import::Limits;
+
+/// Multiplications that an operator of the costly kind may take, by a bound that is never too low.
+const MAX_WORK: u128 = 1 << 32;
+
+/// Operators whose work is not proportional to their operands and results.
+const COSTLY: [&str; 13] = [
+    "Attention",
+    "Conv",
+    "ConvInteger",
+    "ConvTranspose",
+    "DeformConv",
+    "Einsum",
+    "GRU",
+    "Gemm",
+    "LSTM",
+    "MatMul",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+];
+
+/// Operators that stay although they could be folded: integer weights are smaller than the floats that they
+/// stand for, and what a random operator gives is not a constant.
+const KEPT: [&str; 7] = [
+    "Bernoulli",
+    "DequantizeLinear",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+];
+
+/// Folds the whole graph. Facts must have been inferred, and are up to date afterwards.
+pub fn run(graph: &mut Graph, limits: &Limits) -> Result<()> {
+    let mut budget = limits.fold_bytes;
+    // Every round removes a node; the bound only serves to end on a bug.
+    for _ in 0..=graph.node_count() {
+        let Some(patch) = round(graph, &mut budget)? else { return Ok(()) };
+        graph.apply(patch)?;
+        infer::run(graph)?;
+    }
+    bail_internal!("constant folding does not end")
+}
+
+struct Walk<'a> {
+    graph: &'a Graph,
+    constants: HashMap<ValueId, Tensor>,
+    aliases: HashMap<ValueId, ValueId>,
+    results: HashSet<ValueId>,
+    folded: HashSet<NodeId>,
+}
+
+fn round(graph: &Graph, budget: &mut u64) -> Result<Option<Patch>> {
+    let mut walk = Walk {
+        graph,
+        constants: HashMap::new(),
+        aliases: HashMap::new(),
+        results: graph.outputs().iter().copied().collect(),
+        folded: HashSet::new(),
+    };
+    let order = graph.topological_order()?;
+    for &id in &order {
+        let node = graph.node(id);
+        let tensors = walk.node(node, budget).map_err(|e| e.at(&node.name, node.op.name()))?;
+        match tensors {
+            Some(tensors) => {
+                walk.constants.extend(node.outputs.iter().copied().zip(tensors));
+                walk.folded.insert(id);
+            }
+            None => {
+                if let Some(source) = walk.unchanged(node) {
+                    walk.aliases.insert(node.outputs[0], source);
+                    walk.folded.insert(id);
+                }
+            }
+        }
+    }
+    Ok(walk.patch(&order))
+}
+
+impl Walk<'_> {
+    fn constant(&self, id: ValueId) -> Option<&Tensor> {
+        let id = self.aliases.get(&id).copied().unwrap_or(id);
+        self.constants.get(&id).or_else(|| self.graph.constant(id))
+    }
+
+    /// The results of a node, if they can be had now.
+    fn node(&self, node: &Node, budget: &mut u64) -> Result<Option<Vec<Tensor>>> {
+        let name = node.op.name();
+        if KEPT.contains(&name) || !node.op.subgraphs().is_empty() {
+            return Ok(None);
+        }
+        let facts: Vec<Option<&Fact>> =
+            node.outputs.iter().map(|v| self.graph.value(*v).fact.as_ref()).collect();
+        if let Some(known) = facts.iter().map(|f| f.and_then(elements)).collect() {
+            return Ok(Some(known));
+        }
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for input in &node.inputs {
+            match input.map(|id| self.constant(id)) {
+                None => inputs.push(None),
+                Some(Some(tensor)) => inputs.push(Some(tensor)),
+                Some(None) => return Ok(None),
+            }
+        }
+        let held: u64 = inputs.iter().flatten().map(|t| t.data.len() as u64).sum();
+        let Some(made) = facts.iter().map(|f| f.and_then(bytes)).sum::<Option<u64>>() else {
+            return Ok(None);
+        };
+        let largest = inputs.iter().flatten().map(|t| t.elements()).max().unwrap_or(0);
+        if made.saturating_sub(held) > *budget
+            || COSTLY.contains(&name) && u128::from(made) * largest as u128 > MAX_WORK
+        {
+            return Ok(None);
+        }
+        let results = match node.op.eval(&inputs) {
+            Ok(results) => results,
+            Err(e) if e.kind == ErrorKind::Unsupported => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        for (fact, result) in facts.iter().flatten().zip(&results) {
+            if fact.ty() != result.ty() {
+                bail_internal!("was inferred as {} and evaluated to {}", fact.ty(), result.ty());
+            }
+        }
+        if results.len() < facts.len() {
+            bail_internal!("has {} outputs, of which {} were evaluated", facts.len(), results.len());
+        }
+        *budget -= made.saturating_sub(held);
+        Ok(Some(results))
+    }
+
+    /// The operand that a node hands on as its only result in use.
+    fn unchanged(&mut self, node: &Node) -> Option<ValueId> {
+        let passes = match node.op.name() {
+            "Identity" => true,
+            "Dropout" => node.outputs[1..].iter().all(|v| self.unused(*v)),
+            _ => false,
+        };
+        let source = node.inputs.first().copied().flatten().filter(|_| passes)?;
+        let source = self.aliases.get(&source).copied().unwrap_or(source);
+        let same = |id: ValueId| self.graph.value(id).fact.as_ref().map(Fact::ty);
+        if same(source) != same(node.outputs[0]) {
+            return None;
+        }
+        // A result of the graph keeps a node of its own that makes it.
+        if self.results.contains(&node.outputs[0]) {
+            let made = matches!(self.graph.value(source).source, Source::Node(..));
+            if !made || !self.results.insert(source) {
+                return None;
+            }
+        }
+        Some(source)
+    }
+
+    fn unused(&self, id: ValueId) -> bool {
+        !self.results.contains(&id) && self.graph.uses(id).is_empty()
+    }
+
+    /// Replaces the folded values that something else still reads.
+    fn patch(mut self, order: &[NodeId]) -> Option<Patch> {
+        let mut needed: HashSet<ValueId> = self.graph.outputs().iter().copied().collect();
+        for id in order.iter().filter(|id| !self.folded.contains(id)) {
+            needed.extend(self.graph.node(*id).inputs.iter().flatten());
+        }
+        let mut patch = Patch::new();
+        let mut changed = false;
+        // In the order of the nodes, so that names come out the same each time.
+        let mut made: HashMap<ValueId, PatchValue> = HashMap::new();
+        for &value in
+            order.iter().filter(|id| self.folded.contains(id)).flat_map(|id| &self.graph.node(*id).outputs)
+        {
+            if !needed.contains(&value) {
+                continue;
+            }
+            let source = self.aliases.get(&value).copied().unwrap_or(value);
+            let new = match (made.get(&source), self.constants.remove(&source)) {
+                (Some(&new), _) => new,
+                (None, Some(tensor)) => {
+                    let new = patch.constant(&self.graph.value(source).name, tensor);
+                    made.insert(source, new);
+                    new
+                }
+                (None, None) => PatchValue::Old(source),
+            };
+            patch.replace(value, new);
+            changed = true;
+        }
+        changed.then_some(patch)
+    }
+}
+
+/// The elements that inference knows.
+fn elements(fact: &Fact) -> Option<Tensor> {
+    match fact.known.as_ref()? {
+        Known::Tensor(tensor) => Some(tensor.clone()),
+        Known::Dims(dims) => {
+            let values = dims.iter().map(|d| d.as_const()).collect::<Option<Vec<i64>>>()?;
+            let shape = fact.shape.as_const().filter(|s| s.iter().product::<usize>() == values.len())?;
+            (fact.dtype == DType::I64).then(|| Tensor::from_vec(&shape, values))
+        }
+    }
+}
+
+fn bytes(fact: &Fact) -> Option<u64> {
+    let elements = fact.shape.as_const()?.iter().try_fold(1usize, |n, &e| n.checked_mul(e))?;
+    Some(fact.dtype.bytes_of(elements) as u64)
+}
