@@ -1,0 +1,449 @@
+//! [`Schedule::Nest`](kiln_ir::kernel::plan::Schedule::Nest): vectors along one loop.
+//!
+//! The code of a nest, for a parallel vector loop:
+//!
+//! ```text
+//! parallel loops of `order` (one of them in steps of `tile` iterations)
+//!   blocks of `vectors` vectors along `vector`; a last block with what is left
+//!     tile x vectors accumulators
+//!     reduced loops
+//!       accumulate
+//!     epilogue, stores
+//! ```
+//!
+//! For a reduced one the blocks are innermost, and lanes are combined before the epilogue.
+
+use kiln_ir::kernel::Expr;
+use kiln_ir::kernel::LoopId;
+use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel};
+use kiln_ir::kernel::{Form, ReduceOp, Role, WindowOp};
+use kiln_targets::simd::{Across, Op2, R, Refusal, Simd, Src, V};
+
+use super::vexpr::{At, Values};
+use super::walk::{AccessId, Share, Walk, Walks, shared, trips};
+
+/// What happens in the innermost loop.
+enum Work {
+    /// Nothing but the stores.
+    Map,
+    /// `acc = op(acc, value)`.
+    Reduce { op: Op2, value: Values },
+    /// `acc += input * weight`.
+    Dot { input: AccessId, weight: AccessId },
+    /// `acc = op(acc, input)`.
+    Window { op: Op2, input: AccessId },
+}
+
+/// The generator.
+struct Generator<'k> {
+    walk: Walk,
+    nest: &'k Nest,
+    parallel: Vec<LoopId>,
+    reduced: Vec<LoopId>,
+    /// Whether lanes are iterations of a reduced loop.
+    across: Option<Across>,
+    work: Work,
+    /// The empty reduction.
+    identity: f32,
+    epilogue: Values,
+    stores: Vec<AccessId>,
+    lanes: usize,
+}
+
+impl Walks for Generator<'_> {
+    fn walk(&mut self) -> &mut Walk {
+        &mut self.walk
+    }
+}
+
+/// Which loop threads share, and how many iterations it has.
+pub(super) fn shared_loop(kernel: &PlannedKernel, nest: &Nest, lanes: usize) -> R<(Option<LoopId>, i64)> {
+    let walk = Walk::new(kernel)?;
+    let role = |l: LoopId| kernel.loops[l.0 as usize].role;
+    Ok(match nest.order.first() {
+        Some(first) if role(*first) == Role::Parallel => {
+            if nest.tile.is_some_and(|(l, _)| l == *first) {
+                (None, 1)
+            } else {
+                (Some(*first), walk.extent(*first))
+            }
+        }
+        _ if role(nest.vector) == Role::Parallel && !guarded(kernel, nest.vector) => {
+            let block = i64::from(nest.vectors.max(1)) * lanes as i64;
+            (Some(nest.vector), (walk.extent(nest.vector) + block - 1) / block)
+        }
+        _ => (None, 1),
+    })
+}
+
+fn guarded(kernel: &PlannedKernel, l: LoopId) -> bool {
+    let guards = |a: &&FlatAccess| a.guards.iter().any(|g| !g.coefficients[l.0 as usize].is(0));
+    kernel.form.loads().iter().any(guards)
+}
+
+/// Emits the kernel.
+pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, nest: &Nest, s: &mut S) -> R {
+    let mut walk = Walk::new(kernel)?;
+    let role = |l: &LoopId| kernel.loops[l.0 as usize].role;
+    let parallel: Vec<_> = nest.order.iter().copied().filter(|l| role(l) == Role::Parallel).collect();
+    let reduced: Vec<_> = nest.order.iter().copied().filter(|l| role(l) == Role::Reduce).collect();
+    if let Some((l, _)) = nest.tile
+        && !parallel.contains(&l)
+    {
+        return Err(Refusal::unsupported("a tile along a loop that is not parallel"));
+    }
+    let (work, identity, combine, stores): (_, _, _, Vec<(&FlatAccess, Expr<FlatAccess>)>) =
+        match &kernel.form {
+            Form::Map { stores } => {
+                (Work::Map, 0.0, None, stores.iter().map(|st| (&st.to, st.value.clone())).collect())
+            }
+            Form::Rearrange { from, to } => (Work::Map, 0.0, None, vec![(to, Expr::Load(from.clone()))]),
+            Form::Reduce { op, value, store } => {
+                let (op, identity, combine) = reduction(*op)?;
+                let value = Values::new(&mut walk, [value])?;
+                (Work::Reduce { op, value }, identity, Some(combine), vec![(&store.to, store.value.clone())])
+            }
+            Form::Window { op, input, weight, store } => {
+                let input = walk.access(input)?;
+                let (work, identity, combine) = match (op, weight) {
+                    (WindowOp::Dot, Some(weight)) => {
+                        (Work::Dot { input, weight: walk.access(weight)? }, 0.0, Across::Sum)
+                    }
+                    (WindowOp::Dot, None) => return Err(Refusal::unsupported("a window without weights")),
+                    (WindowOp::Sum, _) => (Work::Window { op: Op2::Add, input }, 0.0, Across::Sum),
+                    (WindowOp::Max, _) => {
+                        (Work::Window { op: Op2::MaxNan, input }, f32::NEG_INFINITY, Across::Max)
+                    }
+                };
+                (work, identity, Some(combine), vec![(&store.to, store.value.clone())])
+            }
+            form => return Err(Refusal::unsupported(format!("{} along one loop", form.name()))),
+        };
+    let epilogue = Values::new(&mut walk, stores.iter().map(|(_, value)| value))?;
+    let stores = stores.iter().map(|(to, _)| walk.access(to)).collect::<R<Vec<_>>>()?;
+    let across = if role(&nest.vector) == Role::Reduce { combine } else { None };
+    let (share, count) = shared_loop(kernel, nest, s.lanes())?;
+    let lanes = s.lanes();
+    let mut this =
+        Generator { walk, nest, parallel, reduced, across, work, identity, epilogue, stores, lanes };
+    this.walk.open(s)?;
+    match share {
+        Some(l) if l == nest.vector => this.shared_vector(s, count)?,
+        Some(l) => {
+            let parts = this.walk.parts(l);
+            let shares: Vec<Share> =
+                parts.into_iter().map(|(from, to)| Share { from, to, range: (from, to), width: 1 }).collect();
+            shared(&mut this, s, l, 1, &shares, false, &mut |this, s, _| this.parallel(s, 1, 1))?;
+        }
+        None => this.parallel(s, 0, 1)?,
+    }
+    this.walk.close(s);
+    Ok(())
+}
+
+/// Operation, identity and how lanes combine.
+fn reduction(op: ReduceOp) -> R<(Op2, f32, Across)> {
+    Ok(match op {
+        ReduceOp::Sum => (Op2::Add, 0.0, Across::Sum),
+        ReduceOp::Prod => (Op2::Mul, 1.0, Across::Prod),
+        ReduceOp::Max => (Op2::MaxNan, f32::NEG_INFINITY, Across::Max),
+        ReduceOp::Min => (Op2::MinNan, f32::INFINITY, Across::Min),
+        ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. } => {
+            return Err(Refusal::unsupported("positions of extremes in vectors"));
+        }
+    })
+}
+
+/// The vectors of a block: lanes of each.
+fn widths(count: i64, lanes: usize) -> Vec<usize> {
+    let full = count as usize / lanes;
+    let rest = count as usize % lanes;
+    std::iter::repeat_n(lanes, full).chain((rest > 0).then_some(rest)).collect()
+}
+
+impl Generator<'_> {
+    /// Elements of a block.
+    fn block(&self) -> i64 {
+        i64::from(self.nest.vectors.max(1)) * self.lanes as i64
+    }
+
+    /// The parallel loops from the `i`th on, for `tile` iterations of the tiled loop.
+    fn parallel<S: Simd>(&mut self, s: &mut S, i: usize, tile: i64) -> R {
+        let Some(&l) = self.parallel.get(i) else { return self.vector_loop(s, tile) };
+        let step = match self.nest.tile {
+            Some((tiled, n)) if tiled == l => i64::from(n.max(1)),
+            _ => 1,
+        };
+        let inner = |step: i64| if step == 1 { tile } else { step };
+        for (from, to) in self.walk.parts(l) {
+            self.walk.set_range(l, (from, to));
+            trips(self, s, l, (to - from) / step, step, &mut |this, s| this.parallel(s, i + 1, inner(step)))?;
+            let rest = (to - from) % step;
+            if rest > 0 {
+                self.parallel(s, i + 1, rest)?;
+                self.walk.skip(l, rest);
+            }
+        }
+        self.walk.rewind(l, self.walk.extent(l));
+        Ok(())
+    }
+
+    /// A kernel whose only parallel loop is the vector's: threads share its blocks.
+    fn shared_vector<S: Simd>(&mut self, s: &mut S, count: i64) -> R {
+        let (l, block) = (self.nest.vector, self.block());
+        let extent = self.walk.extent(l);
+        let full = extent / block;
+        let mut shares = vec![Share { from: 0, to: full, range: (0, extent), width: block }];
+        if count > full {
+            shares.push(Share { from: full, to: count, range: (0, extent), width: extent % block });
+        }
+        if full == 0 {
+            shares.remove(0);
+        }
+        shared(self, s, l, block, &shares, false, &mut |this, s, width| this.block_of(s, width, 1))
+    }
+
+    fn vector_loop<S: Simd>(&mut self, s: &mut S, tile: i64) -> R {
+        if self.across.is_some() {
+            return self.across_lanes(s, tile);
+        }
+        let (l, block) = (self.nest.vector, self.block());
+        for (from, to) in self.walk.parts(l) {
+            self.walk.set_range(l, (from, to));
+            trips(self, s, l, (to - from) / block, block, &mut |this, s| this.block_of(s, block, tile))?;
+            let rest = (to - from) % block;
+            if rest > 0 {
+                self.block_of(s, rest, tile)?;
+                self.walk.skip(l, rest);
+            }
+        }
+        self.walk.rewind(l, self.walk.extent(l));
+        Ok(())
+    }
+
+    /// `count` elements along the vector loop, `tile` iterations of the tiled one.
+    fn block_of<S: Simd>(&mut self, s: &mut S, count: i64, tile: i64) -> R {
+        let widths = widths(count, self.lanes);
+        if matches!(self.work, Work::Map) {
+            for t in 0..tile {
+                for (j, &n) in widths.iter().enumerate() {
+                    self.finish(s, t, (j * self.lanes) as i64, n, None)?;
+                }
+            }
+            return Ok(());
+        }
+        let acc = self.start(s, tile, widths.len())?;
+        self.reduce(s, 0, &mut |this, s| this.accumulate(s, &acc, &widths, tile))?;
+        for (i, acc) in acc.into_iter().enumerate() {
+            let (t, j) = (i / widths.len(), i % widths.len());
+            self.finish(s, t as i64, (j * self.lanes) as i64, widths[j], Some(acc))?;
+        }
+        Ok(())
+    }
+
+    /// Reduction along the lanes: results are single elements.
+    fn across_lanes<S: Simd>(&mut self, s: &mut S, tile: i64) -> R {
+        let (l, block) = (self.nest.vector, self.block());
+        let vectors = (self.walk.extent(l).min(block) as usize).div_ceil(self.lanes).max(1);
+        let acc = self.start(s, tile, vectors)?;
+        self.reduce(s, 0, &mut |this, s| {
+            for (from, to) in this.walk.parts(l) {
+                this.walk.set_range(l, (from, to));
+                let whole = widths(block, this.lanes);
+                trips(this, s, l, (to - from) / block, block, &mut |this, s| {
+                    this.accumulate_strided(s, &acc, vectors, &whole, tile)
+                })?;
+                let rest = (to - from) % block;
+                if rest > 0 {
+                    this.accumulate_strided(s, &acc, vectors, &widths(rest, this.lanes), tile)?;
+                    this.walk.skip(l, rest);
+                }
+            }
+            this.walk.rewind(l, this.walk.extent(l));
+            Ok(())
+        })?;
+        let combine = self.across.expect("called for reductions along the lanes");
+        let mut acc = acc.into_iter();
+        for t in 0..tile {
+            let total = acc.next().expect("an accumulator per tile and vector");
+            for part in acc.by_ref().take(vectors - 1) {
+                s.op2(self.combine_op(), &total, Src::Reg(&part))?;
+                s.free(part);
+            }
+            s.across(combine, &total)?;
+            self.finish(s, t, 0, 1, Some(total))?;
+        }
+        Ok(())
+    }
+
+    fn combine_op(&self) -> Op2 {
+        match &self.work {
+            Work::Reduce { op, .. } | Work::Window { op, .. } => *op,
+            Work::Dot { .. } | Work::Map => Op2::Add,
+        }
+    }
+
+    fn start<S: Simd>(&mut self, s: &mut S, tile: i64, vectors: usize) -> R<Vec<V>> {
+        (0..tile as usize * vectors).map(|_| s.splat(self.identity)).collect()
+    }
+
+    /// The reduced loops from the `i`th on.
+    fn reduce<S: Simd>(&mut self, s: &mut S, i: usize, body: &mut dyn FnMut(&mut Self, &mut S) -> R) -> R {
+        let Some(&l) = self.reduced.get(i) else { return body(self, s) };
+        let unrolled = self.nest.unrolled.contains(&l);
+        for (from, to) in self.walk.parts(l) {
+            if unrolled {
+                for at in from..to {
+                    self.walk.set_range(l, (at, at + 1));
+                    self.reduce(s, i + 1, body)?;
+                    self.walk.skip(l, 1);
+                }
+            } else {
+                self.walk.set_range(l, (from, to));
+                trips(self, s, l, to - from, 1, &mut |this, s| this.reduce(s, i + 1, body))?;
+            }
+        }
+        self.walk.rewind(l, self.walk.extent(l));
+        Ok(())
+    }
+
+    /// Like [`Self::accumulate`] where accumulators are laid out for `vectors` vectors per tile iteration.
+    fn accumulate_strided<S: Simd>(
+        &mut self,
+        s: &mut S,
+        acc: &[V],
+        vectors: usize,
+        widths: &[usize],
+        tile: i64,
+    ) -> R {
+        for t in 0..tile {
+            let row = &acc[t as usize * vectors..][..vectors];
+            for (j, &n) in widths.iter().enumerate() {
+                self.accumulate_one(s, &row[j], t, j, n, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One iteration of the reduced loops for all accumulators.
+    fn accumulate<S: Simd>(&mut self, s: &mut S, acc: &[V], widths: &[usize], tile: i64) -> R {
+        for (j, &n) in widths.iter().enumerate() {
+            // Weights that all iterations of the tile use are loaded once.
+            let weight = match (&self.work, self.nest.tile) {
+                (Work::Dot { input, weight }, Some((tiled, _))) if tile > 1 => {
+                    let alive = self.contributes(*input)?;
+                    if alive && self.walk.stride(*weight, tiled) == 0 {
+                        let ahead = [(self.nest.vector, (j * self.lanes) as i64)];
+                        let at = At { walk: &self.walk, lane: self.nest.vector, ahead: &ahead, n };
+                        Some(at.load(s, *weight)?.into_reg(s, &self.walk)?)
+                    } else {
+                        None
+                    }
+                }
+                _ => None,
+            };
+            for t in 0..tile {
+                self.accumulate_one(s, &acc[t as usize * widths.len() + j], t, j, n, weight.as_ref())?;
+            }
+            if let Some(weight) = weight {
+                s.free(weight);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an input that may be padding adds anything here.
+    fn contributes(&self, input: AccessId) -> R<bool> {
+        Ok(match self.walk.outside(input)? {
+            None => true,
+            Some(value) => match self.work {
+                // Least values stand for padding that never wins.
+                Work::Window { op: Op2::MaxNan, .. } => value > f32::MIN,
+                _ => value != 0.0,
+            },
+        })
+    }
+
+    fn accumulate_one<S: Simd>(
+        &self,
+        s: &mut S,
+        acc: &V,
+        t: i64,
+        j: usize,
+        n: usize,
+        shared_weight: Option<&V>,
+    ) -> R {
+        let offset = (j * self.lanes) as i64;
+        let mut ahead = vec![(self.nest.vector, offset)];
+        ahead.extend(self.nest.tile.map(|(l, _)| (l, t)));
+        let at = At { walk: &self.walk, lane: self.nest.vector, ahead: &ahead, n };
+        let partial = self.across.is_some() && n < self.lanes;
+        match &self.work {
+            Work::Map => Ok(()),
+            Work::Dot { input, weight } => {
+                if !self.contributes(*input)? {
+                    return Ok(());
+                }
+                if let Some(weight) = shared_weight {
+                    let x = at.load(s, *input)?;
+                    s.fma(acc, weight, x.src(&self.walk))?;
+                    x.free(s);
+                    return Ok(());
+                }
+                let x = at.load(s, *input)?.into_reg(s, &self.walk)?;
+                if partial {
+                    s.keep_first(&x, n, 0.0)?;
+                }
+                let w = at.load(s, *weight)?;
+                s.fma(acc, &x, w.src(&self.walk))?;
+                w.free(s);
+                s.free(x);
+                Ok(())
+            }
+            Work::Window { op, input } => {
+                if !self.contributes(*input)? {
+                    return Ok(());
+                }
+                let mut x = at.load(s, *input)?;
+                if partial {
+                    let reg = x.into_reg(s, &self.walk)?;
+                    s.keep_first(&reg, n, self.identity)?;
+                    x = super::vexpr::Operand::Reg(reg);
+                }
+                s.op2(*op, acc, x.src(&self.walk))?;
+                x.free(s);
+                Ok(())
+            }
+            Work::Reduce { op: Op2::Add, value } if value.is_product() && !partial => {
+                let (a, b) = value.as_product(s, &at)?.expect("the value is a product");
+                s.fma(acc, &a, b.src(&self.walk))?;
+                b.free(s);
+                s.free(a);
+                Ok(())
+            }
+            Work::Reduce { op, value } => {
+                for v in value.eval(s, &at, None)? {
+                    if partial {
+                        s.keep_first(&v, n, self.identity)?;
+                    }
+                    s.op2(*op, acc, Src::Reg(&v))?;
+                    s.free(v);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Epilogue and stores of one vector.
+    fn finish<S: Simd>(&mut self, s: &mut S, t: i64, offset: i64, n: usize, acc: Option<V>) -> R {
+        let mut ahead = vec![(self.nest.vector, offset)];
+        ahead.extend(self.nest.tile.map(|(l, _)| (l, t)));
+        let at = At { walk: &self.walk, lane: self.nest.vector, ahead: &ahead, n };
+        let values = self.epilogue.eval(s, &at, acc)?;
+        for (to, v) in self.stores.iter().zip(values) {
+            at.store(s, *to, &v)?;
+            s.free(v);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,325 @@
+//! [`Schedule::Tile`](kiln_ir::kernel::plan::Schedule::Tile): contractions in register tiles.
+//!
+//! ```text
+//! panels of `nr` columns, around or inside the outer loops; a last panel with fewer columns
+//!   tiles of `mr` rows; a last tile with fewer rows
+//!     mr x (nr / lanes) accumulators = 0
+//!     depth loops, the innermost in steps of `unroll`
+//!       acc[r][j] += lhs[r] * rhs[j]
+//!     epilogue in registers, stores
+//! ```
+//!
+//! Rows are displacements from one lhs pointer, so a step of depth is loads and multiply-adds and nothing else.
+
+use kiln_ir::kernel::Form;
+use kiln_ir::kernel::LoopId;
+use kiln_ir::kernel::plan::{PlannedKernel, Tile};
+use kiln_ir::types::DType;
+use kiln_targets::LhsAccess;
+use kiln_targets::simd::{R, Refusal, Simd, Src, V};
+
+use super::vexpr::{At, Values};
+use super::walk::{AccessId, ELEMENT, Share, Walk, Walks, shared, trips};
+
+/// Depth is unrolled altogether up to this many steps.
+const STRAIGHT_STEPS: i64 = 16;
+/// Lanes of a vector of lhs elements that are multiplied lane by lane.
+const BY_LANE: i64 = 4;
+
+/// A loop around the tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Outer(LoopId),
+    Panels,
+    Rows,
+}
+
+/// The generator.
+struct Generator<'k> {
+    walk: Walk,
+    tile: &'k Tile,
+    levels: Vec<Level>,
+    lhs: AccessId,
+    rhs: AccessId,
+    store: AccessId,
+    epilogue: Values,
+    access: LhsAccess,
+    /// All depth loops are unrolled.
+    straight: bool,
+    lanes: usize,
+}
+
+impl Walks for Generator<'_> {
+    fn walk(&mut self) -> &mut Walk {
+        &mut self.walk
+    }
+}
+
+/// The level that threads share, and its iterations.
+fn shared_level(walk: &Walk, tile: &Tile) -> (Option<Level>, i64) {
+    let blocks = |l: LoopId, n: u32| (walk.extent(l) + i64::from(n) - 1) / i64::from(n);
+    if tile.panels_outermost {
+        (Some(Level::Panels), blocks(tile.col, tile.nr))
+    } else if let Some(&l) = tile.outer.first() {
+        (Some(Level::Outer(l)), walk.extent(l))
+    } else if let Some(row) = tile.row {
+        (Some(Level::Rows), blocks(row, tile.mr))
+    } else {
+        (None, 1)
+    }
+}
+
+/// Iterations that threads share.
+pub(super) fn shared_extent(kernel: &PlannedKernel, tile: &Tile) -> R<i64> {
+    Ok(shared_level(&Walk::new(kernel)?, tile).1)
+}
+
+/// Emits the kernel.
+pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, tile: &Tile, access: LhsAccess, s: &mut S) -> R {
+    let Form::Contract { acc: DType::F32, lhs, rhs, store } = &kernel.form else {
+        return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
+    };
+    let lanes = s.lanes();
+    let nr = i64::from(tile.nr);
+    if tile.mr == 0 || nr == 0 || nr % lanes as i64 != 0 || tile.panel_stride % nr != 0 {
+        return Err(Refusal::unsupported(format!("a tile of {} x {} elements", tile.mr, tile.nr)));
+    }
+    let mut walk = Walk::new(kernel)?;
+    let lhs = walk.access(lhs)?;
+    let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / nr * ELEMENT)))?;
+    let epilogue = Values::new(&mut walk, [&store.value])?;
+    let store = walk.access(&store.to)?;
+    if walk.stride(lhs, tile.col) != 0 || tile.row.is_some_and(|row| walk.stride(rhs, row) != 0) {
+        return Err(Refusal::unsupported("operands that move along both rows and columns"));
+    }
+    let mut levels: Vec<Level> = tile.outer.iter().map(|l| Level::Outer(*l)).collect();
+    levels.insert(if tile.panels_outermost { 0 } else { levels.len() }, Level::Panels);
+    levels.push(Level::Rows);
+    let steps: i64 = tile.depth.iter().map(|l| walk.extent(*l)).product();
+    let (share, count) = shared_level(&walk, tile);
+    let straight = steps <= STRAIGHT_STEPS;
+    let mut this = Generator { walk, tile, levels, lhs, rhs, store, epilogue, access, straight, lanes };
+    this.walk.open(s)?;
+    this.level(s, 0, share, count, Extent { rows: 0, cols: 0 })?;
+    this.walk.close(s);
+    Ok(())
+}
+
+/// How much of a tile there is.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    rows: i64,
+    cols: i64,
+}
+
+impl Generator<'_> {
+    /// The loops from the `i`th level on; `share` is the level that runs over the caller's range.
+    fn level<S: Simd>(&mut self, s: &mut S, i: usize, share: Option<Level>, count: i64, at: Extent) -> R {
+        let Some(&level) = self.levels.get(i) else { return self.body(s, at) };
+        let (l, step) = match level {
+            Level::Outer(l) => (l, 1),
+            Level::Panels => (self.tile.col, i64::from(self.tile.nr)),
+            Level::Rows => match self.tile.row {
+                Some(row) => (row, i64::from(self.tile.mr)),
+                None => return self.body(s, Extent { rows: 1, ..at }),
+            },
+        };
+        let narrowed = |width: i64| match level {
+            Level::Outer(_) => at,
+            Level::Panels => Extent { cols: width, ..at },
+            Level::Rows => Extent { rows: width, ..at },
+        };
+        let parts = self.walk.parts(l);
+        let extent = self.walk.extent(l);
+        if share == Some(level) {
+            let shares = match level {
+                Level::Outer(_) => {
+                    parts.iter().map(|&(from, to)| Share { from, to, range: (from, to), width: 1 }).collect()
+                }
+                _ if parts.len() > 1 => {
+                    return Err(Refusal::unsupported("padding along a shared loop of tiles"));
+                }
+                _ => {
+                    let full = extent / step;
+                    let whole = Share { from: 0, to: full, range: (0, extent), width: step };
+                    let rest = Share { from: full, to: count, range: (0, extent), width: extent % step };
+                    [whole, rest].into_iter().filter(|share| share.to > share.from).collect::<Vec<_>>()
+                }
+            };
+            return shared(self, s, l, step, &shares, i > 0, &mut |this, s, width| {
+                this.level(s, i + 1, None, 0, narrowed(width))
+            });
+        }
+        if level == Level::Panels && parts.len() > 1 {
+            return Err(Refusal::unsupported("padding along the columns of tiles"));
+        }
+        let mut position = 0;
+        for (from, to) in parts {
+            self.walk.set_range(l, (from, to));
+            trips(self, s, l, (to - from) / step, step, &mut |this, s| {
+                this.level(s, i + 1, share, count, narrowed(step))
+            })?;
+            position += (to - from) / step * step;
+            let rest = (to - from) % step;
+            if rest > 0 {
+                self.level(s, i + 1, share, count, narrowed(rest))?;
+                // A last panel is as far from its end as a whole one, whatever its width.
+                let moved = if level == Level::Panels { step } else { rest };
+                self.walk.skip(l, moved);
+                position += moved;
+            }
+        }
+        self.walk.rewind(l, position);
+        debug_assert!(position >= extent);
+        Ok(())
+    }
+
+    /// One tile.
+    fn body<S: Simd>(&mut self, s: &mut S, tile: Extent) -> R {
+        let vectors = (tile.cols as usize).div_ceil(self.lanes);
+        let acc: Vec<V> = (0..tile.rows as usize * vectors).map(|_| s.splat(0.0)).collect::<R<_>>()?;
+        self.depth(s, 0, &acc, tile)?;
+        for (i, acc) in acc.into_iter().enumerate() {
+            let (r, j) = ((i / vectors) as i64, i % vectors);
+            let n = (tile.cols as usize - j * self.lanes).min(self.lanes);
+            let mut ahead = vec![(self.tile.col, (j * self.lanes) as i64)];
+            ahead.extend(self.tile.row.map(|row| (row, r)));
+            let at = At { walk: &self.walk, lane: self.tile.col, ahead: &ahead, n };
+            for v in self.epilogue.eval(s, &at, Some(acc))? {
+                at.store(s, self.store, &v)?;
+                s.free(v);
+            }
+        }
+        Ok(())
+    }
+
+    /// The depth loops from the `i`th on.
+    fn depth<S: Simd>(&mut self, s: &mut S, i: usize, acc: &[V], tile: Extent) -> R {
+        let Some(&l) = self.tile.depth.get(i) else { return self.steps(s, None, 1, acc, tile) };
+        let innermost = i + 1 == self.tile.depth.len();
+        for (from, to) in self.walk.parts(l) {
+            self.walk.set_range(l, (from, to));
+            if self.straight && !innermost {
+                for at in from..to {
+                    self.walk.set_range(l, (at, at + 1));
+                    self.depth(s, i + 1, acc, tile)?;
+                    self.walk.skip(l, 1);
+                }
+            } else if !innermost {
+                trips(self, s, l, to - from, 1, &mut |this, s| this.depth(s, i + 1, acc, tile))?;
+            } else {
+                let unroll = if self.straight { to - from } else { i64::from(self.tile.unroll.max(1)) };
+                trips(self, s, l, (to - from) / unroll, unroll, &mut |this, s| {
+                    this.steps(s, Some(l), unroll, acc, tile)
+                })?;
+                let rest = (to - from) % unroll;
+                self.steps(s, Some(l), rest, acc, tile)?;
+                self.walk.skip(l, rest);
+            }
+        }
+        self.walk.rewind(l, self.walk.extent(l));
+        Ok(())
+    }
+
+    /// `count` steps of the innermost depth loop.
+    fn steps<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, count: i64, acc: &[V], tile: Extent) -> R {
+        match self.walk.outside(self.lhs)? {
+            None => {}
+            Some(0.0) => return Ok(()),
+            Some(_) => return Err(Refusal::unsupported("padding of a contraction with other than zeros")),
+        }
+        let by_lane = self.access == LhsAccess::ByLane
+            && self.lanes as i64 == BY_LANE
+            && l.is_some_and(|l| self.walk.stride(self.lhs, l) == ELEMENT);
+        let mut k = 0;
+        while by_lane && count - k >= BY_LANE {
+            self.steps_by_lane(s, l, k, acc, tile)?;
+            k += BY_LANE;
+        }
+        for k in k..count {
+            self.step(s, l, k, acc, tile)?;
+        }
+        Ok(())
+    }
+
+    fn ahead(&self, l: Option<LoopId>, k: i64, row: i64) -> Vec<(LoopId, i64)> {
+        l.map(|l| (l, k)).into_iter().chain(self.tile.row.map(|r| (r, row))).collect()
+    }
+
+    /// Displacement and lanes of vector `j` of the panel.
+    fn rhs_at(&self, l: Option<LoopId>, k: i64, j: usize, tile: Extent) -> R<(i32, usize)> {
+        let bytes = (j * self.lanes) as i64 * ELEMENT;
+        let left = tile.cols as usize - j * self.lanes;
+        let n = if self.tile.rhs_padded { self.lanes } else { left.min(self.lanes) };
+        Ok((self.walk.disp(self.rhs, &self.ahead(l, k, 0), bytes)?, n))
+    }
+
+    /// One step: a row of rhs in registers, one broadcast per row of the tile.
+    fn step<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
+        let vectors = acc.len() / tile.rows as usize;
+        let (lhs, rhs) = (self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));
+        if tile.rows == 1 {
+            let a = s.load_splat(lhs, self.walk.disp(self.lhs, &self.ahead(l, k, 0), 0)?)?;
+            for (j, acc) in acc.iter().enumerate() {
+                let (disp, n) = self.rhs_at(l, k, j, tile)?;
+                if n == self.lanes {
+                    s.fma(acc, &a, Src::Mem(rhs, disp))?;
+                } else {
+                    let b = s.load(rhs, disp, n)?;
+                    s.fma(acc, &a, Src::Reg(&b))?;
+                    s.free(b);
+                }
+            }
+            s.free(a);
+            return Ok(());
+        }
+        let b = (0..vectors)
+            .map(|j| {
+                let (disp, n) = self.rhs_at(l, k, j, tile)?;
+                s.load(rhs, disp, n)
+            })
+            .collect::<R<Vec<_>>>()?;
+        for r in 0..tile.rows {
+            let disp = self.walk.disp(self.lhs, &self.ahead(l, k, r), 0)?;
+            let row = &acc[r as usize * vectors..][..vectors];
+            if let ([acc], [b]) = (row, &b[..]) {
+                s.fma(acc, b, Src::Splat(lhs, disp))?;
+                continue;
+            }
+            let a = s.load_splat(lhs, disp)?;
+            for (acc, b) in row.iter().zip(&b) {
+                s.fma(acc, b, Src::Reg(&a))?;
+            }
+            s.free(a);
+        }
+        for b in b {
+            s.free(b);
+        }
+        Ok(())
+    }
+
+    /// Four steps: a vector of lhs per row, multiplied lane by lane.
+    fn steps_by_lane<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
+        let vectors = acc.len() / tile.rows as usize;
+        let a = (0..tile.rows)
+            .map(|r| {
+                let disp = self.walk.disp(self.lhs, &self.ahead(l, k, r), 0)?;
+                s.load(self.walk.ptr(self.lhs), disp, self.lanes)
+            })
+            .collect::<R<Vec<_>>>()?;
+        for lane in 0..BY_LANE {
+            for j in 0..vectors {
+                let (disp, n) = self.rhs_at(l, k + lane, j, tile)?;
+                let b = s.load(self.walk.ptr(self.rhs), disp, n)?;
+                for (r, a) in a.iter().enumerate() {
+                    s.fma_lane(&acc[r * vectors + j], &b, a, lane as usize)?;
+                }
+                s.free(b);
+            }
+        }
+        for a in a {
+            s.free(a);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+//! Vector code of planned kernels: which generator obeys which schedule.
+//!
+//! Everything here is generic over the vector builder: the same text makes 128-bit code through Cranelift and
+//! wider code through an encoder.
+
+use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
+use kiln_targets::LhsAccess;
+use kiln_targets::simd::{R, Refusal, Simd};
+
+pub use super::vexpr::supported;
+use super::{nest, tile, transpose};
+
+/// Emits the body of `fn(frame, begin, end)` for a kernel of schedule [`Schedule::Nest`], [`Schedule::Tile`] or
+/// [`Schedule::Transpose`]. `begin..end` counts iterations of the shared loop; see [`shared_extent`].
+pub fn emit<S: Simd>(kernel: &PlannedKernel, lhs: LhsAccess, s: &mut S) -> R {
+    match &kernel.schedule {
+        Schedule::Nest(schedule) => nest::emit(kernel, schedule, s),
+        Schedule::Tile(schedule) => tile::emit(kernel, schedule, lhs, s),
+        Schedule::Transpose(schedule) => transpose::emit(kernel, schedule, s),
+        Schedule::Scalar { .. } => Err(Refusal::unsupported("a scalar schedule in vectors")),
+    }
+}
+
+/// Iterations of the loop that threads share, for vectors of `lanes` elements: a kernel is run completely by
+/// calling it with `0..shared_extent`, or with consecutive ranges of that.
+pub fn shared_extent(kernel: &PlannedKernel, lanes: usize) -> R<i64> {
+    match &kernel.schedule {
+        Schedule::Nest(schedule) => Ok(nest::shared_loop(kernel, schedule, lanes)?.1),
+        Schedule::Tile(schedule) => tile::shared_extent(kernel, schedule),
+        Schedule::Transpose(schedule) => transpose::shared_extent(kernel, schedule),
+        Schedule::Scalar { .. } => Err(Refusal::unsupported("a scalar schedule in vectors")),
+    }
+}

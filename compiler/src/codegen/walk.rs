@@ -1,0 +1,388 @@
+//! Walking loops with pointers: what the vector generators share.
+//!
+//! Each access has a cursor, a pointer that is moved by immediates only. A cursor's *drift* is how far it is
+//! from where the loops' counters say it should be; it is known at compile time and goes into displacements.
+//! So leaving a loop costs nothing, and each loop moves each pointer once per iteration.
+//!
+//! Guards (padding) are decided at compile time too: [`Walk::parts`] splits a loop into ranges in which each
+//! guard has one outcome. Iterations where the outcome depends on a loop further in become ranges of their own.
+
+use kiln_ir::kernel::LoopId;
+use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Storage};
+use kiln_targets::simd::{P, R, Refusal, Simd};
+
+/// Accesses of equal strides share a cursor up to this distance, so that displacements stay small immediates.
+const SHARED_CURSOR_BYTES: i64 = 4096;
+/// Bytes of an element.
+pub(super) const ELEMENT: i64 = 4;
+
+/// `0 <= offset + sum(coefficients * loops) < extent`.
+struct Guard {
+    offset: i64,
+    coefficients: Vec<i64>,
+    extent: i64,
+}
+
+/// A pointer and how it moves.
+struct Cursor {
+    storage: Storage,
+    /// Bytes from the storage's start.
+    start: i64,
+    /// Bytes per iteration of each loop.
+    strides: Vec<i64>,
+    ptr: Option<P>,
+    drift: i64,
+}
+
+/// An element per iteration.
+struct Access {
+    cursor: usize,
+    offset: i64,
+    guards: Vec<Guard>,
+    otherwise: f32,
+}
+
+/// An access of a [`Walk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AccessId(usize);
+
+/// The loops of a kernel and the pointers that follow them.
+pub(super) struct Walk {
+    extents: Vec<i64>,
+    /// The range of each loop's counter at the current place in the code.
+    ranges: Vec<(i64, i64)>,
+    cursors: Vec<Cursor>,
+    accesses: Vec<Access>,
+}
+
+/// A generator that owns a [`Walk`].
+pub(super) trait Walks {
+    /// Its walk.
+    fn walk(&mut self) -> &mut Walk;
+}
+
+impl Walk {
+    /// The loops of a kernel; all extents must be constants.
+    pub(super) fn new(kernel: &PlannedKernel) -> R<Self> {
+        let extents: Vec<i64> = kernel
+            .loops
+            .iter()
+            .map(|l| {
+                l.extent.as_const().ok_or_else(|| Refusal::unsupported("a loop of open extent in vectors"))
+            })
+            .collect::<R<_>>()?;
+        let ranges = extents.iter().map(|n| (0, *n)).collect();
+        Ok(Self { extents, ranges, cursors: Vec::new(), accesses: Vec::new() })
+    }
+
+    /// Iterations of a loop.
+    pub(super) fn extent(&self, l: LoopId) -> i64 {
+        self.extents[l.0 as usize]
+    }
+
+    /// Registers an access. All accesses are registered before [`Walk::open`].
+    pub(super) fn access(&mut self, access: &FlatAccess) -> R<AccessId> {
+        self.access_scaled(access, None)
+    }
+
+    /// Registers an access that moves by its own number of bytes along one loop: panels.
+    pub(super) fn access_scaled(&mut self, access: &FlatAccess, scale: Option<(LoopId, i64)>) -> R<AccessId> {
+        if access.dtype.bits() as i64 != 8 * ELEMENT || !access.gathers.is_empty() {
+            return Err(Refusal::unsupported(format!("access to '{}' in vectors", access.name)));
+        }
+        let constant = |d: &kiln_ir::dim::Dim| {
+            d.as_const()
+                .ok_or_else(|| Refusal::unsupported(format!("open strides of '{}' in vectors", access.name)))
+        };
+        let mut strides =
+            access.strides.iter().map(|d| Ok(constant(d)? * ELEMENT)).collect::<R<Vec<i64>>>()?;
+        if strides.len() != self.extents.len() {
+            return Err(Refusal::unsupported(format!("strides of '{}' do not match the loops", access.name)));
+        }
+        if let Some((l, bytes)) = scale {
+            strides[l.0 as usize] = bytes;
+        }
+        let guards = access
+            .guards
+            .iter()
+            .map(|g| {
+                Ok(Guard {
+                    offset: constant(&g.offset)?,
+                    coefficients: g.coefficients.iter().map(constant).collect::<R<_>>()?,
+                    extent: constant(&g.extent)?,
+                })
+            })
+            .collect::<R<Vec<_>>>()?;
+        let (storage, base) = match access.storage {
+            Storage::Weights { offset_bytes } => (Storage::Weights { offset_bytes: 0 }, offset_bytes as i64),
+            Storage::Arena { offset_bytes } => (Storage::Arena { offset_bytes: 0 }, offset_bytes as i64),
+            other => (other, 0),
+        };
+        let start = base + constant(&access.offset)? * ELEMENT;
+        let found = self.cursors.iter().position(|c| {
+            c.storage == storage && c.strides == strides && (start - c.start).abs() <= SHARED_CURSOR_BYTES
+        });
+        let cursor = found.unwrap_or_else(|| {
+            self.cursors.push(Cursor { storage, start, strides, ptr: None, drift: 0 });
+            self.cursors.len() - 1
+        });
+        let offset = start - self.cursors[cursor].start;
+        let otherwise = access.otherwise.map_or(0.0, |s| f32::from_bits(s.bits as u32));
+        self.accesses.push(Access { cursor, offset, guards, otherwise });
+        Ok(AccessId(self.accesses.len() - 1))
+    }
+
+    /// Bytes that the access moves per iteration of the loop.
+    pub(super) fn stride(&self, a: AccessId, l: LoopId) -> i64 {
+        self.cursors[self.accesses[a.0].cursor].strides[l.0 as usize]
+    }
+
+    /// Loads every pointer from the frame.
+    pub(super) fn open<S: Simd>(&mut self, s: &mut S) -> R {
+        let frame = s.arg(0)?;
+        for cursor in &mut self.cursors {
+            let ptr = match cursor.storage {
+                Storage::Arena { .. } => s.load_ptr(&frame, 0)?,
+                Storage::Weights { .. } => s.load_ptr(&frame, 8)?,
+                Storage::Input(i) | Storage::Output(i) => {
+                    let slot = if matches!(cursor.storage, Storage::Input(_)) { 16 } else { 24 };
+                    let array = s.load_ptr(&frame, slot)?;
+                    let disp = i32::try_from(8 * i).map_err(|_| Refusal::FarDisplacement)?;
+                    let ptr = s.load_ptr(&array, disp)?;
+                    s.free_ptr(array);
+                    ptr
+                }
+            };
+            s.advance(&ptr, cursor.start);
+            cursor.ptr = Some(ptr);
+        }
+        s.free_ptr(frame);
+        Ok(())
+    }
+
+    /// Gives the pointers back.
+    pub(super) fn close<S: Simd>(&mut self, s: &mut S) {
+        for cursor in &mut self.cursors {
+            if let Some(ptr) = cursor.ptr.take() {
+                s.free_ptr(ptr);
+            }
+        }
+    }
+
+    /// The pointer of an access.
+    pub(super) fn ptr(&self, a: AccessId) -> &P {
+        self.cursors[self.accesses[a.0].cursor]
+            .ptr
+            .as_ref()
+            .expect("accesses are used between open and close")
+    }
+
+    /// The displacement from the pointer to the element `ahead` iterations from the current one, plus `bytes`.
+    pub(super) fn disp(&self, a: AccessId, ahead: &[(LoopId, i64)], bytes: i64) -> R<i32> {
+        let access = &self.accesses[a.0];
+        let cursor = &self.cursors[access.cursor];
+        let moved: i64 = ahead.iter().map(|(l, n)| cursor.strides[l.0 as usize] * n).sum();
+        i32::try_from(access.offset + moved + bytes - cursor.drift).map_err(|_| Refusal::FarDisplacement)
+    }
+
+    /// `None` when the access is inside here, else the value in its place.
+    pub(super) fn outside(&self, a: AccessId) -> R<Option<f32>> {
+        let access = &self.accesses[a.0];
+        let mut inside = true;
+        for guard in &access.guards {
+            match guard.outcome(&self.ranges) {
+                Some(true) => {}
+                Some(false) => return Ok(Some(access.otherwise)),
+                None => inside = false,
+            }
+        }
+        if inside {
+            Ok(None)
+        } else {
+            Err(Refusal::unsupported("a guard that changes within a vector or tile"))
+        }
+    }
+
+    /// Ranges of the loop's counter, in order, in each of which every guard is as decided as it can be before
+    /// the loops further in.
+    pub(super) fn parts(&self, l: LoopId) -> Vec<(i64, i64)> {
+        let extent = self.extent(l);
+        let guards: Vec<&Guard> = self
+            .accesses
+            .iter()
+            .flat_map(|a| &a.guards)
+            .filter(|g| g.coefficients[l.0 as usize] != 0 && g.outcome(&self.ranges).is_none())
+            .collect();
+        if guards.is_empty() {
+            return vec![(0, extent)];
+        }
+        let mut ranges = self.ranges.clone();
+        let mut parts: Vec<(i64, i64)> = Vec::new();
+        let mut previous: Option<Vec<Option<bool>>> = None;
+        for i in 0..extent {
+            ranges[l.0 as usize] = (i, i + 1);
+            let outcome: Vec<_> = guards.iter().map(|g| g.outcome(&ranges)).collect();
+            match parts.last_mut() {
+                Some(part) if previous.as_ref() == Some(&outcome) && !outcome.contains(&None) => {
+                    part.1 = i + 1
+                }
+                _ => parts.push((i, i + 1)),
+            }
+            previous = Some(outcome);
+        }
+        parts
+    }
+
+    /// Declares the range of a loop's counter for the code that follows.
+    pub(super) fn set_range(&mut self, l: LoopId, range: (i64, i64)) {
+        self.ranges[l.0 as usize] = range;
+    }
+
+    /// The loop's counter goes on by `step` without code.
+    pub(super) fn skip(&mut self, l: LoopId, step: i64) {
+        for cursor in &mut self.cursors {
+            cursor.drift -= step * cursor.strides[l.0 as usize];
+        }
+    }
+
+    /// The loop's counter goes back to 0 from the end of its range.
+    pub(super) fn rewind(&mut self, l: LoopId, from: i64) {
+        self.skip(l, -from);
+        let extent = self.extent(l);
+        self.set_range(l, (0, extent));
+    }
+
+    fn drifts(&self) -> Vec<i64> {
+        self.cursors.iter().map(|c| c.drift).collect()
+    }
+
+    /// Ends an iteration that began with the drifts `before`: the pointers move on to the next one.
+    fn step<S: Simd>(&mut self, s: &mut S, l: LoopId, step: i64, before: &[i64]) {
+        for (cursor, before) in self.cursors.iter_mut().zip(before) {
+            let bytes = step * cursor.strides[l.0 as usize] + before - cursor.drift;
+            if let (Some(ptr), true) = (&cursor.ptr, bytes != 0) {
+                s.advance(ptr, bytes);
+            }
+            cursor.drift = *before;
+        }
+    }
+
+    /// All pointers move by `count` times `step` iterations of the loop.
+    fn jump<S: Simd>(&mut self, s: &mut S, l: LoopId, count: &P, step: i64) -> R {
+        for cursor in &self.cursors {
+            let bytes = step * cursor.strides[l.0 as usize];
+            if let (Some(ptr), true) = (&cursor.ptr, bytes != 0) {
+                s.advance_by(ptr, count, bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Guard {
+    /// Whether it holds for all counters in the ranges, for none, or for some.
+    fn outcome(&self, ranges: &[(i64, i64)]) -> Option<bool> {
+        let (mut low, mut high) = (self.offset, self.offset);
+        for (c, (from, to)) in self.coefficients.iter().zip(ranges) {
+            let (a, b) = (c * from, c * (to - 1));
+            low += a.min(b);
+            high += a.max(b);
+        }
+        if low >= 0 && high < self.extent {
+            Some(true)
+        } else if high < 0 || low >= self.extent {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
+/// What a loop does per iteration.
+pub(super) type Body<'b, T, S> = &'b mut dyn FnMut(&mut T, &mut S) -> R;
+
+/// `count` iterations of `step` counts of loop `l`; the counter stands behind them afterwards.
+pub(super) fn trips<T: Walks, S: Simd>(
+    this: &mut T,
+    s: &mut S,
+    l: LoopId,
+    count: i64,
+    step: i64,
+    body: Body<'_, T, S>,
+) -> R {
+    match count {
+        ..=0 => Ok(()),
+        1 => {
+            body(this, s)?;
+            this.walk().skip(l, step);
+            Ok(())
+        }
+        _ => {
+            let before = this.walk().drifts();
+            let count =
+                u32::try_from(count).map_err(|_| Refusal::unsupported("more than 2^32 iterations"))?;
+            s.repeat(count, &mut |s| {
+                body(this, s)?;
+                this.walk().step(s, l, step, &before);
+                Ok(())
+            })
+        }
+    }
+}
+
+/// A range of the shared loop's iterations, with the range of the loop's counter that it covers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// First iteration.
+    pub(super) from: i64,
+    /// Behind the last one.
+    pub(super) to: i64,
+    /// What the loop's counter runs through.
+    pub(super) range: (i64, i64),
+    /// Passed to the body: how much of a step there is.
+    pub(super) width: i64,
+}
+
+/// The iterations `begin..end` of the shared loop, each of `step` counts of `l`, in consecutive shares.
+/// `rewind`: the pointers go back to where they were, for a loop inside others.
+pub(super) fn shared<T: Walks, S: Simd>(
+    this: &mut T,
+    s: &mut S,
+    l: LoopId,
+    step: i64,
+    shares: &[Share],
+    rewind: bool,
+    body: &mut dyn FnMut(&mut T, &mut S, i64) -> R,
+) -> R {
+    let (begin, end) = (s.arg(1)?, s.arg(2)?);
+    this.walk().jump(s, l, &begin, step)?;
+    for share in shares {
+        this.walk().set_range(l, share.range);
+        let count = if shares.len() == 1 {
+            s.difference(&end, &begin)?
+        } else {
+            let to = s.copy_ptr(&end)?;
+            s.at_most(&to, share.to)?;
+            let from = s.copy_ptr(&begin)?;
+            s.at_least(&from, share.from)?;
+            let count = s.difference(&to, &from)?;
+            s.free_ptr(to);
+            s.free_ptr(from);
+            count
+        };
+        let before = this.walk().drifts();
+        s.repeat_ptr(count, &mut |s| {
+            body(this, s, share.width)?;
+            this.walk().step(s, l, step, &before);
+            Ok(())
+        })?;
+    }
+    if rewind {
+        this.walk().jump(s, l, &end, -step)?;
+        let extent = this.walk().extent(l);
+        this.walk().set_range(l, (0, extent));
+    }
+    s.free_ptr(begin);
+    s.free_ptr(end);
+    Ok(())
+}
