@@ -4,7 +4,9 @@
 //! every access steps through contiguously become one.
 
 use kiln_ir::kernel::plan::{FlatAccess, Gather, Guard, Storage};
-use kiln_ir::kernel::{Access, Affine, BufferId, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Store};
+use kiln_ir::kernel::{
+    Access, Affine, BufferId, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Store,
+};
 use kiln_ir::{Dim, Error, Result};
 
 /// A kernel with flat accesses, before it has a schedule.
@@ -21,7 +23,11 @@ pub struct FlatKernel {
 }
 
 /// Flattens a kernel; `storage` says where a buffer that owns storage begins.
-pub fn flatten(program: &Program, kernel: &Kernel, storage: &mut dyn FnMut(BufferId) -> Result<Storage>) -> Result<FlatKernel> {
+pub fn flatten(
+    program: &Program,
+    kernel: &Kernel,
+    storage: &mut dyn FnMut(BufferId) -> Result<Storage>,
+) -> Result<FlatKernel> {
     let mut error = None;
     let form = kernel.form.map_accesses(&mut |a| match flat_access(program, kernel, a, storage) {
         Ok(access) => access,
@@ -42,7 +48,12 @@ pub fn flatten(program: &Program, kernel: &Kernel, storage: &mut dyn FnMut(Buffe
     if let Some(error) = error {
         return Err(error);
     }
-    let mut flat = FlatKernel { name: kernel.name.clone(), nodes: kernel.nodes.clone(), loops: kernel.loops.clone(), form };
+    let mut flat = FlatKernel {
+        name: kernel.name.clone(),
+        nodes: kernel.nodes.clone(),
+        loops: kernel.loops.clone(),
+        form,
+    };
     drop_single(&mut flat);
     merge_loops(&mut flat);
     Ok(flat)
@@ -62,7 +73,8 @@ fn flat_access(
     storage: &mut dyn FnMut(BufferId) -> Result<Storage>,
 ) -> Result<FlatAccess> {
     let buffer = program.buffer(access.buffer);
-    let place = buffer.place.as_ref().ok_or_else(|| Error::internal(format!("'{}' has no place", buffer.name)))?;
+    let place =
+        buffer.place.as_ref().ok_or_else(|| Error::internal(format!("'{}' has no place", buffer.name)))?;
     let mut flat = FlatAccess {
         name: buffer.name.clone(),
         storage: storage(place.root)?,
@@ -83,7 +95,8 @@ fn flat_access(
                     *s = s.clone() + c.clone() * stride.clone();
                 }
                 if access.otherwise.is_some() && may_leave(kernel, a, &buffer.ty.shape[axis]) {
-                    let coefficients = (0..kernel.loops.len()).map(|l| a.coefficient(LoopId(l as u16))).collect();
+                    let coefficients =
+                        (0..kernel.loops.len()).map(|l| a.coefficient(LoopId(l as u16))).collect();
                     let extent = buffer.ty.shape[axis].clone();
                     flat.guards.push(Guard { offset: a.offset.clone(), coefficients, extent });
                 }
@@ -195,7 +208,8 @@ fn rewrite(kernel: &mut FlatKernel, f: &mut dyn FnMut(&mut FlatAccess)) {
 fn mergeable(kernel: &FlatKernel) -> Option<(usize, usize)> {
     let all = accesses(&kernel.form);
     let free = |l: usize| {
-        !reads_counter(&kernel.form, LoopId(l as u16)) && all.iter().all(|a| a.guards.iter().all(|g| g.coefficients[l].is(0)))
+        !reads_counter(&kernel.form, LoopId(l as u16))
+            && all.iter().all(|a| a.guards.iter().all(|g| g.coefficients[l].is(0)))
     };
     let candidates: Vec<usize> = (0..kernel.loops.len()).filter(|&l| free(l)).collect();
     for &outer in &candidates {

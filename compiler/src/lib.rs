@@ -2,6 +2,11 @@
 
 pub mod codegen;
 pub mod error;
+pub mod flatten;
 pub mod import;
+pub mod memory;
 pub mod passes;
+pub mod pipeline;
+pub mod plan;
 pub mod rules;
+pub mod schedule;

@@ -73,23 +73,33 @@ fn bytes_of(program: &Program, id: BufferId, align: usize) -> Result<usize> {
     let buffer = program.buffer(id);
     let extent = buffer.place.as_ref().and_then(|p| p.extent.range(&program.bounds)).map(|r| r.1);
     let elements = extent.and_then(|e| usize::try_from(e).ok()).ok_or_else(|| {
-        Error::unsupported(format!("'{}' has the unbounded type {}", buffer.name, buffer.ty)).hint("bind its dimensions with --dim")
+        Error::unsupported(format!("'{}' has the unbounded type {}", buffer.name, buffer.ty))
+            .hint("bind its dimensions with --dim")
     })?;
     let bytes = buffer.ty.dtype.bytes_of(elements).checked_next_multiple_of(align);
-    bytes.filter(|b| *b < 1 << 46).ok_or_else(|| Error::invalid(format!("'{}' of type {} does not fit into memory", buffer.name, buffer.ty)))
+    bytes.filter(|b| *b < 1 << 46).ok_or_else(|| {
+        Error::invalid(format!("'{}' of type {} does not fit into memory", buffer.name, buffer.ty))
+    })
 }
 
 /// Checks a plan's arena: aligned offsets, and no two buffers that live at the same time overlap.
 pub fn verify(slots: &[Slot], arena_bytes: usize, align: usize) -> Result<()> {
     for (i, a) in slots.iter().enumerate() {
         if a.offset_bytes % align != 0 || a.offset_bytes + a.bytes > arena_bytes {
-            return Err(Error::internal(format!("arena slot '{}' is misaligned or outside the arena", a.name)));
+            return Err(Error::internal(format!(
+                "arena slot '{}' is misaligned or outside the arena",
+                a.name
+            )));
         }
         for b in &slots[i + 1..] {
             let together = a.live.0 <= b.live.1 && b.live.0 <= a.live.1;
-            let overlap = a.offset_bytes < b.offset_bytes + b.bytes && b.offset_bytes < a.offset_bytes + a.bytes;
+            let overlap =
+                a.offset_bytes < b.offset_bytes + b.bytes && b.offset_bytes < a.offset_bytes + a.bytes;
             if together && overlap {
-                return Err(Error::internal(format!("arena slots '{}' and '{}' overlap while both live", a.name, b.name)));
+                return Err(Error::internal(format!(
+                    "arena slots '{}' and '{}' overlap while both live",
+                    a.name, b.name
+                )));
             }
         }
     }
@@ -111,15 +121,20 @@ mod tests {
             .map(|&n| {
                 let ty = TensorType::new(DType::F32, Shape::of(&[n]));
                 let id = program.add_buffer("t", ty, BufferKind::Temp);
-                program.buffer_mut(id).place =
-                    Some(Place { root: id, offset: Dim::Const(0), strides: vec![Dim::Const(1)], extent: n.into() });
+                program.buffer_mut(id).place = Some(Place {
+                    root: id,
+                    offset: Dim::Const(0),
+                    strides: vec![Dim::Const(1)],
+                    extent: n.into(),
+                });
                 id
             })
             .collect();
         for (i, pair) in buffers.windows(2).enumerate() {
             let (loops, ids) = Lowering::loops_over(&Shape::of(&[sizes[i].min(sizes[i + 1])]));
             let index = || vec![Index::from(ids[0])];
-            let form = Form::Rearrange { from: Access::new(pair[0], index()), to: Access::new(pair[1], index()) };
+            let form =
+                Form::Rearrange { from: Access::new(pair[0], index()), to: Access::new(pair[1], index()) };
             program.kernels.push(Kernel { name: format!("k{i}"), nodes: vec![], loops, form });
         }
         program
@@ -135,7 +150,8 @@ mod tests {
 
     #[test]
     fn verify_sees_an_overlap() {
-        let slot = |name: &str, offset_bytes| Slot { name: name.into(), offset_bytes, bytes: 128, live: (0, 1) };
+        let slot =
+            |name: &str, offset_bytes| Slot { name: name.into(), offset_bytes, bytes: 128, live: (0, 1) };
         assert!(verify(&[slot("a", 0), slot("b", 64)], 1024, 64).unwrap_err().message.contains("overlap"));
         assert!(verify(&[slot("a", 0), slot("b", 128)], 1024, 64).is_ok());
         assert!(verify(&[slot("a", 32)], 1024, 64).is_err());

@@ -51,7 +51,8 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 9] = ["import", "bind", "infer", "fold", "decompose", "rules", "lower", "absorb", "layout"];
+pub const PASSES: [&str; 9] =
+    ["import", "bind", "infer", "fold", "decompose", "rules", "lower", "absorb", "layout"];
 
 /// A model on its way to a plan, as far as the observer let it go.
 pub enum Compiled {
@@ -73,15 +74,16 @@ pub fn compile(graph: Graph, options: &Options) -> Result<Plan, Errors> {
 
 /// Graph to plan, observed.
 pub fn run(mut graph: Graph, options: &Options, observer: &mut dyn Observer) -> Result<Compiled, Errors> {
-    let mut on_graph = |pass: &'static str, graph: &mut Graph, f: &mut dyn FnMut(&mut Graph) -> Result<(), Errors>| {
-        let start = Instant::now();
-        f(graph)?;
-        #[cfg(debug_assertions)]
-        kiln_ir::graph::verify(graph)?;
-        observer.time(pass, start.elapsed());
-        observer.graph(pass, graph);
-        Ok::<bool, Errors>(observer.proceed(pass))
-    };
+    let mut on_graph =
+        |pass: &'static str, graph: &mut Graph, f: &mut dyn FnMut(&mut Graph) -> Result<(), Errors>| {
+            let start = Instant::now();
+            f(graph)?;
+            #[cfg(debug_assertions)]
+            kiln_ir::graph::verify(graph)?;
+            observer.time(pass, start.elapsed());
+            observer.graph(pass, graph);
+            Ok::<bool, Errors>(observer.proceed(pass))
+        };
     let optimise = options.opt >= 1;
     // Symbols first: everything after sees the shapes that will run.
     let mut go = on_graph("import", &mut graph, &mut |_| Ok(()))?

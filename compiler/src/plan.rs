@@ -50,7 +50,8 @@ pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
                 BufferKind::Const(tensor) => weights.raw(root, &program.buffer(root).name, tensor),
             })
         };
-        let mut flat = flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
+        let mut flat =
+            flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
         let choice = match packable {
             None => schedule::choose(&flat, target),
             Some(root) => {
@@ -86,7 +87,9 @@ pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
 }
 
 fn position(list: &[BufferId], id: BufferId) -> Result<usize> {
-    list.iter().position(|b| *b == id).ok_or_else(|| Error::internal("an argument is missing from the program's list"))
+    list.iter()
+        .position(|b| *b == id)
+        .ok_or_else(|| Error::internal("an argument is missing from the program's list"))
 }
 
 /// The constant right operand of a contraction, read nowhere else in the kernel.
@@ -130,7 +133,8 @@ fn pack(flat: &mut FlatKernel, target: &Target, tensor: &Tensor) -> Result<(Tens
     let (_, _, vectors) = contract::tile_size(flat, &merged, target);
     panels.nr = vectors as usize * target.lanes();
     set_panel_strides(flat, &merged, &panels);
-    let choice = contract::choose(flat, target, Some(panels.nr as u32)).inspect_err(|_| *flat = before.clone())?;
+    let choice =
+        contract::choose(flat, target, Some(panels.nr as u32)).inspect_err(|_| *flat = before.clone())?;
     let source = tensor.as_slice::<f32>().map_err(|e| e.message)?;
     let packed = panels.encode(&source).map_err(|e| e.message)?;
     let len = packed.len();

@@ -13,7 +13,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, Store};
+use kiln_ir::kernel::{
+    Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, Store,
+};
 
 use super::uses::{Uses, each_buffer};
 
@@ -49,7 +51,9 @@ fn find_pair(program: &Program, uses: &Uses) -> Option<(usize, usize, Substituti
             .form
             .loads()
             .into_iter()
-            .filter(|a| program.buffer(a.buffer).kind == BufferKind::Temp && uses.only_reader(a.buffer) == Some(i))
+            .filter(|a| {
+                program.buffer(a.buffer).kind == BufferKind::Temp && uses.only_reader(a.buffer) == Some(i)
+            })
             .filter_map(|a| uses.only_writer(a.buffer))
             .filter(|&w| w < i)
             .map(|w| (!matches!(program.kernels[w].form, Form::Map { .. } | Form::Rearrange { .. }), w))
@@ -117,7 +121,8 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Option<Subst
 fn makes_every_element(kernel: &Kernel, to: &Access, shape: &kiln_ir::Shape) -> bool {
     to.index.iter().zip(shape.iter()).all(|(index, extent)| {
         index.affine().is_some_and(|a| {
-            let count = a.terms.iter().fold(kiln_ir::Dim::Const(1), |n, (l, _)| n * kernel.loop_(*l).extent.clone());
+            let count =
+                a.terms.iter().fold(kiln_ir::Dim::Const(1), |n, (l, _)| n * kernel.loop_(*l).extent.clone());
             a.offset.is(0) && count == *extent
         })
     })
@@ -159,7 +164,9 @@ fn stores_of(kernel: &Kernel) -> Vec<Store> {
     match &kernel.form {
         Form::Map { stores } => stores.clone(),
         Form::Rearrange { from, to } => vec![Store { to: to.clone(), value: Expr::Load(from.clone()) }],
-        Form::Reduce { store, .. } | Form::Contract { store, .. } | Form::Window { store, .. } => vec![store.clone()],
+        Form::Reduce { store, .. } | Form::Contract { store, .. } | Form::Window { store, .. } => {
+            vec![store.clone()]
+        }
         Form::Extern { .. } => vec![],
     }
 }
@@ -186,8 +193,12 @@ fn merge(program: &mut Program, reader: usize, writer: usize, map: &Substitution
             _ => Form::Map { stores },
         },
         Form::Reduce { op, value, .. } => Form::Reduce { op, value, store: stores.swap_remove(0) },
-        Form::Contract { acc, lhs, rhs, .. } => Form::Contract { acc, lhs, rhs, store: stores.swap_remove(0) },
-        Form::Window { op, input, weight, .. } => Form::Window { op, input, weight, store: stores.swap_remove(0) },
+        Form::Contract { acc, lhs, rhs, .. } => {
+            Form::Contract { acc, lhs, rhs, store: stores.swap_remove(0) }
+        }
+        Form::Window { op, input, weight, .. } => {
+            Form::Window { op, input, weight, store: stores.swap_remove(0) }
+        }
         other @ Form::Extern { .. } => other,
     };
     let mut nodes = p.nodes;
@@ -258,7 +269,8 @@ fn forward_copies(program: &mut Program, uses: &Uses) -> bool {
                 if a.buffer != to.buffer {
                     return a.clone();
                 }
-                let at = loops.iter().zip(&a.index).filter_map(|(l, i)| Some((*l, i.affine()?.clone()))).collect();
+                let at =
+                    loops.iter().zip(&a.index).filter_map(|(l, i)| Some((*l, i.affine()?.clone()))).collect();
                 let mut moved = substitute_access(&from, &at);
                 moved.otherwise = moved.otherwise.or(a.otherwise);
                 moved
@@ -328,7 +340,12 @@ mod tests {
         let t0 = p.buffer_ids().find(|b| p.buffer(*b).name == "t0").unwrap();
         let z = buffer(&mut p, "z", &[1, 8, 8, 8], BufferKind::Output);
         let all = || vec![at(0), at(1), at(2), at(3)];
-        let map = loops(&[("n", 1, Role::Parallel), ("o", 8, Role::Parallel), ("h", 8, Role::Parallel), ("w", 8, Role::Parallel)]);
+        let map = loops(&[
+            ("n", 1, Role::Parallel),
+            ("o", 8, Role::Parallel),
+            ("h", 8, Role::Parallel),
+            ("w", 8, Role::Parallel),
+        ]);
         let value = Expr::binary(BinaryOp::Mul, Expr::Load(Access::new(t0, all())), Expr::f32(2.0));
         kernel(&mut p, "twice", map, Form::Map { stores: vec![Store { to: Access::new(z, all()), value }] });
         run(&mut p);
@@ -342,8 +359,14 @@ mod tests {
         let t = buffer(&mut p, "t", &[2, 3], BufferKind::Temp);
         let u = buffer(&mut p, "u", &[3, 2], BufferKind::Temp);
         let both = || loops(&[("i", 2, Role::Parallel), ("j", 3, Role::Parallel)]);
-        let value = Expr::unary(kiln_ir::kernel::UnaryOp::Neg, Expr::Load(Access::new(x, vec![at(0), at(1)])));
-        kernel(&mut p, "neg", both(), Form::Map { stores: vec![Store { to: Access::new(t, vec![at(0), at(1)]), value }] });
+        let value =
+            Expr::unary(kiln_ir::kernel::UnaryOp::Neg, Expr::Load(Access::new(x, vec![at(0), at(1)])));
+        kernel(
+            &mut p,
+            "neg",
+            both(),
+            Form::Map { stores: vec![Store { to: Access::new(t, vec![at(0), at(1)]), value }] },
+        );
         let from = Access::new(t, vec![at(0), at(1)]);
         kernel(&mut p, "t", both(), Form::Rearrange { from, to: Access::new(u, vec![at(1), at(0)]) });
         run(&mut p);

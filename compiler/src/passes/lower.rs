@@ -13,7 +13,8 @@ use crate::error::Errors;
 
 /// Lowers a graph whose facts are inferred. Reports every operator that has no lowering, not the first.
 pub fn run(graph: &Graph) -> Result<Program, Errors> {
-    let mut program = Program { name: graph.name.clone(), bounds: graph.bounds.clone(), ..Program::default() };
+    let mut program =
+        Program { name: graph.name.clone(), bounds: graph.bounds.clone(), ..Program::default() };
     let mut buffers: HashMap<ValueId, BufferId> = HashMap::new();
     for &input in graph.inputs() {
         let id = program.add_buffer(&graph.value(input).name, type_of(graph, input)?, BufferKind::Input);
@@ -26,7 +27,9 @@ pub fn run(graph: &Graph) -> Result<Program, Errors> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for value in &node.inputs {
             inputs.push(match *value {
-                Some(v) => Some((buffer_of(graph, v, &mut program, &mut buffers)?, fact_of(graph, v)?.clone())),
+                Some(v) => {
+                    Some((buffer_of(graph, v, &mut program, &mut buffers)?, fact_of(graph, v)?.clone()))
+                }
                 None => None,
             });
         }
@@ -34,7 +37,8 @@ pub fn run(graph: &Graph) -> Result<Program, Errors> {
         for &v in &node.outputs {
             // The name of a result belongs to the caller's buffer.
             let name = &graph.value(v).name;
-            let stem = if graph.output_names().contains(name) { format!("{name}.value") } else { name.clone() };
+            let stem =
+                if graph.output_names().contains(name) { format!("{name}.value") } else { name.clone() };
             let buffer = program.add_buffer(&stem, type_of(graph, v)?, BufferKind::Temp);
             buffers.insert(v, buffer);
             outputs.push((buffer, fact_of(graph, v)?.clone()));

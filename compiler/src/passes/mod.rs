@@ -1,6 +1,13 @@
 //! Passes over the Graph IR and the Kernel IR, one a file. `pipeline.rs` runs them in order.
 
+pub mod absorb;
 pub mod bind;
 pub mod decompose;
 pub mod fold;
 pub mod infer;
+pub mod layout;
+pub mod lower;
+pub mod uses;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,13 +1,18 @@
 //! Small programs for the tests of passes.
 
 use kiln_ir::kernel::{
-    Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Scalar, Store,
+    Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Scalar,
+    Store,
 };
 use kiln_ir::{DType, Dim, Shape, Tensor, TensorType};
 
 /// Loops from `(name, extent, role)`.
 pub(crate) fn loops(list: &[(&str, i64, Role)]) -> Vec<Loop> {
-    let make = |(name, extent, role): &(&str, i64, Role)| Loop { name: (*name).to_owned(), extent: Dim::Const(*extent), role: *role };
+    let make = |(name, extent, role): &(&str, i64, Role)| Loop {
+        name: (*name).to_owned(),
+        extent: Dim::Const(*extent),
+        role: *role,
+    };
     list.iter().map(make).collect()
 }
 
@@ -52,7 +57,8 @@ pub(crate) fn conv_bias_relu(c: usize, o: usize) -> Program {
     let x = buffer(&mut p, "x", &[1, c, 8, 8], BufferKind::Input);
     let w = constant(&mut p, "w", &[o, c, 3, 3]);
     let b = constant(&mut p, "b", &[o, 1, 1]);
-    let t: Vec<BufferId> = (0..3).map(|i| buffer(&mut p, &format!("t{i}"), &[1, o, 8, 8], BufferKind::Temp)).collect();
+    let t: Vec<BufferId> =
+        (0..3).map(|i| buffer(&mut p, &format!("t{i}"), &[1, o, 8, 8], BufferKind::Temp)).collect();
     let y = buffer(&mut p, "y", &[1, o, 8, 8], BufferKind::Output);
     let conv = loops(&[
         ("n", 1, Parallel),
@@ -64,18 +70,33 @@ pub(crate) fn conv_bias_relu(c: usize, o: usize) -> Program {
         ("kw", 3, Reduce),
     ]);
     let row = |out: u16, k: u16| Index::from(Affine::of(LoopId(out)).plus(LoopId(k), 1i64).shifted(-1i64));
-    let lhs = Access { buffer: x, index: vec![at(0), at(4), row(2, 5), row(3, 6)], otherwise: Some(Scalar::f32(0.0)) };
+    let lhs = Access {
+        buffer: x,
+        index: vec![at(0), at(4), row(2, 5), row(3, 6)],
+        otherwise: Some(Scalar::f32(0.0)),
+    };
     let rhs = Access::new(w, vec![at(1), at(4), at(5), at(6)]);
     let all = || vec![at(0), at(1), at(2), at(3)];
     let store = Store { to: Access::new(t[0], all()), value: Expr::Acc };
     kernel(&mut p, "conv", conv, Form::Contract { acc: DType::F32, lhs, rhs, store });
-    let map = || loops(&[("n", 1, Parallel), ("o", o as i64, Parallel), ("h", 8, Parallel), ("w", 8, Parallel)]);
+    let map =
+        || loops(&[("n", 1, Parallel), ("o", o as i64, Parallel), ("h", 8, Parallel), ("w", 8, Parallel)]);
     let load = |b: BufferId| Expr::Load(Access::new(b, all()));
     let bias = Expr::Load(Access::new(b, vec![at(1), zero(), zero()]));
     let add = Expr::binary(kiln_ir::kernel::BinaryOp::Add, load(t[0]), bias);
-    kernel(&mut p, "add", map(), Form::Map { stores: vec![Store { to: Access::new(t[1], all()), value: add }] });
+    kernel(
+        &mut p,
+        "add",
+        map(),
+        Form::Map { stores: vec![Store { to: Access::new(t[1], all()), value: add }] },
+    );
     let relu = Expr::binary(kiln_ir::kernel::BinaryOp::Max, load(t[1]), Expr::f32(0.0));
-    kernel(&mut p, "relu", map(), Form::Map { stores: vec![Store { to: Access::new(t[2], all()), value: relu }] });
+    kernel(
+        &mut p,
+        "relu",
+        map(),
+        Form::Map { stores: vec![Store { to: Access::new(t[2], all()), value: relu }] },
+    );
     kernel(&mut p, "y", map(), Form::Rearrange { from: Access::new(t[2], all()), to: Access::new(y, all()) });
     p
 }

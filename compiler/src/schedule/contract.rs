@@ -1,8 +1,8 @@
 //! Contractions: register tiles.
 
+use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Schedule, Tile};
 use kiln_ir::kernel::{Form, LoopId, Role};
-use kiln_ir::DType;
 use kiln_targets::Target;
 
 use super::{Choice, by_falling_stride, cost, extent_of, stride_of, vector_access};
@@ -24,7 +24,9 @@ pub struct Roles {
 
 /// Sorts the loops by role. `packed`: rhs is or will be packed, its own strides do not matter.
 pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
-    let Form::Contract { acc, lhs, rhs, store } = &kernel.form else { return Err("no contraction".to_owned()) };
+    let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
+        return Err("no contraction".to_owned());
+    };
     if *acc != DType::F32 {
         return Err(format!("sums are {acc}"));
     }
@@ -114,7 +116,11 @@ pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Resu
         unroll: target.tile_unroll,
         panels_outermost: !resident,
     };
-    let order = if resident { "weights stay in cache, rows outermost" } else { "panels outermost: weights are read once" };
+    let order = if resident {
+        "weights stay in cache, rows outermost"
+    } else {
+        "panels outermost: weights are read once"
+    };
     let why = format!(
         "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {depth}; {} rhs of {} KiB, {order}",
         if packed.is_some() { "packed" } else { "plain" },

@@ -45,7 +45,10 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
         }
     }
     // Neighbouring results share weights and most of their inputs.
-    let tile = parallel.last().filter(|_| window && !unrolled.is_empty()).map(|&l| (l, WINDOW_TILE.min(extent(&l) as u32)));
+    let tile = parallel
+        .last()
+        .filter(|_| window && !unrolled.is_empty())
+        .map(|&l| (l, WINDOW_TILE.min(extent(&l) as u32)));
     let is_reduced = kernel.loops[vector.0 as usize].role == Role::Reduce;
     let vectors = match &kernel.form {
         Form::Reduce { .. } if extent(&vector) >= 4 * target.lanes() as i64 => 4,
@@ -66,19 +69,24 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
 fn transpose(kernel: &FlatKernel) -> Option<Choice> {
     let Form::Rearrange { from, to } = &kernel.form else { return None };
     let all = loops_of(&kernel.loops, Role::Parallel);
-    let unit = |a: &FlatAccess| all.iter().copied().filter(|l| stride_of(a, *l) == Some(1)).max_by_key(|l| extent_of(kernel, *l));
+    let unit = |a: &FlatAccess| {
+        all.iter().copied().filter(|l| stride_of(a, *l) == Some(1)).max_by_key(|l| extent_of(kernel, *l))
+    };
     let (read, write) = (unit(from)?, unit(to)?);
     let others = all.iter().copied().filter(|l| *l != read && *l != write).collect();
     let outer = by_falling_stride(others, Some(to));
     let name = |l: LoopId| &kernel.loops[l.0 as usize].name;
-    let why = format!("blocks turned in registers, read along {} and written along {}", name(read), name(write));
+    let why =
+        format!("blocks turned in registers, read along {} and written along {}", name(read), name(write));
     (read != write).then_some(Choice { schedule: Schedule::Transpose(Transpose { outer, read, write }), why })
 }
 
 fn check_form(kernel: &FlatKernel) -> Result<(), String> {
     let unsupported = || "an operation has no vector form".to_owned();
     match &kernel.form {
-        Form::Map { stores } => stores.iter().all(|s| vexpr::supported(&s.value)).then_some(()).ok_or_else(unsupported),
+        Form::Map { stores } => {
+            stores.iter().all(|s| vexpr::supported(&s.value)).then_some(()).ok_or_else(unsupported)
+        }
         Form::Reduce { op, value, store } => {
             if matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }) {
                 return Err("the result is an index".to_owned());
@@ -100,7 +108,8 @@ fn vector_loop(kernel: &FlatKernel) -> Result<LoopId, String> {
         kernel.form.stores().iter().all(|a| stride_of(a, *l) == Some(store_stride))
             && kernel.form.loads().iter().all(|a| unit(a, *l))
     };
-    let best = |role| loops_of(&kernel.loops, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l));
+    let best =
+        |role| loops_of(&kernel.loops, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l));
     let reduced = || best(Role::Reduce).filter(|_| matches!(kernel.form, Form::Reduce { .. }));
     best(Role::Parallel).or_else(reduced).ok_or_else(|| "no loop is contiguous in every access".to_owned())
 }

@@ -18,7 +18,9 @@ pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
         if is_root_of_views[from.buffer.0 as usize] || !may_move(program, from.buffer, halos) {
             continue;
         }
-        if let Some(place) = view(program, i, &from, &to).filter(|p| keeps_lanes(program, orders, from.buffer, p)) {
+        if let Some(place) =
+            view(program, i, &from, &to).filter(|p| keeps_lanes(program, orders, from.buffer, p))
+        {
             is_root_of_views[place.root.0 as usize] = true;
             program.buffer_mut(from.buffer).place = Some(place);
         }
@@ -30,7 +32,9 @@ pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
         if !free || uses.only_writer(to.buffer) != Some(i) {
             continue;
         }
-        if let Some(place) = view(program, i, &to, &from).filter(|p| keeps_lanes(program, orders, to.buffer, p)) {
+        if let Some(place) =
+            view(program, i, &to, &from).filter(|p| keeps_lanes(program, orders, to.buffer, p))
+        {
             is_root_of_views[place.root.0 as usize] = true;
             program.buffer_mut(to.buffer).place = Some(place);
         }
@@ -53,7 +57,9 @@ fn plain_copy(kernel: &Kernel) -> Option<(Access, Access)> {
 /// Whether a buffer's place may change: a temporary that owns its storage and has no halo.
 fn may_move(program: &Program, buffer: BufferId, halos: &Halos) -> bool {
     let b = program.buffer(buffer);
-    b.kind == BufferKind::Temp && !halos.contains_key(&buffer) && b.place.as_ref().is_some_and(|p| p.root == buffer)
+    b.kind == BufferKind::Temp
+        && !halos.contains_key(&buffer)
+        && b.place.as_ref().is_some_and(|p| p.root == buffer)
 }
 
 /// The place of `moved`'s buffer that makes both accesses of a copy name the same elements.
@@ -82,7 +88,9 @@ fn view(program: &Program, kernel: usize, moved: &Access, fixed: &Access) -> Opt
     // Every element of the moved buffer must have been named: the copy covers it.
     let covered = moved.index.iter().zip(buffer.ty.shape.iter()).all(|(index, extent)| {
         index.affine().is_some_and(|a| {
-            a.offset.is(0) && a.terms.iter().fold(Dim::Const(1), |n, (l, _)| n * kernel.loop_(*l).extent.clone()) == *extent
+            a.offset.is(0)
+                && a.terms.iter().fold(Dim::Const(1), |n, (l, _)| n * kernel.loop_(*l).extent.clone())
+                    == *extent
         })
     });
     candidate.offset = target.0 - offset;
@@ -113,7 +121,9 @@ fn keeps_lanes(program: &Program, orders: &Orders, buffer: BufferId, place: &Pla
 /// Whether a copy reads and writes the same elements.
 fn is_identity(program: &Program, kernel: &Kernel) -> bool {
     let Some((from, to)) = plain_copy(kernel) else { return false };
-    let (Some(a), Some(b)) = (&program.buffer(from.buffer).place, &program.buffer(to.buffer).place) else { return false };
+    let (Some(a), Some(b)) = (&program.buffer(from.buffer).place, &program.buffer(to.buffer).place) else {
+        return false;
+    };
     let (Some(x), Some(y)) = (address(kernel, &from, a), address(kernel, &to, b)) else { return false };
     let same = |l: usize| x.1[l] == y.1[l] || kernel.loops[l].extent.is(1);
     a.root == b.root && x.0 == y.0 && (0..kernel.loops.len()).all(same)

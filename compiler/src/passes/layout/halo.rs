@@ -13,7 +13,8 @@
 use std::collections::BTreeMap;
 
 use kiln_ir::kernel::{
-    Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Scalar, Store,
+    Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Scalar,
+    Store,
 };
 use kiln_ir::{Dim, Error, Result};
 
@@ -50,7 +51,8 @@ pub(super) fn run(program: &mut Program) -> Result<Halos> {
         };
         let halo = needed(program, &kernel, &padded, value)?;
         let mut buffer = padded.buffer;
-        let fits = program.buffer(buffer).kind == BufferKind::Temp && halos.get(&buffer).is_none_or(|h| h.value == value);
+        let fits = program.buffer(buffer).kind == BufferKind::Temp
+            && halos.get(&buffer).is_none_or(|h| h.value == value);
         if !fits {
             let known = copies.iter().find(|c| c.0 == buffer && c.1 == value).map(|c| c.2);
             buffer = known.unwrap_or_else(|| {
@@ -90,7 +92,9 @@ fn needed(program: &Program, kernel: &Kernel, access: &Access, value: Scalar) ->
 }
 
 fn open(kernel: &Kernel) -> Error {
-    Error::unsupported("padding over an open dimension is not compiled yet").hint("bind it with --dim").at(&kernel.name, kernel.form.name())
+    Error::unsupported("padding over an open dimension is not compiled yet")
+        .hint("bind it with --dim")
+        .at(&kernel.name, kernel.form.name())
 }
 
 /// Least and greatest value of an index.
@@ -109,7 +113,9 @@ fn insert_copy(program: &mut Program, before: usize, from: BufferId) -> BufferId
     let index = || ids.iter().map(|&l| Index::from(l)).collect();
     let form = Form::Rearrange { from: Access::new(from, index()), to: Access::new(copy, index()) };
     let name = format!("{}.pad", source.name);
-    program.kernels.insert(before, Kernel { name, nodes: program.kernels[before].nodes.clone(), loops, form });
+    program
+        .kernels
+        .insert(before, Kernel { name, nodes: program.kernels[before].nodes.clone(), loops, form });
     copy
 }
 
@@ -131,10 +137,15 @@ pub(super) fn fill(program: &mut Program, halos: &Halos) {
 /// extent of the axes after it and the plain extent of those before.
 fn slabs(program: &Program, buffer: BufferId, halo: &Halo) -> Vec<Vec<(i64, Dim)>> {
     let shape = &program.buffer(buffer).ty.shape;
-    let wide = |axis: usize| (-halo.before[axis], shape[axis].clone() + Dim::Const(halo.before[axis] + halo.after[axis]));
+    let wide = |axis: usize| {
+        (-halo.before[axis], shape[axis].clone() + Dim::Const(halo.before[axis] + halo.after[axis]))
+    };
     let mut out = Vec::new();
     for axis in 0..shape.rank() {
-        let ends = [(-halo.before[axis], halo.before[axis]), (shape[axis].as_const().unwrap_or(0), halo.after[axis])];
+        let ends = [
+            (-halo.before[axis], halo.before[axis]),
+            (shape[axis].as_const().unwrap_or(0), halo.after[axis]),
+        ];
         for (first, count) in ends.into_iter().filter(|e| e.1 > 0) {
             let at = |i: usize| match i.cmp(&axis) {
                 std::cmp::Ordering::Less => (0, shape[i].clone()),
@@ -148,8 +159,13 @@ fn slabs(program: &Program, buffer: BufferId, halo: &Halo) -> Vec<Vec<(i64, Dim)
 }
 
 fn fill_slab(program: &Program, buffer: BufferId, value: Scalar, i: usize, slab: &[(i64, Dim)]) -> Kernel {
-    let make = |(i, (_, count)): (usize, &(i64, Dim))| Loop { name: format!("i{i}"), extent: count.clone(), role: Role::Parallel };
-    let index = |(i, (first, _)): (usize, &(i64, Dim))| Index::from(Affine::of(LoopId(i as u16)).shifted(*first));
+    let make = |(i, (_, count)): (usize, &(i64, Dim))| Loop {
+        name: format!("i{i}"),
+        extent: count.clone(),
+        role: Role::Parallel,
+    };
+    let index =
+        |(i, (first, _)): (usize, &(i64, Dim))| Index::from(Affine::of(LoopId(i as u16)).shifted(*first));
     let to = Access::new(buffer, slab.iter().enumerate().map(index).collect());
     let loops = slab.iter().enumerate().map(make).collect();
     let form = Form::Map { stores: vec![Store { to, value: Expr::Const(value) }] };

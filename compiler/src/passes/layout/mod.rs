@@ -70,7 +70,10 @@ mod tests {
         // 10 x 10 x 4: one pixel of halo around 8 x 8.
         assert_eq!(strides(&p, "x.padded"), [400, 1, 40, 4]);
         let names: Vec<&str> = p.kernels.iter().map(|k| k.name.as_str()).collect();
-        assert_eq!(names, ["x.padded.halo0", "x.padded.halo1", "x.padded.halo2", "x.padded.halo3", "x.pad", "conv", "y"]);
+        assert_eq!(
+            names,
+            ["x.padded.halo0", "x.padded.halo1", "x.padded.halo2", "x.padded.halo3", "x.pad", "conv", "y"]
+        );
         // The result is the caller's NCHW: the convolution writes channels last and a copy turns it.
         assert_eq!(strides(&p, "t2"), [512, 1, 64, 8]);
     }

@@ -24,7 +24,8 @@ impl Orders {
                 *votes.entry(buffer).or_default().entry(axis).or_default() += weight;
             });
         }
-        let winner = |v: HashMap<usize, i64>| v.into_iter().max_by_key(|(axis, n)| (*n, *axis)).map(|(axis, _)| axis);
+        let winner =
+            |v: HashMap<usize, i64>| v.into_iter().max_by_key(|(axis, n)| (*n, *axis)).map(|(axis, _)| axis);
         let innermost = votes.into_iter().filter_map(|(b, v)| Some((b, winner(v)?))).collect();
         let mut orders = Self { innermost };
         orders.propagate(program);
@@ -47,7 +48,8 @@ impl Orders {
         loop {
             let before = self.innermost.len();
             for kernel in &program.kernels {
-                let accesses: Vec<&Access> = kernel.form.loads().into_iter().chain(kernel.form.stores()).collect();
+                let accesses: Vec<&Access> =
+                    kernel.form.loads().into_iter().chain(kernel.form.stores()).collect();
                 let lanes = accesses.iter().find_map(|a| {
                     let axis = self.innermost(a.buffer)?;
                     a.index.get(axis)?.affine()?.as_loop()
@@ -84,8 +86,10 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
     };
     match &kernel.form {
         Form::Contract { lhs, rhs, store, .. } => {
-            let columns = kernel.loops_of(Role::Parallel).into_iter().filter(|l| rhs.uses(*l) && !lhs.uses(*l));
-            if let Some(col) = columns.filter(|l| axis_of(&store.to, *l).is_some()).max_by_key(|l| extent(*l)) {
+            let columns =
+                kernel.loops_of(Role::Parallel).into_iter().filter(|l| rhs.uses(*l) && !lhs.uses(*l));
+            if let Some(col) = columns.filter(|l| axis_of(&store.to, *l).is_some()).max_by_key(|l| extent(*l))
+            {
                 cast_for(&store.to, col);
                 store.value.for_each_access(&mut |a| cast_for(a, col));
                 cast_for(rhs, col);
@@ -94,10 +98,17 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
             let plain = |l: &LoopId| {
                 axis_of(lhs, *l).is_some_and(|axis| {
                     let index = lhs.index[axis].affine();
-                    index.is_some_and(|a| a.offset.is(0) && a.terms.iter().all(|(t, _)| t == l || kernel.loop_(*t).role == Role::Parallel && rhs.uses(*t)))
+                    index.is_some_and(|a| {
+                        a.offset.is(0)
+                            && a.terms.iter().all(|(t, _)| {
+                                t == l || kernel.loop_(*t).role == Role::Parallel && rhs.uses(*t)
+                            })
+                    })
                 })
             };
-            if let Some(depth) = kernel.loops_of(Role::Reduce).into_iter().filter(plain).max_by_key(|l| extent(*l)) {
+            if let Some(depth) =
+                kernel.loops_of(Role::Reduce).into_iter().filter(plain).max_by_key(|l| extent(*l))
+            {
                 cast_for(lhs, depth);
             }
         }
@@ -106,7 +117,9 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
                 let here = input.index.iter().any(|i| i.affine().and_then(|a| a.as_loop()) == Some(*l));
                 here && axis_of(&store.to, *l).is_some()
             };
-            if let Some(channel) = kernel.loops_of(Role::Parallel).into_iter().filter(through).max_by_key(|l| extent(*l)) {
+            if let Some(channel) =
+                kernel.loops_of(Role::Parallel).into_iter().filter(through).max_by_key(|l| extent(*l))
+            {
                 cast_for(input, channel);
                 cast_for(&store.to, channel);
                 store.value.for_each_access(&mut |a| cast_for(a, channel));
