@@ -5,6 +5,7 @@
 
 mod code;
 mod contract;
+pub mod graph;
 pub mod kernel;
 pub mod scalar;
 
