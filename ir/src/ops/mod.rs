@@ -1,5 +1,9 @@
 //! The operators: one file each; this is the list.
 
+mod broadcast;
+mod elements;
+mod operand;
+
 use crate::op::OpDef;
 
 /// Every operator, sorted by domain and name.

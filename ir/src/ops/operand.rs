@@ -1,0 +1,126 @@
+//! What operators check and read of their operands: presence, types, known integers, sane extents.
+
+use crate::dim::Dim;
+use crate::error::{Error, Result};
+use crate::op::{Fact, Known};
+use crate::tensor::Tensor;
+use crate::types::{DType, Shape};
+use crate::{bail_invalid, bail_unsupported};
+
+/// Elements beyond which a tensor is refused: no machine holds it, and products of extents stay far from 2^63.
+pub(crate) const MAX_ELEMENTS: i64 = 1 << 40;
+
+/// Longest vector of integers that shape arithmetic follows.
+const MAX_KNOWN: i64 = 1024;
+
+/// The fact of input `i`, which must be present.
+pub(crate) fn fact<'a>(inputs: &[Option<&'a Fact>], i: usize) -> Result<&'a Fact> {
+    inputs.get(i).copied().flatten().ok_or_else(|| Error::invalid(format!("input {i} is left out")))
+}
+
+/// The value of input `i`, which must be present.
+pub(crate) fn tensor<'a>(inputs: &[Option<&'a Tensor>], i: usize) -> Result<&'a Tensor> {
+    inputs.get(i).copied().flatten().ok_or_else(|| Error::invalid(format!("input {i} is left out")))
+}
+
+/// All inputs of an operator that takes any number of them, none left out.
+pub(crate) fn all<'a, T>(inputs: &[Option<&'a T>]) -> Result<Vec<&'a T>> {
+    let present = |(i, x): (usize, &Option<&'a T>)| {
+        x.ok_or_else(|| Error::invalid(format!("input {i} is left out")))
+    };
+    inputs.iter().enumerate().map(present).collect()
+}
+
+/// Demands that all inputs have the type of the first.
+pub(crate) fn same_types(facts: &[&Fact]) -> Result<DType> {
+    let first = facts.first().ok_or_else(|| Error::invalid("needs at least 1 input, found 0"))?.dtype;
+    for (i, fact) in facts.iter().enumerate() {
+        if fact.dtype != first {
+            bail_invalid!("input {i} is {} and input 0 is {first}; they must have one type", fact.dtype);
+        }
+    }
+    Ok(first)
+}
+
+/// The extents that a shape operand holds. `what` names it in errors.
+pub(crate) fn dims(fact: &Fact, what: &str) -> Result<Vec<Dim>> {
+    if !matches!(fact.dtype, DType::I64 | DType::I32) {
+        bail_invalid!("{what} must be integers, found {}", fact.dtype);
+    }
+    if fact.shape.rank() > 1 {
+        bail_invalid!("{what} must be a vector, found shape {}", fact.shape);
+    }
+    fact.dims().ok_or_else(|| {
+        Error::unsupported(format!("{what} is computed at run time"))
+            .hint("shapes must follow from constants and from the extents of the inputs")
+    })
+}
+
+/// The integers that an operand holds, all constants. `what` names it in errors.
+pub(crate) fn ints(fact: &Fact, what: &str) -> Result<Vec<i64>> {
+    let constant = |d: Dim| {
+        d.as_const().ok_or_else(|| Error::unsupported(format!("{what} depends on the open dimension {d}")))
+    };
+    dims(fact, what)?.into_iter().map(constant).collect()
+}
+
+/// A shape whose extents are not negative and whose size is not absurd.
+pub(crate) fn checked(shape: Shape) -> Result<Shape> {
+    let mut elements = 1i64;
+    for extent in shape.iter().filter_map(Dim::as_const) {
+        if extent < 0 {
+            bail_invalid!("the result has a negative extent: {shape}");
+        }
+        elements = elements.saturating_mul(extent.max(1));
+    }
+    if elements > MAX_ELEMENTS {
+        bail_invalid!("the result has more than 2^40 elements: {shape}");
+    }
+    Ok(shape)
+}
+
+/// The extents of a constant shape that has passed [`checked`], for interpreters.
+pub(crate) fn constant(shape: Shape) -> Result<Vec<usize>> {
+    let shape = checked(shape)?;
+    shape.as_const().ok_or_else(|| Error::internal(format!("symbolic shape {shape} while evaluating")))
+}
+
+/// The integers of a short vector or scalar that are known, possibly as expressions of open dimensions.
+pub(crate) fn known_dims(fact: &Fact) -> Option<Vec<Dim>> {
+    let short = fact.shape.rank() <= 1 && fact.shape.elements().as_const()? <= MAX_KNOWN;
+    if short && matches!(fact.dtype, DType::I64 | DType::I32) { fact.dims() } else { None }
+}
+
+/// A fact with the integers known, if they are: as a tensor when none is symbolic.
+pub(crate) fn with_dims(dtype: DType, shape: Shape, dims: Option<Vec<Dim>>) -> Fact {
+    let mut fact = Fact::new(dtype, shape);
+    let Some(dims) = dims.filter(|_| matches!(dtype, DType::I64 | DType::I32)) else { return fact };
+    let constants: Option<Vec<i64>> = dims.iter().map(Dim::as_const).collect();
+    fact.known = match (constants, fact.shape.as_const()) {
+        (Some(values), Some(shape)) if shape.iter().product::<usize>() == values.len() => {
+            Some(Known::Tensor(match dtype {
+                DType::I32 => Tensor::from_vec(&shape, values.into_iter().map(|v| v as i32).collect()),
+                _ => Tensor::from_vec(&shape, values),
+            }))
+        }
+        (Some(_), _) => None,
+        (None, _) => Some(Known::Dims(dims)),
+    };
+    fact
+}
+
+/// Demands elements of whole bytes, which data movement works on.
+pub(crate) fn movable(dtype: DType) -> Result<()> {
+    if dtype.bits() < 8 || dtype.bits() > 64 {
+        bail_unsupported!("moving elements of type {dtype}");
+    }
+    Ok(())
+}
+
+/// Integers `lo..` such that a value below zero counts from `extent`: ONNX's rule for indices.
+pub(crate) fn wrapped(index: i64, extent: i64) -> Result<i64> {
+    if index < -extent || index >= extent {
+        bail_invalid!("index {index} is outside [-{extent}, {extent})");
+    }
+    Ok(if index < 0 { index + extent } else { index })
+}
