@@ -1,13 +1,50 @@
 //! The operators: one file each; this is the list.
 
+mod arg;
+mod average_pool;
 mod broadcast;
+mod conv;
 mod elements;
+mod gemm;
+mod global_average_pool;
+mod global_max_pool;
+mod matmul;
+mod max_pool;
+mod nest;
 mod operand;
+mod reduce;
+mod softmax;
+mod spatial;
+#[cfg(test)]
+mod testing;
+mod values;
 
 use crate::op::OpDef;
 
 /// Every operator, sorted by domain and name.
-pub static OPS: &[OpDef] = &[];
+pub static OPS: &[OpDef] = &[
+    arg::MAX,
+    arg::MIN,
+    average_pool::DEF,
+    conv::DEF,
+    gemm::DEF,
+    global_average_pool::DEF,
+    global_max_pool::DEF,
+    softmax::LOG_SOFTMAX,
+    matmul::DEF,
+    max_pool::DEF,
+    reduce::L1,
+    reduce::L2,
+    reduce::LOG_SUM,
+    reduce::LOG_SUM_EXP,
+    reduce::MAX,
+    reduce::MEAN,
+    reduce::MIN,
+    reduce::PROD,
+    reduce::SUM,
+    reduce::SUM_SQUARE,
+    softmax::SOFTMAX,
+];
 
 /// The definition of an operator.
 pub fn find(domain: &str, name: &str) -> Option<&'static OpDef> {

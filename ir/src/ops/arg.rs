@@ -1,0 +1,170 @@
+//! `ArgMax` and `ArgMin`: the position of the extreme element along an axis (ONNX, since 1, 11, 12 and 13).
+//!
+//! ```text
+//! y[...] = the first i (the last with select_last_index) at which x[..., i, ...] is extreme
+//! ```
+//!
+//! The result is i64; the axis stays with extent 1 unless `keepdims` is 0.
+//!
+//! Numerics: exact. NaN counts as extreme for both, as in NumPy.
+//!
+//! Lowering: a `Reduce` over the one axis.
+//!
+//! Unsupported: an empty axis; compiled code for f16 and bf16.
+
+use super::nest::Nest;
+use super::operand::{fact, tensor};
+use super::values::{compiled_float, to_i128s};
+use crate::bail_invalid;
+use crate::dim::Dim;
+use crate::error::Result;
+use crate::kernel::{Access, Expr, Form, Index, Lowering, ReduceOp, Store};
+use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::tensor::Tensor;
+use crate::types::{DType, axis_of};
+
+/// The definition of `ArgMax`.
+pub(super) const MAX: OpDef = OpDef {
+    name: "ArgMax",
+    domain: "",
+    since: (1, 13),
+    parse: |node| parse(node, true),
+    unsupported: "f16 and bf16",
+};
+
+/// The definition of `ArgMin`.
+pub(super) const MIN: OpDef = OpDef {
+    name: "ArgMin",
+    domain: "",
+    since: (1, 13),
+    parse: |node| parse(node, false),
+    unsupported: "f16 and bf16",
+};
+
+/// ONNX `ArgMax` or `ArgMin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arg {
+    /// The maximum, else the minimum.
+    pub(crate) max: bool,
+    /// Along this axis, negative from the end.
+    pub(crate) axis: i64,
+    /// The axis stays with extent 1.
+    pub(crate) keep: bool,
+    /// Of equal elements the last.
+    pub(crate) last: bool,
+}
+
+fn parse(node: &mut NodeProto<'_>, max: bool) -> Result<Box<dyn Op>> {
+    node.arity(1..=1, 1..=1)?;
+    let axis = node.int("axis")?.unwrap_or(0);
+    let (keep, last) = (node.flag("keepdims", true)?, node.flag("select_last_index", false)?);
+    Ok(Box::new(Arg { max, axis, keep, last }))
+}
+
+impl Op for Arg {
+    fn name(&self) -> &'static str {
+        if self.max { MAX.name } else { MIN.name }
+    }
+
+    fn attrs(&self) -> Attrs {
+        let mut attrs = Attrs::from([("axis".to_owned(), Attr::Int(self.axis))]);
+        if !self.keep {
+            attrs.insert("keepdims".into(), Attr::Int(0));
+        }
+        if self.last {
+            attrs.insert("select_last_index".into(), Attr::Int(1));
+        }
+        attrs
+    }
+
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        let x = fact(inputs, 0)?;
+        if !(x.dtype.is_float() || (x.dtype.is_int() && x.dtype.bits() >= 8)) {
+            bail_invalid!("elements of type {} have no order", x.dtype);
+        }
+        let axis = x.shape.axis(self.axis)?;
+        if x.shape[axis].is(0) {
+            bail_invalid!("axis {axis} of {} is empty", x.shape);
+        }
+        let mut shape = x.shape.clone();
+        if self.keep {
+            shape.0[axis] = Dim::Const(1);
+        } else {
+            shape.0.remove(axis);
+        }
+        Ok(vec![Fact::new(DType::I64, shape)])
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = tensor(inputs, 0)?;
+        let axis = axis_of(self.axis, x.shape.len())?;
+        let mut shape = x.shape.clone();
+        let extent = shape[axis];
+        if extent == 0 {
+            bail_invalid!("axis {axis} of {:?} is empty", x.shape);
+        }
+        if self.keep {
+            shape[axis] = 1;
+        } else {
+            shape.remove(axis);
+        }
+        let inner: usize = x.shape[axis + 1..].iter().product();
+        let at = |group: usize, i: usize| (group / inner * extent + i) * inner + group % inner;
+        let groups: usize = shape.iter().product();
+        let positions: Vec<i64> = if x.dtype.is_float() {
+            let values = x.to_f64s()?;
+            let better = |a: f64, b: f64| if self.max { a > b } else { a < b };
+            (0..groups)
+                .map(|g| {
+                    self.find(extent, |i, best| {
+                        let (a, b) = (values[at(g, i)], values[at(g, best)]);
+                        let wins = !b.is_nan() && (a.is_nan() || better(a, b));
+                        (wins, a == b || (a.is_nan() && b.is_nan()))
+                    })
+                })
+                .collect()
+        } else {
+            let values = to_i128s(x)?;
+            (0..groups)
+                .map(|g| {
+                    self.find(extent, |i, best| {
+                        let (a, b) = (values[at(g, i)], values[at(g, best)]);
+                        (if self.max { a > b } else { a < b }, a == b)
+                    })
+                })
+                .collect()
+        };
+        Ok(vec![Tensor::from_vec(&shape, positions)])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let x = cx.fact(0)?.clone();
+        if x.dtype.is_float() {
+            compiled_float(x.dtype)?;
+        }
+        let axis = x.shape.axis(self.axis)?;
+        let reduced: Vec<bool> = (0..x.shape.rank()).map(|i| i == axis).collect();
+        let (nest, ids) = Nest::over(&x.shape, &reduced);
+        let mut index: Vec<Index> = super::nest::indices_except(&ids, &reduced);
+        if !self.keep {
+            index.remove(axis);
+        }
+        let value = Expr::Load(Access::new(cx.input(0)?, super::nest::indices(&ids)));
+        let store = Store { to: Access::new(cx.output(0)?, index), value: Expr::Acc };
+        let last = self.last;
+        let op = if self.max { ReduceOp::ArgMax { last } } else { ReduceOp::ArgMin { last } };
+        cx.emit(nest.loops, Form::Reduce { op, value, store });
+        Ok(())
+    }
+}
+
+impl Arg {
+    /// The winner of `0..extent`; `compare(i, best)` says whether i beats the best so far and whether it equals it.
+    fn find(&self, extent: usize, compare: impl Fn(usize, usize) -> (bool, bool)) -> i64 {
+        let better = |best, i| {
+            let (wins, ties) = compare(i, best);
+            if wins || (ties && self.last) { i } else { best }
+        };
+        (1..extent).fold(0, better) as i64
+    }
+}

@@ -1,0 +1,133 @@
+//! `AveragePool`: the mean under a sliding window (ONNX `AveragePool`, since 1, 7, 10, 11, 19 and 22).
+//!
+//! ```text
+//! y[n, c, q] = sum over k of x[n, c, stride*q + dilation*k - begin] / count(q)
+//! ```
+//!
+//! where `count(q)` is the number of elements of the window inside x, or inside x and its padding with
+//! `count_include_pad`. Shapes: x `[N, C, ...]`, y the same with spatial extents as [`super::spatial`] says.
+//!
+//! Numerics: a sum in the element type times the reciprocal of the count; `eval` sums in f64 and divides.
+//!
+//! Lowering: a `Window` with a constant factor, or with a constant tensor of factors where windows at the border
+//! count fewer elements.
+//!
+//! Unsupported: more than three spatial axes; open extents where counts differ; compiled code for f16 and bf16.
+
+use super::max_pool::{geometry, lower_window, parse_window, pool, window_attrs};
+use super::nest::{constant, indices, mul};
+use super::operand::{fact, tensor};
+use super::spatial::{Axis, Fixed, Spatial};
+use super::values::{compiled_float, float, from_f64s};
+use crate::error::{Error, Result};
+use crate::kernel::{Access, Expr, Lowering, Scalar, WindowOp};
+use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::tensor::Tensor;
+use crate::types::Shape;
+
+/// The definition.
+pub(super) const DEF: OpDef = OpDef {
+    name: "AveragePool",
+    domain: "",
+    since: (1, 22),
+    parse,
+    unsupported: "more than 3 spatial axes; padding of open extents; f16 and bf16",
+};
+
+/// ONNX `AveragePool`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AveragePool {
+    /// The window.
+    pub(crate) spatial: Spatial,
+    /// Padding counts as elements of value 0.
+    pub(crate) count_padding: bool,
+}
+
+fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+    node.arity(1..=1, 1..=1)?;
+    let count_padding = node.flag("count_include_pad", false)?;
+    Ok(Box::new(AveragePool { spatial: parse_window(node)?, count_padding }))
+}
+
+impl AveragePool {
+    /// How many elements window `o` of an axis counts.
+    fn count(&self, axis: &Fixed, o: usize) -> usize {
+        let inside = |k: &usize| {
+            let i = axis.raw(o, *k);
+            if self.count_padding {
+                i < axis.input as i64 + axis.end
+            } else {
+                (0..axis.input as i64).contains(&i)
+            }
+        };
+        (0..axis.kernel).filter(inside).count()
+    }
+
+    /// Whether every window counts all of its elements, whatever the extents.
+    fn uniform(&self, axis: &Axis) -> bool {
+        let padded = Axis {
+            input: axis.input.clone() + axis.begin.clone() + axis.end.clone(),
+            begin: 0i64.into(),
+            end: 0i64.into(),
+            ..axis.clone()
+        };
+        !if self.count_padding { padded.overhangs() } else { axis.overhangs() }
+    }
+}
+
+impl Op for AveragePool {
+    fn name(&self) -> &'static str {
+        DEF.name
+    }
+
+    fn attrs(&self) -> Attrs {
+        let mut attrs = window_attrs(&self.spatial);
+        if self.count_padding {
+            attrs.insert("count_include_pad".into(), Attr::Int(1));
+        }
+        attrs
+    }
+
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        let x = fact(inputs, 0)?;
+        let dtype = float(x, "the input")?;
+        Ok(vec![Fact::new(dtype, geometry(&self.spatial, &x.shape)?.1)])
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = tensor(inputs, 0)?;
+        let (axes, shape) = geometry(&self.spatial, &Shape::of(&x.shape))?;
+        let fixed = Fixed::three(&axes).ok_or_else(|| Error::internal("open extents in a tensor"))?;
+        let count = |o: [usize; 3]| -> usize { (0..3).map(|i| self.count(&fixed[i], o[i])).product() };
+        Ok(vec![pool(x, &axes, &shape, 0.0, |a, b| a + b, |acc, o| acc / count(o) as f64)?])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let x = cx.fact(0)?.clone();
+        let dtype = x.dtype;
+        compiled_float(dtype)?;
+        let (axes, _) = geometry(&self.spatial, &x.shape)?;
+        let zero = Scalar::of(dtype, 0.0);
+        if axes.iter().all(|a| self.uniform(a)) {
+            let count: f64 = axes.iter().map(|a| a.kernel as f64).product();
+            let factor = constant(dtype, 1.0 / count);
+            return lower_window(cx, WindowOp::Sum, &axes, zero, |_| mul(Expr::Acc, factor));
+        }
+        let fixed: Option<Vec<Fixed>> = axes.iter().map(Axis::fixed).collect();
+        let fixed = fixed.ok_or_else(|| {
+            Error::unsupported("padded average pooling over open extents")
+                .hint("bind the spatial dimensions with --dim")
+        })?;
+        let mut counts = vec![1usize];
+        for axis in &fixed {
+            let own: Vec<usize> = (0..axis.output).map(|o| self.count(axis, o)).collect();
+            counts = counts.iter().flat_map(|outer| own.iter().map(move |inner| outer * inner)).collect();
+        }
+        let shape: Vec<usize> = fixed.iter().map(|a| a.output).collect();
+        let factors = counts.into_iter().map(|c| 1.0 / c as f64).collect();
+        let factors = cx.constant("reciprocals", from_f64s(dtype, &shape, factors)?);
+        lower_window(cx, WindowOp::Sum, &axes, zero, |out| {
+            mul(Expr::Acc, Expr::Load(Access::new(factors, indices(out))))
+        })
+    }
+}

@@ -1,0 +1,14 @@
+//! `GlobalAveragePool`: the mean of each channel (ONNX `GlobalAveragePool`, since 1 and 22).
+//!
+//! ```text
+//! y[n, c, 0...] = mean over q of x[n, c, q...]
+//! ```
+//!
+//! Shapes: x `[N, C, ...]`, y `[N, C, 1...]`. Numerics and lowering: those of `ReduceMean` (see [`super::reduce`]).
+//!
+//! Unsupported: compiled code for f16 and bf16.
+
+use super::global_max_pool::global_pool;
+use super::reduce::Kind;
+
+global_pool!(GlobalAveragePool, "GlobalAveragePool", Kind::Mean);

@@ -1,0 +1,191 @@
+//! `MaxPool`: the maximum under a sliding window (ONNX `MaxPool`, since 1, 8, 10, 11, 12 and 22).
+//!
+//! ```text
+//! y[n, c, q] = max over k of x[n, c, stride*q + dilation*k - begin]
+//! ```
+//!
+//! over the elements inside x. Shapes: x `[N, C, ...]`, y the same with spatial extents as [`super::spatial`] says.
+//!
+//! Numerics: exact; NaN if any element is NaN. A window without an element inside gives the type's least value.
+//!
+//! Lowering: a `Window` whose padding is the type's least value.
+//!
+//! Unsupported: the second result (Indices); more than three spatial axes; compiled code for f16 and bf16.
+
+use super::nest::{Nest, indices};
+use super::operand::{checked, fact, tensor};
+use super::spatial::{Axis, Fixed, Spatial, loop_names};
+use super::values::{compiled_float, from_f64s};
+use crate::error::{Error, Result};
+use crate::kernel::{Access, Expr, Form, Index, LoopId, Lowering, Scalar, Store, WindowOp};
+use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::tensor::Tensor;
+use crate::types::{DType, Shape};
+use crate::{bail_invalid, bail_unsupported};
+
+/// The definition.
+pub(super) const DEF: OpDef = OpDef {
+    name: "MaxPool",
+    domain: "",
+    since: (1, 22),
+    parse,
+    unsupported: "Indices output; more than 3 spatial axes; f16 and bf16",
+};
+
+/// ONNX `MaxPool`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MaxPool {
+    /// The window.
+    pub(crate) spatial: Spatial,
+}
+
+fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+    node.arity(1..=1, 1..=2)?;
+    // The storage order concerns the indices alone.
+    node.flag("storage_order", false)?;
+    if node.outputs > 1 {
+        bail_unsupported!("the output Indices");
+    }
+    Ok(Box::new(MaxPool { spatial: parse_window(node)? }))
+}
+
+/// The window of a pool: `kernel_shape` is required, `ceil_mode` allowed.
+pub(super) fn parse_window(node: &mut NodeProto<'_>) -> Result<Spatial> {
+    let mut spatial = Spatial::parse(node)?;
+    if spatial.kernel.is_empty() {
+        bail_invalid!("attribute 'kernel_shape' is missing");
+    }
+    spatial.ceil = node.flag("ceil_mode", false)?;
+    Ok(spatial)
+}
+
+/// The attributes of a pool's window.
+pub(super) fn window_attrs(spatial: &Spatial) -> Attrs {
+    let mut attrs = spatial.attrs();
+    if spatial.ceil {
+        attrs.insert("ceil_mode".into(), Attr::Int(1));
+    }
+    attrs
+}
+
+/// Geometry and result of pooling an input of shape `x`.
+pub(super) fn geometry(spatial: &Spatial, x: &Shape) -> Result<(Vec<Axis>, Shape)> {
+    if x.rank() < 3 {
+        bail_invalid!("the input must have batch, channels and at least one spatial axis, found {x}");
+    }
+    if x.rank() > 5 {
+        bail_unsupported!("{} spatial axes", x.rank() - 2);
+    }
+    if spatial.kernel.len() != x.rank() - 2 {
+        bail_invalid!("kernel_shape {:?} needs {} elements for the input {x}", spatial.kernel, x.rank() - 2);
+    }
+    let axes = spatial.axes(&x[2..], &spatial.kernel)?;
+    let shape = x[..2].iter().cloned().chain(axes.iter().map(|a| a.output.clone())).collect();
+    Ok((axes, checked(shape)?))
+}
+
+/// `fold` over the elements of each window, then `finish` with the window's position: the reference of pools.
+pub(super) fn pool(
+    x: &Tensor,
+    axes: &[Axis],
+    shape: &Shape,
+    start: f64,
+    mut fold: impl FnMut(f64, f64) -> f64,
+    mut finish: impl FnMut(f64, [usize; 3]) -> f64,
+) -> Result<Tensor> {
+    let open = || Error::internal("open extents in a tensor");
+    let [d, h, w] = Fixed::three(axes).ok_or_else(open)?;
+    let shape = shape.as_const().ok_or_else(open)?;
+    let values = x.to_f64s()?;
+    let (image, total) = (d.input * h.input * w.input, shape.iter().product());
+    let mut out = Vec::with_capacity(total);
+    let planes = shape[0] * shape[1];
+    for plane in 0..if total == 0 { 0 } else { planes } {
+        let x = &values[plane * image..][..image];
+        for q in 0..d.output * h.output * w.output {
+            let (od, oh, ow) = (q / (h.output * w.output), q / w.output % h.output, q % w.output);
+            let mut acc = start;
+            for id in (0..d.kernel).filter_map(|k| d.at(od, k)) {
+                for ih in (0..h.kernel).filter_map(|k| h.at(oh, k)) {
+                    let row = &x[(id * h.input + ih) * w.input..][..w.input];
+                    acc = (0..w.kernel).filter_map(|k| w.at(ow, k)).fold(acc, |acc, iw| fold(acc, row[iw]));
+                }
+            }
+            out.push(finish(acc, [od, oh, ow]));
+        }
+    }
+    from_f64s(x.dtype, &shape, out)
+}
+
+/// Emits the `Window` of a pool; `epilogue` gets the loops over the output's spatial axes.
+pub(super) fn lower_window(
+    cx: &mut Lowering<'_>,
+    op: WindowOp,
+    axes: &[Axis],
+    padding: Scalar,
+    epilogue: impl FnOnce(&[LoopId]) -> Expr,
+) -> Result<()> {
+    let shape = cx.output_fact(0)?.shape.clone();
+    let rank = axes.len();
+    let mut nest = Nest::default();
+    let (n, c) = (nest.parallel("n", &shape[0]), nest.parallel("c", &shape[1]));
+    let out: Vec<_> =
+        loop_names("o", rank).into_iter().zip(axes).map(|(s, a)| nest.parallel(s, &a.output)).collect();
+    let window: Vec<_> =
+        loop_names("k", rank).into_iter().zip(axes).map(|(s, a)| nest.reduce(s, &a.kernel.into())).collect();
+    let mut from = indices(&[n, c]);
+    from.extend(axes.iter().zip(out.iter().zip(&window)).map(|(a, (&o, &k))| Index::from(a.index(o, k))));
+    let mut input = Access::new(cx.input(0)?, from);
+    if axes.iter().any(Axis::overhangs) {
+        input.otherwise = Some(padding);
+    }
+    let mut to = indices(&[n, c]);
+    to.extend(indices(&out));
+    let store = Store { to: Access::new(cx.output(0)?, to), value: epilogue(&out) };
+    cx.emit(nest.loops, Form::Window { op, input, weight: None, store });
+    Ok(())
+}
+
+/// The least value of a type, as padding.
+fn least(dtype: DType) -> Scalar {
+    match dtype {
+        DType::I8 => Scalar::int(dtype, i8::MIN.into()),
+        DType::U8 => Scalar::int(dtype, 0),
+        _ => Scalar::of(dtype, f64::NEG_INFINITY),
+    }
+}
+
+impl Op for MaxPool {
+    fn name(&self) -> &'static str {
+        DEF.name
+    }
+
+    fn attrs(&self) -> Attrs {
+        window_attrs(&self.spatial)
+    }
+
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        let x = fact(inputs, 0)?;
+        if !(x.dtype.is_float() || matches!(x.dtype, DType::I8 | DType::U8)) {
+            bail_invalid!("the input must be floating-point, i8 or u8, found {}", x.dtype);
+        }
+        Ok(vec![Fact::new(x.dtype, geometry(&self.spatial, &x.shape)?.1)])
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = tensor(inputs, 0)?;
+        let (axes, shape) = geometry(&self.spatial, &Shape::of(&x.shape))?;
+        let max = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+        let start = least(x.dtype).to_f64();
+        Ok(vec![pool(x, &axes, &shape, start, max, |acc, _| acc)?])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let x = cx.fact(0)?.clone();
+        if x.dtype.is_float() {
+            compiled_float(x.dtype)?;
+        }
+        let (axes, _) = geometry(&self.spatial, &x.shape)?;
+        lower_window(cx, WindowOp::Max, &axes, least(x.dtype), |_| Expr::Acc)
+    }
+}

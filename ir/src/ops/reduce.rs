@@ -1,0 +1,365 @@
+//! `ReduceMean`, `ReduceSum`, `ReduceMax`, `ReduceMin`, `ReduceProd`, `ReduceL1`, `ReduceL2`, `ReduceLogSum`,
+//! `ReduceLogSumExp`, `ReduceSumSquare`: one number per group of elements (ONNX, since 1, 11, 13, 18 and 20).
+//!
+//! The axes to reduce are an attribute before opset 18 (`ReduceSum`: before 13) and an input since; none of them
+//! means all axes, or nothing at all with `noop_with_empty_axes`. With `keepdims` reduced axes stay with extent 1.
+//!
+//! Numerics: in the element type, in any order; integers wrap, and their mean is rounded towards zero. The empty
+//! reduction gives the neutral element: 0, 1, the least or the greatest value, for logarithms -inf.
+//! `ReduceLogSumExp` subtracts the maximum first, so it overflows only where its result does.
+//!
+//! Lowering: a `Reduce` with the operator's function of an element as value and its function of the total as
+//! epilogue.
+//!
+//! Unsupported: axes computed at run time; compiled code for f16, bf16, and for roots and logarithms of integers.
+
+use super::nest::{Nest, add, div, indices_except, mul, reciprocal, sub};
+use super::operand::{fact, ints, tensor};
+use super::values::{compiled_float, from_f64s, from_i128s, to_i128s};
+use crate::dim::Dim;
+use crate::error::{Error, Result};
+use crate::kernel::{Access, BufferId, Expr, Form, Index, Lowering, ReduceOp, Scalar, Store, UnaryOp};
+use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::tensor::{Tensor, row_major};
+use crate::types::{DType, Shape};
+use crate::{bail_invalid, bail_unsupported};
+
+/// Which reduction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Arithmetic mean.
+    Mean,
+    /// Sum.
+    Sum,
+    /// Maximum.
+    Max,
+    /// Minimum.
+    Min,
+    /// Product.
+    Prod,
+    /// Sum of absolute values.
+    L1,
+    /// Root of the sum of squares.
+    L2,
+    /// Logarithm of the sum.
+    LogSum,
+    /// Logarithm of the sum of exponentials.
+    LogSumExp,
+    /// Sum of squares.
+    SumSquare,
+}
+
+/// One of the `Reduce*` operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reduce {
+    /// Which one.
+    pub(crate) kind: Kind,
+    /// Axes given as attribute; empty for all or where they are an input.
+    pub(crate) axes: Vec<i64>,
+    /// Reduced axes stay with extent 1.
+    pub(crate) keep: bool,
+    /// Without axes nothing is reduced.
+    pub(crate) noop: bool,
+}
+
+macro_rules! defs {
+    ($($def:ident $kind:ident $name:literal $input_since:literal $newest:literal;)*) => {
+        $(
+            #[doc = concat!("The definition of `", $name, "`.")]
+            pub(super) const $def: OpDef = OpDef {
+                name: $name,
+                domain: "",
+                since: (1, $newest),
+                parse: |node| parse(node, Kind::$kind, $input_since),
+                unsupported: "axes computed at run time; f16 and bf16",
+            };
+        )*
+
+        impl Kind {
+            fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+        }
+    };
+}
+defs! {
+    L1 L1 "ReduceL1" 18 18;
+    L2 L2 "ReduceL2" 18 18;
+    LOG_SUM LogSum "ReduceLogSum" 18 18;
+    LOG_SUM_EXP LogSumExp "ReduceLogSumExp" 18 18;
+    MAX Max "ReduceMax" 18 20;
+    MEAN Mean "ReduceMean" 18 18;
+    MIN Min "ReduceMin" 18 20;
+    PROD Prod "ReduceProd" 18 18;
+    SUM Sum "ReduceSum" 13 13;
+    SUM_SQUARE SumSquare "ReduceSumSquare" 18 18;
+}
+
+fn parse(node: &mut NodeProto<'_>, kind: Kind, input_since: i64) -> Result<Box<dyn Op>> {
+    node.arity(if node.opset < input_since { 1..=1 } else { 1..=2 }, 1..=1)?;
+    let axes = node.ints("axes")?.unwrap_or_default();
+    if !axes.is_empty() && node.inputs.get(1) == Some(&true) {
+        bail_invalid!("axes {axes:?} as attribute and as input");
+    }
+    let (keep, noop) = (node.flag("keepdims", true)?, node.flag("noop_with_empty_axes", false)?);
+    Ok(Box::new(Reduce { kind, axes, keep, noop }))
+}
+
+impl Reduce {
+    /// Which axes are reduced.
+    fn reduced(&self, rank: usize, input: Option<&Fact>) -> Result<Vec<bool>> {
+        let axes = match input {
+            Some(fact) => ints(fact, "the axes")?,
+            None => self.axes.clone(),
+        };
+        let mut reduced = vec![axes.is_empty() && !self.noop; rank];
+        for axis in axes {
+            let i = crate::types::axis_of(axis, rank)?;
+            if std::mem::replace(&mut reduced[i], true) {
+                bail_invalid!("axis {axis} occurs twice");
+            }
+        }
+        Ok(reduced)
+    }
+}
+
+impl Kind {
+    /// The function of each element, for `eval`.
+    fn value(self, x: f64) -> f64 {
+        match self {
+            Self::L1 => x.abs(),
+            Self::L2 | Self::SumSquare => x * x,
+            _ => x,
+        }
+    }
+
+    fn op(self) -> ReduceOp {
+        match self {
+            Self::Max => ReduceOp::Max,
+            Self::Min => ReduceOp::Min,
+            Self::Prod => ReduceOp::Prod,
+            _ => ReduceOp::Sum,
+        }
+    }
+
+    fn accepts(self, dtype: DType) -> bool {
+        let number = dtype.is_float() || matches!(dtype, DType::I32 | DType::I64 | DType::U32 | DType::U64);
+        let small = matches!(dtype, DType::I8 | DType::U8 | DType::Bool);
+        number || (matches!(self, Self::Max | Self::Min) && small)
+    }
+}
+
+impl Op for Reduce {
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn attrs(&self) -> Attrs {
+        let mut attrs = Attrs::new();
+        if !self.axes.is_empty() {
+            attrs.insert("axes".into(), Attr::Ints(self.axes.clone()));
+        }
+        if !self.keep {
+            attrs.insert("keepdims".into(), Attr::Int(0));
+        }
+        if self.noop {
+            attrs.insert("noop_with_empty_axes".into(), Attr::Int(1));
+        }
+        attrs
+    }
+
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        let x = fact(inputs, 0)?;
+        if !self.kind.accepts(x.dtype) {
+            bail_invalid!("elements of type {} cannot be reduced", x.dtype);
+        }
+        let reduced = self.reduced(x.shape.rank(), inputs.get(1).copied().flatten())?;
+        let kept = |(i, d): (usize, &Dim)| match (reduced[i], self.keep) {
+            (false, _) => Some(d.clone()),
+            (true, true) => Some(Dim::Const(1)),
+            (true, false) => None,
+        };
+        Ok(vec![Fact::new(x.dtype, x.shape.iter().enumerate().filter_map(kept).collect())])
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = tensor(inputs, 0)?;
+        let axes = inputs.get(1).copied().flatten().map(Fact::of);
+        let reduced = self.reduced(x.shape.len(), axes.as_ref())?;
+        let kept: Vec<usize> = (0..x.shape.len())
+            .filter(|&i| self.keep || !reduced[i])
+            .map(|i| if reduced[i] { 1 } else { x.shape[i] })
+            .collect();
+        Ok(vec![reduce(self.kind, x, &reduced)?.reshaped(&kept)?])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let shape = cx.fact(0)?.shape.clone();
+        let axes = if cx.has_input(1) { Some(cx.fact(1)?.clone()) } else { None };
+        let reduced = self.reduced(shape.rank(), axes.as_ref())?;
+        lower(cx, self.kind, &reduced, self.keep)
+    }
+}
+
+/// The reduction of `x` with the reduced axes kept as extents of 1.
+pub(super) fn reduce(kind: Kind, x: &Tensor, reduced: &[bool]) -> Result<Tensor> {
+    let shape: Vec<usize> = x.shape.iter().zip(reduced).map(|(&e, &r)| if r { 1 } else { e }).collect();
+    let groups = groups(&x.shape, &shape);
+    let total: usize = shape.iter().product();
+    let count: usize = x.shape.iter().zip(reduced).filter(|(_, r)| **r).map(|(e, _)| e).product();
+    let roots = matches!(kind, Kind::L2 | Kind::LogSum | Kind::LogSumExp);
+    if !x.dtype.is_float() && !roots {
+        return reduce_ints(kind, x, &shape, &groups, count);
+    }
+    let mut values = x.to_f64s()?;
+    let mut offsets = vec![0.0; total];
+    if kind == Kind::LogSumExp {
+        let mut max = vec![f64::NEG_INFINITY; total];
+        values.iter().zip(&groups).for_each(|(v, &g)| max[g] = max[g].max(*v));
+        offsets = max.into_iter().map(|m| if m.is_finite() { m } else { 0.0 }).collect();
+        values.iter_mut().zip(&groups).for_each(|(v, &g)| *v = (*v - offsets[g]).exp());
+    }
+    let start = match kind {
+        Kind::Prod => 1.0,
+        Kind::Max => f64::NEG_INFINITY,
+        Kind::Min => f64::INFINITY,
+        _ => 0.0,
+    };
+    let mut acc = vec![start; total];
+    for (v, &g) in values.iter().zip(&groups) {
+        let (a, v) = (&mut acc[g], kind.value(*v));
+        match kind {
+            Kind::Prod => *a *= v,
+            Kind::Max if v > *a || v.is_nan() => *a = v,
+            Kind::Min if v < *a || v.is_nan() => *a = v,
+            Kind::Max | Kind::Min => {}
+            _ => *a += v,
+        }
+    }
+    for (a, offset) in acc.iter_mut().zip(offsets) {
+        *a = match kind {
+            Kind::Mean => *a / count as f64,
+            Kind::L2 => a.sqrt(),
+            Kind::LogSum | Kind::LogSumExp => a.ln() + offset,
+            _ => *a,
+        };
+    }
+    from_f64s(x.dtype, &shape, acc)
+}
+
+fn reduce_ints(kind: Kind, x: &Tensor, shape: &[usize], groups: &[usize], count: usize) -> Result<Tensor> {
+    let bits = x.dtype.bits() as u32;
+    let (least, greatest) = match (x.dtype, x.dtype.is_signed_int()) {
+        (DType::Bool, _) => (0, 1),
+        (_, true) => (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1),
+        (_, false) => (0, (1i128 << bits) - 1),
+    };
+    let start = match kind {
+        Kind::Prod => 1,
+        Kind::Max => least,
+        Kind::Min => greatest,
+        _ => 0,
+    };
+    let mut acc = vec![start; shape.iter().product()];
+    for (&v, &g) in to_i128s(x)?.iter().zip(groups) {
+        let a: &mut i128 = &mut acc[g];
+        *a = match kind {
+            Kind::Prod => a.wrapping_mul(v),
+            Kind::Max => v.max(*a),
+            Kind::Min => v.min(*a),
+            Kind::L1 => a.wrapping_add(v.abs()),
+            Kind::SumSquare => a.wrapping_add(v.wrapping_mul(v)),
+            _ => a.wrapping_add(v),
+        };
+    }
+    if kind == Kind::Mean {
+        acc.iter_mut().for_each(|a| *a = a.checked_div(count as i128).unwrap_or(0));
+    }
+    from_i128s(x.dtype, shape, acc)
+}
+
+/// For each element of a tensor of shape `shape` the position in `kept`, whose reduced axes have extent 1.
+pub(super) fn groups(shape: &[usize], kept: &[usize]) -> Vec<usize> {
+    let (positions, strides) = (row_major(shape), row_major(kept));
+    (0..shape.iter().product())
+        .map(|p: usize| (0..shape.len()).map(|i| p / positions[i] % shape[i] % kept[i] * strides[i]).sum())
+        .collect()
+}
+
+/// Emits the reduction of input 0 into output 0.
+pub(super) fn lower(cx: &mut Lowering<'_>, kind: Kind, reduced: &[bool], keep: bool) -> Result<()> {
+    let x = cx.fact(0)?.clone();
+    let dtype = x.dtype;
+    if dtype.is_float() {
+        compiled_float(dtype)?;
+    } else if matches!(kind, Kind::L2 | Kind::LogSum | Kind::LogSumExp) {
+        bail_unsupported!("compiled code for {} of {dtype}", kind.name());
+    }
+    let (nest, ids) = Nest::over(&x.shape, reduced);
+    let element = Expr::Load(Access::new(cx.input(0)?, ids.iter().copied().map(Index::from).collect()));
+    let kept = indices_except(&ids, reduced);
+    let index = if keep {
+        kept.clone()
+    } else {
+        kept.iter().zip(reduced).filter(|(_, r)| !**r).map(|(i, _)| i.clone()).collect()
+    };
+    let to = Access::new(cx.output(0)?, index);
+    let count =
+        x.shape.iter().zip(reduced).filter(|(_, r)| **r).fold(Dim::Const(1), |n, (d, _)| n * d.clone());
+    let acc = || Expr::Acc;
+    let unary = |op, a| Expr::unary(op, a);
+    let (value, total) = match kind {
+        Kind::Mean if dtype.is_float() => (element, mul(acc(), reciprocal(cx, dtype, &count)?)),
+        Kind::Mean => (element, div(acc(), Expr::Const(int_count(dtype, &count)?))),
+        Kind::Max | Kind::Min if dtype == DType::Bool => {
+            (Expr::cast(DType::U8, element), Expr::cast(DType::Bool, acc()))
+        }
+        Kind::Sum | Kind::Prod | Kind::Max | Kind::Min => (element, acc()),
+        Kind::L1 if dtype.is_unsigned_int() => (element, acc()),
+        Kind::L1 => (unary(UnaryOp::Abs, element), acc()),
+        Kind::SumSquare => (mul(element.clone(), element), acc()),
+        Kind::L2 => (mul(element.clone(), element), unary(UnaryOp::Sqrt, acc())),
+        Kind::LogSum => (element, unary(UnaryOp::Log, acc())),
+        Kind::LogSumExp => {
+            let max = lower_max(cx, dtype, &x.shape, reduced, true)?;
+            let max = Expr::Load(Access::new(max, kept));
+            let value = unary(UnaryOp::Exp, sub(element, max.clone()));
+            (value, add(unary(UnaryOp::Log, acc()), max))
+        }
+    };
+    cx.emit(nest.loops, Form::Reduce { op: kind.op(), value, store: Store { to, value: total } });
+    Ok(())
+}
+
+fn int_count(dtype: DType, count: &Dim) -> Result<Scalar> {
+    match count.as_const() {
+        Some(count) => Ok(Scalar::int(dtype, count)),
+        None => Err(Error::unsupported(format!("the mean of {count} integers, an open number"))
+            .hint("bind the dimension with --dim")),
+    }
+}
+
+/// Emits the maximum of input 0 over the reduced axes, kept with extent 1, into a temporary. With `finite` an
+/// infinite maximum becomes 0, which makes it safe to subtract.
+pub(super) fn lower_max(
+    cx: &mut Lowering<'_>,
+    dtype: DType,
+    shape: &Shape,
+    reduced: &[bool],
+    finite: bool,
+) -> Result<BufferId> {
+    let kept: Shape =
+        shape.iter().zip(reduced).map(|(d, r)| if *r { Dim::Const(1) } else { d.clone() }).collect();
+    let to = cx.temp("max", dtype, kept);
+    let (nest, ids) = Nest::over(shape, reduced);
+    let value = Expr::Load(Access::new(cx.input(0)?, ids.iter().copied().map(Index::from).collect()));
+    let total = if finite {
+        let zero = Expr::Const(Scalar::of(dtype, 0.0));
+        Expr::select(Expr::unary(UnaryOp::IsInf, Expr::Acc), zero, Expr::Acc)
+    } else {
+        Expr::Acc
+    };
+    let store = Store { to: Access::new(to, indices_except(&ids, reduced)), value: total };
+    cx.emit(nest.loops, Form::Reduce { op: ReduceOp::Max, value, store });
+    Ok(to)
+}
