@@ -14,6 +14,7 @@ pub mod numerics;
 pub mod op;
 pub mod ops;
 pub mod tensor;
+pub mod text;
 pub mod types;
 
 pub use dim::{Bounds, Dim};

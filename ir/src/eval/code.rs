@@ -34,7 +34,7 @@ impl Storage {
 }
 
 /// Element `i` of a buffer whose elements have `bits` bits.
-pub(super) fn get(bytes: &[u8], bits: usize, i: usize) -> u64 {
+pub(crate) fn get(bytes: &[u8], bits: usize, i: usize) -> u64 {
     macro_rules! get {
         ($t:ty) => {{
             const N: usize = size_of::<$t>();
@@ -53,7 +53,7 @@ pub(super) fn get(bytes: &[u8], bits: usize, i: usize) -> u64 {
 }
 
 /// Writes element `i`.
-pub(super) fn put(bytes: &mut [u8], bits: usize, i: usize, value: u64) {
+pub(crate) fn put(bytes: &mut [u8], bits: usize, i: usize, value: u64) {
     match bits {
         4 => {
             let shift = i % 2 * 4;

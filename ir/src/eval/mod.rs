@@ -9,6 +9,8 @@ pub mod graph;
 pub mod kernel;
 pub mod scalar;
 
+pub(crate) use code::{get as element, put as set_element};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

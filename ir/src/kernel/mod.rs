@@ -12,6 +12,8 @@ mod expr;
 mod form;
 mod lowering;
 pub mod plan;
+mod print;
+mod print_plan;
 mod program;
 
 pub use access::{Access, Affine, Index, LoopId};

@@ -1,0 +1,356 @@
+//! Text of programs; [`parse`](super::parse) reads it back.
+//!
+//! ```text
+//! program @m {
+//!   dim batch = 1..8
+//!   input %x: f32[1, 3, 224, 224]
+//!   const @w: f32[32, 3, 3, 3] = splat 0.5
+//!   output %y: f32[1, 32, 112, 112]
+//!   contract "conv1" [n: 1, o: 32, h: 112, w: 112 | c: 3, kh: 3, kw: 3] {
+//!     acc: f32 = %x[n, c, 2*h + kh - 1, 2*w + kw - 1] else 0.0:f32 * @w[o, c, kh, kw]
+//!     %y[n, o, h, w] = max(acc, 0.0:f32)
+//!   }
+//! }
+//! ```
+//!
+//! Each `|` between loops switches between parallel and reduced ones. A loop whose name is no identifier, or means
+//! something else as well, is written by position: `#2`. The model's nodes follow a kernel's name unless they are
+//! one of that name: `map "add" of ["add", "relu"]`.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use super::access::{Access, Affine, Index, LoopId};
+use super::expr::{BinaryOp, Expr, UnaryOp};
+use super::form::{Form, Kernel, Loop, ReduceOp, Role, Store, WindowOp};
+use super::program::{Buffer, BufferId, BufferKind, Place, Program};
+use crate::dim::Dim;
+use crate::text::{bounds_text, is_identifier, join, name_text, scalar_text, tensor_text, typed_tensor_text};
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&program_text(self, false))
+    }
+}
+
+/// A program's text with `...` in place of long constants: for people.
+pub struct Summary<'a>(&'a Program);
+
+impl Program {
+    /// The program for people to read: long constants are left out.
+    pub fn summary(&self) -> Summary<'_> {
+        Summary(self)
+    }
+
+    /// The text of one kernel.
+    pub fn kernel_text(&self, kernel: &Kernel) -> String {
+        kernel_text(self, kernel)
+    }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&program_text(self.0, true))
+    }
+}
+
+fn program_text(p: &Program, elide: bool) -> String {
+    let mut out = format!("program {} {{\n", name_text('@', &p.name));
+    out += &bounds_text(&p.bounds, "  ");
+    for buffer in &p.buffers {
+        let _ = writeln!(out, "  {}", buffer_text(p, buffer, elide));
+    }
+    let of_kind = |kind: BufferKind| -> Vec<BufferId> {
+        p.buffer_ids()
+            .filter(|id| std::mem::discriminant(&p.buffer(*id).kind) == std::mem::discriminant(&kind))
+            .collect()
+    };
+    for (word, ids, kind) in
+        [("inputs", &p.inputs, BufferKind::Input), ("outputs", &p.outputs, BufferKind::Output)]
+    {
+        if *ids != of_kind(kind) {
+            let _ = writeln!(out, "  {word} ({})", buffers_text(p, ids));
+        }
+    }
+    for kernel in &p.kernels {
+        out += &kernel_text(p, kernel);
+    }
+    out + "}\n"
+}
+
+/// `%name`, or `@name` for constants.
+fn buffer_name(p: &Program, id: BufferId) -> String {
+    match p.buffers.get(id.0 as usize) {
+        Some(b) => name_text(if matches!(b.kind, BufferKind::Const(_)) { '@' } else { '%' }, &b.name),
+        None => format!("%?{}", id.0),
+    }
+}
+
+fn buffers_text(p: &Program, ids: &[BufferId]) -> String {
+    join(ids.iter().map(|id| buffer_name(p, *id)))
+}
+
+fn buffer_text(p: &Program, b: &Buffer, elide: bool) -> String {
+    let (word, sigil) = match b.kind {
+        BufferKind::Input => ("input", '%'),
+        BufferKind::Output => ("output", '%'),
+        BufferKind::Const(_) => ("const", '@'),
+        BufferKind::Temp => ("temp", '%'),
+    };
+    let mut out = format!("{word} {}: {}", name_text(sigil, &b.name), b.ty);
+    if let BufferKind::Const(tensor) = &b.kind {
+        if tensor.ty() == b.ty {
+            let _ = write!(out, " = {}", tensor_text(tensor, elide));
+        } else {
+            let _ = write!(out, " = tensor {}", typed_tensor_text(tensor, elide));
+        }
+    }
+    if let Some(Place { root, offset, strides, extent }) = &b.place {
+        let (root, strides) = (buffer_name(p, *root), join(strides));
+        let _ = write!(out, " at {root} + ({offset}) strides [{strides}] extent {extent}");
+    }
+    out
+}
+
+pub(super) fn kernel_text(p: &Program, k: &Kernel) -> String {
+    let names = LoopNames::new(&k.loops, &mut |dims| symbols_of(p, k, dims));
+    let access = |a: &Access| access_text(p, a, &names);
+    let mut out = format!("  {} {:?}", k.form.name(), k.name);
+    if k.nodes != [k.name.clone()] {
+        let _ = write!(out, " of [{}]", join(k.nodes.iter().map(|n| format!("{n:?}"))));
+    }
+    let _ = writeln!(out, " [{}] {{", names.header(&k.loops));
+    for line in form_lines(&k.form, &names, &access) {
+        let _ = writeln!(out, "    {line}");
+    }
+    if let Form::Extern { function, inputs, outputs } = &k.form {
+        let (inputs, outputs) = (buffers_text(p, inputs), buffers_text(p, outputs));
+        let _ = writeln!(out, "    call {function:?}({inputs}) -> ({outputs})");
+    }
+    out + "  }\n"
+}
+
+/// A form's body, a line per statement.
+pub(super) fn form_lines<A>(
+    form: &Form<A>,
+    names: &LoopNames,
+    access: &impl Fn(&A) -> String,
+) -> Vec<String> {
+    let expr = |e: &Expr<A>| expr_text(e, names, access);
+    let store = |s: &Store<A>| format!("{} = {}", access(&s.to), expr(&s.value));
+    match form {
+        Form::Map { stores } => stores.iter().map(store).collect(),
+        Form::Reduce { op, value, store: s } => {
+            vec![format!("acc = {}({})", reduce_name(*op), expr(value)), store(s)]
+        }
+        Form::Contract { acc, lhs, rhs, store: s } => {
+            vec![format!("acc: {acc} = {} * {}", access(lhs), access(rhs)), store(s)]
+        }
+        Form::Window { op, input, weight, store: s } => {
+            let operands = join([Some(input), weight.as_ref()].into_iter().flatten().map(access));
+            vec![format!("acc = {}({operands})", window_name(*op)), store(s)]
+        }
+        Form::Rearrange { from, to } => vec![format!("{} = {}", access(to), access(from))],
+        Form::Extern { .. } => vec![],
+    }
+}
+
+/// How each loop of a kernel is written.
+pub(super) struct LoopNames(Vec<String>);
+
+impl LoopNames {
+    /// `symbols` gives the dimensions that occur in the kernel besides its loops' extents.
+    pub(super) fn new(loops: &[Loop], symbols: &mut dyn FnMut(&mut Vec<Dim>)) -> Self {
+        let mut dims: Vec<Dim> = loops.iter().map(|l| l.extent.clone()).collect();
+        symbols(&mut dims);
+        let symbols: BTreeSet<Arc<str>> = dims.iter().flat_map(Dim::symbols).collect();
+        let name = |(i, l): (usize, &Loop)| {
+            let unique = loops.iter().filter(|other| other.name == l.name).count() == 1;
+            let clear =
+                unique && is_identifier(&l.name) && !is_reserved(&l.name) && !symbols.contains(&*l.name);
+            if clear { l.name.clone() } else { format!("#{i}") }
+        };
+        Self(loops.iter().enumerate().map(name).collect())
+    }
+
+    /// The loop's name, or its position.
+    pub(super) fn get(&self, l: LoopId) -> String {
+        self.0.get(l.0 as usize).cloned().unwrap_or_else(|| format!("#{}", l.0))
+    }
+
+    /// `n: 1, o: 32 | c: 3`
+    pub(super) fn header(&self, loops: &[Loop]) -> String {
+        let mut out = String::new();
+        let mut role = Role::Parallel;
+        for (i, l) in loops.iter().enumerate() {
+            if l.role != role {
+                role = l.role;
+                out += if i == 0 { "| " } else { " | " };
+            } else if i > 0 {
+                out += ", ";
+            }
+            let name = if is_identifier(&l.name) { l.name.clone() } else { format!("{:?}", l.name) };
+            let _ = write!(out, "{name}: {}", l.extent);
+        }
+        out
+    }
+}
+
+/// Words with a meaning of their own in expressions.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "acc" | "inf" | "nan" | "true" | "false" | "floordiv" | "max" | "min" | "else")
+}
+
+/// The dimensions of a kernel's accesses and of the program's bounds.
+fn symbols_of(p: &Program, k: &Kernel, out: &mut Vec<Dim>) {
+    fn access(a: &Access, out: &mut Vec<Dim>) {
+        for index in &a.index {
+            match index {
+                Index::Affine(affine) => {
+                    out.extend(affine.terms.iter().map(|t| t.1.clone()));
+                    out.push(affine.offset.clone());
+                }
+                Index::Gathered(inner) => access(inner, out),
+            }
+        }
+    }
+    out.extend(p.bounds.keys().map(|s| Dim::symbol(s)));
+    for a in k.form.loads().into_iter().chain(k.form.stores()) {
+        access(a, out);
+    }
+}
+
+/// `%x[n, 2*h + 1, (%i[n])] else 0.0:f32`
+fn access_text(p: &Program, a: &Access, names: &LoopNames) -> String {
+    let index = |i: &Index| match i {
+        Index::Affine(affine) => affine_text(affine, names),
+        Index::Gathered(inner) => format!("({})", access_text(p, inner, names)),
+    };
+    let otherwise = a.otherwise.map_or(String::new(), |s| format!(" else {}", scalar_text(s)));
+    format!("{}[{}]{otherwise}", buffer_name(p, a.buffer), join(a.index.iter().map(index)))
+}
+
+fn affine_text(affine: &Affine, names: &LoopNames) -> String {
+    sum_text(affine.terms.iter().map(|(l, c)| (c, Some(names.get(*l)))).chain([(&affine.offset, None)]))
+}
+
+/// Terms `coefficient * factor`; those that are zero are left out.
+pub(super) fn sum_text<'a>(terms: impl IntoIterator<Item = (&'a Dim, Option<String>)>) -> String {
+    let mut out = String::new();
+    for (coefficient, factor) in terms {
+        let negative = coefficient.as_const().is_some_and(|c| c < 0);
+        let size = match coefficient.as_const() {
+            Some(0) => continue,
+            Some(c) => c.unsigned_abs().to_string(),
+            None => format!("({coefficient})"),
+        };
+        out += match (out.is_empty(), negative) {
+            (true, true) => "-",
+            (true, false) => "",
+            (false, true) => " - ",
+            (false, false) => " + ",
+        };
+        out += &match factor {
+            Some(factor) if size == "1" => factor,
+            Some(factor) => format!("{size}*{factor}"),
+            None => size,
+        };
+    }
+    if out.is_empty() { "0".to_owned() } else { out }
+}
+
+/// An expression; `access` writes loads.
+pub(super) fn expr_text<A>(e: &Expr<A>, names: &LoopNames, access: &impl Fn(&A) -> String) -> String {
+    let go = |e: &Expr<A>| expr_text(e, names, access);
+    match e {
+        Expr::Acc => "acc".to_owned(),
+        Expr::Const(s) => scalar_text(*s),
+        Expr::Load(a) => access(a),
+        Expr::Loop(l) => names.get(*l),
+        Expr::Unary(op, a) => format!("{}({})", unary_name(*op), go(a)),
+        Expr::Binary(op, a, b) => match infix(*op) {
+            Some((sign, level)) => {
+                // The right operand of equal rank needs parentheses: signs associate to the left.
+                let side = |e: &Expr<A>, least: u8| {
+                    let own = if let Expr::Binary(op, ..) = e { infix(*op).map_or(9, |i| i.1) } else { 9 };
+                    if own < least { format!("({})", go(e)) } else { go(e) }
+                };
+                format!("{} {sign} {}", side(a, level), side(b, level + 1))
+            }
+            None => format!("{}({}, {})", binary_name(*op), go(a), go(b)),
+        },
+        Expr::Select(c, a, b) => format!("select({}, {}, {})", go(c), go(a), go(b)),
+        Expr::Cast(dtype, a) => format!("{dtype}({})", go(a)),
+    }
+}
+
+/// The sign and rank of an operation that stands between its operands.
+pub(super) fn infix(op: BinaryOp) -> Option<(&'static str, u8)> {
+    Some(match op {
+        BinaryOp::Add => ("+", 1),
+        BinaryOp::Sub => ("-", 1),
+        BinaryOp::Mul => ("*", 2),
+        BinaryOp::Div => ("/", 2),
+        _ => return None,
+    })
+}
+
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident $all:ident $t:ident { $($variant:ident $text:literal)* }) => {
+        $(#[$doc])*
+        pub(super) fn $name(op: $t) -> &'static str {
+            match op { $($t::$variant => $text),* }
+        }
+        pub(super) const $all: &[$t] = &[$($t::$variant),*];
+    };
+}
+
+names! {
+    /// The word of an operation.
+    unary_name UNARY UnaryOp {
+        Neg "neg" Abs "abs" Sqrt "sqrt" Exp "exp" Log "log" Sin "sin" Cos "cos" Tan "tan" Asin "asin" Acos "acos"
+        Atan "atan" Sinh "sinh" Cosh "cosh" Tanh "tanh" Asinh "asinh" Acosh "acosh" Atanh "atanh" Erf "erf"
+        Sigmoid "sigmoid" Floor "floor" Ceil "ceil" Round "round" Sign "sign" Not "not" BitNot "bitnot"
+        IsNan "isnan" IsInf "isinf"
+    }
+}
+
+names! {
+    /// The word of an operation; signs stand in for the first four.
+    binary_name BINARY BinaryOp {
+        Add "add" Sub "sub" Mul "mul" Div "div" Min "min" Max "max" Pow "pow" Rem "rem" Mod "mod" Eq "eq" Lt "lt"
+        Le "le" And "and" Or "or" Xor "xor" BitAnd "bitand" BitOr "bitor" BitXor "bitxor" Shl "shl" Shr "shr"
+    }
+}
+
+names! {
+    /// The word of a window's operation.
+    window_name WINDOW WindowOp { Dot "dot" Sum "sum" Max "max" }
+}
+
+/// The word of a reduction.
+pub(super) fn reduce_name(op: ReduceOp) -> &'static str {
+    match op {
+        ReduceOp::Sum => "sum",
+        ReduceOp::Prod => "prod",
+        ReduceOp::Max => "max",
+        ReduceOp::Min => "min",
+        ReduceOp::ArgMax { last: false } => "argmax",
+        ReduceOp::ArgMax { last: true } => "argmax_last",
+        ReduceOp::ArgMin { last: false } => "argmin",
+        ReduceOp::ArgMin { last: true } => "argmin_last",
+    }
+}
+
+/// Every reduction.
+pub(super) const REDUCE: &[ReduceOp] = &[
+    ReduceOp::Sum,
+    ReduceOp::Prod,
+    ReduceOp::Max,
+    ReduceOp::Min,
+    ReduceOp::ArgMax { last: false },
+    ReduceOp::ArgMax { last: true },
+    ReduceOp::ArgMin { last: false },
+    ReduceOp::ArgMin { last: true },
+];

@@ -1,0 +1,163 @@
+//! Text of plans, for people: loops, flat accesses with their strides, schedules and their reasons, the arena.
+//!
+//! ```text
+//! plan @m: arena 4096 B (least 4096 B), weights 864 B
+//!   input 0 %x: f32[1, 3, 224, 224]
+//!   weight +0 864 B @w: f32[864]
+//!   slot +0 4096 B %t, kernels 0..1
+//!   contract "conv1" [n: 1, o: 32 | c: 3] {
+//!     acc: f32 = input0 %x{c + 9*n} * weights+0 @w{o}
+//!     output0 %y{o} = acc
+//!     tile outer [n] row - col o depth [c], 1 x 16, panels every 48, unroll 3
+//!     why: one row
+//!   }
+//! ```
+
+use std::fmt::{self, Write as _};
+
+use super::access::LoopId;
+use super::form::Form;
+use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Schedule, Storage, Tile, Transpose};
+use super::print::{LoopNames, form_lines, sum_text};
+use crate::dim::Dim;
+use crate::text::{bounds_text, join, name_text, scalar_text};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "plan {}: arena {} B (least {} B) aligned to {}, weights {} B",
+            name_text('@', &self.name),
+            self.arena_bytes,
+            self.arena_lower_bound_bytes,
+            self.arena_align,
+            self.weights_bytes
+        )?;
+        f.write_str(&bounds_text(&self.bounds, "  "))?;
+        for (word, ports) in [("input", &self.inputs), ("output", &self.outputs)] {
+            for (i, port) in ports.iter().enumerate() {
+                writeln!(f, "  {word} {i} {}: {}", name_text('%', &port.name), port.ty)?;
+            }
+        }
+        for w in &self.weights {
+            let (at, bytes) = (w.offset_bytes, w.tensor.data.len());
+            writeln!(f, "  weight +{at} {bytes} B {}: {}", name_text('@', &w.name), w.tensor.ty())?;
+        }
+        for s in &self.slots {
+            let (at, bytes, (first, last)) = (s.offset_bytes, s.bytes, s.live);
+            writeln!(f, "  slot +{at} {bytes} B {}, kernels {first}..{last}", name_text('%', &s.name))?;
+        }
+        for kernel in &self.kernels {
+            write!(f, "{kernel}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for PlannedKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = LoopNames::new(&self.loops, &mut |dims| {
+            for a in self.form.loads().into_iter().chain(self.form.stores()) {
+                dims.extend(a.strides.iter().chain([&a.offset]).cloned());
+            }
+        });
+        write!(f, "  {} {:?}", self.form.name(), self.name)?;
+        if self.nodes != [self.name.clone()] {
+            write!(f, " of [{}]", join(self.nodes.iter().map(|n| format!("{n:?}"))))?;
+        }
+        writeln!(f, " [{}] {{", names.header(&self.loops))?;
+        for line in form_lines(&self.form, &names, &|a: &FlatAccess| access_text(a, &names)) {
+            writeln!(f, "    {line}")?;
+        }
+        if let Form::Extern { function, inputs, outputs } = &self.form {
+            let buffers = |ids: &[super::BufferId]| join(ids.iter().map(|b| format!("#{}", b.0)));
+            writeln!(f, "    call {function:?}({}) -> ({})", buffers(inputs), buffers(outputs))?;
+        }
+        writeln!(f, "    {}", schedule_text(&self.schedule, &names))?;
+        if let Some(grain) = self.grain {
+            writeln!(f, "    shared: {grain} iterations at a time")?;
+        }
+        if !self.why.is_empty() {
+            writeln!(f, "    why: {}", self.why)?;
+        }
+        writeln!(f, "  }}")
+    }
+}
+
+/// `arena+64 %x{4*h + w} if 0 <= h - 1 < 8 else 0.0:f32`
+fn access_text(a: &FlatAccess, names: &LoopNames) -> String {
+    let storage = match a.storage {
+        Storage::Input(i) => format!("input{i}"),
+        Storage::Output(i) => format!("output{i}"),
+        Storage::Weights { offset_bytes } => format!("weights+{offset_bytes}"),
+        Storage::Arena { offset_bytes } => format!("arena+{offset_bytes}"),
+    };
+    let mut out =
+        format!("{storage} {}{{{}", name_text('%', &a.name), line_text(&a.strides, &a.offset, names));
+    for g in &a.gathers {
+        let _ =
+            write!(out, " + {}*({} in {})", factor_text(&g.stride), access_text(&g.index, names), g.extent);
+    }
+    out += "}";
+    for (i, g) in a.guards.iter().enumerate() {
+        let index = line_text(&g.coefficients, &g.offset, names);
+        let _ = write!(out, "{} 0 <= {index} < {}", if i == 0 { " if" } else { "," }, g.extent);
+    }
+    if let Some(otherwise) = a.otherwise {
+        let _ = write!(out, " else {}", scalar_text(otherwise));
+    }
+    out
+}
+
+fn factor_text(dim: &Dim) -> String {
+    if dim.as_const().is_some() { dim.to_string() } else { format!("({dim})") }
+}
+
+fn line_text(strides: &[Dim], offset: &Dim, names: &LoopNames) -> String {
+    let terms = strides.iter().enumerate().map(|(i, s)| (s, Some(names.get(LoopId(i as u16)))));
+    sum_text(terms.chain([(offset, None)]))
+}
+
+fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
+    let loops = |ids: &[LoopId]| format!("[{}]", join(ids.iter().map(|l| names.get(*l))));
+    match schedule {
+        Schedule::Scalar { order } => format!("scalar order {}", loops(order)),
+        Schedule::Nest(Nest { order, vector, vectors, tile, unrolled }) => {
+            let mut out = format!("nest order {} vector {} x {vectors}", loops(order), names.get(*vector));
+            if let Some((l, n)) = tile {
+                let _ = write!(out, " tile {} x {n}", names.get(*l));
+            }
+            if !unrolled.is_empty() {
+                let _ = write!(out, " unrolled {}", loops(unrolled));
+            }
+            out
+        }
+        Schedule::Tile(Tile {
+            outer,
+            row,
+            col,
+            depth,
+            mr,
+            nr,
+            panel_stride,
+            rhs_padded,
+            unroll,
+            panels_outermost,
+            ..
+        }) => {
+            let row = row.map_or("-".to_owned(), |l| names.get(l));
+            let mut out = format!(
+                "tile outer {} row {row} col {} depth {}, {mr} x {nr}, panels every {panel_stride}, unroll {unroll}",
+                loops(outer),
+                names.get(*col),
+                loops(depth)
+            );
+            out += if *rhs_padded { ", padded" } else { "" };
+            out += if *panels_outermost { ", panels outermost" } else { "" };
+            out
+        }
+        Schedule::Transpose(Transpose { outer, read, write }) => {
+            format!("transpose outer {} read {} write {}", loops(outer), names.get(*read), names.get(*write))
+        }
+    }
+}
