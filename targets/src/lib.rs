@@ -1,8 +1,13 @@
 //! Everything of Kiln that differs between machines, and nothing else.
 
+mod aarch64;
 pub mod generic;
+pub mod isa;
+mod resolve;
 pub mod simd;
 pub mod target;
 pub mod vecmath;
+mod x86_64;
 
-pub use target::{Features, LhsAccess, Target};
+pub use resolve::{host, list, resolve};
+pub use target::{Level, LhsAccess, Target};

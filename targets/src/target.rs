@@ -2,9 +2,16 @@
 
 use target_lexicon::Triple;
 
-/// Vector extensions, as `--features` names them. Each architecture knows its own; unknown names are errors.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Features(pub std::collections::BTreeSet<String>);
+/// A set of features with a name, and the processors that have at least these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// As `--cpu` names it.
+    pub name: &'static str,
+    /// As `--features` names them.
+    pub features: &'static [&'static str],
+    /// Processors known by name.
+    pub processors: &'static [&'static str],
+}
 
 /// How a tile gets the elements of lhs into all lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +29,8 @@ pub struct Target {
     pub triple: Triple,
     /// The name of the level: `sse2`, `avx`, `avx2`, `avx512`, `neon`, `generic`.
     pub level: &'static str,
+    /// The processor features that the code needs, as `--features` names them, in order of introduction.
+    pub features: Vec<&'static str>,
     /// Cranelift ISA flags to enable: `has_avx` and so on, always complete (no presets).
     pub isa_flags: Vec<&'static str>,
     /// Fused multiply-add of vectors in hardware. Without it products and sums are rounded separately.

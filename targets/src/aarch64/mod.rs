@@ -1,0 +1,61 @@
+//! AArch64: Neon, which every such processor has.
+
+use target_lexicon::Triple;
+
+use crate::target::{Level, LhsAccess, Target};
+
+const FEATURES: &[(&str, &str)] = &[("neon", ""), ("dotprod", "has_dotprod"), ("i8mm", "has_i8mm")];
+
+/// The levels and the processors known by name.
+pub(crate) const LEVELS: &[Level] = &[
+    Level { name: "neon", features: &["neon"], processors: &["cortex-a53", "cortex-a72"] },
+    Level { name: "dotprod", features: &["neon", "dotprod"], processors: &["cortex-a76", "apple-m1"] },
+    Level { name: "i8mm", features: &["neon", "dotprod", "i8mm"], processors: &["neoverse-v1", "apple-m2"] },
+];
+
+/// 8 rows by lane and 2 vectors of columns: 16 accumulators, 8 vectors of lhs and 2 of rhs in 32 registers.
+const TILES: &[(u32, u32)] = &[(8, 2), (4, 4)];
+
+/// Every feature name.
+pub(crate) fn features() -> Vec<&'static str> {
+    FEATURES.iter().map(|f| f.0).collect()
+}
+
+/// The features of the machine that this runs on; none when it is another architecture.
+pub(crate) fn detect() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    #[cfg(target_arch = "aarch64")]
+    {
+        found.push("neon");
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            found.push("dotprod");
+        }
+        if std::arch::is_aarch64_feature_detected!("i8mm") {
+            found.push("i8mm");
+        }
+    }
+    found.sort_by_key(|f| FEATURES.iter().position(|x| x.0 == *f));
+    found
+}
+
+/// The description of a processor with these features; Neon always counts.
+pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
+    let has = |name: &str| name == "neon" || features.contains(&name);
+    let level = LEVELS.iter().rev().find(|l| l.features.iter().all(|f| has(f))).map_or("neon", |l| l.name);
+    let kept: Vec<_> = FEATURES.iter().filter(|(name, _)| has(name)).collect();
+    Target {
+        triple,
+        level,
+        features: kept.iter().map(|f| f.0).collect(),
+        isa_flags: kept.iter().map(|f| f.1).filter(|f| !f.is_empty()).collect(),
+        fma: true,
+        vector_bytes: 16,
+        vector_registers: 32,
+        lhs_access: LhsAccess::ByLane,
+        l1d_bytes: 32 << 10,
+        l2_bytes: 512 << 10,
+        f32_tiles: TILES,
+        tile_unroll: 4,
+        align: 64,
+    }
+}
