@@ -2,22 +2,29 @@
 
 mod arg;
 mod average_pool;
+mod batch_normalization;
 mod broadcast;
 mod conv;
 mod elements;
 mod gemm;
 mod global_average_pool;
 mod global_max_pool;
+mod group_normalization;
+mod instance_normalization;
+mod layer_normalization;
+mod lrn;
 mod matmul;
 mod max_pool;
 mod nest;
+mod norm;
 mod operand;
 mod reduce;
+mod rms_normalization;
 mod softmax;
 mod spatial;
+mod values;
 #[cfg(test)]
 mod testing;
-mod values;
 
 use crate::op::OpDef;
 
@@ -26,13 +33,19 @@ pub static OPS: &[OpDef] = &[
     arg::MAX,
     arg::MIN,
     average_pool::DEF,
+    batch_normalization::DEF,
     conv::DEF,
     gemm::DEF,
     global_average_pool::DEF,
     global_max_pool::DEF,
+    group_normalization::DEF,
+    instance_normalization::DEF,
+    lrn::DEF,
+    layer_normalization::DEF,
     softmax::LOG_SOFTMAX,
     matmul::DEF,
     max_pool::DEF,
+    rms_normalization::DEF,
     reduce::L1,
     reduce::L2,
     reduce::LOG_SUM,

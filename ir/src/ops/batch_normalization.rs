@@ -1,0 +1,176 @@
+//! `BatchNormalization` in inference (ONNX `BatchNormalization`, since 7, 9, 14 and 15).
+//!
+//! ```text
+//! y[n, c, q] = (x[n, c, q] - mean[c]) / sqrt(var[c] + epsilon) * scale[c] + b[c]
+//! ```
+//!
+//! Shapes: x `[N, C, ...]` or `[N]` with one channel, the other inputs `[C]`.
+//!
+//! Numerics: for constant parameters `x * f + (b - mean * f)` with `f = scale / sqrt(var + epsilon)` computed in f64
+//! and rounded once.
+//!
+//! Lowering: a `Map`.
+//!
+//! Unsupported: training (several results, `training_mode`), `spatial = 0` of opset 7; compiled code for f16, bf16.
+
+use super::nest::{add, constant, indices, mul, rsqrt, sub};
+use super::operand::{fact, tensor};
+use super::values::{compiled_float, float, from_f64s};
+use crate::dim::Dim;
+use crate::error::{Error, Result};
+use crate::kernel::{Access, Expr, Form, Lowering, Store};
+use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::tensor::Tensor;
+use crate::types::Shape;
+use crate::{bail_invalid, bail_unsupported};
+
+/// The definition.
+pub(super) const DEF: OpDef = OpDef {
+    name: "BatchNormalization",
+    domain: "",
+    since: (7, 15),
+    parse,
+    unsupported: "training; f16 and bf16",
+};
+
+/// ONNX `BatchNormalization`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct BatchNormalization {
+    /// Added to the variance.
+    pub(crate) epsilon: f32,
+}
+
+fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+    node.arity(5..=5, 1..=5)?;
+    let epsilon = node.float("epsilon")?.unwrap_or(1e-5);
+    // The momentum concerns the running statistics of training alone.
+    node.float("momentum")?;
+    if node.flag("training_mode", false)? || node.outputs > 1 {
+        return Err(
+            Error::unsupported("batch normalisation in training mode").hint("export the model for inference")
+        );
+    }
+    if !node.flag("spatial", true)? {
+        bail_unsupported!("spatial = 0");
+    }
+    Ok(Box::new(BatchNormalization { epsilon }))
+}
+
+impl BatchNormalization {
+    /// Factor and addend of each channel, for parameters scale, bias, mean and variance.
+    fn affine(&self, parameters: [&Tensor; 4]) -> Result<(Vec<f64>, Vec<f64>)> {
+        let [scale, bias, mean, var] = parameters;
+        let (scale, bias, mean, var) = (scale.to_f64s()?, bias.to_f64s()?, mean.to_f64s()?, var.to_f64s()?);
+        let factor = |(s, v): (&f64, &f64)| s / (v + f64::from(self.epsilon)).sqrt();
+        let factors: Vec<f64> = scale.iter().zip(&var).map(factor).collect();
+        let addends = factors.iter().zip(mean.iter().zip(&bias)).map(|(f, (m, b))| b - m * f).collect();
+        Ok((factors, addends))
+    }
+}
+
+impl Op for BatchNormalization {
+    fn name(&self) -> &'static str {
+        DEF.name
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::from([("epsilon".to_owned(), Attr::Float(self.epsilon))])
+    }
+
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        let x = fact(inputs, 0)?;
+        let dtype = float(x, "the input")?;
+        if x.shape.rank() == 0 {
+            bail_invalid!("the input must have at least one axis");
+        }
+        let channels = x.shape.get(1).cloned().unwrap_or(Dim::Const(1));
+        for (i, name) in ["scale", "B", "input_mean", "input_var"].into_iter().enumerate() {
+            let operand = fact(inputs, i + 1)?;
+            float(operand, name)?;
+            if operand.shape.rank() != 1 {
+                bail_invalid!("{name} must have shape [{channels}], found {}", operand.shape);
+            }
+            let (length, both) = (&operand.shape[0], channels.as_const().zip(operand.shape[0].as_const()));
+            if both.is_some_and(|(a, b)| a != b) {
+                bail_invalid!("{name} must have one element per channel ({channels}), found {length}");
+            }
+        }
+        Ok(vec![Fact::new(dtype, x.shape.clone())])
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = tensor(inputs, 0)?;
+        let at = |i| tensor(inputs, i);
+        let (factors, addends) = self.affine([at(1)?, at(2)?, at(3)?, at(4)?])?;
+        let inner: usize = x.shape.iter().skip(2).product();
+        let mut values = x.to_f64s()?;
+        for (i, v) in values.iter_mut().enumerate() {
+            let c = if x.shape.len() > 1 { i / inner % factors.len() } else { 0 };
+            *v = *v * factors[c] + addends[c];
+        }
+        Ok(vec![from_f64s(x.dtype, &x.shape, values)?])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let x = cx.fact(0)?.clone();
+        let dtype = x.dtype;
+        compiled_float(dtype)?;
+        let (loops, ids) = Lowering::loops_over(&x.shape);
+        let channel = if ids.len() > 1 { indices(&ids[1..2]) } else { vec![super::nest::zero()] };
+        let parameters: Vec<Fact> = (1..5).map(|i| cx.fact(i).cloned()).collect::<Result<_>>()?;
+        let constants: Option<Vec<&Tensor>> = parameters.iter().map(Fact::tensor).collect();
+        let element = Expr::Load(Access::new(cx.input(0)?, indices(&ids)));
+        let value = if let Some([scale, bias, mean, var]) = constants.as_deref() {
+            let (factors, addends) = self.affine([scale, bias, mean, var])?;
+            let length = [factors.len()];
+            let factors = cx.constant("factor", from_f64s(dtype, &length, factors)?);
+            let addends = cx.constant("addend", from_f64s(dtype, &length, addends)?);
+            let of_channel = |b| Expr::Load(Access::new(b, channel.clone()));
+            add(mul(element, of_channel(factors)), of_channel(addends))
+        } else {
+            let operand = |i: usize| -> Result<Expr> {
+                let load = Expr::Load(Access::new(cx.input(i)?, channel.clone()));
+                let own = parameters[i - 1].dtype;
+                compiled_float(own)?;
+                Ok(if own == dtype { load } else { Expr::cast(dtype, load) })
+            };
+            let variance = add(operand(4)?, constant(dtype, self.epsilon.into()));
+            let factor = mul(operand(1)?, rsqrt(dtype, variance));
+            add(mul(sub(element, operand(3)?), factor), operand(2)?)
+        };
+        let store = Store { to: Access::new(cx.output(0)?, indices(&ids)), value };
+        cx.emit(loops, Form::Map { stores: vec![store] });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, parse, refusal, run, sample};
+
+    #[test]
+    fn constant_and_computed_parameters() {
+        let op = parse("BatchNormalization", 9, &[("epsilon", Attr::Float(0.01))], 5, 1).unwrap();
+        let var = Tensor::from_vec(&[3], vec![0.5f32, 1.0, 4.0]);
+        let p = [sample(&[3], 3), sample(&[3], 7), sample(&[3], 11)];
+        for x in [sample(&[2, 3], 5), sample(&[2, 3, 2, 4], 5)] {
+            let inputs = [&x, &p[0], &p[1], &p[2], &var];
+            let a = run(&*op, &inputs, &[]).unwrap();
+            let b = run(&*op, &inputs, &[1, 2, 3, 4]).unwrap();
+            assert_close(&a[0], &b[0], 1e-6);
+        }
+        let one = Tensor::from_vec(&[1], vec![2f32]);
+        run(&*op, &[&sample(&[4], 5), &one, &one, &one, &one], &[]).unwrap();
+    }
+
+    #[test]
+    fn refusals() {
+        let training = parse("BatchNormalization", 15, &[("training_mode", Attr::Int(1))], 5, 1);
+        assert!(training.unwrap_err().message.contains("training"));
+        let op = parse("BatchNormalization", 15, &[], 5, 1).unwrap();
+        let message = refusal(&*op, &[&[1, 3, 2, 2], &[3], &[3], &[4], &[3]]);
+        assert!(message.contains("input_mean must have one element per channel (3), found 4"), "{message}");
+        assert!(refusal(&*op, &[&[1, 3], &[3], &[3, 1], &[3], &[3]]).contains("B must have shape [3]"));
+    }
+}
