@@ -114,6 +114,18 @@ impl<'a> Lowering<'a> {
         Access::new(buffer, (0..own.rank()).map(index).collect())
     }
 
+    /// The element of input `i` that broadcasts to an iteration, as a constant where its only element is known.
+    fn operand(&self, i: usize, shape: &Shape, loops: &[LoopId]) -> Result<Expr> {
+        let single = self.fact(i)?.tensor().filter(|t| t.elements() == 1 && t.data.len() <= 8);
+        if let Some(tensor) = single {
+            let mut bytes = [0; 8];
+            bytes[..tensor.data.len()].copy_from_slice(&tensor.data);
+            let (dtype, bits) = (tensor.dtype, u64::from_le_bytes(bytes));
+            return Ok(Expr::Const(Scalar { dtype, bits }));
+        }
+        Ok(Expr::Load(self.broadcast(self.input(i)?, shape, loops)))
+    }
+
     /// Emits a pointwise kernel over the shape of output 0: `value` gets one expression per input, broadcast.
     pub fn pointwise(&mut self, value: impl FnOnce(Vec<Expr>) -> Result<Expr>) -> Result<()> {
         let to = self.output(0)?;
@@ -121,7 +133,7 @@ impl<'a> Lowering<'a> {
         let (loops, ids) = Self::loops_over(&shape);
         let operands = (0..self.input_count())
             .filter(|&i| self.has_input(i))
-            .map(|i| Ok(Expr::Load(self.broadcast(self.input(i)?, &shape, &ids))))
+            .map(|i| self.operand(i, &shape, &ids))
             .collect::<Result<Vec<_>>>()?;
         let store = Store {
             to: Access::new(to, ids.into_iter().map(Index::from).collect()),

@@ -124,3 +124,25 @@ pub(crate) fn wrapped(index: i64, extent: i64) -> Result<i64> {
     }
     Ok(if index < 0 { index + extent } else { index })
 }
+
+/// Whether an integer that follows from extents is never negative, whatever the open dimensions are.
+pub(crate) fn at_least_zero(dim: &Dim) -> bool {
+    let bounds = dim.symbols().into_iter().map(|s| (s, (0, i64::MAX))).collect();
+    dim.range(&bounds).is_some_and(|(lo, _)| lo >= 0)
+}
+
+/// The larger of an integer that follows from extents and 0.
+pub(crate) fn or_zero(dim: Dim) -> Dim {
+    if at_least_zero(&dim) { dim } else { dim.max_with(&Dim::Const(0)) }
+}
+
+/// `f` of the known integers of two operands, of which either may be a single one that broadcasts.
+pub(crate) fn zip_known(a: &Fact, b: &Fact, f: impl Fn(&Dim, &Dim) -> Option<Dim>) -> Option<Vec<Dim>> {
+    let (a, b) = (known_dims(a)?, known_dims(b)?);
+    let len = if a.len() == 1 { b.len() } else { a.len() };
+    let at = |v: &[Dim], i: usize| if v.len() == 1 { v[0].clone() } else { v[i].clone() };
+    if [a.len(), b.len()].iter().any(|&n| n != 1 && n != len) {
+        return None;
+    }
+    (0..len).map(|i| f(&at(&a, i), &at(&b, i))).collect()
+}

@@ -1,0 +1,157 @@
+//! `Cast` and `CastLike`: another element type.
+//!
+//! Spec: ONNX Cast, versions 6 to 24, and CastLike, versions 15 to 24. `y[i] = (to) x[i]`: to floats rounded to
+//! nearest even, from floats to integers towards zero, between integers wrapped, to bool whether it is not zero.
+//! Where the spec leaves the result of float to integer undefined it saturates, NaN gives 0. Integers that
+//! follow from extents stay known. `saturate` and `round_mode` concern float8 types only and are kept.
+//!
+//! Unsupported: strings, 8-bit and 4-bit floats, complex numbers.
+
+use super::{broadcast, operand};
+use crate::error::{Error, Result};
+use crate::kernel::{Expr, Form, Lowering};
+use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::tensor::Tensor;
+use crate::types::DType;
+use crate::{bail_invalid, bail_unsupported};
+
+/// `Cast`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cast {
+    /// The element type of the output.
+    pub to: DType,
+}
+
+/// `CastLike`: the element type of the second input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CastLike;
+
+fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+    node.arity(1..=1, 1..=1)?;
+    discard_float8_attributes(node)?;
+    let Some(to) = node.int("to")? else { bail_invalid!("attribute 'to' is missing") };
+    let to = i32::try_from(to).map_err(|_| Error::invalid(format!("attribute 'to' is {to}")))?;
+    Ok(Box::new(Cast { to: DType::from_onnx(to)? }))
+}
+
+fn parse_like(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+    node.arity(2..=2, 1..=1)?;
+    discard_float8_attributes(node)?;
+    Ok(Box::new(CastLike))
+}
+
+/// They have no meaning for the types that are supported.
+fn discard_float8_attributes(node: &mut NodeProto<'_>) -> Result<()> {
+    node.flag("saturate", true)?;
+    node.string("round_mode")?;
+    Ok(())
+}
+
+/// `Cast`.
+pub const DEF: OpDef =
+    OpDef { name: "Cast", domain: "", since: (6, 24), parse, unsupported: "strings, float8, float4" };
+
+/// `CastLike`.
+pub const LIKE: OpDef = OpDef {
+    name: "CastLike",
+    domain: "",
+    since: (15, 24),
+    parse: parse_like,
+    unsupported: "strings, float8, float4",
+};
+
+fn infer(x: &Fact, to: DType) -> Result<Vec<Fact>> {
+    for dtype in [x.dtype, to] {
+        if !(dtype.is_float() || dtype.is_int() || dtype == DType::Bool) {
+            bail_unsupported!("conversion from {} to {to}", x.dtype);
+        }
+    }
+    Ok(vec![operand::with_dims(to, x.shape.clone(), operand::known_dims(x))])
+}
+
+fn eval(x: &Tensor, to: DType) -> Result<Vec<Tensor>> {
+    Ok(vec![broadcast::map(to, &[x], |v| v[0])?])
+}
+
+fn lower(cx: &mut Lowering<'_>) -> Result<()> {
+    let to = cx.output_fact(0)?.dtype;
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    let (loops, ids) = Lowering::loops_over(&cx.ty(y).shape.clone());
+    let from = cx.broadcast(x, &cx.ty(y).shape.clone(), &ids);
+    let target = cx.broadcast(y, &cx.ty(y).shape.clone(), &ids);
+    if cx.ty(x).dtype == to {
+        cx.copy(loops, from, target);
+    } else {
+        let value = Expr::cast(to, Expr::Load(from));
+        cx.emit(loops, Form::Map { stores: vec![crate::kernel::Store { to: target, value }] });
+    }
+    Ok(())
+}
+
+impl Op for Cast {
+    fn name(&self) -> &'static str {
+        "Cast"
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::from([("to".to_owned(), Attr::Int(self.to.to_onnx().into()))])
+    }
+
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        infer(operand::fact(inputs, 0)?, self.to)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        eval(operand::tensor(inputs, 0)?, self.to)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        lower(cx)
+    }
+}
+
+impl Op for CastLike {
+    fn name(&self) -> &'static str {
+        "CastLike"
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new()
+    }
+
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        infer(operand::fact(inputs, 0)?, operand::fact(inputs, 1)?.dtype)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        eval(operand::tensor(inputs, 0)?, operand::tensor(inputs, 1)?.dtype)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        lower(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dim::Dim;
+
+    #[test]
+    fn converts_between_floats_integers_and_bools() {
+        let x = Tensor::from_vec(&[4], vec![-1.7f32, 0.0, 2.5, 300.0]);
+        let cast = |to| Cast { to }.eval(&[Some(&x)]).unwrap().swap_remove(0);
+        assert_eq!(cast(DType::I32), Tensor::from_vec(&[4], vec![-1i32, 0, 2, 300]));
+        assert_eq!(cast(DType::U8), Tensor::from_vec(&[4], vec![0u8, 0, 2, 255]));
+        assert_eq!(cast(DType::Bool), Tensor::from_bools(&[4], [true, false, true, true]));
+        assert_eq!(cast(DType::F16).to_f64s().unwrap()[2], 2.5);
+    }
+
+    #[test]
+    fn extents_stay_known() {
+        let dims = Fact::of_dims(vec![Dim::symbol("s"), Dim::Const(2)]);
+        let y = Cast { to: DType::I32 }.infer(&[Some(&dims)]).unwrap().swap_remove(0);
+        assert_eq!((y.dtype, y.dims()), (DType::I32, dims.dims()));
+        assert_eq!(Cast { to: DType::F32 }.infer(&[Some(&dims)]).unwrap()[0].dims(), None);
+    }
+}

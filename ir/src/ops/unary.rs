@@ -1,0 +1,369 @@
+//! Elementwise operators of one input without attributes.
+//!
+//! Spec: the ONNX operator of each name, opset 6 or the version that introduced it, up to 24. `y[i] = f(x[i])`;
+//! the output has the input's shape and, except for `IsNaN`, its type. The table gives for each operator the
+//! formula in f64 (or exact integers) that the interpreter uses and the expression that kernels compute.
+//!
+//! Numerics: the interpreter rounds the f64 result once. Kernels compute in the element type; `Sigmoid`,
+//! `Softplus` and `Mish` are written such that no intermediate result overflows. Integer `Abs` and `Neg` of the
+//! least value wrap to it.
+
+use super::elementwise::{add, div, max, min, mul, nan_max, nan_min, num, un};
+use super::{broadcast, operand};
+use crate::bail_invalid;
+use crate::error::{Error, Result};
+use crate::kernel::{Expr, Lowering, UnaryOp as U};
+use crate::numerics::{self, Number};
+use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
+use crate::tensor::Tensor;
+use crate::types::DType;
+
+/// One line of the table.
+struct Formula {
+    name: &'static str,
+    since: i64,
+    float: Option<fn(f64) -> f64>,
+    int: Option<fn(i128) -> i128>,
+    boolean: Option<fn(bool) -> bool>,
+    result: Option<DType>,
+    expr: fn(DType, Expr) -> Expr,
+}
+
+/// Which operator of the table.
+#[allow(missing_docs)] // ONNX's names
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Abs,
+    Acos,
+    Acosh,
+    Asin,
+    Asinh,
+    Atan,
+    Atanh,
+    BitwiseNot,
+    Ceil,
+    Cos,
+    Cosh,
+    Erf,
+    Exp,
+    Floor,
+    HardSwish,
+    IsNaN,
+    Log,
+    Mish,
+    Neg,
+    Not,
+    Reciprocal,
+    Relu,
+    Round,
+    Sigmoid,
+    Sign,
+    Sin,
+    Sinh,
+    Softplus,
+    Softsign,
+    Sqrt,
+    Tan,
+    Tanh,
+}
+
+/// An elementwise operator of one input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unary(pub Kind);
+
+const FLOAT: Formula = Formula {
+    name: "",
+    since: 6,
+    float: None,
+    int: None,
+    boolean: None,
+    result: None,
+    expr: |_, x| x,
+};
+
+/// `ln(1 + exp(x))`, with the exponential of a number that is not positive.
+fn softplus(dtype: DType, x: Expr) -> Expr {
+    let decay = un(U::Exp, un(U::Neg, un(U::Abs, x.clone())));
+    add(max(x, num(dtype, 0.0)), un(U::Log, add(num(dtype, 1.0), decay)))
+}
+
+fn softplus_f64(x: f64) -> f64 {
+    nan_max(x, 0.0) + (-x.abs()).exp().ln_1p()
+}
+
+impl Kind {
+    fn formula(self) -> Formula {
+        macro_rules! direct {
+            ($op:ident, $since:literal, $float:expr) => {
+                Formula {
+                    name: stringify!($op),
+                    since: $since,
+                    float: Some($float),
+                    expr: |_, x| un(U::$op, x),
+                    ..FLOAT
+                }
+            };
+        }
+        match self {
+            Self::Abs => Formula { int: Some(i128::abs), ..direct!(Abs, 6, f64::abs) },
+            Self::Neg => Formula { int: Some(|x| -x), ..direct!(Neg, 6, |x| -x) },
+            Self::Sign => Formula {
+                int: Some(i128::signum),
+                ..direct!(Sign, 9, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() })
+            },
+            Self::Acos => direct!(Acos, 7, f64::acos),
+            Self::Acosh => direct!(Acosh, 9, f64::acosh),
+            Self::Asin => direct!(Asin, 7, f64::asin),
+            Self::Asinh => direct!(Asinh, 9, f64::asinh),
+            Self::Atan => direct!(Atan, 7, f64::atan),
+            Self::Atanh => direct!(Atanh, 9, f64::atanh),
+            Self::Ceil => direct!(Ceil, 6, f64::ceil),
+            Self::Cos => direct!(Cos, 7, f64::cos),
+            Self::Cosh => direct!(Cosh, 9, f64::cosh),
+            Self::Erf => direct!(Erf, 9, numerics::erf),
+            Self::Exp => direct!(Exp, 6, f64::exp),
+            Self::Floor => direct!(Floor, 6, f64::floor),
+            Self::Log => direct!(Log, 6, f64::ln),
+            Self::Round => direct!(Round, 11, numerics::round_half_even),
+            Self::Sigmoid => direct!(Sigmoid, 6, |x| 1.0 / (1.0 + (-x).exp())),
+            Self::Sin => direct!(Sin, 7, f64::sin),
+            Self::Sinh => direct!(Sinh, 9, f64::sinh),
+            Self::Sqrt => direct!(Sqrt, 6, f64::sqrt),
+            Self::Tan => direct!(Tan, 7, f64::tan),
+            Self::Tanh => direct!(Tanh, 6, f64::tanh),
+            Self::Not => Formula {
+                name: "Not",
+                since: 1,
+                boolean: Some(|x| !x),
+                expr: |_, x| un(U::Not, x),
+                ..FLOAT
+            },
+            Self::BitwiseNot => Formula {
+                name: "BitwiseNot",
+                since: 18,
+                int: Some(|x| !x),
+                expr: |_, x| un(U::BitNot, x),
+                ..FLOAT
+            },
+            Self::IsNaN => Formula {
+                name: "IsNaN",
+                since: 9,
+                float: Some(|x| x.is_nan().into()),
+                result: Some(DType::Bool),
+                expr: |_, x| un(U::IsNan, x),
+                ..FLOAT
+            },
+            Self::Reciprocal => Formula {
+                name: "Reciprocal",
+                float: Some(f64::recip),
+                expr: |t, x| div(num(t, 1.0), x),
+                ..FLOAT
+            },
+            Self::Relu => Formula {
+                name: "Relu",
+                float: Some(|x| nan_max(x, 0.0)),
+                int: Some(|x| x.max(0)),
+                expr: |t, x| max(x, num(t, 0.0)),
+                ..FLOAT
+            },
+            Self::HardSwish => Formula {
+                name: "HardSwish",
+                since: 14,
+                float: Some(|x| x * nan_max(nan_min(x / 6.0 + 0.5, 1.0), 0.0)),
+                expr: |t, x| {
+                    let gate = add(mul(x.clone(), num(t, 1.0 / 6.0)), num(t, 0.5));
+                    mul(x, max(min(gate, num(t, 1.0)), num(t, 0.0)))
+                },
+                ..FLOAT
+            },
+            Self::Mish => Formula {
+                name: "Mish",
+                since: 18,
+                float: Some(|x| x * softplus_f64(x).tanh()),
+                expr: |t, x| mul(x.clone(), un(U::Tanh, softplus(t, x))),
+                ..FLOAT
+            },
+            Self::Softplus => {
+                Formula { name: "Softplus", since: 1, float: Some(softplus_f64), expr: softplus, ..FLOAT }
+            }
+            Self::Softsign => Formula {
+                name: "Softsign",
+                since: 1,
+                float: Some(|x| x / (1.0 + x.abs())),
+                expr: |t, x| div(x.clone(), add(num(t, 1.0), un(U::Abs, x))),
+                ..FLOAT
+            },
+        }
+    }
+}
+
+impl Op for Unary {
+    fn name(&self) -> &'static str {
+        self.0.formula().name
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new()
+    }
+
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        let x = operand::fact(inputs, 0)?;
+        let formula = self.0.formula();
+        let accepted = match x.dtype {
+            DType::Bool => formula.boolean.is_some(),
+            t if t.is_float() => formula.float.is_some(),
+            t => t.is_int() && formula.int.is_some() && !(self.0 == Kind::Neg && t.is_unsigned_int()),
+        };
+        if !accepted {
+            bail_invalid!("does not take elements of type {}", x.dtype);
+        }
+        Ok(vec![Fact::new(formula.result.unwrap_or(x.dtype), x.shape.clone())])
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let x = operand::tensor(inputs, 0)?;
+        let formula = self.0.formula();
+        let result = formula.result.unwrap_or(x.dtype);
+        let wrong = || Error::internal(format!("elements of type {}", x.dtype));
+        let y = match x.dtype {
+            DType::Bool => {
+                let f = formula.boolean.ok_or_else(wrong)?;
+                broadcast::map(result, &[x], |v| Number::Int(f(v[0].int() != 0).into()))
+            }
+            t if t.is_float() => {
+                let f = formula.float.ok_or_else(wrong)?;
+                broadcast::map_floats(result, &[x], |v| f(v[0]))
+            }
+            _ => {
+                let f = formula.int.ok_or_else(wrong)?;
+                broadcast::map(result, &[x], |v| Number::Int(f(v[0].int())))
+            }
+        };
+        Ok(vec![y?])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let dtype = cx.fact(0)?.dtype;
+        let expr = self.0.formula().expr;
+        cx.pointwise(|mut x| Ok(expr(dtype, x.swap_remove(0))))
+    }
+}
+
+fn parse(kind: Kind, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+    node.arity(1..=1, 1..=1)?;
+    Ok(Box::new(Unary(kind)))
+}
+
+macro_rules! defs {
+    ($($def:ident $kind:ident $since:literal $newest:literal;)*) => { $(
+        #[doc = concat!("`", stringify!($kind), "`.")]
+        pub const $def: OpDef = OpDef {
+            name: stringify!($kind),
+            domain: "",
+            since: ($since, $newest),
+            parse: |node| parse(Kind::$kind, node),
+            unsupported: "",
+        };
+    )*
+        #[cfg(test)]
+        const ALL: &[(Kind, OpDef)] = &[$((Kind::$kind, $def)),*];
+    };
+}
+defs! {
+    ABS Abs 6 13;
+    ACOS Acos 7 22;
+    ACOSH Acosh 9 22;
+    ASIN Asin 7 22;
+    ASINH Asinh 9 22;
+    ATAN Atan 7 22;
+    ATANH Atanh 9 22;
+    BITWISE_NOT BitwiseNot 18 18;
+    CEIL Ceil 6 13;
+    COS Cos 7 22;
+    COSH Cosh 9 22;
+    ERF Erf 9 13;
+    EXP Exp 6 13;
+    FLOOR Floor 6 13;
+    HARD_SWISH HardSwish 14 22;
+    IS_NAN IsNaN 9 20;
+    LOG Log 6 13;
+    MISH Mish 18 22;
+    NEG Neg 6 13;
+    NOT Not 1 1;
+    RECIPROCAL Reciprocal 6 13;
+    RELU Relu 6 14;
+    ROUND Round 11 22;
+    SIGMOID Sigmoid 6 13;
+    SIGN Sign 9 13;
+    SIN Sin 7 22;
+    SINH Sinh 9 22;
+    SOFTPLUS Softplus 1 22;
+    SOFTSIGN Softsign 1 22;
+    SQRT Sqrt 6 13;
+    TAN Tan 7 22;
+    TANH Tanh 6 13;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eval(kind: Kind, x: Vec<f32>) -> Vec<f32> {
+        let x = Tensor::from_vec(&[x.len()], x);
+        Unary(kind).eval(&[Some(&x)]).unwrap()[0].as_slice::<f32>().unwrap().into_owned()
+    }
+
+    #[test]
+    fn table_and_list_agree() {
+        for (kind, def) in ALL {
+            assert_eq!(kind.formula().name, def.name);
+            assert_eq!(kind.formula().since, def.since.0, "{}", def.name);
+        }
+    }
+
+    #[test]
+    fn values_of_the_onnx_node_tests() {
+        assert_eq!(eval(Kind::Relu, vec![-1.0, 0.0, 2.0]), [0.0, 0.0, 2.0]);
+        assert_eq!(eval(Kind::Sigmoid, vec![-1.0, 0.0, 1.0]), [0.26894143, 0.5, 0.7310586]);
+        assert_eq!(eval(Kind::Softsign, vec![-1.0, 0.0, 1.0]), [-0.5, 0.0, 0.5]);
+        assert_eq!(eval(Kind::Softplus, vec![-1.0, 0.0, 1.0]), [0.31326166, 0.6931472, 1.3132616]);
+        assert_eq!(eval(Kind::HardSwish, vec![-4.0, -1.0, 0.0, 1.0, 4.0]), [
+            0.0,
+            -0.33333334,
+            0.0,
+            0.6666667,
+            4.0
+        ]);
+        assert_eq!(eval(Kind::Mish, vec![-1.0, 0.0, 1.0]), [-0.30340144, 0.0, 0.8650984]);
+        let halves = vec![0.1, 0.5, 0.9, 1.5, 2.5, -1.5, -2.5];
+        assert_eq!(eval(Kind::Round, halves), [0.0, 0.0, 1.0, 2.0, 2.0, -2.0, -2.0]);
+    }
+
+    #[test]
+    fn extremes_stay_finite_and_nan_stays() {
+        assert_eq!(eval(Kind::Sigmoid, vec![-1e4, 1e4]), [0.0, 1.0]);
+        assert_eq!(eval(Kind::Softplus, vec![-1e4, 1e4]), [0.0, 1e4]);
+        for kind in [Kind::Relu, Kind::HardSwish, Kind::Softplus, Kind::Sign] {
+            assert!(eval(kind, vec![f32::NAN])[0].is_nan(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn integers_wrap() {
+        let x = Tensor::from_vec(&[2], vec![i8::MIN, 3]);
+        assert_eq!(Unary(Kind::Neg).eval(&[Some(&x)]).unwrap()[0], Tensor::from_vec(&[2], vec![i8::MIN, -3]));
+        let x = Tensor::from_vec(&[2], vec![0u8, 1]);
+        assert_eq!(
+            Unary(Kind::BitwiseNot).eval(&[Some(&x)]).unwrap()[0],
+            Tensor::from_vec(&[2], vec![255u8, 254])
+        );
+    }
+
+    #[test]
+    fn types_outside_the_spec_are_invalid() {
+        let ints = Fact::new(DType::I32, Default::default());
+        assert!(Unary(Kind::Exp).infer(&[Some(&ints)]).is_err());
+        assert!(Unary(Kind::Not).infer(&[Some(&ints)]).is_err());
+        assert_eq!(Unary(Kind::Abs).infer(&[Some(&ints)]).unwrap()[0].dtype, DType::I32);
+    }
+}
