@@ -124,6 +124,9 @@ mod tests {
         assert_eq!(cast(Scalar::int(DType::U64, -1), DType::I64).to_i64(), -1);
         // Through f64 this integer would be rounded twice and come out as the next f32 below.
         let odd = (1i64 << 60) + (1 << 36) + 1;
-        assert_eq!(cast(Scalar::int(DType::I64, odd), DType::F32).to_f64(), ((1i64 << 60) + (1 << 37)) as f64);
+        assert_eq!(
+            cast(Scalar::int(DType::I64, odd), DType::F32).to_f64(),
+            ((1i64 << 60) + (1 << 37)) as f64
+        );
     }
 }

@@ -18,7 +18,7 @@ use crate::numerics::Number;
 use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
-use crate::{bail_invalid, bail_internal};
+use crate::{bail_internal, bail_invalid};
 
 /// Which operator of the table.
 #[allow(missing_docs)] // ONNX's names
@@ -78,6 +78,7 @@ impl Kind {
         matches!(self, Self::Equal | Self::Greater | Self::GreaterOrEqual | Self::Less | Self::LessOrEqual)
     }
 
+    #[expect(clippy::needless_update, reason = "`Equal` fills every field, the others some")]
     fn formula(self) -> Formula {
         macro_rules! on {
             ($($class:ident: $f:expr),*) => { Formula { $($class: Some($f),)* ..Formula::default() } };
@@ -179,9 +180,9 @@ impl Op for Binary {
         let result = if self.0.compares() { DType::Bool } else { dtype };
         let formula = self.0.formula();
         let y = match (dtype, formula) {
-            (DType::Bool, Formula { boolean: Some(f), .. }) => broadcast::map(result, &operands, |v| {
-                Number::Int(f(v[0].int() != 0, v[1].int() != 0).into())
-            }),
+            (DType::Bool, Formula { boolean: Some(f), .. }) => {
+                broadcast::map(result, &operands, |v| Number::Int(f(v[0].int() != 0, v[1].int() != 0).into()))
+            }
             (t, Formula { float: Some(f), .. }) if t.is_float() => {
                 broadcast::map_floats(result, &operands, |v| f(v[0], v[1]))
             }
@@ -255,10 +256,7 @@ mod tests {
     fn integers_wrap_and_divide_towards_zero() {
         let v = |x: &[i32]| Tensor::from_vec(&[x.len()], x.to_vec());
         assert_eq!(eval(Kind::Add, v(&[i32::MAX]), v(&[1])), v(&[i32::MIN]));
-        assert_eq!(
-            eval(Kind::Div, v(&[-7, 7, 5, i32::MIN]), v(&[2, -2, 0, -1])),
-            v(&[-3, -3, 0, i32::MIN])
-        );
+        assert_eq!(eval(Kind::Div, v(&[-7, 7, 5, i32::MIN]), v(&[2, -2, 0, -1])), v(&[-3, -3, 0, i32::MIN]));
         let big = Tensor::from_vec(&[1], vec![u64::MAX]);
         assert_eq!(eval(Kind::Mul, big.clone(), big), Tensor::from_vec(&[1], vec![1u64]));
     }

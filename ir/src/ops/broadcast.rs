@@ -18,7 +18,8 @@ pub(crate) fn map(
     mut f: impl FnMut(&[Number]) -> Number,
 ) -> Result<Tensor> {
     let constant: Vec<Shape> = operands.iter().map(|t| Shape::of(&t.shape)).collect();
-    let shape = shapes(&constant)?.as_const().ok_or_else(|| Error::internal("a tensor's shape is symbolic"))?;
+    let shape =
+        shapes(&constant)?.as_const().ok_or_else(|| Error::internal("a tensor's shape is symbolic"))?;
     let elements = operands.iter().map(|t| Elements::new(t)).collect::<Result<Vec<_>>>()?;
     let mut builder = Builder::new(out, &shape);
     let mut values = vec![Number::Int(0); operands.len()];

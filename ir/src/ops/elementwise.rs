@@ -15,7 +15,7 @@ macro_rules! short {
         }
     )* };
 }
-short!(add Add, sub Sub, mul Mul, div Div, min Min, max Max, lt Lt, le Le, eq Eq, and And, or Or);
+short!(add Add, sub Sub, mul Mul, div Div, min Min, max Max, lt Lt);
 
 /// One operand.
 pub(crate) fn un(op: UnaryOp, a: Expr) -> Expr {

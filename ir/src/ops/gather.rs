@@ -97,10 +97,9 @@ impl Op for Gather {
         movement::copy_to(cx, y, x, |loops| {
             let at = match single {
                 Some(at) => Index::Affine(Affine::constant(at)),
-                None => Index::Gathered(Box::new(Access::new(
-                    indices,
-                    movement::each(&loops[axis..axis + rank]),
-                ))),
+                None => {
+                    Index::Gathered(Box::new(Access::new(indices, movement::each(&loops[axis..axis + rank]))))
+                }
             };
             let mut index = movement::each(&loops[..axis]);
             index.push(at);

@@ -1,62 +1,149 @@
 //! The operators: one file each; this is the list.
 
+pub mod activation;
 mod arg;
 mod average_pool;
 mod batch_normalization;
+pub mod binary;
 mod broadcast;
+pub mod cast;
+pub mod clip;
+pub mod concat;
+pub mod constant;
 mod conv;
 mod elements;
+mod elementwise;
+pub mod flatten;
+pub mod gather;
 mod gemm;
 mod global_average_pool;
 mod global_max_pool;
 mod group_normalization;
+pub mod identity;
 mod instance_normalization;
 mod layer_normalization;
 mod lrn;
 mod matmul;
 mod max_pool;
+mod movement;
 mod nest;
 mod norm;
 mod operand;
 mod reduce;
+pub mod reshape;
 mod rms_normalization;
+pub mod shape;
+pub mod slice;
 mod softmax;
 mod spatial;
-mod values;
+pub mod squeeze;
 #[cfg(test)]
 mod testing;
+pub mod transpose;
+pub mod unary;
+mod values;
 
 use crate::op::OpDef;
 
 /// Every operator, sorted by domain and name.
 pub static OPS: &[OpDef] = &[
+    unary::ABS,
+    unary::ACOS,
+    unary::ACOSH,
+    binary::ADD,
+    binary::AND,
     arg::MAX,
     arg::MIN,
+    unary::ASIN,
+    unary::ASINH,
+    unary::ATAN,
+    unary::ATANH,
     average_pool::DEF,
     batch_normalization::DEF,
+    binary::BITWISE_AND,
+    unary::BITWISE_NOT,
+    binary::BITWISE_OR,
+    binary::BITWISE_XOR,
+    cast::DEF,
+    cast::LIKE,
+    unary::CEIL,
+    activation::CELU,
+    clip::DEF,
+    concat::DEF,
+    constant::DEF,
     conv::DEF,
+    unary::COS,
+    unary::COSH,
+    binary::DIV,
+    activation::ELU,
+    binary::EQUAL,
+    unary::ERF,
+    unary::EXP,
+    flatten::DEF,
+    unary::FLOOR,
+    gather::DEF,
     gemm::DEF,
-    global_average_pool::DEF,
-    global_max_pool::DEF,
+    binary::GREATER,
+    binary::GREATER_OR_EQUAL,
     group_normalization::DEF,
+    activation::HARD_SIGMOID,
+    unary::HARD_SWISH,
+    identity::DEF,
     instance_normalization::DEF,
-    lrn::DEF,
-    layer_normalization::DEF,
-    softmax::LOG_SOFTMAX,
-    matmul::DEF,
-    max_pool::DEF,
-    rms_normalization::DEF,
+    unary::IS_NAN,
     reduce::L1,
     reduce::L2,
+    lrn::DEF,
+    layer_normalization::DEF,
+    activation::LEAKY_RELU,
+    binary::LESS,
+    binary::LESS_OR_EQUAL,
+    unary::LOG,
+    softmax::LOG_SOFTMAX,
     reduce::LOG_SUM,
     reduce::LOG_SUM_EXP,
+    matmul::DEF,
     reduce::MAX,
+    max_pool::DEF,
     reduce::MEAN,
     reduce::MIN,
+    unary::MISH,
+    binary::MUL,
+    unary::NEG,
+    unary::NOT,
+    binary::OR,
     reduce::PROD,
+    rms_normalization::DEF,
+    unary::RECIPROCAL,
+    unary::RELU,
+    reshape::DEF,
+    unary::ROUND,
+    activation::SELU,
+    shape::DEF,
+    activation::SHRINK,
+    unary::SIGMOID,
+    unary::SIGN,
+    unary::SIN,
+    unary::SINH,
+    shape::SIZE,
+    slice::DEF,
+    softmax::SOFTMAX,
+    unary::SOFTPLUS,
+    unary::SOFTSIGN,
+    unary::SQRT,
+    squeeze::SQUEEZE,
+    binary::SUB,
     reduce::SUM,
     reduce::SUM_SQUARE,
-    softmax::SOFTMAX,
+    activation::SWISH,
+    unary::TAN,
+    unary::TANH,
+    activation::THRESHOLDED_RELU,
+    transpose::DEF,
+    squeeze::UNSQUEEZE,
+    binary::XOR,
+    global_average_pool::DEF,
+    global_max_pool::DEF,
 ];
 
 /// The definition of an operator.

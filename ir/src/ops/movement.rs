@@ -186,9 +186,9 @@ impl<'a> Side<'a> {
 
     fn indices(self, count: usize) -> Vec<Index> {
         let affine = |terms: Vec<(usize, Dim)>| {
-            terms
-                .into_iter()
-                .fold(Affine::constant(0i64), |a, (id, stride)| a.plus(LoopId((count - 1 - id) as u16), stride))
+            terms.into_iter().fold(Affine::constant(0i64), |a, (id, stride)| {
+                a.plus(LoopId((count - 1 - id) as u16), stride)
+            })
         };
         self.terms.into_iter().map(|t| affine(t).into()).collect()
     }

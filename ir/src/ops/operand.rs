@@ -25,9 +25,8 @@ pub(crate) fn tensor<'a>(inputs: &[Option<&'a Tensor>], i: usize) -> Result<&'a 
 
 /// All inputs of an operator that takes any number of them, none left out.
 pub(crate) fn all<'a, T>(inputs: &[Option<&'a T>]) -> Result<Vec<&'a T>> {
-    let present = |(i, x): (usize, &Option<&'a T>)| {
-        x.ok_or_else(|| Error::invalid(format!("input {i} is left out")))
-    };
+    let present =
+        |(i, x): (usize, &Option<&'a T>)| x.ok_or_else(|| Error::invalid(format!("input {i} is left out")));
     inputs.iter().enumerate().map(present).collect()
 }
 

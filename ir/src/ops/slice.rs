@@ -50,7 +50,8 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `Slice`.
-pub const DEF: OpDef = OpDef { name: "Slice", domain: "", since: (1, 13), parse, unsupported: "ranges computed at run time" };
+pub const DEF: OpDef =
+    OpDef { name: "Slice", domain: "", since: (1, 13), parse, unsupported: "ranges computed at run time" };
 
 /// What is taken of one axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,8 +74,11 @@ fn limited(value: &Dim, extent: &Dim, shift: i64) -> Dim {
     if operand::at_least_zero(&(counted.clone() - high.clone())) {
         return high;
     }
-    let capped =
-        if operand::at_least_zero(&(high.clone() - counted.clone())) { counted } else { counted.min_with(&high) };
+    let capped = if operand::at_least_zero(&(high.clone() - counted.clone())) {
+        counted
+    } else {
+        counted.min_with(&high)
+    };
     if operand::at_least_zero(&(capped.clone() - low.clone())) { capped } else { capped.max_with(&low) }
 }
 
@@ -83,7 +87,8 @@ impl Range {
         if step == 0 {
             bail_invalid!("a step is 0");
         }
-        if let (Some(start), Some(end), Some(extent)) = (start.as_const(), end.as_const(), extent.as_const()) {
+        if let (Some(start), Some(end), Some(extent)) = (start.as_const(), end.as_const(), extent.as_const())
+        {
             return Ok(Self::constant(start, end, step, extent));
         }
         let count = if step > 0 {
@@ -197,14 +202,14 @@ impl Op for Slice {
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
-        let facts: Vec<Option<Fact>> =
-            (0..cx.input_count()).map(|i| cx.has_input(i).then(|| cx.fact(i).cloned()).transpose()).collect::<Result<_>>()?;
+        let facts: Vec<Option<Fact>> = (0..cx.input_count())
+            .map(|i| cx.has_input(i).then(|| cx.fact(i).cloned()).transpose())
+            .collect::<Result<_>>()?;
         let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         let ranges = self.ranges(&cx.ty(x).shape.clone(), &facts)?;
         movement::copy_to(cx, y, x, |loops| {
-            let index = |(r, &l): (&Range, _)| {
-                Index::Affine(Affine::constant(r.start.clone()).plus(l, r.step))
-            };
+            let index =
+                |(r, &l): (&Range, _)| Index::Affine(Affine::constant(r.start.clone()).plus(l, r.step));
             ranges.iter().zip(loops).map(index).collect()
         });
         Ok(())
@@ -237,9 +242,7 @@ mod tests {
     #[test]
     fn open_extents_give_expressions() {
         let n = Dim::symbol("n");
-        let range = |start: i64, end: Dim, step: i64| {
-            Range::new(&start.into(), &end, step, &n).unwrap()
-        };
+        let range = |start: i64, end: Dim, step: i64| Range::new(&start.into(), &end, step, &n).unwrap();
         assert_eq!(range(0, i64::MAX.into(), 1).extent, n);
         assert_eq!(range(0, n.clone(), 1).extent, n);
         assert_eq!(range(0, i64::MAX.into(), 2).extent, n.ceil_div(2));
