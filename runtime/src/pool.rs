@@ -15,8 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-/// One piece of a job: `task(closure, index)`.
-pub type Task = unsafe extern "C" fn(closure: *mut c_void, index: usize);
+use crate::abi::Task;
 
 /// Checks of the ticket before a worker sleeps: tens of microseconds, more than the gap between two kernels.
 const SPINS: u32 = 20_000;

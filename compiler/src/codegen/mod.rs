@@ -1,8 +1,89 @@
 //! Code generation: obeys the plan, decides nothing.
+//!
+//! A model becomes one local function per kernel and the functions that its host calls. Everything is written
+//! against Cranelift's `Module`, so an object file and memory get the same code.
 
+mod function;
 mod nest;
+mod run;
+mod scalar;
 mod tile;
 mod transpose;
 pub mod vector;
 pub mod vexpr;
 mod walk;
+
+use cranelift_codegen::ir::{AbiParam, Signature, types};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::FunctionBuilderContext;
+use cranelift_module::{DataId, FuncId, Linkage, Module};
+use kiln_ir::kernel::plan::Plan;
+use kiln_ir::{Error, Result};
+use kiln_targets::Target;
+
+/// A kernel's function.
+#[derive(Clone, Debug)]
+pub struct KernelFunction {
+    /// `fn(frame, begin, end)`.
+    pub id: FuncId,
+    /// It is run completely by the range `0..shared`.
+    pub shared: i64,
+    /// Size of its code.
+    pub code_bytes: usize,
+}
+
+/// What [`build`] put into the module.
+#[derive(Debug)]
+pub struct Built {
+    /// `NAME_run`.
+    pub run: FuncId,
+    /// `NAME_run_parallel`.
+    pub run_parallel: FuncId,
+    /// The read-only data, declared and to be defined by the caller.
+    pub weights: DataId,
+    /// In the plan's order.
+    pub kernels: Vec<KernelFunction>,
+    /// Size of all code.
+    pub code_bytes: usize,
+}
+
+/// The symbol of the read-only data.
+pub fn weights_symbol(name: &str) -> String {
+    format!("{name}_weights")
+}
+
+/// Compiles every kernel of a plan, and the functions that the host calls, into a module whose ISA is made for
+/// `target`. `name` is a C identifier.
+pub fn build<M: Module>(module: &mut M, plan: &Plan, target: &Target, name: &str) -> Result<Built> {
+    let weights = module
+        .declare_data(&weights_symbol(name), Linkage::Import, false, false)
+        .map_err(|e| Error::internal(format!("declaring the weights: {e}")))?;
+    let mut scratch = FunctionBuilderContext::new();
+    let mut kernels = Vec::with_capacity(plan.kernels.len());
+    for (i, kernel) in plan.kernels.iter().enumerate() {
+        let at = |e: Error| e.at(&kernel.name, kernel.form.name());
+        let symbol = format!("{name}_kernel_{i}");
+        let id = module
+            .declare_function(&symbol, Linkage::Local, &kernel_signature())
+            .map_err(|e| at(internal(&e)))?;
+        let shared = function::shared_extent(kernel, target).map_err(at)?;
+        let code_bytes = function::define(module, &mut scratch, id, kernel, target).map_err(at)?;
+        kernels.push(KernelFunction { id, shared, code_bytes });
+    }
+    let mut built = run::define(module, &mut scratch, plan, name, weights, &kernels)?;
+    built.code_bytes += kernels.iter().map(|k| k.code_bytes).sum::<usize>();
+    built.kernels = kernels;
+    Ok(built)
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Error {
+    Error::internal(format!("code generation: {error}"))
+}
+
+/// `fn(frame, begin, end)` in the System V convention on every operating system, so that encoded kernels know
+/// their registers.
+fn kernel_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([AbiParam::new(types::I64); 3]);
+    signature
+}

@@ -1,0 +1,259 @@
+//! The functions that a host calls.
+//!
+//! ```text
+//! NAME_run(inputs, outputs, arena)                      -> NAME_run_parallel(inputs, outputs, arena, null, null)
+//! NAME_run_parallel(inputs, outputs, arena, pf, context): checks, makes the frame, runs kernel after kernel
+//!     kernel without a grain:  kernel(frame, 0, shared)
+//!     kernel with a grain:     fork(frame, kernel, shared, grain, pf, context)
+//! fork: without pf the same call, else pf(context, piece, &closure, ceil(shared / grain))
+//! piece(closure, i): kernel(frame, i * grain, min((i + 1) * grain, shared))
+//! ```
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, Block, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName, Value,
+    types,
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{DataId, FuncId, Linkage, Module};
+use kiln_ir::Result;
+use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_runtime::status::Status;
+
+use super::{Built, KernelFunction, internal, kernel_signature};
+
+/// A function under construction with its parameters.
+struct Maker<'a, M: Module> {
+    module: &'a mut M,
+    scratch: &'a mut FunctionBuilderContext,
+    code_bytes: usize,
+}
+
+impl<M: Module> Maker<'_, M> {
+    fn function(
+        &mut self,
+        id: FuncId,
+        signature: Signature,
+        body: impl FnOnce(&mut M, &mut FunctionBuilder<'_>, &[Value]) -> Result<()>,
+    ) -> Result<()> {
+        let mut context = Context::new();
+        context.func.signature = signature;
+        context.func.name = UserFuncName::user(0, id.as_u32());
+        let config = self.module.target_config();
+        let mut b = FunctionBuilder::new(&mut context.func, self.scratch);
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        let params = b.block_params(entry).to_vec();
+        body(self.module, &mut b, &params)?;
+        b.seal_all_blocks();
+        b.finalize(config);
+        self.module.define_function(id, &mut context).map_err(|e| internal(&format!("{e:?}")))?;
+        self.code_bytes += context.compiled_code().map_or(0, |c| c.code_info().total_size as usize);
+        Ok(())
+    }
+
+    fn declare(&mut self, symbol: &str, linkage: Linkage, signature: &Signature) -> Result<FuncId> {
+        self.module.declare_function(symbol, linkage, signature).map_err(|e| internal(&e))
+    }
+
+    /// A signature in the platform's C convention.
+    fn c_signature(&self, params: usize, returns: bool) -> Signature {
+        let mut signature = self.module.make_signature();
+        signature.params.extend(vec![AbiParam::new(types::I64); params]);
+        signature.returns.extend(returns.then(|| AbiParam::new(types::I32)));
+        signature
+    }
+}
+
+/// Compiles the host's functions and their helpers.
+pub(super) fn define<M: Module>(
+    module: &mut M,
+    scratch: &mut FunctionBuilderContext,
+    plan: &Plan,
+    name: &str,
+    weights: DataId,
+    kernels: &[KernelFunction],
+) -> Result<Built> {
+    let mut maker = Maker { module, scratch, code_bytes: 0 };
+    let (run_signature, parallel_signature) = (maker.c_signature(3, true), maker.c_signature(5, true));
+    let run = maker.declare(&format!("{name}_run"), Linkage::Export, &run_signature)?;
+    let run_parallel =
+        maker.declare(&format!("{name}_run_parallel"), Linkage::Export, &parallel_signature)?;
+    let fork = if plan.kernels.iter().any(|k| k.grain.is_some()) {
+        Some(define_fork(&mut maker, name)?)
+    } else {
+        None
+    };
+    maker.function(run, run_signature, |module, b, params| {
+        let callee = module.declare_func_in_func(run_parallel, b.func);
+        let null = b.ins().iconst(types::I64, 0);
+        let call = b.ins().call(callee, &[params[0], params[1], params[2], null, null]);
+        let status = b.inst_results(call)[0];
+        b.ins().return_(&[status]);
+        Ok(())
+    })?;
+    maker.function(run_parallel, parallel_signature, |module, b, params| {
+        run_body(module, b, params, plan, weights, kernels, fork)
+    })?;
+    let code_bytes = maker.code_bytes;
+    Ok(Built { run, run_parallel, weights, kernels: Vec::new(), code_bytes })
+}
+
+fn run_body<M: Module>(
+    module: &mut M,
+    b: &mut FunctionBuilder<'_>,
+    params: &[Value],
+    plan: &Plan,
+    weights: DataId,
+    kernels: &[KernelFunction],
+    fork: Option<FuncId>,
+) -> Result<()> {
+    let [inputs, outputs, arena, parallel_for, context] = params[..5] else {
+        return Err(internal(&"five parameters"));
+    };
+    let flags = MemFlagsData::new().with_notrap();
+    let mut checks = Checks { b, failed: Vec::new() };
+    if !plan.inputs.is_empty() {
+        checks.not_null(inputs);
+    }
+    if !plan.outputs.is_empty() {
+        checks.not_null(outputs);
+    }
+    for (list, ports) in [(inputs, &plan.inputs), (outputs, &plan.outputs)] {
+        for (i, _) in ports.iter().enumerate().filter(|(_, p)| !is_empty(p)) {
+            let pointer = checks.b.ins().load(types::I64, flags, list, 8 * i as i32);
+            checks.not_null(pointer);
+        }
+    }
+    if plan.arena_bytes > 0 {
+        checks.not_null(arena);
+        let low = checks.b.ins().band_imm_u(arena, plan.arena_align as i64 - 1);
+        checks.fail_if(low, Status::MisalignedArena);
+    }
+    let failed = checks.failed;
+    let frame = stack_words(b, 4);
+    let base = if plan.weights_bytes > 0 {
+        let data = module.declare_data_in_func(weights, b.func);
+        b.ins().symbol_value(types::I64, data)
+    } else {
+        b.ins().iconst(types::I64, 0)
+    };
+    for (i, word) in [arena, base, inputs, outputs].into_iter().enumerate() {
+        b.ins().store(flags, word, frame, 8 * i as i32);
+    }
+    let zero = b.ins().iconst(types::I64, 0);
+    for (planned, kernel) in plan.kernels.iter().zip(kernels) {
+        let callee = module.declare_func_in_func(kernel.id, b.func);
+        let shared = b.ins().iconst(types::I64, kernel.shared);
+        match (planned.grain, fork) {
+            (Some(grain), Some(fork)) if i64::from(grain) < kernel.shared => {
+                let address = b.ins().func_addr(types::I64, callee);
+                let grain = b.ins().iconst(types::I64, i64::from(grain));
+                let fork = module.declare_func_in_func(fork, b.func);
+                b.ins().call(fork, &[frame, address, shared, grain, parallel_for, context]);
+            }
+            _ => {
+                b.ins().call(callee, &[frame, zero, shared]);
+            }
+        }
+    }
+    let ok = b.ins().iconst(types::I32, i64::from(Status::Ok as i32));
+    b.ins().return_(&[ok]);
+    for (block, status) in failed {
+        b.switch_to_block(block);
+        let code = b.ins().iconst(types::I32, i64::from(status as i32));
+        b.ins().return_(&[code]);
+    }
+    Ok(())
+}
+
+fn is_empty(port: &Port) -> bool {
+    port.ty.shape.iter().any(|d| d.is(0))
+}
+
+/// A stack slot of 8-byte words; its address.
+fn stack_words(b: &mut FunctionBuilder<'_>, words: u32) -> Value {
+    let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * words, 3));
+    b.ins().stack_addr(types::I64, slot, 0)
+}
+
+/// Tests that leave the function with a status, one block per status.
+struct Checks<'a, 'f> {
+    b: &'a mut FunctionBuilder<'f>,
+    failed: Vec<(Block, Status)>,
+}
+
+impl Checks<'_, '_> {
+    fn fail_if(&mut self, condition: Value, status: Status) {
+        let failed = match self.failed.iter().find(|f| f.1 == status) {
+            Some(f) => f.0,
+            None => {
+                let block = self.b.create_block();
+                self.b.set_cold_block(block);
+                self.failed.push((block, status));
+                block
+            }
+        };
+        let next = self.b.create_block();
+        self.b.ins().brif(condition, failed, &[], next, &[]);
+        self.b.switch_to_block(next);
+    }
+
+    fn not_null(&mut self, pointer: Value) {
+        let null = self.b.ins().icmp_imm_u(IntCC::Equal, pointer, 0);
+        self.fail_if(null, Status::NullPointer);
+    }
+}
+
+/// `fork` and `piece` of the header comment. The closure is `{kernel, frame, shared, grain}`.
+fn define_fork<M: Module>(maker: &mut Maker<'_, M>, name: &str) -> Result<FuncId> {
+    let flags = MemFlagsData::new().with_notrap();
+    let piece_signature = maker.c_signature(2, false);
+    let piece = maker.declare(&format!("{name}_piece"), Linkage::Local, &piece_signature)?;
+    maker.function(piece, piece_signature, |_, b, params| {
+        let word = |b: &mut FunctionBuilder<'_>, i: i32| b.ins().load(types::I64, flags, params[0], 8 * i);
+        let (kernel, frame, shared, grain) = (word(b, 0), word(b, 1), word(b, 2), word(b, 3));
+        let begin = b.ins().imul(params[1], grain);
+        let end = b.ins().iadd(begin, grain);
+        let beyond = b.ins().icmp(IntCC::SignedGreaterThan, end, shared);
+        let end = b.ins().select(beyond, shared, end);
+        let signature = b.import_signature(kernel_signature());
+        b.ins().call_indirect(signature, kernel, &[frame, begin, end]);
+        b.ins().return_(&[]);
+        Ok(())
+    })?;
+    let mut fork_signature = kernel_signature();
+    fork_signature.params.extend([AbiParam::new(types::I64); 3]);
+    let fork = maker.declare(&format!("{name}_fork"), Linkage::Local, &fork_signature)?;
+    let host_signature = maker.c_signature(4, false);
+    maker.function(fork, fork_signature, |module, b, params| {
+        let [frame, kernel, shared, grain, parallel_for, context] = params[..6] else {
+            return Err(internal(&"six parameters"));
+        };
+        let (serial, parallel) = (b.create_block(), b.create_block());
+        let null = b.ins().icmp_imm_u(IntCC::Equal, parallel_for, 0);
+        b.ins().brif(null, serial, &[], parallel, &[]);
+        b.switch_to_block(serial);
+        let zero = b.ins().iconst(types::I64, 0);
+        let signature = b.import_signature(kernel_signature());
+        b.ins().call_indirect(signature, kernel, &[frame, zero, shared]);
+        b.ins().return_(&[]);
+        b.switch_to_block(parallel);
+        let closure = stack_words(b, 4);
+        for (i, word) in [kernel, frame, shared, grain].into_iter().enumerate() {
+            b.ins().store(flags, word, closure, 8 * i as i32);
+        }
+        let callee = module.declare_func_in_func(piece, b.func);
+        let task = b.ins().func_addr(types::I64, callee);
+        let rounded = b.ins().iadd(shared, grain);
+        let rounded = b.ins().iadd_imm_s(rounded, -1);
+        let count = b.ins().udiv(rounded, grain);
+        let signature = b.import_signature(host_signature);
+        b.ins().call_indirect(signature, parallel_for, &[context, task, closure, count]);
+        b.ins().return_(&[]);
+        Ok(())
+    })?;
+    Ok(fork)
+}

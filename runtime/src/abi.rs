@@ -1,0 +1,45 @@
+//! The binary interface between a compiled model and its host.
+//!
+//! ```c
+//! int NAME_run(const void *const *inputs, void *const *outputs, void *arena);
+//! int NAME_run_parallel(const void *const *inputs, void *const *outputs, void *arena,
+//!                       NAME_parallel_for parallel_for, void *context);
+//! ```
+
+use core::ffi::c_void;
+
+/// Raised whenever the interface changes.
+pub const ABI_VERSION: u32 = 1;
+
+/// One piece of work: `task(closure, index)`.
+pub type Task = unsafe extern "C" fn(closure: *mut c_void, index: usize);
+
+/// A host's fork-join: calls `task(closure, i)` for every `i` below `count`, in any order on any threads, and
+/// returns when all calls have returned.
+pub type ParallelFor =
+    unsafe extern "C" fn(context: *mut c_void, task: Task, closure: *mut c_void, count: usize);
+
+/// `NAME_run`.
+pub type Run = unsafe extern "C" fn(*const *const c_void, *const *mut c_void, *mut c_void) -> i32;
+
+/// `NAME_run_parallel`; without a `parallel_for` everything runs on the calling thread.
+pub type RunParallel = unsafe extern "C" fn(
+    *const *const c_void,
+    *const *mut c_void,
+    *mut c_void,
+    Option<ParallelFor>,
+    *mut c_void,
+) -> i32;
+
+/// What every kernel of a model gets besides its range.
+#[repr(C)]
+pub struct Frame {
+    /// The caller's arena.
+    pub arena: *mut c_void,
+    /// The model's read-only data.
+    pub weights: *const c_void,
+    /// The caller's list of inputs.
+    pub inputs: *const *const c_void,
+    /// The caller's list of outputs.
+    pub outputs: *const *mut c_void,
+}
