@@ -6,9 +6,11 @@
 mod cursor;
 mod literal;
 mod tensor;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub(crate) use cursor::{Cursor, Token};
-pub(crate) use literal::{RawLiteral, literal_text, scalar_text};
+pub(crate) use literal::{literal_text, scalar_text};
 pub(crate) use tensor::{tensor_text, typed_tensor_text};
 
 use crate::dim::{Bounds, Dim};
@@ -80,11 +82,16 @@ impl Cursor {
         let mut sum = Dim::Const(0);
         let mut negative = self.eat("-");
         loop {
-            let mut term = self.dim_factor()?;
+            // The least integer has no positive counterpart: its sign belongs to the number.
+            let signed = negative && matches!(self.peek(), Token::Number(_));
+            if signed {
+                self.back();
+            }
+            let mut term = if signed { Dim::Const(self.integer()?) } else { self.dim_factor()? };
             while self.eat("*") {
                 term = term * self.dim_factor()?;
             }
-            sum = if negative { sum - term } else { sum + term };
+            sum = if negative && !signed { sum - term } else { sum + term };
             if self.eat("+") {
                 negative = false;
             } else if self.eat("-") {

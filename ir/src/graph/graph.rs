@@ -135,6 +135,12 @@ impl Graph {
         self.outputs.push(value);
     }
 
+    /// [`Graph::add_output`] under another name than the value's.
+    pub fn add_output_named(&mut self, value: ValueId, name: &str) {
+        self.output_names.push(name.to_owned());
+        self.outputs.push(value);
+    }
+
     fn add_value(&mut self, name: &str, source: Source, fact: Option<Fact>) -> Result<ValueId> {
         let id = ValueId(
             u32::try_from(self.values.len()).map_err(|_| Error::unsupported("more than 2^32 values"))?,

@@ -11,13 +11,17 @@ mod access;
 mod expr;
 mod form;
 mod lowering;
+mod parse;
 pub mod plan;
 mod print;
 mod print_plan;
 mod program;
+#[cfg(test)]
+mod text_tests;
 
 pub use access::{Access, Affine, Index, LoopId};
 pub use expr::{BinaryOp, Expr, Scalar, UnaryOp};
 pub use form::{Form, Kernel, Loop, ReduceOp, Role, Store, WindowOp};
 pub use lowering::Lowering;
+pub use parse::parse;
 pub use program::{Buffer, BufferId, BufferKind, Place, Program};

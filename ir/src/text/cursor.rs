@@ -186,13 +186,24 @@ impl Cursor {
 
     /// One level deeper, if that is not too deep.
     pub(crate) fn nested<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.enter()?;
+        let out = f(self);
+        self.leave();
+        out
+    }
+
+    /// Goes one level deeper, if that is not too deep.
+    pub(crate) fn enter(&mut self) -> Result<()> {
         if self.depth >= MAX_DEPTH {
             return Err(self.error(format!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.depth += 1;
-        let out = f(self);
+        Ok(())
+    }
+
+    /// Undoes [`Cursor::enter`].
+    pub(crate) fn leave(&mut self) {
         self.depth -= 1;
-        out
     }
 
     /// Nothing may follow.

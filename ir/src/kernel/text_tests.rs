@@ -1,0 +1,186 @@
+//! `parse(print(p)) == p` for programs, arbitrary and written by hand.
+
+use proptest::prelude::*;
+
+use super::print::{BINARY, REDUCE, UNARY, WINDOW};
+use super::*;
+use crate::text::testing;
+
+const LOOPS: u16 = 4;
+const BUFFERS: u32 = 5;
+
+fn affine() -> impl Strategy<Value = Affine> {
+    let term = (0..LOOPS, prop_oneof![3 => (-3i64..4).prop_map(crate::Dim::Const), 1 => testing::dim()]);
+    let offset = prop_oneof![(-3i64..4).prop_map(crate::Dim::Const), testing::dim()];
+    (prop::collection::vec(term, 0..3), offset).prop_map(|(terms, offset)| {
+        terms.into_iter().fold(Affine::constant(offset), |a, (l, c)| a.plus(LoopId(l), c))
+    })
+}
+
+fn access() -> impl Strategy<Value = Access> {
+    let plain = |index: BoxedStrategy<Index>| {
+        let otherwise = prop::option::of(testing::scalar());
+        (0..BUFFERS, prop::collection::vec(index, 0..4), otherwise)
+            .prop_map(|(buffer, index, otherwise)| Access { buffer: BufferId(buffer), index, otherwise })
+    };
+    let inner = plain(affine().prop_map(Index::Affine).boxed());
+    let index = prop_oneof![
+        4 => affine().prop_map(Index::Affine),
+        1 => inner.prop_map(|a| Index::Gathered(Box::new(a)))
+    ];
+    plain(index.boxed())
+}
+
+fn expr() -> impl Strategy<Value = Expr> {
+    let leaf = prop_oneof![
+        Just(Expr::Acc),
+        testing::scalar().prop_map(Expr::Const),
+        access().prop_map(Expr::Load),
+        (0..LOOPS).prop_map(|l| Expr::Loop(LoopId(l))),
+    ];
+    leaf.prop_recursive(4, 12, 3, |inner| {
+        prop_oneof![
+            (prop::sample::select(UNARY), inner.clone()).prop_map(|(op, a)| Expr::unary(op, a)),
+            (prop::sample::select(BINARY), inner.clone(), inner.clone())
+                .prop_map(|(op, a, b)| Expr::binary(op, a, b)),
+            (inner.clone(), inner.clone(), inner.clone()).prop_map(|(c, a, b)| Expr::select(c, a, b)),
+            (testing::dtype(), inner).prop_map(|(d, a)| Expr::cast(d, a)),
+        ]
+    })
+}
+
+fn store() -> impl Strategy<Value = Store> {
+    (access(), expr()).prop_map(|(to, value)| Store { to, value })
+}
+
+fn form() -> impl Strategy<Value = Form> {
+    let ids = || prop::collection::vec((0..BUFFERS).prop_map(BufferId), 0..3);
+    prop_oneof![
+        prop::collection::vec(store(), 0..3).prop_map(|stores| Form::Map { stores }),
+        (prop::sample::select(REDUCE), expr(), store()).prop_map(|(op, value, store)| Form::Reduce {
+            op,
+            value,
+            store
+        }),
+        (testing::dtype(), access(), access(), store()).prop_map(|(acc, lhs, rhs, store)| Form::Contract {
+            acc,
+            lhs,
+            rhs,
+            store
+        }),
+        (prop::sample::select(WINDOW), access(), prop::option::of(access()), store())
+            .prop_map(|(op, input, weight, store)| Form::Window { op, input, weight, store }),
+        (access(), access()).prop_map(|(from, to)| Form::Rearrange { from, to }),
+        (testing::name(), ids(), ids()).prop_map(|(function, inputs, outputs)| Form::Extern {
+            function,
+            inputs,
+            outputs
+        }),
+    ]
+}
+
+fn kernel() -> impl Strategy<Value = Kernel> {
+    let role = prop_oneof![Just(Role::Parallel), Just(Role::Reduce)];
+    let loop_ =
+        (testing::name(), testing::dim(), role).prop_map(|(name, extent, role)| Loop { name, extent, role });
+    let nodes = prop::collection::vec(testing::name(), 0..3);
+    (testing::name(), prop::option::of(nodes), prop::collection::vec(loop_, LOOPS as usize), form()).prop_map(
+        |(name, nodes, loops, form)| Kernel { nodes: nodes.unwrap_or(vec![name.clone()]), name, loops, form },
+    )
+}
+
+fn program() -> impl Strategy<Value = Program> {
+    let kind = prop_oneof![
+        Just(BufferKind::Input),
+        Just(BufferKind::Output),
+        Just(BufferKind::Temp),
+        testing::tensor().prop_map(BufferKind::Const),
+    ];
+    let place = (0..BUFFERS, testing::dim(), prop::collection::vec(testing::dim(), 0..3), testing::dim())
+        .prop_map(|(root, offset, strides, extent)| Place { root: BufferId(root), offset, strides, extent });
+    let buffer = (testing::name(), testing::ty(), kind, prop::option::of(place), any::<bool>());
+    let ids = || prop::option::of(prop::collection::vec((0..BUFFERS).prop_map(BufferId), 0..3));
+    let bounds =
+        prop::collection::btree_map(testing::name().prop_map(|n| n.into()), any::<(i64, i64)>(), 0..2);
+    let buffers = prop::collection::vec(buffer, BUFFERS as usize);
+    (testing::name(), bounds, buffers, prop::collection::vec(kernel(), 0..3), ids(), ids()).prop_map(
+        |(name, bounds, buffers, kernels, inputs, outputs)| {
+            let mut p = Program { name, bounds, kernels, ..Program::default() };
+            for (name, ty, kind, place, own) in buffers {
+                let ty = match &kind {
+                    BufferKind::Const(tensor) if own => tensor.ty(),
+                    _ => ty,
+                };
+                let id = p.add_buffer(&name, ty, kind);
+                p.buffer_mut(id).place = place;
+            }
+            let of = |kind: BufferKind| p.buffer_ids().filter(|id| p.buffer(*id).kind == kind).collect();
+            let (all_inputs, all_outputs) = (of(BufferKind::Input), of(BufferKind::Output));
+            p.inputs = inputs.unwrap_or(all_inputs);
+            p.outputs = outputs.unwrap_or(all_outputs);
+            p
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn parse_undoes_print(p in program()) {
+        let text = p.to_string();
+        let back = parse(&text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
+        prop_assert!(back == p, "{text}\n{back}");
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "[ -~\\n]{0,80}") {
+        let _ = parse(&text);
+        let _ = parse(&format!("program @m {{ {text} }}"));
+        let _ = parse(&format!("program @m {{ input %x: f32[2] map \"k\" [i: 2] {{ %x[i] = {text} }} }}"));
+    }
+}
+
+#[test]
+fn written_by_hand() {
+    let text = "\
+program @m {
+  dim s = 1..8
+  input %x: f32[1, 3, 8, 8]
+  input %i: i64[4]
+  const @w: f32[2, 3, 3, 3] = splat 0.5
+  const @b: f32[2] = [0.25, -inf]
+  temp %t: f32[1, 2, 4, 4]
+  temp %\"a b\": f32[s, 2*s + 1]
+  output %y: f32[1, 2, 4, 4] at %t + (0) strides [32, 16, 4, 1] extent 32
+  contract \"conv1\" of [\"conv1\", \"relu\"] [n: 1, o: 2, h: 4, w: 4 | c: 3, kh: 3, kw: 3] {
+    acc: f32 = %x[n, c, 2*h + kh - 1, 2*w + kw - 1] else 0.0:f32 * @w[o, c, kh, kw]
+    %t[n, o, h, w] = max(acc + @b[o], 0.0:f32) * (acc - (acc - 1.5:f32)) / 2.0:f32
+  }
+  map \"m\" of [] [i: s, #: 2*s + 1] {
+  }
+}
+";
+    // Loops that cannot be written by name are written by position.
+    let text = text.replace(", #: 2*s + 1", ", \"j k\": 2*s + 1");
+    let text = text.replace("] {\n  }\n", "] {\n    %\"a b\"[(%i[i]), (s + 1)*i + #1 + (-s)] = select(lt(f32(i), nan:f32), acc, neg(acc))\n  }\n");
+    let program = parse(&text).unwrap();
+    assert_eq!(program.to_string(), text);
+    assert_eq!(program.kernels[0].loops_of(Role::Reduce).len(), 3);
+}
+
+#[test]
+fn errors_name_line_and_column() {
+    let error = |text: &str| parse(text).unwrap_err().to_string();
+    assert_eq!(error("program @m {\n  temp %t: f31[2]\n}"), "line 2, column 12: 'f31' is no element type");
+    let body = |line: &str| {
+        error(&format!("program @m {{\n temp %t: f32[2]\n map \"k\" [i: 2] {{\n  {line}\n }}\n}}"))
+    };
+    assert!(body("%u[i] = 1.0:f32").contains("line 4, column 3: buffer '%u' is not defined"));
+    assert!(body("%t[i*i] = 1.0:f32").contains("line 4, column 8: an index is a sum of loops"));
+    assert!(body("%t[i] = foo(1.0:f32)").contains("'foo' is no operation"));
+    assert!(body("%t[i] = max(1.0:f32)").contains("'max' does not take 1 operands"));
+    assert!(body("%t[i] = 300:u8").contains("'300' is no u8"));
+    assert!(body(&format!("%t[i] = {}", "(".repeat(5000))).contains("nested deeper"));
+    assert!(error("program @m { temp %t: f32[2] temp %t: f32[2] }").contains("defined twice"));
+}
