@@ -9,5 +9,8 @@ pub mod target;
 pub mod vecmath;
 mod x86_64;
 
+#[cfg(test)]
+mod testing;
+
 pub use resolve::{host, list, resolve};
 pub use target::{Level, LhsAccess, Target};

@@ -87,3 +87,7 @@ fn kernel_signature() -> Signature {
     signature.params.extend([AbiParam::new(types::I64); 3]);
     signature
 }
+#[cfg(test)]
+mod vector_testing;
+#[cfg(test)]
+mod vector_tests;

@@ -208,7 +208,8 @@ impl Generator<'_> {
             } else if !innermost {
                 trips(self, s, l, to - from, 1, &mut |this, s| this.depth(s, i + 1, acc, tile))?;
             } else {
-                let unroll = if self.straight { to - from } else { i64::from(self.tile.unroll.max(1)) };
+                let unroll =
+                    if self.straight { (to - from).max(1) } else { i64::from(self.tile.unroll.max(1)) };
                 trips(self, s, l, (to - from) / unroll, unroll, &mut |this, s| {
                     this.steps(s, Some(l), unroll, acc, tile)
                 })?;

@@ -33,6 +33,8 @@ pub struct Clif<'a, 'f> {
     rounds: bool,
     /// Minimum and maximum follow x86's rules for NaN, and patterns for them exist.
     x86: bool,
+    /// `cmpps` reads a memory operand that need not be aligned; see [`Clif::compared`].
+    folds_compares: bool,
     constants: HashMap<[u32; LANES], Value>,
     /// Variables given back, by type, for reuse: keeps Cranelift's tables small.
     free_vectors: Vec<Variable>,
@@ -51,6 +53,7 @@ impl<'a, 'f> Clif<'a, 'f> {
             fma: target.fma,
             rounds: !x86 || target.isa_flags.contains(&"has_sse41"),
             x86,
+            folds_compares: !x86 || target.isa_flags.contains(&"has_avx"),
             constants: HashMap::new(),
             free_vectors: Vec::new(),
             free_pointers: Vec::new(),
@@ -125,6 +128,18 @@ impl<'a, 'f> Clif<'a, 'f> {
                 let element = self.load_type(F32, p, disp);
                 self.b.ins().splat(F32X4, element)
             }
+        }
+    }
+
+    /// The operand of a comparison. Cranelift 0.135 folds unaligned loads into SSE's `cmpps`, which faults; it
+    /// does not see a load behind a bitcast.
+    fn compared(&mut self, s: Src<'_>) -> Value {
+        match s {
+            Src::Mem(p, disp) if !self.folds_compares => {
+                let bits = self.load_type(I32X4, p, disp);
+                self.cast(F32X4, bits)
+            }
+            s => self.source(s),
         }
     }
 
@@ -431,7 +446,11 @@ impl Simd for Clif<'_, '_> {
     }
 
     fn op2(&mut self, op: Op2, d: &V, s: Src<'_>) -> R {
-        let (x, s) = (self.get(d), self.source(s));
+        let x = self.get(d);
+        let s = match op {
+            Op2::Lt | Op2::Le | Op2::Eq => self.compared(s),
+            _ => self.source(s),
+        };
         let value = match op {
             Op2::Add => self.b.ins().fadd(x, s),
             Op2::Sub => self.b.ins().fsub(x, s),

@@ -1,0 +1,415 @@
+//! Runs planned kernels in memory and beside a naive interpreter of flat kernels: the vector generators' tests.
+#![allow(unsafe_code)] // calls of emitted code
+
+use cranelift_codegen::ir::{AbiParam, UserFuncName, types::I64};
+use cranelift_codegen::isa::{self, CallConv};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{Linkage, Module, default_libcall_names};
+use kiln_ir::kernel::plan::{FlatAccess, Guard, PlannedKernel, Schedule, Storage};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, ReduceOp, Role, Scalar, UnaryOp, WindowOp};
+use kiln_ir::{DType, Dim};
+use kiln_targets::generic::clif::Clif;
+use kiln_targets::simd::Refusal;
+use kiln_targets::{LhsAccess, Target};
+
+use super::vector;
+
+/// What a kernel reads and writes.
+#[derive(Clone, Default)]
+pub(super) struct Memory {
+    pub(super) inputs: Vec<Vec<f32>>,
+    pub(super) weights: Vec<f32>,
+    pub(super) outputs: Vec<Vec<f32>>,
+}
+
+/// Elements around every buffer that must not be touched, respectively not be used.
+const GUARD: usize = 32;
+const UNTOUCHED: u32 = 0x7fab_cdef; // a NaN
+
+/// The builders under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Machine {
+    Sse2,
+    Fma,
+    /// Cranelift with FMA, tiles by lane as AArch64 does.
+    ByLane,
+}
+
+pub(super) const MACHINES: [Machine; 3] = [Machine::Sse2, Machine::Fma, Machine::ByLane];
+
+impl Machine {
+    pub(super) fn lanes(self) -> usize {
+        4
+    }
+
+    fn lhs(self) -> LhsAccess {
+        if self == Self::ByLane { LhsAccess::ByLane } else { LhsAccess::Broadcast }
+    }
+
+    fn target(self) -> Target {
+        let level = if self == Self::Sse2 { "sse2" } else { "avx2" };
+        kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level")
+    }
+}
+
+/// An emitted kernel, and its code's bytes.
+pub(super) struct Emitted {
+    module: JITModule,
+    run: extern "sysv64" fn(*const *const u8, i64, i64),
+}
+
+impl Emitted {
+    pub(super) fn new(kernel: &PlannedKernel, machine: Machine) -> Result<Self, Refusal> {
+        let target = machine.target();
+        let mut flags = settings::builder();
+        // Functions carry their constants, which SSE instructions need aligned.
+        let aligned = ("log2_min_function_alignment", "6");
+        let settings =
+            [("opt_level", "none"), ("is_pic", "false"), ("use_colocated_libcalls", "false"), aligned];
+        for (name, value) in settings {
+            flags.set(name, value).expect("a known setting");
+        }
+        let mut isa = isa::lookup(target.triple.clone()).expect("a known machine");
+        for flag in &target.isa_flags {
+            isa.enable(flag).expect("a known flag");
+        }
+        let isa = isa.finish(settings::Flags::new(flags)).expect("consistent settings");
+        let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
+        let mut ctx = module.make_context();
+        ctx.func.signature.call_conv = CallConv::SystemV;
+        ctx.func.signature.params.extend([AbiParam::new(I64); 3]);
+        let id = module.declare_function("kernel", Linkage::Export, &ctx.func.signature).expect("a new name");
+        ctx.func.name = UserFuncName::user(0, id.as_u32());
+        let mut contexts = FunctionBuilderContext::new();
+        let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        b.seal_block(entry);
+        let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
+        vector::emit(kernel, machine.lhs(), &mut Clif::new(&mut b, entry, args, &target))?;
+        b.ins_return();
+        b.finalize(module.target_config());
+        module.define_function(id, &mut ctx).expect("verified code");
+        module.finalize_definitions().expect("memory for code");
+        let code = module.get_finalized_function(id);
+        // SAFETY: the code was emitted with exactly this signature and convention.
+        let run =
+            unsafe { std::mem::transmute::<*const u8, extern "sysv64" fn(*const *const u8, i64, i64)>(code) };
+        Ok(Self { module, run })
+    }
+
+    /// Runs iterations of the shared loop in the given ranges.
+    pub(super) fn call(&self, memory: &mut Memory, ranges: &[(i64, i64)]) {
+        let guarded = |values: &[f32], shift: usize| -> (Vec<f32>, usize) {
+            let mut all = vec![f32::from_bits(UNTOUCHED); values.len() + 2 * GUARD];
+            // Off the natural alignment of vectors.
+            let at = GUARD - shift;
+            all[at..at + values.len()].copy_from_slice(values);
+            (all, at)
+        };
+        let inputs: Vec<_> = memory.inputs.iter().map(|v| guarded(v, 1)).collect();
+        let weights = guarded(&memory.weights, 3);
+        let mut outputs: Vec<_> = memory.outputs.iter().map(|v| guarded(v, 2)).collect();
+        let pointer = |(all, at): &(Vec<f32>, usize)| all[*at..].as_ptr().cast::<u8>();
+        let input_table: Vec<_> = inputs.iter().map(pointer).collect();
+        let output_table: Vec<_> =
+            outputs.iter_mut().map(|(all, at)| all[*at..].as_mut_ptr().cast::<u8>().cast_const()).collect();
+        let frame =
+            [std::ptr::null(), pointer(&weights), input_table.as_ptr().cast(), output_table.as_ptr().cast()];
+        for (begin, end) in ranges {
+            (self.run)(frame.as_ptr(), *begin, *end);
+        }
+        for ((all, at), out) in outputs.iter().zip(&mut memory.outputs) {
+            let end = at + out.len();
+            out.copy_from_slice(&all[*at..end]);
+            let outside = all[..*at].iter().chain(&all[end..]);
+            assert!(outside.into_iter().all(|v| v.to_bits() == UNTOUCHED), "written outside the output");
+        }
+    }
+}
+
+impl Drop for Emitted {
+    fn drop(&mut self) {
+        let module = std::mem::replace(
+            &mut self.module,
+            JITModule::new(JITBuilder::new(default_libcall_names()).expect("a host")),
+        );
+        // SAFETY: nothing calls the code any more.
+        unsafe { module.free_memory() };
+    }
+}
+
+trait Return {
+    fn ins_return(&mut self);
+}
+
+impl Return for FunctionBuilder<'_> {
+    fn ins_return(&mut self) {
+        use cranelift_codegen::ir::InstBuilder;
+        self.ins().return_(&[]);
+    }
+}
+
+/// Compares the emitted kernel with the interpreter on every machine, as a whole and in ranges.
+pub(super) fn check(kernel: &PlannedKernel, memory: &Memory) {
+    for machine in MACHINES {
+        check_on(kernel, memory, machine);
+    }
+}
+
+pub(super) fn check_on(kernel: &PlannedKernel, memory: &Memory, machine: Machine) {
+    let emitted = Emitted::new(kernel, machine).unwrap_or_else(|e| panic!("{machine:?}: {e}\n{kernel:#?}"));
+    let n = vector::shared_extent(kernel, machine.lanes()).expect("a vector schedule");
+    let mut want = memory.clone();
+    reference(kernel, &mut want);
+    for ranges in [vec![(0, n)], vec![(0, n / 2), (n / 2, n)], (0..n).map(|i| (i, i + 1)).collect()] {
+        let mut got = memory.clone();
+        emitted.call(&mut got, &ranges);
+        for (o, (got, want)) in got.outputs.iter().zip(&want.outputs).enumerate() {
+            let scale = want.iter().fold(1e-3f32, |m, v| if v.is_finite() { m.max(v.abs()) } else { m });
+            for (i, (g, w)) in got.iter().zip(want).enumerate() {
+                let same =
+                    g.to_bits() == w.to_bits() || (g - w).abs() <= 2e-5 * scale || g.is_nan() && w.is_nan();
+                assert!(same, "{machine:?} {ranges:?}: output {o}[{i}] is {g}, should be {w}\n{kernel:#?}");
+            }
+        }
+    }
+}
+
+/// What the kernel means, one element at a time.
+pub(super) fn reference(kernel: &PlannedKernel, memory: &mut Memory) {
+    let extents: Vec<i64> = kernel.loops.iter().map(|l| l.extent.as_const().expect("constants")).collect();
+    let of = |role| (0..extents.len()).filter(move |&i| kernel.loops[i].role == role).collect::<Vec<_>>();
+    let mut at = vec![0; extents.len()];
+    each(&extents, &of(Role::Parallel), &mut at, &mut |at| {
+        let mut acc: Option<f64> = None;
+        let (op, stores): (ReduceOp, Vec<_>) = match &kernel.form {
+            Form::Map { stores } => (ReduceOp::Sum, stores.clone()),
+            Form::Rearrange { from, to } => {
+                let value = load(kernel, memory, from, at, false);
+                *place(memory, kernel, to, at) = value;
+                return;
+            }
+            Form::Reduce { op, store, .. } => (*op, vec![store.clone()]),
+            Form::Contract { store, .. } => (ReduceOp::Sum, vec![store.clone()]),
+            Form::Window { op: WindowOp::Max, store, .. } => (ReduceOp::Max, vec![store.clone()]),
+            Form::Window { store, .. } => (ReduceOp::Sum, vec![store.clone()]),
+            Form::Extern { .. } => panic!("no loops"),
+        };
+        let mut inner = at.clone();
+        each(&extents, &of(Role::Reduce), &mut inner, &mut |at| {
+            let value = match &kernel.form {
+                Form::Reduce { value, .. } => eval(kernel, memory, value, at, 0.0),
+                Form::Contract { lhs, rhs, .. } => {
+                    f64::from(load(kernel, memory, lhs, at, false))
+                        * f64::from(load(kernel, memory, rhs, at, true))
+                }
+                Form::Window { input, weight, op, .. } => {
+                    let x = f64::from(load(kernel, memory, input, at, false));
+                    match (op, weight) {
+                        (WindowOp::Dot, Some(w)) => x * f64::from(load(kernel, memory, w, at, false)),
+                        _ => x,
+                    }
+                }
+                _ => return,
+            };
+            acc = Some(match (op, acc) {
+                (ReduceOp::Sum, acc) => acc.unwrap_or(0.0) + value,
+                (ReduceOp::Prod, acc) => acc.unwrap_or(1.0) * value,
+                (_, None) => value,
+                (_, Some(acc)) if acc.is_nan() || value.is_nan() => f64::NAN,
+                (ReduceOp::Max, Some(acc)) => acc.max(value),
+                (_, Some(acc)) => acc.min(value),
+            });
+        });
+        let empty = match op {
+            ReduceOp::Prod => 1.0,
+            ReduceOp::Max => f64::NEG_INFINITY,
+            ReduceOp::Min => f64::INFINITY,
+            _ => 0.0,
+        };
+        let acc = acc.unwrap_or(empty);
+        let values: Vec<_> = stores.iter().map(|s| eval(kernel, memory, &s.value, at, acc)).collect();
+        for (store, value) in stores.iter().zip(values) {
+            *place(memory, kernel, &store.to, at) = value as f32;
+        }
+    });
+}
+
+fn each(extents: &[i64], loops: &[usize], at: &mut Vec<i64>, f: &mut dyn FnMut(&Vec<i64>)) {
+    match loops.split_first() {
+        None => f(at),
+        Some((&l, rest)) => {
+            for i in 0..extents[l] {
+                at[l] = i;
+                each(extents, rest, at, f);
+            }
+            at[l] = 0;
+        }
+    }
+}
+
+fn index(kernel: &PlannedKernel, a: &FlatAccess, at: &[i64], rhs: bool) -> usize {
+    let mut i = a.offset.as_const().expect("constant");
+    for (l, (stride, n)) in a.strides.iter().zip(at).enumerate() {
+        let stride = stride.as_const().expect("constant");
+        i += match &kernel.schedule {
+            Schedule::Tile(t) if rhs && t.col == LoopId(l as u16) => {
+                let nr = i64::from(t.nr);
+                n / nr * t.panel_stride + n % nr
+            }
+            _ => stride * n,
+        };
+    }
+    i as usize
+}
+
+fn load(kernel: &PlannedKernel, memory: &Memory, a: &FlatAccess, at: &[i64], rhs: bool) -> f32 {
+    for g in &a.guards {
+        let terms = g.coefficients.iter().zip(at).map(|(c, n)| c.as_const().expect("constant") * n);
+        let value = g.offset.as_const().expect("constant") + terms.sum::<i64>();
+        if !(0..g.extent.as_const().expect("constant")).contains(&value) {
+            return f32::from_bits(a.otherwise.expect("a guarded access has a value outside").bits as u32);
+        }
+    }
+    let i = index(kernel, a, at, rhs);
+    match a.storage {
+        Storage::Input(n) => memory.inputs[n][i],
+        Storage::Output(n) => memory.outputs[n][i],
+        Storage::Weights { offset_bytes } => memory.weights[offset_bytes / 4 + i],
+        Storage::Arena { .. } => panic!("tests have no arena"),
+    }
+}
+
+fn place<'m>(memory: &'m mut Memory, kernel: &PlannedKernel, a: &FlatAccess, at: &[i64]) -> &'m mut f32 {
+    let i = index(kernel, a, at, false);
+    match a.storage {
+        Storage::Output(n) => &mut memory.outputs[n][i],
+        _ => panic!("tests write outputs"),
+    }
+}
+
+fn eval(kernel: &PlannedKernel, memory: &Memory, e: &Expr<FlatAccess>, at: &[i64], acc: f64) -> f64 {
+    let go = |e: &Expr<FlatAccess>| eval(kernel, memory, e, at, acc);
+    match e {
+        Expr::Acc => acc,
+        Expr::Const(scalar) => scalar.to_f64(),
+        Expr::Load(a) => load(kernel, memory, a, at, false).into(),
+        Expr::Unary(op, a) => {
+            let x = go(a);
+            let b = |c: bool| f64::from(u8::from(c));
+            match op {
+                UnaryOp::Neg => -x,
+                UnaryOp::Abs => x.abs(),
+                UnaryOp::Sqrt => x.sqrt(),
+                UnaryOp::Exp => x.exp(),
+                UnaryOp::Log => x.ln(),
+                UnaryOp::Sin => x.sin(),
+                UnaryOp::Cos => x.cos(),
+                UnaryOp::Tanh => x.tanh(),
+                UnaryOp::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+                UnaryOp::Floor => x.floor(),
+                UnaryOp::Ceil => x.ceil(),
+                UnaryOp::Round => x.round_ties_even(),
+                UnaryOp::Sign if x == 0.0 || x.is_nan() => x,
+                UnaryOp::Sign => x.signum(),
+                UnaryOp::Not => b(x == 0.0),
+                UnaryOp::IsNan => b(x.is_nan()),
+                UnaryOp::IsInf => b(x.is_infinite()),
+                _ => panic!("not in these tests: {op:?}"),
+            }
+        }
+        Expr::Binary(op, a, b) => {
+            let (x, y) = (go(a), go(b));
+            let number = |c: bool| f64::from(u8::from(c));
+            match op {
+                BinaryOp::Add => x + y,
+                BinaryOp::Sub => x - y,
+                BinaryOp::Mul => x * y,
+                BinaryOp::Div => x / y,
+                BinaryOp::Min | BinaryOp::Max if x.is_nan() || y.is_nan() => f64::NAN,
+                BinaryOp::Min => x.min(y),
+                BinaryOp::Max => x.max(y),
+                BinaryOp::Pow => x.powf(y),
+                BinaryOp::Eq => number(x == y),
+                BinaryOp::Lt => number(x < y),
+                BinaryOp::Le => number(x <= y),
+                BinaryOp::And => number(x != 0.0 && y != 0.0),
+                BinaryOp::Or => number(x != 0.0 || y != 0.0),
+                BinaryOp::Xor => number((x != 0.0) != (y != 0.0)),
+                _ => panic!("not in these tests: {op:?}"),
+            }
+        }
+        Expr::Select(c, a, b) => {
+            if go(c) != 0.0 {
+                go(a)
+            } else {
+                go(b)
+            }
+        }
+        Expr::Cast(_, a) => go(a),
+        Expr::Loop(l) => at[l.0 as usize] as f64,
+    }
+}
+
+/// Deterministic numbers in `-1..1`, with the denominators of halves so that sums of few are exact.
+pub(super) fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    (0..n)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state % 256) as f32 / 128.0 - 1.0
+        })
+        .collect()
+}
+
+/// A loop.
+pub(super) fn l(name: &str, extent: i64, role: Role) -> Loop {
+    Loop { name: name.to_owned(), extent: Dim::Const(extent), role }
+}
+
+/// An f32 access without guards.
+pub(super) fn access(storage: Storage, offset: i64, strides: &[i64]) -> FlatAccess {
+    FlatAccess {
+        name: "x".to_owned(),
+        storage,
+        dtype: DType::F32,
+        offset: Dim::Const(offset),
+        strides: strides.iter().map(|s| Dim::Const(*s)).collect(),
+        gathers: Vec::new(),
+        guards: Vec::new(),
+        otherwise: None,
+    }
+}
+
+/// The access with `0 <= offset + coefficients * loops < extent`, else `otherwise`.
+pub(super) fn guarded(mut a: FlatAccess, guards: &[(i64, &[i64], i64)], otherwise: f32) -> FlatAccess {
+    a.guards = guards
+        .iter()
+        .map(|(offset, coefficients, extent)| Guard {
+            offset: Dim::Const(*offset),
+            coefficients: coefficients.iter().map(|c| Dim::Const(*c)).collect(),
+            extent: Dim::Const(*extent),
+        })
+        .collect();
+    a.otherwise = Some(Scalar::f32(otherwise));
+    a
+}
+
+/// A kernel.
+pub(super) fn kernel(loops: Vec<Loop>, form: Form<FlatAccess>, schedule: Schedule) -> PlannedKernel {
+    PlannedKernel {
+        name: "test".to_owned(),
+        nodes: Vec::new(),
+        loops,
+        form,
+        schedule,
+        why: String::new(),
+        grain: None,
+    }
+}

@@ -1,0 +1,399 @@
+//! Sweeps of the vector generators against the naive interpreter.
+
+use kiln_ir::DType;
+use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel, Schedule, Storage, Tile, Transpose};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Store, UnaryOp, WindowOp};
+use kiln_targets::simd::Refusal;
+
+use super::vector;
+use super::vector_testing::{Emitted, Machine, Memory, access, check, guarded, kernel, l, numbers};
+use Role::{Parallel, Reduce};
+
+const WEIGHTS: Storage = Storage::Weights { offset_bytes: 0 };
+const IN: Storage = Storage::Input(0);
+const OUT: Storage = Storage::Output(0);
+
+fn load(a: FlatAccess) -> Expr<FlatAccess> {
+    Expr::Load(a)
+}
+
+fn relu(e: Expr<FlatAccess>) -> Expr<FlatAccess> {
+    Expr::binary(BinaryOp::Max, e, Expr::f32(0.0))
+}
+
+fn sizes(step: i64) -> [i64; 6] {
+    [1, step - 1, step, step + 1, 2 * step, 2 * step + 3]
+}
+
+/// `out[m][n] = relu(sum_k lhs[m][k] * rhs[k][n] + bias[n])`.
+fn matmul(
+    m: i64,
+    n: i64,
+    k: i64,
+    mr: u32,
+    nr: u32,
+    packed: bool,
+    panels_outermost: bool,
+) -> (PlannedKernel, Memory) {
+    let panels = (n + i64::from(nr) - 1) / i64::from(nr);
+    let (k_stride, rhs_elements) =
+        if packed { (i64::from(nr), panels * k * i64::from(nr)) } else { (n, k * n) };
+    let bias = access(Storage::Weights { offset_bytes: 4 * rhs_elements as usize }, 0, &[0, 1, 0]);
+    let form = Form::Contract {
+        acc: DType::F32,
+        lhs: access(IN, 0, &[k, 0, 1]),
+        rhs: access(WEIGHTS, 0, &[0, 1, k_stride]),
+        store: Store {
+            to: access(OUT, 0, &[n, 1, 0]),
+            value: relu(Expr::binary(BinaryOp::Add, Expr::Acc, load(bias))),
+        },
+    };
+    let tile = Tile {
+        outer: Vec::new(),
+        row: Some(LoopId(0)),
+        col: LoopId(1),
+        depth: vec![LoopId(2)],
+        mr,
+        nr,
+        panel_stride: if packed { k * i64::from(nr) } else { i64::from(nr) },
+        rhs_padded: packed,
+        unroll: 4,
+        panels_outermost,
+    };
+    let kernel =
+        kernel(vec![l("m", m, Parallel), l("n", n, Parallel), l("k", k, Reduce)], form, Schedule::Tile(tile));
+    let memory = Memory {
+        inputs: vec![numbers((m * k) as usize, 1)],
+        weights: numbers((rhs_elements + n) as usize, 2),
+        outputs: vec![vec![0.0; (m * n) as usize]],
+    };
+    (kernel, memory)
+}
+
+#[test]
+fn tiles_of_all_remainders() {
+    for (mr, nr) in [(2, 16), (4, 8), (1, 16), (3, 4)] {
+        for m in [1, i64::from(mr), i64::from(mr) + 1, 2 * i64::from(mr) + 1] {
+            for n in [1, 3, i64::from(nr) - 1, i64::from(nr), i64::from(nr) + 2, 2 * i64::from(nr) + 5] {
+                let (packed, outermost) = ((m + n) % 2 == 0, (m + n) % 3 == 0);
+                let (kernel, memory) = matmul(m, n, 23, mr, nr, packed, outermost);
+                check(&kernel, &memory);
+            }
+        }
+    }
+}
+
+#[test]
+fn tiles_of_all_depths() {
+    for k in [0, 1, 2, 3, 4, 5, 15, 16, 17, 18, 19, 20, 33] {
+        let (kernel, memory) = matmul(5, 18, k, 2, 16, k % 2 == 0, false);
+        check(&kernel, &memory);
+    }
+}
+
+/// A convolution of NHWC with padding: `stride`, window `kh x kw`, padding of `pad` on each side.
+fn convolution(
+    h: i64,
+    w: i64,
+    c: i64,
+    n: i64,
+    window: i64,
+    stride: i64,
+    pad: i64,
+) -> (PlannedKernel, Memory) {
+    let (oh, ow) = ((h + 2 * pad - window) / stride + 1, (w + 2 * pad - window) / stride + 1);
+    let nr = 8i64;
+    let depth = window * window * c;
+    let panels = (n + nr - 1) / nr;
+    // Loops: oh, ow, n, kh, kw, c.
+    let row = w * c;
+    let input = access(IN, -pad * row - pad * c, &[stride * row, stride * c, 0, row, c, 1]);
+    let input =
+        guarded(input, &[(-pad, &[stride, 0, 0, 1, 0, 0], h), (-pad, &[0, stride, 0, 0, 1, 0], w)], 0.0);
+    let form = Form::Contract {
+        acc: DType::F32,
+        lhs: input,
+        rhs: access(WEIGHTS, 0, &[0, 0, 1, window * c * nr, c * nr, nr]),
+        store: Store { to: access(OUT, 0, &[ow * n, n, 1, 0, 0, 0]), value: relu(Expr::Acc) },
+    };
+    let tile = Tile {
+        outer: vec![LoopId(0)],
+        row: Some(LoopId(1)),
+        col: LoopId(2),
+        depth: vec![LoopId(3), LoopId(4), LoopId(5)],
+        mr: 3,
+        nr: nr as u32,
+        panel_stride: depth * nr,
+        rhs_padded: true,
+        unroll: 4,
+        panels_outermost: false,
+    };
+    let loops = vec![
+        l("oh", oh, Parallel),
+        l("ow", ow, Parallel),
+        l("n", n, Parallel),
+        l("kh", window, Reduce),
+        l("kw", window, Reduce),
+        l("c", c, Reduce),
+    ];
+    let memory = Memory {
+        inputs: vec![numbers((h * w * c) as usize, 3)],
+        weights: numbers((panels * depth * nr) as usize, 4),
+        outputs: vec![vec![0.0; (oh * ow * n) as usize]],
+    };
+    (kernel(loops, form, Schedule::Tile(tile)), memory)
+}
+
+#[test]
+fn convolutions_with_padding() {
+    for (h, w, c, n, window, stride, pad) in [
+        (5, 6, 3, 9, 3, 1, 1),
+        (7, 7, 5, 8, 3, 2, 1),
+        (6, 9, 4, 3, 5, 1, 2),
+        (1, 1, 2, 5, 3, 1, 1),
+        (4, 4, 1, 8, 1, 1, 0),
+    ] {
+        let (kernel, memory) = convolution(h, w, c, n, window, stride, pad);
+        check(&kernel, &memory);
+    }
+}
+
+/// A depthwise convolution or pooling of NHWC.
+fn depthwise(
+    op: WindowOp,
+    h: i64,
+    w: i64,
+    c: i64,
+    stride: i64,
+    tile: u32,
+    vectors: u32,
+) -> (PlannedKernel, Memory) {
+    let (window, pad) = (3, 1);
+    let (oh, ow) = ((h + 2 * pad - window) / stride + 1, (w + 2 * pad - window) / stride + 1);
+    // Loops: oh, ow, c, kh, kw.
+    let row = w * c;
+    let outside = if op == WindowOp::Max { f32::NEG_INFINITY } else { 0.0 };
+    let input = guarded(
+        access(IN, -pad * row - pad * c, &[stride * row, stride * c, 1, row, c]),
+        &[(-pad, &[stride, 0, 0, 1, 0], h), (-pad, &[0, stride, 0, 0, 1], w)],
+        outside,
+    );
+    let weight = (op == WindowOp::Dot).then(|| access(WEIGHTS, 0, &[0, 0, 1, window * c, c]));
+    let store = Store { to: access(OUT, 0, &[ow * c, c, 1, 0, 0]), value: relu(Expr::Acc) };
+    let nest = Nest {
+        order: vec![LoopId(0), LoopId(1), LoopId(3), LoopId(4)],
+        vector: LoopId(2),
+        vectors,
+        tile: (tile > 1).then_some((LoopId(1), tile)),
+        unrolled: if tile == 1 { Vec::new() } else { vec![LoopId(3), LoopId(4)] },
+    };
+    let loops = vec![
+        l("oh", oh, Parallel),
+        l("ow", ow, Parallel),
+        l("c", c, Parallel),
+        l("kh", window, Reduce),
+        l("kw", window, Reduce),
+    ];
+    let memory = Memory {
+        inputs: vec![numbers((h * w * c) as usize, 5)],
+        weights: numbers((window * window * c) as usize, 6),
+        outputs: vec![vec![0.0; (oh * ow * c) as usize]],
+    };
+    (kernel(loops, Form::Window { op, input, weight, store }, Schedule::Nest(nest)), memory)
+}
+
+#[test]
+fn windows_with_padding() {
+    for op in [WindowOp::Dot, WindowOp::Sum, WindowOp::Max] {
+        for c in [1, 3, 4, 5, 8, 11] {
+            for (stride, tile, vectors) in [(1, 4, 1), (2, 3, 2), (1, 1, 1)] {
+                let (kernel, memory) = depthwise(op, 6, 9, c, stride, tile, vectors);
+                check(&kernel, &memory);
+            }
+        }
+    }
+}
+
+#[test]
+fn reductions_along_and_across_lanes() {
+    let ops = [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min];
+    for op in ops {
+        for n in sizes(8) {
+            for (across, squares) in [(true, false), (true, true), (false, false), (false, true)] {
+                // Rows of 5: reduced along the row of n, or along the 5.
+                let roles = if across { (Parallel, Reduce) } else { (Reduce, Parallel) };
+                let to: &[i64] = if across { &[1, 0] } else { &[0, 1] };
+                let x = load(access(IN, 0, &[n, 1]));
+                let value = if squares {
+                    Expr::binary(BinaryOp::Mul, x.clone(), x)
+                } else {
+                    Expr::unary(UnaryOp::Exp, x)
+                };
+                let store = Store {
+                    to: access(OUT, 0, to),
+                    value: Expr::binary(BinaryOp::Mul, Expr::Acc, Expr::f32(0.5)),
+                };
+                let nest = Nest {
+                    order: vec![LoopId(0)],
+                    vector: LoopId(1),
+                    vectors: 2,
+                    tile: None,
+                    unrolled: Vec::new(),
+                };
+                let kernel = kernel(
+                    vec![l("r", 5, roles.0), l("n", n, roles.1)],
+                    Form::Reduce { op, value, store },
+                    Schedule::Nest(nest),
+                );
+                let memory = Memory {
+                    inputs: vec![numbers(5 * n as usize, 7)],
+                    weights: Vec::new(),
+                    outputs: vec![vec![0.0; if across { 5 } else { n as usize }]],
+                };
+                check(&kernel, &memory);
+            }
+        }
+    }
+}
+
+fn map1(n: i64, values: &[Expr<FlatAccess>], inputs: Vec<Vec<f32>>, vectors: u32) -> (PlannedKernel, Memory) {
+    let stores = values
+        .iter()
+        .enumerate()
+        .map(|(i, value)| Store { to: access(Storage::Output(i), 0, &[1]), value: value.clone() })
+        .collect();
+    let nest = Nest { order: Vec::new(), vector: LoopId(0), vectors, tile: None, unrolled: Vec::new() };
+    let memory = Memory { inputs, weights: vec![], outputs: vec![vec![0.0; n as usize]; values.len()] };
+    (kernel(vec![l("n", n, Parallel)], Form::Map { stores }, Schedule::Nest(nest)), memory)
+}
+
+#[test]
+fn maps_of_every_operation() {
+    let x = || load(access(IN, 0, &[1]));
+    let y = || load(access(Storage::Input(1), 0, &[1]));
+    let mut values = Vec::new();
+    for op in [
+        UnaryOp::Neg,
+        UnaryOp::Abs,
+        UnaryOp::Exp,
+        UnaryOp::Sin,
+        UnaryOp::Cos,
+        UnaryOp::Tanh,
+        UnaryOp::Sigmoid,
+        UnaryOp::Floor,
+        UnaryOp::Ceil,
+        UnaryOp::Round,
+        UnaryOp::Sign,
+        UnaryOp::Sqrt,
+        UnaryOp::Log,
+    ] {
+        values.push(Expr::unary(op, x()));
+    }
+    for op in [BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Div, BinaryOp::Min, BinaryOp::Max] {
+        values.push(Expr::binary(op, x(), y()));
+        values.push(Expr::binary(op, Expr::f32(0.5), Expr::unary(UnaryOp::Neg, x())));
+    }
+    for op in [BinaryOp::Lt, BinaryOp::Le, BinaryOp::Eq] {
+        values.push(Expr::select(Expr::binary(op, x(), y()), Expr::f32(2.0), Expr::unary(UnaryOp::Neg, y())));
+        values.push(Expr::cast(DType::F32, Expr::binary(op, x(), y())));
+    }
+    for exponent in [-1.0, 1.0, 2.0, 3.0, 4.0] {
+        values.push(Expr::binary(BinaryOp::Pow, x(), Expr::f32(exponent)));
+    }
+    let is = |op| Expr::unary(op, x());
+    let either = Expr::binary(BinaryOp::Or, is(UnaryOp::IsNan), is(UnaryOp::IsInf));
+    values.push(Expr::cast(DType::F32, Expr::unary(UnaryOp::Not, either)));
+    // A shared part: swish, and a product that is both added and used.
+    values.push(Expr::binary(BinaryOp::Mul, x(), Expr::unary(UnaryOp::Sigmoid, x())));
+    let product = Expr::binary(BinaryOp::Mul, x(), y());
+    values.push(Expr::binary(BinaryOp::Add, Expr::binary(BinaryOp::Add, product.clone(), x()), product));
+    values.push(Expr::binary(BinaryOp::Div, x(), Expr::f32(8.0)));
+
+    let mut xs = numbers(19, 8);
+    xs[..8].copy_from_slice(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 2.5, -3.5, 1e9]);
+    let mut ys = numbers(19, 9);
+    ys[0] = 1.0;
+    ys[6] = f32::NAN;
+    for (i, value) in values.iter().enumerate() {
+        assert!(vector::supported(value), "{value:?}");
+        for n in [19, 16, 3] {
+            let cut = |v: &[f32]| v[..n].to_vec();
+            let (kernel, mut memory) =
+                map1(n as i64, std::slice::from_ref(value), vec![cut(&xs), cut(&ys)], 2);
+            // The error of sine and cosine grows with the argument.
+            if matches!(value, Expr::Unary(UnaryOp::Sin | UnaryOp::Cos, _)) && n > 7 {
+                memory.inputs[0][7] = 100.0;
+            }
+            // Large results would hide errors in small ones.
+            if i % 2 == 0 && n > 7 {
+                memory.inputs[0][7] = 2.25;
+            }
+            check(&kernel, &memory);
+        }
+    }
+}
+
+#[test]
+fn maps_of_two_stores_share_values() {
+    let x = load(access(IN, 0, &[1]));
+    let e = Expr::unary(UnaryOp::Exp, x.clone());
+    let values = [Expr::binary(BinaryOp::Add, e.clone(), x), Expr::binary(BinaryOp::Mul, e.clone(), e)];
+    for n in sizes(8) {
+        let (kernel, memory) = map1(n, &values, vec![numbers(n as usize, 10)], 2);
+        check(&kernel, &memory);
+    }
+}
+
+#[test]
+fn copies_with_padding() {
+    // Rows of 5 in rows of 9: two elements before, two behind, one row above and below.
+    for vector in [LoopId(1), LoopId(0)] {
+        let (h, w) = (6, 9);
+        let from = guarded(access(IN, -7, &[5, 1]), &[(-1, &[1, 0], 4), (-2, &[0, 1], 5)], 0.25);
+        let to = access(OUT, 0, &[w, 1]);
+        let form = Form::Rearrange { from, to };
+        if vector == LoopId(0) {
+            continue;
+        }
+        let nest = Nest { order: vec![LoopId(0)], vector, vectors: 1, tile: None, unrolled: Vec::new() };
+        let kernel = kernel(vec![l("h", h, Parallel), l("w", w, Parallel)], form, Schedule::Nest(nest));
+        let memory = Memory {
+            inputs: vec![numbers(20, 11)],
+            weights: Vec::new(),
+            outputs: vec![vec![0.0; (h * w) as usize]],
+        };
+        check(&kernel, &memory);
+    }
+}
+
+#[test]
+fn transposes_of_all_remainders() {
+    for rows in [1, 3, 4, 5, 9] {
+        for columns in [1, 2, 3, 4, 6, 8] {
+            // Three matrices.
+            let size = rows * columns;
+            let form = Form::Rearrange {
+                from: access(IN, 0, &[size, columns, 1]),
+                to: access(OUT, 0, &[size, 1, rows]),
+            };
+            let schedule = Transpose { outer: vec![LoopId(0)], read: LoopId(2), write: LoopId(1) };
+            let loops = vec![l("b", 3, Parallel), l("r", rows, Parallel), l("c", columns, Parallel)];
+            let kernel = kernel(loops, form, Schedule::Transpose(schedule));
+            let memory = Memory {
+                inputs: vec![numbers(3 * size as usize, 12)],
+                weights: Vec::new(),
+                outputs: vec![vec![0.0; 3 * size as usize]],
+            };
+            check(&kernel, &memory);
+        }
+    }
+}
+
+#[test]
+fn far_rows_are_refused() {
+    let (mut kernel, _) = matmul(4, 4, 4, 2, 4, true, false);
+    if let Form::Contract { lhs, .. } = &mut kernel.form {
+        *lhs = access(IN, 0, &[1 << 40, 0, 1]);
+    }
+    assert_eq!(Emitted::new(&kernel, Machine::Fma).err(), Some(Refusal::FarDisplacement));
+}

@@ -1,0 +1,89 @@
+//! Runs code of the vector builders in memory: for the tests of this crate.
+#![allow(unsafe_code)] // calls of emitted code
+
+use cranelift_codegen::ir::{AbiParam, InstBuilder, UserFuncName, types::I64};
+use cranelift_codegen::isa::{self, CallConv};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{Linkage, Module, default_libcall_names};
+
+use crate::generic::clif::Clif;
+use crate::simd::{R, Simd, V};
+
+/// The levels of x86-64 that Cranelift's code differs for.
+pub(crate) const LEVELS: [&str; 3] = ["sse2", "avx", "avx2"];
+
+/// A function on one vector.
+pub(crate) trait Unary {
+    /// Replaces the register's lanes.
+    fn emit<S: Simd>(&self, s: &mut S, v: &V) -> R;
+}
+
+/// `f` of every number, by code for the level.
+pub(crate) fn map(level: &str, f: &impl Unary, xs: &[f32]) -> Vec<f32> {
+    let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
+    let mut settings = settings::builder();
+    for (name, value) in [
+        ("opt_level", "none"),
+        ("is_pic", "false"),
+        ("use_colocated_libcalls", "false"),
+        ("log2_min_function_alignment", "6"),
+    ] {
+        settings.set(name, value).expect("a known setting");
+    }
+    let mut isa = isa::lookup(target.triple.clone()).expect("a known machine");
+    for flag in &target.isa_flags {
+        isa.enable(flag).expect("a known flag");
+    }
+    let isa = isa.finish(settings::Flags::new(settings)).expect("consistent settings");
+    let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
+    let mut ctx = module.make_context();
+    ctx.func.signature.call_conv = CallConv::SystemV;
+    ctx.func.signature.params.extend([AbiParam::new(I64); 3]);
+    let id = module.declare_function("map", Linkage::Export, &ctx.func.signature).expect("a new name");
+    ctx.func.name = UserFuncName::user(0, id.as_u32());
+    let mut contexts = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
+    loop_over(&mut Clif::new(&mut b, entry, args, &target), f).expect("registers enough");
+    b.ins().return_(&[]);
+    b.finalize(module.target_config());
+    module.define_function(id, &mut ctx).expect("verified code");
+    module.finalize_definitions().expect("memory for code");
+    let code = module.get_finalized_function(id);
+    let out = call(code, xs, 4);
+    // SAFETY: the code is not called any more.
+    unsafe { module.free_memory() };
+    out
+}
+
+/// `fn(data, unused, vectors)`: every vector of the data is replaced.
+fn loop_over<S: Simd>(s: &mut S, f: &impl Unary) -> R {
+    let (data, count) = (s.arg(0)?, s.arg(2)?);
+    let lanes = s.lanes();
+    s.repeat_ptr(count, &mut |s| {
+        let v = s.load(&data, 0, lanes)?;
+        f.emit(s, &v)?;
+        s.store(&data, 0, &v, lanes)?;
+        s.free(v);
+        s.advance(&data, 4 * lanes as i64);
+        Ok(())
+    })
+}
+
+fn call(code: *const u8, xs: &[f32], lanes: usize) -> Vec<f32> {
+    let mut data = xs.to_vec();
+    data.resize(xs.len().next_multiple_of(lanes), 1.0);
+    // SAFETY: the code was emitted with this signature and convention; it touches the vectors of `data` only.
+    unsafe {
+        let run = std::mem::transmute::<*const u8, extern "sysv64" fn(*mut f32, i64, i64)>(code);
+        run(data.as_mut_ptr(), 0, (data.len() / lanes) as i64);
+    }
+    data.truncate(xs.len());
+    data
+}
