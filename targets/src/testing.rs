@@ -2,13 +2,13 @@
 #![allow(unsafe_code)] // calls of emitted code
 
 use cranelift_codegen::ir::{AbiParam, InstBuilder, UserFuncName, types::I64};
-use cranelift_codegen::isa::{self, CallConv};
-use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
 
 use crate::generic::clif::Clif;
+use crate::isa::{Code, isa};
 use crate::simd::{R, Simd, V};
 
 /// The levels of x86-64 that Cranelift's code differs for.
@@ -23,20 +23,7 @@ pub(crate) trait Unary {
 /// `f` of every number, by code for the level.
 pub(crate) fn map(level: &str, f: &impl Unary, xs: &[f32]) -> Vec<f32> {
     let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
-    let mut settings = settings::builder();
-    for (name, value) in [
-        ("opt_level", "none"),
-        ("is_pic", "false"),
-        ("use_colocated_libcalls", "false"),
-        ("log2_min_function_alignment", "6"),
-    ] {
-        settings.set(name, value).expect("a known setting");
-    }
-    let mut isa = isa::lookup(target.triple.clone()).expect("a known machine");
-    for flag in &target.isa_flags {
-        isa.enable(flag).expect("a known flag");
-    }
-    let isa = isa.finish(settings::Flags::new(settings)).expect("consistent settings");
+    let isa = isa(&target, Code::Jit).expect("consistent settings");
     let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
     let mut ctx = module.make_context();
     ctx.func.signature.call_conv = CallConv::SystemV;

@@ -1,9 +1,11 @@
 //! Runs planned kernels in memory and beside a naive interpreter of flat kernels: the vector generators' tests.
 #![allow(unsafe_code)] // calls of emitted code
 
-use cranelift_codegen::ir::{AbiParam, UserFuncName, types::I64};
-use cranelift_codegen::isa::{self, CallConv};
-use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, Signature};
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
@@ -11,6 +13,7 @@ use kiln_ir::kernel::plan::{FlatAccess, Guard, PlannedKernel, Schedule, Storage}
 use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, ReduceOp, Role, Scalar, UnaryOp, WindowOp};
 use kiln_ir::{DType, Dim};
 use kiln_targets::generic::clif::Clif;
+use kiln_targets::isa::{Code, isa};
 use kiln_targets::simd::Refusal;
 use kiln_targets::{LhsAccess, Target};
 
@@ -32,12 +35,14 @@ const UNTOUCHED: u32 = 0x7fab_cdef; // a NaN
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Machine {
     Sse2,
+    /// AVX without FMA.
+    Avx,
     Fma,
     /// Cranelift with FMA, tiles by lane as AArch64 does.
     ByLane,
 }
 
-pub(super) const MACHINES: [Machine; 3] = [Machine::Sse2, Machine::Fma, Machine::ByLane];
+pub(super) const MACHINES: [Machine; 4] = [Machine::Sse2, Machine::Avx, Machine::Fma, Machine::ByLane];
 
 impl Machine {
     pub(super) fn lanes(self) -> usize {
@@ -49,7 +54,11 @@ impl Machine {
     }
 
     fn target(self) -> Target {
-        let level = if self == Self::Sse2 { "sse2" } else { "avx2" };
+        let level = match self {
+            Self::Sse2 => "sse2",
+            Self::Avx => "avx",
+            Self::Fma | Self::ByLane => "avx2",
+        };
         kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level")
     }
 }
@@ -63,35 +72,13 @@ pub(super) struct Emitted {
 impl Emitted {
     pub(super) fn new(kernel: &PlannedKernel, machine: Machine) -> Result<Self, Refusal> {
         let target = machine.target();
-        let mut flags = settings::builder();
-        // Functions carry their constants, which SSE instructions need aligned.
-        let aligned = ("log2_min_function_alignment", "6");
-        let settings =
-            [("opt_level", "none"), ("is_pic", "false"), ("use_colocated_libcalls", "false"), aligned];
-        for (name, value) in settings {
-            flags.set(name, value).expect("a known setting");
-        }
-        let mut isa = isa::lookup(target.triple.clone()).expect("a known machine");
-        for flag in &target.isa_flags {
-            isa.enable(flag).expect("a known flag");
-        }
-        let isa = isa.finish(settings::Flags::new(flags)).expect("consistent settings");
+        let isa = isa(&target, Code::Jit).expect("consistent settings");
         let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
         let mut ctx = module.make_context();
-        ctx.func.signature.call_conv = CallConv::SystemV;
-        ctx.func.signature.params.extend([AbiParam::new(I64); 3]);
+        ctx.func.signature = signature();
         let id = module.declare_function("kernel", Linkage::Export, &ctx.func.signature).expect("a new name");
-        ctx.func.name = UserFuncName::user(0, id.as_u32());
-        let mut contexts = FunctionBuilderContext::new();
-        let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
-        let entry = b.create_block();
-        b.append_block_params_for_function_params(entry);
-        b.switch_to_block(entry);
-        b.seal_block(entry);
-        let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
-        vector::emit(kernel, machine.lhs(), &mut Clif::new(&mut b, entry, args, &target))?;
-        b.ins_return();
-        b.finalize(module.target_config());
+        build(kernel, &target, machine.lhs(), &mut ctx.func, module.target_config())?;
+        cranelift_codegen::verify_function(&ctx.func, module.isa()).expect("valid code");
         module.define_function(id, &mut ctx).expect("verified code");
         module.finalize_definitions().expect("memory for code");
         let code = module.get_finalized_function(id);
@@ -142,15 +129,44 @@ impl Drop for Emitted {
     }
 }
 
-trait Return {
-    fn ins_return(&mut self);
+fn signature() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([AbiParam::new(I64); 3]);
+    signature
 }
 
-impl Return for FunctionBuilder<'_> {
-    fn ins_return(&mut self) {
-        use cranelift_codegen::ir::InstBuilder;
-        self.ins().return_(&[]);
-    }
+/// The kernel's function for Cranelift.
+fn build(
+    kernel: &PlannedKernel,
+    target: &Target,
+    lhs: LhsAccess,
+    func: &mut Function,
+    config: TargetFrontendConfig,
+) -> Result<(), Refusal> {
+    let mut contexts = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(func, &mut contexts);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
+    vector::emit(kernel, lhs, &mut Clif::new(&mut b, entry, args, target))?;
+    b.ins().return_(&[]);
+    b.finalize(config);
+    Ok(())
+}
+
+/// Compiles for a machine that the tests do not run on, and checks that nothing is left to call.
+pub(super) fn check_compiles(kernel: &PlannedKernel, triple: &str) {
+    let target = kiln_targets::resolve(triple, "", "").expect("a known target");
+    let isa = isa(&target, Code::Object).expect("consistent settings");
+    let mut ctx = Context::new();
+    ctx.func.signature = signature();
+    build(kernel, &target, target.lhs_access, &mut ctx.func, isa.frontend_config())
+        .expect("a supported kernel");
+    cranelift_codegen::verify_function(&ctx.func, &*isa).expect("valid code");
+    let code = ctx.compile(&*isa, &mut ControlPlane::default()).expect("code for every instruction");
+    assert!(code.buffer.relocs().is_empty(), "calls in vector code");
 }
 
 /// Compares the emitted kernel with the interpreter on every machine, as a whole and in ranges.
@@ -158,6 +174,8 @@ pub(super) fn check(kernel: &PlannedKernel, memory: &Memory) {
     for machine in MACHINES {
         check_on(kernel, memory, machine);
     }
+    check_compiles(kernel, "x86_64-unknown-linux-gnu");
+    check_compiles(kernel, "aarch64-unknown-linux-gnu");
 }
 
 pub(super) fn check_on(kernel: &PlannedKernel, memory: &Memory, machine: Machine) {
