@@ -1,6 +1,7 @@
 //! Kiln: ONNX in, a static library or machine code in memory out.
 
 pub mod codegen;
+pub mod emit;
 pub mod error;
 pub mod flatten;
 pub mod import;
