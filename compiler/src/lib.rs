@@ -1,5 +1,7 @@
 //! Kiln: ONNX in, a static library or machine code in memory out.
 
+pub mod api;
+pub mod cli;
 pub mod codegen;
 pub mod emit;
 pub mod error;
@@ -11,3 +13,5 @@ pub mod pipeline;
 pub mod plan;
 pub mod rules;
 pub mod schedule;
+
+pub use api::{BuildError, Compiler};

@@ -1,2 +1,5 @@
 //! The `kiln` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    kiln_compiler::cli::main()
+}

@@ -1,3 +1,6 @@
-//! What becomes of a plan: an object file, or code in memory.
+//! Artefacts: what is written to disk.
 
-pub mod jit;
+pub mod archive;
+pub mod header;
+pub mod report;
+pub mod staging;

@@ -1,4 +1,4 @@
-//! Files of external data, mapped into memory.
+//! Files mapped into memory: external data, objects on their way into archives.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use memmap2::Mmap;
 
 /// The contents of an open file. Pages are read when they are used and are not copied.
-pub(super) fn map(file: &File) -> io::Result<Bytes> {
+pub(crate) fn map(file: &File) -> io::Result<Bytes> {
     if file.metadata()?.len() == 0 {
         return Ok(Bytes::new());
     }

@@ -23,12 +23,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
-use kiln_ir::Error;
 use kiln_ir::graph::Graph;
-use onnx_protobuf::{Message, ModelProto};
+use kiln_ir::{Error, Tensor};
+use onnx_protobuf::{Message, ModelProto, TensorProto};
 use protobuf::CodedInputStream;
 
 use crate::error::{Errors, Result};
+pub(crate) use mapped::map as map_file;
 
 /// How much a model may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,17 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Graph> {
 /// Reads a model from memory. Without `folder` a model with external data is refused.
 pub fn from_bytes(bytes: &[u8], folder: Option<&Path>, limits: &Limits) -> Result<Graph> {
     read(&mut Cursor::new(bytes), bytes.len() as u64, folder, limits)
+}
+
+/// Reads a `TensorProto` from memory, as ONNX's test data holds them: its name and its values.
+pub fn tensor_from_bytes(bytes: &[u8], limits: &Limits) -> kiln_ir::Result<(String, Tensor)> {
+    wire::check_tensor(&mut Cursor::new(bytes), bytes.len() as u64)
+        .map_err(|e| Error { message: e.message.replace("an ONNX model", "an ONNX tensor"), ..e })?;
+    let mut proto = TensorProto::parse_from_bytes(bytes)
+        .map_err(|e| Error::invalid(format!("not an ONNX tensor, or a damaged one: {e}")))?;
+    let name = std::mem::take(&mut proto.name);
+    let tensor = tensor::Tensors::new(external::External::new(None), limits.max_tensor_bytes).dense(proto)?;
+    Ok((name, tensor))
 }
 
 fn read(

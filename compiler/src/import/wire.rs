@@ -65,13 +65,22 @@ pub(super) fn damaged(what: &str) -> Error {
     Error::invalid(format!("not an ONNX model, or a damaged one: {what}"))
 }
 
-/// Walks the whole file.
+/// Walks the whole file of a model.
 pub(super) fn check(reader: &mut (impl BufRead + Seek), len: u64, max_depth: usize) -> Result<()> {
+    check_as(Kind::Model, reader, len, max_depth)
+}
+
+/// Walks the whole file of a single tensor.
+pub(super) fn check_tensor(reader: &mut (impl BufRead + Seek), len: u64) -> Result<()> {
+    check_as(Kind::Tensor, reader, len, 2)
+}
+
+fn check_as(root: Kind, reader: &mut (impl BufRead + Seek), len: u64, max_depth: usize) -> Result<()> {
     if len == 0 {
         return Err(damaged("the file is empty"));
     }
     let mut walk = Walk { reader, pos: 0, len };
-    let mut open = vec![(Kind::Model, len)];
+    let mut open = vec![(root, len)];
     let mut fields = 0u64;
     while let Some(&(kind, end)) = open.last() {
         if walk.pos == end {

@@ -1,0 +1,67 @@
+//! What the machine says: cores, memory, times.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Cores that this process may use, hyper-threads of one core counted once.
+pub(super) fn physical_cores() -> usize {
+    let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let siblings = |cpu: usize| {
+        std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"))
+    };
+    let cores: BTreeSet<String> = (0..1024).map_while(|cpu| siblings(cpu).ok()).collect();
+    if cores.is_empty() { allowed } else { cores.len().min(allowed) }
+}
+
+/// The most memory that this process has had; `None` where the system does not say.
+pub(super) fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// Milliseconds, to the microsecond.
+pub(super) fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Times of equal runs, summed up.
+#[derive(Debug, PartialEq)]
+pub(super) struct Summary {
+    /// The shortest.
+    pub(super) min: f64,
+    /// As many are shorter as are longer.
+    pub(super) median: f64,
+    /// The average.
+    pub(super) mean: f64,
+    /// Longer than 99 of 100.
+    pub(super) p99: f64,
+}
+
+/// Sums up at least one time, in milliseconds.
+pub(super) fn summarise(times: &mut [Duration]) -> Summary {
+    times.sort();
+    let at =
+        |quantile: f64| times[((times.len() - 1) as f64 * quantile).round() as usize].as_secs_f64() * 1e3;
+    let total: Duration = times.iter().sum();
+    Summary {
+        min: at(0.0),
+        median: at(0.5),
+        mean: total.as_secs_f64() * 1e3 / times.len() as f64,
+        p99: at(0.99),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_summed_up() {
+        let mut times: Vec<Duration> = (1..=101).rev().map(Duration::from_millis).collect();
+        let summary = summarise(&mut times);
+        assert_eq!(summary, Summary { min: 1.0, median: 51.0, mean: 51.0, p99: 100.0 });
+        assert!(physical_cores() >= 1);
+    }
+}

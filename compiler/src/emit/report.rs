@@ -1,0 +1,98 @@
+//! `NAME.report.json`: everything that is known of a compiled model, for people and programs.
+
+use std::time::Duration;
+
+use kiln_ir::Dim;
+use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_targets::Target;
+use serde_json::{Map, Value, json};
+
+/// What the report tells besides the plan.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The prefix of every symbol.
+    pub name: &'a str,
+    /// The machine.
+    pub target: &'a Target,
+    /// Identifies model and options.
+    pub hash: &'a str,
+    /// Names of the files written.
+    pub files: &'a [String],
+    /// Machine code without data.
+    pub code_bytes: usize,
+    /// Machine code per kernel, in the plan's order; empty when it is not known.
+    pub kernel_bytes: &'a [usize],
+    /// The time that each stage took.
+    pub times: &'a [(&'static str, Duration)],
+    /// The most memory that the compiler had.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+/// The report.
+pub fn build(plan: &Plan, facts: &Facts<'_>) -> Value {
+    let kernels = plan.kernels.iter().enumerate().map(|(i, kernel)| {
+        json!({
+            "name": kernel.name,
+            "form": kernel.form.name(),
+            "nodes": kernel.nodes,
+            "iterations": kernel.loops.iter().fold(Dim::Const(1), |n, l| n * l.extent.clone()).as_const(),
+            "why": kernel.why,
+            "grain": kernel.grain,
+            "code_bytes": facts.kernel_bytes.get(i),
+        })
+    });
+    let slots = plan.slots.iter().map(|slot| {
+        json!({
+            "name": slot.name,
+            "offset": slot.offset_bytes,
+            "bytes": slot.bytes,
+            "first_kernel": slot.live.0,
+            "last_kernel": slot.live.1,
+        })
+    });
+    let weights = plan.weights.iter().map(|weight| {
+        json!({
+            "name": weight.name,
+            "offset": weight.offset_bytes,
+            "bytes": weight.tensor.data.len(),
+            "dtype": weight.tensor.dtype.name(),
+            "shape": weight.tensor.shape,
+        })
+    });
+    json!({
+        "name": facts.name,
+        "kiln": env!("CARGO_PKG_VERSION"),
+        "hash": facts.hash,
+        "target": facts.target.triple.to_string(),
+        "cpu": facts.target.level,
+        "features": facts.target.features,
+        "files": facts.files,
+        "inputs": ports(&plan.inputs),
+        "outputs": ports(&plan.outputs),
+        "arena_bytes": plan.arena_bytes,
+        "arena_align": plan.arena_align,
+        "arena_lower_bound_bytes": plan.arena_lower_bound_bytes,
+        "weights_bytes": plan.weights_bytes,
+        "code_bytes": facts.code_bytes,
+        "kernels": kernels.collect::<Vec<_>>(),
+        "arena": slots.collect::<Vec<_>>(),
+        "weights": weights.collect::<Vec<_>>(),
+        "stage_ms": facts.times.iter().map(|(stage, time)| {
+            ((*stage).to_owned(), json!((time.as_secs_f64() * 1e6).round() / 1e3))
+        }).collect::<Map<_, _>>(),
+        "peak_rss_bytes": facts.peak_rss_bytes,
+    })
+}
+
+/// Name, type and shape of each.
+pub fn ports(ports: &[Port]) -> Value {
+    let dim = |d: &Dim| d.as_const().map_or_else(|| json!(d.to_string()), |n| json!(n));
+    let port = |p: &Port| {
+        json!({
+            "name": p.name,
+            "dtype": p.ty.dtype.name(),
+            "shape": p.ty.shape.iter().map(dim).collect::<Vec<_>>(),
+        })
+    };
+    ports.iter().map(port).collect()
+}
