@@ -1,7 +1,8 @@
 //! Pointwise evaluation of operands that broadcast: the loop that all elementwise interpreters share.
 
 use super::elements::{Builder, Elements};
-use crate::error::{Error, Result};
+use super::operand;
+use crate::error::Result;
 use crate::numerics::Number;
 use crate::tensor::{Tensor, row_major};
 use crate::types::{self, DType, Shape};
@@ -17,13 +18,10 @@ pub(crate) fn map(
     operands: &[&Tensor],
     mut f: impl FnMut(&[Number]) -> Number,
 ) -> Result<Tensor> {
-    let constant: Vec<Shape> = operands.iter().map(|t| Shape::of(&t.shape)).collect();
-    let shape =
-        shapes(&constant)?.as_const().ok_or_else(|| Error::internal("a tensor's shape is symbolic"))?;
+    let (shape, strides) = aligned(operands)?;
     let elements = operands.iter().map(|t| Elements::new(t)).collect::<Result<Vec<_>>>()?;
     let mut builder = Builder::new(out, &shape);
     let mut values = vec![Number::Int(0); operands.len()];
-    let strides: Vec<Vec<usize>> = operands.iter().map(|t| strides(&t.shape, &shape)).collect();
     for_each_position(&shape, &strides, |positions| {
         for ((value, e), &position) in values.iter_mut().zip(&elements).zip(positions) {
             *value = e.number(position);
@@ -44,6 +42,14 @@ pub(crate) fn map_floats(
         wide.iter_mut().zip(values).for_each(|(w, v)| *w = v.float());
         Number::Float(f(&wide))
     })
+}
+
+/// The common shape of operands, and for each its strides over it.
+pub(crate) fn aligned(operands: &[&Tensor]) -> Result<(Vec<usize>, Vec<Vec<usize>>)> {
+    let own: Vec<Shape> = operands.iter().map(|t| Shape::of(&t.shape)).collect();
+    let shape = operand::constant(shapes(&own)?)?;
+    let strides = operands.iter().map(|t| strides(&t.shape, &shape)).collect();
+    Ok((shape, strides))
 }
 
 /// Strides of an operand of shape `own` over `shape`, 0 where it stands still.

@@ -5,30 +5,37 @@ mod arg;
 mod average_pool;
 mod batch_normalization;
 pub mod binary;
+pub mod bit_shift;
 mod broadcast;
 pub mod cast;
 pub mod clip;
 pub mod concat;
 pub mod constant;
 mod conv;
+pub mod dropout;
 mod elements;
 mod elementwise;
 pub mod flatten;
 pub mod gather;
+pub mod gelu;
 mod gemm;
 mod global_average_pool;
 mod global_max_pool;
 mod group_normalization;
 pub mod identity;
 mod instance_normalization;
+pub mod is_inf;
 mod layer_normalization;
 mod lrn;
 mod matmul;
 mod max_pool;
+pub mod modulo;
 mod movement;
 mod nest;
 mod norm;
 mod operand;
+pub mod pow;
+pub mod prelu;
 mod reduce;
 pub mod reshape;
 mod rms_normalization;
@@ -42,6 +49,8 @@ mod testing;
 pub mod transpose;
 pub mod unary;
 mod values;
+pub mod variadic;
+pub mod where_;
 
 use crate::op::OpDef;
 
@@ -60,6 +69,7 @@ pub static OPS: &[OpDef] = &[
     unary::ATANH,
     average_pool::DEF,
     batch_normalization::DEF,
+    bit_shift::DEF,
     binary::BITWISE_AND,
     unary::BITWISE_NOT,
     binary::BITWISE_OR,
@@ -75,6 +85,7 @@ pub static OPS: &[OpDef] = &[
     unary::COS,
     unary::COSH,
     binary::DIV,
+    dropout::DEF,
     activation::ELU,
     binary::EQUAL,
     unary::ERF,
@@ -82,6 +93,7 @@ pub static OPS: &[OpDef] = &[
     flatten::DEF,
     unary::FLOOR,
     gather::DEF,
+    gelu::DEF,
     gemm::DEF,
     binary::GREATER,
     binary::GREATER_OR_EQUAL,
@@ -90,6 +102,7 @@ pub static OPS: &[OpDef] = &[
     unary::HARD_SWISH,
     identity::DEF,
     instance_normalization::DEF,
+    is_inf::DEF,
     unary::IS_NAN,
     reduce::L1,
     reduce::L2,
@@ -104,14 +117,20 @@ pub static OPS: &[OpDef] = &[
     reduce::LOG_SUM_EXP,
     matmul::DEF,
     reduce::MAX,
+    variadic::MAX,
     max_pool::DEF,
+    variadic::MEAN,
     reduce::MEAN,
     reduce::MIN,
+    variadic::MIN,
     unary::MISH,
+    modulo::DEF,
     binary::MUL,
     unary::NEG,
     unary::NOT,
     binary::OR,
+    prelu::DEF,
+    pow::DEF,
     reduce::PROD,
     rms_normalization::DEF,
     unary::RECIPROCAL,
@@ -133,6 +152,7 @@ pub static OPS: &[OpDef] = &[
     unary::SQRT,
     squeeze::SQUEEZE,
     binary::SUB,
+    variadic::SUM,
     reduce::SUM,
     reduce::SUM_SQUARE,
     activation::SWISH,
@@ -141,6 +161,7 @@ pub static OPS: &[OpDef] = &[
     activation::THRESHOLDED_RELU,
     transpose::DEF,
     squeeze::UNSQUEEZE,
+    where_::DEF,
     binary::XOR,
     global_average_pool::DEF,
     global_max_pool::DEF,
