@@ -32,3 +32,52 @@ fn apply(graph: &Graph, node: &Node) -> Result<Outcome> {
     patch.replace(result, source);
     Ok(Outcome::Fire(patch))
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::{Attr, Dim, Tensor};
+
+    use crate::rules::testing::*;
+
+    #[test]
+    fn reshapes_and_transposes_that_change_nothing() {
+        let build = Build::new()
+            .input("x", &[2, 3])
+            .node("Relu", &["x"], "a")
+            .tensor("s", Tensor::from_vec(&[2], vec![2i64, -1]));
+        let build = build.node("Reshape", &["a", "s"], "b");
+        let build = build.with("Transpose", &[("perm", Attr::Ints(vec![0, 1]))], &["b"], "c").node(
+            "Relu",
+            &["c"],
+            "y",
+        );
+        fires(build.outputs(&["y"]), &["noop", "noop"], &["Relu", "Relu"]);
+        let open = Build::new().open_input("x", &[Dim::symbol("n"), Dim::Const(3)]).node("Relu", &["x"], "a");
+        let open = open.tensor("s", Tensor::from_vec(&[2], vec![0i64, 3])).node("Reshape", &["a", "s"], "y");
+        let mut graph = open.outputs(&["y"]);
+        crate::rules::run(&mut graph).unwrap();
+        assert_eq!(operators(&graph), ["Relu"]);
+        assert_eq!(graph.output_names(), ["y"]);
+    }
+
+    #[test]
+    fn results_keep_a_node_of_their_own() {
+        let same = Attr::Ints(vec![0, 1]);
+        let build =
+            Build::new().input("x", &[2, 3]).with("Transpose", &[("perm", same.clone())], &["x"], "y");
+        let mut graph = build.outputs(&["y"]);
+        let fired = crate::rules::run(&mut graph).unwrap();
+        assert!(fired.iter().any(|f| f.rule == "noop" && f.missed.is_some()), "{fired:?}");
+        assert_eq!(graph.node_count(), 1);
+        let build = Build::new().input("x", &[2, 3]).node("Relu", &["x"], "a");
+        let build = build.with("Transpose", &[("perm", same)], &["a"], "y");
+        assert_eq!(
+            {
+                let mut g = build.outputs(&["y", "a"]);
+                crate::rules::run(&mut g).unwrap();
+                g.node_count()
+            },
+            2
+        );
+    }
+}

@@ -29,3 +29,50 @@ fn apply(graph: &Graph, node: &Node) -> Result<Outcome> {
     }
     Ok(Outcome::Fire(patch))
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::{Attr, Tensor};
+
+    use crate::rules::testing::*;
+
+    fn shape(extents: &[i64]) -> Tensor {
+        Tensor::from_vec(&[extents.len()], extents.to_vec())
+    }
+
+    #[test]
+    fn only_the_last_counts() {
+        let build =
+            Build::new().input("x", &[2, 3, 4]).tensor("s", shape(&[6, 4])).tensor("t", shape(&[0, 2, -1]));
+        let build = build.node("Reshape", &["x", "s"], "a").node("Reshape", &["a", "t"], "y");
+        fires(build.outputs(&["y"]), &["reshape_reshape"], &["Reshape"]);
+        let build =
+            Build::new().input("x", &[2, 3, 1, 1]).with("Flatten", &[("axis", Attr::Int(1))], &["x"], "a");
+        let build = build.tensor("axes", shape(&[0])).node("Unsqueeze", &["a", "axes"], "y");
+        fires(build.outputs(&["y"]), &["reshape_reshape"], &["Reshape"]);
+    }
+
+    #[test]
+    fn the_first_stays_for_its_other_readers() {
+        let build =
+            Build::new().input("x", &[2, 3, 4]).tensor("s", shape(&[6, 4])).tensor("t", shape(&[3, 8]));
+        let build = build.node("Reshape", &["x", "s"], "a").node("Reshape", &["a", "t"], "y").node(
+            "Relu",
+            &["a"],
+            "z",
+        );
+        fires(build.outputs(&["y", "z"]), &["reshape_reshape"], &["Reshape", "Relu", "Reshape"]);
+    }
+
+    #[test]
+    fn something_between_them_keeps_both() {
+        let build =
+            Build::new().input("x", &[2, 3, 4]).tensor("s", shape(&[6, 4])).tensor("t", shape(&[3, 8]));
+        let build = build.node("Reshape", &["x", "s"], "a").node("Relu", &["a"], "b").node(
+            "Reshape",
+            &["b", "t"],
+            "y",
+        );
+        ignores(build.outputs(&["y"]));
+    }
+}

@@ -30,3 +30,33 @@ fn apply(graph: &Graph, node: &Node) -> Result<Outcome> {
     }
     Ok(Outcome::Fire(patch))
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::{Attr, Dim};
+
+    use crate::rules::testing::*;
+
+    #[test]
+    fn axes_of_extent_one_move_for_free() {
+        let perm = |p: &[i64]| [("perm", Attr::Ints(p.to_vec()))];
+        let build =
+            Build::new().input("x", &[1, 8, 1, 1]).with("Transpose", &perm(&[0, 2, 3, 1]), &["x"], "y");
+        fires(build.outputs(&["y"]), &["transpose_reshape"], &["Reshape"]);
+        let build =
+            Build::new().input("x", &[1, 8, 1, 5]).with("Transpose", &perm(&[0, 2, 3, 1]), &["x"], "y");
+        ignores(build.outputs(&["y"]));
+        let open = |n: Dim| Build::new().open_input("x", &[Dim::symbol("a"), Dim::Const(1), n]);
+        let one = open(Dim::Const(4)).with("Transpose", &perm(&[1, 0, 2]), &["x"], "y").outputs(&["y"]);
+        assert_eq!(
+            {
+                let mut g = one;
+                crate::rules::run(&mut g).unwrap();
+                operators(&g)
+            },
+            ["Reshape"]
+        );
+        let two = open(Dim::symbol("b")).with("Transpose", &perm(&[1, 0, 2]), &["x"], "y").outputs(&["y"]);
+        misses(two, "transpose_reshape", "more than one open extent");
+    }
+}

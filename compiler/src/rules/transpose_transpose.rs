@@ -44,3 +44,45 @@ fn apply(graph: &Graph, node: &Node) -> Result<Outcome> {
     }
     Ok(Outcome::Fire(patch))
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::Attr;
+
+    use crate::rules::testing::*;
+
+    fn two(p: &[i64], q: &[i64]) -> Build {
+        let perm = |p: &[i64]| [("perm", Attr::Ints(p.to_vec()))];
+        let build = Build::new().input("x", &[2, 3, 4, 5]).node("Relu", &["x"], "r");
+        build.with("Transpose", &perm(p), &["r"], "a").with("Transpose", &perm(q), &["a"], "b")
+    }
+
+    #[test]
+    fn two_become_one_or_none() {
+        let none = two(&[0, 2, 3, 1], &[0, 3, 1, 2]).node("Relu", &["b"], "y").outputs(&["y"]);
+        fires(none, &["transpose_transpose"], &["Relu", "Relu"]);
+        let one = two(&[0, 2, 3, 1], &[1, 0, 3, 2]).outputs(&["b"]);
+        fires(one, &["transpose_transpose"], &["Relu", "Transpose"]);
+    }
+
+    #[test]
+    fn the_first_stays_for_its_other_readers() {
+        let graph = two(&[0, 2, 3, 1], &[1, 0, 3, 2]).node("Relu", &["a"], "z").outputs(&["b", "z"]);
+        let after = fires(graph, &["transpose_transpose"], &["Relu", "Transpose", "Relu", "Transpose"]);
+        assert_eq!(after.output_names(), ["b", "z"]);
+    }
+
+    #[test]
+    fn without_perm_the_order_is_reversed() {
+        let build =
+            Build::new().input("x", &[2, 3, 4]).node("Relu", &["x"], "r").node("Transpose", &["r"], "a");
+        fires(build.node("Transpose", &["a"], "b").outputs(&["b"]), &["transpose_transpose"], &["Relu"]);
+    }
+
+    #[test]
+    fn something_between_them_keeps_both() {
+        let build =
+            Build::new().input("x", &[2, 3, 4]).node("Transpose", &["x"], "a").node("Relu", &["a"], "b");
+        ignores(build.node("Transpose", &["b"], "y").outputs(&["y"]));
+    }
+}

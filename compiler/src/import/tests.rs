@@ -1,1 +1,0 @@
-//! Sound and broken models through the importer.
