@@ -61,16 +61,18 @@ impl Functions {
         Self { map, nodes: 0, bytes: 0 }
     }
 
-    /// The nodes with every call of a function replaced.
+    /// The nodes with every call of a function replaced; `lost` takes the results of calls that are refused.
     pub(super) fn expand(
         &mut self,
         nodes: Vec<NodeProto>,
         opsets: &Rc<Opsets>,
         report: &mut Report,
+        lost: &mut HashSet<String>,
     ) -> Vec<Call> {
         let mut out = Vec::with_capacity(nodes.len());
         // Each entry is a node with the functions that it comes from, innermost last.
-        for (i, node) in nodes.into_iter().enumerate() {
+        let mut nodes = nodes.into_iter().enumerate();
+        while let Some((i, node)) = nodes.next() {
             let mut stack = vec![(Call::new(node, i, opsets.clone()), Vec::<Key>::new())];
             while let Some((call, from)) = stack.pop() {
                 let node = &call.node;
@@ -93,6 +95,9 @@ impl Functions {
                     let what =
                         format!("functions expand to more than {MAX_NODES} nodes or {MAX_BYTES} bytes");
                     report.push(Error::unsupported(what).at(&call.name, &op));
+                    let rest =
+                        stack.into_iter().map(|(call, _)| call.node).chain(nodes.map(|(_, node)| node));
+                    lost.extend(call.node.output.into_iter().chain(rest.flat_map(|node| node.output)));
                     return out;
                 }
                 let from = [&from[..], &[key]].concat();

@@ -33,9 +33,12 @@ impl Importer<'_> {
     pub(super) fn graph(&mut self, mut proto: GraphProto, captured: &[String]) -> Option<Graph> {
         let mut graph = Graph::new(&proto.name);
         graph.opsets = (*self.opsets).clone();
-        let mut good = self.arguments(&mut graph, &mut proto);
+        // Names that are defined but refused: reported once, not at each node that reads them.
+        let mut lost = HashSet::new();
+        self.arguments(&mut graph, &mut proto, &mut lost);
         let nodes = std::mem::take(&mut proto.node);
-        let mut calls = self.functions.expand(nodes, &self.opsets, &mut self.report);
+        let mut calls = self.functions.expand(nodes, &self.opsets, &mut self.report, &mut lost);
+        let mut good = lost.is_empty();
         let made: HashSet<String> = calls.iter().flat_map(|c| c.node.output.iter().cloned()).collect();
         for name in captured {
             // What the graph defines itself hides the outer value of that name.
@@ -54,10 +57,11 @@ impl Importer<'_> {
         }
         let links: Vec<Links<'_>> =
             calls.iter().zip(&captures).map(|(c, captures)| links(c, captures)).collect();
-        let order = order::sort(&links, |name| graph.find(name).is_some(), &mut self.report);
+        let known = |name: &str| graph.find(name).is_some() || lost.contains(name);
+        let order = order::sort(&links, known, &mut self.report);
         let (Some(order), true) = (order, good && parsed.iter().all(Option::is_some)) else {
             // Tells what is wrong with the results too, where the nodes allow to say it.
-            self.check_outputs(&proto, |name| made.contains(name) || graph.find(name).is_some());
+            self.check_outputs(&proto, |name| made.contains(name) || known(name));
             return None;
         };
         for i in order {
@@ -68,24 +72,29 @@ impl Importer<'_> {
         self.results(graph, &proto)
     }
 
-    /// Constants and arguments.
-    fn arguments(&mut self, graph: &mut Graph, proto: &mut GraphProto) -> bool {
-        let mut good = true;
+    /// Constants and arguments; `lost` takes the names of those that are refused.
+    fn arguments(&mut self, graph: &mut Graph, proto: &mut GraphProto, lost: &mut HashSet<String>) {
         let dense = std::mem::take(&mut proto.initializer);
         for mut tensor in dense {
             let name = std::mem::take(&mut tensor.name);
             let tensor = self.tensors.dense(tensor);
-            good &= self.constant(graph, &name, tensor);
+            if !self.constant(graph, &name, tensor) {
+                lost.insert(name);
+            }
         }
         for mut tensor in std::mem::take(&mut proto.sparse_initializer) {
             let name = tensor.values.as_mut().map(|v| std::mem::take(&mut v.name)).unwrap_or_default();
             let tensor = self.tensors.sparse(tensor);
-            good &= self.constant(graph, &name, tensor);
+            if !self.constant(graph, &name, tensor) {
+                lost.insert(name);
+            }
         }
         let mut seen = HashSet::new();
         for info in &proto.input {
             let added = if info.name.is_empty() {
                 Err(Error::invalid("an input of the graph has no name"))
+            } else if lost.contains(&info.name) {
+                continue;
             } else if !seen.insert(&info.name) {
                 Err(Error::invalid(format!("input '{}' is defined twice", info.name)))
             } else if let Some(id) = graph.find(&info.name) {
@@ -95,9 +104,10 @@ impl Importer<'_> {
             } else {
                 types::input(info).and_then(|fact| graph.add_input(&info.name, fact)).map(|_| ())
             };
-            good &= self.report.note(added).is_some();
+            if self.report.note(added).is_none() {
+                lost.insert(info.name.clone());
+            }
         }
-        good
     }
 
     fn constant(&mut self, graph: &mut Graph, name: &str, tensor: Result<Tensor>) -> bool {

@@ -128,3 +128,69 @@ fn resolve(graph: &Graph, name: &str) -> Result<Arc<str>> {
     Err(Error::invalid(format!("the model has no dimension '{name}'"))
         .hint(format!("its dimensions: {known}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::{DType, ErrorKind};
+
+    use super::*;
+
+    fn graph() -> Graph {
+        let dims = [Dim::symbol("batch"), Dim::symbol("seq"), Dim::symbol("x.2"), Dim::Const(4)];
+        let mut graph = Graph::new("g");
+        let x = graph.add_input("x", Fact::new(DType::F32, dims.into_iter().collect())).unwrap();
+        graph.add_output(x);
+        graph
+    }
+
+    fn bind(dims: &[&str]) -> Result<(String, Graph)> {
+        let bindings = dims.iter().map(|d| d.parse()).collect::<Result<Vec<DimBinding>>>()?;
+        let mut graph = graph();
+        run(&mut graph, &bindings)?;
+        let fact = graph.value(graph.inputs()[0]).fact.clone().unwrap();
+        Ok((fact.shape.to_string(), graph))
+    }
+
+    #[test]
+    fn values_and_bounds() {
+        let (shape, graph) = bind(&["batch=2", "seq=1..512", "x.2=7"]).unwrap();
+        assert_eq!(shape, "[2, seq, 7, 4]");
+        assert_eq!(graph.bounds.get("seq"), Some(&(1, 512)));
+        assert!(check_bound(&graph).is_ok());
+        // A named axis by its place; the same value twice.
+        assert_eq!(bind(&["x.0=3", "batch=3", "seq=1", "x.2=1"]).unwrap().0, "[3, 1, 1, 4]");
+    }
+
+    #[test]
+    fn what_is_left_open_is_named() {
+        let (_, graph) = bind(&["seq=3"]).unwrap();
+        let error = check_bound(&graph).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unsupported);
+        assert!(error.to_string().contains("batch, x.2") && error.hint.contains("--dim batch=1"), "{error}");
+    }
+
+    #[test]
+    fn bindings_that_make_no_sense() {
+        let text = |dims: &[&str]| bind(dims).map(|_| ()).unwrap_err().to_string();
+        let unknown = text(&["length=3"]);
+        assert!(
+            unknown.contains("no dimension 'length'") && unknown.contains("batch, seq, x.2"),
+            "{unknown}"
+        );
+        assert!(text(&["batch=2", "batch=3"]).contains("bound twice"));
+        assert!(text(&["batch=2", "x.0=1..3"]).contains("bound twice"));
+        assert!(text(&["x.3=5"]).contains("axis 3 of input 'x' is 4"));
+        for bad in [
+            "batch",
+            "batch=",
+            "=3",
+            "batch=x",
+            "batch=1..",
+            "batch=-1",
+            "batch=5..2",
+            "batch=99999999999999",
+        ] {
+            assert!(text(&[bad]).contains(bad), "{bad}");
+        }
+    }
+}

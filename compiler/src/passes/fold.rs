@@ -220,3 +220,76 @@ fn bytes(fact: &Fact) -> Option<u64> {
     let elements = fact.shape.as_const()?.iter().try_fold(1usize, |n, &e| n.checked_mul(e))?;
     Some(fact.dtype.bytes_of(elements) as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::{Attr, Dim};
+
+    use super::*;
+    use crate::rules::testing::{Build, assert_same, operators};
+
+    fn fold(graph: &Graph) -> Graph {
+        let mut folded = graph.clone();
+        run(&mut folded, &Limits::default()).unwrap();
+        folded
+    }
+
+    #[test]
+    fn chains_of_constants() {
+        let build = Build::new().input("x", &[2, 3]).constant("a", &[3]).constant("b", &[2, 1]);
+        let build =
+            build.node("Add", &["a", "b"], "c").node("Relu", &["c"], "d").node("Mul", &["x", "d"], "y");
+        let before = build.outputs(&["y"]);
+        let after = fold(&before);
+        assert_eq!(operators(&after), ["Mul"]);
+        assert_same(&before, &after);
+    }
+
+    #[test]
+    fn shape_arithmetic_that_is_known() {
+        let build = Build::new().input("x", &[2, 3, 4]).node("Shape", &["x"], "s");
+        let build = build.node("Reshape", &["x", "s"], "r").node("Relu", &["r"], "y");
+        assert_eq!(operators(&fold(&build.outputs(&["y"]))), ["Reshape", "Relu"]);
+        let open =
+            Build::new().open_input("x", &[Dim::symbol("n"), Dim::Const(3)]).node("Shape", &["x"], "y");
+        assert_eq!(operators(&fold(&open.outputs(&["y"]))), ["Shape"]);
+    }
+
+    #[test]
+    fn nodes_that_hand_their_operand_on() {
+        let build = Build::new().input("x", &[2, 3]).node("Identity", &["x"], "a").node("Relu", &["a"], "b");
+        let build = build.node("Identity", &["b"], "c").node("Identity", &["c"], "y");
+        let folded = fold(&build.outputs(&["y"]));
+        assert_eq!(operators(&folded), ["Relu"]);
+        assert_eq!(folded.output_names(), ["y"]);
+        // An input as a result, and one value as two results, keep a node.
+        let build = Build::new().input("x", &[2, 3]).node("Identity", &["x"], "y");
+        assert_eq!(operators(&fold(&build.outputs(&["y"]))), ["Identity"]);
+        let build = Build::new().input("x", &[2, 3]).node("Relu", &["x"], "a");
+        let build = build.node("Identity", &["a"], "y").node("Identity", &["a"], "z");
+        assert_eq!(operators(&fold(&build.outputs(&["y", "z"]))), ["Relu", "Identity"]);
+    }
+
+    #[test]
+    fn growth_has_a_budget() {
+        let build = |n: i64| {
+            let shape = Tensor::from_vec(&[1], vec![n]);
+            let build = Build::new().input("x", &[1]).tensor("n", shape).constant("one", &[1]);
+            build.node("Expand", &["one", "n"], "big").node("Add", &["x", "big"], "y").outputs(&["y"])
+        };
+        assert_eq!(operators(&fold(&build(1 << 20))), ["Add"]);
+        assert_eq!(operators(&fold(&build(1 << 23))), ["Expand", "Add"]);
+    }
+
+    #[test]
+    fn errors_name_the_node() {
+        let index = Tensor::from_vec(&[1], vec![7i64]);
+        let build = Build::new().constant("t", &[3]).tensor("i", index);
+        let mut graph = build.with("Gather", &[("axis", Attr::Int(0))], &["t", "i"], "y").0;
+        let y = graph.find("y").unwrap();
+        graph.add_output(y);
+        let result = infer::run(&mut graph).and_then(|()| run(&mut graph, &Limits::default()));
+        let error = result.unwrap_err();
+        assert_eq!((error.kind, error.node.as_str()), (ErrorKind::Invalid, "y"), "{error}");
+    }
+}

@@ -82,3 +82,34 @@ pub fn check_declared(name: &str, fact: &Fact, declared: &Fact) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::{DType, Shape};
+
+    use super::*;
+    use crate::rules::testing::Build;
+
+    #[test]
+    fn errors_name_the_node() {
+        let build = Build::new().input("x", &[2, 3]).input("z", &[4, 5]).node("MatMul", &["x", "z"], "y");
+        let error = run(&mut build.0.clone()).unwrap_err();
+        assert_eq!((error.node.as_str(), error.op.as_str()), ("y", "MatMul"));
+    }
+
+    #[test]
+    fn declarations_must_agree() {
+        let declared = |dtype, shape: Shape| {
+            let mut graph = Build::new().input("x", &[2, 3]).node("Softmax", &["x"], "y").0;
+            let y = graph.find("y").unwrap();
+            graph.set_fact(y, Fact::new(dtype, shape));
+            run(&mut graph)
+        };
+        assert!(declared(DType::F32, Shape::of(&[2, 3])).is_ok());
+        assert!(declared(DType::F32, [Dim::symbol("n"), Dim::Const(3)].into_iter().collect()).is_ok());
+        for (dtype, shape) in [(DType::F64, &[2, 3][..]), (DType::F32, &[2, 4]), (DType::F32, &[2, 3, 1])] {
+            let error = declared(dtype, Shape::of(shape)).unwrap_err();
+            assert!(error.to_string().contains("node 'y' (Softmax): value 'y' is declared as"), "{error}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ mod pad_conv;
 mod reshape_reshape;
 mod support;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod transpose_reshape;
 mod transpose_transpose;
 
