@@ -13,8 +13,11 @@ use super::attr;
 use super::model::{self, Opsets};
 
 /// Nodes and bytes that all calls of a model may expand to: calls of calls grow exponentially.
-const MAX_NODES: usize = 200_000;
+const MAX_NODES: usize = 100_000;
 const MAX_BYTES: u64 = 1 << 30;
+
+/// Calls inside calls; names grow with each.
+const MAX_NESTING: usize = 64;
 
 type Key = (String, String, String);
 
@@ -41,7 +44,8 @@ impl Call {
 /// The functions of a model.
 #[derive(Debug, Default)]
 pub(super) struct Functions {
-    map: HashMap<Key, (FunctionProto, Rc<Opsets>)>,
+    map: HashMap<Key, (usize, FunctionProto, Rc<Opsets>)>,
+    stems: HashSet<String>,
     nodes: usize,
     bytes: u64,
 }
@@ -54,11 +58,11 @@ impl Functions {
             let Some(opsets) = report.note(model::opsets(&proto.opset_import)) else { continue };
             let key = (model::domain(&proto.domain).to_owned(), proto.name.clone(), proto.overload.clone());
             let name = proto.name.clone();
-            if map.insert(key, (proto, Rc::new(opsets))).is_some() {
+            if map.insert(key, (map.len(), proto, Rc::new(opsets))).is_some() {
                 report.push(Error::invalid(format!("function '{name}' is defined twice")));
             }
         }
-        Self { map, nodes: 0, bytes: 0 }
+        Self { map, stems: HashSet::new(), nodes: 0, bytes: 0 }
     }
 
     /// The nodes with every call of a function replaced; `lost` takes the results of calls that are refused.
@@ -73,22 +77,32 @@ impl Functions {
         // Each entry is a node with the functions that it comes from, innermost last.
         let mut nodes = nodes.into_iter().enumerate();
         while let Some((i, node)) = nodes.next() {
-            let mut stack = vec![(Call::new(node, i, opsets.clone()), Vec::<Key>::new())];
+            let mut stack = vec![(Call::new(node, i, opsets.clone()), Rc::<[usize]>::from([]))];
             while let Some((call, from)) = stack.pop() {
                 let node = &call.node;
                 let key =
                     (model::domain(&node.domain).to_owned(), node.op_type.clone(), node.overload.clone());
-                let Some((function, opsets)) = self.map.get(&key) else {
+                let Some((id, function, opsets)) = self.map.get(&key) else {
                     out.push(call);
                     continue;
                 };
-                let inlined = if from.contains(&key) {
+                let inlined = if from.contains(id) {
                     Err(Error::invalid("the function calls itself"))
+                } else if from.len() == MAX_NESTING {
+                    Err(Error::unsupported(format!("calls of functions more than {MAX_NESTING} deep")))
                 } else {
-                    inline(&call, function)
+                    // Nodes may share a name.
+                    let mut stem = call.name.clone();
+                    while !self.stems.insert(stem.clone()) {
+                        stem.push('\'');
+                    }
+                    inline(&call, function, &stem)
                 };
                 let op = node.op_type.clone();
-                let Some(body) = report.note(inlined.map_err(|e| e.at(&call.name, &op))) else { continue };
+                let Some(body) = report.note(inlined.map_err(|e| e.at(&call.name, &op))) else {
+                    lost.extend(call.node.output);
+                    continue;
+                };
                 self.nodes += body.len();
                 self.bytes += body.iter().map(Message::compute_size).sum::<u64>();
                 if self.nodes > MAX_NODES || self.bytes > MAX_BYTES {
@@ -100,7 +114,7 @@ impl Functions {
                     lost.extend(call.node.output.into_iter().chain(rest.flat_map(|node| node.output)));
                     return out;
                 }
-                let from = [&from[..], &[key]].concat();
+                let from: Rc<[usize]> = [&from[..], &[*id]].concat().into();
                 let calls = body.into_iter().enumerate().map(|(i, n)| Call::new(n, i, opsets.clone()));
                 stack.extend(calls.rev().map(|call| (call, from.clone())));
             }
@@ -109,7 +123,8 @@ impl Functions {
     }
 }
 
-fn inline(call: &Call, function: &FunctionProto) -> Result<Vec<NodeProto>> {
+/// The function's nodes under the operands of a call; values of its own get names that start with `stem`.
+fn inline(call: &Call, function: &FunctionProto, stem: &str) -> Result<Vec<NodeProto>> {
     let node = &call.node;
     if node.input.len() > function.input.len() || node.output.len() > function.output.len() {
         bail_invalid!(
@@ -129,8 +144,6 @@ fn inline(call: &Call, function: &FunctionProto) -> Result<Vec<NodeProto>> {
         }
         attributes.insert(name, attribute);
     }
-    // Value names are unique in a graph, node names are not.
-    let stem = node.output.iter().find(|o| !o.is_empty()).unwrap_or(&call.name);
     let mut names: HashMap<&str, String> = HashMap::new();
     for (i, formal) in function.input.iter().enumerate() {
         let actual = node.input.get(i).cloned().unwrap_or_default();

@@ -113,7 +113,7 @@ mod tests {
         let shifted = || conv(&[6, 1, 1], true).node("Add", &["c", "shift"], "y");
         misses(shifted().outputs(&["y", "c"]), "conv_shift", "used elsewhere");
         misses(
-            conv(&[6, 5, 5], true).node("Add", &["c", "shift"], "y").outputs(&["y"]),
+            conv(&[6, 3, 3], true).node("Add", &["c", "shift"], "y").outputs(&["y"]),
             "conv_shift",
             "number a channel",
         );

@@ -38,7 +38,7 @@ fn calls_become_the_nodes_of_the_function() {
     assert_eq!(graph.node_count(), 4);
     let names: Vec<_> = graph.node_ids().map(|n| graph.node(n).op.name()).collect();
     assert_eq!(names, ["Relu", "Add", "Relu", "Add"]);
-    assert!(graph.find("y/m/t").is_some());
+    assert!(graph.find("Outer_y/Twice_m/t").is_some());
 }
 
 #[test]
@@ -92,7 +92,9 @@ fn exponential_calls_end() {
         let nodes = vec![call(&inner, &["a"], &["t"]), call(&inner, &["t"], &["b"])];
         functions.push(function(&format!("F{i}"), &["a"], &["b"], nodes));
     }
-    let text = refused(&calling(functions, vec![call("F39", &["x"], &["y"])]), 4);
+    let errors = import(&calling(functions, vec![call("F39", &["x"], &["y"])])).unwrap_err();
+    assert_eq!((errors.0.len(), errors.exit_code()), (1, 4));
+    let text = errors.to_string();
     assert!(text.contains("functions expand to more than"), "{text}");
 }
 
@@ -109,4 +111,28 @@ fn broken_functions() {
     // An input that the call leaves out reaches a node as left out.
     let text = refused(&calling(vec![twice()], vec![call("Twice", &[], &["y"])]), 3);
     assert!(text.contains("needs 1 inputs"), "{text}");
+}
+
+#[test]
+fn calls_nest_to_a_bound() {
+    let mut functions = vec![twice()];
+    functions[0].name = "F0".into();
+    for i in 1..5000 {
+        functions.push(function(
+            &format!("F{i}"),
+            &["a"],
+            &["b"],
+            vec![call(&format!("F{}", i - 1), &["a"], &["b"])],
+        ));
+    }
+    assert!(import(&calling(functions.clone(), vec![call("F60", &["x"], &["y"])])).is_ok());
+    let text = refused(&calling(functions, vec![call("F4999", &["x"], &["y"])]), 4);
+    assert!(text.contains("64 deep"), "{text}");
+}
+
+#[test]
+fn nodes_of_one_name_do_not_meet() {
+    let mut nodes = vec![call("Twice", &["x"], &["m"]), call("Twice", &["m"], &["y"])];
+    nodes.iter_mut().for_each(|n| n.name = "same".into());
+    assert_eq!(import(&calling(vec![twice()], nodes)).unwrap().node_count(), 4);
 }
