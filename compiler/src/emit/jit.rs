@@ -1,0 +1,313 @@
+//! A model as code in this process.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
+use cranelift_module::default_libcall_names;
+use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::{Error, Result, Tensor};
+use kiln_runtime::abi::{Frame, RunParallel};
+use kiln_runtime::pool::Pool;
+use kiln_runtime::status::Status;
+use kiln_targets::Target;
+use kiln_targets::isa::{Code, isa};
+
+use crate::codegen::{self, weights_symbol};
+
+/// Address space reserved for code: kernels are kilobytes, so this is never the limit, and it keeps every call
+/// within the reach of a relative branch.
+const CODE_RESERVE_BYTES: usize = 1 << 28;
+
+/// Memory on cache lines.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+// SAFETY: plain bytes without padding.
+unsafe impl bytemuck::Zeroable for Line {}
+// SAFETY: plain bytes without padding.
+unsafe impl bytemuck::Pod for Line {}
+
+/// Zeroed memory of at least `bytes` bytes, aligned to 64.
+#[derive(Default)]
+struct Lines(Vec<Line>);
+
+impl Lines {
+    fn new(bytes: usize) -> Self {
+        Self(bytemuck::zeroed_vec(bytes.div_ceil(64)))
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+
+    fn pointer(&mut self) -> *mut c_void {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+/// One kernel of a [`Model`], for profiles.
+#[derive(Clone, Debug)]
+pub struct KernelInfo {
+    /// Its name in the plan.
+    pub name: String,
+    /// Size of its code.
+    pub code_bytes: usize,
+    function: *const u8,
+    shared: i64,
+}
+
+/// A compiled model in memory. It may run on several threads at once: every run has an arena of its own.
+pub struct Model {
+    // Owns the code; `None` only while dropping.
+    module: Option<JITModule>,
+    run: RunParallel,
+    kernels: Vec<KernelInfo>,
+    weights: Lines,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    arena_bytes: usize,
+    code_bytes: usize,
+    arenas: Mutex<Vec<Lines>>,
+    pool: Option<Pool>,
+}
+
+// SAFETY: code and weights are never written after construction, function pointers are plain addresses, and the
+// arenas are behind a mutex.
+unsafe impl Send for Model {}
+// SAFETY: as above; `run` only reads the model.
+unsafe impl Sync for Model {}
+
+impl Model {
+    /// Compiles a plan for this machine. `threads` are those that a run may use, the caller's included.
+    ///
+    /// Errors when the target needs a feature that this machine lacks.
+    pub fn new(plan: Plan, target: &Target, threads: usize) -> Result<Self> {
+        check_host(target)?;
+        let name = "model";
+        let mut weights = Lines::new(plan.weights_bytes);
+        let mut plan = plan;
+        for weight in std::mem::take(&mut plan.weights) {
+            weights.bytes()[weight.offset_bytes..][..weight.tensor.data.len()]
+                .copy_from_slice(&weight.tensor.data);
+        }
+        let mut builder = JITBuilder::with_isa(isa(target, Code::Jit)?, default_libcall_names());
+        let memory = ArenaMemoryProvider::new_with_size(CODE_RESERVE_BYTES)
+            .map_err(|e| Error::internal(format!("no address space for code: {e}")))?;
+        builder.memory_provider(Box::new(memory));
+        builder.symbol(weights_symbol(name), weights.pointer() as *const u8);
+        let mut module = JITModule::new(builder);
+        let built = codegen::build(&mut module, &plan, target, name)?;
+        module.finalize_definitions().map_err(|e| Error::internal(format!("finishing code: {e}")))?;
+        let kernels = plan.kernels.iter().zip(&built.kernels).map(|(planned, kernel)| KernelInfo {
+            name: planned.name.clone(),
+            code_bytes: kernel.code_bytes,
+            function: module.get_finalized_function(kernel.id),
+            shared: kernel.shared,
+        });
+        let kernels = kernels.collect();
+        let run = module.get_finalized_function(built.run_parallel);
+        // SAFETY: `codegen::build` made this function with exactly this signature.
+        let run = unsafe { std::mem::transmute::<*const u8, RunParallel>(run) };
+        let pool = if threads > 1 {
+            Some(
+                Pool::new(threads)
+                    .map_err(|e| Error::internal(format!("starting {threads} threads: {e}")))?,
+            )
+        } else {
+            None
+        };
+        Ok(Self {
+            module: Some(module),
+            run,
+            kernels,
+            weights,
+            inputs: plan.inputs,
+            outputs: plan.outputs,
+            arena_bytes: plan.arena_bytes,
+            code_bytes: built.code_bytes,
+            arenas: Mutex::default(),
+            pool,
+        })
+    }
+
+    /// Arguments in order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// Results in order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Size of all code.
+    pub fn code_bytes(&self) -> usize {
+        self.code_bytes
+    }
+
+    /// Size of the arena of one run.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena_bytes
+    }
+
+    /// Size of the read-only data.
+    pub fn weights_bytes(&self) -> usize {
+        self.weights.0.len() * 64
+    }
+
+    /// The kernels in execution order.
+    pub fn kernels(&self) -> &[KernelInfo] {
+        &self.kernels
+    }
+
+    /// Runs the model. Errors name the input whose number, type or shape is wrong.
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let mut session = self.session(inputs)?;
+        session.run()?;
+        session.into_outputs()
+    }
+
+    /// Memory for repeated runs on the same inputs: nothing is allocated between them.
+    pub fn session(&self, inputs: &[Tensor]) -> Result<Session<'_>> {
+        if inputs.len() != self.inputs.len() {
+            return Err(Error::invalid(format!(
+                "the model has {} inputs, {} are given",
+                self.inputs.len(),
+                inputs.len()
+            )));
+        }
+        for (port, tensor) in self.inputs.iter().zip(inputs) {
+            if port.ty != tensor.ty() {
+                return Err(Error::invalid(format!(
+                    "input '{}' is {}, {} is given",
+                    port.name,
+                    port.ty,
+                    tensor.ty()
+                )));
+            }
+        }
+        let copy = |t: &Tensor| {
+            let mut lines = Lines::new(t.data.len());
+            lines.bytes()[..t.data.len()].copy_from_slice(&t.data);
+            lines
+        };
+        let mut inputs: Vec<Lines> = inputs.iter().map(copy).collect();
+        let mut outputs =
+            self.outputs.iter().map(|p| Ok(Lines::new(port_bytes(p)?))).collect::<Result<Vec<_>>>()?;
+        let spare = self.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        let arena = spare.unwrap_or_else(|| Lines::new(self.arena_bytes));
+        Ok(Session {
+            model: self,
+            input_pointers: inputs.iter_mut().map(|l| l.pointer().cast_const()).collect(),
+            output_pointers: outputs.iter_mut().map(Lines::pointer).collect(),
+            _inputs: inputs,
+            outputs,
+            arena,
+        })
+    }
+}
+
+fn port_bytes(port: &Port) -> Result<usize> {
+    let shape = port
+        .ty
+        .shape
+        .as_const()
+        .ok_or_else(|| Error::internal(format!("'{}' has an open shape", port.name)))?;
+    Ok(port.ty.dtype.bytes_of(shape.iter().product()))
+}
+
+/// Refuses code that this machine could not run.
+fn check_host(target: &Target) -> Result<()> {
+    let host = kiln_targets::resolve("host", "native", "")?;
+    if host.triple.architecture != target.triple.architecture {
+        return Err(Error::invalid(format!(
+            "code for {} does not run on this {} machine",
+            target.triple, host.triple
+        ))
+        .hint("compile it to a library instead"));
+    }
+    let missing: Vec<_> = target.features.iter().filter(|f| !host.features.contains(f)).copied().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("this machine lacks {}", missing.join(", "))).hint("choose a lower --cpu"))
+}
+
+/// A model with inputs in place, an arena and room for the outputs.
+pub struct Session<'a> {
+    model: &'a Model,
+    _inputs: Vec<Lines>,
+    outputs: Vec<Lines>,
+    arena: Lines,
+    input_pointers: Vec<*const c_void>,
+    output_pointers: Vec<*mut c_void>,
+}
+
+impl Session<'_> {
+    /// Runs the model once.
+    pub fn run(&mut self) -> Result<()> {
+        let pool = self.model.pool.as_ref();
+        let context = pool.map_or(std::ptr::null_mut(), |p| std::ptr::from_ref(p).cast_mut().cast());
+        // SAFETY: the pointers are to live memory of the sizes that the plan states, the arena is aligned to 64
+        // bytes and used by this session alone, and the pool outlives the call.
+        let status = unsafe {
+            (self.model.run)(
+                self.input_pointers.as_ptr(),
+                self.output_pointers.as_ptr(),
+                self.arena.pointer(),
+                pool.map(|_| Pool::parallel_for as _),
+                context,
+            )
+        };
+        match Status::from_code(status) {
+            Some(Status::Ok) => Ok(()),
+            Some(status) => Err(Error::invalid(format!("the run ended with a status: {}", status.meaning()))),
+            None => Err(Error::internal(format!("the run returned the unknown status {status}"))),
+        }
+    }
+
+    /// Runs kernel `i` alone, on one thread, after a complete run has left its operands in the arena.
+    pub fn run_kernel(&mut self, i: usize) {
+        let kernel = &self.model.kernels[i];
+        let frame = Frame {
+            arena: self.arena.pointer(),
+            weights: self.model.weights.0.as_ptr().cast(),
+            inputs: self.input_pointers.as_ptr(),
+            outputs: self.output_pointers.as_ptr(),
+        };
+        // SAFETY: kernels have this signature and convention; the frame is the one that `run` would make.
+        unsafe {
+            let function: unsafe extern "sysv64" fn(*const Frame, i64, i64) =
+                std::mem::transmute(kernel.function);
+            function(&raw const frame, 0, kernel.shared);
+        }
+    }
+
+    /// The outputs of the last run.
+    pub fn into_outputs(mut self) -> Result<Vec<Tensor>> {
+        let arena = std::mem::take(&mut self.arena);
+        self.model.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(arena);
+        let ports = self.model.outputs.iter().zip(std::mem::take(&mut self.outputs));
+        ports
+            .map(|(port, mut lines)| {
+                let bytes = port_bytes(port)?;
+                let shape = port.ty.shape.as_const().unwrap_or_default();
+                Tensor::new(port.ty.dtype, shape, Bytes::copy_from_slice(&lines.bytes()[..bytes]))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        if let Some(module) = self.module.take() {
+            // SAFETY: the functions are reachable through this model only, and no session outlives it.
+            unsafe { module.free_memory() };
+        }
+    }
+}
