@@ -6,7 +6,7 @@
 //!
 //! The result is i64; the axis stays with extent 1 unless `keepdims` is 0.
 //!
-//! Numerics: exact. NaN counts as extreme for both, as in NumPy.
+//! Numerics: exact. NaN, which ONNX leaves open, compares as neither greater nor less: it never displaces an element.
 //!
 //! Lowering: a `Reduce` over the one axis.
 //!
@@ -113,26 +113,10 @@ impl Op for Arg {
         let groups: usize = shape.iter().product();
         let positions: Vec<i64> = if x.dtype.is_float() {
             let values = x.to_f64s()?;
-            let better = |a: f64, b: f64| if self.max { a > b } else { a < b };
-            (0..groups)
-                .map(|g| {
-                    self.find(extent, |i, best| {
-                        let (a, b) = (values[at(g, i)], values[at(g, best)]);
-                        let wins = !b.is_nan() && (a.is_nan() || better(a, b));
-                        (wins, a == b || (a.is_nan() && b.is_nan()))
-                    })
-                })
-                .collect()
+            (0..groups).map(|g| self.find(extent, |i| values[at(g, i)])).collect()
         } else {
             let values = to_i128s(x)?;
-            (0..groups)
-                .map(|g| {
-                    self.find(extent, |i, best| {
-                        let (a, b) = (values[at(g, i)], values[at(g, best)]);
-                        (if self.max { a > b } else { a < b }, a == b)
-                    })
-                })
-                .collect()
+            (0..groups).map(|g| self.find(extent, |i| values[at(g, i)])).collect()
         };
         Ok(vec![Tensor::from_vec(&shape, positions)])
     }
@@ -159,12 +143,53 @@ impl Op for Arg {
 }
 
 impl Arg {
-    /// The winner of `0..extent`; `compare(i, best)` says whether i beats the best so far and whether it equals it.
-    fn find(&self, extent: usize, compare: impl Fn(usize, usize) -> (bool, bool)) -> i64 {
+    /// The position of the extreme value among `0..extent`.
+    fn find<T: PartialOrd>(&self, extent: usize, value: impl Fn(usize) -> T) -> i64 {
         let better = |best, i| {
-            let (wins, ties) = compare(i, best);
-            if wins || (ties && self.last) { i } else { best }
+            let (a, b) = (value(i), value(best));
+            let wins = if self.max { a > b } else { a < b };
+            if wins || (self.last && a == b) { i } else { best }
         };
         (1..extent).fold(0, better) as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{parse, refusal, run, sample};
+
+    #[test]
+    fn ties_and_nan() {
+        let x = Tensor::from_vec(&[2, 3], vec![2f32, 2.0, 1.0, 1.0, f32::NAN, 3.0]);
+        let of = |name, last| {
+            let list =
+                [("axis", Attr::Int(-1)), ("keepdims", Attr::Int(0)), ("select_last_index", Attr::Int(last))];
+            run(&*parse(name, 13, &list, 1, 1).unwrap(), &[&x], &[]).unwrap().remove(0).to_i64s().unwrap()
+        };
+        assert_eq!(of("ArgMax", 0), [0, 2]);
+        assert_eq!(of("ArgMax", 1), [1, 2]);
+        assert_eq!(of("ArgMin", 0), [2, 0]);
+    }
+
+    #[test]
+    fn any_axis() {
+        for (axis, keep) in [(0, 1), (1, 0), (-1, 1)] {
+            let list = [("axis", Attr::Int(axis)), ("keepdims", Attr::Int(keep))];
+            for name in ["ArgMax", "ArgMin"] {
+                let op = parse(name, 13, &list, 1, 1).unwrap();
+                run(&*op, &[&sample(&[3, 4, 5], 7)], &[]).unwrap();
+                run(&*op, &[&Tensor::from_vec(&[2, 1, 2], vec![u64::MAX, 0, 1, i64::MAX as u64])], &[])
+                    .unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let op = parse("ArgMax", 13, &[("axis", Attr::Int(i64::MAX))], 1, 1).unwrap();
+        assert!(refusal(&*op, &[&[2, 3]]).contains("is outside"));
+        let op = parse("ArgMax", 13, &[], 1, 1).unwrap();
+        assert!(refusal(&*op, &[&[0, 3]]).contains("is empty"));
     }
 }

@@ -131,3 +131,70 @@ impl Op for AveragePool {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{ints, parse, run, run_lowered, sample};
+
+    fn pooled(list: &[(&str, Attr)], x: &Tensor) -> Tensor {
+        run(&*parse("AveragePool", 19, list, 1, 1).unwrap(), &[x], &[]).unwrap().remove(0)
+    }
+
+    #[test]
+    fn same_as_onnx() {
+        // Node cases `averagepool_2d_precomputed_pads`, with and without the padding counted: the corner.
+        let x = Tensor::from_vec(&[1, 1, 5, 5], (1..=25).map(|v| v as f32).collect());
+        let window = ("kernel_shape", ints(&[5, 5]));
+        let pads = ("pads", ints(&[2, 2, 2, 2]));
+        let y = pooled(&[window.clone(), pads.clone()], &x).to_f64s().unwrap();
+        assert_eq!((y[0], y[1], y[12]), (7.0, 7.5, 13.0));
+        let y = pooled(&[window, pads, ("count_include_pad", Attr::Int(1))], &x).to_f64s().unwrap();
+        assert_eq!((y[0] as f32, y[1] as f32, y[12]), (2.52, 3.6, 13.0));
+    }
+
+    #[test]
+    fn windows_beyond_the_padding_do_not_count() {
+        // Node case `averagepool_2d_ceil_last_window_starts_on_pad`, reduced to one axis.
+        let x = Tensor::from_vec(&[1, 1, 4], vec![1f32, 2.0, 3.0, 4.0]);
+        let list = |include| {
+            [
+                ("kernel_shape", ints(&[3])),
+                ("strides", ints(&[2])),
+                ("ceil_mode", Attr::Int(1)),
+                ("count_include_pad", Attr::Int(include)),
+            ]
+        };
+        for include in [0, 1] {
+            assert_eq!(pooled(&list(include), &x), Tensor::from_vec(&[1, 1, 2], vec![2f32, 3.5]));
+        }
+    }
+
+    #[test]
+    fn all_ranks() {
+        for rank in 1..=3 {
+            let shape: Vec<usize> = [2, 3].into_iter().chain((0..rank).map(|i| i + 4)).collect();
+            for include in [0, 1] {
+                for (pad, stride, dilation) in [(0, 1, 1), (1, 2, 1), (1, 1, 2)] {
+                    let list = [
+                        ("kernel_shape", ints(&vec![2; rank])),
+                        ("pads", ints(&vec![pad; 2 * rank])),
+                        ("strides", ints(&vec![stride; rank])),
+                        ("dilations", ints(&vec![dilation; rank])),
+                        ("count_include_pad", Attr::Int(include)),
+                    ];
+                    pooled(&list, &sample(&shape, 5));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn f64_is_compiled_and_f16_is_not() {
+        let op = parse("AveragePool", 19, &[("kernel_shape", ints(&[2]))], 1, 1).unwrap();
+        let y = run(&*op, &[&Tensor::from_vec(&[1, 1, 2], vec![0.1f64, 0.2])], &[]).unwrap();
+        assert!((y[0].to_f64s().unwrap()[0] - 0.15).abs() < 1e-15);
+        let half = Tensor::zeros(crate::DType::F16, &[1, 1, 2]);
+        assert!(run_lowered(&*op, &[&half], &[]).unwrap_err().message.contains("f16"));
+    }
+}

@@ -196,3 +196,53 @@ fn transposed<T: Copy>(values: Vec<T>, rows: usize, columns: usize, stored_trans
     }
     (0..rows * columns).map(|p| values[p % columns * rows + p / columns]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{parse, refusal, run, sample};
+
+    #[test]
+    fn by_hand() {
+        let list = [("alpha", Attr::Float(2.0)), ("beta", Attr::Float(0.5)), ("transB", Attr::Int(1))];
+        let a = Tensor::from_vec(&[1, 2], vec![1f32, 2.0]);
+        let b = Tensor::from_vec(&[3, 2], vec![1f32, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        let c = Tensor::from_vec(&[3], vec![10f32, 20.0, 30.0]);
+        let y = run(&*parse("Gemm", 13, &list, 3, 1).unwrap(), &[&a, &b, &c], &[1, 2]).unwrap();
+        assert_eq!(y[0], Tensor::from_vec(&[1, 3], vec![7f32, 14.0, 21.0]));
+    }
+
+    #[test]
+    fn transpositions_and_addends() {
+        for flags in 0..4i64 {
+            let (ta, tb) = (flags & 1, flags >> 1);
+            let list = [("transA", Attr::Int(ta)), ("transB", Attr::Int(tb)), ("beta", Attr::Float(3.0))];
+            let a = sample(if ta == 1 { &[4, 2] } else { &[2, 4] }, 5);
+            let b = sample(if tb == 1 { &[3, 4] } else { &[4, 3] }, 7);
+            for c in [&[][..], &[1], &[3], &[2, 1], &[1, 3], &[2, 3]] {
+                for known in [&[][..], &[0], &[1]] {
+                    let op = parse("Gemm", 13, &list, 3, 1).unwrap();
+                    run(&*op, &[&a, &b, &sample(c, 3)], known).unwrap();
+                }
+            }
+            run(&*parse("Gemm", 13, &list, 2, 1).unwrap(), &[&a, &b], &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn integers() {
+        let op = parse("Gemm", 13, &[], 3, 1).unwrap();
+        let [a, b, c] = [2i64, 3, 4].map(|v| Tensor::from_vec(&[1, 1], vec![v]));
+        assert_eq!(run(&*op, &[&a, &b, &c], &[]).unwrap()[0], Tensor::from_vec(&[1, 1], vec![10i64]));
+    }
+
+    #[test]
+    fn refusals() {
+        let op = parse("Gemm", 13, &[], 3, 1).unwrap();
+        assert!(refusal(&*op, &[&[], &[3, 4], &[4]]).contains("must be matrices"));
+        assert!(refusal(&*op, &[&[2, 3], &[4, 3], &[3]]).contains("inner extents differ"));
+        assert!(refusal(&*op, &[&[2, 3], &[3, 4], &[2]]).contains("broadcast"));
+        assert!(refusal(&*op, &[&[1, 3], &[3, 4], &[2, 4]]).contains("broadcast"));
+        assert!(parse("Gemm", 9, &[], 2, 1).is_err());
+    }
+}

@@ -83,3 +83,29 @@ macro_rules! global_pool {
 pub(super) use global_pool;
 
 global_pool!(GlobalMaxPool, "GlobalMaxPool", Kind::Max);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dim::Dim;
+    use crate::op::Fact;
+    use crate::ops::testing::{parse, refusal, run, sample};
+    use crate::tensor::Tensor;
+    use crate::types::DType;
+
+    #[test]
+    fn global_pools() {
+        let x = Tensor::from_vec(&[1, 2, 2, 2], (1..=8).map(|v| v as f32).collect());
+        for (name, expected) in [("GlobalMaxPool", [4f32, 8.0]), ("GlobalAveragePool", [2.5, 6.5])] {
+            let op = parse(name, 22, &[], 1, 1).unwrap();
+            let y = run(&*op, &[&x], &[]).unwrap();
+            assert_eq!(y[0], Tensor::from_vec(&[1, 2, 1, 1], expected.to_vec()));
+            run(&*op, &[&sample(&[2, 3, 5], 5)], &[]).unwrap();
+            run(&*op, &[&sample(&[2, 3, 2, 3, 2], 5)], &[]).unwrap();
+            assert!(refusal(&*op, &[&[3]]).contains("batch and channels"));
+            let open = Shape(vec![Dim::symbol("n"), 3i64.into(), Dim::symbol("h")]);
+            let y = op.infer(&[Some(&Fact::new(DType::F32, open))]).unwrap();
+            assert_eq!(y[0].shape.to_string(), "[n, 3, 1]");
+        }
+    }
+}

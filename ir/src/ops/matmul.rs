@@ -186,3 +186,56 @@ pub(super) fn product<T: Copy>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{parse, refusal, run, sample};
+
+    #[test]
+    fn all_ranks() {
+        let op = parse("MatMul", 13, &[], 2, 1).unwrap();
+        let cases: &[(&[usize], &[usize], &[usize])] = &[
+            (&[2, 3], &[3, 4], &[2, 4]),
+            (&[3], &[3, 4], &[4]),
+            (&[2, 3], &[3], &[2]),
+            (&[3], &[3], &[]),
+            (&[5, 2, 3], &[3, 4], &[5, 2, 4]),
+            (&[2, 3], &[5, 3, 4], &[5, 2, 4]),
+            (&[5, 1, 2, 3], &[6, 3, 4], &[5, 6, 2, 4]),
+            (&[3], &[5, 3, 4], &[5, 4]),
+            (&[5, 2, 3], &[3], &[5, 2]),
+            (&[2, 0], &[0, 3], &[2, 3]),
+            (&[0, 2, 3], &[3, 4], &[0, 2, 4]),
+        ];
+        for (a, b, y) in cases {
+            for known in [&[][..], &[0], &[1]] {
+                let out = run(&*op, &[&sample(a, 5), &sample(b, 3)], known).unwrap();
+                assert_eq!(out[0].shape, *y);
+            }
+        }
+    }
+
+    #[test]
+    fn integers_wrap() {
+        let op = parse("MatMul", 13, &[], 2, 1).unwrap();
+        let a = Tensor::from_vec(&[1, 2], vec![i32::MAX, 2]);
+        let b = Tensor::from_vec(&[2, 1], vec![2i32, 3]);
+        assert_eq!(run(&*op, &[&a, &b], &[]).unwrap()[0], Tensor::from_vec(&[1, 1], vec![4i32]));
+        let a = Tensor::from_vec(&[1], vec![u64::MAX]);
+        assert_eq!(run(&*op, &[&a, &a], &[]).unwrap()[0], Tensor::scalar(1u64));
+    }
+
+    #[test]
+    fn refusals_and_open_extents() {
+        let op = parse("MatMul", 13, &[], 2, 1).unwrap();
+        assert!(refusal(&*op, &[&[2, 3], &[4, 5]]).contains("inner extents differ: 3"));
+        assert!(refusal(&*op, &[&[], &[4, 5]]).contains("at least one axis"));
+        assert!(refusal(&*op, &[&[2, 2, 3], &[3, 3, 5]]).contains("do not broadcast"));
+        assert!(refusal(&*op, &[&[1 << 30, 1], &[1, 1 << 30]]).contains("2^40"));
+        let a = Fact::new(DType::F32, Shape(vec![Dim::symbol("b"), Dim::symbol("s"), 8i64.into()]));
+        let b = Fact::new(DType::F32, Shape::of(&[8, 4]));
+        let y = op.infer(&[Some(&a), Some(&b)]).unwrap().remove(0);
+        assert_eq!(y.ty().to_string(), "f32[b, s, 4]");
+    }
+}

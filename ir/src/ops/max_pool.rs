@@ -189,3 +189,48 @@ impl Op for MaxPool {
         lower_window(cx, WindowOp::Max, &axes, least(x.dtype), |_| Expr::Acc)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{ints, parse, refusal, run, sample};
+
+    #[test]
+    fn same_as_onnx() {
+        // Node cases `maxpool_2d_ceil` and `maxpool_2d_dilations`.
+        let x = Tensor::from_vec(&[1, 1, 4, 4], (1..=16).map(|v| v as f32).collect());
+        let list = [("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2])), ("ceil_mode", Attr::Int(1))];
+        let y = run(&*parse("MaxPool", 12, &list, 1, 1).unwrap(), &[&x], &[]).unwrap();
+        assert_eq!(y[0], Tensor::from_vec(&[1, 1, 2, 2], vec![11f32, 12.0, 15.0, 16.0]));
+        let list = [("kernel_shape", ints(&[2, 2])), ("dilations", ints(&[2, 2]))];
+        let y = run(&*parse("MaxPool", 12, &list, 1, 1).unwrap(), &[&x], &[]).unwrap();
+        assert_eq!(y[0], Tensor::from_vec(&[1, 1, 2, 2], vec![11f32, 12.0, 15.0, 16.0]));
+    }
+
+    #[test]
+    fn all_ranks_and_types() {
+        for rank in 1..=3 {
+            let list = [("kernel_shape", ints(&vec![3; rank])), ("pads", ints(&vec![1; 2 * rank]))];
+            let op = parse("MaxPool", 12, &list, 1, 1).unwrap();
+            let shape: Vec<usize> = [2, 3].into_iter().chain((0..rank).map(|i| i + 4)).collect();
+            run(&*op, &[&sample(&shape, 5)], &[]).unwrap();
+            let n = shape.iter().product::<usize>();
+            let bytes = Tensor::from_vec(&shape, (0..n).map(|i| (i * 37 % 251) as u8).collect());
+            run(&*op, &[&bytes], &[]).unwrap();
+            // Padding must not win over negative elements.
+            let negative = Tensor::from_vec(&shape, (0..n).map(|i| -1 - (i * 37 % 127) as i8).collect());
+            run(&*op, &[&negative], &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let window = ("kernel_shape", ints(&[3, 3]));
+        assert!(parse("MaxPool", 12, &[window.clone()], 1, 2).is_err());
+        assert!(parse("MaxPool", 12, &[], 1, 1).unwrap_err().message.contains("missing"));
+        assert!(parse("MaxPool", 12, &[("kernel_shape", ints(&[0, 3]))], 1, 1).is_err());
+        let op = parse("MaxPool", 12, &[window], 1, 1).unwrap();
+        assert!(refusal(&*op, &[&[1, 3, 8]]).contains("needs 1 elements"));
+        assert!(refusal(&*op, &[&[1, 3, 2, 8]]).contains("does not fit"));
+    }
+}

@@ -273,6 +273,8 @@ fn reduce_ints(kind: Kind, x: &Tensor, shape: &[usize], groups: &[usize], count:
         };
     }
     if kind == Kind::Mean {
+        // The sum wraps before it is divided.
+        acc = to_i128s(&from_i128s(x.dtype, shape, acc)?)?;
         acc.iter_mut().for_each(|a| *a = a.checked_div(count as i128).unwrap_or(0));
     }
     from_i128s(x.dtype, shape, acc)
@@ -362,4 +364,106 @@ pub(super) fn lower_max(
     let store = Store { to: Access::new(to, indices_except(&ids, reduced)), value: total };
     cx.emit(nest.loops, Form::Reduce { op: ReduceOp::Max, value, store });
     Ok(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, ints as list, parse, refusal, run, run_lowered, sample};
+
+    const ALL: [Kind; 10] = [
+        Kind::Mean,
+        Kind::Sum,
+        Kind::Max,
+        Kind::Min,
+        Kind::Prod,
+        Kind::L1,
+        Kind::L2,
+        Kind::LogSum,
+        Kind::LogSumExp,
+        Kind::SumSquare,
+    ];
+
+    #[test]
+    fn kernels_agree_with_the_formula() {
+        let x = sample(&[2, 3, 4], 5);
+        for kind in ALL {
+            for axes in [&[][..], &[1], &[-1, 0]] {
+                for keep in [0, 1] {
+                    let op =
+                        parse(kind.name(), 11, &[("axes", list(axes)), ("keepdims", Attr::Int(keep))], 1, 1);
+                    run(&*op.unwrap(), &[&x], &[]).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn by_hand() {
+        let x = Tensor::from_vec(&[2, 2], vec![1f32, -2.0, 3.0, 4.0]);
+        let expected = [
+            (Kind::Mean, [-0.5, 3.5]),
+            (Kind::Sum, [-1.0, 7.0]),
+            (Kind::Max, [1.0, 4.0]),
+            (Kind::Min, [-2.0, 3.0]),
+            (Kind::Prod, [-2.0, 12.0]),
+            (Kind::L1, [3.0, 7.0]),
+            (Kind::L2, [5f32.sqrt(), 5.0]),
+            (Kind::SumSquare, [5.0, 25.0]),
+            (Kind::LogSumExp, [1.0485873, 4.3132615]),
+        ];
+        for (kind, expected) in expected {
+            let op = parse(kind.name(), 18, &[("keepdims", Attr::Int(0))], 2, 1).unwrap();
+            let y = run(&*op, &[&x, &Tensor::from_vec(&[1], vec![1i64])], &[1]).unwrap();
+            assert_close(&y[0], &Tensor::from_vec(&[2], expected.to_vec()), 1e-6);
+        }
+    }
+
+    #[test]
+    fn log_sum_exp_does_not_overflow() {
+        let op = parse("ReduceLogSumExp", 11, &[("keepdims", Attr::Int(0))], 1, 1).unwrap();
+        let y = run(&*op, &[&Tensor::from_vec(&[2], vec![1000f32, 1000.0])], &[]).unwrap();
+        assert_close(&y[0], &Tensor::scalar(1000.6931f32), 1e-6);
+        let y = run(&*op, &[&Tensor::from_vec(&[2], vec![f32::NEG_INFINITY; 2])], &[]).unwrap();
+        assert_eq!(y[0], Tensor::scalar(f32::NEG_INFINITY));
+    }
+
+    #[test]
+    fn empty_groups_give_the_neutral_element() {
+        let x = Tensor::from_vec::<f32>(&[2, 0], vec![]);
+        for kind in ALL {
+            let op = parse(kind.name(), 11, &[("axes", list(&[1]))], 1, 1).unwrap();
+            run(&*op, &[&x], &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn integers_and_bools() {
+        for kind in ALL.into_iter().filter(|k| !matches!(k, Kind::L2 | Kind::LogSum | Kind::LogSumExp)) {
+            let op = parse(kind.name(), 11, &[], 1, 1).unwrap();
+            run(&*op, &[&Tensor::from_vec(&[3], vec![7i32, -9, i32::MAX])], &[]).unwrap();
+            run(&*op, &[&Tensor::from_vec(&[3], vec![7u64, 9, u64::MAX])], &[]).unwrap();
+        }
+        let bools = Tensor::from_bools(&[2, 2], [true, false, false, false]);
+        let op = parse("ReduceMax", 20, &[("keepdims", Attr::Int(0))], 2, 1).unwrap();
+        let y = run(&*op, &[&bools, &Tensor::from_vec(&[1], vec![1i64])], &[1]).unwrap();
+        assert_eq!(y[0], Tensor::from_bools(&[2], [true, false]));
+        let roots = parse("ReduceL2", 11, &[], 1, 1).unwrap();
+        assert!(run_lowered(&*roots, &[&Tensor::from_vec(&[1], vec![4i32])], &[]).is_err());
+    }
+
+    #[test]
+    fn axes() {
+        let x = sample(&[2, 3], 5);
+        let none = Tensor::from_vec::<i64>(&[0], vec![]);
+        let noop = parse("ReduceSum", 13, &[("noop_with_empty_axes", Attr::Int(1))], 2, 1).unwrap();
+        assert_eq!(run(&*noop, &[&x, &none], &[1]).unwrap()[0], x);
+        let all = parse("ReduceSum", 13, &[], 2, 1).unwrap();
+        assert_eq!(run(&*all, &[&x, &none], &[1]).unwrap()[0].shape, [1, 1]);
+        assert!(parse("ReduceSum", 11, &[], 2, 1).is_err());
+        let outside = parse("ReduceMax", 11, &[("axes", list(&[i64::MIN]))], 1, 1).unwrap();
+        assert!(refusal(&*outside, &[&[2, 3]]).contains("is outside"));
+        let twice = parse("ReduceMax", 11, &[("axes", list(&[0, -2]))], 1, 1).unwrap();
+        assert!(refusal(&*twice, &[&[2, 3]]).contains("occurs twice"));
+    }
 }

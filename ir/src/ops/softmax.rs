@@ -18,7 +18,6 @@ use super::nest::{Nest, constant, div, indices, indices_except, mul, sub};
 use super::operand::{fact, tensor};
 use super::reduce::{groups, lower_max};
 use super::values::{compiled_float, float, from_f64s};
-use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Form, Lowering, ReduceOp, Store, UnaryOp};
@@ -93,9 +92,6 @@ impl Op for Softmax {
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         let x = fact(inputs, 0)?;
         let dtype = float(x, "the input")?;
-        if self.axis < -(x.shape.rank() as i64).max(1) {
-            bail_invalid!("axis {} is outside the input {}", self.axis, x.shape);
-        }
         self.reduced(x.shape.rank())?;
         Ok(vec![Fact::new(dtype, x.shape.clone())])
     }
@@ -109,7 +105,7 @@ impl Op for Softmax {
         let mut max = vec![f64::NEG_INFINITY; kept.iter().product()];
         let mut sum = vec![0.0; max.len()];
         for (v, &g) in values.iter().zip(&groups) {
-            max[g] = if v.is_nan() { *v } else { max[g].max(*v) };
+            max[g] = max[g].max(*v);
         }
         for (v, &g) in values.iter_mut().zip(&groups) {
             *v -= max[g];
@@ -161,5 +157,44 @@ impl Op for Softmax {
         let store = Store { to: Access::new(output, indices(&ids)), value: result };
         cx.emit(loops, Form::Map { stores: vec![store] });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, parse, refusal, run, sample};
+
+    #[test]
+    fn same_as_onnx() {
+        // Node cases `softmax_large_number` and `logsoftmax_large_number`.
+        let x = Tensor::from_vec(&[2, 4], vec![0f32, 1.0, 2.0, 3.0, 10000.0, 10001.0, 10002.0, 10003.0]);
+        let y = run(&*parse("Softmax", 13, &[], 1, 1).unwrap(), &[&x], &[]).unwrap();
+        let row = [0.032_058_604f32, 0.087_144_32, 0.236_882_82, 0.643_914_3];
+        assert_close(&y[0], &Tensor::from_vec(&[2, 4], [row, row].concat()), 1e-6);
+        let y = run(&*parse("LogSoftmax", 13, &[], 1, 1).unwrap(), &[&x], &[]).unwrap();
+        let row = [-3.440_189_8f32, -2.440_189_8, -1.440_189_8, -0.440_189_72];
+        assert_close(&y[0], &Tensor::from_vec(&[2, 4], [row, row].concat()), 1e-6);
+    }
+
+    #[test]
+    fn any_axis_and_coercion() {
+        let x = sample(&[2, 3, 4], 5);
+        for name in ["Softmax", "LogSoftmax"] {
+            for axis in -3..3 {
+                run(&*parse(name, 13, &[("axis", Attr::Int(axis))], 1, 1).unwrap(), &[&x], &[]).unwrap();
+                run(&*parse(name, 11, &[("axis", Attr::Int(axis))], 1, 1).unwrap(), &[&x], &[]).unwrap();
+            }
+        }
+        // Before opset 13 the default axis is 1 and everything behind it sums to one.
+        let y = run(&*parse("Softmax", 11, &[], 1, 1).unwrap(), &[&x], &[]).unwrap();
+        let sums: Vec<f64> = y[0].to_f64s().unwrap().chunks(12).map(|c| c.iter().sum()).collect();
+        assert!(sums.iter().all(|s| (s - 1.0).abs() < 1e-6), "{sums:?}");
+    }
+
+    #[test]
+    fn refusals() {
+        let op = parse("Softmax", 13, &[("axis", Attr::Int(-100_000))], 1, 1).unwrap();
+        assert!(refusal(&*op, &[&[2, 3]]).contains("axis -100000 is outside"));
     }
 }
