@@ -24,7 +24,7 @@ use crate::tensor::Tensor;
 use crate::types::{DType, axis_of};
 
 /// The definition of `ArgMax`.
-pub(super) const MAX: OpDef = OpDef {
+pub const MAX: OpDef = OpDef {
     name: "ArgMax",
     domain: "",
     since: (1, 13),
@@ -33,7 +33,7 @@ pub(super) const MAX: OpDef = OpDef {
 };
 
 /// The definition of `ArgMin`.
-pub(super) const MIN: OpDef = OpDef {
+pub const MIN: OpDef = OpDef {
     name: "ArgMin",
     domain: "",
     since: (1, 13),
@@ -43,15 +43,15 @@ pub(super) const MIN: OpDef = OpDef {
 
 /// ONNX `ArgMax` or `ArgMin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Arg {
+pub struct Arg {
     /// The maximum, else the minimum.
-    pub(crate) max: bool,
+    pub max: bool,
     /// Along this axis, negative from the end.
-    pub(crate) axis: i64,
+    pub axis: i64,
     /// The axis stays with extent 1.
-    pub(crate) keep: bool,
+    pub keep: bool,
     /// Of equal elements the last.
-    pub(crate) last: bool,
+    pub last: bool,
 }
 
 fn parse(node: &mut NodeProto<'_>, max: bool) -> Result<Box<dyn Op>> {

@@ -26,7 +26,7 @@ use crate::tensor::Tensor;
 use crate::types::Shape;
 
 /// The definition.
-pub(super) const DEF: OpDef = OpDef {
+pub const DEF: OpDef = OpDef {
     name: "AveragePool",
     domain: "",
     since: (1, 22),
@@ -36,11 +36,11 @@ pub(super) const DEF: OpDef = OpDef {
 
 /// ONNX `AveragePool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AveragePool {
+pub struct AveragePool {
     /// The window.
-    pub(crate) spatial: Spatial,
+    pub spatial: Spatial,
     /// Padding counts as elements of value 0.
-    pub(crate) count_padding: bool,
+    pub count_padding: bool,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {

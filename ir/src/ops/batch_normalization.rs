@@ -9,23 +9,25 @@
 //! Numerics: for constant parameters `x * f + (b - mean * f)` with `f = scale / sqrt(var + epsilon)` computed in f64
 //! and rounded once.
 //!
-//! Lowering: a `Map`.
+//! Constant parameters: decomposed into `Mul` and `Add`, whose constants rules fold into the weights of a convolution
+//! before them. Others: lowered to a `Map`.
 //!
 //! Unsupported: training (several results, `training_mode`), `spatial = 0` of opset 7; compiled code for f16, bf16.
 
-use super::nest::{add, constant, indices, mul, rsqrt, sub};
+use super::binary::{Binary, Kind};
+use super::nest::{add, constant, indices, mul, rsqrt, sub, zero};
 use super::operand::{fact, tensor};
 use super::values::{compiled_float, float, from_f64s};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
+use crate::graph::Patch;
 use crate::kernel::{Access, Expr, Form, Lowering, Store};
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Fact, NodeProto, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
-use crate::types::Shape;
 use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
-pub(super) const DEF: OpDef = OpDef {
+pub const DEF: OpDef = OpDef {
     name: "BatchNormalization",
     domain: "",
     since: (7, 15),
@@ -35,9 +37,9 @@ pub(super) const DEF: OpDef = OpDef {
 
 /// ONNX `BatchNormalization`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct BatchNormalization {
+pub struct BatchNormalization {
     /// Added to the variance.
-    pub(crate) epsilon: f32,
+    pub epsilon: f32,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
@@ -111,33 +113,48 @@ impl Op for BatchNormalization {
         Ok(vec![from_f64s(x.dtype, &x.shape, values)?])
     }
 
+    fn decompose(&self, node: &NodeView<'_>) -> Result<Option<Patch>> {
+        let constant =
+            |i: usize| node.inputs.get(i).copied().flatten().and_then(|id| node.graph.constant(id));
+        let (Some(scale), Some(bias), Some(mean), Some(var)) =
+            (constant(1), constant(2), constant(3), constant(4))
+        else {
+            return Ok(None);
+        };
+        let (Some(x), Some(&y)) = (node.inputs.first().copied().flatten(), node.outputs.first()) else {
+            return Err(Error::internal("batch normalisation without input or result"));
+        };
+        let (dtype, rank) = (node.fact(0)?.dtype, node.fact(0)?.shape.rank());
+        let (factors, addends) = self.affine([scale, bias, mean, var])?;
+        // The channels are axis 1: every axis behind them has extent 1.
+        let mut shape = vec![1; rank.saturating_sub(1).max(1)];
+        shape[0] = factors.len();
+        let mut patch = Patch::new();
+        let name = |what: &str| format!("{}.{what}", node.name);
+        let factors = patch.constant(&name("factor"), from_f64s(dtype, &shape, factors)?);
+        let addends = patch.constant(&name("addend"), from_f64s(dtype, &shape, addends)?);
+        let scaled = patch.apply(node.graph, &name("scale"), Binary(Kind::Mul), &[x.into(), factors])?;
+        let shifted = patch.apply(node.graph, node.name, Binary(Kind::Add), &[scaled, addends])?;
+        patch.replace(y, shifted);
+        Ok(Some(patch))
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let x = cx.fact(0)?.clone();
         let dtype = x.dtype;
         compiled_float(dtype)?;
         let (loops, ids) = Lowering::loops_over(&x.shape);
-        let channel = if ids.len() > 1 { indices(&ids[1..2]) } else { vec![super::nest::zero()] };
-        let parameters: Vec<Fact> = (1..5).map(|i| cx.fact(i).cloned()).collect::<Result<_>>()?;
-        let constants: Option<Vec<&Tensor>> = parameters.iter().map(Fact::tensor).collect();
-        let element = Expr::Load(Access::new(cx.input(0)?, indices(&ids)));
-        let value = if let Some([scale, bias, mean, var]) = constants.as_deref() {
-            let (factors, addends) = self.affine([scale, bias, mean, var])?;
-            let length = [factors.len()];
-            let factors = cx.constant("factor", from_f64s(dtype, &length, factors)?);
-            let addends = cx.constant("addend", from_f64s(dtype, &length, addends)?);
-            let of_channel = |b| Expr::Load(Access::new(b, channel.clone()));
-            add(mul(element, of_channel(factors)), of_channel(addends))
-        } else {
-            let operand = |i: usize| -> Result<Expr> {
-                let load = Expr::Load(Access::new(cx.input(i)?, channel.clone()));
-                let own = parameters[i - 1].dtype;
-                compiled_float(own)?;
-                Ok(if own == dtype { load } else { Expr::cast(dtype, load) })
-            };
-            let variance = add(operand(4)?, constant(dtype, self.epsilon.into()));
-            let factor = mul(operand(1)?, rsqrt(dtype, variance));
-            add(mul(sub(element, operand(3)?), factor), operand(2)?)
+        let channel = if ids.len() > 1 { indices(&ids[1..2]) } else { vec![zero()] };
+        let operand = |i: usize| -> Result<Expr> {
+            let load = Expr::Load(Access::new(cx.input(i)?, channel.clone()));
+            let own = cx.fact(i)?.dtype;
+            compiled_float(own)?;
+            Ok(if own == dtype { load } else { Expr::cast(dtype, load) })
         };
+        let element = Expr::Load(Access::new(cx.input(0)?, indices(&ids)));
+        let variance = add(operand(4)?, constant(dtype, self.epsilon.into()));
+        let factor = mul(operand(1)?, rsqrt(dtype, variance));
+        let value = add(mul(sub(element, operand(3)?), factor), operand(2)?);
         let store = Store { to: Access::new(cx.output(0)?, indices(&ids)), value };
         cx.emit(loops, Form::Map { stores: vec![store] });
         Ok(())
@@ -146,22 +163,52 @@ impl Op for BatchNormalization {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::eval;
+    use crate::graph::Graph;
     use crate::ops::testing::{assert_close, parse, refusal, run, sample};
+    use crate::types::Shape;
+
+    fn parameters() -> [Tensor; 4] {
+        let var = Tensor::from_vec(&[3], vec![0.5f32, 1.0, 4.0]);
+        [sample(&[3], 3), sample(&[3], 7), sample(&[3], 11), var]
+    }
 
     #[test]
-    fn constant_and_computed_parameters() {
+    fn computed_parameters() {
         let op = parse("BatchNormalization", 9, &[("epsilon", Attr::Float(0.01))], 5, 1).unwrap();
-        let var = Tensor::from_vec(&[3], vec![0.5f32, 1.0, 4.0]);
-        let p = [sample(&[3], 3), sample(&[3], 7), sample(&[3], 11)];
+        let [scale, bias, mean, var] = parameters();
         for x in [sample(&[2, 3], 5), sample(&[2, 3, 2, 4], 5)] {
-            let inputs = [&x, &p[0], &p[1], &p[2], &var];
-            let a = run(&*op, &inputs, &[]).unwrap();
-            let b = run(&*op, &inputs, &[1, 2, 3, 4]).unwrap();
-            assert_close(&a[0], &b[0], 1e-6);
+            run(&*op, &[&x, &scale, &bias, &mean, &var], &[]).unwrap();
         }
         let one = Tensor::from_vec(&[1], vec![2f32]);
         run(&*op, &[&sample(&[4], 5), &one, &one, &one, &one], &[]).unwrap();
+    }
+
+    #[test]
+    fn constant_parameters_become_a_product_and_a_sum() {
+        let op = BatchNormalization { epsilon: 0.01 };
+        for shape in [&[2, 3][..], &[2, 3, 2, 4]] {
+            let x = sample(shape, 5);
+            let mut graph = Graph::new("test");
+            let mut inputs = vec![Some(graph.add_input("x", Fact::new(x.dtype, Shape::of(shape))).unwrap())];
+            for (i, tensor) in parameters().into_iter().enumerate() {
+                inputs.push(Some(graph.add_const(&format!("p{i}"), tensor).unwrap()));
+            }
+            let node = graph.add_node("bn", Arc::new(op), inputs.clone(), &["y".to_owned()]).unwrap();
+            let y = graph.node(node).outputs[0];
+            graph.set_fact(y, Fact::new(x.dtype, Shape::of(shape)));
+            graph.add_output(y);
+            let before = eval::graph::run(&graph, std::slice::from_ref(&x)).unwrap();
+            let view = NodeView { graph: &graph, name: "bn", inputs: &inputs, outputs: &[y] };
+            let patch = op.decompose(&view).unwrap().expect("all parameters are constants");
+            graph.apply(patch).unwrap();
+            let names: Vec<_> = graph.node_ids().map(|id| graph.node(id).op.name()).collect();
+            assert_eq!(names, ["Mul", "Add"]);
+            assert_close(&eval::graph::run(&graph, &[x]).unwrap()[0], &before[0], 1e-6);
+        }
     }
 
     #[test]

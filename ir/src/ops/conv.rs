@@ -27,7 +27,7 @@ use crate::types::Shape;
 use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
-pub(super) const DEF: OpDef = OpDef {
+pub const DEF: OpDef = OpDef {
     name: "Conv",
     domain: "",
     since: (1, 22),
@@ -37,11 +37,11 @@ pub(super) const DEF: OpDef = OpDef {
 
 /// ONNX `Conv`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Conv {
+pub struct Conv {
     /// The window.
-    pub(crate) spatial: Spatial,
+    pub spatial: Spatial,
     /// Number of groups.
-    pub(crate) group: i64,
+    pub group: i64,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {

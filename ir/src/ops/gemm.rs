@@ -26,7 +26,7 @@ use crate::types::{Shape, broadcast};
 use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
-pub(super) const DEF: OpDef = OpDef {
+pub const DEF: OpDef = OpDef {
     name: "Gemm",
     domain: "",
     since: (7, 13),
@@ -36,15 +36,15 @@ pub(super) const DEF: OpDef = OpDef {
 
 /// ONNX `Gemm`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Gemm {
+pub struct Gemm {
     /// Factor of the product.
-    pub(crate) alpha: f32,
+    pub alpha: f32,
     /// Factor of the addend.
-    pub(crate) beta: f32,
+    pub beta: f32,
     /// The left operand is `[k, m]`.
-    pub(crate) trans_a: bool,
+    pub trans_a: bool,
     /// The right operand is `[n, k]`.
-    pub(crate) trans_b: bool,
+    pub trans_b: bool,
 }
 
 impl Default for Gemm {

@@ -31,7 +31,7 @@ pub(super) fn reduced(rank: usize) -> Vec<bool> {
 macro_rules! global_pool {
     ($op:ident, $name:literal, $kind:expr) => {
         /// The definition.
-        pub(super) const DEF: crate::op::OpDef = crate::op::OpDef {
+        pub const DEF: crate::op::OpDef = crate::op::OpDef {
             name: $name,
             domain: "",
             since: (1, 22),
@@ -44,7 +44,7 @@ macro_rules! global_pool {
 
         #[doc = concat!("ONNX `", $name, "`.")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) struct $op;
+        pub struct $op;
 
         impl crate::op::Op for $op {
             fn name(&self) -> &'static str {

@@ -26,16 +26,16 @@ use crate::types::Shape;
 use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
-pub(super) const DEF: OpDef =
+pub const DEF: OpDef =
     OpDef { name: "GroupNormalization", domain: "", since: (18, 21), parse, unsupported: "f16 and bf16" };
 
 /// ONNX `GroupNormalization`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct GroupNormalization {
+pub struct GroupNormalization {
     /// Number of groups.
-    pub(crate) groups: i64,
+    pub groups: i64,
     /// Added to the variance.
-    pub(crate) epsilon: f32,
+    pub epsilon: f32,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {

@@ -23,14 +23,14 @@ use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 
 /// The definition.
-pub(super) const DEF: OpDef =
+pub const DEF: OpDef =
     OpDef { name: "InstanceNormalization", domain: "", since: (6, 22), parse, unsupported: "f16 and bf16" };
 
 /// ONNX `InstanceNormalization`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct InstanceNormalization {
+pub struct InstanceNormalization {
     /// Added to the variance.
-    pub(crate) epsilon: f32,
+    pub epsilon: f32,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {

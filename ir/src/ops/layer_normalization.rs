@@ -27,7 +27,7 @@ use crate::tensor::Tensor;
 use crate::types::{DType, Shape, axis_of};
 
 /// The definition.
-pub(super) const DEF: OpDef = OpDef {
+pub const DEF: OpDef = OpDef {
     name: "LayerNormalization",
     domain: "",
     since: (17, 17),
@@ -37,15 +37,15 @@ pub(super) const DEF: OpDef = OpDef {
 
 /// ONNX `LayerNormalization`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct LayerNormalization {
+pub struct LayerNormalization {
     /// First axis of a group, negative from the end.
-    pub(crate) axis: i64,
+    pub axis: i64,
     /// Added to the variance.
-    pub(crate) epsilon: f32,
+    pub epsilon: f32,
     /// Type of the statistics.
-    pub(crate) stash: DType,
+    pub stash: DType,
     /// Number of results.
-    pub(crate) outputs: usize,
+    pub outputs: usize,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {

@@ -22,20 +22,19 @@ use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 
 /// The definition.
-pub(super) const DEF: OpDef =
-    OpDef { name: "LRN", domain: "", since: (1, 13), parse, unsupported: "f16 and bf16" };
+pub const DEF: OpDef = OpDef { name: "LRN", domain: "", since: (1, 13), parse, unsupported: "f16 and bf16" };
 
 /// ONNX `LRN`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Lrn {
+pub struct Lrn {
     /// Factor of the mean square.
-    pub(crate) alpha: f32,
+    pub alpha: f32,
     /// Exponent.
-    pub(crate) beta: f32,
+    pub beta: f32,
     /// Addend of the mean square.
-    pub(crate) bias: f32,
+    pub bias: f32,
     /// Number of channels.
-    pub(crate) size: i64,
+    pub size: i64,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {

@@ -26,12 +26,12 @@ use crate::tensor::{Tensor, row_major};
 use crate::types::{DType, Shape, broadcast};
 
 /// The definition.
-pub(super) const DEF: OpDef =
+pub const DEF: OpDef =
     OpDef { name: "MatMul", domain: "", since: (1, 13), parse, unsupported: "f16 and bf16" };
 
 /// ONNX `MatMul`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MatMul;
+pub struct MatMul;
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=2, 1..=1)?;

@@ -24,7 +24,7 @@ use crate::types::{DType, Shape};
 use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
-pub(super) const DEF: OpDef = OpDef {
+pub const DEF: OpDef = OpDef {
     name: "MaxPool",
     domain: "",
     since: (1, 22),
@@ -34,9 +34,9 @@ pub(super) const DEF: OpDef = OpDef {
 
 /// ONNX `MaxPool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MaxPool {
+pub struct MaxPool {
     /// The window.
-    pub(crate) spatial: Spatial,
+    pub spatial: Spatial,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn refusals() {
         let window = ("kernel_shape", ints(&[3, 3]));
-        assert!(parse("MaxPool", 12, &[window.clone()], 1, 2).is_err());
+        assert!(parse("MaxPool", 12, std::slice::from_ref(&window), 1, 2).is_err());
         assert!(parse("MaxPool", 12, &[], 1, 1).unwrap_err().message.contains("missing"));
         assert!(parse("MaxPool", 12, &[("kernel_shape", ints(&[0, 3]))], 1, 1).is_err());
         let op = parse("MaxPool", 12, &[window], 1, 1).unwrap();

@@ -26,7 +26,7 @@ use crate::{bail_invalid, bail_unsupported};
 
 /// Which reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Arithmetic mean.
     Mean,
     /// Sum.
@@ -51,22 +51,22 @@ pub(crate) enum Kind {
 
 /// One of the `Reduce*` operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reduce {
+pub struct Reduce {
     /// Which one.
-    pub(crate) kind: Kind,
+    pub kind: Kind,
     /// Axes given as attribute; empty for all or where they are an input.
-    pub(crate) axes: Vec<i64>,
+    pub axes: Vec<i64>,
     /// Reduced axes stay with extent 1.
-    pub(crate) keep: bool,
+    pub keep: bool,
     /// Without axes nothing is reduced.
-    pub(crate) noop: bool,
+    pub noop: bool,
 }
 
 macro_rules! defs {
     ($($def:ident $kind:ident $name:literal $input_since:literal $newest:literal;)*) => {
         $(
             #[doc = concat!("The definition of `", $name, "`.")]
-            pub(super) const $def: OpDef = OpDef {
+            pub const $def: OpDef = OpDef {
                 name: $name,
                 domain: "",
                 since: (1, $newest),

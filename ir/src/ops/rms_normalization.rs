@@ -25,7 +25,7 @@ use crate::tensor::Tensor;
 use crate::types::DType;
 
 /// The definition.
-pub(super) const DEF: OpDef = OpDef {
+pub const DEF: OpDef = OpDef {
     name: "RMSNormalization",
     domain: "",
     since: (23, 23),
@@ -35,13 +35,13 @@ pub(super) const DEF: OpDef = OpDef {
 
 /// ONNX `RMSNormalization`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct RmsNormalization {
+pub struct RmsNormalization {
     /// First axis of a group, negative from the end.
-    pub(crate) axis: i64,
+    pub axis: i64,
     /// Added to the mean square.
-    pub(crate) epsilon: f32,
+    pub epsilon: f32,
     /// Type in which ONNX computes the mean at least.
-    pub(crate) stash: DType,
+    pub stash: DType,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {

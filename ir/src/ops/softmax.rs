@@ -26,7 +26,7 @@ use crate::tensor::Tensor;
 use crate::types::{Shape, axis_of};
 
 /// The definition of `Softmax`.
-pub(super) const SOFTMAX: OpDef = OpDef {
+pub const SOFTMAX: OpDef = OpDef {
     name: "Softmax",
     domain: "",
     since: (1, 13),
@@ -35,7 +35,7 @@ pub(super) const SOFTMAX: OpDef = OpDef {
 };
 
 /// The definition of `LogSoftmax`.
-pub(super) const LOG_SOFTMAX: OpDef = OpDef {
+pub const LOG_SOFTMAX: OpDef = OpDef {
     name: "LogSoftmax",
     domain: "",
     since: (1, 13),
@@ -45,13 +45,13 @@ pub(super) const LOG_SOFTMAX: OpDef = OpDef {
 
 /// ONNX `Softmax` or `LogSoftmax`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Softmax {
+pub struct Softmax {
     /// The logarithm of it.
-    pub(crate) log: bool,
+    pub log: bool,
     /// The axis, negative from the end.
-    pub(crate) axis: i64,
+    pub axis: i64,
     /// All later axes too, as before opset 13.
-    pub(crate) coerced: bool,
+    pub coerced: bool,
 }
 
 fn parse(node: &mut NodeProto<'_>, log: bool) -> Result<Box<dyn Op>> {

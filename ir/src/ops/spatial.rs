@@ -20,7 +20,7 @@ const MAX: i64 = i32::MAX as i64;
 
 /// ONNX `auto_pad`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) enum AutoPad {
+pub enum AutoPad {
     /// `pads` counts.
     #[default]
     NotSet,
@@ -53,24 +53,24 @@ impl AutoPad {
 
 /// The attributes; empty lists stand for their defaults (1 for strides and dilations, 0 for pads).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Spatial {
+pub struct Spatial {
     /// Automatic padding.
-    pub(crate) auto_pad: AutoPad,
+    pub auto_pad: AutoPad,
     /// Extents of the window; empty when the weights say them.
-    pub(crate) kernel: Vec<i64>,
+    pub kernel: Vec<i64>,
     /// Distance of windows.
-    pub(crate) strides: Vec<i64>,
+    pub strides: Vec<i64>,
     /// Distance of elements in a window.
-    pub(crate) dilations: Vec<i64>,
+    pub dilations: Vec<i64>,
     /// Padding: all beginnings, then all ends.
-    pub(crate) pads: Vec<i64>,
+    pub pads: Vec<i64>,
     /// Windows that reach beyond the end count.
-    pub(crate) ceil: bool,
+    pub ceil: bool,
 }
 
 impl Spatial {
     /// Reads the attributes `auto_pad`, `kernel_shape`, `strides`, `dilations` and `pads`.
-    pub(crate) fn parse(node: &mut NodeProto<'_>) -> Result<Self> {
+    pub fn parse(node: &mut NodeProto<'_>) -> Result<Self> {
         let checked = |name: &str, values: Option<Vec<i64>>, least: i64| -> Result<Vec<i64>> {
             let values = values.unwrap_or_default();
             if let Some(bad) = values.iter().find(|v| !(least..=MAX).contains(v)) {
@@ -94,7 +94,7 @@ impl Spatial {
     }
 
     /// The attributes that `parse` reads.
-    pub(crate) fn attrs(&self) -> Attrs {
+    pub fn attrs(&self) -> Attrs {
         let mut attrs = Attrs::new();
         if self.auto_pad != AutoPad::NotSet {
             attrs.insert("auto_pad".into(), Attr::Str(self.auto_pad.name().into()));
@@ -114,7 +114,7 @@ impl Spatial {
     }
 
     /// The geometry of each spatial axis for inputs of these extents.
-    pub(crate) fn axes(&self, input: &[Dim], kernel: &[i64]) -> Result<Vec<Axis>> {
+    pub fn axes(&self, input: &[Dim], kernel: &[i64]) -> Result<Vec<Axis>> {
         let rank = input.len();
         let of_rank = |name: &str, list: &[i64], needed: usize| -> Result<()> {
             if !list.is_empty() && list.len() != needed {
@@ -180,37 +180,37 @@ impl Spatial {
 
 /// The geometry of one spatial axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Axis {
+pub struct Axis {
     /// Extent of the input.
-    pub(crate) input: Dim,
+    pub input: Dim,
     /// Extent of the output.
-    pub(crate) output: Dim,
+    pub output: Dim,
     /// Elements in a window.
-    pub(crate) kernel: i64,
+    pub kernel: i64,
     /// Distance of windows.
-    pub(crate) stride: i64,
+    pub stride: i64,
     /// Distance of elements in a window.
-    pub(crate) dilation: i64,
+    pub dilation: i64,
     /// Padding before the first element.
-    pub(crate) begin: Dim,
+    pub begin: Dim,
     /// Padding after the last element.
-    pub(crate) end: Dim,
+    pub end: Dim,
 }
 
 impl Axis {
     /// From the first element of a window to behind its last.
-    pub(crate) fn span(&self) -> Dim {
+    pub fn span(&self) -> Dim {
         Dim::Const(self.kernel - 1) * self.dilation.into() + Dim::Const(1)
     }
 
     /// The input index of element `k` of window `o`.
-    pub(crate) fn index(&self, o: LoopId, k: LoopId) -> Affine {
+    pub fn index(&self, o: LoopId, k: LoopId) -> Affine {
         let offset = Dim::Const(0) - self.begin.clone();
         Affine::constant(offset).plus(o, self.stride).plus(k, self.dilation)
     }
 
     /// Whether some window may reach outside the input.
-    pub(crate) fn overhangs(&self) -> bool {
+    pub fn overhangs(&self) -> bool {
         let last = (self.output.clone() - Dim::Const(1)) * self.stride.into() + self.span();
         let beyond = last - self.begin.clone() - self.input.clone();
         let unpadded = self.begin.is(0) && self.end.is(0);
@@ -221,7 +221,7 @@ impl Axis {
     }
 
     /// The geometry in numbers; `None` while extents are open.
-    pub(crate) fn fixed(&self) -> Option<Fixed> {
+    pub fn fixed(&self) -> Option<Fixed> {
         Some(Fixed {
             input: self.input.as_usize()?,
             output: self.output.as_usize()?,
@@ -236,30 +236,29 @@ impl Axis {
 
 /// [`Axis`] with constant extents, for interpreters.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fixed {
+pub struct Fixed {
     /// Extent of the input.
-    pub(crate) input: usize,
+    pub input: usize,
     /// Extent of the output.
-    pub(crate) output: usize,
+    pub output: usize,
     /// Elements in a window.
-    pub(crate) kernel: usize,
+    pub kernel: usize,
     /// Distance of windows.
-    pub(crate) stride: i64,
+    pub stride: i64,
     /// Distance of elements in a window.
-    pub(crate) dilation: i64,
+    pub dilation: i64,
     /// Padding before the first element.
-    pub(crate) begin: i64,
+    pub begin: i64,
     /// Padding after the last element.
-    pub(crate) end: i64,
+    pub end: i64,
 }
 
 impl Fixed {
     /// An axis of extent 1 under a window of 1, which fills up the axes of lower ranks.
-    pub(crate) const UNIT: Self =
-        Self { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, begin: 0, end: 0 };
+    pub const UNIT: Self = Self { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, begin: 0, end: 0 };
 
     /// Three axes, missing ones in front filled up by [`Fixed::UNIT`]; `None` for more axes or open extents.
-    pub(crate) fn three(axes: &[Axis]) -> Option<[Self; 3]> {
+    pub fn three(axes: &[Axis]) -> Option<[Self; 3]> {
         let mut out = [Self::UNIT; 3];
         let skip = 3usize.checked_sub(axes.len())?;
         for (slot, axis) in out[skip..].iter_mut().zip(axes) {
@@ -269,17 +268,17 @@ impl Fixed {
     }
 
     /// The input index of element `k` of window `o`, possibly outside.
-    pub(crate) fn raw(&self, o: usize, k: usize) -> i64 {
+    pub fn raw(&self, o: usize, k: usize) -> i64 {
         o as i64 * self.stride + k as i64 * self.dilation - self.begin
     }
 
     /// The input index of element `k` of window `o`; `None` in the padding.
-    pub(crate) fn at(&self, o: usize, k: usize) -> Option<usize> {
+    pub fn at(&self, o: usize, k: usize) -> Option<usize> {
         usize::try_from(self.raw(o, k)).ok().filter(|i| *i < self.input)
     }
 
     /// The windows whose element `k` lies inside the input.
-    pub(crate) fn inside(&self, k: usize) -> std::ops::Range<usize> {
+    pub fn inside(&self, k: usize) -> std::ops::Range<usize> {
         let first = self.raw(0, k);
         let windows = |n: i64| ((n.max(0) + self.stride - 1) / self.stride).min(self.output as i64) as usize;
         let (from, to) = (windows(-first), windows(self.input as i64 - first));
@@ -288,7 +287,7 @@ impl Fixed {
 }
 
 /// Names of loops over the `rank` spatial axes: `prefix` with `d`, `h`, `w`, aligned at the end.
-pub(crate) fn loop_names(prefix: &str, rank: usize) -> Vec<String> {
+pub fn loop_names(prefix: &str, rank: usize) -> Vec<String> {
     const NAMES: [&str; 3] = ["d", "h", "w"];
     NAMES[3usize.saturating_sub(rank)..].iter().map(|n| format!("{prefix}{n}")).collect()
 }
