@@ -16,6 +16,7 @@ use kiln_ir::kernel::plan::Plan;
 use kiln_ir::{Error, Fact};
 use kiln_targets::Target;
 
+pub use crate::emit::jit::{Model, Session};
 use crate::error::Errors;
 use crate::import::{self, Limits};
 use crate::passes::bind::{self, DimBinding, DimValue};
@@ -151,6 +152,11 @@ impl Compiler {
     /// The machine that code is for.
     pub fn resolve_target(&self) -> Result<Target, BuildError> {
         Ok(kiln_targets::resolve(self.triple.as_deref().unwrap_or_default(), &self.cpu, &self.features)?)
+    }
+
+    /// Compiles for this process; `cpu("native")` uses all that the machine has.
+    pub fn jit(&self, threads: usize) -> Result<Model, BuildError> {
+        self.load()?.plan()?.jit(threads)
     }
 
     /// Reads the model and binds its dimensions.
@@ -289,6 +295,13 @@ pub struct Planned {
     pub options: Options,
     /// The time that each stage took, in order.
     pub times: Vec<(&'static str, Duration)>,
+}
+
+impl Planned {
+    /// Compiles for this process. `threads` are those that a run may use, the caller's included.
+    pub fn jit(self, threads: usize) -> Result<Model, BuildError> {
+        Ok(Model::new(self.plan, &self.options.target, threads)?)
+    }
 }
 
 /// Whether text can name a C function: an identifier and not a keyword.

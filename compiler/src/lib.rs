@@ -14,4 +14,4 @@ pub mod plan;
 pub mod rules;
 pub mod schedule;
 
-pub use api::{BuildError, Compiler};
+pub use api::{BuildError, Compiler, Model};

@@ -10,7 +10,7 @@ use super::args::{self, CpuArgs, ShapeArgs, ThreadArgs};
 use super::compare::{self, Difference, Tolerance};
 use super::output::{self, Failure, Ui};
 use super::tensors::{self, Inputs};
-use crate::api::{Loaded, Model, Planned};
+use crate::api::{Loaded, Model};
 
 /// Arguments of `kiln check`.
 #[derive(Debug, clap::Args)]
@@ -141,23 +141,21 @@ fn check(folder: &Path, args: &Args) -> Result<(Difference, Option<String>), Fai
         return Err(Error::invalid("there is no test_data_set_0 beside the model").into());
     }
     let (mut worst, mut reason) = (Difference::default(), None);
-    let mut compiled: Option<(Vec<(String, Vec<usize>)>, Planned, Model)> = None;
+    let mut compiled: Option<(Vec<(String, Vec<usize>)>, Model)> = None;
     for set in sets {
         let (inputs, expected) = read_set(&set, &loaded, args)?;
         let shapes: Vec<(String, Vec<usize>)> =
             inputs.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect();
         let inputs = Inputs::of(inputs);
-        if compiled.as_ref().is_none_or(|(of, ..)| *of != shapes) {
+        if compiled.as_ref().is_none_or(|(of, _)| *of != shapes) {
             let mut model = loaded.clone();
             inputs.bind(&mut model)?;
-            let planned = model.plan()?;
-            let jit = planned.jit(args.threads.count())?;
-            compiled = Some((shapes, planned, jit));
+            compiled = Some((shapes, model.plan()?.jit(args.threads.count())?));
         }
-        let Some((_, planned, jit)) = &compiled else { continue };
-        let outputs = jit.run(&inputs.tensors(&planned.plan.inputs)?)?;
+        let Some((_, jit)) = &compiled else { continue };
+        let outputs = jit.run(&inputs.tensors(jit.inputs())?)?;
         for (i, expected) in expected {
-            let Some((found, port)) = outputs.get(i).zip(planned.plan.outputs.get(i)) else {
+            let Some((found, port)) = outputs.get(i).zip(jit.outputs().get(i)) else {
                 return Err(Error::invalid(format!("output_{i}.pb belongs to no output of the model")).into());
             };
             let (difference, why) = compare::compare(found, &expected, tolerance)?;

@@ -3,9 +3,9 @@
 //! A subcommand returns an [`Answer`] or a [`Failure`]; only this file turns those into JSON and exit codes.
 
 mod args;
-// mod bench;
-// mod check;
-// mod compare;
+mod bench;
+mod check;
+mod compare;
 // mod compile;
 mod dump;
 mod explain;
@@ -15,7 +15,7 @@ mod measure;
 mod npy;
 mod output;
 mod random;
-// mod run;
+mod run;
 mod tensors;
 
 use std::process::ExitCode;
@@ -37,6 +37,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Compiles in memory and runs once.
+    Run(run::Args),
+    /// Runs folders of ONNX test cases and compares the outputs.
+    Check(check::Args),
+    /// Measures the time of a run.
+    Bench(bench::Args),
     /// Tells what is in a model and what of it is unsupported.
     Inspect(inspect::Args),
     /// Tells how a model is compiled, kernel by kernel, and why.
@@ -92,6 +98,9 @@ fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
     };
     let ui = Ui::new(cli.global.json, cli.global.quiet);
     let result = match cli.command {
+        Command::Run(args) => run::run(&ui, args),
+        Command::Check(args) => check::run(&ui, args),
+        Command::Bench(args) => bench::run(&ui, args),
         Command::Inspect(args) => inspect::run(&ui, args),
         Command::Explain(args) => explain::run(&ui, args),
         Command::Dump(args) => dump::run(&ui, args),

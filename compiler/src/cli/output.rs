@@ -20,6 +20,8 @@ pub(super) const EXIT_DONE: u8 = 0;
 pub(super) const EXIT_NO: u8 = 1;
 /// Wrong usage.
 pub(super) const EXIT_USAGE: u8 = 2;
+/// Valid, but not compiled yet.
+pub(super) const EXIT_UNSUPPORTED: u8 = 4;
 /// Our bug.
 pub(super) const EXIT_INTERNAL: u8 = 5;
 

@@ -43,7 +43,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let planned = model.plan()?;
     let jit = planned.jit(args.threads.count())?;
     let compile = start.elapsed();
-    let inputs = inputs.tensors(&planned.plan.inputs)?;
+    let inputs = inputs.tensors(jit.inputs())?;
     progress.done();
     progress.step("running");
     let start = Instant::now();
@@ -51,7 +51,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let time = start.elapsed();
     drop(progress);
 
-    let names: Vec<&str> = planned.plan.outputs.iter().map(|p| &*p.name).collect();
+    let names: Vec<&str> = jit.outputs().iter().map(|p| &*p.name).collect();
     let mut files = Vec::new();
     if let Some(folder) = &args.output_dir {
         let mut staging = Staging::new(folder)?;
