@@ -114,6 +114,22 @@ impl<'a> Lowering<'a> {
         Access::new(buffer, (0..own.rank()).map(index).collect())
     }
 
+    /// The only element of input `i`, a constant where it is known.
+    pub fn scalar(&self, i: usize) -> Result<Expr> {
+        let shape = self.fact(i)?.shape.clone();
+        if !shape.iter().all(|e| e.is(1)) {
+            return Err(Error::internal(format!("input {i} of shape {shape} read as a scalar")));
+        }
+        // Every axis stands still.
+        match self.operand(i, &shape, &vec![LoopId(0); shape.rank()])? {
+            Expr::Load(access) => {
+                let index = access.index.iter().map(|_| Index::Affine(Affine::constant(0i64))).collect();
+                Ok(Expr::Load(Access { index, ..access }))
+            }
+            constant => Ok(constant),
+        }
+    }
+
     /// The element of input `i` that broadcasts to an iteration, as a constant where its only element is known.
     fn operand(&self, i: usize, shape: &Shape, loops: &[LoopId]) -> Result<Expr> {
         let single = self.fact(i)?.tensor().filter(|t| t.elements() == 1 && t.data.len() <= 8);

@@ -53,7 +53,7 @@ pub(crate) fn aligned(operands: &[&Tensor]) -> Result<(Vec<usize>, Vec<Vec<usize
 }
 
 /// Strides of an operand of shape `own` over `shape`, 0 where it stands still.
-fn strides(own: &[usize], shape: &[usize]) -> Vec<usize> {
+pub(crate) fn strides(own: &[usize], shape: &[usize]) -> Vec<usize> {
     let skip = shape.len() - own.len();
     let strides = row_major(own);
     (0..shape.len()).map(|i| if i < skip || own[i - skip] == 1 { 0 } else { strides[i - skip] }).collect()

@@ -15,6 +15,8 @@ pub mod conv;
 pub mod dropout;
 mod elements;
 mod elementwise;
+pub mod expand;
+pub mod fill;
 pub mod flatten;
 pub mod gather;
 pub mod gelu;
@@ -36,6 +38,7 @@ mod norm;
 mod operand;
 pub mod pow;
 pub mod prelu;
+pub mod range;
 pub mod reduce;
 pub mod reshape;
 pub mod rms_normalization;
@@ -43,9 +46,11 @@ pub mod shape;
 pub mod slice;
 pub mod softmax;
 pub mod spatial;
+pub mod split;
 pub mod squeeze;
 #[cfg(test)]
 mod testing;
+pub mod tile;
 pub mod transpose;
 pub mod unary;
 mod values;
@@ -81,6 +86,7 @@ pub static OPS: &[OpDef] = &[
     clip::DEF,
     concat::DEF,
     constant::DEF,
+    fill::CONSTANT_OF_SHAPE,
     conv::DEF,
     unary::COS,
     unary::COSH,
@@ -90,6 +96,8 @@ pub static OPS: &[OpDef] = &[
     binary::EQUAL,
     unary::ERF,
     unary::EXP,
+    expand::DEF,
+    fill::EYE_LIKE,
     flatten::DEF,
     unary::FLOOR,
     gather::DEF,
@@ -116,13 +124,13 @@ pub static OPS: &[OpDef] = &[
     reduce::LOG_SUM,
     reduce::LOG_SUM_EXP,
     matmul::DEF,
-    reduce::MAX,
     variadic::MAX,
+    reduce::MAX,
     max_pool::DEF,
     variadic::MEAN,
     reduce::MEAN,
-    reduce::MIN,
     variadic::MIN,
+    reduce::MIN,
     unary::MISH,
     modulo::DEF,
     binary::MUL,
@@ -133,6 +141,7 @@ pub static OPS: &[OpDef] = &[
     pow::DEF,
     reduce::PROD,
     rms_normalization::DEF,
+    range::DEF,
     unary::RECIPROCAL,
     unary::RELU,
     reshape::DEF,
@@ -149,6 +158,7 @@ pub static OPS: &[OpDef] = &[
     softmax::SOFTMAX,
     unary::SOFTPLUS,
     unary::SOFTSIGN,
+    split::DEF,
     unary::SQRT,
     squeeze::SQUEEZE,
     binary::SUB,
@@ -159,6 +169,7 @@ pub static OPS: &[OpDef] = &[
     unary::TAN,
     unary::TANH,
     activation::THRESHOLDED_RELU,
+    tile::DEF,
     transpose::DEF,
     squeeze::UNSQUEEZE,
     where_::DEF,
