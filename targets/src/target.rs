@@ -58,4 +58,10 @@ impl Target {
     pub fn lanes(&self) -> usize {
         self.vector_bytes / 4
     }
+
+    /// Whether rounding to integers is an instruction.
+    pub fn rounds(&self) -> bool {
+        let x86 = self.triple.architecture == target_lexicon::Architecture::X86_64;
+        !x86 || self.isa_flags.contains(&"has_sse41")
+    }
 }

@@ -3,12 +3,15 @@
 //! A model becomes one local function per kernel and the functions that its host calls. Everything is written
 //! against Cranelift's `Module`, so an object file and memory get the same code.
 
+mod constants;
 mod function;
+mod math;
 mod nest;
 mod run;
 mod scalar;
 mod tile;
 mod transpose;
+mod value;
 pub mod vector;
 pub mod vexpr;
 mod walk;

@@ -1,24 +1,481 @@
-//! Plain loops over single elements, any type.
+//! [`Schedule::Scalar`](kiln_ir::kernel::plan::Schedule::Scalar): plain loops over single elements, any type.
+//!
+//! Every access and guard is a line, an affine function of the loops; a loop's body begins by adding the loop's part
+//! to each line that it takes part in, so that the innermost body finds its addresses ready.
 
-use cranelift_codegen::ir::Value;
-use cranelift_frontend::FunctionBuilder;
-use kiln_ir::kernel::LoopId;
-use kiln_ir::kernel::plan::PlannedKernel;
-use kiln_ir::{Error, Result};
+use std::collections::HashMap;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
+use cranelift_frontend::{FunctionBuilder, Variable};
+use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Schedule, Storage};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Scalar, Store, WindowOp};
+use kiln_ir::{DType, Dim, Error, Result};
 use kiln_targets::Target;
 
+use super::constants::Constants;
+use super::value::{Values, clif_type};
+
 /// Iterations of the outermost parallel loop, which threads share.
-pub(super) fn shared_extent(_kernel: &PlannedKernel) -> Result<i64> {
-    Err(Error::unsupported("plain loops are not compiled yet"))
+pub(super) fn shared_extent(kernel: &PlannedKernel) -> Result<i64> {
+    let Schedule::Scalar { order } = &kernel.schedule else {
+        return Err(Error::internal("plain loops of another schedule"));
+    };
+    match shared_loop(kernel, order) {
+        Some(l) => constant(&kernel.loops[l.0 as usize].extent),
+        None => Ok(1),
+    }
+}
+
+fn shared_loop(kernel: &PlannedKernel, order: &[LoopId]) -> Option<LoopId> {
+    order.first().copied().filter(|l| kernel.loops[l.0 as usize].role == Role::Parallel)
+}
+
+fn constant(dim: &Dim) -> Result<i64> {
+    dim.as_const().ok_or_else(|| {
+        Error::unsupported(format!("an extent that is open at run time: {dim}")).hint("bind it with --dim")
+    })
+}
+
+/// `start + sum(coefficients * loops)`.
+struct Line {
+    coefficients: Vec<i64>,
+    /// The value at the current place in the code.
+    now: Value,
+}
+
+/// The generator.
+struct Emitter<'a, 'f, 'k> {
+    v: Values<'a, 'f>,
+    kernel: &'k PlannedKernel,
+    extents: Vec<i64>,
+    lines: Vec<Line>,
+    /// Address lines by access, and guard lines of each.
+    accesses: HashMap<*const FlatAccess, (usize, Vec<usize>)>,
+    counters: Vec<Option<Value>>,
+    /// `NAME_run`'s words: arena, weights, inputs, outputs; and the pointers in the latter two.
+    frame: Value,
+    bases: HashMap<Storage, Value>,
+    shared: Option<(LoopId, Value, Value)>,
 }
 
 /// Emits the loops of a kernel at the current position; `args` are frame, begin, end.
 pub(super) fn emit(
-    _kernel: &PlannedKernel,
-    _order: &[LoopId],
-    _b: &mut FunctionBuilder<'_>,
-    _args: [Value; 3],
-    _target: &Target,
+    kernel: &PlannedKernel,
+    order: &[LoopId],
+    b: &mut FunctionBuilder<'_>,
+    args: [Value; 3],
+    target: &Target,
 ) -> Result<()> {
-    Err(Error::unsupported("plain loops are not compiled yet"))
+    let entry = b.current_block().ok_or_else(|| Error::internal("no block to emit to"))?;
+    let extents = kernel.loops.iter().map(|l| constant(&l.extent)).collect::<Result<Vec<_>>>()?;
+    let mut sorted: Vec<_> = order.iter().map(|l| l.0 as usize).collect();
+    sorted.sort_unstable();
+    if sorted != (0..extents.len()).collect::<Vec<_>>() {
+        return Err(Error::internal("a schedule names every loop once"));
+    }
+    let role = |l: &LoopId| kernel.loops[l.0 as usize].role;
+    let parallel = order.iter().take_while(|l| role(l) == Role::Parallel).count();
+    let (parallel, reduced) = order.split_at(parallel);
+    if reduced.iter().any(|l| role(l) == Role::Parallel) {
+        return Err(Error::internal("a parallel loop inside a reduced one"));
+    }
+    let mut e = Emitter {
+        v: Values { b, constants: Constants::new(entry), rounds: target.rounds() },
+        kernel,
+        counters: vec![None; extents.len()],
+        extents,
+        lines: vec![],
+        accesses: HashMap::new(),
+        frame: args[0],
+        bases: HashMap::new(),
+        shared: shared_loop(kernel, order).map(|l| (l, args[1], args[2])),
+    };
+    for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
+        e.register(access)?;
+    }
+    e.loops(parallel, &mut |e| e.body(reduced))
+}
+
+impl<'k> Emitter<'_, '_, 'k> {
+    /// Prepares an access and those that its offsets are read from.
+    fn register(&mut self, access: &'k FlatAccess) -> Result<()> {
+        let size = access.dtype.size() as i64;
+        if size == 0 {
+            return Err(Error::unsupported(format!("elements of type {} in plain loops", access.dtype)));
+        }
+        let bytes = |dim: &Dim| constant(dim).map(|n| n * size);
+        let base = self.base(access.storage);
+        let displacement = match access.storage {
+            Storage::Arena { offset_bytes } | Storage::Weights { offset_bytes } => offset_bytes as i64,
+            Storage::Input(_) | Storage::Output(_) => 0,
+        };
+        let start = bytes(&access.offset)? + displacement;
+        let now = self.v.b.ins().iadd_imm_s(base, start);
+        let coefficients = access.strides.iter().map(bytes).collect::<Result<_>>()?;
+        self.lines.push(Line { coefficients, now });
+        let address = self.lines.len() - 1;
+        let mut guards = Vec::new();
+        for guard in &access.guards {
+            let now = self.v.b.ins().iconst(I64, constant(&guard.offset)?);
+            let coefficients = guard.coefficients.iter().map(constant).collect::<Result<_>>()?;
+            guards.push(self.lines.len());
+            self.lines.push(Line { coefficients, now });
+        }
+        self.accesses.insert(std::ptr::from_ref(access), (address, guards));
+        access.gathers.iter().try_for_each(|g| self.register(&g.index))
+    }
+
+    fn base(&mut self, storage: Storage) -> Value {
+        let key = match storage {
+            Storage::Arena { .. } => Storage::Arena { offset_bytes: 0 },
+            Storage::Weights { .. } => Storage::Weights { offset_bytes: 0 },
+            other => other,
+        };
+        if let Some(base) = self.bases.get(&key) {
+            return *base;
+        }
+        let word = |e: &mut Self, pointer: Value, i: usize| {
+            e.v.b.ins().load(I64, MemFlagsData::new().with_notrap(), pointer, 8 * i as i32)
+        };
+        let base = match key {
+            Storage::Arena { .. } => word(self, self.frame, 0),
+            Storage::Weights { .. } => word(self, self.frame, 1),
+            Storage::Input(i) => {
+                let list = word(self, self.frame, 2);
+                word(self, list, i)
+            }
+            Storage::Output(i) => {
+                let list = word(self, self.frame, 3);
+                word(self, list, i)
+            }
+        };
+        self.bases.insert(key, base);
+        base
+    }
+
+    /// Nested loops around `body`.
+    fn loops(&mut self, order: &[LoopId], body: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        let Some((l, rest)) = order.split_first() else { return body(self) };
+        let index = l.0 as usize;
+        let (head, after) = (self.v.b.create_block(), self.v.b.create_block());
+        let end = match self.shared {
+            Some((shared, begin, end)) if shared == *l => {
+                let some = self.v.b.ins().icmp(IntCC::SignedLessThan, begin, end);
+                self.v.b.ins().brif(some, head, &[begin.into()], after, &[]);
+                end
+            }
+            _ => {
+                let (begin, end) = (
+                    self.v.constants.int(self.v.b, I64, 0),
+                    self.v.constants.int(self.v.b, I64, self.extents[index]),
+                );
+                if self.extents[index] > 0 {
+                    self.v.b.ins().jump(head, &[begin.into()]);
+                } else {
+                    // Nothing runs, but what follows is still emitted: an empty reduction has a value.
+                    self.v.b.ins().brif(begin, head, &[begin.into()], after, &[]);
+                }
+                end
+            }
+        };
+        let counter = self.v.b.append_block_param(head, I64);
+        self.v.b.switch_to_block(head);
+        let saved: Vec<Value> = self.lines.iter().map(|line| line.now).collect();
+        for line in &mut self.lines {
+            let coefficient = line.coefficients[index];
+            if coefficient != 0 {
+                let part = match coefficient {
+                    1 => counter,
+                    _ => self.v.b.ins().imul_imm_s(counter, coefficient),
+                };
+                line.now = self.v.b.ins().iadd(line.now, part);
+            }
+        }
+        self.counters[index] = Some(counter);
+        self.loops(rest, body)?;
+        self.counters[index] = None;
+        for (line, now) in self.lines.iter_mut().zip(saved) {
+            line.now = now;
+        }
+        let next = self.v.b.ins().iadd_imm_s(counter, 1);
+        let more = self.v.b.ins().icmp(IntCC::SignedLessThan, next, end);
+        self.v.b.ins().brif(more, head, &[next.into()], after, &[]);
+        self.v.b.switch_to_block(after);
+        Ok(())
+    }
+
+    /// What happens in an iteration of the parallel loops.
+    fn body(&mut self, reduced: &[LoopId]) -> Result<()> {
+        let kernel = self.kernel;
+        match &kernel.form {
+            Form::Map { stores } => stores.iter().try_for_each(|s| self.store(s, None)),
+            Form::Rearrange { from, to } => {
+                let value = self.load(from)?;
+                self.put(to, from.dtype, value)
+            }
+            Form::Contract { acc, lhs, rhs, store } => self.contract(*acc, lhs, rhs, store, reduced),
+            Form::Window { op: WindowOp::Dot, input, weight, store } => {
+                let weight =
+                    weight.as_ref().ok_or_else(|| Error::internal("a window of products needs weights"))?;
+                self.contract(input.dtype, input, weight, store, reduced)
+            }
+            Form::Window { op, input, store, .. } => {
+                let op = if *op == WindowOp::Max { ReduceOp::Max } else { ReduceOp::Sum };
+                self.reduce(op, input.dtype, store, reduced, &mut |e| e.load(input))
+            }
+            Form::Reduce { op: op @ (ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }), value, store } => {
+                self.arg(*op, value, store, reduced)
+            }
+            Form::Reduce { op, value, store } => {
+                let dtype = value.dtype_with(&mut |a| a.dtype, None)?;
+                self.reduce(*op, dtype, store, reduced, &mut |e| Ok(e.expr(value, None)?.1))
+            }
+            Form::Extern { function, .. } => {
+                Err(Error::unsupported(format!("helper '{function}' in emitted code")))
+            }
+        }
+    }
+
+    fn variable(&mut self, dtype: DType, start: Value) -> Result<Variable> {
+        let var = self.v.b.declare_var(clif_type(dtype)?);
+        self.v.b.def_var(var, start);
+        Ok(var)
+    }
+
+    fn contract(
+        &mut self,
+        acc: DType,
+        lhs: &'k FlatAccess,
+        rhs: &'k FlatAccess,
+        store: &'k Store<FlatAccess>,
+        reduced: &[LoopId],
+    ) -> Result<()> {
+        let wide = if matches!(acc, DType::F16 | DType::BF16) { DType::F32 } else { acc };
+        let zero = self.v.constant(Scalar::of(wide, 0.0))?;
+        let sum = self.variable(wide, zero)?;
+        self.loops(reduced, &mut |e| {
+            let mut factor = |access: &'k FlatAccess| {
+                let value = e.load(access)?;
+                let value = e.v.cast(access.dtype, acc, value)?;
+                e.v.cast(acc, wide, value)
+            };
+            let (a, b) = (factor(lhs)?, factor(rhs)?);
+            let product = e.v.binary(BinaryOp::Mul, wide, a, b)?;
+            let old = e.v.b.use_var(sum);
+            let new = e.v.binary(BinaryOp::Add, wide, old, product)?;
+            e.v.b.def_var(sum, new);
+            Ok(())
+        })?;
+        let value = self.v.b.use_var(sum);
+        let value = self.v.cast(wide, acc, value)?;
+        self.store(store, Some((acc, value)))
+    }
+
+    /// Float sums and products are carried in f64.
+    fn reduce(
+        &mut self,
+        op: ReduceOp,
+        dtype: DType,
+        store: &'k Store<FlatAccess>,
+        reduced: &[LoopId],
+        value: &mut dyn FnMut(&mut Self) -> Result<Value>,
+    ) -> Result<()> {
+        let additive = matches!(op, ReduceOp::Sum | ReduceOp::Prod);
+        let wide = if dtype.is_float() && additive { DType::F64 } else { dtype };
+        let combine = match op {
+            ReduceOp::Sum => BinaryOp::Add,
+            ReduceOp::Prod => BinaryOp::Mul,
+            ReduceOp::Max => BinaryOp::Max,
+            _ => BinaryOp::Min,
+        };
+        let start = self.v.constant(identity(op, wide))?;
+        let acc = self.variable(wide, start)?;
+        self.loops(reduced, &mut |e| {
+            let item = value(e)?;
+            let item = e.v.cast(dtype, wide, item)?;
+            let old = e.v.b.use_var(acc);
+            let new = e.v.binary(combine, wide, old, item)?;
+            e.v.b.def_var(acc, new);
+            Ok(())
+        })?;
+        let result = self.v.b.use_var(acc);
+        let result = self.v.cast(wide, dtype, result)?;
+        self.store(store, Some((dtype, result)))
+    }
+
+    fn arg(
+        &mut self,
+        op: ReduceOp,
+        value: &'k Expr<FlatAccess>,
+        store: &'k Store<FlatAccess>,
+        reduced: &[LoopId],
+    ) -> Result<()> {
+        let [counter] = reduced else {
+            return Err(Error::internal("an arg-reduction has exactly one reduced loop"));
+        };
+        let counter = counter.0 as usize;
+        let dtype = value.dtype_with(&mut |a| a.dtype, None)?;
+        let start = self.v.constant(Scalar::of(dtype, 0.0))?;
+        let best = self.variable(dtype, start)?;
+        let zero = self.v.constants.int(self.v.b, I64, 0);
+        let place = self.variable(DType::I64, zero)?;
+        let (max, last) = match op {
+            ReduceOp::ArgMax { last } => (true, last),
+            ReduceOp::ArgMin { last } => (false, last),
+            _ => return Err(Error::internal("not an arg-reduction")),
+        };
+        let compare = if last { BinaryOp::Le } else { BinaryOp::Lt };
+        self.loops(reduced, &mut |e| {
+            let item = e.expr(value, None)?.1;
+            let i = e.counter(counter)?;
+            let (old, old_place) = (e.v.b.use_var(best), e.v.b.use_var(place));
+            let better = match max {
+                true => e.v.binary(compare, dtype, old, item)?,
+                false => e.v.binary(compare, dtype, item, old)?,
+            };
+            let first = e.v.b.ins().icmp(IntCC::Equal, i, zero);
+            let better = e.v.b.ins().bor(better, first);
+            let (new, new_place) = (e.v.select(better, item, old), e.v.select(better, i, old_place));
+            e.v.b.def_var(best, new);
+            e.v.b.def_var(place, new_place);
+            Ok(())
+        })?;
+        let index = self.v.b.use_var(place);
+        self.store(store, Some((DType::I64, index)))
+    }
+
+    fn counter(&self, l: usize) -> Result<Value> {
+        self.counters[l].ok_or_else(|| Error::internal(format!("loop {l} is read outside itself")))
+    }
+
+    fn store(&mut self, store: &'k Store<FlatAccess>, acc: Option<(DType, Value)>) -> Result<()> {
+        let (dtype, value) = self.expr(&store.value, acc)?;
+        self.put(&store.to, dtype, value)
+    }
+
+    fn put(&mut self, to: &'k FlatAccess, dtype: DType, value: Value) -> Result<()> {
+        if dtype != to.dtype {
+            return Err(Error::internal(format!("stores {dtype} to {}", to.dtype)));
+        }
+        if !to.guards.is_empty() {
+            return Err(Error::internal("a store has no padding value"));
+        }
+        let address = self.address(to)?;
+        self.v.b.ins().store(MemFlagsData::new().with_notrap(), value, address, 0);
+        Ok(())
+    }
+
+    fn lines_of(&self, access: &FlatAccess) -> Result<(usize, Vec<usize>)> {
+        let found = self.accesses.get(&std::ptr::from_ref(access)).cloned();
+        found.ok_or_else(|| Error::internal(format!("access to '{}' is not prepared", access.name)))
+    }
+
+    /// The element's address; inside the guards.
+    fn address(&mut self, access: &'k FlatAccess) -> Result<Value> {
+        let line = self.lines_of(access)?.0;
+        let mut address = self.lines[line].now;
+        for gather in &access.gathers {
+            let index = self.load(&gather.index)?;
+            let index = self.v.cast(gather.index.dtype, DType::I64, index)?;
+            let extent = constant(&gather.extent)?;
+            let (zero, end, last) = (
+                self.v.constants.int(self.v.b, I64, 0),
+                self.v.constants.int(self.v.b, I64, extent),
+                self.v.constants.int(self.v.b, I64, (extent - 1).max(0)),
+            );
+            let negative = self.v.b.ins().icmp(IntCC::SignedLessThan, index, zero);
+            let wrapped = self.v.b.ins().iadd(index, end);
+            let index = self.v.select(negative, wrapped, index);
+            let index = self.v.binary(BinaryOp::Max, DType::I64, index, zero)?;
+            let index = self.v.binary(BinaryOp::Min, DType::I64, index, last)?;
+            let stride = constant(&gather.stride)? * access.dtype.size() as i64;
+            let part = self.v.b.ins().imul_imm_s(index, stride);
+            address = self.v.b.ins().iadd(address, part);
+        }
+        Ok(address)
+    }
+
+    fn load(&mut self, access: &'k FlatAccess) -> Result<Value> {
+        let ty = clif_type(access.dtype)?;
+        let guards = self.lines_of(access)?.1;
+        if guards.is_empty() {
+            let address = self.address(access)?;
+            return Ok(self.v.b.ins().load(ty, MemFlagsData::new().with_notrap(), address, 0));
+        }
+        let outside = access.otherwise.ok_or_else(|| Error::internal("a guard without a padding value"))?;
+        let outside = self.v.constant(outside)?;
+        let mut inside = None;
+        for (line, guard) in guards.into_iter().zip(&access.guards) {
+            // Negative indices are large unsigned ones.
+            let end = self.v.constants.int(self.v.b, I64, constant(&guard.extent)?);
+            let holds = self.v.b.ins().icmp(IntCC::UnsignedLessThan, self.lines[line].now, end);
+            inside = Some(match inside {
+                None => holds,
+                Some(all) => self.v.b.ins().band(all, holds),
+            });
+        }
+        let Some(inside) = inside else { return Ok(outside) };
+        let (read, after) = (self.v.b.create_block(), self.v.b.create_block());
+        let result = self.v.b.append_block_param(after, ty);
+        self.v.b.ins().brif(inside, read, &[], after, &[outside.into()]);
+        self.v.b.switch_to_block(read);
+        let address = self.address(access)?;
+        let value = self.v.b.ins().load(ty, MemFlagsData::new().with_notrap(), address, 0);
+        self.v.b.ins().jump(after, &[value.into()]);
+        self.v.b.switch_to_block(after);
+        Ok(result)
+    }
+
+    fn expr(&mut self, e: &'k Expr<FlatAccess>, acc: Option<(DType, Value)>) -> Result<(DType, Value)> {
+        Ok(match e {
+            Expr::Acc => acc.ok_or_else(|| Error::internal("`acc` outside a reducing form"))?,
+            Expr::Const(scalar) => (scalar.dtype, self.v.constant(*scalar)?),
+            Expr::Load(access) => (access.dtype, self.load(access)?),
+            Expr::Loop(l) => (DType::I64, self.counter(l.0 as usize)?),
+            Expr::Unary(op, a) => {
+                let (dtype, a) = self.expr(a, acc)?;
+                (e.dtype_with(&mut |a| a.dtype, acc.map(|a| a.0))?, self.v.unary(*op, dtype, a)?)
+            }
+            Expr::Binary(op, a, b) => {
+                let ((dtype, a), (other, b)) = (self.expr(a, acc)?, self.expr(b, acc)?);
+                if dtype != other {
+                    return Err(Error::internal(format!("{op:?} of {dtype} and {other}")));
+                }
+                let result = if matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le) {
+                    DType::Bool
+                } else {
+                    dtype
+                };
+                (result, self.v.binary(*op, dtype, a, b)?)
+            }
+            Expr::Select(condition, a, b) => {
+                let condition = self.expr(condition, acc)?.1;
+                let ((dtype, a), (_, b)) = (self.expr(a, acc)?, self.expr(b, acc)?);
+                (dtype, self.v.select(condition, a, b))
+            }
+            Expr::Cast(dtype, a) => {
+                let (from, a) = self.expr(a, acc)?;
+                (*dtype, self.v.cast(from, *dtype, a)?)
+            }
+        })
+    }
+}
+
+/// What a reduction starts from.
+fn identity(op: ReduceOp, dtype: DType) -> Scalar {
+    let float = |value| Scalar::of(dtype, value);
+    let signed = dtype.is_signed_int();
+    let bits = dtype.bits() as u32;
+    match op {
+        ReduceOp::Prod => float(1.0),
+        ReduceOp::Max if dtype.is_float() => float(f64::NEG_INFINITY),
+        ReduceOp::Min if dtype.is_float() => float(f64::INFINITY),
+        ReduceOp::Max if signed => Scalar::int(dtype, i64::MIN >> (64 - bits)),
+        ReduceOp::Min if signed => Scalar::int(dtype, i64::MAX >> (64 - bits)),
+        ReduceOp::Min if dtype == DType::Bool => Scalar::int(dtype, 1),
+        ReduceOp::Min => Scalar::int(dtype, -1),
+        _ => float(0.0),
+    }
 }
