@@ -18,6 +18,7 @@ mod print_plan;
 mod program;
 #[cfg(test)]
 mod text_tests;
+mod verify;
 
 pub use access::{Access, Affine, Index, LoopId};
 pub use expr::{BinaryOp, Expr, Scalar, UnaryOp};
@@ -25,3 +26,4 @@ pub use form::{Form, Kernel, Loop, ReduceOp, Role, Store, WindowOp};
 pub use lowering::Lowering;
 pub use parse::parse;
 pub use program::{Buffer, BufferId, BufferKind, Place, Program};
+pub use verify::verify;
