@@ -12,6 +12,7 @@ pub mod clip;
 pub mod concat;
 pub mod constant;
 pub mod conv;
+pub mod depth_space;
 pub mod dropout;
 mod elements;
 mod elementwise;
@@ -36,6 +37,7 @@ mod movement;
 mod nest;
 mod norm;
 mod operand;
+pub mod pad;
 pub mod pow;
 pub mod prelu;
 pub mod range;
@@ -90,6 +92,7 @@ pub static OPS: &[OpDef] = &[
     conv::DEF,
     unary::COS,
     unary::COSH,
+    depth_space::TO_SPACE,
     binary::DIV,
     dropout::DEF,
     activation::ELU,
@@ -138,6 +141,7 @@ pub static OPS: &[OpDef] = &[
     unary::NOT,
     binary::OR,
     prelu::DEF,
+    pad::DEF,
     pow::DEF,
     reduce::PROD,
     rms_normalization::DEF,
@@ -158,12 +162,13 @@ pub static OPS: &[OpDef] = &[
     softmax::SOFTMAX,
     unary::SOFTPLUS,
     unary::SOFTSIGN,
+    depth_space::TO_DEPTH,
     split::DEF,
     unary::SQRT,
     squeeze::SQUEEZE,
     binary::SUB,
-    variadic::SUM,
     reduce::SUM,
+    variadic::SUM,
     reduce::SUM_SQUARE,
     activation::SWISH,
     unary::TAN,

@@ -145,3 +145,8 @@ pub(crate) fn zip_known(a: &Fact, b: &Fact, f: impl Fn(&Dim, &Dim) -> Option<Dim
     }
     (0..len).map(|i| f(&at(&a, i), &at(&b, i))).collect()
 }
+
+/// What is known of all inputs of a node that is lowered.
+pub(crate) fn facts(cx: &crate::kernel::Lowering<'_>) -> Result<Vec<Option<Fact>>> {
+    (0..cx.input_count()).map(|i| cx.has_input(i).then(|| cx.fact(i).cloned()).transpose()).collect()
+}

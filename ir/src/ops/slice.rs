@@ -202,9 +202,7 @@ impl Op for Slice {
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
-        let facts: Vec<Option<Fact>> = (0..cx.input_count())
-            .map(|i| cx.has_input(i).then(|| cx.fact(i).cloned()).transpose())
-            .collect::<Result<_>>()?;
+        let facts = operand::facts(cx)?;
         let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         let ranges = self.ranges(&cx.ty(x).shape.clone(), &facts)?;
         movement::copy_to(cx, y, x, |loops| {
