@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use kiln_ir::format::packed::Panels;
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Storage, Weight};
-use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program};
+use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Form, Kernel, LoopId, Place, Program};
+use kiln_ir::tensor::row_major;
 use kiln_ir::{DType, Dim, Error, Result, Tensor};
 use kiln_targets::Target;
 
@@ -47,7 +48,7 @@ pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
                 },
                 // The panels get their place once they are packed.
                 BufferKind::Const(_) if Some(root) == packable => Storage::Weights { offset_bytes: 0 },
-                BufferKind::Const(tensor) => weights.raw(root, &program.buffer(root).name, tensor),
+                BufferKind::Const(tensor) => weights.raw(root, program.buffer(root), tensor)?,
             })
         };
         let mut flat =
@@ -57,7 +58,7 @@ pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
             Some(root) => {
                 let last = uses.readers(root).last() == Some(&i);
                 let BufferKind::Const(tensor) = &program.buffer(root).kind else { continue };
-                let tensor = tensor.clone();
+                let tensor = laid_out(tensor, program.buffer(root).place.as_ref())?;
                 if last {
                     let empty = Tensor::zeros(tensor.dtype, &[0]);
                     program.buffer_mut(root).kind = BufferKind::Const(empty);
@@ -70,7 +71,7 @@ pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
                         choice
                     }
                     Err(reason) => {
-                        set_rhs_storage(&mut flat, weights.raw(root, &name, &tensor));
+                        set_rhs_storage(&mut flat, weights.add(&name, tensor));
                         Choice { schedule: schedule::plain(&flat), why: format!("plain loops: {reason}") }
                     }
                 }
@@ -161,6 +162,29 @@ fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, panels: &Pa
     }
 }
 
+/// A constant's elements in the order of its place; the bytes are shared when that is the order they have.
+fn laid_out(tensor: &Tensor, place: Option<&Place>) -> Result<Tensor> {
+    let dense: Vec<usize> = row_major(&tensor.shape);
+    let strides = place.and_then(|p| p.strides.iter().map(Dim::as_usize).collect::<Option<Vec<_>>>());
+    let Some(strides) = strides.filter(|s| (0..s.len()).any(|i| tensor.shape[i] > 1 && s[i] != dense[i]))
+    else {
+        return Ok(tensor.clone());
+    };
+    let size = tensor.dtype.size();
+    if size == 0 {
+        return Err(Error::unsupported(format!("{} constants in another layout", tensor.dtype)));
+    }
+    let mut bytes = vec![0; tensor.data.len()];
+    for (i, element) in tensor.data.chunks_exact(size).enumerate() {
+        let mut at = 0;
+        for axis in 0..dense.len() {
+            at += i / dense[axis] % tensor.shape[axis] * strides[axis];
+        }
+        bytes[at * size..][..size].copy_from_slice(element);
+    }
+    Tensor::new(tensor.dtype, tensor.shape.clone(), bytes.into())
+}
+
 /// The read-only data as it grows.
 #[derive(Default)]
 struct Weights {
@@ -172,13 +196,13 @@ struct Weights {
 
 impl Weights {
     /// A constant as it is, once however often it is read.
-    fn raw(&mut self, id: BufferId, name: &str, tensor: &Tensor) -> Storage {
+    fn raw(&mut self, id: BufferId, buffer: &Buffer, tensor: &Tensor) -> Result<Storage> {
         if let Some(storage) = self.raw.get(&id) {
-            return *storage;
+            return Ok(*storage);
         }
-        let storage = self.add(name, tensor.clone());
+        let storage = self.add(&buffer.name, laid_out(tensor, buffer.place.as_ref())?);
         self.raw.insert(id, storage);
-        storage
+        Ok(storage)
     }
 
     fn add(&mut self, name: &str, tensor: Tensor) -> Storage {
@@ -186,5 +210,30 @@ impl Weights {
         self.bytes = offset_bytes + tensor.data.len();
         self.list.push(Weight { name: name.to_owned(), offset_bytes, tensor });
         Storage::Weights { offset_bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::kernel::plan::Schedule;
+
+    use super::*;
+    use crate::passes::testing::conv_bias_relu;
+    use crate::passes::{absorb, layout};
+
+    #[test]
+    fn a_convolution_becomes_a_tile_over_packed_panels() {
+        let mut p = conv_bias_relu(4, 8);
+        absorb::run(&mut p);
+        layout::run(&mut p).unwrap();
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "sse2", "").unwrap();
+        let plan = build(p, &target).unwrap();
+        let conv = plan.kernels.iter().find(|k| k.name == "conv").unwrap();
+        let Schedule::Tile(tile) = &conv.schedule else { panic!("{}", conv.why) };
+        assert!(tile.rhs_padded);
+        // kw and c are contiguous in the padded input, so they are one loop of 12 after kh.
+        assert_eq!(tile.depth.len(), 2);
+        assert_eq!(tile.panel_stride, 36 * i64::from(tile.nr));
+        assert_eq!(plan.weights.iter().map(|w| w.name.as_str()).collect::<Vec<_>>(), ["b", "w.packed"]);
     }
 }

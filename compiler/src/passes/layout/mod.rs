@@ -5,7 +5,7 @@
 //! 1. turns padded loads of contractions and windows into *halos* ([`halo`]): storage around the buffer that
 //!    holds the padding value, so that no kernel tests an index;
 //! 2. chooses the innermost axis of each buffer for the whole program ([`order`]): the axis that the kernels
-//!    around it want as vector lanes;
+//!    around it want as vector lanes (constants are laid out anew when the plan is built);
 //! 3. lets copies vanish ([`alias`]): a reshape, a part of a concat or a result of the program becomes a view of
 //!    the storage it would be copied from or to.
 
@@ -37,8 +37,8 @@ fn own_place(program: &Program, id: BufferId, orders: &Orders, halo: Option<&Hal
     let buffer = program.buffer(id);
     let rank = buffer.ty.shape.rank();
     let order = match buffer.kind {
-        BufferKind::Temp => orders.axes(id, rank),
-        _ => (0..rank).collect(),
+        BufferKind::Temp | BufferKind::Const(_) => orders.axes(id, rank),
+        BufferKind::Input | BufferKind::Output => (0..rank).collect(),
     };
     let mut strides = vec![Dim::Const(0); rank];
     let (mut stride, mut offset) = (Dim::Const(1), Dim::Const(0));

@@ -56,7 +56,7 @@ impl Orders {
                 });
                 let Some(lanes) = lanes else { continue };
                 for access in accesses {
-                    if program.buffer(access.buffer).kind == BufferKind::Temp
+                    if is_ours(program, access.buffer)
                         && let Some(axis) = axis_of(access, lanes)
                     {
                         self.innermost.entry(access.buffer).or_insert(axis);
@@ -70,6 +70,11 @@ impl Orders {
     }
 }
 
+/// Whether the buffer's layout is ours to choose: not the caller's.
+fn is_ours(program: &Program, buffer: BufferId) -> bool {
+    matches!(program.buffer(buffer).kind, BufferKind::Temp | BufferKind::Const(_))
+}
+
 /// The axis that a loop indexes with step 1, alone or as the fast part of a split axis.
 fn axis_of(access: &Access, l: LoopId) -> Option<usize> {
     access.index.iter().position(|i| i.affine().is_some_and(|a| a.coefficient(l).is(1)))
@@ -79,8 +84,7 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
     let weight = kernel.iterations().as_const().unwrap_or(1);
     let extent = |l: LoopId| kernel.loop_(l).extent.as_const().unwrap_or(i64::MAX);
     let mut cast_for = |access: &Access, lanes: LoopId| {
-        let temp = program.buffer(access.buffer).kind == BufferKind::Temp;
-        if let Some(axis) = axis_of(access, lanes).filter(|_| temp) {
+        if let Some(axis) = axis_of(access, lanes).filter(|_| is_ours(program, access.buffer)) {
             cast(access.buffer, axis, weight);
         }
     };
@@ -92,7 +96,10 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
             {
                 cast_for(&store.to, col);
                 store.value.for_each_access(&mut |a| cast_for(a, col));
-                cast_for(rhs, col);
+                // Constant weights are packed whatever their layout.
+                if program.buffer(rhs.buffer).kind == BufferKind::Temp {
+                    cast_for(rhs, col);
+                }
             }
             // An axis of lhs that only reduced loops run along is contiguous for every row.
             let plain = |l: &LoopId| {
@@ -112,7 +119,7 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
                 cast_for(lhs, depth);
             }
         }
-        Form::Window { input, store, .. } => {
+        Form::Window { input, weight, store, .. } => {
             let through = |l: &LoopId| {
                 let here = input.index.iter().any(|i| i.affine().and_then(|a| a.as_loop()) == Some(*l));
                 here && axis_of(&store.to, *l).is_some()
@@ -122,6 +129,7 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
             {
                 cast_for(input, channel);
                 cast_for(&store.to, channel);
+                weight.iter().for_each(|a| cast_for(a, channel));
                 store.value.for_each_access(&mut |a| cast_for(a, channel));
             }
         }
