@@ -9,6 +9,8 @@ mod math;
 mod nest;
 mod run;
 mod scalar;
+#[cfg(test)]
+mod scalar_tests;
 mod tile;
 mod transpose;
 mod value;
