@@ -297,7 +297,60 @@ pub struct Planned {
     pub times: Vec<(&'static str, Duration)>,
 }
 
+/// A kind of file that a model is compiled to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Emit {
+    /// The C header, `NAME.h`.
+    Header,
+    /// Everything that is known of the artefact, `NAME.report.json`.
+    Report,
+    /// The kernels with schedules and offsets, `NAME.plan`.
+    Plan,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Artifact {
+    /// Every file.
+    pub files: Vec<PathBuf>,
+    /// Identifies model and options.
+    pub hash: String,
+}
+
 impl Planned {
+    /// Writes files, all of them or none.
+    pub fn write(&self, folder: &Path, emits: &[Emit]) -> Result<Artifact, BuildError> {
+        let name = &self.name;
+        let hash = hash::of(name, &self.plan, &self.options);
+        let mut staging = Staging::new(folder)?;
+        let file = |emit: &Emit| match emit {
+            Emit::Header => format!("{name}.h"),
+            Emit::Report => format!("{name}.report.json"),
+            Emit::Plan => format!("{name}.plan"),
+        };
+        let files: Vec<String> = emits.iter().map(file).collect();
+        for (emit, file) in emits.iter().zip(&files) {
+            match emit {
+                Emit::Header => staging.write(file, header::render(name, &self.plan, &hash)?)?,
+                Emit::Plan => staging.write(file, self.plan.to_string())?,
+                Emit::Report => {
+                    let facts = report::Facts {
+                        name,
+                        target: &self.options.target,
+                        hash: &hash,
+                        files: &files,
+                        code_bytes: 0,
+                        kernel_bytes: &[],
+                        times: &self.times,
+                        peak_rss_bytes: None,
+                    };
+                    staging.write(file, format!("{:#}\n", report::build(&self.plan, &facts)))?;
+                }
+            }
+        }
+        Ok(Artifact { files: staging.commit()?, hash })
+    }
+
     /// Compiles for this process. `threads` are those that a run may use, the caller's included.
     pub fn jit(self, threads: usize) -> Result<Model, BuildError> {
         Ok(Model::new(self.plan, &self.options.target, threads)?)
