@@ -17,6 +17,8 @@ use kiln_ir::{Error, Fact};
 use kiln_targets::Target;
 
 pub use crate::emit::jit::{Model, Session};
+use crate::emit::staging::Staging;
+use crate::emit::{hash, header, report};
 use crate::error::Errors;
 use crate::import::{self, Limits};
 use crate::passes::bind::{self, DimBinding, DimValue};
@@ -182,7 +184,7 @@ impl Compiler {
         if !self.dims.is_empty() {
             bind::run(&mut graph, &self.dims)?;
         }
-        Ok(Loaded { name, graph, options, import_time: start.elapsed() })
+        Ok(Loaded { name, graph, options, import_time: start.elapsed(), keep_text: false })
     }
 
     fn default_name(&self) -> String {
@@ -203,9 +205,15 @@ pub struct Loaded {
     /// What to compile for, and how.
     pub options: Options,
     import_time: Duration,
+    keep_text: bool,
 }
 
 impl Loaded {
+    /// Keeps the text of the optimised graph, for [`Emit::Ir`] and [`Emit::Dot`].
+    pub fn keep_text(&mut self) {
+        self.keep_text = true;
+    }
+
     /// Symbolic dimensions with neither a value nor bounds.
     pub fn unbound(&self) -> Vec<String> {
         let bound: BTreeSet<&str> = self.options.dims.iter().map(|d| &*d.name).collect();
@@ -245,12 +253,15 @@ impl Loaded {
             .hint(format!("bind it to one value: --dim {name}={hi}"))
             .into());
         }
-        let Self { name, graph, options, import_time } = self;
-        let mut timed = Timed { inner: observer, times: vec![("import", import_time)] };
+        let Self { name, graph, options, import_time, keep_text } = self;
+        let last = keep_text.then_some(if options.opt >= 2 { "rules" } else { "decompose" });
+        let (graph_text, dot) = (String::new(), String::new());
+        let mut timed =
+            Timed { inner: observer, times: vec![("import", import_time)], last, graph_text, dot };
         match pipeline::run(graph, &options, &mut timed)? {
             Compiled::Plan(plan) => {
-                let times = timed.times;
-                Ok(Planned { name, plan, options, times })
+                let Timed { times, graph_text, dot, .. } = timed;
+                Ok(Planned { name, plan, options, times, graph_text, dot })
             }
             _ => Err(Error::internal("the pipeline stopped early").into()),
         }
@@ -261,10 +272,18 @@ impl Loaded {
 struct Timed<'a> {
     inner: &'a mut dyn Observer,
     times: Vec<(&'static str, Duration)>,
+    /// The pass after which the graph's text is kept.
+    last: Option<&'static str>,
+    graph_text: String,
+    dot: String,
 }
 
 impl Observer for Timed<'_> {
     fn graph(&mut self, pass: &'static str, graph: &Graph) {
+        if self.last == Some(pass) {
+            self.graph_text = graph.summary().to_string();
+            self.dot = kiln_ir::graph::dot(graph);
+        }
         self.inner.graph(pass, graph);
     }
 
@@ -295,6 +314,8 @@ pub struct Planned {
     pub options: Options,
     /// The time that each stage took, in order.
     pub times: Vec<(&'static str, Duration)>,
+    graph_text: String,
+    dot: String,
 }
 
 /// A kind of file that a model is compiled to.
@@ -304,8 +325,25 @@ pub enum Emit {
     Header,
     /// Everything that is known of the artefact, `NAME.report.json`.
     Report,
+    /// The optimised graph, `NAME.ir`.
+    Ir,
+    /// The optimised graph for Graphviz, `NAME.dot`.
+    Dot,
     /// The kernels with schedules and offsets, `NAME.plan`.
     Plan,
+}
+
+impl Emit {
+    /// The name of the file for a model's name.
+    pub fn file(self, name: &str) -> String {
+        match self {
+            Self::Header => format!("{name}.h"),
+            Self::Report => format!("{name}.report.json"),
+            Self::Ir => format!("{name}.ir"),
+            Self::Dot => format!("{name}.dot"),
+            Self::Plan => format!("{name}.plan"),
+        }
+    }
 }
 
 /// What was written.
@@ -315,6 +353,8 @@ pub struct Artifact {
     pub files: Vec<PathBuf>,
     /// Identifies model and options.
     pub hash: String,
+    /// Size of all code.
+    pub code_bytes: usize,
 }
 
 impl Planned {
@@ -323,15 +363,13 @@ impl Planned {
         let name = &self.name;
         let hash = hash::of(name, &self.plan, &self.options);
         let mut staging = Staging::new(folder)?;
-        let file = |emit: &Emit| match emit {
-            Emit::Header => format!("{name}.h"),
-            Emit::Report => format!("{name}.report.json"),
-            Emit::Plan => format!("{name}.plan"),
-        };
-        let files: Vec<String> = emits.iter().map(file).collect();
+        let code_bytes = 0;
+        let files: Vec<String> = emits.iter().map(|e| e.file(name)).collect();
         for (emit, file) in emits.iter().zip(&files) {
             match emit {
                 Emit::Header => staging.write(file, header::render(name, &self.plan, &hash)?)?,
+                Emit::Ir => staging.write(file, &self.graph_text)?,
+                Emit::Dot => staging.write(file, &self.dot)?,
                 Emit::Plan => staging.write(file, self.plan.to_string())?,
                 Emit::Report => {
                     let facts = report::Facts {
@@ -339,16 +377,16 @@ impl Planned {
                         target: &self.options.target,
                         hash: &hash,
                         files: &files,
-                        code_bytes: 0,
+                        code_bytes,
                         kernel_bytes: &[],
                         times: &self.times,
-                        peak_rss_bytes: None,
+                        peak_rss_bytes: report::peak_rss_bytes(),
                     };
                     staging.write(file, format!("{:#}\n", report::build(&self.plan, &facts)))?;
                 }
             }
         }
-        Ok(Artifact { files: staging.commit()?, hash })
+        Ok(Artifact { files: staging.commit()?, hash, code_bytes })
     }
 
     /// Compiles for this process. `threads` are those that a run may use, the caller's included.

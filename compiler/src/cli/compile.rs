@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Answer;
 use super::args::{self, ModelArgs, TargetArgs};
-use super::measure::{ms, peak_rss_bytes};
+use super::measure::ms;
 use super::output::{Failure, Ui};
 use crate::api::Emit;
 use crate::emit::report;
@@ -79,16 +79,19 @@ enum Weights {
 impl Kind {
     fn emit(self) -> Option<Emit> {
         Some(match self {
-            Self::Lib => Emit::Lib,
-            Self::Obj => Emit::Obj,
             Self::Header => Emit::Header,
             Self::Report => Emit::Report,
             Self::Ir => Emit::Ir,
             Self::Plan => Emit::Plan,
-            Self::Clif => Emit::Clif,
-            Self::Asm => Emit::Asm,
             Self::Dot => Emit::Dot,
-            Self::Shared | Self::Rust | Self::Cmake | Self::Html => return None,
+            Self::Lib
+            | Self::Obj
+            | Self::Clif
+            | Self::Asm
+            | Self::Shared
+            | Self::Rust
+            | Self::Cmake
+            | Self::Html => return None,
         })
     }
 }
@@ -107,7 +110,7 @@ fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
                 let name = kind.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
                 errors.push(
                     Error::unsupported(format!("--emit {name} is not there yet"))
-                        .hint("lib, obj, header, report, ir, plan, clif, asm and dot are"),
+                        .hint("header, report, ir, plan and dot are"),
                 );
             }
         }
@@ -147,6 +150,9 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     }
     let mut model = compiler.load()?;
     args::bind_rest(ui, &mut model);
+    if emits.iter().any(|e| matches!(e, Emit::Ir | Emit::Dot)) {
+        model.keep_text();
+    }
     progress.done();
     progress.step("planning");
     let planned = model.plan()?;
@@ -175,6 +181,6 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "inputs": report::ports(&planned.plan.inputs),
         "outputs": report::ports(&planned.plan.outputs),
         "compile_ms": ms(start.elapsed()),
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": report::peak_rss_bytes(),
     })))
 }

@@ -92,7 +92,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         Some(_) => {
             let compiled = pipeline::run(model.graph, &model.options, &mut texts)?;
             match compiled {
-                pipeline::Compiled::Graph(graph) if args.dot => graph.summary().to_string(),
+                pipeline::Compiled::Graph(graph) if args.dot => kiln_ir::graph::dot(&graph),
                 pipeline::Compiled::Graph(graph) => graph.summary().to_string(),
                 pipeline::Compiled::Program(program) => program.summary().to_string(),
                 pipeline::Compiled::Plan(plan) => plan.to_string(),
@@ -149,7 +149,7 @@ impl Texts<'_> {
 impl Observer for Texts<'_> {
     fn graph(&mut self, pass: &'static str, graph: &Graph) {
         if self.wants(pass) {
-            let text = if self.dot { graph.summary().to_string() } else { graph.summary().to_string() };
+            let text = if self.dot { kiln_ir::graph::dot(graph) } else { graph.summary().to_string() };
             self.see(pass, text);
         }
     }

@@ -1,4 +1,4 @@
-//! What the machine says: cores, memory, times.
+//! What the machine says: cores and times.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,14 +11,6 @@ pub(super) fn physical_cores() -> usize {
     };
     let cores: BTreeSet<String> = (0..1024).map_while(|cpu| siblings(cpu).ok()).collect();
     if cores.is_empty() { allowed } else { cores.len().min(allowed) }
-}
-
-/// The most memory that this process has had; `None` where the system does not say.
-pub(super) fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }
 
 /// Milliseconds, to the microsecond.

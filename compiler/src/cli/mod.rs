@@ -6,7 +6,7 @@ mod args;
 mod bench;
 mod check;
 mod compare;
-// mod compile;
+mod compile;
 mod dump;
 mod explain;
 mod inspect;
@@ -37,6 +37,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Writes a static library and a C header.
+    Compile(compile::Args),
     /// Compiles in memory and runs once.
     Run(run::Args),
     /// Runs folders of ONNX test cases and compares the outputs.
@@ -98,6 +100,7 @@ fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
     };
     let ui = Ui::new(cli.global.json, cli.global.quiet);
     let result = match cli.command {
+        Command::Compile(args) => compile::run(&ui, args),
         Command::Run(args) => run::run(&ui, args),
         Command::Check(args) => check::run(&ui, args),
         Command::Bench(args) => bench::run(&ui, args),

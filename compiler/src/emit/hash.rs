@@ -21,7 +21,13 @@ impl fmt::Write for Text<'_> {
 pub fn of(name: &str, plan: &Plan, options: &Options) -> String {
     let mut hash = Sha256::new();
     // Neither formatting nor hashing fails.
-    let _ = write!(Text(&mut hash), "kiln {} {name} {:?} opt {}", env!("CARGO_PKG_VERSION"), options.target, options.opt);
+    let _ = write!(
+        Text(&mut hash),
+        "kiln {} {name} {:?} opt {}",
+        env!("CARGO_PKG_VERSION"),
+        options.target,
+        options.opt
+    );
     let _ = write!(Text(&mut hash), "{plan}");
     for weight in &plan.weights {
         hash.update(&weight.tensor.data);

@@ -1,6 +1,7 @@
 //! What becomes of a plan: an object file with its archive, header and report, or code in memory.
 
 pub mod archive;
+pub mod hash;
 pub mod header;
 pub mod jit;
 pub mod report;

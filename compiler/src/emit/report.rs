@@ -96,3 +96,11 @@ pub fn ports(ports: &[Port]) -> Value {
     };
     ports.iter().map(port).collect()
 }
+
+/// The most memory that this process has had; `None` where the system does not say.
+pub fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
