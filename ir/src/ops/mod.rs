@@ -12,6 +12,7 @@ pub mod clip;
 pub mod concat;
 pub mod constant;
 pub mod conv;
+pub mod conv_transpose;
 pub mod depth_space;
 pub mod dropout;
 mod elements;
@@ -90,6 +91,7 @@ pub static OPS: &[OpDef] = &[
     constant::DEF,
     fill::CONSTANT_OF_SHAPE,
     conv::DEF,
+    conv_transpose::DEF,
     unary::COS,
     unary::COSH,
     depth_space::TO_SPACE,
