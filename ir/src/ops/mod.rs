@@ -30,6 +30,8 @@ pub mod identity;
 pub mod instance_normalization;
 pub mod is_inf;
 pub mod layer_normalization;
+#[cfg(test)]
+mod lowering_tests;
 pub mod lrn;
 pub mod matmul;
 pub mod max_pool;
@@ -129,13 +131,13 @@ pub static OPS: &[OpDef] = &[
     reduce::LOG_SUM,
     reduce::LOG_SUM_EXP,
     matmul::DEF,
-    variadic::MAX,
     reduce::MAX,
+    variadic::MAX,
     max_pool::DEF,
-    variadic::MEAN,
     reduce::MEAN,
-    reduce::MIN,
+    variadic::MEAN,
     variadic::MIN,
+    reduce::MIN,
     unary::MISH,
     modulo::DEF,
     binary::MUL,
