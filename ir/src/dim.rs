@@ -173,8 +173,7 @@ impl Dim {
         self.substitute(&bound).as_const()
     }
 
-    /// Lower and upper bound when every symbol stays within `bounds`. Products assume non-negative atoms,
-    /// which holds for extents. `None` where a symbol has no bounds.
+    /// Lower and upper bound when every symbol stays within `bounds`; `None` where a symbol has none.
     pub fn range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
         let Self::Expr(sum) = self else { return self.as_const().map(|v| (v, v)) };
         let (mut lo, mut hi) = (0i64, 0i64);
@@ -182,8 +181,7 @@ impl Dim {
             let (mut term_lo, mut term_hi) = (1i64, 1i64);
             for atom in atoms {
                 let (a, b) = atom.range(bounds)?;
-                term_lo = term_lo.saturating_mul(a);
-                term_hi = term_hi.saturating_mul(b);
+                (term_lo, term_hi) = corners((term_lo, term_hi), (a, b), i64::saturating_mul);
             }
             let (a, b) = (term_lo.saturating_mul(*coefficient), term_hi.saturating_mul(*coefficient));
             lo = lo.saturating_add(a.min(b));
@@ -238,7 +236,7 @@ impl Atom {
             Self::Symbol(name) => bounds.get(name).copied(),
             Self::FloorDiv(a, b) => {
                 let ((a_lo, a_hi), (b_lo, b_hi)) = (a.range(bounds)?, b.range(bounds)?);
-                (b_lo > 0).then(|| (a_lo.div_euclid(b_hi), a_hi.div_euclid(b_lo)))
+                (b_lo > 0).then(|| corners((a_lo, a_hi), (b_lo, b_hi), i64::div_euclid))
             }
             Self::Max(a, b) => {
                 let (a, b) = (a.range(bounds)?, b.range(bounds)?);
@@ -250,6 +248,12 @@ impl Atom {
             }
         }
     }
+}
+
+/// The interval of an operation that is monotonic in each operand: its ends are among the values at the corners.
+fn corners(a: (i64, i64), b: (i64, i64), f: impl Fn(i64, i64) -> i64) -> (i64, i64) {
+    let all = [f(a.0, b.0), f(a.0, b.1), f(a.1, b.0), f(a.1, b.1)];
+    all.into_iter().fold((all[0], all[0]), |(lo, hi), v| (lo.min(v), hi.max(v)))
 }
 
 impl std::ops::Add for Dim {
@@ -407,5 +411,34 @@ mod tests {
         assert_eq!(half.range(&bounds), Some((1, 256)));
         assert_eq!(half.eval(&BTreeMap::from([("s".into(), 7)])), Some(4));
         assert_eq!((Dim::Const(10) - Dim::symbol("s")).range(&bounds), Some((-502, 9)));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 4000, ..Default::default() })]
+
+        #[test]
+        fn substitution_text_and_ranges_agree_with_values(
+            dim in crate::text::testing::dim(),
+            values in proptest::array::uniform3(1i64..9),
+        ) {
+            let names: [Arc<str>; 3] = ["s".into(), "t".into(), "a b".into()];
+            let all: BTreeMap<Arc<str>, i64> = names.iter().cloned().zip(values).collect();
+            let value = dim.eval(&all);
+            proptest::prop_assert!(value.is_some());
+            // One symbol at a time, in either order, and through another symbol.
+            let one = |name: &Arc<str>| BTreeMap::from([(name.clone(), Dim::Const(all[name]))]);
+            let stepwise = names.iter().fold(dim.clone(), |d, n| d.substitute(&one(n)));
+            proptest::prop_assert_eq!(stepwise.as_const(), value);
+            let shifted = dim.substitute(&BTreeMap::from([("s".into(), Dim::symbol("t") + Dim::Const(2))]));
+            let mut moved = all.clone();
+            moved.insert("s".into(), all["t"] + 2);
+            proptest::prop_assert_eq!(shifted.eval(&all), dim.eval(&moved));
+            let bounds: Bounds = names.iter().map(|n| (n.clone(), (1, 8))).collect();
+            if let (Some((lo, hi)), Some(value)) = (dim.range(&bounds), value) {
+                proptest::prop_assert!((lo..=hi).contains(&value), "{} is {}, outside {}..{}", dim, value, lo, hi);
+            }
+            let back = crate::text::parse_dim(&dim.to_string());
+            proptest::prop_assert_eq!(back, Ok(dim));
+        }
     }
 }
