@@ -1,10 +1,10 @@
 //! A product by constant weights, then a multiplication or division by one constant per output channel: the
-//! weights take the factor, as they do for batch normalisation.
+//! weights take the factor.
 
-use kiln_ir::graph::{Graph, Node, Patch};
-use kiln_ir::{Result, Tensor};
+use kiln_ir::Result;
+use kiln_ir::graph::{Graph, Node};
 
-use super::support::{self, NoTail};
+use super::product::{Product, with_constant};
 use super::{Outcome, Rule};
 
 pub(super) const RULE: Rule = Rule {
@@ -16,43 +16,22 @@ pub(super) const RULE: Rule = Rule {
 
 fn apply(graph: &Graph, node: &Node) -> Result<Outcome> {
     let division = node.op.name() == "Div";
-    let tail = match support::tail(graph, node, &["Conv", "Gemm", "MatMul"], division)? {
-        Ok(tail) => tail,
-        Err(NoTail::No) => return Ok(Outcome::No),
-        Err(NoTail::Missed(why)) => return Ok(Outcome::Missed(why)),
+    let Some((x, constant)) = with_constant(graph, node, division) else { return Ok(Outcome::No) };
+    let product = match Product::behind(graph, x, node, &["Conv", "Gemm", "MatMul"])? {
+        Ok(product) => product,
+        Err(no) => return Ok(no.into()),
     };
-    let product = tail.product;
-    let Some(bias) = support::bias(graph, product) else {
-        return Ok(Outcome::Missed(format!(
-            "the bias of {} '{}' is not constant",
-            product.op.name(),
-            product.name
-        )));
+    let mut factors = match product.per_channel(constant)? {
+        Ok(factors) => factors,
+        Err(no) => return Ok(no.into()),
     };
-    if division && tail.values.contains(&0.0) {
-        return Ok(Outcome::Missed("the constant has a zero to divide by".into()));
+    if division {
+        if factors.contains(&0.0) {
+            return Ok(Outcome::Missed("the constant has a zero to divide by".into()));
+        }
+        factors.iter_mut().for_each(|f| *f = f.recip());
     }
-    let scaled = |tensor: &Tensor, axis: usize| {
-        support::map_along(
-            tensor,
-            axis,
-            |v, c| if division { v / tail.values[c] } else { v * tail.values[c] },
-        )
-    };
-    let mut patch = Patch::new();
-    let stem = |input: usize| {
-        let id = product.inputs[input];
-        format!("{}.scaled", id.map_or("", |id| &graph.value(id).name))
-    };
-    let mut inputs = vec![product.inputs[0].map(Into::into)];
-    inputs.push(Some(patch.constant(&stem(1), scaled(tail.weights, tail.weights_axis)?)));
-    if let Some(bias) = bias {
-        let bias = support::widen_bias(bias, tail.values.len())?;
-        inputs.push(Some(patch.constant(&stem(2), scaled(&bias, bias.shape.len() - 1)?)));
-    }
-    let new = patch.shared_node(graph, &product.name, product.op.clone(), &inputs)?[0];
-    patch.replace(node.outputs[0], new);
-    Ok(Outcome::Fire(patch))
+    product.take(graph, node, Some(&factors), None)
 }
 
 #[cfg(test)]

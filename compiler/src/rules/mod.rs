@@ -4,10 +4,12 @@
 //! applied but for something: `kiln explain` shows those near misses. Pointwise tails (bias, activation,
 //! residual) need no rules: `absorb` fuses them in the Kernel IR.
 
+mod batch_norm;
 mod conv_scale;
 mod conv_shift;
 mod noop;
 mod pad_conv;
+mod product;
 mod reshape_reshape;
 mod support;
 #[cfg(test)]
@@ -61,6 +63,7 @@ pub static RULES: &[Rule] = &[
     transpose_reshape::RULE,
     reshape_reshape::RULE,
     pad_conv::RULE,
+    batch_norm::RULE,
     conv_scale::RULE,
     conv_shift::RULE,
 ];
