@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use kiln_ir::graph::{Graph, Node, NodeId, Patch, PatchValue, Source, ValueId};
-use kiln_ir::{DType, ErrorKind, Fact, Known, Result, Tensor, bail_internal};
+use kiln_ir::{ErrorKind, Fact, Result, Tensor, bail_internal};
 
 use super::infer;
 use crate::import::Limits;
@@ -106,7 +106,7 @@ impl Walk<'_> {
         }
         let facts: Vec<Option<&Fact>> =
             node.outputs.iter().map(|v| self.graph.value(*v).fact.as_ref()).collect();
-        if let Some(known) = facts.iter().map(|f| f.and_then(elements)).collect() {
+        if let Some(known) = facts.iter().map(|f| f.and_then(infer::elements)).collect() {
             return Ok(Some(known));
         }
         let mut inputs = Vec::with_capacity(node.inputs.len());
@@ -201,18 +201,6 @@ impl Walk<'_> {
             changed = true;
         }
         changed.then_some(patch)
-    }
-}
-
-/// The elements that inference knows.
-fn elements(fact: &Fact) -> Option<Tensor> {
-    match fact.known.as_ref()? {
-        Known::Tensor(tensor) => Some(tensor.clone()),
-        Known::Dims(dims) => {
-            let values = dims.iter().map(|d| d.as_const()).collect::<Option<Vec<i64>>>()?;
-            let shape = fact.shape.as_const().filter(|s| s.iter().product::<usize>() == values.len())?;
-            (fact.dtype == DType::I64).then(|| Tensor::from_vec(&shape, values))
-        }
     }
 }
 

@@ -3,12 +3,15 @@
 //! Nodes are visited in topological order. What a model declares of its values must agree with what follows
 //! from its operators.
 
-use kiln_ir::graph::{Graph, NodeId};
-use kiln_ir::{Dim, Error, Fact, Result, bail_internal, bail_invalid};
+use kiln_ir::graph::{Graph, Node, NodeId};
+use kiln_ir::{DType, Dim, Error, ErrorKind, Fact, Known, Result, Tensor, bail_internal, bail_invalid};
 
 /// The largest extent and the most elements of a tensor; no memory holds more.
 const MAX_EXTENT: i64 = 1 << 40;
 const MAX_ELEMENTS: i64 = 1 << 44;
+
+/// Elements of a tensor that may be part of shape arithmetic.
+const MAX_EVALUATED: usize = 1024;
 
 /// Infers the facts of all values from those of the arguments and constants.
 pub fn run(graph: &mut Graph) -> Result<()> {
@@ -36,7 +39,8 @@ fn node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>> {
             },
         });
     }
-    let facts = node.op.infer(&inputs)?;
+    let mut facts = node.op.infer(&inputs)?;
+    evaluate(node, &inputs, &mut facts)?;
     if facts.len() < node.outputs.len() {
         bail_internal!("has {} outputs, of which {} were inferred", node.outputs.len(), facts.len());
     }
@@ -48,6 +52,52 @@ fn node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>> {
         }
     }
     Ok(facts)
+}
+
+/// Makes small integer results of known operands known: shapes that later nodes need may be computed by any
+/// operators, and inference must see through them before constants are folded.
+fn evaluate(node: &Node, inputs: &[Option<&Fact>], facts: &mut [Fact]) -> Result<()> {
+    let small = |f: &Fact| {
+        let elements = f.shape.as_const().map(|s| s.iter().fold(1usize, |n, e| n.saturating_mul(*e)));
+        elements.is_some_and(|n| n <= MAX_EVALUATED)
+    };
+    let integers = |f: &Fact| f.known.is_none() && small(f) && (f.dtype.is_int() || f.dtype == DType::Bool);
+    if !facts.iter().all(integers)
+        || !inputs.iter().flatten().all(|f| small(f))
+        || !node.op.subgraphs().is_empty()
+    {
+        return Ok(());
+    }
+    let Some(tensors) = inputs.iter().map(|f| f.map(elements).map_or(Some(None), |t| t.map(Some))).collect()
+    else {
+        return Ok(());
+    };
+    let tensors: Vec<Option<Tensor>> = tensors;
+    let borrowed: Vec<Option<&Tensor>> = tensors.iter().map(Option::as_ref).collect();
+    match node.op.eval(&borrowed) {
+        Ok(results) => {
+            for (fact, result) in facts.iter_mut().zip(results) {
+                if fact.ty() == result.ty() {
+                    fact.known = Some(Known::Tensor(result));
+                }
+            }
+            Ok(())
+        }
+        Err(e) if e.kind == ErrorKind::Unsupported => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// The elements of a value, when all are constants.
+pub(super) fn elements(fact: &Fact) -> Option<Tensor> {
+    match fact.known.as_ref()? {
+        Known::Tensor(tensor) => Some(tensor.clone()),
+        Known::Dims(dims) => {
+            let values = dims.iter().map(|d| d.as_const()).collect::<Option<Vec<i64>>>()?;
+            let shape = fact.shape.as_const().filter(|s| s.iter().product::<usize>() == values.len())?;
+            (fact.dtype == DType::I64).then(|| Tensor::from_vec(&shape, values))
+        }
+    }
 }
 
 fn check_extents(name: &str, fact: &Fact) -> Result<()> {
@@ -85,7 +135,7 @@ pub fn check_declared(name: &str, fact: &Fact, declared: &Fact) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use kiln_ir::{DType, Shape};
+    use kiln_ir::Shape;
 
     use super::*;
     use crate::rules::testing::Build;
@@ -95,6 +145,20 @@ mod tests {
         let build = Build::new().input("x", &[2, 3]).input("z", &[4, 5]).node("MatMul", &["x", "z"], "y");
         let error = run(&mut build.0.clone()).unwrap_err();
         assert_eq!((error.node.as_str(), error.op.as_str()), ("y", "MatMul"));
+    }
+
+    #[test]
+    fn shapes_computed_by_any_operators() {
+        let two = |v: [i64; 2]| Tensor::from_vec(&[2], v.to_vec());
+        let build = Build::new()
+            .input("x", &[6])
+            .tensor("a", two([1, 2]))
+            .tensor("b", two([1, 1]))
+            .tensor("m", two([-1, 3]));
+        let build = build.node("Equal", &["a", "b"], "c").node("Where", &["c", "m", "a"], "s");
+        let graph = build.node("Reshape", &["x", "s"], "y").outputs(&["y"]);
+        let y = graph.value(graph.outputs()[0]).fact.as_ref().unwrap();
+        assert_eq!(y.shape, Shape::of(&[3, 2]));
     }
 
     #[test]

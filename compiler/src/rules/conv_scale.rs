@@ -1,5 +1,5 @@
 //! A product by constant weights, then a multiplication or division by one constant per output channel: the
-//! weights take the factor.
+//! weights take the factor. Batch normalisation is decomposed into this and an addition.
 
 use kiln_ir::Result;
 use kiln_ir::graph::{Graph, Node};

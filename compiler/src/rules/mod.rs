@@ -4,7 +4,6 @@
 //! applied but for something: `kiln explain` shows those near misses. Pointwise tails (bias, activation,
 //! residual) need no rules: `absorb` fuses them in the Kernel IR.
 
-mod batch_norm;
 mod conv_scale;
 mod conv_shift;
 mod noop;
@@ -63,7 +62,6 @@ pub static RULES: &[Rule] = &[
     transpose_reshape::RULE,
     reshape_reshape::RULE,
     pad_conv::RULE,
-    batch_norm::RULE,
     conv_scale::RULE,
     conv_shift::RULE,
 ];
