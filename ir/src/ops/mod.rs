@@ -110,6 +110,8 @@ pub static OPS: &[OpDef] = &[
     gather::DEF,
     gelu::DEF,
     gemm::DEF,
+    global_average_pool::DEF,
+    global_max_pool::DEF,
     binary::GREATER,
     binary::GREATER_OR_EQUAL,
     group_normalization::DEF,
@@ -119,8 +121,6 @@ pub static OPS: &[OpDef] = &[
     instance_normalization::DEF,
     is_inf::DEF,
     unary::IS_NAN,
-    reduce::L1,
-    reduce::L2,
     lrn::DEF,
     layer_normalization::DEF,
     activation::LEAKY_RELU,
@@ -128,16 +128,11 @@ pub static OPS: &[OpDef] = &[
     binary::LESS_OR_EQUAL,
     unary::LOG,
     softmax::LOG_SOFTMAX,
-    reduce::LOG_SUM,
-    reduce::LOG_SUM_EXP,
     matmul::DEF,
-    reduce::MAX,
     variadic::MAX,
     max_pool::DEF,
-    reduce::MEAN,
     variadic::MEAN,
     variadic::MIN,
-    reduce::MIN,
     unary::MISH,
     modulo::DEF,
     binary::MUL,
@@ -147,10 +142,19 @@ pub static OPS: &[OpDef] = &[
     prelu::DEF,
     pad::DEF,
     pow::DEF,
-    reduce::PROD,
     rms_normalization::DEF,
     range::DEF,
     unary::RECIPROCAL,
+    reduce::L1,
+    reduce::L2,
+    reduce::LOG_SUM,
+    reduce::LOG_SUM_EXP,
+    reduce::MAX,
+    reduce::MEAN,
+    reduce::MIN,
+    reduce::PROD,
+    reduce::SUM,
+    reduce::SUM_SQUARE,
     unary::RELU,
     reshape::DEF,
     unary::ROUND,
@@ -171,9 +175,7 @@ pub static OPS: &[OpDef] = &[
     unary::SQRT,
     squeeze::SQUEEZE,
     binary::SUB,
-    reduce::SUM,
     variadic::SUM,
-    reduce::SUM_SQUARE,
     activation::SWISH,
     unary::TAN,
     unary::TANH,
@@ -183,12 +185,21 @@ pub static OPS: &[OpDef] = &[
     squeeze::UNSQUEEZE,
     where_::DEF,
     binary::XOR,
-    global_average_pool::DEF,
-    global_max_pool::DEF,
 ];
 
 /// The definition of an operator.
 pub fn find(domain: &str, name: &str) -> Option<&'static OpDef> {
     let domain = if domain == "ai.onnx" { "" } else { domain };
     OPS.iter().find(|def| def.domain == domain && def.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_holds_each_operator_once() {
+        let keys: Vec<_> = OPS.iter().map(|def| (def.domain, def.name)).collect();
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+    }
 }

@@ -40,7 +40,8 @@ impl Op for Mod {
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         let (a, b) = (operand::fact(inputs, 0)?, operand::fact(inputs, 1)?);
         let dtype = operand::same_types(&[a, b])?;
-        if !dtype.is_int() && !(dtype.is_float() && self.fmod) {
+        let accepted = dtype.is_int() || (dtype.is_float() && self.fmod);
+        if !accepted {
             bail_invalid!("takes integers, or floats where attribute 'fmod' is 1; found {dtype}");
         }
         let shape = operand::checked(broadcast::shapes([&a.shape, &b.shape])?)?;
