@@ -4,5 +4,6 @@ pub mod archive;
 pub mod hash;
 pub mod header;
 pub mod jit;
+pub mod object;
 pub mod report;
 pub mod staging;

@@ -1,0 +1,240 @@
+//! A model as an object file.
+//!
+//! Code goes through Cranelift's object backend. Read-only data does not: its symbol is declared as an import, and
+//! the bytes become a section of the finished object, moved into it and streamed to disk from there. Weights leave
+//! the plan one by one while that section is filled, so that they are held once.
+
+use std::io::Write;
+
+use ::object::write::{Object, SymbolSection};
+use ::object::{SectionKind, SymbolKind, SymbolScope};
+use cranelift_codegen::ir::LibCall;
+use cranelift_module::default_libcall_names;
+use cranelift_object::{ObjectBuilder, ObjectModule};
+use kiln_ir::kernel::plan::{Plan, Weight};
+use kiln_ir::{Error, Result};
+use kiln_targets::Target;
+use kiln_targets::isa::{Code, isa};
+
+use crate::codegen;
+
+/// What may be chosen about an object.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectOptions {
+    /// The section of the read-only data; the format's usual one when `None`.
+    pub weights_section: Option<String>,
+}
+
+/// An object file in memory, to be written.
+pub struct ObjectFile {
+    object: Object<'static>,
+    /// Size of all code.
+    pub code_bytes: usize,
+    /// Size of each kernel's code, in the plan's order.
+    pub kernel_code_bytes: Vec<usize>,
+}
+
+impl ObjectFile {
+    /// Writes the file; the weights are copied nowhere else first.
+    pub fn write(&self, out: impl Write) -> Result<()> {
+        self.object.write_stream(out).map_err(|e| Error::internal(format!("writing the object: {e}")))
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.object.write().map_err(|e| Error::internal(format!("writing the object: {e}")))
+    }
+}
+
+/// Compiles a plan to an object whose symbols start with `name`, a C identifier. The same arguments give the same
+/// bytes, and nothing in the object is undefined.
+pub fn emit(mut plan: Plan, target: &Target, name: &str, options: &ObjectOptions) -> Result<ObjectFile> {
+    if target.triple.binary_format == target_lexicon::BinaryFormat::Coff
+        && target.triple.architecture != target_lexicon::Architecture::X86_64
+    {
+        return Err(Error::unsupported(format!("objects for {}", target.triple)));
+    }
+    let builder = ObjectBuilder::new(isa(target, Code::Object)?, name, default_libcall_names())
+        .map_err(|e| Error::unsupported(format!("objects for {}: {e}", target.triple)))?;
+    let mut module = ObjectModule::new(builder);
+    let weights = std::mem::take(&mut plan.weights);
+    let built = codegen::build(&mut module, &plan, target, name)?;
+    let mut product = module.finish();
+    if plan.weights_bytes > 0 {
+        let symbol = product.data_symbol(built.weights);
+        let bytes = assemble(weights, plan.weights_bytes)?;
+        let size = bytes.len() as u64;
+        let object = &mut product.object;
+        let section = add_weights_section(object, options.weights_section.as_deref())?;
+        object.set_section_data(section, bytes, target.align as u64);
+        let symbol = object.symbol_mut(symbol);
+        symbol.section = SymbolSection::Section(section);
+        symbol.value = 0;
+        symbol.size = size;
+        symbol.kind = SymbolKind::Data;
+        symbol.scope = SymbolScope::Compilation;
+    }
+    refuse_library_calls(&product.object)?;
+    Ok(ObjectFile {
+        object: product.object,
+        code_bytes: built.code_bytes,
+        kernel_code_bytes: built.kernels.iter().map(|k| k.code_bytes).collect(),
+    })
+}
+
+/// One block of memory with every weight at its offset; each is let go of as soon as it is copied.
+fn assemble(weights: Vec<Weight>, bytes: usize) -> Result<Vec<u8>> {
+    // Zeroed pages come from the system when they are first written.
+    let mut out = vec![0; bytes];
+    for weight in weights {
+        let data = &weight.tensor.data;
+        weight
+            .offset_bytes
+            .checked_add(data.len())
+            .and_then(|end| out.get_mut(weight.offset_bytes..end))
+            .ok_or_else(|| {
+                Error::internal(format!("weight '{}' is outside the read-only data", weight.name))
+            })?
+            .copy_from_slice(data);
+    }
+    Ok(out)
+}
+
+fn add_weights_section(
+    object: &mut Object<'static>,
+    name: Option<&str>,
+) -> Result<::object::write::SectionId> {
+    let macho = object.format() == ::object::BinaryFormat::MachO;
+    let (segment, section) = match (name, macho) {
+        (None, true) => ("__TEXT", "__const"),
+        (None, false) => {
+            ("", if object.format() == ::object::BinaryFormat::Coff { ".rdata" } else { ".rodata.weights" })
+        }
+        (Some(name), true) => name.split_once(',').ok_or_else(|| {
+            Error::invalid(format!("section '{name}' for Mach-O")).hint("write SEGMENT,section")
+        })?,
+        (Some(name), false) => ("", name),
+    };
+    Ok(object.add_section(
+        segment.as_bytes().to_vec(),
+        section.as_bytes().to_vec(),
+        SectionKind::ReadOnlyData,
+    ))
+}
+
+/// A call of a library, which the model's host may not have: an operation that code generation should have avoided.
+fn refuse_library_calls(object: &Object<'static>) -> Result<()> {
+    let name = default_libcall_names();
+    let called: Vec<String> = LibCall::all_libcalls()
+        .iter()
+        .map(|call| name(*call))
+        .filter(|name| object.symbol_id(name.as_bytes()).is_some())
+        .collect();
+    if called.is_empty() {
+        return Ok(());
+    }
+    Err(Error::internal(format!("the object calls {}", called.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Port, Schedule, Storage};
+    use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, Role, Store, UnaryOp};
+    use kiln_ir::{DType, Dim, Shape, Tensor, TensorType};
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+
+    use super::*;
+
+    /// `y = erf(x + w)` over three elements.
+    fn plan() -> Plan {
+        let access = |storage| FlatAccess {
+            name: "x".to_owned(),
+            storage,
+            dtype: DType::F32,
+            offset: Dim::Const(0),
+            strides: vec![Dim::Const(1)],
+            gathers: vec![],
+            guards: vec![],
+            otherwise: None,
+        };
+        let load = |storage| Expr::Load(access(storage));
+        let sum =
+            Expr::binary(BinaryOp::Add, load(Storage::Input(0)), load(Storage::Weights { offset_bytes: 64 }));
+        let port = || Port { name: "x".to_owned(), ty: TensorType::new(DType::F32, Shape::of(&[3])) };
+        Plan {
+            name: "m".to_owned(),
+            inputs: vec![port()],
+            outputs: vec![port()],
+            weights: vec![Weight {
+                name: "w".to_owned(),
+                offset_bytes: 64,
+                tensor: Tensor::from_vec(&[3], vec![1f32, 2.0, 3.0]),
+            }],
+            weights_bytes: 76,
+            arena_align: 64,
+            kernels: vec![PlannedKernel {
+                name: "k".to_owned(),
+                nodes: vec![],
+                loops: vec![Loop { name: "i".to_owned(), extent: Dim::Const(3), role: Role::Parallel }],
+                form: Form::Map {
+                    stores: vec![Store {
+                        to: access(Storage::Output(0)),
+                        value: Expr::unary(UnaryOp::Floor, Expr::unary(UnaryOp::Erf, sum)),
+                    }],
+                },
+                schedule: Schedule::Scalar { order: vec![LoopId(0)] },
+                why: String::new(),
+                grain: Some(2),
+            }],
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn objects_need_nothing_and_show_only_what_hosts_call() {
+        for triple in [
+            "x86_64-unknown-linux-gnu",
+            "aarch64-unknown-linux-gnu",
+            "aarch64-unknown-none",
+            "x86_64-pc-windows-msvc",
+            "x86_64-apple-darwin",
+            "aarch64-apple-darwin",
+        ] {
+            let target = kiln_targets::resolve(triple, "baseline", "").unwrap();
+            let make = || emit(plan(), &target, "m", &ObjectOptions::default()).unwrap();
+            let bytes = make().to_bytes().unwrap();
+            assert_eq!(bytes, make().to_bytes().unwrap(), "{triple}");
+            let mut streamed = Vec::new();
+            make().write(&mut streamed).unwrap();
+            assert_eq!(bytes, streamed, "{triple}");
+            let file = object::File::parse(&*bytes).unwrap();
+            let mut global: Vec<_> =
+                file.symbols().filter(|s| s.is_global()).map(|s| s.name().unwrap().to_owned()).collect();
+            global.sort();
+            let prefix = if triple.contains("apple") { "_" } else { "" };
+            assert_eq!(global, [format!("{prefix}m_run"), format!("{prefix}m_run_parallel")], "{triple}");
+            assert!(file.symbols().all(|s| !s.is_undefined() || s.name() == Ok("")), "{triple}");
+        }
+    }
+
+    #[test]
+    fn weights_lie_in_the_chosen_section() {
+        let target = kiln_targets::resolve("aarch64-unknown-none", "", "").unwrap();
+        let options = ObjectOptions { weights_section: Some(".flash".to_owned()) };
+        let bytes = emit(plan(), &target, "m", &options).unwrap().to_bytes().unwrap();
+        let file = object::File::parse(&*bytes).unwrap();
+        let section = file.section_by_name(".flash").unwrap();
+        assert_eq!(section.align(), 64);
+        assert_eq!(&section.data().unwrap()[64..68], 1f32.to_le_bytes());
+    }
+
+    #[test]
+    fn refusals() {
+        let target = kiln_targets::resolve("aarch64-pc-windows-msvc", "", "").unwrap();
+        assert!(emit(plan(), &target, "m", &ObjectOptions::default()).is_err());
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "", "").unwrap();
+        let mut outside = plan();
+        outside.weights_bytes = 70;
+        assert!(emit(outside, &target, "m", &ObjectOptions::default()).is_err());
+    }
+}
