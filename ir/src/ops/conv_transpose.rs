@@ -417,7 +417,7 @@ mod tests {
             run(&*op, &[&sample(&[1, 1, 5], 5), &sample(&[1, 1, 4], 3)], &[]).unwrap().remove(0).shape
         };
         let strides = ("strides", ints(&[2]));
-        assert_eq!(of(&[strides.clone()]), [1, 1, 12]);
+        assert_eq!(of(std::slice::from_ref(&strides)), [1, 1, 12]);
         assert_eq!(of(&[strides.clone(), ("auto_pad", Attr::Str("SAME_UPPER".into()))]), [1, 1, 10]);
         assert_eq!(of(&[strides, ("output_shape", ints(&[11]))]), [1, 1, 11]);
     }
