@@ -492,7 +492,8 @@ mod tests {
         let copy = |from, to| Form::Rearrange { from, to };
         let shapes: [(DType, &[usize]); 2] = [(DType::F32, &[3]), (DType::F32, &[3])];
         let x = Tensor::zeros(DType::F32, &[3]);
-        let message = |form| run(&program(&shapes, &[(3, P)], form), &[x.clone()]).unwrap_err().to_string();
+        let message =
+            |form| run(&program(&shapes, &[(3, P)], form), std::slice::from_ref(&x)).unwrap_err().to_string();
         assert!(message(copy(at(0, &[l(0).shifted(1i64)]), at(1, &[l(0)]))).contains("leaves 'b0'"));
         assert!(message(copy(at(1, &[l(0)]), at(1, &[l(0)]))).contains("at once"));
         assert!(message(copy(at(1, &[l(0)]), at(0, &[l(0)]))).contains("before it is written"));

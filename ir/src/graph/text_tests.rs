@@ -39,8 +39,9 @@ fn written_by_hand() {
     }
     let x = Tensor::from_vec(&[1, 1, 4, 4], (0..16).map(|i| i as f32).collect());
     let mut seen = Vec::new();
-    let out =
-        eval::graph::run_with(&graph, &[x.clone()], &mut |v, t| seen.push((v.name.clone(), t.elements())));
+    let out = eval::graph::run_with(&graph, std::slice::from_ref(&x), &mut |v, t| {
+        seen.push((v.name.clone(), t.elements()))
+    });
     let out = out.unwrap();
     assert_eq!(seen, [("c".to_owned(), 32), ("r/0".to_owned(), 32)]);
     assert_eq!(out[0].to_f64s().unwrap()[..2], [5.25, 9.25]);
@@ -133,7 +134,7 @@ proptest! {
             let mut attrs = crate::Attrs::new();
             let mut proto = crate::NodeProto { attrs: &mut attrs, opset: 17, inputs: &[true], outputs: 1 };
             let relu = (crate::ops::find("", "Relu").unwrap().parse)(&mut proto).unwrap();
-            let node = graph.add_node(name, relu.into(), vec![Some(value)], &[name.clone()]).unwrap();
+            let node = graph.add_node(name, relu.into(), vec![Some(value)], std::slice::from_ref(name)).unwrap();
             value = graph.node(node).outputs[0];
         }
         graph.add_output_named(value, &names[1]);

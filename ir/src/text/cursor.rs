@@ -85,7 +85,6 @@ impl Cursor {
     }
 
     /// Takes the next token; at the end it stays there.
-    #[expect(clippy::should_implement_trait, reason = "not an iterator: it never ends")]
     pub(crate) fn next(&mut self) -> Token {
         let token = self.peek().clone();
         self.position += 1;
