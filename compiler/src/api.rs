@@ -1,12 +1,18 @@
 //! The library's front door: from a model to files or to a function in memory.
 //!
 //! ```no_run
-//! let library = kiln_compiler::Compiler::from_path("model.onnx").bind_dim("batch", 1).load()?.plan()?;
+//! use kiln_compiler::{Compiler, Tensor};
+//!
+//! let compiler = Compiler::from_path("model.onnx").bind_dim("batch", 1);
+//! compiler.compile_to("out")?; // libmodel.a, model.h and model.report.json
+//! let model = compiler.cpu("native").jit(1)?;
+//! let outputs = model.run(&[Tensor::from_vec(&[1, 3], vec![1.0f32, 2.0, 3.0])])?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,8 +23,10 @@ use kiln_ir::{Error, Fact};
 use kiln_targets::Target;
 
 pub use crate::emit::jit::{Model, Session};
-use crate::emit::staging::Staging;
-use crate::emit::{hash, header, report};
+use crate::emit::object::ObjectFile;
+pub use crate::emit::object::ObjectOptions;
+use crate::emit::staging::{self, Staging};
+use crate::emit::{archive, hash, header, object, report};
 use crate::error::Errors;
 use crate::import::{self, Limits};
 use crate::passes::bind::{self, DimBinding, DimValue};
@@ -154,6 +162,12 @@ impl Compiler {
     /// The machine that code is for.
     pub fn resolve_target(&self) -> Result<Target, BuildError> {
         Ok(kiln_targets::resolve(self.triple.as_deref().unwrap_or_default(), &self.cpu, &self.features)?)
+    }
+
+    /// Writes library, header and report.
+    pub fn compile_to(&self, folder: impl AsRef<Path>) -> Result<Artifact, BuildError> {
+        let emits = [Emit::Lib, Emit::Header, Emit::Report];
+        self.load()?.plan()?.write(folder.as_ref(), &emits, &ObjectOptions::default())
     }
 
     /// Compiles for this process; `cpu("native")` uses all that the machine has.
@@ -321,6 +335,10 @@ pub struct Planned {
 /// A kind of file that a model is compiled to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Emit {
+    /// The static library, `libNAME.a`.
+    Lib,
+    /// The object file, `NAME.o`.
+    Obj,
     /// The C header, `NAME.h`.
     Header,
     /// Everything that is known of the artefact, `NAME.report.json`.
@@ -337,6 +355,8 @@ impl Emit {
     /// The name of the file for a model's name.
     pub fn file(self, name: &str) -> String {
         match self {
+            Self::Lib => format!("lib{name}.a"),
+            Self::Obj => format!("{name}.o"),
             Self::Header => format!("{name}.h"),
             Self::Report => format!("{name}.report.json"),
             Self::Ir => format!("{name}.ir"),
@@ -359,32 +379,39 @@ pub struct Artifact {
 
 impl Planned {
     /// Writes files, all of them or none.
-    pub fn write(&self, folder: &Path, emits: &[Emit]) -> Result<Artifact, BuildError> {
-        let name = &self.name;
-        let hash = hash::of(name, &self.plan, &self.options);
+    pub fn write(
+        self,
+        folder: &Path,
+        emits: &[Emit],
+        object: &ObjectOptions,
+    ) -> Result<Artifact, BuildError> {
+        let Self { name, plan, options, mut times, graph_text, dot } = self;
+        let target = &options.target;
+        let hash = hash::of(&name, &plan, &options);
         let mut staging = Staging::new(folder)?;
-        let code_bytes = 0;
-        let files: Vec<String> = emits.iter().map(|e| e.file(name)).collect();
+        let files: Vec<String> = emits.iter().map(|e| e.file(&name)).collect();
+        // All that reads the plan comes before the object, which takes the weights out of it.
+        let facts = report::Facts { name: &name, target, hash: &hash, files: &files };
+        let mut report = emits.contains(&Emit::Report).then(|| report::build(&plan, &facts));
         for (emit, file) in emits.iter().zip(&files) {
             match emit {
-                Emit::Header => staging.write(file, header::render(name, &self.plan, &hash)?)?,
-                Emit::Ir => staging.write(file, &self.graph_text)?,
-                Emit::Dot => staging.write(file, &self.dot)?,
-                Emit::Plan => staging.write(file, self.plan.to_string())?,
-                Emit::Report => {
-                    let facts = report::Facts {
-                        name,
-                        target: &self.options.target,
-                        hash: &hash,
-                        files: &files,
-                        code_bytes,
-                        kernel_bytes: &[],
-                        times: &self.times,
-                        peak_rss_bytes: report::peak_rss_bytes(),
-                    };
-                    staging.write(file, format!("{:#}\n", report::build(&self.plan, &facts)))?;
-                }
+                Emit::Header => staging.write(file, header::render(&name, &plan, &hash)?)?,
+                Emit::Ir => staging.write(file, &graph_text)?,
+                Emit::Dot => staging.write(file, &dot)?,
+                Emit::Plan => staging.write(file, plan.to_string())?,
+                Emit::Lib | Emit::Obj | Emit::Report => {}
             }
+        }
+        let start = Instant::now();
+        let built = object::emit(plan, target, &name, object)?;
+        times.push(("code", start.elapsed()));
+        let (code_bytes, kernel_bytes) = (built.code_bytes, built.kernel_code_bytes.clone());
+        let start = Instant::now();
+        write_object(&mut staging, built, emits, &name, target)?;
+        times.push(("write", start.elapsed()));
+        if let Some(report) = &mut report {
+            report::add_code(report, code_bytes, &kernel_bytes, &times);
+            staging.write(&Emit::Report.file(&name), format!("{report:#}\n"))?;
         }
         Ok(Artifact { files: staging.commit()?, hash, code_bytes })
     }
@@ -393,6 +420,33 @@ impl Planned {
     pub fn jit(self, threads: usize) -> Result<Model, BuildError> {
         Ok(Model::new(self.plan, &self.options.target, threads)?)
     }
+}
+
+/// Writes the object to disk, where the archive takes it from: it is in memory once.
+fn write_object(
+    staging: &mut Staging,
+    object: ObjectFile,
+    emits: &[Emit],
+    name: &str,
+    target: &Target,
+) -> Result<(), BuildError> {
+    let file = Emit::Obj.file(name);
+    let path = match (emits.contains(&Emit::Obj), emits.contains(&Emit::Lib)) {
+        (true, _) => staging.file(&file),
+        (false, true) => staging.scratch(&file),
+        (false, false) => return Ok(()),
+    };
+    let failed = staging::failed(&staging.place(&file));
+    let mut out = io::BufWriter::with_capacity(1 << 20, File::create(&path).map_err(&failed)?);
+    object.write(&mut out)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error).map_err(&failed)?;
+    drop(object);
+    if emits.contains(&Emit::Lib) {
+        let library = Emit::Lib.file(name);
+        let failed = staging::failed(&staging.place(&library));
+        archive::write(&staging.file(&library), &path, &file, &target.triple).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Whether text can name a C function: an identifier and not a keyword.

@@ -15,3 +15,4 @@ pub mod rules;
 pub mod schedule;
 
 pub use api::{BuildError, Compiler, Model};
+pub use kiln_ir::Tensor;

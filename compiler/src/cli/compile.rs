@@ -11,7 +11,7 @@ use super::Answer;
 use super::args::{self, ModelArgs, TargetArgs};
 use super::measure::ms;
 use super::output::{Failure, Ui};
-use crate::api::Emit;
+use crate::api::{Emit, ObjectOptions};
 use crate::emit::report;
 
 /// Arguments of `kiln compile`.
@@ -79,19 +79,14 @@ enum Weights {
 impl Kind {
     fn emit(self) -> Option<Emit> {
         Some(match self {
+            Self::Lib => Emit::Lib,
+            Self::Obj => Emit::Obj,
             Self::Header => Emit::Header,
             Self::Report => Emit::Report,
             Self::Ir => Emit::Ir,
             Self::Plan => Emit::Plan,
             Self::Dot => Emit::Dot,
-            Self::Lib
-            | Self::Obj
-            | Self::Clif
-            | Self::Asm
-            | Self::Shared
-            | Self::Rust
-            | Self::Cmake
-            | Self::Html => return None,
+            Self::Clif | Self::Asm | Self::Shared | Self::Rust | Self::Cmake | Self::Html => return None,
         })
     }
 }
@@ -110,7 +105,7 @@ fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
                 let name = kind.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
                 errors.push(
                     Error::unsupported(format!("--emit {name} is not there yet"))
-                        .hint("header, report, ir, plan and dot are"),
+                        .hint("lib, obj, header, report, ir, plan and dot are"),
                 );
             }
         }
@@ -118,12 +113,6 @@ fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
     if args.weights == Weights::File {
         errors.push(
             Error::unsupported("--weights file is not there yet").hint("leave it out: weights are embedded"),
-        );
-    }
-    if args.weights_section.is_some() {
-        errors.push(
-            Error::unsupported("--weights-section is not there yet")
-                .hint("leave it out: weights are in the read-only data section"),
         );
     }
     if errors.is_empty() { Ok(emits) } else { Err(crate::error::Errors(errors).into()) }
@@ -158,28 +147,32 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let planned = model.plan()?;
     progress.done();
     progress.step("generating code");
-    let artifact = planned.write(&args.output, &emits)?;
+    let (name, target) = (planned.name.clone(), planned.options.target.clone());
+    let (arena_bytes, weights_bytes) = (planned.plan.arena_bytes, planned.plan.weights_bytes);
+    let (inputs, outputs) = (report::ports(&planned.plan.inputs), report::ports(&planned.plan.outputs));
+    let object = ObjectOptions { weights_section: args.weights_section };
+    let artifact = planned.write(&args.output, &emits, &object)?;
     drop(progress);
     let files: Vec<String> = artifact.files.iter().map(|f| f.display().to_string()).collect();
     files.iter().for_each(|f| ui.chat(format_args!("wrote {f}")));
     ui.chat(format_args!(
         "{}: {} bytes of code, {} bytes of weights, {} bytes of arena, {:.0} ms",
-        planned.name,
+        name,
         artifact.code_bytes,
-        planned.plan.weights_bytes,
-        planned.plan.arena_bytes,
+        weights_bytes,
+        arena_bytes,
         ms(start.elapsed()),
     ));
     Ok(Answer::yes(json!({
-        "name": planned.name,
-        "target": planned.options.target.triple.to_string(),
-        "features": planned.options.target.isa_flags,
+        "name": name,
+        "target": target.triple.to_string(),
+        "features": target.features,
         "files": files,
-        "arena_bytes": planned.plan.arena_bytes,
-        "weights_bytes": planned.plan.weights_bytes,
+        "arena_bytes": arena_bytes,
+        "weights_bytes": weights_bytes,
         "code_bytes": artifact.code_bytes,
-        "inputs": report::ports(&planned.plan.inputs),
-        "outputs": report::ports(&planned.plan.outputs),
+        "inputs": inputs,
+        "outputs": outputs,
         "compile_ms": ms(start.elapsed()),
         "peak_rss_bytes": report::peak_rss_bytes(),
     })))

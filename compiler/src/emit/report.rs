@@ -18,19 +18,11 @@ pub struct Facts<'a> {
     pub hash: &'a str,
     /// Names of the files written.
     pub files: &'a [String],
-    /// Machine code without data.
-    pub code_bytes: usize,
-    /// Machine code per kernel, in the plan's order; empty when it is not known.
-    pub kernel_bytes: &'a [usize],
-    /// The time that each stage took.
-    pub times: &'a [(&'static str, Duration)],
-    /// The most memory that the compiler had.
-    pub peak_rss_bytes: Option<u64>,
 }
 
 /// The report.
 pub fn build(plan: &Plan, facts: &Facts<'_>) -> Value {
-    let kernels = plan.kernels.iter().enumerate().map(|(i, kernel)| {
+    let kernels = plan.kernels.iter().map(|kernel| {
         json!({
             "name": kernel.name,
             "form": kernel.form.name(),
@@ -38,7 +30,7 @@ pub fn build(plan: &Plan, facts: &Facts<'_>) -> Value {
             "iterations": kernel.loops.iter().fold(Dim::Const(1), |n, l| n * l.extent.clone()).as_const(),
             "why": kernel.why,
             "grain": kernel.grain,
-            "code_bytes": facts.kernel_bytes.get(i),
+            "code_bytes": null,
         })
     });
     let slots = plan.slots.iter().map(|slot| {
@@ -73,15 +65,28 @@ pub fn build(plan: &Plan, facts: &Facts<'_>) -> Value {
         "arena_align": plan.arena_align,
         "arena_lower_bound_bytes": plan.arena_lower_bound_bytes,
         "weights_bytes": plan.weights_bytes,
-        "code_bytes": facts.code_bytes,
+        "code_bytes": null,
         "kernels": kernels.collect::<Vec<_>>(),
         "arena": slots.collect::<Vec<_>>(),
         "weights": weights.collect::<Vec<_>>(),
-        "stage_ms": facts.times.iter().map(|(stage, time)| {
-            ((*stage).to_owned(), json!((time.as_secs_f64() * 1e6).round() / 1e3))
-        }).collect::<Map<_, _>>(),
-        "peak_rss_bytes": facts.peak_rss_bytes,
     })
+}
+
+/// Completes the report once the code is there.
+pub fn add_code(
+    report: &mut Value,
+    code_bytes: usize,
+    kernel_bytes: &[usize],
+    times: &[(&'static str, Duration)],
+) {
+    report["code_bytes"] = json!(code_bytes);
+    for (kernel, bytes) in report["kernels"].as_array_mut().into_iter().flatten().zip(kernel_bytes) {
+        kernel["code_bytes"] = json!(bytes);
+    }
+    let ms = |time: &Duration| json!((time.as_secs_f64() * 1e6).round() / 1e3);
+    let stages = times.iter().map(|(stage, time)| ((*stage).to_owned(), ms(time)));
+    report["stage_ms"] = stages.collect::<Map<_, _>>().into();
+    report["peak_rss_bytes"] = json!(peak_rss_bytes());
 }
 
 /// Name, type and shape of each.

@@ -34,8 +34,9 @@ impl Drop for Made {
 }
 
 /// A failure to write `path`.
-pub fn failed(path: &Path) -> impl Fn(io::Error) -> BuildError {
-    move |error| BuildError::Write { path: path.to_owned(), error }
+pub fn failed(path: &Path) -> impl Fn(io::Error) -> BuildError + use<> {
+    let path = path.to_owned();
+    move |error| BuildError::Write { path: path.clone(), error }
 }
 
 impl Staging {
