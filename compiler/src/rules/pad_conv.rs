@@ -94,3 +94,48 @@ fn amounts(graph: &Graph, pad: &Node, rank: usize) -> Result<Option<Vec<i64>>> {
     }
     Ok(Some(out))
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::graph::Graph;
+    use kiln_ir::{Attr, Tensor};
+
+    use crate::rules::testing::*;
+
+    fn padded(pads: &[i64], value: f32, mode: &str, conv: &[(&str, Attr)]) -> Graph {
+        let build = Build::new().input("x", &[1, 2, 5, 6]).constant("w", &[3, 2, 3, 3]);
+        let build = build
+            .tensor("pads", Tensor::from_vec(&[pads.len()], pads.to_vec()))
+            .tensor("v", Tensor::scalar(value));
+        let build = build.with("Pad", &[("mode", Attr::Str(mode.into()))], &["x", "pads", "v"], "p");
+        build.with("Conv", conv, &["p", "w"], "y").outputs(&["y"])
+    }
+
+    #[test]
+    fn zeros_become_padding() {
+        let pads = [0, 0, 1, 2, 0, 0, 3, 0];
+        fires(padded(&pads, 0.0, "constant", &[]), &["pad_conv"], &["Conv"]);
+        let own = [("pads", Attr::Ints(vec![1, 0, 2, 1])), ("strides", Attr::Ints(vec![2, 1]))];
+        fires(padded(&pads, 0.0, "constant", &own), &["pad_conv"], &["Conv"]);
+        fires(
+            padded(&pads, 0.0, "constant", &[("auto_pad", Attr::Str("VALID".into()))]),
+            &["pad_conv"],
+            &["Conv"],
+        );
+    }
+
+    #[test]
+    fn other_paddings_stay() {
+        let pads = [0, 0, 1, 2, 0, 0, 3, 0];
+        misses(padded(&pads, 1.0, "constant", &[]), "pad_conv", "zeros");
+        misses(padded(&pads, 0.0, "reflect", &[]), "pad_conv", "zeros");
+        misses(
+            padded(&[1, 0, 1, 1, 0, 0, 1, 1], 0.0, "constant", &[]),
+            "pad_conv",
+            "the batch or the channels",
+        );
+        misses(padded(&[0, 0, -1, 1, 0, 0, 1, 1], 0.0, "constant", &[]), "pad_conv", "cuts");
+        let same = [("auto_pad", Attr::Str("SAME_UPPER".into()))];
+        misses(padded(&pads, 0.0, "constant", &same), "pad_conv", "automatically");
+    }
+}
