@@ -1,12 +1,15 @@
 //! Runs code of the vector builders in memory: for the tests of this crate.
 #![allow(unsafe_code)] // calls of emitted code
 
-use cranelift_codegen::ir::{AbiParam, InstBuilder, UserFuncName, types::I64};
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::{AbiParam, InstBuilder, types::I64};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module, default_libcall_names};
+use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
 
+use crate::Target;
+use crate::encode::{Program, encode};
 use crate::generic::clif::Clif;
 use crate::isa::{Code, isa};
 use crate::simd::{R, Simd, V};
@@ -20,16 +23,19 @@ pub(crate) trait Unary {
     fn emit<S: Simd>(&self, s: &mut S, v: &V) -> R;
 }
 
-/// `f` of every number, by code for the level.
+/// The loop over vectors around a function, for the encoder.
+struct Looped<'f, F>(&'f F);
+
+impl<F: Unary> Program for Looped<'_, F> {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        loop_over(s, self.0)
+    }
+}
+
+/// `f` of every number, by Cranelift's code for the level.
 pub(crate) fn map(level: &str, f: &impl Unary, xs: &[f32]) -> Vec<f32> {
     let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
-    let isa = isa(&target, Code::Jit).expect("consistent settings");
-    let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
-    let mut ctx = module.make_context();
-    ctx.func.signature.call_conv = CallConv::SystemV;
-    ctx.func.signature.params.extend([AbiParam::new(I64); 3]);
-    let id = module.declare_function("map", Linkage::Export, &ctx.func.signature).expect("a new name");
-    ctx.func.name = UserFuncName::user(0, id.as_u32());
+    let (mut module, id, mut ctx) = module(&target);
     let mut contexts = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
     let entry = b.create_block();
@@ -41,9 +47,40 @@ pub(crate) fn map(level: &str, f: &impl Unary, xs: &[f32]) -> Vec<f32> {
     b.ins().return_(&[]);
     b.finalize(module.target_config());
     module.define_function(id, &mut ctx).expect("verified code");
+    run(module, id, xs, 4)
+}
+
+/// `f` of every number, by the encoder's code for vectors of so many bytes; `None` where this machine has none.
+pub(crate) fn map_encoded(vector_bytes: usize, f: &impl Unary, xs: &[f32]) -> Option<Vec<f32>> {
+    let has = if vector_bytes == 64 {
+        std::arch::is_x86_feature_detected!("avx512dq")
+    } else {
+        std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+    };
+    if !has {
+        return None;
+    }
+    let mut target = crate::resolve("x86_64-unknown-linux-gnu", "avx2", "").expect("a known level");
+    target.vector_bytes = vector_bytes;
+    let code = encode(&target, &Looped(f)).expect("registers enough").expect("wide vectors");
+    let (mut module, id, _) = module(&target);
+    module.define_function_bytes(id, 64, &code, &[]).expect("a declared function");
+    Some(run(module, id, xs, vector_bytes / 4))
+}
+
+fn module(target: &Target) -> (JITModule, FuncId, Context) {
+    let isa = isa(target, Code::Jit).expect("consistent settings");
+    let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
+    let mut ctx = module.make_context();
+    ctx.func.signature.call_conv = CallConv::SystemV;
+    ctx.func.signature.params.extend([AbiParam::new(I64); 3]);
+    let id = module.declare_function("map", Linkage::Export, &ctx.func.signature).expect("a new name");
+    (module, id, ctx)
+}
+
+fn run(mut module: JITModule, id: FuncId, xs: &[f32], lanes: usize) -> Vec<f32> {
     module.finalize_definitions().expect("memory for code");
-    let code = module.get_finalized_function(id);
-    let out = call(code, xs, 4);
+    let out = call(module.get_finalized_function(id), xs, lanes);
     // SAFETY: the code is not called any more.
     unsafe { module.free_memory() };
     out

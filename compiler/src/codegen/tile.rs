@@ -255,23 +255,27 @@ impl Generator<'_> {
         Ok((self.walk.disp(self.rhs, &self.ahead(l, k, 0), bytes)?, n))
     }
 
-    /// One step: a row of rhs in registers, one broadcast per row of the tile.
+    /// One step: whichever of the rows' broadcasts and the panel's vectors are fewer stay in registers, the
+    /// others pass by one at a time.
     fn step<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
         let vectors = acc.len() / tile.rows as usize;
         let (lhs, rhs) = (self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));
-        if tile.rows == 1 {
-            let a = s.load_splat(lhs, self.walk.disp(self.lhs, &self.ahead(l, k, 0), 0)?)?;
-            for (j, acc) in acc.iter().enumerate() {
+        let lhs_at = |r: i64| self.walk.disp(self.lhs, &self.ahead(l, k, r), 0);
+        if (tile.rows as usize) < vectors {
+            let a = (0..tile.rows).map(|r| s.load_splat(lhs, lhs_at(r)?)).collect::<R<Vec<_>>>()?;
+            for j in 0..vectors {
                 let (disp, n) = self.rhs_at(l, k, j, tile)?;
-                if n == self.lanes {
-                    s.fma(acc, &a, Src::Mem(rhs, disp))?;
-                } else {
-                    let b = s.load(rhs, disp, n)?;
-                    s.fma(acc, &a, Src::Reg(&b))?;
-                    s.free(b);
+                if let ([a], true) = (&a[..], n == self.lanes) {
+                    s.fma(&acc[j], a, Src::Mem(rhs, disp))?;
+                    continue;
                 }
+                let b = s.load(rhs, disp, n)?;
+                for (r, a) in a.iter().enumerate() {
+                    s.fma(&acc[r * vectors + j], a, Src::Reg(&b))?;
+                }
+                s.free(b);
             }
-            s.free(a);
+            a.into_iter().for_each(|a| s.free(a));
             return Ok(());
         }
         let b = (0..vectors)
@@ -281,7 +285,7 @@ impl Generator<'_> {
             })
             .collect::<R<Vec<_>>>()?;
         for r in 0..tile.rows {
-            let disp = self.walk.disp(self.lhs, &self.ahead(l, k, r), 0)?;
+            let disp = lhs_at(r)?;
             let row = &acc[r as usize * vectors..][..vectors];
             if let ([acc], [b]) = (row, &b[..]) {
                 s.fma(acc, b, Src::Splat(lhs, disp))?;
@@ -293,9 +297,7 @@ impl Generator<'_> {
             }
             s.free(a);
         }
-        for b in b {
-            s.free(b);
-        }
+        b.into_iter().for_each(|b| s.free(b));
         Ok(())
     }
 

@@ -12,9 +12,10 @@ use cranelift_module::{Linkage, Module, default_libcall_names};
 use kiln_ir::kernel::plan::{FlatAccess, Guard, PlannedKernel, Schedule, Storage};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, ReduceOp, Role, Scalar, UnaryOp, WindowOp};
 use kiln_ir::{DType, Dim};
+use kiln_targets::encode::{Program, encode};
 use kiln_targets::generic::clif::Clif;
 use kiln_targets::isa::{Code, isa};
-use kiln_targets::simd::Refusal;
+use kiln_targets::simd::{R, Refusal, Simd};
 use kiln_targets::{LhsAccess, Target};
 
 use super::vector;
@@ -40,13 +41,31 @@ pub(super) enum Machine {
     Fma,
     /// Cranelift with FMA, tiles by lane as AArch64 does.
     ByLane,
+    /// The encoder with 256 bits.
+    Ymm,
+    /// The encoder with 512 bits.
+    Zmm,
 }
 
-pub(super) const MACHINES: [Machine; 4] = [Machine::Sse2, Machine::Avx, Machine::Fma, Machine::ByLane];
+const MACHINES: [Machine; 6] =
+    [Machine::Sse2, Machine::Avx, Machine::Fma, Machine::ByLane, Machine::Ymm, Machine::Zmm];
 
 impl Machine {
     pub(super) fn lanes(self) -> usize {
-        4
+        match self {
+            Self::Ymm => 8,
+            Self::Zmm => 16,
+            _ => 4,
+        }
+    }
+
+    /// Whether the processor that runs the tests has it.
+    fn runs(self) -> bool {
+        match self {
+            Self::Sse2 | Self::Avx => true,
+            Self::Zmm => std::arch::is_x86_feature_detected!("avx512dq"),
+            _ => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
+        }
     }
 
     fn lhs(self) -> LhsAccess {
@@ -57,9 +76,11 @@ impl Machine {
         let level = match self {
             Self::Sse2 => "sse2",
             Self::Avx => "avx",
-            Self::Fma | Self::ByLane => "avx2",
+            _ => "avx2",
         };
-        kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level")
+        let mut target = kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
+        target.vector_bytes = 4 * self.lanes();
+        target
     }
 }
 
@@ -77,9 +98,14 @@ impl Emitted {
         let mut ctx = module.make_context();
         ctx.func.signature = signature();
         let id = module.declare_function("kernel", Linkage::Export, &ctx.func.signature).expect("a new name");
-        build(kernel, &target, machine.lhs(), &mut ctx.func, module.target_config())?;
-        cranelift_codegen::verify_function(&ctx.func, module.isa()).expect("valid code");
-        module.define_function(id, &mut ctx).expect("verified code");
+        match encode(&target, &Encoded(kernel, machine.lhs()))? {
+            Some(bytes) => module.define_function_bytes(id, 64, &bytes, &[]).expect("a declared function"),
+            None => {
+                build(kernel, &target, machine.lhs(), &mut ctx.func, module.target_config())?;
+                cranelift_codegen::verify_function(&ctx.func, module.isa()).expect("valid code");
+                module.define_function(id, &mut ctx).expect("verified code");
+            }
+        }
         module.finalize_definitions().expect("memory for code");
         let code = module.get_finalized_function(id);
         // SAFETY: the code was emitted with exactly this signature and convention.
@@ -129,6 +155,15 @@ impl Drop for Emitted {
     }
 }
 
+/// A kernel for the encoder.
+struct Encoded<'k>(&'k PlannedKernel, LhsAccess);
+
+impl Program for Encoded<'_> {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        vector::emit(self.0, self.1, s)
+    }
+}
+
 fn signature() -> Signature {
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params.extend([AbiParam::new(I64); 3]);
@@ -172,13 +207,22 @@ pub(super) fn check_compiles(kernel: &PlannedKernel, triple: &str) {
 /// Compares the emitted kernel with the interpreter on every machine, as a whole and in ranges.
 pub(super) fn check(kernel: &PlannedKernel, memory: &Memory) {
     for machine in MACHINES {
+        // Transposes are done in 128 bits, tiles in whole vectors.
+        let fits = match &kernel.schedule {
+            Schedule::Transpose(_) => machine.lanes() == 4,
+            Schedule::Tile(t) => t.nr as usize % machine.lanes() == 0,
+            _ => true,
+        };
+        if !fits || !machine.runs() {
+            continue;
+        }
         check_on(kernel, memory, machine);
     }
     check_compiles(kernel, "x86_64-unknown-linux-gnu");
     check_compiles(kernel, "aarch64-unknown-linux-gnu");
 }
 
-pub(super) fn check_on(kernel: &PlannedKernel, memory: &Memory, machine: Machine) {
+fn check_on(kernel: &PlannedKernel, memory: &Memory, machine: Machine) {
     let emitted = Emitted::new(kernel, machine).unwrap_or_else(|e| panic!("{machine:?}: {e}\n{kernel:#?}"));
     let n = vector::shared_extent(kernel, machine.lanes()).expect("a vector schedule");
     let mut want = memory.clone();

@@ -72,7 +72,7 @@ fn matmul(
 
 #[test]
 fn tiles_of_all_remainders() {
-    for (mr, nr) in [(2, 16), (4, 8), (1, 16), (3, 4)] {
+    for (mr, nr) in [(2, 16), (4, 8), (1, 32), (3, 4), (6, 16), (3, 32)] {
         for m in [1, i64::from(mr), i64::from(mr) + 1, 2 * i64::from(mr) + 1] {
             for n in [1, 3, i64::from(nr) - 1, i64::from(nr), i64::from(nr) + 2, 2 * i64::from(nr) + 5] {
                 let (packed, outermost) = ((m + n) % 2 == 0, (m + n) % 3 == 0);
@@ -102,7 +102,7 @@ fn convolution(
     pad: i64,
 ) -> (PlannedKernel, Memory) {
     let (oh, ow) = ((h + 2 * pad - window) / stride + 1, (w + 2 * pad - window) / stride + 1);
-    let nr = 8i64;
+    let nr = 16i64;
     let depth = window * window * c;
     let panels = (n + nr - 1) / nr;
     // Loops: oh, ow, n, kh, kw, c.

@@ -1,5 +1,7 @@
 //! x86-64: levels from SSE2, which every such processor has, to AVX-512.
 
+pub(crate) mod encoder;
+
 use target_lexicon::Triple;
 
 use crate::target::{Level, LhsAccess, Target};
