@@ -576,6 +576,13 @@ impl Simd for Encoder {
     }
 
     fn load(&mut self, p: &P, disp: i32, n: usize) -> R<V> {
+        if self.width == Width::Bits256 && ![1, 4, self.lanes()].contains(&n) {
+            // The mask's register becomes the result.
+            let v = self.lane_mask_vector(n)?;
+            let (r, m) = (self.reg(&v), memory(p, disp, false));
+            self.emit(Instruction::with3(Code::VEX_Vmaskmovps_ymm_ymm_m256, r, r, m));
+            return Ok(v);
+        }
         let v = self.vector()?;
         let (r, m) = (self.reg(&v), memory(p, disp, false));
         if n == self.lanes() {
@@ -586,12 +593,8 @@ impl Simd for Encoder {
             self.emit(masked(Instruction::with2(Code::EVEX_Vmovups_zmm_k1z_zmmm512, r, m), k, true));
         } else if n == 1 {
             self.emit(Instruction::with2(Code::VEX_Vmovss_xmm_m32, Self::xmm(&v), m));
-        } else if n == 4 {
-            self.emit(Instruction::with2(Code::VEX_Vmovups_xmm_xmmm128, Self::xmm(&v), m));
         } else {
-            let mask = self.lane_mask_vector(n)?;
-            self.emit(Instruction::with3(Code::VEX_Vmaskmovps_ymm_ymm_m256, r, self.reg(&mask), m));
-            self.free(mask);
+            self.emit(Instruction::with2(Code::VEX_Vmovups_xmm_xmmm128, Self::xmm(&v), m));
         }
         Ok(v)
     }
