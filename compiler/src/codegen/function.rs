@@ -4,29 +4,43 @@ use cranelift_codegen::Context;
 use cranelift_codegen::ir::{InstBuilder, UserFuncName};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Module};
+use kiln_ir::Result;
 use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
-use kiln_ir::{Error, Result};
 use kiln_targets::Target;
+use kiln_targets::encode::{Program, encode};
 use kiln_targets::generic::clif::Clif;
+use kiln_targets::simd::{R, Refusal, Simd};
 
-use super::{internal, kernel_signature, scalar, vector};
+use super::{KernelFunction, internal, kernel_signature, scalar, vector};
 
-/// Iterations of the loop that the function's range counts.
-pub(super) fn shared_extent(kernel: &PlannedKernel, target: &Target) -> Result<i64> {
-    match &kernel.schedule {
-        Schedule::Scalar { .. } => scalar::shared_extent(kernel),
-        _ => Ok(vector::shared_extent(kernel, target.lanes())?),
+/// A cache line: encoded functions carry constants that are as wide.
+const CODE_ALIGN: u64 = 64;
+
+/// A vector kernel for an encoder.
+struct Wide<'k> {
+    kernel: &'k PlannedKernel,
+    target: &'k Target,
+}
+
+impl Program for Wide<'_> {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        vector::emit(self.kernel, self.target.lhs_access, s)
     }
 }
 
-/// Compiles a kernel; returns the size of its code.
+/// Compiles a kernel; returns its function and its size.
 pub(super) fn define<M: Module>(
     module: &mut M,
     scratch: &mut FunctionBuilderContext,
     id: FuncId,
     kernel: &PlannedKernel,
     target: &Target,
-) -> Result<usize> {
+) -> Result<KernelFunction> {
+    if let Some(code) = wide(kernel, target)? {
+        module.define_function_bytes(id, CODE_ALIGN, &code, &[]).map_err(|e| internal(&e))?;
+        let shared = vector::shared_extent(kernel, target.lanes())?;
+        return Ok(KernelFunction { id, shared, code_bytes: code.len() });
+    }
     let mut context = Context::new();
     context.func.signature = kernel_signature();
     context.func.name = UserFuncName::user(0, id.as_u32());
@@ -37,16 +51,34 @@ pub(super) fn define<M: Module>(
     b.switch_to_block(entry);
     let params = b.block_params(entry);
     let args = [params[0], params[1], params[2]];
-    match &kernel.schedule {
-        Schedule::Scalar { order } => scalar::emit(kernel, order, &mut b, args, target)?,
+    let shared = match &kernel.schedule {
+        Schedule::Scalar { order } => {
+            scalar::emit(kernel, order, &mut b, args, target)?;
+            scalar::shared_extent(kernel)?
+        }
         _ => {
             let mut simd = Clif::new(&mut b, entry, args, target);
-            vector::emit(kernel, target.lhs_access, &mut simd).map_err(Error::from)?;
+            vector::emit(kernel, target.lhs_access, &mut simd)?;
+            vector::shared_extent(kernel, simd.lanes())?
         }
-    }
+    };
     b.ins().return_(&[]);
     b.seal_all_blocks();
     b.finalize(config);
     module.define_function(id, &mut context).map_err(|e| internal(&format!("{e:?}")))?;
-    Ok(context.compiled_code().map_or(0, |c| c.code_info().total_size as usize))
+    let code_bytes = context.compiled_code().map_or(0, |c| c.code_info().total_size as usize);
+    Ok(KernelFunction { id, shared, code_bytes })
+}
+
+/// The kernel in vectors wider than Cranelift's. `None` where the target has none, and for kernels that need
+/// more registers than there are: Cranelift spills.
+fn wide(kernel: &PlannedKernel, target: &Target) -> Result<Option<Vec<u8>>> {
+    match &kernel.schedule {
+        // Turning blocks of 4 x 4 needs no more than 128 bits.
+        Schedule::Scalar { .. } | Schedule::Transpose(_) => Ok(None),
+        Schedule::Nest(_) | Schedule::Tile(_) => match encode(target, &Wide { kernel, target }) {
+            Err(Refusal::OutOfRegisters) => Ok(None),
+            result => Ok(result?),
+        },
+    }
 }

@@ -71,9 +71,7 @@ pub fn build<M: Module>(module: &mut M, plan: &Plan, target: &Target, name: &str
         let id = module
             .declare_function(&symbol, Linkage::Local, &kernel_signature())
             .map_err(|e| at(internal(&e)))?;
-        let shared = function::shared_extent(kernel, target).map_err(at)?;
-        let code_bytes = function::define(module, &mut scratch, id, kernel, target).map_err(at)?;
-        kernels.push(KernelFunction { id, shared, code_bytes });
+        kernels.push(function::define(module, &mut scratch, id, kernel, target).map_err(at)?);
     }
     let mut built = run::define(module, &mut scratch, plan, name, weights, &kernels)?;
     built.code_bytes += kernels.iter().map(|k| k.code_bytes).sum::<usize>();
@@ -92,6 +90,7 @@ fn kernel_signature() -> Signature {
     signature.params.extend([AbiParam::new(types::I64); 3]);
     signature
 }
+
 #[cfg(test)]
 mod vector_testing;
 #[cfg(test)]
