@@ -91,7 +91,10 @@ pub fn run(mut graph: Graph, options: &Options, observer: &mut dyn Observer) -> 
         && on_graph("infer", &mut graph, &mut |g| Ok(infer::run(g)?))?
         // Shape arithmetic must go before lowering, whatever the level: nothing could lower it.
         && on_graph("fold", &mut graph, &mut |g| Ok(fold::run(g, &options.limits)?))?
-        && on_graph("decompose", &mut graph, &mut |g| Ok(decompose::run(g)?))?;
+        && on_graph("decompose", &mut graph, &mut |g| {
+            decompose::run(g)?;
+            Ok(fold::run(g, &options.limits)?)
+        })?;
     if go && options.opt >= 2 {
         go = on_graph("rules", &mut graph, &mut |g| {
             rules::run(g)?;

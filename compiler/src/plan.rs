@@ -79,7 +79,9 @@ pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
         };
         let FlatKernel { name, nodes, loops, form } = flat;
         let Choice { schedule, why } = choice;
-        plan.kernels.push(PlannedKernel { name, nodes, loops, form, schedule, why, grain: None });
+        let mut planned = PlannedKernel { name, nodes, loops, form, schedule, why, grain: None };
+        planned.grain = schedule::grain::grain(&planned, target);
+        plan.kernels.push(planned);
     }
     plan.weights_bytes = weights.bytes;
     plan.weights = weights.list;

@@ -22,7 +22,7 @@ use cranelift_codegen::ir::{AbiParam, Signature, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{DataId, FuncId, Linkage, Module};
-use kiln_ir::kernel::plan::Plan;
+use kiln_ir::kernel::plan::{Plan, PlannedKernel};
 use kiln_ir::{Error, Result};
 use kiln_targets::Target;
 
@@ -77,6 +77,11 @@ pub fn build<M: Module>(module: &mut M, plan: &Plan, target: &Target, name: &str
     built.code_bytes += kernels.iter().map(|k| k.code_bytes).sum::<usize>();
     built.kernels = kernels;
     Ok(built)
+}
+
+/// Iterations of the loop that the range of a kernel's function counts: the one that threads share.
+pub fn shared_extent(kernel: &PlannedKernel, target: &Target) -> Result<i64> {
+    function::shared_extent(kernel, target)
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Error {

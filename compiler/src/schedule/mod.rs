@@ -5,6 +5,7 @@
 
 pub mod contract;
 pub mod cost;
+pub mod grain;
 pub mod nest;
 
 use kiln_ir::DType;

@@ -1,0 +1,37 @@
+//! Which kernels threads share, and in pieces of what size.
+//!
+//! The pieces depend on the kernel alone, never on the number of threads, so that results have the same bits for
+//! any. A kernel is shared when a piece of it takes longer than a fork, about a microsecond.
+
+use kiln_ir::kernel::Form;
+use kiln_ir::kernel::plan::PlannedKernel;
+use kiln_targets::Target;
+
+use crate::codegen;
+
+/// Operations that take about a microsecond: what a piece must have at least.
+const PIECE_OPERATIONS: i64 = 40_000;
+/// Pieces of a kernel at most: enough to even out threads that are disturbed, few enough to cost nothing.
+const MAX_PIECES: i64 = 16;
+
+/// Iterations of the shared loop per piece; `None` when the kernel is too small to share.
+pub fn grain(kernel: &PlannedKernel, target: &Target) -> Option<u32> {
+    let shared = codegen::shared_extent(kernel, target).ok()?;
+    let pieces = (operations(kernel)? / PIECE_OPERATIONS).min(MAX_PIECES).min(shared);
+    // An even number of equal pieces, where there are that many iterations.
+    let pieces = if pieces >= 2 { pieces - pieces % 2 } else { return None };
+    u32::try_from((shared + pieces - 1) / pieces).ok()
+}
+
+/// Arithmetic operations of a kernel; a load or a store that nothing is computed with counts as two.
+fn operations(kernel: &PlannedKernel) -> Option<i64> {
+    let iterations = kernel.loops.iter().try_fold(1i64, |n, l| n.checked_mul(l.extent.as_const()?))?;
+    let per_iteration = match &kernel.form {
+        Form::Contract { .. } | Form::Window { .. } => 2,
+        Form::Map { stores } => stores.iter().map(|s| s.value.operations() as i64 + 4).sum(),
+        Form::Reduce { value, .. } => value.operations() as i64 + 3,
+        Form::Rearrange { .. } => 4,
+        Form::Extern { .. } => return None,
+    };
+    iterations.checked_mul(per_iteration)
+}
