@@ -22,7 +22,7 @@ use cranelift_codegen::ir::{AbiParam, Signature, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{DataId, FuncId, Linkage, Module};
-use kiln_ir::kernel::plan::{Plan, PlannedKernel};
+use kiln_ir::kernel::plan::{Plan, PlannedKernel, Schedule};
 use kiln_ir::{Error, Result};
 use kiln_targets::Target;
 
@@ -81,7 +81,10 @@ pub fn build<M: Module>(module: &mut M, plan: &Plan, target: &Target, name: &str
 
 /// Iterations of the loop that the range of a kernel's function counts: the one that threads share.
 pub fn shared_extent(kernel: &PlannedKernel, target: &Target) -> Result<i64> {
-    function::shared_extent(kernel, target)
+    match &kernel.schedule {
+        Schedule::Scalar { .. } => scalar::shared_extent(kernel),
+        _ => Ok(vector::shared_extent(kernel, target.lanes())?),
+    }
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Error {
