@@ -18,6 +18,10 @@ pub struct V(pub u32);
 #[derive(Debug)]
 pub struct P(pub u32);
 
+/// A vector register's value, out of the way.
+#[derive(Debug)]
+pub struct Parked(pub u32);
+
 /// Why a kernel cannot be built as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -192,6 +196,12 @@ pub trait Simd {
     fn store(&mut self, p: &P, disp: i32, v: &V, n: usize) -> R;
     /// Gives a vector register back.
     fn free(&mut self, v: V);
+    /// Vector registers that are free; without end where the machine's builder spills by itself.
+    fn spare(&self) -> usize;
+    /// Moves a register's value out of the way, to memory where registers are handed out.
+    fn park(&mut self, v: V) -> R<Parked>;
+    /// Brings it back.
+    fn unpark(&mut self, parked: Parked) -> R<V>;
 
     /// `d = op d`.
     fn op1(&mut self, op: Op1, d: &V) -> R;

@@ -234,7 +234,8 @@ impl Generator<'_> {
         }
         let acc = self.start(s, tile, widths.len())?;
         self.reduce(s, 0, &mut |this, s| this.accumulate(s, &acc, &widths, tile))?;
-        for (i, acc) in acc.into_iter().enumerate() {
+        for (i, acc) in self.epilogue.make_room(s, acc)?.into_iter().enumerate() {
+            let acc = acc.fetch(s)?;
             let (t, j) = (i / widths.len(), i % widths.len());
             self.finish(s, t as i64, (j * self.lanes) as i64, widths[j], Some(acc))?;
         }

@@ -179,7 +179,8 @@ impl Generator<'_> {
         let vectors = (tile.cols as usize).div_ceil(self.lanes);
         let acc: Vec<V> = (0..tile.rows as usize * vectors).map(|_| s.splat(0.0)).collect::<R<_>>()?;
         self.depth(s, 0, &acc, tile)?;
-        for (i, acc) in acc.into_iter().enumerate() {
+        for (i, acc) in self.epilogue.make_room(s, acc)?.into_iter().enumerate() {
+            let acc = acc.fetch(s)?;
             let (r, j) = ((i / vectors) as i64, i % vectors);
             let n = (tile.cols as usize - j * self.lanes).min(self.lanes);
             let mut ahead = vec![(self.tile.col, (j * self.lanes) as i64)];

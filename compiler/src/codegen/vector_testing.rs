@@ -206,6 +206,11 @@ pub(super) fn check_compiles(kernel: &PlannedKernel, triple: &str) {
 
 /// Compares the emitted kernel with the interpreter on every machine, as a whole and in ranges.
 pub(super) fn check(kernel: &PlannedKernel, memory: &Memory) {
+    check_where(kernel, memory, |_| true);
+}
+
+/// The same on some machines.
+pub(super) fn check_where(kernel: &PlannedKernel, memory: &Memory, on: impl Fn(Machine) -> bool) {
     for machine in MACHINES {
         // Transposes are done in 128 bits, tiles in whole vectors.
         let fits = match &kernel.schedule {
@@ -213,7 +218,7 @@ pub(super) fn check(kernel: &PlannedKernel, memory: &Memory) {
             Schedule::Tile(t) => t.nr as usize % machine.lanes() == 0,
             _ => true,
         };
-        if !fits || !machine.runs() {
+        if !fits || !machine.runs() || !on(machine) {
             continue;
         }
         check_on(kernel, memory, machine);

@@ -6,7 +6,9 @@ use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Store, Unary
 use kiln_targets::simd::Refusal;
 
 use super::vector;
-use super::vector_testing::{Emitted, Machine, Memory, access, check, guarded, kernel, l, numbers};
+use super::vector_testing::{
+    Emitted, Machine, Memory, access, check, check_where, guarded, kernel, l, numbers,
+};
 use Role::{Parallel, Reduce};
 
 const WEIGHTS: Storage = Storage::Weights { offset_bytes: 0 };
@@ -19,6 +21,15 @@ fn load(a: FlatAccess) -> Expr<FlatAccess> {
 
 fn relu(e: Expr<FlatAccess>) -> Expr<FlatAccess> {
     Expr::binary(BinaryOp::Max, e, Expr::f32(0.0))
+}
+
+/// Machines whose registers are handed out must not refuse what fits them.
+fn check_wide(kernel: &PlannedKernel, memory: &Memory) {
+    let Schedule::Tile(tile) = &kernel.schedule else { panic!("a tile") };
+    check_where(kernel, memory, |machine| match machine {
+        Machine::Ymm => tile.mr * tile.nr.div_ceil(8) <= 12,
+        _ => true,
+    });
 }
 
 fn sizes(step: i64) -> [i64; 6] {
@@ -79,6 +90,20 @@ fn tiles_of_all_remainders() {
                 let (kernel, memory) = matmul(m, n, 23, mr, nr, packed, outermost);
                 check(&kernel, &memory);
             }
+        }
+    }
+}
+
+#[test]
+fn tiles_with_epilogues_of_many_registers() {
+    for (mr, nr) in [(6, 16), (14, 32), (2, 16)] {
+        let (mut kernel, memory) = matmul(i64::from(mr) + 1, i64::from(nr) + 7, 9, mr, nr, true, true);
+        for op in [UnaryOp::Sigmoid, UnaryOp::Cos, UnaryOp::Exp] {
+            // Swish and its kin, with a value that is needed again.
+            let x = Expr::binary(BinaryOp::Mul, Expr::Acc, Expr::f32(0.25));
+            let Form::Contract { store, .. } = &mut kernel.form else { panic!("a product") };
+            store.value = Expr::binary(BinaryOp::Mul, x.clone(), Expr::unary(op, x));
+            check_wide(&kernel, &memory);
         }
     }
 }

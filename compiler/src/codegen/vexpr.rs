@@ -7,7 +7,7 @@ use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
 use kiln_ir::types::DType;
-use kiln_targets::simd::{Op1, Op2, R, Refusal, Simd, Src, V};
+use kiln_targets::simd::{Op1, Op2, Parked, R, Refusal, Simd, Src, V};
 use kiln_targets::vecmath;
 
 use super::walk::{AccessId, ELEMENT, Walk};
@@ -106,6 +106,22 @@ pub(super) struct Values {
     roots: Vec<usize>,
     uses: Vec<u32>,
     loads: Vec<(FlatAccess, AccessId)>,
+}
+
+/// An accumulator whose epilogue is still to come.
+pub(super) enum Waiting {
+    Here(V),
+    Parked(Parked),
+}
+
+impl Waiting {
+    /// In a register.
+    pub(super) fn fetch<S: Simd>(self, s: &mut S) -> R<V> {
+        match self {
+            Self::Here(v) => Ok(v),
+            Self::Parked(parked) => s.unpark(parked),
+        }
+    }
 }
 
 /// Where values are computed: the current iteration plus `ahead`, lanes along `lane`, the first `n` of them.
@@ -282,6 +298,42 @@ impl Values {
     /// Whether the value is a single product.
     pub(super) fn is_product(&self) -> bool {
         matches!(self.roots[..], [root] if matches!(self.nodes[root], Node::Binary(BinaryOp::Mul, ..)))
+    }
+
+    /// Vector registers that evaluation may need at once, the results and `acc` included: an upper bound.
+    fn registers(&self) -> usize {
+        let mut need: Vec<usize> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            need.push(match node {
+                Node::Acc | Node::Const(_) | Node::Load(_) => 1,
+                Node::Unary(op, a) => need[*a].max(match op {
+                    UnaryOp::Log | UnaryOp::Sin | UnaryOp::Cos => 9,
+                    UnaryOp::Exp | UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Erf => 7,
+                    UnaryOp::Sign => 4,
+                    _ => 2,
+                }),
+                Node::MaskToNumber(a) => need[*a],
+                // An operand in a register, and a mask or a constant that the operation needs beside it; a
+                // product that is added keeps both factors.
+                Node::Binary(_, a, b) => need[*a].max(need[*b] + 1).max(need[*a] + 1) + 2,
+                Node::Select(c, a, b) => need[*c].max(need[*a] + 1).max(need[*b] + 2) + 1,
+            });
+        }
+        let leaf = |n: &Node| matches!(n, Node::Const(_) | Node::Load(_));
+        let held = self.nodes.iter().zip(&self.uses).filter(|(node, uses)| !leaf(node) && **uses > 1).count();
+        let largest = self.roots.iter().map(|root| need[*root]).max().unwrap_or(0);
+        largest + held + self.roots.len()
+    }
+
+    /// Makes room for the evaluation beside accumulators: as many of the last ones as necessary are parked.
+    pub(super) fn make_room<S: Simd>(&self, s: &mut S, acc: Vec<V>) -> R<Vec<Waiting>> {
+        let need = self.registers();
+        let mut waiting: Vec<Waiting> = Vec::with_capacity(acc.len());
+        for v in acc.into_iter().rev() {
+            waiting.push(if s.spare() < need { Waiting::Parked(s.park(v)?) } else { Waiting::Here(v) });
+        }
+        waiting.reverse();
+        Ok(waiting)
     }
 
     /// All values, in registers that the caller frees. Consumes `acc`.

@@ -14,7 +14,7 @@ use cranelift_codegen::ir::{Block, Constant, Endianness, InstBuilder, MemFlagsDa
 use cranelift_frontend::{FunctionBuilder, Variable};
 use target_lexicon::Architecture;
 
-use crate::simd::{Across, Op1, Op2, P, R, Simd, Src, V};
+use crate::simd::{Across, Op1, Op2, P, Parked, R, Simd, Src, V};
 use crate::target::Target;
 
 /// Lanes of Cranelift's vectors.
@@ -402,6 +402,18 @@ impl Simd for Clif<'_, '_> {
 
     fn free(&mut self, v: V) {
         self.free_vectors.push(Variable::from_u32(v.0));
+    }
+
+    fn spare(&self) -> usize {
+        usize::MAX
+    }
+
+    fn park(&mut self, v: V) -> R<Parked> {
+        Ok(Parked(v.0))
+    }
+
+    fn unpark(&mut self, parked: Parked) -> R<V> {
+        Ok(V(parked.0))
     }
 
     fn op1(&mut self, op: Op1, d: &V) -> R {

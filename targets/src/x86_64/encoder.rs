@@ -1,14 +1,14 @@
 //! The vector builder on an encoder of x86-64: f32 in 256 bits (AVX2 and FMA) or 512 bits (AVX-512 F and DQ).
 //!
-//! Physical registers are handed out by ownership; a kernel that needs too many is refused, nothing is spilled.
-//! The function that results is a leaf of SystemV convention: arguments wait in its frame, callee-saved
-//! registers are pushed when they are used, constants lie behind the code.
+//! Physical registers are handed out by ownership; a kernel that needs too many is refused, nothing is spilled
+//! unless it is parked. The function that results is a leaf of SystemV convention: arguments wait in its frame,
+//! callee-saved registers are pushed when they are used, constants lie behind the code.
 //!
 //! Masks for the first `n` lanes are mask registers set up at entry (512 bits) or vectors of constants (256).
 
 use iced_x86::{Code, Encoder as Iced, Instruction, MemoryOperand, Register};
 
-use crate::simd::{Across, Op1, Op2, P, R, Refusal, Simd, Src, V};
+use crate::simd::{Across, Op1, Op2, P, Parked, R, Refusal, Simd, Src, V};
 
 /// Bytes of a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,10 @@ const GENERAL: [Register; 15] = [
 const FIRST_SAVED: u32 = 9;
 /// Where the arguments arrive.
 const ARGUMENTS: [Register; 3] = [Register::RDI, Register::RSI, Register::RDX];
+/// Where the caller's stack pointer is kept; the frame itself is aligned for vectors.
+const STACK_POINTER_SLOT: usize = ARGUMENTS.len();
+/// Slots of a frame: as many as loops can be nested, and more.
+const SLOTS: usize = 24;
 /// Mask registers for numbers of lanes; k1 is for comparisons.
 const FIRST_LANE_MASK: u32 = 2;
 const LANE_MASKS: usize = 6;
@@ -61,9 +65,12 @@ pub struct Encoder {
     general: u32,
     /// Registers of the caller's that were handed out.
     saved: u32,
-    /// 8-byte slots of the frame: the arguments, then counters that found no register.
+    /// 8-byte slots of the frame: the arguments, the caller's stack pointer, then counters.
     slots: usize,
     free_slots: Vec<usize>,
+    /// Vectors in the frame, behind the slots.
+    parking: u32,
+    free_parking: Vec<u32>,
     /// Constants behind the code: bytes and the places of the displacements that refer to them.
     pool: Vec<(Vec<u8>, Vec<usize>)>,
     /// Numbers of lanes that have a mask register.
@@ -91,8 +98,10 @@ impl Encoder {
             vectors: if registers == 32 { u32::MAX } else { (1 << registers) - 1 },
             general: (1 << GENERAL.len()) - 1,
             saved: 0,
-            slots: ARGUMENTS.len(),
+            slots: STACK_POINTER_SLOT + 1,
             free_slots: Vec::new(),
+            parking: 0,
+            free_parking: Vec::new(),
             pool: Vec::new(),
             lane_masks: Vec::new(),
             failed: false,
@@ -106,10 +115,9 @@ impl Encoder {
             .filter(|i| self.saved >> i & 1 == 1)
             .map(|i| GENERAL[i as usize])
             .collect();
-        // An odd number of slots besides the pushes does not matter: nothing here needs an aligned stack.
-        let frame = 8 * self.slots as u32;
+        let frame = (8 * SLOTS + 4 * self.lanes() * self.parking as usize) as i32;
         self.emit(Ok(Instruction::with(Code::VEX_Vzeroupper)));
-        self.emit(Instruction::with2(Code::Add_rm64_imm32, Register::RSP, frame as i32));
+        self.emit(Instruction::with2(Code::Mov_r64_rm64, Register::RSP, slot(STACK_POINTER_SLOT)));
         for register in saved.iter().rev() {
             self.emit(Instruction::with1(Code::Pop_r64, *register));
         }
@@ -119,7 +127,10 @@ impl Encoder {
         for register in &saved {
             self.emit(Instruction::with1(Code::Push_r64, *register));
         }
-        self.emit(Instruction::with2(Code::Sub_rm64_imm32, Register::RSP, frame as i32));
+        self.emit(Instruction::with2(Code::Mov_r64_rm64, Register::RAX, Register::RSP));
+        self.emit(Instruction::with2(Code::Sub_rm64_imm32, Register::RSP, frame));
+        self.emit(Instruction::with2(Code::And_rm64_imm8, Register::RSP, -64));
+        self.emit(Instruction::with2(Code::Mov_rm64_r64, slot(STACK_POINTER_SLOT), Register::RAX));
         for (i, register) in ARGUMENTS.into_iter().enumerate() {
             self.emit(Instruction::with2(Code::Mov_rm64_r64, slot(i), register));
         }
@@ -404,11 +415,15 @@ impl Encoder {
         self.emit_at(Instruction::with_branch(code, to as u64), here as u64);
     }
 
-    fn take_slot(&mut self) -> usize {
-        self.free_slots.pop().unwrap_or_else(|| {
-            self.slots += 1;
-            self.slots - 1
-        })
+    fn take_slot(&mut self) -> R<usize> {
+        if let Some(slot) = self.free_slots.pop() {
+            return Ok(slot);
+        }
+        if self.slots == SLOTS {
+            return Err(Refusal::OutOfRegisters);
+        }
+        self.slots += 1;
+        Ok(self.slots - 1)
     }
 }
 
@@ -424,6 +439,10 @@ fn general(p: &P) -> Register {
 
 fn slot(i: usize) -> MemoryOperand {
     MemoryOperand::with_base_displ(Register::RSP, 8 * i as i64)
+}
+
+fn parking(i: u32, lanes: usize) -> MemoryOperand {
+    MemoryOperand::with_base_displ(Register::RSP, 8 * SLOTS as i64 + i64::from(i) * 4 * lanes as i64)
 }
 
 fn memory(p: &P, disp: i32, broadcast: bool) -> MemoryOperand {
@@ -519,7 +538,7 @@ impl Simd for Encoder {
             self.loop_back(head);
             self.free_ptr(counter);
         } else {
-            let slot_index = self.take_slot();
+            let slot_index = self.take_slot()?;
             let count =
                 i32::try_from(count).map_err(|_| Refusal::unsupported("more than 2^31 iterations"))?;
             self.emit(Instruction::with2(Code::Mov_rm64_imm32, slot(slot_index), count));
@@ -534,7 +553,7 @@ impl Simd for Encoder {
 
     fn repeat_ptr(&mut self, count: P, body: &mut dyn FnMut(&mut Self) -> R) -> R {
         // Counted in the frame, so that the range of a thread costs no register.
-        let slot_index = self.take_slot();
+        let slot_index = self.take_slot()?;
         let r = general(&count);
         self.emit(Instruction::with2(Code::Mov_rm64_r64, slot(slot_index), r));
         self.emit(Instruction::with2(Code::Test_rm64_r64, r, r));
@@ -641,6 +660,31 @@ impl Simd for Encoder {
 
     fn free(&mut self, v: V) {
         self.vectors |= 1 << v.0;
+    }
+
+    fn spare(&self) -> usize {
+        self.vectors.count_ones() as usize
+    }
+
+    fn park(&mut self, v: V) -> R<Parked> {
+        let i = self.free_parking.pop().unwrap_or_else(|| {
+            self.parking += 1;
+            self.parking - 1
+        });
+        let lanes = self.lanes();
+        let code = self.pick(Code::VEX_Vmovups_ymmm256_ymm, Code::EVEX_Vmovups_zmmm512_k1z_zmm);
+        self.emit(Instruction::with2(code, parking(i, lanes), self.reg(&v)));
+        self.free(v);
+        Ok(Parked(i))
+    }
+
+    fn unpark(&mut self, parked: Parked) -> R<V> {
+        let v = self.vector()?;
+        let lanes = self.lanes();
+        let code = self.pick(Code::VEX_Vmovups_ymm_ymmm256, Code::EVEX_Vmovups_zmm_k1z_zmmm512);
+        self.emit(Instruction::with2(code, self.reg(&v), parking(parked.0, lanes)));
+        self.free_parking.push(parked.0);
+        Ok(v)
     }
 
     fn op1(&mut self, op: Op1, d: &V) -> R {
