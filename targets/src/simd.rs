@@ -209,6 +209,8 @@ pub trait Simd {
     fn op2(&mut self, op: Op2, d: &V, s: Src<'_>) -> R;
     /// `d += a * b`, rounded once where the target has FMA and twice where it has none.
     fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R;
+    /// `d = d * a + c`, rounded like [`Simd::fma`].
+    fn mul_add(&mut self, d: &V, a: &V, c: Src<'_>) -> R;
     /// `d += b * a[lane]` for `lane < 4` (by-element multiply; lanes counted from the vector's start), rounded
     /// like [`Simd::fma`].
     fn fma_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R;

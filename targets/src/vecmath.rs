@@ -23,12 +23,9 @@ const EXP_CLAMP: (f32, f32) = (-87.0, 88.8);
 /// `d = c[0] x^n + ... + c[n]`.
 fn poly<S: Simd>(s: &mut S, x: &V, coefficients: &[f32]) -> R<V> {
     let (first, rest) = coefficients.split_first().expect("a polynomial has coefficients");
-    let mut acc = s.splat(*first)?;
+    let acc = s.splat(*first)?;
     for c in rest {
-        // acc = acc * x + c: the sum's register is the new accumulator.
-        let next = s.splat(*c)?;
-        s.fma(&next, &acc, Src::Reg(x))?;
-        s.free(std::mem::replace(&mut acc, next));
+        s.mul_add(&acc, x, Src::Const(*c))?;
     }
     Ok(acc)
 }

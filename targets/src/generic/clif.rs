@@ -176,6 +176,15 @@ impl<'a, 'f> Clif<'a, 'f> {
         self.b.ins().bitselect(mask, a, b)
     }
 
+    /// `a * b + c`; never a library call.
+    fn multiply_add(&mut self, a: Value, b: Value, c: Value) -> Value {
+        if self.fma {
+            return self.b.ins().fma(a, b, c);
+        }
+        let product = self.b.ins().fmul(a, b);
+        self.b.ins().fadd(c, product)
+    }
+
     /// Minimum or maximum in the form that is one instruction; a NaN in `d` stays.
     fn extreme(&mut self, max: bool, d: Value, s: Value) -> Value {
         if !self.x86 {
@@ -494,12 +503,14 @@ impl Simd for Clif<'_, '_> {
 
     fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
         let (acc, a, b) = (self.get(d), self.get(a), self.source(b));
-        let value = if self.fma {
-            self.b.ins().fma(a, b, acc)
-        } else {
-            let product = self.b.ins().fmul(a, b);
-            self.b.ins().fadd(acc, product)
-        };
+        let value = self.multiply_add(a, b, acc);
+        self.set(d, value);
+        Ok(())
+    }
+
+    fn mul_add(&mut self, d: &V, a: &V, c: Src<'_>) -> R {
+        let (x, a, c) = (self.get(d), self.get(a), self.source(c));
+        let value = self.multiply_add(x, a, c);
         self.set(d, value);
         Ok(())
     }
@@ -507,12 +518,7 @@ impl Simd for Clif<'_, '_> {
     fn fma_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R {
         let (acc, b, a) = (self.get(d), self.get(b), self.get(a));
         let splat = self.shuffle(a, a, [lane as u8; LANES]);
-        let value = if self.fma {
-            self.b.ins().fma(b, splat, acc)
-        } else {
-            let product = self.b.ins().fmul(b, splat);
-            self.b.ins().fadd(acc, product)
-        };
+        let value = self.multiply_add(b, splat, acc);
         self.set(d, value);
         Ok(())
     }

@@ -795,6 +795,15 @@ impl Simd for Encoder {
         Ok(())
     }
 
+    fn mul_add(&mut self, d: &V, a: &V, c: Src<'_>) -> R {
+        let (place, temporary) = self.place(c)?;
+        let code = self
+            .pick(Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256, Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er);
+        self.three(code, self.reg(d), self.reg(a), &place);
+        self.release(temporary);
+        Ok(())
+    }
+
     fn fma_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R {
         let t = self.vector()?;
         let (r, x) = (self.reg(&t), Self::xmm(&t));
