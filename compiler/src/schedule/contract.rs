@@ -73,7 +73,12 @@ pub fn tile_size(kernel: &FlatKernel, roles: &Roles, target: &Target) -> (Option
     if roles.rows.is_empty() {
         consider(None, 1, widest.min(vectors).max(1));
     }
-    for &row in &roles.rows {
+    // Of equally good loops the one whose rows lie closest together.
+    let lhs = match &kernel.form {
+        Form::Contract { lhs, .. } => Some(lhs),
+        _ => None,
+    };
+    for row in by_falling_stride(roles.rows.clone(), lhs).into_iter().rev() {
         for &(mr, nv) in target.f32_tiles {
             for r in (1..=i64::from(mr)).rev() {
                 for v in (1..=i64::from(nv)).rev() {
