@@ -11,6 +11,8 @@ pub mod vecmath;
 mod x86_64;
 
 #[cfg(test)]
+mod simd_tests;
+#[cfg(test)]
 mod testing;
 
 pub use resolve::{host, list, resolve};

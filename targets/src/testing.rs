@@ -52,12 +52,7 @@ pub(crate) fn map(level: &str, f: &impl Unary, xs: &[f32]) -> Vec<f32> {
 
 /// `f` of every number, by the encoder's code for vectors of so many bytes; `None` where this machine has none.
 pub(crate) fn map_encoded(vector_bytes: usize, f: &impl Unary, xs: &[f32]) -> Option<Vec<f32>> {
-    let has = if vector_bytes == 64 {
-        std::arch::is_x86_feature_detected!("avx512dq")
-    } else {
-        std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
-    };
-    if !has {
+    if !has(vector_bytes) {
         return None;
     }
     let mut target = crate::resolve("x86_64-unknown-linux-gnu", "avx2", "").expect("a known level");
@@ -66,6 +61,54 @@ pub(crate) fn map_encoded(vector_bytes: usize, f: &impl Unary, xs: &[f32]) -> Op
     let (mut module, id, _) = module(&target);
     module.define_function_bytes(id, 64, &code, &[]).expect("a declared function");
     Some(run(module, id, xs, vector_bytes / 4))
+}
+
+/// `program(data, begin, end)` on zeros by every builder that this machine can run; what it leaves there.
+pub(crate) fn pointers(program: &impl Program, elements: usize, begin: i64, end: i64) -> Vec<Vec<f32>> {
+    let mut all = Vec::new();
+    for (level, bytes) in LEVELS.map(|level| (level, 16)).into_iter().chain([("avx2", 32), ("avx2", 64)]) {
+        if !has(bytes) {
+            continue;
+        }
+        let mut target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
+        target.vector_bytes = bytes;
+        let (mut module, id, mut ctx) = module(&target);
+        match encode(&target, program).expect("registers enough") {
+            Some(code) => module.define_function_bytes(id, 64, &code, &[]).expect("a declared function"),
+            None => {
+                let mut contexts = FunctionBuilderContext::new();
+                let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
+                let entry = b.create_block();
+                b.append_block_params_for_function_params(entry);
+                b.switch_to_block(entry);
+                b.seal_block(entry);
+                let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
+                program.emit(&mut Clif::new(&mut b, entry, args, &target)).expect("no limit of registers");
+                b.ins().return_(&[]);
+                b.finalize(module.target_config());
+                module.define_function(id, &mut ctx).expect("verified code");
+            }
+        }
+        module.finalize_definitions().expect("memory for code");
+        let mut data = vec![0.0; elements];
+        // SAFETY: the code was emitted with this signature and convention; the caller's program stays inside.
+        unsafe {
+            let code = module.get_finalized_function(id);
+            let run = std::mem::transmute::<*const u8, extern "sysv64" fn(*mut f32, i64, i64)>(code);
+            run(data.as_mut_ptr(), begin, end);
+            module.free_memory();
+        }
+        all.push(data);
+    }
+    all
+}
+
+/// Whether this machine has vectors of so many bytes, with FMA.
+fn has(vector_bytes: usize) -> bool {
+    match vector_bytes {
+        64 => std::arch::is_x86_feature_detected!("avx512dq"),
+        _ => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
+    }
 }
 
 fn module(target: &Target) -> (JITModule, FuncId, Context) {

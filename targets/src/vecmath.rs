@@ -10,7 +10,7 @@ use crate::simd::{Op1, Op2, R, Simd, Src, V};
 /// Adding 1.5 * 2^23 leaves the nearest integer in the low bits.
 const MAGIC: f32 = 12_582_912.0;
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
-const LN2_HIGH: f32 = 0.693_359_375; // few bits: products with small integers are exact
+const LN2_HIGH: f32 = 0.693_359_4; // few bits: products with small integers are exact
 const LN2_LOW: f32 = -2.121_944_4e-4;
 const SIGN: u32 = 0x8000_0000;
 /// `exp` is infinite from here on.

@@ -16,14 +16,6 @@ use super::{KernelFunction, internal, kernel_signature, scalar, vector};
 /// A cache line: encoded functions carry constants that are as wide.
 const CODE_ALIGN: u64 = 64;
 
-/// Iterations of the loop that the function's range counts. A kernel that falls back to 128 bits may have more.
-pub(super) fn shared_extent(kernel: &PlannedKernel, target: &Target) -> Result<i64> {
-    match &kernel.schedule {
-        Schedule::Scalar { .. } => scalar::shared_extent(kernel),
-        _ => Ok(vector::shared_extent(kernel, target.lanes())?),
-    }
-}
-
 /// A vector kernel for an encoder.
 struct Wide<'k> {
     kernel: &'k PlannedKernel,

@@ -15,6 +15,7 @@ mod tile;
 mod transpose;
 mod value;
 pub mod vector;
+mod veval;
 pub mod vexpr;
 mod walk;
 
@@ -99,6 +100,8 @@ fn kernel_signature() -> Signature {
     signature
 }
 
+#[cfg(test)]
+mod vector_reference;
 #[cfg(test)]
 mod vector_testing;
 #[cfg(test)]

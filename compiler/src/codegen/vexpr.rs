@@ -7,9 +7,9 @@ use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
 use kiln_ir::types::DType;
-use kiln_targets::simd::{Op1, Op2, Parked, R, Refusal, Simd, Src, V};
-use kiln_targets::vecmath;
+use kiln_targets::simd::{Parked, R, Refusal, Simd, Src, V};
 
+use super::veval::Eval;
 use super::walk::{AccessId, ELEMENT, Walk};
 
 /// What a node of an expression is in a vector register.
@@ -88,7 +88,7 @@ fn power(exponent: &Expr<FlatAccess>) -> Option<i32> {
 
 /// An operation of the graph; operands are positions of earlier nodes.
 #[derive(Clone, Debug, PartialEq)]
-enum Node {
+pub(super) enum Node {
     Acc,
     /// By its bits, so that NaN equals itself.
     Const(u32),
@@ -102,9 +102,9 @@ enum Node {
 
 /// Expressions with shared parts.
 pub(super) struct Values {
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     roots: Vec<usize>,
-    uses: Vec<u32>,
+    pub(super) uses: Vec<u32>,
     loads: Vec<(FlatAccess, AccessId)>,
 }
 
@@ -345,208 +345,4 @@ impl Values {
         }
         Ok(values)
     }
-}
-
-/// The evaluation of all values at one place.
-struct Eval<'v> {
-    values: &'v Values,
-    at: &'v At<'v>,
-    /// Values that are needed again.
-    held: Vec<Option<V>>,
-    /// Uses still to come.
-    left: Vec<u32>,
-}
-
-impl<'v> Eval<'v> {
-    fn new(values: &'v Values, at: &'v At<'v>, acc: Option<V>) -> Self {
-        let mut held: Vec<Option<V>> = values.nodes.iter().map(|_| None).collect();
-        match (values.nodes.iter().position(|n| *n == Node::Acc), acc) {
-            (Some(i), acc) => held[i] = acc,
-            // Nothing reads it: it is freed with the values held at the end.
-            (None, Some(acc)) => held.push(Some(acc)),
-            (None, None) => {}
-        }
-        Self { values, at, held, left: values.uses.clone() }
-    }
-
-    /// The node's value in a register of its own.
-    fn reg<S: Simd>(&mut self, s: &mut S, n: usize) -> R<V> {
-        match self.values.nodes[n] {
-            Node::Const(bits) => return s.splat(f32::from_bits(bits)),
-            Node::Load(a) => return self.at.load(s, a)?.into_reg(s, self.at.walk),
-            _ => {}
-        }
-        self.left[n] = self.left[n].saturating_sub(1);
-        if let Some(v) = self.held[n].take() {
-            if self.left[n] > 0 {
-                let copy = s.copy(&v)?;
-                self.held[n] = Some(v);
-                return Ok(copy);
-            }
-            return Ok(v);
-        }
-        let v = self.compute(s, n)?;
-        if self.left[n] > 0 {
-            self.held[n] = Some(s.copy(&v)?);
-        }
-        Ok(v)
-    }
-
-    fn operand<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Operand> {
-        match self.values.nodes[n] {
-            Node::Const(bits) => Ok(Operand::Const(f32::from_bits(bits))),
-            Node::Load(a) => self.at.load(s, a),
-            _ => Ok(Operand::Reg(self.reg(s, n)?)),
-        }
-    }
-
-    fn is_leaf(&self, n: usize) -> bool {
-        matches!(self.values.nodes[n], Node::Const(_) | Node::Load(_))
-    }
-
-    fn op2<S: Simd>(&mut self, s: &mut S, op: Op2, a: usize, b: usize) -> R<V> {
-        let d = self.reg(s, a)?;
-        let operand = self.operand(s, b)?;
-        s.op2(op, &d, operand.src(self.at.walk))?;
-        operand.free(s);
-        Ok(d)
-    }
-
-    fn compute<S: Simd>(&mut self, s: &mut S, n: usize) -> R<V> {
-        match self.values.nodes[n] {
-            Node::Acc => Err(Refusal::unsupported("`acc` outside a reducing form")),
-            Node::Const(_) | Node::Load(_) => self.reg(s, n),
-            Node::Unary(op, a) => self.unary(s, op, a),
-            Node::Binary(op, a, b) => self.binary(s, op, a, b),
-            Node::Select(c, a, b) => {
-                let mask = self.reg(s, c)?;
-                let d = self.reg(s, a)?;
-                let operand = self.operand(s, b)?;
-                s.keep_where(&d, &mask, operand.src(self.at.walk))?;
-                operand.free(s);
-                s.free(mask);
-                Ok(d)
-            }
-            Node::MaskToNumber(a) => {
-                let d = self.reg(s, a)?;
-                s.op2(Op2::And, &d, Src::Const(1.0))?;
-                Ok(d)
-            }
-        }
-    }
-
-    fn binary<S: Simd>(&mut self, s: &mut S, op: BinaryOp, a: usize, b: usize) -> R<V> {
-        // Of commutative operations the operand in memory comes second.
-        let (a, b) = match op {
-            BinaryOp::Add | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max if self.is_leaf(a) => (b, a),
-            _ => (a, b),
-        };
-        let op = match op {
-            BinaryOp::Add => {
-                for (product, addend) in [(a, b), (b, a)] {
-                    if let Some(d) = self.multiply_add(s, product, addend)? {
-                        return Ok(d);
-                    }
-                }
-                Op2::Add
-            }
-            BinaryOp::Sub => Op2::Sub,
-            BinaryOp::Mul => Op2::Mul,
-            BinaryOp::Div => match self.values.nodes[b] {
-                // Exact for powers of two only.
-                Node::Const(bits) if is_power_of_two(f32::from_bits(bits)) => {
-                    let d = self.reg(s, a)?;
-                    s.op2(Op2::Mul, &d, Src::Const(1.0 / f32::from_bits(bits)))?;
-                    return Ok(d);
-                }
-                _ => Op2::Div,
-            },
-            BinaryOp::Min | BinaryOp::Max => {
-                let number =
-                    matches!(self.values.nodes[b], Node::Const(bits) if !f32::from_bits(bits).is_nan());
-                match (op, number) {
-                    (BinaryOp::Min, true) => Op2::Min,
-                    (BinaryOp::Min, false) => Op2::MinNan,
-                    (_, true) => Op2::Max,
-                    (_, false) => Op2::MaxNan,
-                }
-            }
-            BinaryOp::Eq => Op2::Eq,
-            BinaryOp::Lt => Op2::Lt,
-            BinaryOp::Le => Op2::Le,
-            BinaryOp::And => Op2::And,
-            BinaryOp::Or => Op2::Or,
-            BinaryOp::Xor => Op2::Xor,
-            _ => return Err(Refusal::unsupported(format!("{op:?} in vectors"))),
-        };
-        self.op2(s, op, a, b)
-    }
-
-    /// `product + addend` in one operation, when nothing else needs the product.
-    fn multiply_add<S: Simd>(&mut self, s: &mut S, product: usize, addend: usize) -> R<Option<V>> {
-        let Node::Binary(BinaryOp::Mul, a, b) = self.values.nodes[product] else { return Ok(None) };
-        if self.left[product] != 1 || self.held[product].is_some() || product == addend {
-            return Ok(None);
-        }
-        self.left[product] = 0;
-        let (a, b) = if self.is_leaf(a) { (b, a) } else { (a, b) };
-        let d = self.reg(s, addend)?;
-        let a = self.reg(s, a)?;
-        let b = self.operand(s, b)?;
-        s.fma(&d, &a, b.src(self.at.walk))?;
-        b.free(s);
-        s.free(a);
-        Ok(Some(d))
-    }
-
-    fn unary<S: Simd>(&mut self, s: &mut S, op: UnaryOp, a: usize) -> R<V> {
-        let d = self.reg(s, a)?;
-        match op {
-            UnaryOp::Neg => s.op1(Op1::Neg, &d)?,
-            UnaryOp::Abs => s.op1(Op1::Abs, &d)?,
-            UnaryOp::Sqrt => s.op1(Op1::Sqrt, &d)?,
-            UnaryOp::Floor => s.op1(Op1::Floor, &d)?,
-            UnaryOp::Ceil => s.op1(Op1::Ceil, &d)?,
-            UnaryOp::Round => s.op1(Op1::Round, &d)?,
-            UnaryOp::Exp => vecmath::exp(s, &d)?,
-            UnaryOp::Log => vecmath::log(s, &d)?,
-            UnaryOp::Sin => vecmath::sin(s, &d)?,
-            UnaryOp::Cos => vecmath::cos(s, &d)?,
-            UnaryOp::Tanh => vecmath::tanh(s, &d)?,
-            UnaryOp::Erf => vecmath::erf(s, &d)?,
-            UnaryOp::Sigmoid => vecmath::sigmoid(s, &d)?,
-            UnaryOp::Not => s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?,
-            UnaryOp::IsNan => {
-                let x = s.copy(&d)?;
-                s.op2(Op2::Eq, &d, Src::Reg(&x))?;
-                s.free(x);
-                s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?;
-            }
-            UnaryOp::IsInf => {
-                s.op1(Op1::Abs, &d)?;
-                s.op2(Op2::Eq, &d, Src::Const(f32::INFINITY))?;
-            }
-            UnaryOp::Sign => {
-                // 1 with the operand's sign where it is neither 0 nor NaN; there it is itself.
-                let magnitude = s.copy(&d)?;
-                s.op1(Op1::Abs, &magnitude)?;
-                let nonzero = s.splat(0.0)?;
-                s.op2(Op2::Lt, &nonzero, Src::Reg(&magnitude))?;
-                s.free(magnitude);
-                let sign = s.copy(&d)?;
-                s.op2(Op2::And, &sign, Src::Bits(0x8000_0000))?;
-                s.op2(Op2::Or, &sign, Src::Const(1.0))?;
-                s.keep_where(&sign, &nonzero, Src::Reg(&d))?;
-                s.free(nonzero);
-                s.free(d);
-                return Ok(sign);
-            }
-            _ => return Err(Refusal::unsupported(format!("{op:?} in vectors"))),
-        }
-        Ok(d)
-    }
-}
-
-fn is_power_of_two(value: f32) -> bool {
-    value.is_normal() && value.to_bits() & 0x007f_ffff == 0 && (1.0 / value).is_normal()
 }

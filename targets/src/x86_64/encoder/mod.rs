@@ -1,0 +1,341 @@
+//! The vector builder on an encoder of x86-64: f32 in 256 bits (AVX2 and FMA) or 512 bits (AVX-512 F and DQ).
+//!
+//! Physical registers are handed out by ownership; a kernel that needs too many is refused, nothing is spilled
+//! unless it is parked. The function that results is a leaf of SystemV convention: arguments wait in its frame,
+//! callee-saved registers are pushed when they are used, constants lie behind the code.
+//!
+//! Masks for the first `n` lanes are mask registers set up at entry (512 bits) or vectors of constants (256).
+
+mod ops;
+mod pieces;
+
+use iced_x86::{Code, Encoder as Iced, Instruction, MemoryOperand, Register};
+
+use crate::simd::{P, R, Refusal, Simd, Src, V};
+
+/// Bytes of a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// AVX2 and FMA, 16 registers.
+    Bits256,
+    /// AVX-512 F and DQ, 32 registers.
+    Bits512,
+}
+
+/// General registers in the order in which they are handed out; the last six belong to the caller.
+const GENERAL: [Register; 15] = [
+    Register::RAX,
+    Register::RCX,
+    Register::RDX,
+    Register::RSI,
+    Register::RDI,
+    Register::R8,
+    Register::R9,
+    Register::R10,
+    Register::R11,
+    Register::RBX,
+    Register::RBP,
+    Register::R12,
+    Register::R13,
+    Register::R14,
+    Register::R15,
+];
+/// The first of [`GENERAL`] that belongs to the caller.
+const FIRST_SAVED: u32 = 9;
+/// Where the arguments arrive.
+const ARGUMENTS: [Register; 3] = [Register::RDI, Register::RSI, Register::RDX];
+/// Where the caller's stack pointer is kept; the frame itself is aligned for vectors.
+const STACK_POINTER_SLOT: usize = ARGUMENTS.len();
+/// Slots of a frame: as many as loops can be nested, and more.
+const SLOTS: usize = 24;
+/// Mask registers for numbers of lanes; k1 is for comparisons.
+const FIRST_LANE_MASK: u32 = 2;
+const LANE_MASKS: usize = 6;
+
+/// A function under construction.
+pub(crate) struct Encoder {
+    width: Width,
+    iced: Iced,
+    code: Vec<u8>,
+    /// Bit per register that is free.
+    vectors: u32,
+    general: u32,
+    /// Registers of the caller's that were handed out.
+    saved: u32,
+    /// 8-byte slots of the frame: the arguments, the caller's stack pointer, then counters.
+    slots: usize,
+    free_slots: Vec<usize>,
+    /// Vectors in the frame, behind the slots.
+    parking: u32,
+    free_parking: Vec<u32>,
+    /// Constants behind the code: bytes and the places of the displacements that refer to them.
+    pool: Vec<(Vec<u8>, Vec<usize>)>,
+    /// Numbers of lanes that have a mask register.
+    lane_masks: Vec<usize>,
+    /// Some instruction could not be encoded.
+    failed: bool,
+}
+
+/// An operand that an instruction can take.
+enum Place {
+    Reg(Register),
+    Mem(MemoryOperand),
+    /// A constant, by position in the pool; `true` for an embedded broadcast.
+    Pool(usize, bool),
+}
+
+impl Encoder {
+    /// An empty function.
+    pub(crate) fn new(width: Width) -> Self {
+        let registers = if width == Width::Bits256 { 16 } else { 32 };
+        Self {
+            width,
+            iced: Iced::new(64),
+            code: Vec::new(),
+            vectors: if registers == 32 { u32::MAX } else { (1 << registers) - 1 },
+            general: (1 << GENERAL.len()) - 1,
+            saved: 0,
+            slots: STACK_POINTER_SLOT + 1,
+            free_slots: Vec::new(),
+            parking: 0,
+            free_parking: Vec::new(),
+            pool: Vec::new(),
+            lane_masks: Vec::new(),
+            failed: false,
+        }
+    }
+
+    /// The finished function: prologue, what was built, epilogue, constants. It may lie anywhere; aligning it to
+    /// 64 bytes aligns its constants too.
+    pub(crate) fn finish(mut self) -> R<Vec<u8>> {
+        let saved: Vec<Register> = (FIRST_SAVED..GENERAL.len() as u32)
+            .filter(|i| self.saved >> i & 1 == 1)
+            .map(|i| GENERAL[i as usize])
+            .collect();
+        let frame = (8 * SLOTS + 4 * self.lanes() * self.parking as usize) as i32;
+        self.emit(Ok(Instruction::with(Code::VEX_Vzeroupper)));
+        self.emit(Instruction::with2(Code::Mov_r64_rm64, Register::RSP, slot(STACK_POINTER_SLOT)));
+        for register in saved.iter().rev() {
+            self.emit(Instruction::with1(Code::Pop_r64, *register));
+        }
+        self.emit(Ok(Instruction::with(Code::Retnq)));
+        let body = std::mem::take(&mut self.code);
+
+        for register in &saved {
+            self.emit(Instruction::with1(Code::Push_r64, *register));
+        }
+        self.emit(Instruction::with2(Code::Mov_r64_rm64, Register::RAX, Register::RSP));
+        self.emit(Instruction::with2(Code::Sub_rm64_imm32, Register::RSP, frame));
+        self.emit(Instruction::with2(Code::And_rm64_imm8, Register::RSP, -64));
+        self.emit(Instruction::with2(Code::Mov_rm64_r64, slot(STACK_POINTER_SLOT), Register::RAX));
+        for (i, register) in ARGUMENTS.into_iter().enumerate() {
+            self.emit(Instruction::with2(Code::Mov_rm64_r64, slot(i), register));
+        }
+        for (i, n) in std::mem::take(&mut self.lane_masks).into_iter().enumerate() {
+            self.emit(Instruction::with2(Code::Mov_r32_imm32, Register::EAX, (1i32 << n) - 1));
+            let k = Register::K0 + FIRST_LANE_MASK + i as u32;
+            self.emit(Instruction::with2(Code::VEX_Kmovw_kr_r32, k, Register::EAX));
+        }
+        let mut all = std::mem::take(&mut self.code);
+        let start = all.len();
+        all.extend(body);
+        for (bytes, places) in &self.pool {
+            all.resize(all.len().next_multiple_of(bytes.len()), 0xcc);
+            let at = all.len();
+            for place in places {
+                let place = start + place;
+                // The displacement counts from the end of the instruction; what is there is the distance from
+                // the end of the displacement to it.
+                let after = i32::from_le_bytes(all[place..place + 4].try_into().expect("four bytes"));
+                let from = place as i64 + 4 + i64::from(after);
+                let disp = i32::try_from(at as i64 - from).map_err(|_| Refusal::FarDisplacement)?;
+                all[place..place + 4].copy_from_slice(&disp.to_le_bytes());
+            }
+            all.extend(bytes);
+        }
+        if self.failed { Err(Refusal::unsupported("an instruction that cannot be encoded")) } else { Ok(all) }
+    }
+
+    fn emit(&mut self, instruction: Result<Instruction, iced_x86::IcedError>) {
+        self.emit_at(instruction, 0);
+    }
+
+    /// Appends an instruction that lies at `rip` as far as branches are concerned.
+    fn emit_at(&mut self, instruction: Result<Instruction, iced_x86::IcedError>, rip: u64) {
+        let encoded = instruction.and_then(|i| self.iced.encode(&i, rip));
+        self.failed |= encoded.is_err();
+        self.code.extend(self.iced.take_buffer());
+    }
+
+    /// The code of this width.
+    fn pick(&self, ymm: Code, zmm: Code) -> Code {
+        if self.width == Width::Bits256 { ymm } else { zmm }
+    }
+
+    fn reg(&self, v: &V) -> Register {
+        self.reg_of(v.0)
+    }
+
+    fn reg_of(&self, n: u32) -> Register {
+        self.pick_reg(Register::YMM0, Register::ZMM0) + n
+    }
+
+    fn pick_reg(&self, ymm: Register, zmm: Register) -> Register {
+        if self.width == Width::Bits256 { ymm } else { zmm }
+    }
+
+    fn xmm(v: &V) -> Register {
+        Register::XMM0 + v.0
+    }
+
+    fn vector(&mut self) -> R<V> {
+        if self.vectors == 0 {
+            return Err(Refusal::OutOfRegisters);
+        }
+        let n = self.vectors.trailing_zeros();
+        self.vectors &= !(1 << n);
+        Ok(V(n))
+    }
+
+    fn pointer(&mut self) -> R<P> {
+        if self.general == 0 {
+            return Err(Refusal::OutOfRegisters);
+        }
+        let n = self.general.trailing_zeros();
+        self.general &= !(1 << n);
+        if n >= FIRST_SAVED {
+            self.saved |= 1 << n;
+        }
+        Ok(P(n))
+    }
+
+    fn constant(&mut self, bytes: &[u8]) -> usize {
+        self.pool.iter().position(|(known, _)| known == bytes).unwrap_or_else(|| {
+            self.pool.push((bytes.to_vec(), Vec::new()));
+            self.pool.len() - 1
+        })
+    }
+
+    /// A constant in every lane as an operand: a whole vector, or one element for an embedded broadcast.
+    fn splat_operand(&mut self, bits: u32) -> Place {
+        match self.width {
+            Width::Bits256 => Place::Pool(self.constant(&bits.to_le_bytes().repeat(8)), false),
+            Width::Bits512 => Place::Pool(self.constant(&bits.to_le_bytes()), true),
+        }
+    }
+
+    /// An operand as an instruction can take it; a temporary for what it cannot, to be freed by the caller.
+    fn place(&mut self, s: Src<'_>) -> R<(Place, Option<V>)> {
+        Ok(match s {
+            Src::Reg(v) => (Place::Reg(self.reg(v)), None),
+            Src::Const(value) => (self.splat_operand(value.to_bits()), None),
+            Src::Bits(bits) => (self.splat_operand(bits), None),
+            Src::Mem(p, disp) => (Place::Mem(memory(p, disp, false)), None),
+            Src::Splat(p, disp) if self.width == Width::Bits512 => (Place::Mem(memory(p, disp, true)), None),
+            Src::Splat(p, disp) => {
+                let v = self.load_splat(p, disp)?;
+                (Place::Reg(self.reg(&v)), Some(v))
+            }
+        })
+    }
+
+    /// An operand in a register.
+    fn register(&mut self, s: Src<'_>) -> R<(Register, Option<V>)> {
+        let v = match s {
+            Src::Reg(v) => return Ok((self.reg(v), None)),
+            Src::Const(value) => self.splat(value)?,
+            Src::Bits(bits) => self.splat(f32::from_bits(bits))?,
+            Src::Mem(p, disp) => {
+                let lanes = self.lanes();
+                self.load(p, disp, lanes)?
+            }
+            Src::Splat(p, disp) => self.load_splat(p, disp)?,
+        };
+        Ok((self.reg(&v), Some(v)))
+    }
+
+    fn release(&mut self, temporary: Option<V>) {
+        if let Some(v) = temporary {
+            self.free(v);
+        }
+    }
+
+    /// Emits what `build` makes of the operand, and notes references to constants.
+    fn with_place(
+        &mut self,
+        place: &Place,
+        build: impl Fn(Operand) -> Result<Instruction, iced_x86::IcedError>,
+    ) {
+        match place {
+            Place::Reg(r) => self.emit(build(Operand::Reg(*r))),
+            Place::Mem(m) => self.emit(build(Operand::Mem(*m))),
+            Place::Pool(index, broadcast) => {
+                let m =
+                    MemoryOperand::new(Register::RIP, Register::None, 1, 0, 8, *broadcast, Register::None);
+                let before = self.code.len();
+                self.emit(build(Operand::Mem(m)));
+                let offset = self.iced.get_constant_offsets().displacement_offset();
+                let place = before + offset;
+                if place + 4 <= self.code.len() {
+                    let after = (self.code.len() - place - 4) as i32;
+                    self.code[place..place + 4].copy_from_slice(&after.to_le_bytes());
+                    self.pool[*index].1.push(place);
+                } else {
+                    self.failed = true;
+                }
+            }
+        }
+    }
+
+    /// `d = code(a, place)`.
+    fn three(&mut self, code: Code, d: Register, a: Register, place: &Place) {
+        self.with_place(place, |operand| match operand {
+            Operand::Reg(r) => Instruction::with3(code, d, a, r),
+            Operand::Mem(m) => Instruction::with3(code, d, a, m),
+        });
+    }
+
+    fn three_imm(&mut self, code: Code, d: Register, a: Register, place: &Place, imm: u32) {
+        self.with_place(place, |operand| match operand {
+            Operand::Reg(r) => Instruction::with4(code, d, a, r, imm),
+            Operand::Mem(m) => Instruction::with4(code, d, a, m, imm),
+        });
+    }
+}
+
+/// An instruction's last operand.
+enum Operand {
+    Reg(Register),
+    Mem(MemoryOperand),
+}
+
+fn general(p: &P) -> Register {
+    GENERAL[p.0 as usize]
+}
+
+fn slot(i: usize) -> MemoryOperand {
+    MemoryOperand::with_base_displ(Register::RSP, 8 * i as i64)
+}
+
+fn parking(i: u32, lanes: usize) -> MemoryOperand {
+    MemoryOperand::with_base_displ(Register::RSP, 8 * SLOTS as i64 + i64::from(i) * 4 * lanes as i64)
+}
+
+fn memory(p: &P, disp: i32, broadcast: bool) -> MemoryOperand {
+    let base = general(p);
+    // rbp and r13 cannot be encoded without a displacement.
+    let size = u32::from(disp != 0 || matches!(base, Register::RBP | Register::R13));
+    MemoryOperand::new(base, Register::None, 1, disp.into(), size, broadcast, Register::None)
+}
+
+fn masked(
+    instruction: Result<Instruction, iced_x86::IcedError>,
+    k: Register,
+    zeroing: bool,
+) -> Result<Instruction, iced_x86::IcedError> {
+    instruction.map(|mut i| {
+        i.set_op_mask(k);
+        i.set_zeroing_masking(zeroing);
+        i
+    })
+}
