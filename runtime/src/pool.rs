@@ -4,9 +4,11 @@
 //! workers spin for a while after each job and only then sleep. Which thread takes which piece is left to chance;
 //! the pieces themselves do not depend on the number of threads, so results have the same bits for any.
 //!
-//! One atomic word, the *ticket*, says whether there is work: how many pieces the job has and which is next.
-//! Claiming a piece is one `fetch_add`; whoever got a number below the count owns that piece, and since the job
-//! cannot end before every piece is done, the job's other fields are valid for the owner.
+//! Every thread has a *ticket*, one atomic word with the next piece of its share and the end of it. Shares are
+//! contiguous and the same for every job of as many pieces, so a thread finds in its own cache what it wrote in the
+//! kernel before; one that is done early helps the others. Claiming a piece is one `fetch_add`; whoever got a number
+//! below the end owns that piece, and since the job cannot end before every piece is done, the job's other fields
+//! are valid for the owner.
 
 #![allow(unsafe_code)]
 
@@ -20,11 +22,15 @@ use crate::abi::Task;
 /// Checks of the ticket before a worker sleeps: tens of microseconds, more than the gap between two kernels.
 const SPINS: u32 = 20_000;
 
-/// Bits of the ticket for the next piece; the count of pieces is above them.
+/// Bits of a ticket for the next piece; the end of the share is above them.
 const BITS: u32 = 32;
 
+/// On a cache line of its own, so that threads do not disturb each other's claims.
+#[repr(align(128))]
+struct Ticket(AtomicU64);
+
 struct Shared {
-    ticket: AtomicU64,
+    tickets: Vec<Ticket>,
     task: AtomicPtr<c_void>,
     closure: AtomicPtr<c_void>,
     done: AtomicUsize,
@@ -45,7 +51,7 @@ impl Pool {
     /// A pool of `threads` threads, the caller's included; 0 counts as 1.
     pub fn new(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            ticket: AtomicU64::new(0),
+            tickets: (0..threads.max(1)).map(|_| Ticket(AtomicU64::new(0))).collect(),
             task: AtomicPtr::new(std::ptr::null_mut()),
             closure: AtomicPtr::new(std::ptr::null_mut()),
             done: AtomicUsize::new(0),
@@ -58,7 +64,7 @@ impl Pool {
         for i in 1..threads {
             let shared = Arc::clone(&pool.shared);
             pool.workers
-                .push(std::thread::Builder::new().name(format!("kiln-{i}")).spawn(move || work(&shared))?);
+                .push(std::thread::Builder::new().name(format!("kiln-{i}")).spawn(move || work(&shared, i))?);
         }
         Ok(pool)
     }
@@ -84,12 +90,16 @@ impl Pool {
         shared.done.store(0, Ordering::Relaxed);
         shared.task.store(task as *mut c_void, Ordering::Relaxed);
         shared.closure.store(closure, Ordering::Relaxed);
-        shared.ticket.store((count as u64) << BITS, Ordering::SeqCst);
+        let threads = shared.tickets.len();
+        for (i, ticket) in shared.tickets.iter().enumerate() {
+            let (first, end) = (count * i / threads, count * (i + 1) / threads);
+            ticket.0.store((end as u64) << BITS | first as u64, Ordering::SeqCst);
+        }
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
             let _guard = shared.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             shared.wake.notify_all();
         }
-        take_pieces(shared);
+        take_pieces(shared, 0);
         while shared.done.load(Ordering::Acquire) < count {
             std::hint::spin_loop();
         }
@@ -110,33 +120,40 @@ impl Pool {
     }
 }
 
-/// Whether the ticket offers a piece.
-fn has_work(ticket: u64) -> bool {
+/// Whether a ticket offers a piece.
+fn offers(ticket: u64) -> bool {
     ticket & ((1 << BITS) - 1) < ticket >> BITS
 }
 
-/// Claims and runs pieces until none are left.
-fn take_pieces(shared: &Shared) {
-    while has_work(shared.ticket.load(Ordering::Acquire)) {
-        let ticket = shared.ticket.fetch_add(1, Ordering::AcqRel);
-        if !has_work(ticket) {
-            return;
+fn has_work(shared: &Shared, order: Ordering) -> bool {
+    shared.tickets.iter().any(|t| offers(t.0.load(order)))
+}
+
+/// Claims and runs pieces, those of thread `me` first, until none are left.
+fn take_pieces(shared: &Shared, me: usize) {
+    let (before, after) = shared.tickets.split_at(me);
+    for share in after.iter().chain(before) {
+        while offers(share.0.load(Ordering::Acquire)) {
+            let ticket = share.0.fetch_add(1, Ordering::AcqRel);
+            if !offers(ticket) {
+                break;
+            }
+            let task = shared.task.load(Ordering::Relaxed);
+            let closure = shared.closure.load(Ordering::Relaxed);
+            // SAFETY: a claimed piece keeps the job alive, so `task` is the pointer that `run` stored for it; the
+            // rest is the promise of `run`'s caller.
+            unsafe {
+                std::mem::transmute::<*mut c_void, Task>(task)(closure, (ticket & ((1 << BITS) - 1)) as usize)
+            };
+            shared.done.fetch_add(1, Ordering::Release);
         }
-        let task = shared.task.load(Ordering::Relaxed);
-        let closure = shared.closure.load(Ordering::Relaxed);
-        // SAFETY: a claimed piece keeps the job alive, so `task` is the pointer that `run` stored for it; the
-        // rest is the promise of `run`'s caller.
-        unsafe {
-            std::mem::transmute::<*mut c_void, Task>(task)(closure, (ticket & ((1 << BITS) - 1)) as usize)
-        };
-        shared.done.fetch_add(1, Ordering::Release);
     }
 }
 
-fn work(shared: &Shared) {
+fn work(shared: &Shared, me: usize) {
     loop {
         let mut spins = 0;
-        while !has_work(shared.ticket.load(Ordering::Acquire)) {
+        while !has_work(shared, Ordering::Acquire) {
             if shared.stop.load(Ordering::Relaxed) {
                 return;
             }
@@ -147,13 +164,13 @@ fn work(shared: &Shared) {
             }
             let mut guard = shared.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             shared.sleepers.fetch_add(1, Ordering::SeqCst);
-            while !has_work(shared.ticket.load(Ordering::SeqCst)) && !shared.stop.load(Ordering::SeqCst) {
+            while !has_work(shared, Ordering::SeqCst) && !shared.stop.load(Ordering::SeqCst) {
                 guard = shared.wake.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner);
             }
             shared.sleepers.fetch_sub(1, Ordering::SeqCst);
             spins = 0;
         }
-        take_pieces(shared);
+        take_pieces(shared, me);
     }
 }
 

@@ -18,9 +18,15 @@ const MAX_PIECES: i64 = 16;
 pub fn grain(kernel: &PlannedKernel, target: &Target) -> Option<u32> {
     let shared = codegen::shared_extent(kernel, target).ok()?;
     let pieces = (operations(kernel)? / PIECE_OPERATIONS).min(MAX_PIECES).min(shared);
-    // An even number of equal pieces, where there are that many iterations.
-    let pieces = if pieces >= 2 { pieces - pieces % 2 } else { return None };
-    u32::try_from((shared + pieces - 1) / pieces).ok()
+    if pieces < 2 {
+        return None;
+    }
+    // Two threads get contiguous halves of the pieces: of the allowed grains the one whose larger half is smallest,
+    // and of those the coarsest.
+    let least = (shared + pieces - 1) / pieces;
+    let half = |grain: i64| ((shared + grain - 1) / grain + 1) / 2 * grain;
+    let best = (least..=(shared + 1) / 2).min_by_key(|&g| (half(g).min(shared), std::cmp::Reverse(g)))?;
+    u32::try_from(best).ok()
 }
 
 /// Arithmetic operations of a kernel; a load or a store that nothing is computed with counts as two.
@@ -34,4 +40,25 @@ fn operations(kernel: &PlannedKernel) -> Option<i64> {
         Form::Extern { .. } => return None,
     };
     iterations.checked_mul(per_iteration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::testing::conv_bias_relu;
+    use crate::passes::{absorb, layout};
+
+    #[test]
+    fn halves_are_equal_where_they_can_be() {
+        let mut p = conv_bias_relu(64, 64);
+        absorb::run(&mut p);
+        layout::run(&mut p).unwrap();
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "sse2", "").unwrap();
+        let plan = crate::plan::build(p, &target).unwrap();
+        let of = |name: &str| plan.kernels.iter().find(|k| k.name == name).unwrap();
+        let conv = of("conv");
+        let shared = i64::from(grain(conv, &target).unwrap());
+        assert_eq!(codegen::shared_extent(conv, &target).unwrap() % (2 * shared), 0);
+        assert_eq!(of("x.padded.halo0").grain, None);
+    }
 }
