@@ -103,7 +103,8 @@ fn same(a: f32, b: f32) -> bool {
 
 #[test]
 fn operations_of_one_operand() {
-    let ops: [(Op1, fn(f32) -> f32); 8] = [
+    type Meaning = fn(f32) -> f32;
+    let ops: [(Op1, Meaning); 8] = [
         (Op1::Sqrt, f32::sqrt),
         (Op1::Abs, f32::abs),
         (Op1::Neg, |x| -x),

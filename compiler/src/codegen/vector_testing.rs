@@ -193,16 +193,29 @@ fn build(
 }
 
 /// Compiles for a machine that the tests do not run on, and checks that nothing is left to call.
-pub(super) fn check_compiles(kernel: &PlannedKernel, triple: &str) {
+fn check_compiles(kernel: &PlannedKernel, triple: &str) {
+    let mut ctx = Context::new();
+    compile_for(kernel, triple, &mut ctx);
+    let code = ctx.compiled_code().expect("compiled");
+    assert!(code.buffer.relocs().is_empty(), "calls in vector code");
+}
+
+/// The code for a machine as Cranelift writes it.
+pub(super) fn disassembly(kernel: &PlannedKernel, triple: &str) -> String {
+    let mut ctx = Context::new();
+    ctx.set_disasm(true);
+    compile_for(kernel, triple, &mut ctx);
+    ctx.compiled_code().and_then(|code| code.vcode.clone()).expect("text was asked for")
+}
+
+fn compile_for(kernel: &PlannedKernel, triple: &str, ctx: &mut Context) {
     let target = kiln_targets::resolve(triple, "", "").expect("a known target");
     let isa = isa(&target, Code::Object).expect("consistent settings");
-    let mut ctx = Context::new();
     ctx.func.signature = signature();
     build(kernel, &target, target.lhs_access, &mut ctx.func, isa.frontend_config())
         .expect("a supported kernel");
     cranelift_codegen::verify_function(&ctx.func, &*isa).expect("valid code");
-    let code = ctx.compile(&*isa, &mut ControlPlane::default()).expect("code for every instruction");
-    assert!(code.buffer.relocs().is_empty(), "calls in vector code");
+    ctx.compile(&*isa, &mut ControlPlane::default()).expect("code for every instruction");
 }
 
 /// Compares the emitted kernel with the interpreter on every machine, as a whole and in ranges.
@@ -216,7 +229,7 @@ pub(super) fn check_where(kernel: &PlannedKernel, memory: &Memory, on: impl Fn(M
         // Transposes are done in 128 bits, tiles in whole vectors.
         let fits = match &kernel.schedule {
             Schedule::Transpose(_) => machine.lanes() == 4,
-            Schedule::Tile(t) => t.nr as usize % machine.lanes() == 0,
+            Schedule::Tile(t) => (t.nr as usize).is_multiple_of(machine.lanes()),
             _ => true,
         };
         if !fits || !machine.runs() || !on(machine) {

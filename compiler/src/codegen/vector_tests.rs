@@ -7,7 +7,7 @@ use kiln_targets::simd::Refusal;
 
 use super::vector;
 use super::vector_testing::{
-    Emitted, Machine, Memory, access, check, check_where, guarded, kernel, l, numbers,
+    Emitted, Machine, Memory, access, check, check_where, disassembly, guarded, kernel, l, numbers,
 };
 use Role::{Parallel, Reduce};
 
@@ -92,6 +92,15 @@ fn tiles_of_all_remainders() {
             }
         }
     }
+}
+
+#[test]
+fn tiles_by_lane_multiply_by_element() {
+    let (kernel, _) = matmul(16, 16, 32, 8, 8, true, true);
+    let text = disassembly(&kernel, "aarch64-unknown-linux-gnu");
+    let by_element = |line: &&str| line.contains("fmla") && line.contains(".s[");
+    assert_eq!(text.lines().filter(by_element).count(), 16 * 4, "{text}");
+    assert!(!text.contains("dup"), "{text}");
 }
 
 #[test]

@@ -161,7 +161,10 @@ impl<'a, 'f> Clif<'a, 'f> {
     fn shuffle(&mut self, a: Value, b: Value, lanes: [u8; LANES]) -> Value {
         let mask: Vec<u8> = lanes.iter().flat_map(|lane| (0..4).map(move |byte| 4 * lane + byte)).collect();
         let mask = self.b.func.dfg.immediates.push(mask.into());
-        let (a, b) = (self.cast(I8X16, a), self.cast(I8X16, b));
+        let same = a == b;
+        let a = self.cast(I8X16, a);
+        // AArch64's multiply by element is recognised by equal operands.
+        let b = if same { a } else { self.cast(I8X16, b) };
         let shuffled = self.b.ins().shuffle(a, b, mask);
         self.cast(F32X4, shuffled)
     }
