@@ -1,0 +1,51 @@
+//! Programs of the machine that tests need: compilers and an emulator.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::{Outcome, text};
+
+/// A C compiler of the machine.
+pub const CC: &str = "cc";
+/// A C++ compiler of the machine.
+pub const CXX: &str = "c++";
+/// The C compiler for AArch64.
+pub const CROSS_CC: &str = "aarch64-linux-gnu-gcc";
+/// The user-mode emulator of AArch64.
+pub const QEMU: &str = "qemu-aarch64-static";
+
+/// Whether a program answers to `--version`.
+pub fn exists(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())
+}
+
+/// Whether missing programs are failures: on CI, where nothing may be skipped.
+pub fn on_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|v| !v.is_empty() && v != "false" && v != "0")
+}
+
+/// A command's output when it succeeds, else an error with what it printed.
+pub fn run(command: &mut Command) -> Outcome<Output> {
+    let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(format!(
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// Compiles and links one C or C++ file with libraries, and with nothing else.
+pub fn link(compiler: &str, flags: &[&str], source: &Path, libraries: &[&Path], program: &Path) -> Outcome {
+    let mut command = Command::new(compiler);
+    command.args(flags).arg(source).args(libraries).arg("-o").arg(program);
+    run(&mut command).map(drop)
+}
+
+/// Writes a file.
+pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Outcome {
+    std::fs::write(path, contents).map_err(text)
+}
