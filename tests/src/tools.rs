@@ -49,3 +49,32 @@ pub fn link(compiler: &str, flags: &[&str], source: &Path, libraries: &[&Path], 
 pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Outcome {
     std::fs::write(path, contents).map_err(text)
 }
+
+/// What a command came to.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// Its diagnostics.
+    pub stderr: String,
+}
+
+/// Runs the `kiln` command at `binary` and waits for it.
+pub fn kiln(binary: &str, arguments: &[&std::ffi::OsStr]) -> Outcome<Ended> {
+    let output = Command::new(binary).args(arguments).env("NO_COLOR", "1").output().map_err(text)?;
+    Ok(Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Compiles a model with the `kiln` command to `folder/libNAME.a` and `folder/NAME.h`.
+pub fn kiln_compile(binary: &str, model: &Path, folder: &Path, more: &[&str]) -> Outcome {
+    let mut arguments: Vec<&std::ffi::OsStr> = vec!["compile".as_ref(), model.as_ref(), "-o".as_ref(), folder.as_ref()];
+    arguments.extend(more.iter().map(std::ffi::OsStr::new));
+    let ended = kiln(binary, &arguments)?;
+    if ended.code == 0 { Ok(()) } else { Err(format!("exit code {}: {}", ended.code, ended.stderr)) }
+}

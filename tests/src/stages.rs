@@ -1,0 +1,114 @@
+//! One model at every point of the way: imported graph, optimised graph, kernel interpreter, JIT, linked object.
+//!
+//! The first point whose outputs differ names the guilty stage.
+
+use std::path::Path;
+
+use kiln_compiler::api::{Emit, Planned};
+use kiln_compiler::emit::jit;
+use kiln_compiler::pipeline::{self, Compiled, Observer, Options};
+use kiln_ir::Tensor;
+use kiln_ir::graph::Graph;
+use kiln_ir::kernel::Program;
+use kiln_ir::kernel::plan::Plan;
+
+use crate::compare::{self, ACROSS_STAGES};
+use crate::{Outcome, driver, text};
+
+/// What the passes make of a graph.
+#[derive(Debug)]
+pub struct Trace {
+    /// The graph after each pass.
+    pub graphs: Vec<(&'static str, Graph)>,
+    /// The program after each pass.
+    pub programs: Vec<(&'static str, Program)>,
+    /// The plan.
+    pub plan: Plan,
+}
+
+#[derive(Default)]
+struct Keep {
+    graphs: Vec<(&'static str, Graph)>,
+    programs: Vec<(&'static str, Program)>,
+}
+
+impl Observer for Keep {
+    fn graph(&mut self, pass: &'static str, graph: &Graph) {
+        self.graphs.push((pass, graph.clone()));
+    }
+
+    fn program(&mut self, pass: &'static str, program: &Program) {
+        self.programs.push((pass, program.clone()));
+    }
+}
+
+/// Runs the passes and keeps what each of them leaves.
+pub fn trace(graph: Graph, options: &Options) -> Outcome<Trace> {
+    let mut keep = Keep::default();
+    match pipeline::run(graph, options, &mut keep).map_err(text)? {
+        Compiled::Plan(plan) => Ok(Trace { graphs: keep.graphs, programs: keep.programs, plan }),
+        _ => Err("the pipeline stopped early".to_owned()),
+    }
+}
+
+/// Options for a processor of this machine.
+pub fn options(cpu: &str, opt: u8) -> Outcome<Options> {
+    let target = kiln_targets::resolve("", cpu, "").map_err(text)?;
+    Ok(Options { opt, ..Options::new(target) })
+}
+
+/// Options for AArch64 with nothing but the base instruction set.
+pub fn aarch64_options() -> Outcome<Options> {
+    let target = kiln_targets::resolve("aarch64-unknown-linux-gnu", "baseline", "").map_err(text)?;
+    Ok(Options::new(target))
+}
+
+/// Writes `folder/libNAME.a` and `folder/NAME.h`.
+pub fn write_library(folder: &Path, name: &str, plan: Plan, options: &Options) -> Outcome {
+    let planned = Planned { name: name.to_owned(), plan, options: options.clone(), times: Vec::new() };
+    planned.write(folder, &[Emit::Lib, Emit::Header]).map(drop).map_err(text)
+}
+
+/// The outputs of the JIT.
+pub fn run_jit(plan: &Plan, options: &Options, threads: usize, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
+    let model = jit::Model::new(plan.clone(), &options.target, threads).map_err(text)?;
+    model.run(inputs).map_err(text)
+}
+
+/// The outputs of a program linked with the library.
+pub fn run_object(name: &str, plan: &Plan, options: &Options, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
+    let folder = tempfile::tempdir().map_err(text)?;
+    write_library(folder.path(), name, plan.clone(), options)?;
+    driver::run(driver::NATIVE, folder.path(), name, (&plan.inputs, &plan.outputs), inputs)
+}
+
+/// Runs a graph at all points and gives the outputs of the imported graph, with which all others agree.
+pub fn five_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Outcome<Vec<Tensor>> {
+    let at = |point: String| move |e: String| format!("{point}: {e}");
+    let expected = kiln_ir::eval::graph::run(graph, inputs).map_err(text).map_err(at("imported graph".into()))?;
+    let baseline = options("baseline", opt)?;
+    let trace = trace(graph.clone(), &baseline)?;
+    let check = |point: String, found: Outcome<Vec<Tensor>>| {
+        found.and_then(|found| compare::close(&found, &expected, ACROSS_STAGES)).map_err(at(point))
+    };
+    for (pass, graph) in &trace.graphs {
+        let outputs = kiln_ir::eval::graph::run(graph, inputs).map_err(text);
+        check(format!("graph after '{pass}'"), outputs)?;
+    }
+    for (pass, program) in &trace.programs {
+        let outputs = kiln_ir::eval::kernel::run(program, inputs).map_err(text);
+        check(format!("kernel interpreter after '{pass}'"), outputs)?;
+    }
+    drop((trace.graphs, trace.programs));
+    let jit = run_jit(&trace.plan, &baseline, 1, inputs).map_err(at("JIT".into()))?;
+    check("JIT".into(), Ok(jit.clone()))?;
+    let threads = run_jit(&trace.plan, &baseline, 3, inputs).map_err(at("JIT on 3 threads".into()))?;
+    compare::same_bits(&threads, &jit).map_err(at("JIT on 3 threads against 1".into()))?;
+    let object = run_object(name, &trace.plan, &baseline, inputs).map_err(at("linked object".into()))?;
+    compare::same_bits(&object, &jit).map_err(at("linked object against JIT".into()))?;
+    // The same on everything that this machine has.
+    let native = options("native", opt)?;
+    let plan = pipeline::compile(graph.clone(), &native).map_err(text)?;
+    check("JIT on the native CPU".into(), run_jit(&plan, &native, 1, inputs))?;
+    Ok(expected)
+}
