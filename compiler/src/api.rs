@@ -378,6 +378,12 @@ pub struct Artifact {
 }
 
 impl Planned {
+    /// A plan that was made otherwise than by [`Loaded::plan`]: without the text of the graph and without times.
+    pub fn new(name: &str, plan: Plan, options: Options) -> Self {
+        let (graph_text, dot) = (String::new(), String::new());
+        Self { name: name.to_owned(), plan, options, times: Vec::new(), graph_text, dot }
+    }
+
     /// Writes files, all of them or none.
     pub fn write(
         self,

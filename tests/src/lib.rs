@@ -4,6 +4,7 @@ pub mod compare;
 pub mod driver;
 pub mod models;
 pub mod random;
+pub mod sources;
 pub mod stages;
 pub mod tools;
 

@@ -65,7 +65,7 @@ pub fn aarch64_options() -> Outcome<Options> {
 
 /// Writes `folder/libNAME.a` and `folder/NAME.h`.
 pub fn write_library(folder: &Path, name: &str, plan: Plan, options: &Options) -> Outcome {
-    let planned = Planned { name: name.to_owned(), plan, options: options.clone(), times: Vec::new() };
+    let planned = Planned::new(name, plan, options.clone());
     planned.write(folder, &[Emit::Lib, Emit::Header]).map(drop).map_err(text)
 }
 
