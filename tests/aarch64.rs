@@ -29,12 +29,14 @@ fn check(model: &Model) -> Result<(), Failed> {
 
 /// Big models, where they are.
 fn big() -> Vec<Model> {
-    let folder = std::env::var_os("KILN_MODELS").map_or_else(|| repository().join(".cache/models"), PathBuf::from);
+    let folder =
+        std::env::var_os("KILN_MODELS").map_or_else(|| repository().join(".cache/models"), PathBuf::from);
     models::in_folder(&folder).into_iter().filter(|m| m.name == "mobilenet_v2").collect()
 }
 
 fn main() -> ExitCode {
-    let missing: Vec<&str> = [tools::CROSS_CC, tools::QEMU].into_iter().filter(|t| !tools::exists(t)).collect();
+    let missing: Vec<&str> =
+        [tools::CROSS_CC, tools::QEMU].into_iter().filter(|t| !tools::exists(t)).collect();
     let skip = !missing.is_empty() && !tools::on_ci();
     if !missing.is_empty() {
         let missing = missing.join(" and ");

@@ -11,7 +11,8 @@ fn check(model: &Model, opt: u8) -> Result<(), Failed> {
     let graph = model.graph()?;
     let inputs = models::inputs(&graph)?;
     let outputs = stages::five_points(&model.name, &graph, &inputs, opt)?;
-    compare::close(&outputs, &model.expected()?, ACROSS_RUNTIMES).map_err(|e| format!("ONNX Runtime: {e}"))?;
+    compare::close(&outputs, &model.expected()?, ACROSS_RUNTIMES)
+        .map_err(|e| format!("ONNX Runtime: {e}"))?;
     Ok(())
 }
 

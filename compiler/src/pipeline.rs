@@ -105,7 +105,7 @@ pub fn run(mut graph: Graph, options: &Options, observer: &mut dyn Observer) -> 
         return Ok(Compiled::Graph(graph));
     }
     let start = Instant::now();
-    let mut program = lower::run(&graph)?;
+    let mut program = lower::run(&graph, &options.limits)?;
     // Weights now belong to the program alone, so that packing can let go of each as it is done.
     drop(graph);
     let mut after = |pass: &'static str, program: &Program, start: Instant| {

@@ -64,4 +64,10 @@ impl Target {
         let x86 = self.triple.architecture == target_lexicon::Architecture::X86_64;
         !x86 || self.isa_flags.contains(&"has_sse41")
     }
+
+    /// Whether Cranelift can write object files for it: relocations of AArch64 in COFF are missing.
+    pub fn has_objects(&self) -> bool {
+        self.triple.binary_format != target_lexicon::BinaryFormat::Coff
+            || self.triple.architecture == target_lexicon::Architecture::X86_64
+    }
 }

@@ -10,14 +10,14 @@ use onnx_protobuf::{
 use protobuf::MessageField;
 
 /// `TensorProto.DataType`.
-pub const F32: i32 = 1;
+pub(crate) const F32: i32 = 1;
 /// `TensorProto.DataType`.
-pub const I32: i32 = 6;
+pub(crate) const I32: i32 = 6;
 /// `TensorProto.DataType`.
-pub const I64: i32 = 7;
+pub(crate) const I64: i32 = 7;
 
 /// A tensor-typed value.
-pub fn value(name: &str, dtype: i32, shape: &[i64]) -> ValueInfoProto {
+pub(crate) fn value(name: &str, dtype: i32, shape: &[i64]) -> ValueInfoProto {
     let dim = |n: &i64| Dimension { value: Some(dimension::Value::DimValue(*n)), ..Default::default() };
     let shape = TensorShapeProto { dim: shape.iter().map(dim).collect(), ..Default::default() };
     let shape = MessageField::some(shape);
@@ -27,12 +27,18 @@ pub fn value(name: &str, dtype: i32, shape: &[i64]) -> ValueInfoProto {
 }
 
 /// A result of unstated type.
-pub fn untyped(name: &str) -> ValueInfoProto {
+pub(crate) fn untyped(name: &str) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), ..Default::default() }
 }
 
 /// A node named `NAME`.
-pub fn node(name: &str, op: &str, inputs: &[&str], outputs: &[&str], attrs: Vec<AttributeProto>) -> NodeProto {
+pub(crate) fn node(
+    name: &str,
+    op: &str,
+    inputs: &[&str],
+    outputs: &[&str],
+    attrs: Vec<AttributeProto>,
+) -> NodeProto {
     NodeProto {
         name: name.into(),
         op_type: op.into(),
@@ -44,44 +50,55 @@ pub fn node(name: &str, op: &str, inputs: &[&str], outputs: &[&str], attrs: Vec<
 }
 
 /// An INT attribute.
-pub fn int(name: &str, i: i64) -> AttributeProto {
+pub(crate) fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { name: name.into(), type_: AttributeType::INT.into(), i, ..Default::default() }
 }
 
 /// An INTS attribute.
-pub fn ints(name: &str, ints: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.into(), type_: AttributeType::INTS.into(), ints: ints.into(), ..Default::default() }
+pub(crate) fn ints(name: &str, ints: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        type_: AttributeType::INTS.into(),
+        ints: ints.into(),
+        ..Default::default()
+    }
 }
 
 /// A GRAPH attribute.
-pub fn subgraph(name: &str, graph: GraphProto) -> AttributeProto {
+pub(crate) fn subgraph(name: &str, graph: GraphProto) -> AttributeProto {
     let g = MessageField::some(graph);
     AttributeProto { name: name.into(), type_: AttributeType::GRAPH.into(), g, ..Default::default() }
 }
 
 /// A constant of f32, all elements 0.5.
-pub fn halves(name: &str, shape: &[i64]) -> TensorProto {
+pub(crate) fn halves(name: &str, shape: &[i64]) -> TensorProto {
     let count = shape.iter().product::<i64>() as usize;
     raw(name, F32, shape, 0.5f32.to_le_bytes().repeat(count))
 }
 
 /// A constant vector of i64.
-pub fn numbers(name: &str, values: &[i64]) -> TensorProto {
+pub(crate) fn numbers(name: &str, values: &[i64]) -> TensorProto {
     raw(name, I64, &[values.len() as i64], values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
 
 /// A scalar of i64.
-pub fn number(name: &str, value: i64) -> TensorProto {
+pub(crate) fn number(name: &str, value: i64) -> TensorProto {
     raw(name, I64, &[], value.to_le_bytes().into())
 }
 
 /// A constant of raw bytes.
-pub fn raw(name: &str, dtype: i32, shape: &[i64], bytes: Vec<u8>) -> TensorProto {
-    TensorProto { name: name.into(), data_type: dtype, dims: shape.into(), raw_data: bytes, ..Default::default() }
+pub(crate) fn raw(name: &str, dtype: i32, shape: &[i64], bytes: Vec<u8>) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        data_type: dtype,
+        dims: shape.into(),
+        raw_data: bytes,
+        ..Default::default()
+    }
 }
 
 /// A constant of 8 halves in an external file.
-pub fn external(name: &str, entries: &[(&str, &str)]) -> TensorProto {
+pub(crate) fn external(name: &str, entries: &[(&str, &str)]) -> TensorProto {
     let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
         key: (*key).into(),
         value: (*value).into(),
@@ -98,7 +115,7 @@ pub fn external(name: &str, entries: &[(&str, &str)]) -> TensorProto {
 }
 
 /// A graph.
-pub fn graph(
+pub(crate) fn graph(
     inputs: Vec<ValueInfoProto>,
     constants: Vec<TensorProto>,
     nodes: Vec<NodeProto>,
@@ -115,7 +132,7 @@ pub fn graph(
 }
 
 /// A model of opset 17.
-pub fn model(graph: GraphProto) -> ModelProto {
+pub(crate) fn model(graph: GraphProto) -> ModelProto {
     ModelProto {
         ir_version: 8,
         opset_import: vec![opset("", 17)],
@@ -125,13 +142,13 @@ pub fn model(graph: GraphProto) -> ModelProto {
 }
 
 /// A version of a domain's operators.
-pub fn opset(domain: &str, version: i64) -> OperatorSetIdProto {
+pub(crate) fn opset(domain: &str, version: i64) -> OperatorSetIdProto {
     OperatorSetIdProto { domain: domain.into(), version, ..Default::default() }
 }
 
 /// A model with inputs `x: f32[1, 4, 8, 8]` and `i: i64[2]` and nodes that make `y` of them; only inputs that the
 /// nodes read are there.
-pub fn around(constants: Vec<TensorProto>, nodes: Vec<NodeProto>) -> ModelProto {
+pub(crate) fn around(constants: Vec<TensorProto>, nodes: Vec<NodeProto>) -> ModelProto {
     let all = [value("x", F32, &[1, 4, 8, 8]), value("i", I64, &[2]), value("v", F32, &[8])];
     let read = |v: &ValueInfoProto| nodes.iter().any(|n| n.input.contains(&v.name));
     let inputs = all.into_iter().filter(read).collect();
@@ -139,11 +156,11 @@ pub fn around(constants: Vec<TensorProto>, nodes: Vec<NodeProto>) -> ModelProto 
 }
 
 /// `y = Relu(v)`, which nothing is wrong with.
-pub fn sound() -> ModelProto {
+pub(crate) fn sound() -> ModelProto {
     around(vec![], vec![node("good", "Relu", &["v"], &["y"], vec![])])
 }
 
 /// The file.
-pub fn bytes(model: &ModelProto) -> Vec<u8> {
+pub(crate) fn bytes(model: &ModelProto) -> Vec<u8> {
     model.write_to_bytes().unwrap_or_default()
 }

@@ -10,10 +10,17 @@ use super::build::*;
 
 /// A small model with a constant, attributes and a subgraph.
 fn whole() -> Vec<u8> {
-    let branch = |op: &str| graph(vec![], vec![], vec![node("b", op, &["c"], &["r"], vec![])], vec![untyped("r")]);
+    let branch =
+        |op: &str| graph(vec![], vec![], vec![node("b", op, &["c"], &["r"], vec![])], vec![untyped("r")]);
     let branches = vec![subgraph("then_branch", branch("Relu")), subgraph("else_branch", branch("Neg"))];
     let nodes = vec![
-        node("conv", "Conv", &["x", "w"], &["c"], vec![ints("strides", &[2, 2]), ints("pads", &[1, 1, 1, 1])]),
+        node(
+            "conv",
+            "Conv",
+            &["x", "w"],
+            &["c"],
+            vec![ints("strides", &[2, 2]), ints("pads", &[1, 1, 1, 1])],
+        ),
         node("if", "If", &["go"], &["d"], branches),
         node("reshape", "Reshape", &["d", "s"], &["y"], vec![int("allowzero", 0)]),
     ];
@@ -25,12 +32,14 @@ fn whole() -> Vec<u8> {
 fn compile(bytes: Vec<u8>) -> bool {
     let limits = Limits { max_tensor_bytes: 1 << 24, fold_bytes: 1 << 20, ..Limits::default() };
     let loaded = Compiler::from_bytes(bytes).limits(limits).load();
-    loaded.and_then(|mut loaded| {
-        for name in loaded.unbound() {
-            loaded.bind(&name, 1);
-        }
-        loaded.plan()
-    }).is_ok()
+    loaded
+        .and_then(|mut loaded| {
+            for name in loaded.unbound() {
+                loaded.bind(&name, 1);
+            }
+            loaded.plan()
+        })
+        .is_ok()
 }
 
 /// Runs `f` for every index on a thread with a stack like the command's.
@@ -45,7 +54,7 @@ fn for_each(count: usize, f: impl Fn(usize) + Send + 'static) -> Result<(), Fail
 }
 
 /// The tests.
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let file = Arc::new(whole());
     let (cut, changed) = (file.clone(), file);
     vec![
@@ -55,7 +64,9 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("damage/every_byte_changed", move || {
             for_each(changed.len(), move |i| {
                 // The weights' own bytes do not matter: one of them stands for all.
-                if changed[i.saturating_sub(8)..=i].windows(8).all(|w| w[..4] == 0.5f32.to_le_bytes()) && i >= 8 {
+                if changed[i.saturating_sub(8)..=i].windows(8).all(|w| w[..4] == 0.5f32.to_le_bytes())
+                    && i >= 8
+                {
                     return;
                 }
                 for change in [0x01, 0x80, 0xFF] {

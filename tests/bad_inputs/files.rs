@@ -8,8 +8,11 @@ use super::Case;
 use super::build::*;
 
 /// Every case.
-pub fn cases() -> Vec<Case> {
-    [no_models(), graphs(), versions(), data(), external_data(), unsupported()].into_iter().flatten().collect()
+pub(crate) fn cases() -> Vec<Case> {
+    [no_models(), graphs(), versions(), data(), external_data(), unsupported()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn no_models() -> Vec<Case> {
@@ -67,24 +70,52 @@ fn graphs() -> Vec<Case> {
     let v = || value("v", F32, &[8]);
     let y = || vec![untyped("y")];
     let mut cases = vec![
-        case("cycle", around(vec![], vec![node("bad", "Add", &["v", "b"], &["a"], vec![]), relu("other", "a", "b"), relu("last", "a", "y")]))
-            .says("cycle"),
-        case("own_result", around(vec![], vec![node("bad", "Add", &["v", "y"], &["y"], vec![])])).says("'bad'"),
+        case(
+            "cycle",
+            around(
+                vec![],
+                vec![
+                    node("bad", "Add", &["v", "b"], &["a"], vec![]),
+                    relu("other", "a", "b"),
+                    relu("last", "a", "y"),
+                ],
+            ),
+        )
+        .says("cycle"),
+        case("own_result", around(vec![], vec![node("bad", "Add", &["v", "y"], &["y"], vec![])]))
+            .says("'bad'"),
         case("missing_value", around(vec![], vec![relu("bad", "nowhere", "y")])).says("'nowhere'"),
         case("missing_output", around(vec![], vec![relu("good", "v", "z")])).says("'y'"),
         case("no_output", model(graph(vec![v()], vec![], vec![relu("good", "v", "y")], vec![]))),
-        case("no_graph", ModelProto { ir_version: 8, opset_import: vec![opset("", 17)], ..Default::default() }),
+        case(
+            "no_graph",
+            ModelProto { ir_version: 8, opset_import: vec![opset("", 17)], ..Default::default() },
+        ),
         case("defined_twice", around(vec![], vec![relu("one", "v", "y"), relu("two", "v", "y")])).says("'y'"),
-        case("input_overwritten", around(vec![], vec![relu("one", "v", "v"), relu("two", "v", "y")])).says("'v'"),
-        case("constant_twice", around(vec![halves("w", &[8]), halves("w", &[8])], vec![node("n", "Add", &["v", "w"], &["y"], vec![])]))
-            .says("'w'"),
+        case("input_overwritten", around(vec![], vec![relu("one", "v", "v"), relu("two", "v", "y")]))
+            .says("'v'"),
+        case(
+            "constant_twice",
+            around(
+                vec![halves("w", &[8]), halves("w", &[8])],
+                vec![node("n", "Add", &["v", "w"], &["y"], vec![])],
+            ),
+        )
+        .says("'w'"),
         case("input_twice", model(graph(vec![v(), v()], vec![], vec![relu("n", "v", "y")], y()))).says("'v'"),
-        case("input_without_type", model(graph(vec![untyped("v")], vec![], vec![relu("n", "v", "y")], y()))).says("'v'"),
+        case("input_without_type", model(graph(vec![untyped("v")], vec![], vec![relu("n", "v", "y")], y())))
+            .says("'v'"),
     ];
     for (name, extent) in [("negative", -1), ("huge", i64::MAX)] {
         let input = value("v", F32, &[extent, 2]);
         // -1 is widely written for an open dimension; anything but a crash or a wrong answer will do.
-        cases.push(case(&format!("extent_{name}"), model(graph(vec![input], vec![], vec![relu("n", "v", "y")], y()))).survives());
+        cases.push(
+            case(
+                &format!("extent_{name}"),
+                model(graph(vec![input], vec![], vec![relu("n", "v", "y")], y())),
+            )
+            .survives(),
+        );
     }
     let wrong = model(graph(vec![v()], vec![], vec![relu("n", "v", "y")], vec![value("y", F32, &[3])]));
     cases.push(case("output_of_another_shape", wrong).says("y"));
@@ -187,8 +218,16 @@ fn external_data() -> Vec<Case> {
         case("wrapping", &[("location", "data.bin"), ("offset", "18446744073709551600"), ("length", "32")]),
         case("behind_the_end", &[("location", "data.bin"), ("offset", "16"), ("length", "32")]),
         case("short", &[("location", "data.bin"), ("length", "16")]),
-        linked("symlink", |from, to| std::os::unix::fs::symlink(from.join("data.bin"), to.join("link")), "link"),
-        linked("symlinked_folder", |from, to| std::os::unix::fs::symlink(from, to.join("link")), "link/data.bin"),
+        linked(
+            "symlink",
+            |from, to| std::os::unix::fs::symlink(from.join("data.bin"), to.join("link")),
+            "link",
+        ),
+        linked(
+            "symlinked_folder",
+            |from, to| std::os::unix::fs::symlink(from, to.join("link")),
+            "link/data.bin",
+        ),
         linked("hard_link", |from, to| std::fs::hard_link(from.join("data.bin"), to.join("link")), "link"),
     ]
 }

@@ -29,7 +29,7 @@ const MEMORY_KIB: u64 = 4 << 20;
 type Files = Box<dyn Fn(&Path) -> std::io::Result<()> + Send>;
 
 /// A bad model and what is expected.
-pub struct Case {
+pub(crate) struct Case {
     name: String,
     files: Files,
     codes: Vec<i32>,
@@ -38,29 +38,29 @@ pub struct Case {
 
 impl Case {
     /// A model file, to be refused.
-    pub fn new(name: &str, file: Vec<u8>) -> Self {
+    pub(crate) fn new(name: &str, file: Vec<u8>) -> Self {
         Self::at(name, move |folder| std::fs::write(folder.join("model.onnx"), &file))
     }
 
     /// Files around `model.onnx`, to be refused.
-    pub fn at(name: &str, files: impl Fn(&Path) -> std::io::Result<()> + Send + 'static) -> Self {
+    pub(crate) fn at(name: &str, files: impl Fn(&Path) -> std::io::Result<()> + Send + 'static) -> Self {
         Self { name: name.to_owned(), files: Box::new(files), codes: vec![3, 4], says: Vec::new() }
     }
 
     /// The message must hold this.
-    pub fn says(mut self, part: &str) -> Self {
+    pub(crate) fn says(mut self, part: &str) -> Self {
         self.says.push(part.to_owned());
         self
     }
 
     /// The one exit code.
-    pub fn code(mut self, code: i32) -> Self {
+    pub(crate) fn code(mut self, code: i32) -> Self {
         self.codes = vec![code];
         self
     }
 
     /// It may work as well.
-    pub fn survives(mut self) -> Self {
+    pub(crate) fn survives(mut self) -> Self {
         self.codes.push(0);
         self
     }
@@ -70,8 +70,22 @@ impl Case {
         (self.files)(folder.path())?;
         let (model, out) = (folder.path().join("model.onnx"), folder.path().join("out"));
         let all: [&[&OsStr]; 3] = [
-            &["compile".as_ref(), model.as_ref(), "-o".as_ref(), out.as_ref(), "--opt".as_ref(), "0".as_ref()],
-            &["compile".as_ref(), model.as_ref(), "-o".as_ref(), out.as_ref(), "--opt".as_ref(), "2".as_ref()],
+            &[
+                "compile".as_ref(),
+                model.as_ref(),
+                "-o".as_ref(),
+                out.as_ref(),
+                "--opt".as_ref(),
+                "0".as_ref(),
+            ],
+            &[
+                "compile".as_ref(),
+                model.as_ref(),
+                "-o".as_ref(),
+                out.as_ref(),
+                "--opt".as_ref(),
+                "2".as_ref(),
+            ],
             &["run".as_ref(), model.as_ref(), "--output-dir".as_ref(), out.as_ref()],
         ];
         for arguments in all {

@@ -21,7 +21,7 @@ fn refused(name: &str, file: Vec<u8>) -> Case {
 }
 
 /// Every case.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     [axes(), indices(), sizes(), overflows(), divisions(), arity()].into_iter().flatten().collect()
 }
 
@@ -29,21 +29,34 @@ fn axes() -> Vec<Case> {
     let axis = |op: &str, axis: i64| {
         refused(&format!("axis/{op}_{axis}"), one(op, &["x"], vec![int("axis", axis)], vec![]))
     };
-    let mut cases = vec![axis("ArgMax", 100_000), axis("Softmax", 9), axis("Softmax", i64::MIN), axis("Flatten", 99)];
+    let mut cases =
+        vec![axis("ArgMax", 100_000), axis("Softmax", 9), axis("Softmax", i64::MIN), axis("Flatten", 99)];
     cases.push(axis("Split", -100_000));
     cases.push(axis("Concat", 7));
     cases.push(axis("LayerNormalization", -9));
     for op in ["Unsqueeze", "Squeeze", "ReduceMean"] {
         for axis in [-100_000, 1 << 40] {
-            let (inputs, attrs): (&[&str], _) =
-                if op == "ReduceMean" { (&["x"], vec![ints("axes", &[axis])]) } else { (&["x", "a"], vec![]) };
+            let (inputs, attrs): (&[&str], _) = if op == "ReduceMean" {
+                (&["x"], vec![ints("axes", &[axis])])
+            } else {
+                (&["x", "a"], vec![])
+            };
             let constants = if op == "ReduceMean" { vec![] } else { vec![numbers("a", &[axis])] };
             cases.push(refused(&format!("axis/{op}_{axis}"), one(op, inputs, attrs, constants)));
         }
     }
-    cases.push(refused("axis/Transpose_twice", one("Transpose", &["x"], vec![ints("perm", &[0, 1, 1, 2])], vec![])));
-    cases.push(refused("axis/Transpose_far", one("Transpose", &["x"], vec![ints("perm", &[0, 1, 2, 9])], vec![])));
-    cases.push(refused("axis/Unsqueeze_twice", one("Unsqueeze", &["x", "a"], vec![], vec![numbers("a", &[1, 1])])));
+    cases.push(refused(
+        "axis/Transpose_twice",
+        one("Transpose", &["x"], vec![ints("perm", &[0, 1, 1, 2])], vec![]),
+    ));
+    cases.push(refused(
+        "axis/Transpose_far",
+        one("Transpose", &["x"], vec![ints("perm", &[0, 1, 2, 9])], vec![]),
+    ));
+    cases.push(refused(
+        "axis/Unsqueeze_twice",
+        one("Unsqueeze", &["x", "a"], vec![], vec![numbers("a", &[1, 1])]),
+    ));
     cases
 }
 
@@ -69,15 +82,24 @@ fn indices() -> Vec<Case> {
     cases.push(Case::new("index/Gather_at_run_time", file).survives());
     let step = vec![numbers("b", &[0]), numbers("e", &[4]), numbers("a", &[0]), numbers("s", &[0])];
     cases.push(refused("index/Slice_step_0", one("Slice", &["v", "b", "e", "a", "s"], vec![], step)));
-    let far = vec![numbers("b", &[i64::MIN]), numbers("e", &[i64::MAX]), numbers("a", &[0]), numbers("s", &[i64::MAX])];
-    cases.push(Case::new("index/Slice_far", one("Slice", &["v", "b", "e", "a", "s"], vec![], far)).survives());
+    let far = vec![
+        numbers("b", &[i64::MIN]),
+        numbers("e", &[i64::MAX]),
+        numbers("a", &[0]),
+        numbers("s", &[i64::MAX]),
+    ];
+    cases
+        .push(Case::new("index/Slice_far", one("Slice", &["v", "b", "e", "a", "s"], vec![], far)).survives());
     cases
 }
 
 fn sizes() -> Vec<Case> {
     let mut cases = Vec::new();
     for op in ["Add", "Min", "Max", "Div", "Pow", "PRelu"] {
-        cases.push(refused(&format!("size/{op}_3_and_8"), one(op, &["v", "w"], vec![], vec![halves("w", &[3])])));
+        cases.push(refused(
+            &format!("size/{op}_3_and_8"),
+            one(op, &["v", "w"], vec![], vec![halves("w", &[3])]),
+        ));
     }
     cases.push(refused("size/Add_0_and_8", one("Add", &["v", "w"], vec![], vec![halves("w", &[0])])));
     let conv = |name: &str, shape: &[i64], attrs| {
@@ -102,8 +124,14 @@ fn sizes() -> Vec<Case> {
     let split = vec![numbers("s", &[3, 3])];
     cases.push(refused("size/Split_does_not_add_up", one("Split", &["v", "s"], vec![], split)));
     cases.push(refused("size/Concat_ranks", one("Concat", &["x", "v"], vec![int("axis", 0)], vec![])));
-    cases.push(refused("size/Reshape_elements", one("Reshape", &["v", "s"], vec![], vec![numbers("s", &[3, 3])])));
-    cases.push(refused("size/Reshape_two_open", one("Reshape", &["v", "s"], vec![], vec![numbers("s", &[-1, -1])])));
+    cases.push(refused(
+        "size/Reshape_elements",
+        one("Reshape", &["v", "s"], vec![], vec![numbers("s", &[3, 3])]),
+    ));
+    cases.push(refused(
+        "size/Reshape_two_open",
+        one("Reshape", &["v", "s"], vec![], vec![numbers("s", &[-1, -1])]),
+    ));
     cases.push(refused("size/Reshape_-5", one("Reshape", &["v", "s"], vec![], vec![numbers("s", &[-5, 8])])));
     cases.push(refused("size/Expand_smaller", one("Expand", &["v", "s"], vec![], vec![numbers("s", &[3])])));
     cases.push(refused("size/Pad_odd", one("Pad", &["v", "p"], vec![], vec![numbers("p", &[1, 1, 1])])));
@@ -136,9 +164,14 @@ fn overflows() -> Vec<Case> {
         refused(&format!("overflow/Range_{name}"), one("Range", &["from", "to", "by"], vec![], constants))
     };
     cases.extend([range("long", i64::MAX, 1), range("step_0", 9, 0)]);
-    let pool = |name: &str, attrs| refused(&format!("overflow/MaxPool_{name}"), one("MaxPool", &["x"], attrs, vec![]));
+    let pool = |name: &str, attrs| {
+        refused(&format!("overflow/MaxPool_{name}"), one("MaxPool", &["x"], attrs, vec![]))
+    };
     cases.push(pool("kernel", vec![ints("kernel_shape", &[i64::MAX, i64::MAX])]));
-    cases.push(pool("dilation", vec![ints("kernel_shape", &[2, 2]), ints("dilations", &[i64::MAX, i64::MAX])]));
+    cases.push(pool(
+        "dilation",
+        vec![ints("kernel_shape", &[2, 2]), ints("dilations", &[i64::MAX, i64::MAX])],
+    ));
     let pads = [i64::MAX; 4];
     cases.push(pool("pads", vec![ints("kernel_shape", &[2, 2]), ints("pads", &pads)]));
     cases
@@ -146,7 +179,9 @@ fn overflows() -> Vec<Case> {
 
 fn divisions() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (attr, values) in [("strides", [0, 0]), ("dilations", [0, 0]), ("strides", [-1, 1]), ("kernel_shape", [0, 0])] {
+    for (attr, values) in
+        [("strides", [0, 0]), ("dilations", [0, 0]), ("strides", [-1, 1]), ("kernel_shape", [0, 0])]
+    {
         let name = format!("{attr}_{}", values[0]);
         let weight = vec![halves("w", &[2, 4, 3, 3])];
         let file = one("Conv", &["x", "w"], vec![ints(attr, &values)], weight);
@@ -166,7 +201,10 @@ fn divisions() -> Vec<Case> {
     }
     for op in ["DepthToSpace", "SpaceToDepth"] {
         for size in [0, -2, i64::MAX] {
-            cases.push(refused(&format!("zero/{op}_{size}"), one(op, &["x"], vec![int("blocksize", size)], vec![])));
+            cases.push(refused(
+                &format!("zero/{op}_{size}"),
+                one(op, &["x"], vec![int("blocksize", size)], vec![]),
+            ));
         }
     }
     // Integers: 0 as divisor, and the one quotient that does not fit. What they give is not laid down.

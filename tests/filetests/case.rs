@@ -4,7 +4,7 @@ use kiln_tests::Outcome;
 
 /// What a file tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     /// The text after a pass.
     Pass(&'a str),
     /// The outputs.
@@ -15,15 +15,15 @@ pub enum Kind<'a> {
 
 /// A file taken apart.
 #[derive(Debug)]
-pub struct Case<'a> {
+pub(crate) struct Case<'a> {
     /// What it tests.
-    pub kind: Kind<'a>,
+    pub(crate) kind: Kind<'a>,
     /// Texts of given inputs: `%x: f32[2] = [1.0, 2.0]`.
-    pub inputs: Vec<&'a str>,
+    pub(crate) inputs: Vec<&'a str>,
     /// The graph or program.
-    pub source: &'a str,
+    pub(crate) source: &'a str,
     /// What is expected.
-    pub expected: &'a str,
+    pub(crate) expected: &'a str,
     head: &'a str,
 }
 
@@ -31,7 +31,7 @@ const SEPARATOR: &str = "\n----\n";
 
 impl<'a> Case<'a> {
     /// Takes a file apart.
-    pub fn parse(text: &'a str) -> Outcome<Self> {
+    pub(crate) fn parse(text: &'a str) -> Outcome<Self> {
         let (head, expected) = match text.split_once(SEPARATOR) {
             Some(parts) => parts,
             None => (text.trim_end(), ""),
@@ -59,7 +59,7 @@ impl<'a> Case<'a> {
     }
 
     /// The file with another expectation.
-    pub fn with_expected(&self, expected: &str) -> String {
+    pub(crate) fn with_expected(&self, expected: &str) -> String {
         format!("{}{SEPARATOR}{}\n", self.head, expected.trim_end())
     }
 }

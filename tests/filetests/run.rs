@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use kiln_compiler::passes::{absorb, infer, layout};
 use kiln_compiler::pipeline::{self, Observer, PASSES};
 use kiln_compiler::rules;
+use kiln_ir::Tensor;
 use kiln_ir::graph::{self, Graph, Source};
 use kiln_ir::kernel::{self, Program};
-use kiln_ir::Tensor;
 use kiln_tests::{Outcome, models, stages, text};
 
 use super::case::{Case, Kind};
 
 /// What stands behind `----` when the case is right.
-pub fn run(case: &Case) -> Outcome<String> {
+pub(crate) fn run(case: &Case) -> Outcome<String> {
     match case.kind {
         Kind::Pass(pass) if case.source.starts_with("program") => on_program(pass, case.source),
         Kind::Pass(pass) => on_graph(pass, case.source),

@@ -75,7 +75,9 @@ mod tests {
         let of = |values: [f32; 2]| [Tensor::from_vec(&[2], values.to_vec())];
         let check = |a, b| close(&of(a), &of(b), Tolerance { rtol: 0.0, atol: 1e-3 });
         assert!(check([100.05, 0.05], [100.0, 0.0]).is_ok());
-        assert!(check([100.0, 0.2], [100.0, 0.0]).unwrap_err().contains("1 of 2 elements differ, the worst at 1"));
+        assert!(
+            check([100.0, 0.2], [100.0, 0.0]).unwrap_err().contains("1 of 2 elements differ, the worst at 1")
+        );
         assert!(check([f32::NAN, 1.0], [f32::NAN, 1.0]).is_ok());
         assert!(check([f32::NAN, 1.0], [0.0, 1.0]).is_err());
         assert!(check([f32::INFINITY, 1.0], [f32::INFINITY, 1.0]).is_ok());

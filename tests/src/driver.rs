@@ -16,12 +16,16 @@ use crate::{Outcome, text, tools};
 /// The program's text for a model with that many arguments and results.
 pub fn source(name: &str, inputs: usize, outputs: usize) -> String {
     let mut c = format!("#include <stdio.h>\n#include <string.h>\n#include \"{name}.h\"\n#define GUARD 64\n");
-    let _ = writeln!(c, "static _Alignas({name}_ARENA_ALIGN) unsigned char arena[{name}_ARENA_BYTES + GUARD];");
+    let _ =
+        writeln!(c, "static _Alignas({name}_ARENA_ALIGN) unsigned char arena[{name}_ARENA_BYTES + GUARD];");
     for i in 0..inputs {
         let _ = writeln!(c, "static _Alignas(64) unsigned char input_{i}[{name}_INPUT_{i}_BYTES + GUARD];");
     }
     for i in 0..outputs {
-        let _ = writeln!(c, "static _Alignas(64) unsigned char output_{i}[GUARD + {name}_OUTPUT_{i}_BYTES + GUARD];");
+        let _ = writeln!(
+            c,
+            "static _Alignas(64) unsigned char output_{i}[GUARD + {name}_OUTPUT_{i}_BYTES + GUARD];"
+        );
     }
     c += "static int intact(const unsigned char *bytes) {
     for (int i = 0; i < GUARD; i++) if (bytes[i] != 0xA5) return 0;
@@ -31,7 +35,10 @@ int main(int argc, char **argv) {
     if (argc != 3) return 100;
     FILE *in = fopen(argv[1], \"rb\");
     if (!in) return 101;\n";
-    let _ = writeln!(c, "    memset(arena, 0xFF, {name}_ARENA_BYTES);\n    memset(arena + {name}_ARENA_BYTES, 0xA5, GUARD);");
+    let _ = writeln!(
+        c,
+        "    memset(arena, 0xFF, {name}_ARENA_BYTES);\n    memset(arena + {name}_ARENA_BYTES, 0xA5, GUARD);"
+    );
     let list = |kind: &str, n: usize, offset: &str| {
         (0..n).map(|i| format!("{kind}_{i}{offset}")).chain(["0".to_owned()]).collect::<Vec<_>>().join(", ")
     };
@@ -45,12 +52,16 @@ int main(int argc, char **argv) {
     }
     let _ = writeln!(c, "    const void *inputs[] = {{ {} }};", list("input", inputs, ""));
     let _ = writeln!(c, "    void *outputs[] = {{ {} }};", list("output", outputs, " + GUARD"));
-    let _ = writeln!(c, "    int status = {name}_run(inputs, outputs, arena);\n    if (status != {name}_OK) return status;");
+    let _ = writeln!(
+        c,
+        "    int status = {name}_run(inputs, outputs, arena);\n    if (status != {name}_OK) return status;"
+    );
     let _ = writeln!(c, "    if (!intact(arena + {name}_ARENA_BYTES)) return 104;");
     c += "    FILE *out = fopen(argv[2], \"wb\");\n    if (!out) return 105;\n";
     for i in 0..outputs {
         let bytes = format!("{name}_OUTPUT_{i}_BYTES");
-        let _ = writeln!(c, "    if (!intact(output_{i}) || !intact(output_{i} + GUARD + {bytes})) return 106;");
+        let _ =
+            writeln!(c, "    if (!intact(output_{i}) || !intact(output_{i} + GUARD + {bytes})) return 106;");
         let _ = writeln!(c, "    if (fwrite(output_{i} + GUARD, 1, {bytes}, out) != {bytes}) return 107;");
     }
     c += "    return fclose(out) ? 108 : 0;\n}\n";
@@ -79,7 +90,13 @@ pub const AARCH64: Host<'static> = Host {
 };
 
 /// Links `folder/libNAME.a` with a driver and runs it.
-pub fn run(host: Host, folder: &Path, name: &str, ports: (&[Port], &[Port]), inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
+pub fn run(
+    host: Host,
+    folder: &Path,
+    name: &str,
+    ports: (&[Port], &[Port]),
+    inputs: &[Tensor],
+) -> Outcome<Vec<Tensor>> {
     let program = build(host, folder, name, ports)?;
     let (input, output) = (folder.join("inputs.bin"), folder.join("outputs.bin"));
     tools::write(&input, inputs.iter().flat_map(|t| t.data.to_vec()).collect::<Vec<u8>>())?;

@@ -71,7 +71,11 @@ impl Model {
 /// Seeded inputs of a graph without open dimensions.
 pub fn inputs(graph: &Graph) -> Outcome<Vec<Tensor>> {
     let types = graph.inputs().iter().map(|id| graph.value(*id)).map(|value| {
-        value.fact.as_ref().map(kiln_ir::Fact::ty).ok_or_else(|| format!("input '{}' has no type", value.name))
+        value
+            .fact
+            .as_ref()
+            .map(kiln_ir::Fact::ty)
+            .ok_or_else(|| format!("input '{}' has no type", value.name))
     });
     inputs_of(&types.collect::<Outcome<Vec<_>>>()?)
 }

@@ -73,7 +73,8 @@ pub fn kiln(binary: &str, arguments: &[&std::ffi::OsStr]) -> Outcome<Ended> {
 
 /// Compiles a model with the `kiln` command to `folder/libNAME.a` and `folder/NAME.h`.
 pub fn kiln_compile(binary: &str, model: &Path, folder: &Path, more: &[&str]) -> Outcome {
-    let mut arguments: Vec<&std::ffi::OsStr> = vec!["compile".as_ref(), model.as_ref(), "-o".as_ref(), folder.as_ref()];
+    let mut arguments: Vec<&std::ffi::OsStr> =
+        vec!["compile".as_ref(), model.as_ref(), "-o".as_ref(), folder.as_ref()];
     arguments.extend(more.iter().map(std::ffi::OsStr::new));
     let ended = kiln(binary, &arguments)?;
     if ended.code == 0 { Ok(()) } else { Err(format!("exit code {}: {}", ended.code, ended.stderr)) }

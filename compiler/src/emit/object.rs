@@ -49,9 +49,7 @@ impl ObjectFile {
 /// Compiles a plan to an object whose symbols start with `name`, a C identifier. The same arguments give the same
 /// bytes, and nothing in the object is undefined.
 pub fn emit(mut plan: Plan, target: &Target, name: &str, options: &ObjectOptions) -> Result<ObjectFile> {
-    if target.triple.binary_format == target_lexicon::BinaryFormat::Coff
-        && target.triple.architecture != target_lexicon::Architecture::X86_64
-    {
+    if !target.has_objects() {
         return Err(Error::unsupported(format!("objects for {}", target.triple)));
     }
     let builder = ObjectBuilder::new(isa(target, Code::Object)?, name, default_libcall_names())

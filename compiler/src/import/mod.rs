@@ -36,7 +36,7 @@ pub(crate) use mapped::map as map_file;
 pub struct Limits {
     /// Bytes of the model file; protobuf itself ends below 2 GiB.
     pub max_model_bytes: u64,
-    /// Bytes of all constants of the model together, external data included.
+    /// Bytes of all constants of the model together, external data included; and of any one value that it computes.
     pub max_tensor_bytes: u64,
     /// Messages inside messages; a subgraph takes three.
     pub max_depth: usize,

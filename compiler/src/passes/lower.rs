@@ -6,13 +6,15 @@
 use std::collections::HashMap;
 
 use kiln_ir::graph::{Graph, Source, ValueId};
-use kiln_ir::kernel::{Access, BufferId, BufferKind, Index, Lowering, Program};
+use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Index, Lowering, Program};
 use kiln_ir::{Error, Result, TensorType};
 
 use crate::error::Errors;
+use crate::import::Limits;
 
-/// Lowers a graph whose facts are inferred. Reports every operator that has no lowering, not the first.
-pub fn run(graph: &Graph) -> Result<Program, Errors> {
+/// Lowers a graph whose facts are inferred. Reports every operator that has no lowering, not the first, and values
+/// beyond the limit of a tensor's size.
+pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
     let mut program =
         Program { name: graph.name.clone(), bounds: graph.bounds.clone(), ..Program::default() };
     let mut buffers: HashMap<ValueId, BufferId> = HashMap::new();
@@ -40,6 +42,8 @@ pub fn run(graph: &Graph) -> Result<Program, Errors> {
             let stem =
                 if graph.output_names().contains(name) { format!("{name}.value") } else { name.clone() };
             let buffer = program.add_buffer(&stem, type_of(graph, v)?, BufferKind::Temp);
+            let big = too_big(program.buffer(buffer), &program, limits);
+            errors.extend(big.map(|e| e.at(&node.name, node.op.name())));
             buffers.insert(v, buffer);
             outputs.push((buffer, fact_of(graph, v)?.clone()));
         }
@@ -62,6 +66,16 @@ pub fn run(graph: &Graph) -> Result<Program, Errors> {
         program.outputs.push(to);
     }
     Ok(program)
+}
+
+fn too_big(buffer: &Buffer, program: &Program, limits: &Limits) -> Option<Error> {
+    let (_, elements) = buffer.ty.shape.elements().range(&program.bounds)?;
+    let bytes = u64::try_from(elements).ok()?.saturating_mul(buffer.ty.dtype.bits() as u64) / 8;
+    (bytes > limits.max_tensor_bytes).then(|| {
+        let text = format!("'{}' of type {} needs {bytes} bytes", buffer.name, buffer.ty);
+        Error::unsupported(text)
+            .hint(format!("the limit is {} bytes; --max-tensor-bytes raises it", limits.max_tensor_bytes))
+    })
 }
 
 fn buffer_of(

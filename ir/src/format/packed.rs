@@ -69,7 +69,11 @@ impl Panels {
     pub fn decode(&self, packed: &[f32], len: usize) -> Result<Vec<f32>> {
         self.check(len)?;
         if packed.len() != self.len() {
-            return Err(Error::internal(format!("panels of {} elements, expected {}", packed.len(), self.len())));
+            return Err(Error::internal(format!(
+                "panels of {} elements, expected {}",
+                packed.len(),
+                self.len()
+            )));
         }
         let mut out = vec![0.0; len];
         self.visit(&mut |to, from| out[from] = packed[to]);
@@ -132,7 +136,8 @@ mod tests {
     #[test]
     fn batches_follow_each_other_and_out_of_range_is_refused() {
         let source: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        let panels = Panels { offset: 0, batch: vec![(2, 12)], depth: vec![(3, 1), (2, 3)], cols: (2, 6), nr: 4 };
+        let panels =
+            Panels { offset: 0, batch: vec![(2, 12)], depth: vec![(3, 1), (2, 3)], cols: (2, 6), nr: 4 };
         let packed = panels.encode(&source).unwrap();
         assert_eq!(packed.len(), 2 * 6 * 4);
         assert_eq!(packed[24], 12.0);

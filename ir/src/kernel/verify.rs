@@ -289,7 +289,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Whether a load stays in the storage that its buffer has been placed in.
+    /// Whether an access stays in the storage that its buffer has been placed in: padding is read and written there.
     fn in_halo(&self, access: &Access) -> bool {
         let Some(place) = &self.program.buffer(access.buffer).place else { return false };
         let storage = self.program.buffer(place.root).place.as_ref().and_then(|p| p.extent.as_const());
@@ -301,7 +301,7 @@ impl Checker<'_> {
             lo = lo.saturating_add((a.saturating_mul(stride)).min(b.saturating_mul(stride)));
             hi = hi.saturating_add((a.saturating_mul(stride)).max(b.saturating_mul(stride)));
         }
-        lo >= 0 && hi < extent && !self.kernel.form.stores().contains(&access)
+        lo >= 0 && hi < extent
     }
 
     /// Values of an index over all iterations, where they are constants.
