@@ -122,7 +122,9 @@ fn insert_copy(program: &mut Program, before: usize, from: BufferId) -> BufferId
 /// Inserts the kernels that write the halos, each before the first writer of its buffer.
 pub(super) fn fill(program: &mut Program, halos: &Halos) {
     for (&buffer, halo) in halos {
-        let writes = |k: &Kernel| k.form.stores().iter().any(|a| a.buffer == buffer);
+        // Writers of views count: parts of a concat write straight into its storage.
+        let root = |b: BufferId| program.buffer(b).place.as_ref().map_or(b, |p| p.root);
+        let writes = |k: &Kernel| k.form.stores().iter().any(|a| root(a.buffer) == buffer);
         let Some(position) = program.kernels.iter().position(writes) else { continue };
         let kernels: Vec<Kernel> = slabs(program, buffer, halo)
             .into_iter()
