@@ -17,10 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn no_models() -> Vec<Case> {
     let text = b"This is a text file, not a model.\nIt has a second line.\n".to_vec();
-    let mut deep = Vec::new();
-    for _ in 0..100_000 {
-        deep.push(0x0B); // the start of an unknown group
-    }
+    let deep = vec![0x0B; 100_000]; // starts of unknown groups
     // model.graph.node.attribute.g.node.attribute.g...
     let mut nested = Vec::new();
     for _ in 0..2_000 {

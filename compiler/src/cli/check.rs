@@ -100,6 +100,9 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     Ok(Answer { code, json })
 }
 
+/// Input names with the extents that a model was compiled for.
+type Shapes = Vec<(String, Vec<usize>)>;
+
 impl Case {
     fn to_json(&self) -> Value {
         json!({
@@ -141,7 +144,7 @@ fn check(folder: &Path, args: &Args) -> Result<(Difference, Option<String>), Fai
         return Err(Error::invalid("there is no test_data_set_0 beside the model").into());
     }
     let (mut worst, mut reason) = (Difference::default(), None);
-    let mut compiled: Option<(Vec<(String, Vec<usize>)>, Model)> = None;
+    let mut compiled: Option<(Shapes, Model)> = None;
     for set in sets {
         let (inputs, expected) = read_set(&set, &loaded, args)?;
         let shapes: Vec<(String, Vec<usize>)> =

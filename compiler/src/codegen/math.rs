@@ -17,7 +17,7 @@ use super::constants::Constants;
 /// Adding it leaves the nearest integer in the low bits.
 const MAGIC: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
 const TWO_52: f64 = 4_503_599_627_370_496.0;
-const LN2_HIGH: f64 = 6.931_471_803_691_238_16e-1;
+const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 const PI_2: f64 = std::f64::consts::FRAC_PI_2;
 
