@@ -85,6 +85,7 @@ pub struct Compiler {
     cpu: String,
     features: String,
     opt: u8,
+    winograd: bool,
     limits: Limits,
 }
 
@@ -98,6 +99,7 @@ impl Compiler {
             cpu: "baseline".to_owned(),
             features: String::new(),
             opt: 2,
+            winograd: true,
             limits: Limits::default(),
         }
     }
@@ -153,6 +155,13 @@ impl Compiler {
         self
     }
 
+    /// Whether level 2 may compute convolutions by Winograd's minimal filtering, which is faster and rounds
+    /// differently. On by default.
+    pub fn winograd(mut self, on: bool) -> Self {
+        self.winograd = on;
+        self
+    }
+
     /// How much the model may ask for.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -187,6 +196,7 @@ impl Compiler {
         let options = Options {
             target: self.resolve_target()?,
             opt: self.opt,
+            winograd: self.winograd,
             dims: Vec::new(),
             limits: self.limits.clone(),
         };

@@ -146,6 +146,10 @@ fn reads_counter(form: &Form<FlatAccess>, l: LoopId) -> bool {
             matches!(op, ArgMax { .. } | ArgMin { .. }) || any(value, l) || any(&store.value, l)
         }
         Form::Contract { store, .. } | Form::Window { store, .. } => any(&store.value, l),
+        // The loops of the tiles keep their meaning.
+        Form::Transform { left, right, store, .. } => {
+            [left, right].iter().any(|side| side.to == l || side.over == l) || any(&store.value, l)
+        }
         Form::Rearrange { .. } | Form::Extern { .. } => false,
     }
 }
@@ -187,6 +191,12 @@ fn map_counters(form: &mut Form<FlatAccess>, f: &dyn Fn(LoopId) -> LoopId) {
             store(s);
         }
         Form::Contract { store: s, .. } | Form::Window { store: s, .. } => store(s),
+        Form::Transform { left, right, store: s, .. } => {
+            for side in [left, right] {
+                (side.to, side.over) = (f(side.to), f(side.over));
+            }
+            store(s);
+        }
         Form::Rearrange { .. } | Form::Extern { .. } => {}
     }
 }

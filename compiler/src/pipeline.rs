@@ -10,7 +10,7 @@ use kiln_targets::Target;
 use crate::error::Errors;
 use crate::import::Limits;
 use crate::passes::bind::DimBinding;
-use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower};
+use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower, winograd};
 use crate::{plan, rules};
 
 /// What to compile for, and how.
@@ -20,6 +20,8 @@ pub struct Options {
     pub target: Target,
     /// 0: no graph rewrites and no fusion, for comparing. 1: folding and fusion. 2: rewrites too.
     pub opt: u8,
+    /// Whether level 2 computes convolutions by Winograd's minimal filtering, where that is faster.
+    pub winograd: bool,
     /// Values or bounds of symbolic dimensions.
     pub dims: Vec<DimBinding>,
     /// Bounds on what a model may make the compiler do.
@@ -29,7 +31,7 @@ pub struct Options {
 impl Options {
     /// Everything on, for `target`.
     pub fn new(target: Target) -> Self {
-        Self { target, opt: 2, dims: Vec::new(), limits: Limits::default() }
+        Self { target, opt: 2, winograd: true, dims: Vec::new(), limits: Limits::default() }
     }
 }
 
@@ -51,8 +53,8 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 9] =
-    ["import", "bind", "infer", "fold", "decompose", "rules", "lower", "absorb", "layout"];
+pub const PASSES: [&str; 10] =
+    ["import", "bind", "infer", "fold", "decompose", "rules", "lower", "absorb", "winograd", "layout"];
 
 /// A model on its way to a plan, as far as the observer let it go.
 pub enum Compiled {
@@ -120,6 +122,13 @@ pub fn run(mut graph: Graph, options: &Options, observer: &mut dyn Observer) -> 
         let start = Instant::now();
         absorb::run(&mut program);
         if !after("absorb", &program, start) {
+            return Ok(Compiled::Program(program));
+        }
+    }
+    if options.winograd && options.opt >= 2 {
+        let start = Instant::now();
+        winograd::run(&mut program, &options.target)?;
+        if !after("winograd", &program, start) {
             return Ok(Compiled::Program(program));
         }
     }

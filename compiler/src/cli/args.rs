@@ -83,6 +83,9 @@ pub(super) struct ShapeArgs {
     /// 0: no graph rewrites; 1: folding and fusion; 2: rewrites too.
     #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub(super) opt: u8,
+    /// Compute every convolution as it is defined, none by Winograd's minimal filtering.
+    #[arg(long)]
+    pub(super) no_winograd: bool,
     /// Refuse model files that are larger.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_model_bytes)]
     pub(super) max_model_bytes: u64,
@@ -180,6 +183,7 @@ pub(super) fn compiler(
         .cpu(&cpu.one(default_cpu)?)
         .features(&cpu.features)
         .opt(shape.opt)
+        .winograd(!shape.no_winograd)
         .limits(shape.limits());
     if let Some(triple) = target {
         compiler = compiler.target(triple);

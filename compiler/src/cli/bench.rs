@@ -134,7 +134,7 @@ impl Work {
             Form::Map { stores } => {
                 iterations * stores.iter().map(|s| s.value.operations()).sum::<usize>() as f64
             }
-            Form::Rearrange { .. } | Form::Extern { .. } => 0.0,
+            Form::Transform { .. } | Form::Rearrange { .. } | Form::Extern { .. } => 0.0,
         };
         // Every element counts once, however often it is read.
         let footprint = |access: &&FlatAccess| {

@@ -3,7 +3,7 @@
 use kiln_ir::error::Printable;
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Storage};
-use kiln_ir::kernel::{LoopId, Role};
+use kiln_ir::kernel::{Form, LoopId, Role};
 use serde_json::{Value, json};
 
 use super::Answer;
@@ -124,6 +124,11 @@ fn schedule(kernel: &PlannedKernel) -> String {
         Schedule::Transpose(t) => {
             format!("4 x 4 blocks of {} x {}, loops [{}]", name(&t.read), name(&t.write), names(&t.outer))
         }
+        Schedule::Transform(t) => format!(
+            "whole tiles, vectors along {}, loops [{}]",
+            t.lane.as_ref().map_or("nothing", name),
+            names(&t.outer)
+        ),
     }
 }
 
@@ -134,6 +139,13 @@ fn microkernel(kernel: &PlannedKernel) -> String {
         Schedule::Nest(nest) => format!("nest_{}", nest.vectors),
         Schedule::Tile(tile) => format!("tile_{}x{}", tile.mr, tile.nr),
         Schedule::Transpose(_) => "transpose_4x4".to_owned(),
+        Schedule::Transform(_) => match &kernel.form {
+            Form::Transform { left, .. } => {
+                let size = |axis: usize| left.matrix.shape.get(axis).copied().unwrap_or_default();
+                format!("transform_{}_{}", size(1), size(0))
+            }
+            form => form.name().to_owned(),
+        },
     }
 }
 

@@ -12,6 +12,7 @@ mod scalar;
 #[cfg(test)]
 mod scalar_tests;
 mod tile;
+mod transform;
 mod transpose;
 mod value;
 pub mod vector;

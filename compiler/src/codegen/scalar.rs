@@ -232,6 +232,7 @@ impl<'k> Emitter<'_, '_, 'k> {
                 let dtype = value.dtype_with(&mut |a| a.dtype, None)?;
                 self.reduce(*op, dtype, store, reduced, &mut |e| Ok(e.expr(value, None)?.1))
             }
+            Form::Transform { .. } => Err(Error::unsupported("a transform of tiles in plain loops")),
             Form::Extern { function, .. } => {
                 Err(Error::unsupported(format!("helper '{function}' in emitted code")))
             }

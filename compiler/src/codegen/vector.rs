@@ -8,15 +8,16 @@ use kiln_targets::LhsAccess;
 use kiln_targets::simd::{R, Refusal, Simd};
 
 pub use super::vexpr::supported;
-use super::{nest, tile, transpose};
+use super::{nest, tile, transform, transpose};
 
-/// Emits the body of `fn(frame, begin, end)` for a kernel of schedule [`Schedule::Nest`], [`Schedule::Tile`] or
-/// [`Schedule::Transpose`]. `begin..end` counts iterations of the shared loop; see [`shared_extent`].
+/// Emits the body of `fn(frame, begin, end)` for a kernel of schedule [`Schedule::Nest`], [`Schedule::Tile`],
+/// [`Schedule::Transpose`] or [`Schedule::Transform`]. `begin..end` counts iterations of the shared loop; see [`shared_extent`].
 pub fn emit<S: Simd>(kernel: &PlannedKernel, lhs: LhsAccess, s: &mut S) -> R {
     match &kernel.schedule {
         Schedule::Nest(schedule) => nest::emit(kernel, schedule, s),
         Schedule::Tile(schedule) => tile::emit(kernel, schedule, lhs, s),
         Schedule::Transpose(schedule) => transpose::emit(kernel, schedule, s),
+        Schedule::Transform(schedule) => transform::emit(kernel, schedule, s),
         Schedule::Scalar { .. } => Err(Refusal::unsupported("a scalar schedule in vectors")),
     }
 }
@@ -28,6 +29,7 @@ pub fn shared_extent(kernel: &PlannedKernel, lanes: usize) -> R<i64> {
         Schedule::Nest(schedule) => Ok(nest::shared_loop(kernel, schedule, lanes)?.1),
         Schedule::Tile(schedule) => tile::shared_extent(kernel, schedule),
         Schedule::Transpose(schedule) => transpose::shared_extent(kernel, schedule),
+        Schedule::Transform(schedule) => transform::shared_extent(kernel, schedule),
         Schedule::Scalar { .. } => Err(Refusal::unsupported("a scalar schedule in vectors")),
     }
 }

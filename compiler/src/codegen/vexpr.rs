@@ -183,6 +183,8 @@ impl At<'_> {
             0 => Ok(Operand::Splat(a, disp)),
             ELEMENT if self.n == s.lanes() => Ok(Operand::Mem(a, disp)),
             ELEMENT => Ok(Operand::Reg(s.load(self.walk.ptr(a), disp, self.n)?)),
+            // A single element, however the next one lies.
+            _ if self.n == 1 => Ok(Operand::Reg(s.load(self.walk.ptr(a), disp, 1)?)),
             _ => Err(Refusal::unsupported("a stride along the vector that is neither 0 nor 1")),
         }
     }

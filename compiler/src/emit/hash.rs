@@ -23,10 +23,11 @@ pub fn of(name: &str, plan: &Plan, options: &Options) -> String {
     // Neither formatting nor hashing fails.
     let _ = write!(
         Text(&mut hash),
-        "kiln {} {name} {:?} opt {}",
+        "kiln {} {name} {:?} opt {} winograd {}",
         env!("CARGO_PKG_VERSION"),
         options.target,
-        options.opt
+        options.opt,
+        options.winograd
     );
     let _ = write!(Text(&mut hash), "{plan}");
     for weight in &plan.weights {

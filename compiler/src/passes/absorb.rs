@@ -38,7 +38,7 @@ pub fn run(program: &mut Program) -> Vec<(String, String)> {
     }
 }
 
-type Substitution = HashMap<LoopId, Affine>;
+pub(super) type Substitution = HashMap<LoopId, Affine>;
 
 /// The first reader that can be merged, and the writer to merge it into: reducing forms first (an epilogue saves
 /// a pass over memory, a merged pointwise kernel may follow later), then the latest one.
@@ -164,9 +164,10 @@ fn stores_of(kernel: &Kernel) -> Vec<Store> {
     match &kernel.form {
         Form::Map { stores } => stores.clone(),
         Form::Rearrange { from, to } => vec![Store { to: to.clone(), value: Expr::Load(from.clone()) }],
-        Form::Reduce { store, .. } | Form::Contract { store, .. } | Form::Window { store, .. } => {
-            vec![store.clone()]
-        }
+        Form::Reduce { store, .. }
+        | Form::Contract { store, .. }
+        | Form::Window { store, .. }
+        | Form::Transform { store, .. } => vec![store.clone()],
         Form::Extern { .. } => vec![],
     }
 }
@@ -199,7 +200,7 @@ fn merge(program: &mut Program, reader: usize, writer: usize, map: &Substitution
         Form::Window { op, input, weight, .. } => {
             Form::Window { op, input, weight, store: stores.swap_remove(0) }
         }
-        other @ Form::Extern { .. } => other,
+        other @ (Form::Transform { .. } | Form::Extern { .. }) => other,
     };
     let mut nodes = p.nodes;
     for node in m.nodes {
@@ -227,7 +228,7 @@ fn substitute_affine(a: &Affine, map: &Substitution) -> Affine {
     out
 }
 
-fn substitute_access(access: &Access, map: &Substitution) -> Access {
+pub(super) fn substitute_access(access: &Access, map: &Substitution) -> Access {
     let index = access.index.iter().map(|i| match i {
         Index::Affine(a) => Index::Affine(substitute_affine(a, map)),
         Index::Gathered(g) => Index::Gathered(Box::new(substitute_access(g, map))),

@@ -8,6 +8,7 @@ pub mod infer;
 pub mod layout;
 pub mod lower;
 pub mod uses;
+pub mod winograd;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -109,6 +109,9 @@ pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Resu
     let resident = rhs_bytes <= l1 / 2 || rhs_bytes <= l2 / 2 && lhs_bytes > l2;
     let others = roles.batch.iter().chain(&roles.rows).copied().filter(|l| Some(*l) != row).collect();
     let outer = by_falling_stride(others, Some(&store.to));
+    // Products of their own read panels of their own: nothing is gained by going through them panel by panel.
+    let only_batch = !outer.is_empty() && outer.iter().all(|l| roles.batch.contains(l));
+    let panels_outermost = !resident && !only_batch;
     let tile = Tile {
         outer,
         row,
@@ -119,9 +122,11 @@ pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Resu
         panel_stride: if packed.is_some() { depth * i64::from(nr) } else { i64::from(nr) },
         rhs_padded: packed.is_some(),
         unroll: target.tile_unroll,
-        panels_outermost: !resident,
+        panels_outermost,
     };
-    let order = if resident {
+    let order = if only_batch {
+        "one product after the other"
+    } else if resident {
         "weights stay in cache, rows outermost"
     } else {
         "panels outermost: weights are read once"

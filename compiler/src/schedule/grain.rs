@@ -34,6 +34,10 @@ fn operations(kernel: &PlannedKernel) -> Option<i64> {
     let iterations = kernel.loops.iter().try_fold(1i64, |n, l| n.checked_mul(l.extent.as_const()?))?;
     let per_iteration = match &kernel.form {
         Form::Contract { .. } | Form::Window { .. } => 2,
+        // Every element takes part in a few additions along each axis.
+        Form::Transform { left, .. } => {
+            return Some(iterations / left.matrix.shape.last().map_or(1, |n| *n as i64).max(1));
+        },
         Form::Map { stores } => stores.iter().map(|s| s.value.operations() as i64 + 4).sum(),
         Form::Reduce { value, .. } => value.operations() as i64 + 3,
         Form::Rearrange { .. } => 4,

@@ -7,6 +7,7 @@ pub mod contract;
 pub mod cost;
 pub mod grain;
 pub mod nest;
+pub mod transform;
 
 use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Schedule};
@@ -28,6 +29,7 @@ pub struct Choice {
 pub fn choose(kernel: &FlatKernel, target: &Target) -> Choice {
     let vector = match &kernel.form {
         Form::Contract { .. } => contract::choose(kernel, target, None),
+        Form::Transform { .. } => transform::choose(kernel),
         Form::Extern { .. } => Err("calls a helper".to_owned()),
         _ => nest::choose(kernel, target),
     };

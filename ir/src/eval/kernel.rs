@@ -11,7 +11,7 @@ use super::{Symbols, bind};
 use crate::error::{Error, Result};
 use crate::kernel::{
     Access, BinaryOp, Buffer, BufferId, BufferKind, Expr, Form, Index, Kernel, Program, ReduceOp, Role,
-    Scalar, Store, WindowOp,
+    Scalar, Side, Store, WindowOp,
 };
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -194,8 +194,46 @@ impl Run<'_> {
                 self.reduce(op, &Expr::Load(input.clone()), store, &parallel, &reduced)
             }
             Form::Reduce { op, value, store } => self.reduce(*op, value, store, &parallel, &reduced),
+            Form::Transform { left, right, from, store } => {
+                self.transform([left, right], from, store, &parallel, &reduced)
+            }
             Form::Extern { .. } => Ok(()),
         }
+    }
+
+    /// Sums in f64, rounded once.
+    fn transform(
+        &mut self,
+        sides: [&Side; 2],
+        from: &Access,
+        store: &Store,
+        parallel: &[usize],
+        reduced: &[usize],
+    ) -> Result<()> {
+        let from = self.compiler.access(from)?;
+        let to = self.place(&store.to)?;
+        let value = self.compiler.expr(&store.value, Some(DType::F32))?;
+        if from.dtype != DType::F32 || to.dtype != DType::F32 {
+            return Err(Error::internal(format!("transforms {} to {}", from.dtype, to.dtype)));
+        }
+        let (left, right) = (sides[0].rows()?, sides[1].rows()?);
+        let [i, k, j, l] = [sides[0].to, sides[0].over, sides[1].to, sides[1].over].map(|l| l.0 as usize);
+        let extents = self.compiler.extents.clone();
+        let memory = self.memory;
+        let mut iteration = vec![0; extents.len()];
+        for_each(parallel, &extents, &mut iteration, |iteration| {
+            let mut sum = 0.0;
+            for_each(reduced, &extents, iteration, |at| {
+                let (a, b) =
+                    (left[at[i] as usize][at[k] as usize], right[at[j] as usize][at[l] as usize]);
+                if a != 0.0 && b != 0.0 {
+                    sum += f64::from(a) * f64::from(b) * f64::from(f32::from_bits(from.load(at, memory) as u32));
+                }
+            });
+            let acc = u64::from((sum as f32).to_bits());
+            self.write(&to, iteration, value.eval(iteration, acc, memory));
+        });
+        Ok(())
     }
 
     fn contract(
@@ -290,6 +328,11 @@ impl Run<'_> {
         if to.otherwise.is_some() {
             return Err(Error::internal("a store has no padding value"));
         }
+        self.place(to)
+    }
+
+    /// Where results go; outside of a clipped buffer nothing is written.
+    fn place(&self, to: &Access) -> Result<Flat> {
         let mut flat = self.compiler.access(to)?;
         // From here on the position among the kernel's results.
         flat.buffer = self.results.iter().position(|(id, _)| *id == to.buffer).unwrap_or_default();

@@ -5,6 +5,7 @@ use super::expr::{BinaryOp, Expr, UnaryOp};
 use super::program::{BufferId, Program};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
+use crate::tensor::Tensor;
 use crate::types::DType;
 
 /// What a loop's iterations have to do with each other.
@@ -70,6 +71,28 @@ pub enum WindowOp {
     Max,
 }
 
+/// One side of a [`Form::Transform`]: a small matrix, along one axis of a tile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Side {
+    /// f32: a row per iteration of `to`, a column per iteration of `over`.
+    pub matrix: Tensor,
+    /// The parallel loop along the resulting tile.
+    pub to: LoopId,
+    /// The reduced loop along the tile that is read.
+    pub over: LoopId,
+}
+
+impl Side {
+    /// The coefficients, row by row.
+    pub fn rows(&self) -> Result<Vec<Vec<f32>>> {
+        let [rows, columns] = self.matrix.shape[..] else {
+            return Err(Error::internal("the matrix of a transform has two axes"));
+        };
+        let all = self.matrix.as_slice::<f32>()?;
+        Ok((0..rows).map(|r| all[r * columns..][..columns].to_vec()).collect())
+    }
+}
+
 /// What a kernel computes. `A` is how elements are accessed: by logical index here, by strides in a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Form<A = Access> {
@@ -109,6 +132,18 @@ pub enum Form<A = Access> {
         /// The weights, for [`WindowOp::Dot`].
         weight: Option<A>,
         /// The epilogue.
+        store: Store<A>,
+    },
+    /// `acc = sum over the two reduced loops of left[i, k] * from * right[j, l]`: a small separable linear
+    /// transform of tiles. `from` does not use `i` and `j`; all arithmetic is f32.
+    Transform {
+        /// The matrix along the first axis of the tiles.
+        left: Side,
+        /// The matrix along the second axis.
+        right: Side,
+        /// What is transformed.
+        from: A,
+        /// The epilogue. A store with a padding value is *clipped*: what falls outside the buffer is dropped.
         store: Store<A>,
     },
     /// A copy: transpose, slice, one part of a concat, pad, gather.
@@ -160,13 +195,14 @@ impl Kernel {
 }
 
 impl<A> Form<A> {
-    /// `map`, `reduce`, `contract`, `window`, `rearrange` or `extern`.
+    /// `map`, `reduce`, `contract`, `window`, `transform`, `rearrange` or `extern`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Map { .. } => "map",
             Self::Reduce { .. } => "reduce",
             Self::Contract { .. } => "contract",
             Self::Window { .. } => "window",
+            Self::Transform { .. } => "transform",
             Self::Rearrange { .. } => "rearrange",
             Self::Extern { .. } => "extern",
         }
@@ -188,6 +224,10 @@ impl<A> Form<A> {
                 out.extend(weight);
                 values.push(&store.value);
             }
+            Self::Transform { from, store, .. } => {
+                out.push(from);
+                values.push(&store.value);
+            }
             Self::Rearrange { from, .. } => out.push(from),
             Self::Extern { .. } => {}
         }
@@ -201,9 +241,10 @@ impl<A> Form<A> {
     pub fn stores(&self) -> Vec<&A> {
         match self {
             Self::Map { stores } => stores.iter().map(|s| &s.to).collect(),
-            Self::Reduce { store, .. } | Self::Contract { store, .. } | Self::Window { store, .. } => {
-                vec![&store.to]
-            }
+            Self::Reduce { store, .. }
+            | Self::Contract { store, .. }
+            | Self::Window { store, .. }
+            | Self::Transform { store, .. } => vec![&store.to],
             Self::Rearrange { to, .. } => vec![to],
             Self::Extern { .. } => vec![],
         }
@@ -232,6 +273,12 @@ impl<A> Form<A> {
                 op: *op,
                 input: f(input),
                 weight: weight.as_ref().map(&mut *f),
+                store: store(s, f),
+            },
+            Self::Transform { left, right, from, store: s } => Form::Transform {
+                left: left.clone(),
+                right: right.clone(),
+                from: f(from),
                 store: store(s, f),
             },
             Self::Rearrange { from, to } => Form::Rearrange { from: f(from), to: f(to) },

@@ -22,7 +22,7 @@ mod verify;
 
 pub use access::{Access, Affine, Index, LoopId};
 pub use expr::{BinaryOp, Expr, Scalar, UnaryOp};
-pub use form::{Form, Kernel, Loop, ReduceOp, Role, Store, WindowOp};
+pub use form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
 pub use lowering::Lowering;
 pub use parse::parse;
 pub use program::{Buffer, BufferId, BufferKind, Place, Program};

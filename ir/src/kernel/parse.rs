@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::access::{Access, Affine, Index, LoopId};
 use super::expr::{BinaryOp, Expr};
-use super::form::{Form, Kernel, Loop, Role, Store};
+use super::form::{Form, Kernel, Loop, Role, Side, Store};
 use super::print::{BINARY, REDUCE, UNARY, WINDOW, binary_name, reduce_name, unary_name, window_name};
 use super::program::{Buffer, BufferId, BufferKind, Place, Program};
 use crate::dim::Dim;
 use crate::error::Result;
+use crate::tensor::Tensor;
 use crate::text::{Cursor, Token};
 use crate::types::DType;
 
@@ -119,7 +120,7 @@ impl Parser {
     }
 
     fn kernel(&mut self, word: &str) -> Result<()> {
-        if !matches!(word, "map" | "reduce" | "contract" | "window" | "rearrange" | "extern") {
+        if !matches!(word, "map" | "reduce" | "contract" | "window" | "transform" | "rearrange" | "extern") {
             return Err(self.at.error_before(format!("a buffer or a kernel expected, found '{word}'")));
         }
         let name = self.at.string()?;
@@ -191,6 +192,19 @@ impl Parser {
                 self.at.expect(")")?;
                 Form::Window { op, input, weight, store: self.store()? }
             }
+            "transform" => {
+                self.at.expect_word("acc")?;
+                self.at.expect("=")?;
+                self.at.expect_word("sides")?;
+                self.at.expect("(")?;
+                let from = self.access()?;
+                self.at.expect(",")?;
+                let left = self.side()?;
+                self.at.expect(",")?;
+                let right = self.side()?;
+                self.at.expect(")")?;
+                Form::Transform { left, right, from, store: self.store()? }
+            }
             "rearrange" => {
                 let to = self.access()?;
                 self.at.expect("=")?;
@@ -215,6 +229,30 @@ impl Parser {
         let op = op.ok_or_else(|| self.at.error_before(format!("'{word}' is not {what}")))?;
         self.at.expect("(")?;
         Ok(op)
+    }
+
+    /// `i from k by [[..], [..]]`
+    fn side(&mut self) -> Result<Side> {
+        let to = self.a_loop()?;
+        self.at.expect_word("from")?;
+        let over = self.a_loop()?;
+        self.at.expect_word("by")?;
+        self.at.expect("[")?;
+        let rows = self.at.list("]", |at| {
+            at.expect("[")?;
+            at.list("]", |at| Ok(f32::from_bits(at.literal(DType::F32)? as u32)))
+        })?;
+        let columns = rows.first().map_or(0, Vec::len);
+        if rows.iter().any(|row| row.len() != columns) {
+            return Err(self.at.error_before("rows of one length expected"));
+        }
+        let shape = [rows.len(), columns];
+        Ok(Side { matrix: Tensor::from_vec(&shape, rows.concat()), to, over })
+    }
+
+    fn a_loop(&mut self) -> Result<LoopId> {
+        let found = self.try_loop()?;
+        found.ok_or_else(|| self.at.error(format!("a loop expected, found {}", self.at.peek())))
     }
 
     fn store(&mut self) -> Result<Store> {

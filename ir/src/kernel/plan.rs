@@ -86,6 +86,19 @@ pub enum Schedule {
     Tile(Tile),
     /// Copies of 4-byte elements in square blocks through registers.
     Transpose(Transpose),
+    /// Vectors of tiles that are transformed.
+    Transform(Transform),
+}
+
+/// A [`Form::Transform`]: whole tiles, vectors along one loop. The loops of the tiles are unrolled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transform {
+    /// The remaining parallel loops, outermost first. The first one is the one that threads share; without one
+    /// the kernel is serial.
+    pub outer: Vec<LoopId>,
+    /// The loop whose iterations are lanes: stride 1 in what is read and written, 0 or 1 in epilogue loads.
+    /// Without one elements are handled one by one.
+    pub lane: Option<LoopId>,
 }
 
 /// A [`Form::Rearrange`] of 4-byte elements whose source is contiguous in one loop and whose destination is

@@ -23,10 +23,13 @@ use std::sync::Arc;
 
 use super::access::{Access, Affine, Index, LoopId};
 use super::expr::{BinaryOp, Expr, UnaryOp};
-use super::form::{Form, Kernel, Loop, ReduceOp, Role, Store, WindowOp};
+use super::form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
 use super::program::{Buffer, BufferId, BufferKind, Place, Program};
 use crate::dim::Dim;
-use crate::text::{bounds_text, is_identifier, join, name_text, scalar_text, tensor_text, typed_tensor_text};
+use super::expr::Scalar;
+use crate::text::{
+    bounds_text, is_identifier, join, literal_text, name_text, scalar_text, tensor_text, typed_tensor_text,
+};
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,9 +154,20 @@ pub(super) fn form_lines<A>(
             let operands = join([Some(input), weight.as_ref()].into_iter().flatten().map(access));
             vec![format!("acc = {}({operands})", window_name(*op)), store(s)]
         }
+        Form::Transform { left, right, from, store: s } => {
+            let sides = [left, right].map(|side| side_text(side, names));
+            vec![format!("acc = sides({}, {})", access(from), sides.join(", ")), store(s)]
+        }
         Form::Rearrange { from, to } => vec![format!("{} = {}", access(to), access(from))],
         Form::Extern { .. } => vec![],
     }
+}
+
+/// `i from k by [[1.0, 0.0], [0.5, -1.0]]`
+fn side_text(side: &Side, names: &LoopNames) -> String {
+    let row = |row: Vec<f32>| format!("[{}]", join(row.into_iter().map(|v| literal_text(Scalar::f32(v)))));
+    let rows = side.rows().unwrap_or_default().into_iter().map(row);
+    format!("{} from {} by [{}]", names.get(side.to), names.get(side.over), join(rows))
 }
 
 /// How each loop of a kernel is written.

@@ -17,7 +17,7 @@ use std::fmt::{self, Write as _};
 
 use super::access::LoopId;
 use super::form::Form;
-use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Schedule, Storage, Tile, Transpose};
+use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Schedule, Storage, Tile, Transform, Transpose};
 use super::print::{LoopNames, form_lines, sum_text};
 use crate::dim::Dim;
 use crate::text::{bounds_text, join, name_text, scalar_text};
@@ -155,6 +155,9 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             out += if *rhs_padded { ", padded" } else { "" };
             out += if *panels_outermost { ", panels outermost" } else { "" };
             out
+        }
+        Schedule::Transform(Transform { outer, lane }) => {
+            format!("tiles outer {} lanes {}", loops(outer), lane.map_or("-".to_owned(), |l| names.get(l)))
         }
         Schedule::Transpose(Transpose { outer, read, write }) => {
             format!("transpose outer {} read {} write {}", loops(outer), names.get(*read), names.get(*write))

@@ -6,13 +6,15 @@
 //! - loops and buffers that a kernel names exist, accesses have the rank of their buffer, affine terms are sorted
 //!   without zeros or repetitions;
 //! - what is read has been written by an earlier kernel (or through a view of its root), or is an input or constant;
-//! - a kernel reads no buffer that it writes, writes no input or constant, and stores have no padding value;
+//! - a kernel reads no buffer that it writes, writes no input or constant, and stores have no padding
+//!   value except those of transforms;
 //! - stores use parallel loops only, and distinct iterations write distinct elements, where indices are affine with
 //!   constant coefficients and extents;
 //! - affine indices stay inside their axis, or have a value for outside, for constants; for bounded symbols too; a
 //!   load of a placed buffer may enter the padding that its root's storage has around it;
 //! - gathered indices are i32 or i64; padding values have the buffer's type;
 //! - expressions are typed, operations defined for their types, and stores have their buffer's type;
+//! - a transform's matrices fit its four loops, it reads no loop of its result, and it is f32 throughout;
 //! - `acc` occurs in epilogues of reducing forms only; maps and rearranges have no reduced loop; an arg-reduction has
 //!   exactly one.
 //!
@@ -23,7 +25,7 @@ use std::collections::BTreeSet;
 
 use super::access::{Access, Affine, Index, LoopId};
 use super::expr::{BinaryOp, Expr};
-use super::form::{Form, Kernel, ReduceOp, Role, Store, WindowOp};
+use super::form::{Form, Kernel, ReduceOp, Role, Side, Store, WindowOp};
 use super::program::{BufferId, BufferKind, Program};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
@@ -222,8 +224,38 @@ impl Checker<'_> {
                 }
                 self.store(store, Some(ty(input)))
             }
+            Form::Transform { left, right, from, store } => {
+                if reduced != 2 || left.over == right.over || left.to == right.to {
+                    return rule("a transform has two axes of its own".to_owned());
+                }
+                if ty(from) != DType::F32 {
+                    return rule(format!("transforms {}", ty(from)));
+                }
+                for side in [left, right] {
+                    self.side(side, from)?;
+                }
+                self.store(store, Some(DType::F32))
+            }
             Form::Extern { .. } => Ok(()),
         }
+    }
+
+    fn side(&self, side: &Side, from: &Access) -> Check {
+        for (l, role) in [(side.to, Role::Parallel), (side.over, Role::Reduce)] {
+            self.loop_exists(l)?;
+            if self.kernel.loop_(l).role != role {
+                return rule(format!("loop #{} of a transform has the wrong role", l.0));
+            }
+        }
+        if from.uses(side.to) {
+            return rule("a transform reads along the loop of its result".to_owned());
+        }
+        let extents = [side.to, side.over].map(|l| self.extent(l));
+        let shape: Vec<Option<i64>> = side.matrix.shape.iter().map(|n| Some(*n as i64)).collect();
+        if side.matrix.dtype != DType::F32 || shape != extents {
+            return rule(format!("a matrix of type {} does not fit its loops", side.matrix.ty()));
+        }
+        Ok(())
     }
 
     fn buffer(&self, id: BufferId) -> Result<&super::program::Buffer> {
@@ -325,7 +357,7 @@ impl Checker<'_> {
 
     fn target(&self, to: &Access) -> Check {
         let name = &self.buffer(to.buffer)?.name;
-        if to.otherwise.is_some() {
+        if to.otherwise.is_some() && !matches!(self.kernel.form, Form::Transform { .. }) {
             return rule(format!("the store to '{name}' has a padding value"));
         }
         for l in self.kernel.loops_of(Role::Reduce) {

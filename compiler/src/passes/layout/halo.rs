@@ -32,7 +32,7 @@ pub(super) struct Halo {
 /// Halos by buffer, in a fixed order.
 pub(super) type Halos = BTreeMap<BufferId, Halo>;
 
-/// Replaces padded loads of contractions and windows; inserts padded copies where a buffer can have no halo.
+/// Replaces padded loads of contractions, windows and transforms; inserts padded copies where a buffer can have no halo.
 pub(super) fn run(program: &mut Program) -> Result<Halos> {
     let mut halos = Halos::new();
     // Copies by source and value, so that several readers share one.
@@ -43,6 +43,7 @@ pub(super) fn run(program: &mut Program) -> Result<Halos> {
         let (padded, value) = match &kernel.form {
             Form::Contract { lhs, .. } => (lhs.clone(), lhs.otherwise),
             Form::Window { input, .. } => (input.clone(), input.otherwise),
+            Form::Transform { from, .. } => (from.clone(), from.otherwise),
             _ => (Access::new(BufferId(0), vec![]), None),
         };
         let Some(value) = value.filter(|_| padded.index.iter().all(|i| i.affine().is_some())) else {
@@ -71,6 +72,7 @@ pub(super) fn run(program: &mut Program) -> Result<Halos> {
         match &mut program.kernels[i].form {
             Form::Contract { lhs, .. } => *lhs = plain,
             Form::Window { input, .. } => *input = plain,
+            Form::Transform { from, .. } => *from = plain,
             _ => {}
         }
         i += 1;

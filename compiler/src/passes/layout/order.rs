@@ -119,6 +119,17 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
                 cast_for(lhs, depth);
             }
         }
+        // Vectors of tiles: whatever runs through source and result in single steps.
+        Form::Transform { from: input, store, .. } => {
+            let through = |l: &LoopId| axis_of(input, *l).is_some() && axis_of(&store.to, *l).is_some();
+            if let Some(channel) =
+                kernel.loops_of(Role::Parallel).into_iter().filter(through).max_by_key(|l| extent(*l))
+            {
+                cast_for(input, channel);
+                cast_for(&store.to, channel);
+                store.value.for_each_access(&mut |a| cast_for(a, channel));
+            }
+        }
         Form::Window { input, weight, store, .. } => {
             let through = |l: &LoopId| {
                 let here = input.index.iter().any(|i| i.affine().and_then(|a| a.as_loop()) == Some(*l));

@@ -1,0 +1,105 @@
+//! When minimal filtering pays: multiplications saved against transforms and memory.
+//!
+//! Costs are in vector multiply-adds, of which a core starts two per cycle. As everywhere in schedules they rank
+//! candidates and mean nothing else.
+
+use kiln_targets::Target;
+
+use super::matrices::{Filter, WINDOW};
+
+/// Extents of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layer {
+    pub(super) n: i64,
+    pub(super) o: i64,
+    pub(super) c: i64,
+    pub(super) h: i64,
+    pub(super) w: i64,
+}
+
+/// Channels of either side at least: vectors are filled and products are deep enough to be products.
+const LEAST_CHANNELS: i64 = 16;
+/// Bytes that a core reads from beyond its second-level cache in the time of a multiply-add.
+const FAR_BYTES: f64 = 6.0;
+/// The same for the second-level cache.
+const NEAR_BYTES: f64 = 24.0;
+/// What is saved must be more than this part of the cost, or the rounding is not worth it.
+const LEAST_GAIN: f64 = 0.15;
+/// Temporaries at most: displacements must reach from one end to the other.
+const MOST_BYTES: f64 = (1 << 30) as f64;
+
+/// The fastest size of tiles; `None` when the definition is as fast or almost.
+pub(super) fn choose(layer: &Layer, target: &Target) -> Option<Filter> {
+    if layer.o < LEAST_CHANNELS || layer.c < LEAST_CHANNELS {
+        return None;
+    }
+    let definition = definition(layer, target);
+    let (cost, filter) = [Filter::Two, Filter::Four]
+        .into_iter()
+        .filter(|f| temporaries(layer, *f) < MOST_BYTES)
+        .map(|f| (filtered(layer, f, target), f))
+        .min_by(|a, b| a.0.total_cmp(&b.0))?;
+    (cost < definition * (1.0 - LEAST_GAIN)).then_some(filter)
+}
+
+/// Multiply-adds, or reading the weights where that takes longer.
+fn product(layer: &Layer, rows: f64, weights: f64, target: &Target) -> f64 {
+    let (c, o, lanes) = (layer.c as f64, layer.o as f64, target.lanes() as f64);
+    let columns = (o / lanes).ceil() * lanes;
+    let bytes = weights * c * o * 4.0;
+    let speed = if bytes > target.l2_bytes as f64 { FAR_BYTES } else { NEAR_BYTES };
+    (rows * weights * c * columns / lanes).max(bytes / speed)
+}
+
+fn definition(layer: &Layer, target: &Target) -> f64 {
+    product(layer, (layer.n * layer.h * layer.w) as f64, (WINDOW * WINDOW) as f64, target)
+}
+
+fn tiles(layer: &Layer, filter: Filter) -> f64 {
+    let m = filter.outputs() as i64;
+    (layer.n * ((layer.h + m - 1) / m) * ((layer.w + m - 1) / m)) as f64
+}
+
+/// Bytes of transformed inputs and of products.
+fn temporaries(layer: &Layer, filter: Filter) -> f64 {
+    let elements = (filter.inputs() * filter.inputs()) as f64;
+    tiles(layer, filter) * elements * (layer.c + layer.o) as f64 * 4.0
+}
+
+fn filtered(layer: &Layer, filter: Filter, target: &Target) -> f64 {
+    let elements = (filter.inputs() * filter.inputs()) as f64;
+    // Vector operations of the transforms of a tile: loads, additions, what is put aside, stores.
+    let (input, output) = match filter {
+        Filter::Two => (100.0, 70.0),
+        Filter::Four => (300.0, 260.0),
+    };
+    let vectors = |channels: i64| (channels as f64 / target.lanes() as f64).ceil();
+    let transforms = tiles(layer, filter) * (input * vectors(layer.c) + output * vectors(layer.o));
+    let bytes = temporaries(layer, filter);
+    let speed = if bytes > target.l2_bytes as f64 { FAR_BYTES } else { NEAR_BYTES };
+    // Written once and read once.
+    product(layer, tiles(layer, filter), elements, target) + transforms + 2.0 * bytes / speed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(o: i64, c: i64, h: i64, w: i64) -> Option<Filter> {
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx2", "").unwrap();
+        choose(&Layer { n: 1, o, c, h, w }, &target)
+    }
+
+    #[test]
+    fn large_images_of_many_channels_pay() {
+        assert_eq!(chosen(64, 64, 56, 56), Some(Filter::Four));
+        assert_eq!(chosen(128, 128, 28, 28), Some(Filter::Four));
+    }
+
+    #[test]
+    fn few_channels_and_single_pixels_do_not() {
+        assert_eq!(chosen(64, 3, 224, 224), None);
+        assert_eq!(chosen(8, 64, 56, 56), None);
+        assert_eq!(chosen(256, 256, 1, 1), None);
+    }
+}
