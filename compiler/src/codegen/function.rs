@@ -76,9 +76,11 @@ fn wide(kernel: &PlannedKernel, target: &Target) -> Result<Option<Vec<u8>>> {
     match &kernel.schedule {
         // Turning blocks of 4 x 4 needs no more than 128 bits.
         Schedule::Scalar { .. } | Schedule::Transpose(_) => Ok(None),
-        Schedule::Nest(_) | Schedule::Tile(_) | Schedule::Transform(_) => match encode(target, &Wide { kernel, target }) {
-            Err(Refusal::OutOfRegisters) => Ok(None),
-            result => Ok(result?),
-        },
+        Schedule::Nest(_) | Schedule::Tile(_) | Schedule::Transform(_) => {
+            match encode(target, &Wide { kernel, target }) {
+                Err(Refusal::OutOfRegisters) => Ok(None),
+                result => Ok(result?),
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A naive interpreter of flat kernels: what the vector generators' tests compare with.
 
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Schedule, Storage};
-use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, UnaryOp, WindowOp};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Side, UnaryOp, WindowOp};
 
 use super::vector_testing::Memory;
 
@@ -22,7 +22,9 @@ pub(super) fn reference(kernel: &PlannedKernel, memory: &mut Memory) {
             Form::Reduce { op, store, .. } => (*op, vec![store.clone()]),
             Form::Contract { store, .. } => (ReduceOp::Sum, vec![store.clone()]),
             Form::Window { op: WindowOp::Max, store, .. } => (ReduceOp::Max, vec![store.clone()]),
-            Form::Window { store, .. } => (ReduceOp::Sum, vec![store.clone()]),
+            Form::Window { store, .. } | Form::Transform { store, .. } => {
+                (ReduceOp::Sum, vec![store.clone()])
+            }
             Form::Extern { .. } => panic!("no loops"),
         };
         let mut inner = at.clone();
@@ -39,6 +41,13 @@ pub(super) fn reference(kernel: &PlannedKernel, memory: &mut Memory) {
                         (WindowOp::Dot, Some(w)) => x * f64::from(load(kernel, memory, w, at, false)),
                         _ => x,
                     }
+                }
+                Form::Transform { left, right, from, .. } => {
+                    let factor = |side: &Side| {
+                        let row = &side.rows().expect("a matrix")[at[side.to.0 as usize] as usize];
+                        f64::from(row[at[side.over.0 as usize] as usize])
+                    };
+                    factor(left) * f64::from(load(kernel, memory, from, at, false)) * factor(right)
                 }
                 _ => return,
             };
@@ -59,7 +68,7 @@ pub(super) fn reference(kernel: &PlannedKernel, memory: &mut Memory) {
         };
         let acc = acc.unwrap_or(empty);
         let values: Vec<_> = stores.iter().map(|s| eval(kernel, memory, &s.value, at, acc)).collect();
-        for (store, value) in stores.iter().zip(values) {
+        for (store, value) in stores.iter().zip(values).filter(|(store, _)| !leaves(&store.to, at)) {
             *place(memory, kernel, &store.to, at) = value as f32;
         }
     });
@@ -93,13 +102,18 @@ fn index(kernel: &PlannedKernel, a: &FlatAccess, at: &[i64], rhs: bool) -> usize
     i as usize
 }
 
-fn load(kernel: &PlannedKernel, memory: &Memory, a: &FlatAccess, at: &[i64], rhs: bool) -> f32 {
-    for g in &a.guards {
+/// Whether a guard does not hold.
+fn leaves(a: &FlatAccess, at: &[i64]) -> bool {
+    a.guards.iter().any(|g| {
         let terms = g.coefficients.iter().zip(at).map(|(c, n)| c.as_const().expect("constant") * n);
         let value = g.offset.as_const().expect("constant") + terms.sum::<i64>();
-        if !(0..g.extent.as_const().expect("constant")).contains(&value) {
-            return f32::from_bits(a.otherwise.expect("a guarded access has a value outside").bits as u32);
-        }
+        !(0..g.extent.as_const().expect("constant")).contains(&value)
+    })
+}
+
+fn load(kernel: &PlannedKernel, memory: &Memory, a: &FlatAccess, at: &[i64], rhs: bool) -> f32 {
+    if leaves(a, at) {
+        return f32::from_bits(a.otherwise.expect("a guarded access has a value outside").bits as u32);
     }
     let i = index(kernel, a, at, rhs);
     match a.storage {

@@ -1,8 +1,8 @@
 //! Sweeps of the vector generators against the naive interpreter.
 
-use kiln_ir::DType;
-use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel, Schedule, Storage, Tile, Transpose};
-use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Store, UnaryOp, WindowOp};
+use kiln_ir::kernel::plan::{self, FlatAccess, Nest, PlannedKernel, Schedule, Storage, Tile, Transpose};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Side, Store, UnaryOp, WindowOp};
+use kiln_ir::{DType, Tensor};
 use kiln_targets::simd::Refusal;
 
 use super::vector;
@@ -421,6 +421,78 @@ fn transposes_of_all_remainders() {
             check(&kernel, &memory);
         }
     }
+}
+
+/// Tiles of `h` x `w` x `c` inputs with padding to clipped tiles, with an epilogue.
+fn transform(
+    left: &[&[f32]],
+    right: &[&[f32]],
+    step: i64,
+    (h, w, c): (i64, i64, i64),
+) -> (PlannedKernel, Memory) {
+    let matrix = |rows: &[&[f32]]| Tensor::from_vec(&[rows.len(), rows[0].len()], rows.concat());
+    let (i, j) = (left.len() as i64, right.len() as i64);
+    let (th, tw) = ((h + i - 1) / i, (w + j - 1) / j);
+    // Loops: th, tw, c, i, j, k, l.
+    let row = w * c;
+    let from = access(IN, -row - c, &[step * row, step * c, 1, 0, 0, row, c]);
+    let from = guarded(from, &[(-1, &[step, 0, 0, 0, 0, 1, 0], h), (-1, &[0, step, 0, 0, 0, 0, 1], w)], 0.0);
+    let clipped = |a| guarded(a, &[(0, &[i, 0, 0, 1, 0, 0, 0], h), (0, &[0, j, 0, 0, 1, 0, 0], w)], 0.0);
+    let to = clipped(access(OUT, 0, &[i * row, j * c, 1, row, c, 0, 0]));
+    let sum = load(clipped(access(Storage::Input(1), 0, &[i * row, j * c, 1, row, c, 0, 0])));
+    let bias = load(access(WEIGHTS, 0, &[0, 0, 1, 0, 0, 0, 0]));
+    let value = relu(Expr::binary(BinaryOp::Add, Expr::binary(BinaryOp::Add, Expr::Acc, bias), sum));
+    let form = Form::Transform {
+        left: Side { matrix: matrix(left), to: LoopId(3), over: LoopId(5) },
+        right: Side { matrix: matrix(right), to: LoopId(4), over: LoopId(6) },
+        from,
+        store: Store { to, value },
+    };
+    let loops = vec![
+        l("th", th, Parallel),
+        l("tw", tw, Parallel),
+        l("c", c, Parallel),
+        l("i", i, Parallel),
+        l("j", j, Parallel),
+        l("k", left[0].len() as i64, Reduce),
+        l("l", right[0].len() as i64, Reduce),
+    ];
+    let schedule = plan::Transform { outer: vec![LoopId(0), LoopId(1)], lane: Some(LoopId(2)) };
+    let memory = Memory {
+        inputs: vec![numbers((h * w * c) as usize, 13), numbers((h * w * c) as usize, 14)],
+        weights: numbers(c as usize, 15),
+        outputs: vec![vec![0.0; (h * w * c) as usize]],
+    };
+    (kernel(loops, form, Schedule::Transform(schedule)), memory)
+}
+
+#[test]
+fn transforms_of_clipped_tiles() {
+    // Columns in pairs, rows in pairs, neither, and a row of zeros.
+    let columns: &[&[f32]] = &[
+        &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+        &[0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
+        &[0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
+        &[0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
+    ];
+    let rows: &[&[f32]] =
+        &[&[4.0, 0.0, -5.0, 1.0], &[0.0, -4.0, 1.0, -1.0], &[0.0, 4.0, 1.0, 1.0], &[0.5, 0.0, 0.0, -1.0]];
+    let plain: &[&[f32]] = &[&[2.0, 0.0, -1.0], &[0.0, 0.0, 0.0], &[1.0, 1.0, 3.0]];
+    for (left, right) in [(columns, columns), (rows, columns), (plain, rows), (columns, plain)] {
+        for size in [(7, 7, 5), (4, 8, 16), (5, 9, 35), (1, 3, 8)] {
+            let (kernel, memory) = transform(left, right, 2, size);
+            check(&kernel, &memory);
+        }
+    }
+}
+
+#[test]
+fn transforms_without_a_contiguous_loop() {
+    let plain: &[&[f32]] = &[&[2.0, 0.0, -1.0], &[1.0, 1.0, 3.0]];
+    let (mut kernel, memory) = transform(plain, plain, 2, (5, 3, 2));
+    kernel.schedule =
+        Schedule::Transform(plan::Transform { outer: vec![LoopId(2), LoopId(0), LoopId(1)], lane: None });
+    check(&kernel, &memory);
 }
 
 #[test]

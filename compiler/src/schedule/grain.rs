@@ -37,7 +37,7 @@ fn operations(kernel: &PlannedKernel) -> Option<i64> {
         // Every element takes part in a few additions along each axis.
         Form::Transform { left, .. } => {
             return Some(iterations / left.matrix.shape.last().map_or(1, |n| *n as i64).max(1));
-        },
+        }
         Form::Map { stores } => stores.iter().map(|s| s.value.operations() as i64 + 4).sum(),
         Form::Reduce { value, .. } => value.operations() as i64 + 3,
         Form::Rearrange { .. } => 4,

@@ -32,9 +32,7 @@ pub fn choose(kernel: &FlatKernel) -> Result<Choice, String> {
     let lane = loops.iter().copied().filter(is_lane).max_by_key(|l| extent_of(kernel, *l));
     loops.retain(|l| Some(*l) != lane);
     let outer = by_falling_stride(loops, Some(&store.to));
-    let size = |of: fn(&[usize]) -> usize| {
-        format!("{}x{}", of(&left.matrix.shape), of(&right.matrix.shape))
-    };
+    let size = |of: fn(&[usize]) -> usize| format!("{}x{}", of(&left.matrix.shape), of(&right.matrix.shape));
     let along = match lane {
         Some(l) => format!("vectors along {}", kernel.loops[l.0 as usize].name),
         None => "element by element: no loop is contiguous in every access".to_owned(),

@@ -224,10 +224,10 @@ impl Run<'_> {
         for_each(parallel, &extents, &mut iteration, |iteration| {
             let mut sum = 0.0;
             for_each(reduced, &extents, iteration, |at| {
-                let (a, b) =
-                    (left[at[i] as usize][at[k] as usize], right[at[j] as usize][at[l] as usize]);
+                let (a, b) = (left[at[i] as usize][at[k] as usize], right[at[j] as usize][at[l] as usize]);
                 if a != 0.0 && b != 0.0 {
-                    sum += f64::from(a) * f64::from(b) * f64::from(f32::from_bits(from.load(at, memory) as u32));
+                    sum +=
+                        f64::from(a) * f64::from(b) * f64::from(f32::from_bits(from.load(at, memory) as u32));
                 }
             });
             let acc = u64::from((sum as f32).to_bits());

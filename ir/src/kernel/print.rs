@@ -22,11 +22,11 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::access::{Access, Affine, Index, LoopId};
+use super::expr::Scalar;
 use super::expr::{BinaryOp, Expr, UnaryOp};
 use super::form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
 use super::program::{Buffer, BufferId, BufferKind, Place, Program};
 use crate::dim::Dim;
-use super::expr::Scalar;
 use crate::text::{
     bounds_text, is_identifier, join, literal_text, name_text, scalar_text, tensor_text, typed_tensor_text,
 };

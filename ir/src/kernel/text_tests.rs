@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::print::{BINARY, REDUCE, UNARY, WINDOW};
 use super::*;
+use crate::tensor::Tensor;
 use crate::text::testing;
 
 const LOOPS: u16 = 4;
@@ -53,6 +54,17 @@ fn store() -> impl Strategy<Value = Store> {
     (access(), expr()).prop_map(|(to, value)| Store { to, value })
 }
 
+fn side() -> impl Strategy<Value = Side> {
+    let loops = || (0..LOOPS).prop_map(LoopId);
+    let matrix = (1..4usize, 1..4usize).prop_flat_map(|(rows, columns)| {
+        let values = prop::collection::vec(-9i8..10, rows * columns);
+        values.prop_map(move |v| {
+            Tensor::from_vec(&[rows, columns], v.into_iter().map(|v| f32::from(v) / 4.0).collect())
+        })
+    });
+    (matrix, loops(), loops()).prop_map(|(matrix, to, over)| Side { matrix, to, over })
+}
+
 fn form() -> impl Strategy<Value = Form> {
     let ids = || prop::collection::vec((0..BUFFERS).prop_map(BufferId), 0..3);
     prop_oneof![
@@ -70,6 +82,12 @@ fn form() -> impl Strategy<Value = Form> {
         }),
         (prop::sample::select(WINDOW), access(), prop::option::of(access()), store())
             .prop_map(|(op, input, weight, store)| Form::Window { op, input, weight, store }),
+        (side(), side(), access(), store()).prop_map(|(left, right, from, store)| Form::Transform {
+            left,
+            right,
+            from,
+            store
+        }),
         (access(), access()).prop_map(|(from, to)| Form::Rearrange { from, to }),
         (testing::name(), ids(), ids()).prop_map(|(function, inputs, outputs)| Form::Extern {
             function,
@@ -156,6 +174,10 @@ program @m {
   contract \"conv1\" of [\"conv1\", \"relu\"] [n: 1, o: 2, h: 4, w: 4 | c: 3, kh: 3, kw: 3] {
     acc: f32 = %x[n, c, 2*h + kh - 1, 2*w + kw - 1] else 0.0:f32 * @w[o, c, kh, kw]
     %t[n, o, h, w] = max(acc + @b[o], 0.0:f32) * (acc - (acc - 1.5:f32)) / 2.0:f32
+  }
+  transform \"t\" [h: 1, i: 2, j: 1 | k: 2, l: 1] {
+    acc = sides(%t[0, 0, 2*h + k, l] else 0.0:f32, i from k by [[1.0, -0.5], [0.0, 4.0]], j from l by [[2.0]])
+    %y[0, 0, 2*h + i, j] else 0.0:f32 = acc
   }
   map \"m\" of [] [i: s, #: 2*s + 1] {
   }
