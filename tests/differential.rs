@@ -1,0 +1,314 @@
+//! Small random graphs: the graph interpreter against compiled code, at every level of this machine's instructions,
+//! with and without rewrites. `KILN_CASES` sets how many of each kind, `KILN_SEED` where they start.
+//!
+//! Sizes are small and odd on purpose: remainders of tiles and vectors are most of them.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use kiln_compiler::passes::infer;
+use kiln_compiler::pipeline;
+use kiln_ir::graph::{self, Graph};
+use kiln_ir::{DType, Tensor};
+use kiln_tests::compare::{self, ACROSS_STAGES};
+use kiln_tests::{Outcome, models, stages, text};
+use libtest_mimic::{Arguments, Trial};
+
+/// A seeded source of choices.
+struct Choices(u64);
+
+impl Choices {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+
+    fn size(&mut self, lo: u64, hi: u64) -> usize {
+        (lo + self.below(hi - lo + 1)) as usize
+    }
+
+    fn yes(&mut self) -> bool {
+        self.below(2) == 1
+    }
+
+    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+/// Text of a graph under construction.
+#[derive(Default)]
+struct Text {
+    lines: String,
+    constants: Vec<(String, Tensor)>,
+}
+
+impl Text {
+    fn line(&mut self, text: String) {
+        let _ = writeln!(self.lines, "  {text}");
+    }
+
+    /// A weight: mostly a constant, now and then an argument.
+    fn weight(&mut self, c: &mut Choices, name: &str, shape: &[usize]) {
+        let argument = c.below(5) == 0;
+        self.line(format!("input %{name}: f32{shape:?}"));
+        if !argument {
+            let values = (0..shape.iter().product()).map(|_| c.below(2001) as f32 / 1000.0 - 1.0).collect();
+            self.constants.push((name.to_owned(), Tensor::from_vec::<f32>(shape, values)));
+        }
+    }
+
+    /// A pointwise tail from `%t` to `%y`, of the same shape.
+    fn tail(&mut self, c: &mut Choices) {
+        let last = match c.below(7) {
+            0 => "%y = Relu(%t)",
+            1 => "%y = Sigmoid(%t)",
+            2 => "%y = HardSwish(%t)",
+            3 => "%y = Tanh(%t)",
+            4 => "%u = Exp(%t)\n  %y = Sqrt(%u)",
+            5 => "%u = Sigmoid(%t)\n  %y = Mul(%t, %u)",
+            _ => "%y = Identity(%t)",
+        };
+        self.line(last.to_owned());
+    }
+
+    fn finish(self) -> Outcome<Graph> {
+        let source = format!("graph @case opset(17) {{\n{}  output %y\n}}\n", self.lines);
+        let parsed = graph::parse(&source).map_err(|e| format!("{e}\n{source}"))?;
+        // The same graph with some arguments made constants.
+        let mut graph = Graph::new(&parsed.name);
+        graph.opsets = parsed.opsets.clone();
+        let mut ids = std::collections::BTreeMap::new();
+        for &input in parsed.inputs() {
+            let value = parsed.value(input);
+            let constant = self.constants.iter().find(|c| c.0 == value.name);
+            let id = match (constant, value.fact.clone()) {
+                (Some((name, tensor)), _) => graph.add_const(name, tensor.clone()),
+                (None, Some(fact)) => graph.add_input(&value.name, fact),
+                (None, None) => return Err(format!("'{}' has no type", value.name)),
+            };
+            ids.insert(input, id.map_err(text)?);
+        }
+        for (id, value) in parsed.values() {
+            if let Some(tensor) = parsed.constant(id) {
+                ids.insert(id, graph.add_const(&value.name, tensor.clone()).map_err(text)?);
+            }
+        }
+        for node in parsed.topological_order().map_err(text)? {
+            let node = parsed.node(node);
+            let inputs = node.inputs.iter().map(|v| v.map(|v| ids[&v])).collect();
+            let names: Vec<String> = node.outputs.iter().map(|v| parsed.value(*v).name.clone()).collect();
+            let added = graph.add_node(&node.name, node.op.clone(), inputs, &names).map_err(text)?;
+            for (old, new) in node.outputs.iter().zip(graph.node(added).outputs.clone()) {
+                ids.insert(*old, new);
+            }
+        }
+        parsed.outputs().iter().for_each(|o| graph.add_output(ids[o]));
+        infer::run(&mut graph).map_err(|e| format!("{e}\n{source}"))?;
+        Ok(graph)
+    }
+}
+
+fn convolution(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text::default();
+    let (n, cpg, opg) = (c.size(1, 2), c.size(1, 9), c.size(1, 20));
+    let (group, cpg, opg) = match c.below(4) {
+        0 => (c.size(2, 3), cpg.min(4), opg.min(6)),
+        1 => (c.size(1, 37), 1, 1),
+        _ => (1, cpg, opg),
+    };
+    let (kh, kw) = (c.size(1, 4), c.size(1, 4));
+    let (dh, dw) = (c.size(1, 2), c.size(1, 2));
+    let (h, w) = (c.size(8, 17), c.size(8, 17));
+    let (pads, strides) = ([(); 4].map(|()| c.size(0, 2)), [c.size(1, 3), c.size(1, 3)]);
+    let channels = [cpg * group, opg * group];
+    t.line(format!("input %x: f32[{n}, {}, {h}, {w}]", channels[0]));
+    t.weight(c, "w", &[channels[1], cpg, kh, kw]);
+    let bias = c.yes();
+    if bias {
+        t.weight(c, "b", &[channels[1]]);
+    }
+    let attributes =
+        format!("group = {group}, strides = {strides:?}, pads = {pads:?}, dilations = [{dh}, {dw}]");
+    t.line(format!("%t = Conv(%x, %w{}) {{{attributes}}}", if bias { ", %b" } else { "" }));
+    t.tail(c);
+    t.finish()
+}
+
+/// Two convolutions on one input, added or side by side, then a pool with padding.
+fn branches(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text::default();
+    let (channels, out, size) = (c.size(1, 8), c.size(1, 18), c.size(4, 12));
+    t.line(format!("input %x: f32[1, {channels}, {size}, {size}]"));
+    t.weight(c, "v", &[out, channels, 1, 1]);
+    t.weight(c, "w", &[out, channels, 3, 3]);
+    t.line("%a = Conv(%x, %v)".into());
+    t.line("%b = Conv(%x, %w) {pads = [1, 1, 1, 1]}".into());
+    t.line("%c = Relu(%a)".into());
+    t.line(if c.yes() { "%d = Add(%b, %c)" } else { "%d = Concat(%b, %c) {axis = 1}" }.into());
+    let pool = c.pick(&["MaxPool", "AveragePool"]);
+    t.line(format!(
+        "%t = {pool}(%d) {{kernel_shape = [3, 3], strides = [{0}, {0}], pads = [1, 1, 1, 1]}}",
+        c.size(1, 2)
+    ));
+    t.tail(c);
+    t.finish()
+}
+
+fn pool(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text::default();
+    t.line(format!(
+        "input %x: f32[{}, {}, {}, {}]",
+        c.size(1, 2),
+        c.size(1, 19),
+        c.size(6, 14),
+        c.size(6, 14)
+    ));
+    let kernel = [c.size(2, 4), c.size(2, 4)];
+    let pads = [(); 4].map(|()| c.size(0, 1));
+    let mut attributes =
+        format!("kernel_shape = {kernel:?}, strides = [{}, {}], pads = {pads:?}", c.size(1, 3), c.size(1, 3));
+    let pool = c.pick(&["MaxPool", "AveragePool"]);
+    if pool == "AveragePool" && c.yes() {
+        attributes += ", count_include_pad = 1";
+    }
+    if c.yes() {
+        attributes += ", ceil_mode = 1";
+    }
+    t.line(format!("%t = {pool}(%x) {{{attributes}}}"));
+    t.tail(c);
+    t.finish()
+}
+
+fn product(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text::default();
+    let (m, n, k) = (c.size(1, 19), c.size(1, 70), c.size(1, 40));
+    if c.yes() {
+        let (a, b) = (c.below(2), c.below(2));
+        t.line(format!("input %x: f32[{}, {}]", if a == 1 { k } else { m }, if a == 1 { m } else { k }));
+        t.weight(c, "w", &if b == 1 { [n, k] } else { [k, n] });
+        t.weight(c, "b", &[n]);
+        t.line(format!("%t = Gemm(%x, %w, %b) {{transA = {a}, transB = {b}, alpha = 0.5, beta = 2.0}}"));
+    } else {
+        let batch = c.size(1, 3);
+        t.line(format!("input %x: f32[{batch}, {m}, {k}]"));
+        let own = c.yes();
+        t.weight(c, "w", &if own { vec![batch, k, n] } else { vec![k, n] });
+        t.line("%t = MatMul(%x, %w)".into());
+    }
+    t.tail(c);
+    t.finish()
+}
+
+fn rows(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text::default();
+    let rank = c.size(1, 4);
+    let shape: Vec<usize> = (0..rank).map(|_| c.size(1, 11)).collect();
+    t.line(format!("input %x: f32{shape:?}"));
+    let axis = c.below(rank as u64);
+    let reduce = [
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceL2",
+        "ReduceSumSquare",
+        "ReduceLogSumExp",
+    ];
+    match c.below(3) {
+        0 => t.line(format!("%t = Softmax(%x) {{axis = {axis}}}")),
+        1 => t.line(format!("%t = {}(%x) {{axes = [{axis}], keepdims = {}}}", c.pick(&reduce), c.below(2))),
+        _ => {
+            t.weight(c, "s", &shape[axis as usize..]);
+            t.line(format!("%t = LayerNormalization(%x, %s) {{axis = {axis}}}"));
+        }
+    }
+    t.tail(c);
+    t.finish()
+}
+
+fn movement(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text::default();
+    let (a, b, d) = (c.size(1, 6), c.size(2, 7), c.size(2, 9));
+    t.line(format!("input %x: f32[{a}, {b}, {d}]"));
+    let perm = c.pick(&["[0, 2, 1]", "[2, 0, 1]", "[1, 0, 2]", "[2, 1, 0]", "[0, 1, 2]"]);
+    t.line(format!("%p = Transpose(%x) {{perm = {perm}}}"));
+    t.line(format!("const @flat: i64[2] = [{a}, -1]"));
+    match c.below(3) {
+        0 => t.line("%q = Reshape(%p, @flat)".into()),
+        1 => t.line("%q = Neg(%p)".into()),
+        _ => t.line("%q = Concat(%p, %p) {axis = 1}".into()),
+    }
+    t.line(format!("const @from: i64[1] = [{}]", c.below(2)));
+    t.line("const @to: i64[1] = [100]".into());
+    t.line("const @axis: i64[1] = [-1]".into());
+    t.line(format!("const @step: i64[1] = [{}]", c.size(1, 2)));
+    t.line("%t = Slice(%q, @from, @to, @axis, @step)".into());
+    t.tail(c);
+    t.finish()
+}
+
+type Kind = (&'static str, fn(&mut Choices) -> Outcome<Graph>);
+
+const KINDS: &[Kind] = &[
+    ("convolution", convolution),
+    ("branches", branches),
+    ("pool", pool),
+    ("product", product),
+    ("rows", rows),
+    ("movement", movement),
+];
+
+/// Levels that this machine runs.
+fn levels() -> Vec<&'static str> {
+    let here = kiln_targets::resolve("host", "native", "").map(|t| t.features).unwrap_or_default();
+    let all = kiln_targets::list().into_iter().flat_map(|(_, levels)| levels.iter());
+    all.filter(|l| l.features.iter().all(|f| here.contains(f))).map(|l| l.name).collect()
+}
+
+fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<()> {
+    let graph = make(&mut Choices(seed.wrapping_mul(0x1000_0000_01B3)))?;
+    let mut inputs = models::inputs(&graph)?;
+    for tensor in inputs.iter_mut().filter(|t| t.dtype == DType::F32) {
+        // Away from the poles of the tails.
+        let values = tensor.as_slice::<f32>().map_err(text)?.iter().map(|v| v.clamp(-3.0, 3.0)).collect();
+        *tensor = Tensor::from_vec::<f32>(&tensor.shape, values);
+    }
+    let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
+    for level in levels() {
+        let options = stages::options(level, 2)?;
+        for opt in [0, 2] {
+            let options = pipeline::Options { opt, ..options.clone() };
+            let at = |e: String| format!("{level} --opt {opt}: {e}\n{graph}");
+            let plan = pipeline::compile(graph.clone(), &options).map_err(|e| at(e.to_string()))?;
+            let found = stages::run_jit(&plan, &options, 1, &inputs).map_err(at)?;
+            compare::close(&found, &expected, ACROSS_STAGES).map_err(at)?;
+            let shared = stages::run_jit(&plan, &options, 2, &inputs).map_err(at)?;
+            compare::same_bits(&shared, &found).map_err(|e| at(format!("two threads: {e}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    assert!(!levels().is_empty(), "this machine has no known level");
+    let (cases, start) = (number("KILN_CASES", 40), number("KILN_SEED", 0));
+    let trial = |&(name, make): &Kind| {
+        Trial::test(name, move || {
+            // Every failing seed, not the first.
+            let failed: Vec<String> = (start..start + cases)
+                .filter_map(|s| check(make, s).err().map(|e| format!("seed {s}: {e}")))
+                .collect();
+            if failed.is_empty() {
+                return Ok(());
+            }
+            Err(format!("{} of {cases} fail:\n{}", failed.len(), failed.join("\n")).into())
+        })
+    };
+    libtest_mimic::run(&Arguments::from_args(), KINDS.iter().map(trial).collect()).exit_code()
+}
