@@ -289,8 +289,8 @@ fn transformed_weights(program: &Program, conv: &Convolution, filter: Filter) ->
     let (outputs, channels, t) = (conv.layer.o as usize, conv.layer.c as usize, filter.inputs());
     let g = filter.weights();
     let mut out = vec![0f32; t * t * channels * outputs];
-    for o in 0..outputs {
-        for c in 0..channels {
+    for c in 0..channels {
+        for o in 0..outputs {
             let mut rows = [[0.0f64; WINDOW]; matrices::MOST_INPUTS];
             for (row, factors) in rows.iter_mut().zip(g) {
                 for (j, sum) in row.iter_mut().enumerate() {

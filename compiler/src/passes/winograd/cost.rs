@@ -19,9 +19,12 @@ pub(super) struct Layer {
 
 /// Channels of either side at least: vectors are filled and products are deep enough to be products.
 const LEAST_CHANNELS: i64 = 16;
-/// Bytes that a core reads from beyond its second-level cache in the time of a multiply-add.
-const FAR_BYTES: f64 = 6.0;
-/// The same for the second-level cache.
+/// Bytes of weights that a core reads from beyond its second-level cache in the time of a multiply-add; measured
+/// with 256- and 512-bit vectors.
+const COLD_BYTES: f64 = 4.0;
+/// The same for temporaries, which have just been written.
+const WARM_BYTES: f64 = 8.0;
+/// The same for what is in the second-level cache.
 const NEAR_BYTES: f64 = 24.0;
 /// What is saved must be more than this part of the cost, or the rounding is not worth it.
 const LEAST_GAIN: f64 = 0.15;
@@ -47,7 +50,7 @@ fn product(layer: &Layer, rows: f64, weights: f64, target: &Target) -> f64 {
     let (c, o, lanes) = (layer.c as f64, layer.o as f64, target.lanes() as f64);
     let columns = (o / lanes).ceil() * lanes;
     let bytes = weights * c * o * 4.0;
-    let speed = if bytes > target.l2_bytes as f64 { FAR_BYTES } else { NEAR_BYTES };
+    let speed = if bytes > target.l2_bytes as f64 { COLD_BYTES } else { NEAR_BYTES };
     (rows * weights * c * columns / lanes).max(bytes / speed)
 }
 
@@ -76,7 +79,7 @@ fn filtered(layer: &Layer, filter: Filter, target: &Target) -> f64 {
     let vectors = |channels: i64| (channels as f64 / target.lanes() as f64).ceil();
     let transforms = tiles(layer, filter) * (input * vectors(layer.c) + output * vectors(layer.o));
     let bytes = temporaries(layer, filter);
-    let speed = if bytes > target.l2_bytes as f64 { FAR_BYTES } else { NEAR_BYTES };
+    let speed = if bytes > target.l2_bytes as f64 { WARM_BYTES } else { NEAR_BYTES };
     // Written once and read once.
     product(layer, tiles(layer, filter), elements, target) + transforms + 2.0 * bytes / speed
 }
@@ -94,6 +97,12 @@ mod tests {
     fn large_images_of_many_channels_pay() {
         assert_eq!(chosen(64, 64, 56, 56), Some(Filter::Four));
         assert_eq!(chosen(128, 128, 28, 28), Some(Filter::Four));
+    }
+
+    #[test]
+    fn small_images_of_many_channels_have_smaller_tiles() {
+        // Four times the weights would take longer to read than the products they save.
+        assert_eq!(chosen(512, 512, 7, 7), Some(Filter::Two));
     }
 
     #[test]
