@@ -93,12 +93,10 @@ mod tests {
             let (bt, at, g) = (of(filter.input()), of(filter.output()), filter.weights());
             // Bilinear: it is enough to try units.
             for unit in 0..t {
-                for k in 0..WINDOW {
-                    for i in 0..m {
-                        let y: f64 = (0..t).map(|x| at[i * t + x] * g[x][k] * bt[x * t + unit]).sum();
-                        let expected = if i + k == unit { 1.0 } else { 0.0 };
-                        assert!((y - expected).abs() < 1e-12, "{filter:?} {unit} {k} {i}: {y}");
-                    }
+                for (k, i) in (0..WINDOW).flat_map(|k| (0..m).map(move |i| (k, i))) {
+                    let y: f64 = (0..t).map(|x| at[i * t + x] * g[x][k] * bt[x * t + unit]).sum();
+                    let expected = if i + k == unit { 1.0 } else { 0.0 };
+                    assert!((y - expected).abs() < 1e-12, "{filter:?} {unit} {k} {i}: {y}");
                 }
             }
         }
