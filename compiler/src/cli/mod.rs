@@ -2,6 +2,7 @@
 //!
 //! A subcommand returns an [`Answer`] or a [`Failure`]; only this file turns those into JSON and exit codes.
 
+mod allocator;
 mod args;
 mod bench;
 mod check;
@@ -74,6 +75,7 @@ const STACK_BYTES: usize = 256 << 20;
 
 /// Runs the command that the process's arguments ask for.
 pub fn main() -> ExitCode {
+    allocator::return_freed_memory();
     let arguments: Vec<_> = std::env::args_os().collect();
     output::install_panic_hook();
     let work = move || run_command(&arguments);
