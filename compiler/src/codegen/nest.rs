@@ -13,6 +13,8 @@
 //!
 //! For a reduced one the blocks are innermost, and lanes are combined before the epilogue.
 
+mod columns;
+
 use kiln_ir::kernel::Expr;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel};
@@ -233,7 +235,16 @@ impl Generator<'_> {
             return Ok(());
         }
         let acc = self.start(s, tile, widths.len())?;
-        self.reduce(s, 0, &mut |this, s| this.accumulate(s, &acc, &widths, tile))?;
+        match self.column_loop(tile) {
+            Some(row) => {
+                let last = self.reduced.len() - 1;
+                self.reduce(s, 0, last, &mut |this, s| this.accumulate_columns(s, &acc, &widths, tile, row))?;
+            }
+            None => {
+                let last = self.reduced.len();
+                self.reduce(s, 0, last, &mut |this, s| this.accumulate(s, &acc, &widths, tile))?;
+            }
+        }
         for (i, acc) in self.epilogue.make_room(s, acc)?.into_iter().enumerate() {
             let acc = acc.fetch(s)?;
             let (t, j) = (i / widths.len(), i % widths.len());
@@ -247,7 +258,8 @@ impl Generator<'_> {
         let (l, block) = (self.nest.vector, self.block());
         let vectors = (self.walk.extent(l).min(block) as usize).div_ceil(self.lanes).max(1);
         let acc = self.start(s, tile, vectors)?;
-        self.reduce(s, 0, &mut |this, s| {
+        let last = self.reduced.len();
+        self.reduce(s, 0, last, &mut |this, s| {
             for (from, to) in this.walk.parts(l) {
                 this.walk.set_range(l, (from, to));
                 let whole = widths(block, this.lanes);
@@ -288,20 +300,29 @@ impl Generator<'_> {
         (0..tile as usize * vectors).map(|_| s.splat(self.identity)).collect()
     }
 
-    /// The reduced loops from the `i`th on.
-    fn reduce<S: Simd>(&mut self, s: &mut S, i: usize, body: &mut dyn FnMut(&mut Self, &mut S) -> R) -> R {
-        let Some(&l) = self.reduced.get(i) else { return body(self, s) };
+    /// The reduced loops from the `i`th on, without those from the `last`th on.
+    fn reduce<S: Simd>(
+        &mut self,
+        s: &mut S,
+        i: usize,
+        last: usize,
+        body: &mut dyn FnMut(&mut Self, &mut S) -> R,
+    ) -> R {
+        if i == last {
+            return body(self, s);
+        }
+        let l = self.reduced[i];
         let unrolled = self.nest.unrolled.contains(&l);
         for (from, to) in self.walk.parts(l) {
             if unrolled {
                 for at in from..to {
                     self.walk.set_range(l, (at, at + 1));
-                    self.reduce(s, i + 1, body)?;
+                    self.reduce(s, i + 1, last, body)?;
                     self.walk.skip(l, 1);
                 }
             } else {
                 self.walk.set_range(l, (from, to));
-                trips(self, s, l, to - from, 1, &mut |this, s| this.reduce(s, i + 1, body))?;
+                trips(self, s, l, to - from, 1, &mut |this, s| this.reduce(s, i + 1, last, body))?;
             }
         }
         self.walk.rewind(l, self.walk.extent(l));

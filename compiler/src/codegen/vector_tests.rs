@@ -220,6 +220,45 @@ fn depthwise(
         vectors,
         tile: (tile > 1).then_some((LoopId(1), tile)),
         unrolled: if tile == 1 { Vec::new() } else { vec![LoopId(3), LoopId(4)] },
+        columns: false,
+    };
+    let loops = vec![
+        l("oh", oh, Parallel),
+        l("ow", ow, Parallel),
+        l("c", c, Parallel),
+        l("kh", window, Reduce),
+        l("kw", window, Reduce),
+    ];
+    let memory = Memory {
+        inputs: vec![numbers((h * w * c) as usize, 5)],
+        weights: numbers((window * window * c) as usize, 6),
+        outputs: vec![vec![0.0; (oh * ow * c) as usize]],
+    };
+    (kernel(loops, Form::Window { op, input, weight, store }, Schedule::Nest(nest)), memory)
+}
+
+/// A window of NHWC without padding.
+fn valid_window(
+    op: WindowOp,
+    h: i64,
+    w: i64,
+    c: i64,
+    window: i64,
+    stride: i64,
+    vectors: u32,
+) -> (PlannedKernel, Memory) {
+    let (oh, ow) = ((h - window) / stride + 1, (w - window) / stride + 1);
+    let row = w * c;
+    let input = access(IN, 0, &[stride * row, stride * c, 1, row, c]);
+    let weight = (op == WindowOp::Dot).then(|| access(WEIGHTS, 0, &[0, 0, 1, window * c, c]));
+    let store = Store { to: access(OUT, 0, &[ow * c, c, 1, 0, 0]), value: relu(Expr::Acc) };
+    let nest = Nest {
+        order: vec![LoopId(0), LoopId(1), LoopId(3), LoopId(4)],
+        vector: LoopId(2),
+        vectors,
+        tile: None,
+        unrolled: vec![LoopId(3), LoopId(4)],
+        columns: false,
     };
     let loops = vec![
         l("oh", oh, Parallel),
@@ -242,6 +281,23 @@ fn windows_with_padding() {
         for c in [1, 3, 4, 5, 8, 11] {
             for (stride, tile, vectors) in [(1, 4, 1), (2, 3, 2), (1, 1, 1)] {
                 let (kernel, memory) = depthwise(op, 6, 9, c, stride, tile, vectors);
+                check(&kernel, &memory);
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_that_share_columns() {
+    for op in [WindowOp::Dot, WindowOp::Sum, WindowOp::Max] {
+        for c in [1, 4, 5, 8, 11, 16, 19] {
+            for (window, stride, tile, vectors) in
+                [(3, 1, 4, 1), (3, 2, 3, 2), (3, 1, 8, 1), (5, 1, 7, 1), (5, 2, 4, 1), (2, 3, 4, 1)]
+            {
+                let (mut kernel, memory) = valid_window(op, 6, 11, c, window, stride, vectors);
+                let Schedule::Nest(nest) = &mut kernel.schedule else { panic!("a nest") };
+                nest.tile = Some((LoopId(1), tile));
+                nest.columns = true;
                 check(&kernel, &memory);
             }
         }
@@ -273,6 +329,7 @@ fn reductions_along_and_across_lanes() {
                     vectors: 2,
                     tile: None,
                     unrolled: Vec::new(),
+                    columns: false,
                 };
                 let kernel = kernel(
                     vec![l("r", 5, roles.0), l("n", n, roles.1)],
@@ -296,7 +353,14 @@ fn map1(n: i64, values: &[Expr<FlatAccess>], inputs: Vec<Vec<f32>>, vectors: u32
         .enumerate()
         .map(|(i, value)| Store { to: access(Storage::Output(i), 0, &[1]), value: value.clone() })
         .collect();
-    let nest = Nest { order: Vec::new(), vector: LoopId(0), vectors, tile: None, unrolled: Vec::new() };
+    let nest = Nest {
+        order: Vec::new(),
+        vector: LoopId(0),
+        vectors,
+        tile: None,
+        unrolled: Vec::new(),
+        columns: false,
+    };
     let memory = Memory { inputs, weights: vec![], outputs: vec![vec![0.0; n as usize]; values.len()] };
     (kernel(vec![l("n", n, Parallel)], Form::Map { stores }, Schedule::Nest(nest)), memory)
 }
@@ -389,7 +453,14 @@ fn copies_with_padding() {
         if vector == LoopId(0) {
             continue;
         }
-        let nest = Nest { order: vec![LoopId(0)], vector, vectors: 1, tile: None, unrolled: Vec::new() };
+        let nest = Nest {
+            order: vec![LoopId(0)],
+            vector,
+            vectors: 1,
+            tile: None,
+            unrolled: Vec::new(),
+            columns: false,
+        };
         let kernel = kernel(vec![l("h", h, Parallel), l("w", w, Parallel)], form, Schedule::Nest(nest));
         let memory = Memory {
             inputs: vec![numbers(20, 11)],

@@ -137,6 +137,11 @@ impl Walk {
         self.cursors[self.accesses[a.0].cursor].strides[l.0 as usize]
     }
 
+    /// Whether padding may take the place of an element.
+    pub(super) fn is_guarded(&self, a: AccessId) -> bool {
+        !self.accesses[a.0].guards.is_empty()
+    }
+
     /// Loads every pointer from the frame.
     pub(super) fn open<S: Simd>(&mut self, s: &mut S) -> R {
         let frame = s.arg(0)?;

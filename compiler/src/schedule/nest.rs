@@ -10,8 +10,11 @@ use crate::flatten::{FlatKernel, loops_of};
 
 /// Iterations of all unrolled reduced loops together, at most: a 7x7 window.
 const MAX_UNROLLED: i64 = 49;
-/// Accumulators of a window along its row: enough to hide the latency of multiply-adds.
-const WINDOW_TILE: u32 = 4;
+/// Accumulators of a window along its row at most. Four hide the latency of multiply-adds; more share more loads.
+const WIDEST_WINDOW_TILE: i64 = 8;
+/// Vector registers that a window needs besides accumulators and a row of weights: an input, a product where there
+/// is no FMA, and one to spare.
+const WINDOW_REGISTERS: i64 = 3;
 
 /// The vector schedule of a form that is no contraction.
 pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
@@ -45,10 +48,14 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
         }
     }
     // Neighbouring results share weights and most of their inputs.
+    let row = unrolled.last().map_or(1, extent);
+    let free = target.vector_registers as i64 - WINDOW_REGISTERS - row;
+    let columns = window && row > 1 && free >= 4;
+    let widest = if columns { free.min(WIDEST_WINDOW_TILE) } else { 4 };
     let tile = parallel
         .last()
         .filter(|_| window && !unrolled.is_empty())
-        .map(|&l| (l, WINDOW_TILE.min(extent(&l) as u32)));
+        .map(|&l| (l, even_part(extent(&l), widest) as u32));
     let is_reduced = kernel.loops[vector.0 as usize].role == Role::Reduce;
     let vectors = match &kernel.form {
         Form::Reduce { .. } if extent(&vector) >= 4 * target.lanes() as i64 => 4,
@@ -62,7 +69,13 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
         if is_reduced { ", lanes combined at the end" } else { "" }
     );
     let order = parallel.into_iter().chain(reduced).collect();
-    Ok(Choice { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled }), why })
+    Ok(Choice { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns }), why })
+}
+
+/// The largest part when `n` is cut into as few and as equal parts of at most `most` as possible.
+fn even_part(n: i64, most: i64) -> i64 {
+    let parts = (n + most - 1) / most;
+    (n + parts - 1) / parts.max(1)
 }
 
 /// A copy between two layouts: the source is contiguous in one loop, the destination in another.
@@ -112,4 +125,15 @@ fn vector_loop(kernel: &FlatKernel) -> Result<LoopId, String> {
         |role| loops_of(&kernel.loops, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l));
     let reduced = || best(Role::Reduce).filter(|_| matches!(kernel.form, Form::Reduce { .. }));
     best(Role::Parallel).or_else(reduced).ok_or_else(|| "no loop is contiguous in every access".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_evenly() {
+        let parts: Vec<i64> = [112, 56, 28, 14, 7, 10, 1].map(|n| even_part(n, 8)).to_vec();
+        assert_eq!(parts, [8, 8, 7, 7, 7, 5, 1]);
+    }
 }

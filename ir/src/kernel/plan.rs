@@ -136,6 +136,9 @@ pub struct Nest {
     pub tile: Option<(LoopId, u32)>,
     /// Reduced loops that are fully unrolled: the last ones of `order`.
     pub unrolled: Vec<LoopId>,
+    /// Of windows: inputs along the last unrolled loop are loaded once and used by every iteration of `tile`. Needs
+    /// a register per accumulator, one per iteration of that loop for weights, and one for the input.
+    pub columns: bool,
 }
 
 /// Register tiles of `mr` rows by `nr` columns; the sum over `depth` stays in registers.

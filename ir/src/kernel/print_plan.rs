@@ -122,13 +122,16 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
     let loops = |ids: &[LoopId]| format!("[{}]", join(ids.iter().map(|l| names.get(*l))));
     match schedule {
         Schedule::Scalar { order } => format!("scalar order {}", loops(order)),
-        Schedule::Nest(Nest { order, vector, vectors, tile, unrolled }) => {
+        Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns }) => {
             let mut out = format!("nest order {} vector {} x {vectors}", loops(order), names.get(*vector));
             if let Some((l, n)) = tile {
                 let _ = write!(out, " tile {} x {n}", names.get(*l));
             }
             if !unrolled.is_empty() {
                 let _ = write!(out, " unrolled {}", loops(unrolled));
+            }
+            if *columns {
+                out += " columns once";
             }
             out
         }

@@ -1,0 +1,93 @@
+//! Windows whose neighbouring results share inputs: every input column is loaded once.
+//!
+//! ```text
+//!   3 x 3 window of step 1, four results      for each row of the window:
+//!                                               w0 w1 w2: the row's weights, in registers
+//!     x0 x1 x2 x3 x4 x5                         x0 -> acc0                w0
+//!     '--+--'  |     |                          x1 -> acc0 w1, acc1       w0
+//!        '-----+     |   acc0..acc3             x2 -> acc0 w2, acc1 w1, acc2 w0
+//!            ...-----'                          ...
+//! ```
+//!
+//! Without this every result loads its own nine inputs, and loads, not arithmetic, are the limit of a core.
+
+use std::collections::BTreeMap;
+
+use kiln_ir::kernel::LoopId;
+use kiln_targets::simd::{R, Simd, V};
+
+use super::super::vexpr::{At, Operand};
+use super::super::walk::AccessId;
+use super::{Generator, Work};
+
+impl Generator<'_> {
+    /// The loop along the window's rows, when the schedule asks for shared columns of an input that no guard
+    /// splits.
+    pub(super) fn column_loop(&self, tile: i64) -> Option<LoopId> {
+        let input = match &self.work {
+            Work::Dot { input, .. } | Work::Window { input, .. } => *input,
+            Work::Map | Work::Reduce { .. } => return None,
+        };
+        let last = *self.reduced.last()?;
+        let asked = self.nest.columns && self.nest.unrolled.contains(&last) && self.across.is_none();
+        (asked && tile > 1 && !self.walk.is_guarded(input)).then_some(last)
+    }
+
+    /// One row of the window, along the loop `row`, for all accumulators.
+    pub(super) fn accumulate_columns<S: Simd>(
+        &self,
+        s: &mut S,
+        acc: &[V],
+        widths: &[usize],
+        tile: i64,
+        row: LoopId,
+    ) -> R {
+        let (input, weight) = match self.work {
+            Work::Dot { input, weight } => (input, Some(weight)),
+            Work::Window { input, .. } => (input, None),
+            Work::Map | Work::Reduce { .. } => return Ok(()),
+        };
+        let Some((tiled, _)) = self.nest.tile else { return Ok(()) };
+        let columns = self.columns(input, tiled, tile, row);
+        for (j, &n) in widths.iter().enumerate() {
+            let along = |t: i64, k: i64| [(self.nest.vector, (j * self.lanes) as i64), (tiled, t), (row, k)];
+            let load = |s: &mut S, a: AccessId, ahead: &[(LoopId, i64)]| {
+                At { walk: &self.walk, lane: self.nest.vector, ahead, n }.load(s, a)
+            };
+            let weights = match weight {
+                None => Vec::new(),
+                Some(w) => (0..self.walk.extent(row))
+                    .map(|k| load(s, w, &along(0, k))?.into_reg(s, &self.walk))
+                    .collect::<R<Vec<_>>>()?,
+            };
+            for users in columns.values() {
+                let mut x = load(s, input, &along(users[0].0, users[0].1))?;
+                if users.len() > 1 {
+                    x = Operand::Reg(x.into_reg(s, &self.walk)?);
+                }
+                for &(t, k) in users {
+                    let acc = &acc[t as usize * widths.len() + j];
+                    match &self.work {
+                        Work::Window { op, .. } => s.op2(*op, acc, x.src(&self.walk))?,
+                        _ => s.fma(acc, &weights[k as usize], x.src(&self.walk))?,
+                    }
+                }
+                x.free(s);
+            }
+            weights.into_iter().for_each(|w| s.free(w));
+        }
+        Ok(())
+    }
+
+    /// Results `t` and window positions `k` by the input column that they meet at, in order.
+    fn columns(&self, input: AccessId, tiled: LoopId, tile: i64, row: LoopId) -> BTreeMap<i64, Vec<(i64, i64)>> {
+        let (by_result, by_position) = (self.walk.stride(input, tiled), self.walk.stride(input, row));
+        let mut columns: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
+        for t in 0..tile {
+            for k in 0..self.walk.extent(row) {
+                columns.entry(t * by_result + k * by_position).or_default().push((t, k));
+            }
+        }
+        columns
+    }
+}
