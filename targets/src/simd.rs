@@ -211,6 +211,14 @@ pub trait Simd {
     fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R;
     /// `d = d * a + c`, rounded like [`Simd::fma`].
     fn mul_add(&mut self, d: &V, a: &V, c: Src<'_>) -> R;
+    /// Whether [`Simd::scale`] is an instruction.
+    fn scales(&self) -> bool {
+        false
+    }
+    /// `d = d * 2^n` for integral `n` of any size; NaN stays. Only where [`Simd::scales`].
+    fn scale(&mut self, _d: &V, _n: &V) -> R {
+        Err(Refusal::unsupported("scaling by powers of two"))
+    }
     /// `d += b * a[lane]` for `lane < 4` (by-element multiply; lanes counted from the vector's start), rounded
     /// like [`Simd::fma`].
     fn fma_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R;

@@ -19,6 +19,8 @@ const EXP_HIGH: f32 = 88.722_83;
 const EXP_LOW: f32 = -87.336_54;
 /// Bounds that keep the exponent of `exp` in its field; at the upper one `2^128` is infinite.
 const EXP_CLAMP: (f32, f32) = (-87.0, 88.8);
+/// Beyond these `exp` is 0 and infinite in f32.
+const EXP_BEYOND: (f32, f32) = (-105.0, 89.0);
 
 /// `d = c[0] x^n + ... + c[n]`.
 fn poly<S: Simd>(s: &mut S, x: &V, coefficients: &[f32]) -> R<V> {
@@ -30,40 +32,71 @@ fn poly<S: Simd>(s: &mut S, x: &V, coefficients: &[f32]) -> R<V> {
     Ok(acc)
 }
 
-/// `exp` of a number whose result is a normal number, before the scaling: `(m, t)` with `exp(x) = m * 2^k`, `m`
-/// in `[0.7, 1.42]` and `k` in the low bits of `t`. Consumes `x`.
-fn exp_parts<S: Simd>(s: &mut S, x: V) -> R<(V, V)> {
-    let t = s.splat(MAGIC)?;
-    s.fma(&t, &x, Src::Const(LOG2_E))?;
-    let k = s.copy(&t)?;
-    s.op2(Op2::Sub, &k, Src::Const(MAGIC))?;
-    s.fma(&x, &k, Src::Const(-LN2_HIGH))?;
-    s.fma(&x, &k, Src::Const(-LN2_LOW))?;
-    s.free(k);
-    let q = poly(
-        s,
-        &x,
-        &[1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0],
-    )?;
+/// `exp(x)` on `[-ln 2 / 2, ln 2 / 2]`, relative error 2e-9: minimax by the exchange algorithm of Remez, rounded to f32
+/// with 1 for the last two.
+const EXP: [f32; 7] =
+    [1.383_684_5e-3, 8.374_818e-3, 4.166_822_5e-2, 1.666_642e-1, 4.999_999e-1, 1.0, 1.0];
+
+/// `exp(sign * x)` before the scaling: `(m, k)` with `exp(sign * x) = m * 2^k`, `m` in `[0.7, 1.42]`. `k` is a number
+/// where the builder scales, else it is in the low bits. `x` is finite or NaN, and is consumed.
+fn exp_parts<S: Simd>(s: &mut S, x: V, sign: f32) -> R<(V, V)> {
+    let (t, k) = if s.scales() {
+        let k = s.copy(&x)?;
+        s.op2(Op2::Mul, &k, Src::Const(sign * LOG2_E))?;
+        s.op1(Op1::Round, &k)?;
+        (None, k)
+    } else {
+        let t = s.splat(MAGIC)?;
+        s.fma(&t, &x, Src::Const(sign * LOG2_E))?;
+        let k = s.copy(&t)?;
+        s.op2(Op2::Sub, &k, Src::Const(MAGIC))?;
+        (Some(t), k)
+    };
+    s.fma(&x, &k, Src::Const(-sign * LN2_HIGH))?;
+    s.fma(&x, &k, Src::Const(-sign * LN2_LOW))?;
+    // The polynomial of -x has the odd coefficients' signs changed.
+    let coefficients: Vec<f32> =
+        EXP.iter().rev().enumerate().map(|(i, c)| if i % 2 == 1 { sign * c } else { *c }).rev().collect();
+    let m = poly(s, &x, &coefficients)?;
     s.free(x);
-    Ok((q, t))
+    Ok(match t {
+        None => (m, k),
+        Some(t) => {
+            s.free(k);
+            (m, t)
+        }
+    })
 }
 
-/// `exp(x)` for `x` within [`EXP_CLAMP`] or NaN, consumed.
-fn exp_inside<S: Simd>(s: &mut S, x: V) -> R<V> {
-    let (m, t) = exp_parts(s, x)?;
-    // (k + 127) << 23 is 2^k; a product keeps NaN, which adding to the exponent would not.
-    s.op1(Op1::Shl(23), &t)?;
-    s.op2(Op2::IntAdd, &t, Src::Bits(0x3f80_0000))?;
-    s.op2(Op2::Mul, &m, Src::Reg(&t))?;
-    s.free(t);
+/// `exp(sign * x)` for `x` consumed; the product is within [`EXP_CLAMP`], or it is NaN.
+fn exp_inside<S: Simd>(s: &mut S, x: V, sign: f32) -> R<V> {
+    let (m, k) = exp_parts(s, x, sign)?;
+    if s.scales() {
+        s.scale(&m, &k)?;
+    } else {
+        // (k + 127) << 23 is 2^k; a product keeps NaN, which adding to the exponent would not.
+        s.op1(Op1::Shl(23), &k)?;
+        s.op2(Op2::IntAdd, &k, Src::Bits(0x3f80_0000))?;
+        s.op2(Op2::Mul, &m, Src::Reg(&k))?;
+    }
+    s.free(k);
     Ok(m)
 }
 
-/// `e^x`, 2 ULP; results below 1.2e-38 are 0.
+/// `e^x`, 2 ULP; results below 1.2e-38 may be 0.
 pub fn exp<S: Simd>(s: &mut S, d: &V) -> R {
+    if s.scales() {
+        // Infinity minus infinity would be NaN; the bounds are far enough out for infinity and 0.
+        s.op2(Op2::Min, d, Src::Const(EXP_BEYOND.1))?;
+        s.op2(Op2::Max, d, Src::Const(EXP_BEYOND.0))?;
+        let x = s.copy(d)?;
+        let e = exp_inside(s, x, 1.0)?;
+        s.assign(d, &e);
+        s.free(e);
+        return Ok(());
+    }
     let x = s.copy(d)?;
-    let (m, t) = exp_parts(s, x)?;
+    let (m, t) = exp_parts(s, x, 1.0)?;
     s.op1(Op1::Shl(23), &t)?;
     s.op2(Op2::IntAdd, &m, Src::Reg(&t))?; // reaches 2^128 * 0.99 where a factor could not
     s.free(t);
@@ -84,11 +117,10 @@ pub fn exp<S: Simd>(s: &mut S, d: &V) -> R {
 
 /// `1 / (1 + e^-x)`: 3 ULP; 0 below -88.4.
 pub fn sigmoid<S: Simd>(s: &mut S, d: &V) -> R {
+    s.op2(Op2::Min, d, Src::Const(-EXP_CLAMP.0))?;
+    s.op2(Op2::Max, d, Src::Const(-EXP_CLAMP.1))?;
     let x = s.copy(d)?;
-    s.op1(Op1::Neg, &x)?;
-    s.op2(Op2::Min, &x, Src::Const(EXP_CLAMP.1))?;
-    s.op2(Op2::Max, &x, Src::Const(EXP_CLAMP.0))?;
-    let e = exp_inside(s, x)?;
+    let e = exp_inside(s, x, -1.0)?;
     s.op2(Op2::Add, &e, Src::Const(1.0))?;
     let one = s.splat(1.0)?;
     s.op2(Op2::Div, &one, Src::Reg(&e))?;

@@ -271,6 +271,16 @@ impl Simd for Encoder {
         Ok(())
     }
 
+    fn scales(&self) -> bool {
+        self.width == Width::Bits512
+    }
+
+    fn scale(&mut self, d: &V, n: &V) -> R {
+        let (d, n) = (self.reg(d), self.reg(n));
+        self.emit(Instruction::with3(Code::EVEX_Vscalefps_zmm_k1z_zmm_zmmm512b32_er, d, d, n));
+        Ok(())
+    }
+
     fn op2(&mut self, op: Op2, d: &V, s: Src<'_>) -> R {
         let r = self.reg(d);
         if let Op2::Min | Op2::Max | Op2::MinNan | Op2::MaxNan = op {
