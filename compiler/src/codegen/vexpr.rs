@@ -315,8 +315,15 @@ impl Values {
                     _ => 2,
                 }),
                 Node::MaskToNumber(a) => need[*a],
-                // An operand in a register, and a mask or a constant that the operation needs beside it; a
-                // product that is added keeps both factors.
+                // An operand from memory or a constant: in a register, with a mask beside it at most. It may be the
+                // addend of a product or come first, and then waits for the other operand.
+                Node::Binary(op, a, b) if self.is_leaf(*a) || self.is_leaf(*b) => {
+                    let product = |n: usize| matches!(self.nodes[n], Node::Binary(BinaryOp::Mul, ..));
+                    let waits = self.is_leaf(*a) || *op == BinaryOp::Add && product(*a);
+                    (need[*a].max(need[*b]) + usize::from(waits)).max(3)
+                }
+                // An operand in a register, and a mask that the operation needs beside it; a product that is
+                // added keeps both factors.
                 Node::Binary(_, a, b) => need[*a].max(need[*b] + 1).max(need[*a] + 1) + 2,
                 Node::Select(c, a, b) => need[*c].max(need[*a] + 1).max(need[*b] + 2) + 1,
             });
@@ -324,10 +331,15 @@ impl Values {
         let leaf = |n: &Node| matches!(n, Node::Const(_) | Node::Load(_));
         let held = self.nodes.iter().zip(&self.uses).filter(|(node, uses)| !leaf(node) && **uses > 1).count();
         let largest = self.roots.iter().map(|root| need[*root]).max().unwrap_or(0);
-        largest + held + self.roots.len()
+        largest + held + self.roots.len().saturating_sub(1)
     }
 
-    /// Makes room for the evaluation beside accumulators: as many of the last ones as necessary are parked.
+    fn is_leaf(&self, n: usize) -> bool {
+        matches!(self.nodes[n], Node::Const(_) | Node::Load(_))
+    }
+
+    /// Makes room for the evaluation beside accumulators: as many of the last ones as necessary are parked. Where
+    /// there are many constants, each of which would be loaded for every accumulator, they get room too.
     pub(super) fn make_room<S: Simd>(&self, s: &mut S, acc: Vec<V>) -> R<Vec<Waiting>> {
         let need = self.registers();
         let mut waiting: Vec<Waiting> = Vec::with_capacity(acc.len());
