@@ -59,11 +59,14 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
 pub fn tile_size(kernel: &FlatKernel, roles: &Roles, target: &Target) -> (Option<LoopId>, u32, u32) {
     let lanes = target.lanes() as i64;
     let vectors = (extent_of(kernel, roles.col).unwrap_or(1) + lanes - 1) / lanes;
-    let total: i64 = roles.rows.iter().filter_map(|l| extent_of(kernel, *l)).product();
+    let product = |loops: &[LoopId]| loops.iter().filter_map(|l| extent_of(kernel, *l)).product::<i64>();
+    let (total, depth) = (product(&roles.rows), product(&roles.depth));
+    let rhs_bytes = product(&roles.batch) * depth * extent_of(kernel, roles.col).unwrap_or(1) * 4;
+    let rhs = cost::Rhs::new(rhs_bytes, depth, target.vector_bytes, target.l1d_bytes, target.l2_bytes);
     let mut best: Option<(f64, Option<LoopId>, u32, u32)> = None;
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
         let extent = row.and_then(|l| extent_of(kernel, l)).unwrap_or(1).max(1);
-        let cycles = cost::tiles(extent, vectors, mr, nv) * (total as f64 / extent as f64);
+        let cycles = cost::tiles(total / extent, extent, vectors, mr, nv, &rhs);
         if best.as_ref().is_none_or(|b| cycles < b.0 * 0.999) {
             best = Some((cycles, row, mr as u32, nv as u32));
         }
