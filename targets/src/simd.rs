@@ -194,6 +194,9 @@ pub trait Simd {
     fn assign(&mut self, d: &V, s: &V);
     /// Writes the first `n` lanes. Touches no byte beyond them.
     fn store(&mut self, p: &P, disp: i32, v: &V, n: usize) -> R;
+    /// Asks for the cache line of an address, which need not be valid, to be brought into the second-level cache. A
+    /// hint: builders without such an instruction emit nothing.
+    fn prefetch(&mut self, p: &P, disp: i32);
     /// Gives a vector register back.
     fn free(&mut self, v: V);
     /// Vector registers that are free; without end where the machine's builder spills by itself.

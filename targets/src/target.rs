@@ -49,6 +49,8 @@ pub struct Target {
     pub f32_tiles: &'static [(u32, u32)],
     /// Steps of depth unrolled in tiles.
     pub tile_unroll: u32,
+    /// Whether the vector builder can ask for cache lines ahead of their use.
+    pub prefetches: bool,
     /// Alignment of the arena and of weights.
     pub align: usize,
 }

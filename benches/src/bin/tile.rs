@@ -133,6 +133,7 @@ fn matmul(m: i64, n: i64, k: i64, mr: u32, nr: u32, unroll: u32) -> PlannedKerne
             rhs_padded: true,
             unroll,
             panels_outermost: true,
+            prefetch: 0,
         }),
         why: String::new(),
         grain: None,

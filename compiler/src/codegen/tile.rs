@@ -23,6 +23,8 @@ use super::walk::{AccessId, ELEMENT, Share, Walk, Walks, shared, trips};
 
 /// Depth is unrolled altogether up to this many steps.
 const STRAIGHT_STEPS: i64 = 16;
+/// Bytes of a cache line.
+const LINE: i64 = 64;
 /// Lanes of a vector of lhs elements that are multiplied lane by lane.
 const BY_LANE: i64 = 4;
 
@@ -42,6 +44,8 @@ struct Generator<'k> {
     lhs: AccessId,
     rhs: AccessId,
     store: AccessId,
+    /// Where the lines of the next panel are that are asked for next.
+    next_panel: Option<AccessId>,
     epilogue: Values,
     access: LhsAccess,
     /// All depth loops are unrolled.
@@ -89,6 +93,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, tile: &Tile, access: LhsAcce
     let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / nr * ELEMENT)))?;
     let epilogue = Values::new(&mut walk, [&store.value])?;
     let store = walk.access(&store.to)?;
+    let next_panel = next_panel(&mut walk, tile, kernel)?;
     if walk.stride(lhs, tile.col) != 0 || tile.row.is_some_and(|row| walk.stride(rhs, row) != 0) {
         return Err(Refusal::unsupported("operands that move along both rows and columns"));
     }
@@ -98,11 +103,33 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, tile: &Tile, access: LhsAcce
     let steps: i64 = tile.depth.iter().map(|l| walk.extent(*l)).product();
     let (share, count) = shared_level(&walk, tile);
     let straight = steps <= STRAIGHT_STEPS;
-    let mut this = Generator { walk, tile, levels, lhs, rhs, store, epilogue, access, straight, lanes };
+    let mut this =
+        Generator { walk, tile, levels, lhs, rhs, store, next_panel, epilogue, access, straight, lanes };
     this.walk.open(s)?;
     this.level(s, 0, share, count, Extent { rows: 0, cols: 0 })?;
     this.walk.close(s);
     Ok(())
+}
+
+/// The pointer into the next panel: each tile of rows asks for its share of the lines, each run of depth steps for
+/// some of that share. What is behind the last panel is asked for too: as a rule, the next kernel's weights.
+fn next_panel(walk: &mut Walk, tile: &Tile, kernel: &PlannedKernel) -> R<Option<AccessId>> {
+    let (Form::Contract { rhs, .. }, true) = (&kernel.form, tile.prefetch > 0) else { return Ok(None) };
+    let panel = tile.panel_stride * ELEMENT;
+    let mut strides = vec![0; kernel.loops.len()];
+    strides[tile.col.0 as usize] = panel / i64::from(tile.nr);
+    let mut bytes = i64::from(tile.prefetch) * LINE / i64::from(tile.unroll.max(1));
+    for l in tile.depth.iter().rev() {
+        strides[l.0 as usize] = bytes;
+        bytes *= walk.extent(*l);
+    }
+    let rows: Vec<LoopId> = tile.outer.iter().chain(&tile.row).copied().collect();
+    let mut bytes = panel / rows.iter().map(|l| walk.extent(*l)).product::<i64>().max(1);
+    for l in rows.iter().rev() {
+        strides[l.0 as usize] = bytes;
+        bytes *= walk.extent(*l);
+    }
+    walk.follow(rhs, panel, strides).map(Some)
 }
 
 /// How much of a tile there is.
@@ -233,6 +260,11 @@ impl Generator<'_> {
         let by_lane = self.access == LhsAccess::ByLane
             && self.lanes as i64 == BY_LANE
             && l.is_some_and(|l| self.walk.stride(self.lhs, l) == ELEMENT);
+        if let (Some(next), true) = (self.next_panel, count == i64::from(self.tile.unroll)) {
+            for line in 0..i64::from(self.tile.prefetch) {
+                s.prefetch(self.walk.ptr(next), self.walk.disp(next, &[], line * LINE)?);
+            }
+        }
         let mut k = 0;
         while by_lane && count - k >= BY_LANE {
             self.steps_by_lane(s, l, k, acc, tile)?;

@@ -70,6 +70,7 @@ fn matmul(
         rhs_padded: packed,
         unroll: 4,
         panels_outermost,
+        prefetch: if panels_outermost { 2 } else { 0 },
     };
     let kernel =
         kernel(vec![l("m", m, Parallel), l("n", n, Parallel), l("k", k, Reduce)], form, Schedule::Tile(tile));
@@ -161,6 +162,7 @@ fn convolution(
         rhs_padded: true,
         unroll: 4,
         panels_outermost: false,
+        prefetch: 0,
     };
     let loops = vec![
         l("oh", oh, Parallel),

@@ -132,6 +132,17 @@ impl Walk {
         Ok(AccessId(self.accesses.len() - 1))
     }
 
+    /// Registers a place `ahead` bytes from an access that moves by strides of its own, in bytes per iteration.
+    pub(super) fn follow(&mut self, access: &FlatAccess, ahead: i64, strides: Vec<i64>) -> R<AccessId> {
+        let id = self.access(access)?;
+        let Access { cursor, offset, .. } = self.accesses[id.0];
+        let (storage, start) = (self.cursors[cursor].storage, self.cursors[cursor].start + offset + ahead);
+        self.cursors.push(Cursor { storage, start, strides, ptr: None, drift: 0 });
+        let cursor = self.cursors.len() - 1;
+        self.accesses.push(Access { cursor, offset: 0, guards: Vec::new(), otherwise: 0.0 });
+        Ok(AccessId(self.accesses.len() - 1))
+    }
+
     /// Bytes that the access moves per iteration of the loop.
     pub(super) fn stride(&self, a: AccessId, l: LoopId) -> i64 {
         self.cursors[self.accesses[a.0].cursor].strides[l.0 as usize]

@@ -9,6 +9,11 @@ use super::{Choice, by_falling_stride, cost, extent_of, stride_of, vector_access
 use crate::codegen::vexpr;
 use crate::flatten::{FlatKernel, loops_of};
 
+/// Bytes of a cache line.
+const LINE: i64 = 64;
+/// Tiles of rows up to which it matters how long the first one waits for its panel.
+const MOST_TILES: i64 = 64;
+
 /// The roles of a contraction's loops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roles {
@@ -126,6 +131,11 @@ pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Resu
         rhs_padded: packed.is_some(),
         unroll: target.tile_unroll,
         panels_outermost,
+        prefetch: if panels_outermost && packed.is_some() {
+            prefetch(rhs_bytes, rows, mr, nr, target)
+        } else {
+            0
+        },
     };
     let order = if only_batch {
         "one product after the other"
@@ -140,6 +150,17 @@ pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Resu
         rhs_bytes / 1024
     );
     Ok(Choice { schedule: Schedule::Tile(tile), why })
+}
+
+/// Lines of the next panel to ask for in every run of depth steps, so that by the time of its turn it has come from
+/// memory: as many as bring a whole panel per panel. Where one tile of very many waits for a panel, none.
+fn prefetch(rhs_bytes: i64, rows: i64, mr: u32, nr: u32, target: &Target) -> u32 {
+    let tiles = (rows + i64::from(mr) - 1) / i64::from(mr);
+    if !target.prefetches || rhs_bytes <= target.l2_bytes as i64 / 2 || tiles > MOST_TILES {
+        return 0;
+    }
+    let lines = i64::from(nr * target.tile_unroll) * 4 / LINE;
+    ((lines + tiles - 1) / tiles).max(1) as u32
 }
 
 /// Elements of lhs that are new per row: overlapping windows share most of theirs.

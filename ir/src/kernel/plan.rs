@@ -173,6 +173,9 @@ pub struct Tile {
     pub unroll: u32,
     /// Whether the loop over panels is around `outer` (weights are read once) or inside it.
     pub panels_outermost: bool,
+    /// Cache lines of the next panel that every unrolled run of depth steps asks for, while this panel is used; 0:
+    /// panels are near already.
+    pub prefetch: u32,
 }
 
 /// A kernel after placement.

@@ -146,7 +146,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             rhs_padded,
             unroll,
             panels_outermost,
-            ..
+            prefetch,
         }) => {
             let row = row.map_or("-".to_owned(), |l| names.get(l));
             let mut out = format!(
@@ -157,6 +157,9 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             );
             out += if *rhs_padded { ", padded" } else { "" };
             out += if *panels_outermost { ", panels outermost" } else { "" };
+            if *prefetch > 0 {
+                let _ = write!(out, ", prefetch {prefetch}");
+            }
             out
         }
         Schedule::Transform(Transform { outer, lane }) => {

@@ -21,6 +21,7 @@ pub mod expand;
 pub mod fill;
 pub mod flatten;
 pub mod gather;
+pub mod gather_elements;
 pub mod gelu;
 pub mod gemm;
 pub mod global_average_pool;
@@ -108,6 +109,7 @@ pub static OPS: &[OpDef] = &[
     flatten::DEF,
     unary::FLOOR,
     gather::DEF,
+    gather_elements::DEF,
     gelu::DEF,
     gemm::DEF,
     global_average_pool::DEF,

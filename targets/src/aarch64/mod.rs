@@ -56,6 +56,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         l2_bytes: 512 << 10,
         f32_tiles: TILES,
         tile_unroll: 4,
+        prefetches: false,
         align: 64,
     }
 }

@@ -114,6 +114,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         l2_bytes: 512 << 10,
         f32_tiles,
         tile_unroll: 4,
+        prefetches: vector_bytes > 16,
         align: 64,
     }
 }

@@ -123,6 +123,9 @@ impl Simd for Clif<'_, '_> {
         Ok(self.vector(value))
     }
 
+    // Cranelift has no such instruction.
+    fn prefetch(&mut self, _: &P, _: i32) {}
+
     fn load_splat(&mut self, p: &P, disp: i32) -> R<V> {
         let value = self.source(Src::Splat(p, disp));
         Ok(self.vector(value))

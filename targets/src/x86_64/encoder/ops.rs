@@ -160,6 +160,10 @@ impl Simd for Encoder {
         Ok(v)
     }
 
+    fn prefetch(&mut self, p: &P, disp: i32) {
+        self.emit(Instruction::with1(Code::Prefetcht1_m8, memory(p, disp, false)));
+    }
+
     fn load_splat(&mut self, p: &P, disp: i32) -> R<V> {
         let v = self.vector()?;
         let code = self.pick(Code::VEX_Vbroadcastss_ymm_m32, Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32);
