@@ -1,8 +1,8 @@
-//! Machine code for vectors wider than Cranelift's.
+//! Machine code of vector kernels by an encoder of our own.
 
 use crate::Target;
 use crate::simd::{R, Simd};
-use crate::x86_64::encoder::{Encoder, Width};
+use crate::x86_64::encoder::Encoder;
 
 /// Something that any vector builder can emit.
 pub trait Program {
@@ -11,14 +11,9 @@ pub trait Program {
 }
 
 /// A leaf function of SystemV convention, to be placed at a multiple of 64 bytes and free of relocations; `None`
-/// where the target's vectors are Cranelift's own 128 bits.
+/// where the target's vectors are Cranelift's.
 pub fn encode(target: &Target, program: &impl Program) -> R<Option<Vec<u8>>> {
-    let width = match target.vector_bytes {
-        32 => Width::Bits256,
-        64 => Width::Bits512,
-        _ => return Ok(None),
-    };
-    let mut encoder = Encoder::new(width);
+    let Some(mut encoder) = Encoder::new(target) else { return Ok(None) };
     program.emit(&mut encoder)?;
     encoder.finish().map(Some)
 }

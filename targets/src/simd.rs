@@ -4,7 +4,7 @@
 //! machine's: [`Simd::fma`] changes its first operand. A handle is not `Copy`: it is owned, borrowed by
 //! operations and given back with [`Simd::free`], so that an encoder can hand out real registers and refuse a
 //! kernel that needs too many ([`Refusal::OutOfRegisters`]). There is one implementation on Cranelift (128 bits, always
-//! there) and one on an encoder of x86-64 bytes (256 and 512 bits).
+//! there) and one on an encoder of x86-64 bytes (128, 256 and 512 bits).
 //!
 //! Every operation acts on all lanes alike; its documentation is the meaning for one lane.
 
@@ -212,6 +212,12 @@ pub trait Simd {
     fn op2(&mut self, op: Op2, d: &V, s: Src<'_>) -> R;
     /// `d += a * b`, rounded once where the target has FMA and twice where it has none.
     fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R;
+    /// The same with a factor that is not needed any more: without FMA the product may take its place.
+    fn fma_last(&mut self, d: &V, a: &V, b: V) -> R {
+        self.fma(d, a, Src::Reg(&b))?;
+        self.free(b);
+        Ok(())
+    }
     /// `d = d * a + c`, rounded like [`Simd::fma`].
     fn mul_add(&mut self, d: &V, a: &V, c: Src<'_>) -> R;
     /// Whether [`Simd::scale`] is an instruction.

@@ -1,7 +1,7 @@
 //! Every builder against the scalar meaning of each operation.
 
 use crate::simd::{Across, Op1, Op2, P, R, Refusal, Simd, Src, V};
-use crate::testing::{LEVELS, Unary, map, map_encoded, pointers};
+use crate::testing::{Unary, map_by_all, run_by_all};
 
 /// The operand in its different forms.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,12 +91,6 @@ fn numbers() -> Vec<f32> {
     xs
 }
 
-fn by_all(f: &impl Unary, xs: &[f32]) -> Vec<(usize, Vec<f32>)> {
-    let narrow = LEVELS.into_iter().map(|level| (4, map(level, f, xs)));
-    let wide = [32, 64].into_iter().filter_map(|bytes| Some((bytes / 4, map_encoded(bytes, f, xs)?)));
-    narrow.chain(wide).collect()
-}
-
 fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
 }
@@ -116,7 +110,7 @@ fn operations_of_one_operand() {
     ];
     let xs = numbers();
     for (op, meaning) in ops {
-        for (lanes, got) in by_all(&Single(op), &xs) {
+        for (lanes, got) in map_by_all(&Single(op), &xs) {
             for (x, got) in xs.iter().zip(got) {
                 assert!(same(got, meaning(*x)), "{op:?} of {x} in {lanes} lanes: {got}");
             }
@@ -127,11 +121,11 @@ fn operations_of_one_operand() {
 #[test]
 fn conversions_to_integers_and_back() {
     let xs: Vec<f32> = numbers().into_iter().filter(|x| x.abs() <= 4_194_304.0).collect();
-    for (lanes, got) in by_all(&Single(Op1::ToInt), &xs) {
+    for (lanes, got) in map_by_all(&Single(Op1::ToInt), &xs) {
         for (x, got) in xs.iter().zip(&got) {
             assert_eq!(got.to_bits() as i32, x.round_ties_even() as i32, "{x} in {lanes} lanes");
         }
-        for (_, back) in by_all(&Single(Op1::ToFloat), &got) {
+        for (_, back) in map_by_all(&Single(Op1::ToFloat), &got) {
             for (got, back) in got.iter().zip(back) {
                 assert_eq!(back, got.to_bits() as i32 as f32);
             }
@@ -190,7 +184,7 @@ fn operations_of_two_operands() {
     for op in ops {
         for other in [1.5f32, -0.37, 7.0, f32::NAN] {
             for form in FORMS {
-                for (lanes, got) in by_all(&Binary(op, other, form), &xs) {
+                for (lanes, got) in map_by_all(&Binary(op, other, form), &xs) {
                     for (x, got) in xs.iter().zip(got) {
                         let want = meaning(op, *x, other);
                         // A NaN in the second operand alone may be dropped, or kept.
@@ -208,7 +202,7 @@ fn lanes_combine() {
     let xs: Vec<f32> = (0..64).map(|i| ((i * 7) % 13) as f32 - 6.0).collect();
     for op in [Across::Sum, Across::Max, Across::Min, Across::Prod] {
         for n in [1, 2, 3, 4] {
-            for (lanes, got) in by_all(&Combined(op, n, 1.0), &xs) {
+            for (lanes, got) in map_by_all(&Combined(op, n, 1.0), &xs) {
                 for (vector, got) in xs.chunks(lanes).zip(got.chunks(lanes)) {
                     let kept = vector.iter().take(n).copied().chain(std::iter::repeat_n(1.0, lanes - n));
                     let want = kept
@@ -229,7 +223,7 @@ fn lanes_combine() {
 #[test]
 fn multiply_adds() {
     let xs: Vec<f32> = (0..64).map(|i| i as f32).collect();
-    for (lanes, got) in by_all(&MultiplyAdds, &xs) {
+    for (lanes, got) in map_by_all(&MultiplyAdds, &xs) {
         for (i, got) in got.iter().enumerate() {
             let lane1 = (i / lanes * lanes + 1) as f32;
             assert_eq!(*got, xs[i] * 2.0 + 3.0 * lane1 + 5.0, "element {i} in {lanes} lanes");
@@ -283,11 +277,109 @@ fn loops_and_pointers() {
     for (count, pointers_held, depth) in [(0, 0, 1), (1, 1, 2), (3, 4, 3), (3, 8, 4), (-1, 0, 1), (9, 2, 1)] {
         let nested = Nested { pointers: pointers_held, depth };
         let want = (1usize << depth) * (count.clamp(0, 3) as usize) + pointers_held;
-        for mut out in pointers(&nested, 64, 0, count) {
+        for mut out in run_by_all(&nested, 64, 0, count) {
             assert_eq!(out.iter().position(|x| *x == 1.0), Some(want), "{count} {pointers_held} {depth}");
             out[want] = 0.0;
             assert!(out.iter().all(|x| *x == 0.0), "written elsewhere");
         }
+    }
+}
+
+/// Every operation on a vector in memory, and parts of vectors: `data` is 16 elements `1, 2, ...`, then results.
+struct Memory;
+
+/// `data[16..]`: 8 elements per result.
+const RESULTS: usize = 9;
+
+impl crate::encode::Program for Memory {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        // Off the alignment of vectors.
+        let (data, lanes) = (s.arg(0)?, s.lanes());
+        for i in 0..16 {
+            let v = s.splat(i as f32 + 1.0)?;
+            s.store(&data, 4 * i, &v, 1)?;
+            s.free(v);
+        }
+        let at = |result: i32| 4 * (16 + 8 * result);
+        let store = |s: &mut S, result: i32, v: V| {
+            s.store(&data, at(result), &v, lanes.min(8))?;
+            s.free(v);
+            Ok(())
+        };
+        for n in 1..4 {
+            let v = s.load(&data, 4, n)?;
+            store(s, n as i32 - 1, v)?;
+            let v = s.load(&data, 8, lanes.min(8))?;
+            s.store(&data, at(n as i32 + 2), &v, n)?;
+            s.free(v);
+        }
+        let source = Src::Mem(&data, 4);
+        let v = s.load_splat(&data, 12)?;
+        s.op2(Op2::Mul, &v, source)?;
+        store(s, 6, v)?;
+        let (v, three) = (s.load_splat(&data, 8)?, s.splat(3.0)?);
+        s.fma(&v, &three, source)?;
+        s.fma(&v, &three, Src::Splat(&data, 16))?;
+        s.mul_add(&v, &three, source)?;
+        store(s, 7, v)?;
+        let v = s.splat(2.5)?;
+        s.op2(Op2::Le, &v, source)?;
+        s.keep_where(&three, &v, source)?;
+        s.free(v);
+        s.op2(Op2::Max, &three, Src::Splat(&data, 4))?;
+        store(s, 8, three)
+    }
+}
+
+#[test]
+fn operands_in_memory() {
+    for (i, out) in run_by_all(&Memory, 16 + 8 * RESULTS, 0, 0).into_iter().enumerate() {
+        let of = |result: usize| &out[16 + 8 * result..][..8];
+        let lanes = if of(6)[7] == 0.0 { 4 } else { 8 };
+        let start = |n: usize, from: f32| -> Vec<f32> {
+            (0..8).map(|i| if i < n { from + i as f32 } else { 0.0 }).collect()
+        };
+        for n in 1..4 {
+            assert_eq!(of(n - 1), start(n, 2.0), "builder {i}: {n} elements loaded");
+            assert_eq!(of(n + 2), start(n, 3.0), "builder {i}: {n} elements stored");
+        }
+        for lane in 0..lanes {
+            let x = lane as f32 + 2.0;
+            assert_eq!(of(6)[lane], 4.0 * x, "builder {i}: a product");
+            assert_eq!(of(7)[lane], (3.0 + 3.0 * x + 3.0 * 5.0) * 3.0 + x, "builder {i}: multiply-adds");
+            assert_eq!(of(8)[lane], if 2.5 <= x { 3.0 } else { x }, "builder {i}: a choice");
+        }
+    }
+}
+
+/// `data[0..16]` becomes the transpose of `1..=16` in rows.
+struct Transposed;
+
+impl crate::encode::Program for Transposed {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        for i in 0..16 {
+            let v = s.splat(i as f32 + 1.0)?;
+            s.store(&data, 4 * i, &v, 1)?;
+            s.free(v);
+        }
+        let rows = (0..4).map(|row| s.load(&data, 16 * row, 4)).collect::<R<Vec<_>>>()?;
+        s.transpose([&rows[0], &rows[1], &rows[2], &rows[3]])?;
+        for (i, row) in rows.into_iter().enumerate() {
+            s.store(&data, 16 * i as i32, &row, 4)?;
+            s.free(row);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn blocks_of_4_x_4_are_turned() {
+    let want: Vec<f32> = (0..16).map(|i| (i % 4 * 4 + i / 4 + 1) as f32).collect();
+    let all = run_by_all(&Transposed, 16, 0, 0);
+    assert!(all.len() >= 4, "Cranelift's three and SSE2's at least");
+    for (i, out) in all.into_iter().enumerate() {
+        assert_eq!(out, want, "builder {i}");
     }
 }
 

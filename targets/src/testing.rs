@@ -12,10 +12,28 @@ use crate::Target;
 use crate::encode::{Program, encode};
 use crate::generic::clif::Clif;
 use crate::isa::{Code, isa};
-use crate::simd::{R, Simd, V};
+use crate::simd::{R, Refusal, Simd, V};
 
 /// The levels of x86-64 that Cranelift's code differs for.
-pub(crate) const LEVELS: [&str; 3] = ["sse2", "avx", "avx2"];
+const LEVELS: [&str; 3] = ["sse2", "avx", "avx2"];
+
+/// What the encoder's code differs for: level, changes of features, bytes of a vector.
+const ENCODED: [(&str, &str, usize); 6] = [
+    ("sse2", "", 16),
+    ("sse2", "+sse4.1", 16),
+    ("avx", "", 16),
+    ("avx", "+fma", 16),
+    ("avx2", "", 32),
+    ("avx512", "", 64),
+];
+
+/// The target of an entry of [`ENCODED`]; `None` where this machine is another.
+fn encoded_target((level, features, vector_bytes): (&str, &str, usize)) -> Option<Target> {
+    let native = crate::resolve("", "native", "").expect("this machine");
+    let target = crate::resolve("x86_64-unknown-linux-gnu", level, features).expect("a known level");
+    assert_eq!(target.vector_bytes, vector_bytes);
+    target.features.iter().all(|f| native.features.contains(f)).then_some(target)
+}
 
 /// A function on one vector.
 pub(crate) trait Unary {
@@ -33,7 +51,7 @@ impl<F: Unary> Program for Looped<'_, F> {
 }
 
 /// `f` of every number, by Cranelift's code for the level.
-pub(crate) fn map(level: &str, f: &impl Unary, xs: &[f32]) -> Vec<f32> {
+fn map(level: &str, f: &impl Unary, xs: &[f32]) -> Vec<f32> {
     let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
     let (mut module, id, mut ctx) = module(&target);
     let mut contexts = FunctionBuilderContext::new();
@@ -50,65 +68,60 @@ pub(crate) fn map(level: &str, f: &impl Unary, xs: &[f32]) -> Vec<f32> {
     run(module, id, xs, 4)
 }
 
-/// `f` of every number, by the encoder's code for vectors of so many bytes; `None` where this machine has none.
-pub(crate) fn map_encoded(vector_bytes: usize, f: &impl Unary, xs: &[f32]) -> Option<Vec<f32>> {
-    if !has(vector_bytes) {
-        return None;
-    }
-    let mut target = crate::resolve("x86_64-unknown-linux-gnu", "avx2", "").expect("a known level");
-    target.vector_bytes = vector_bytes;
-    let code = encode(&target, &Looped(f)).expect("registers enough").expect("wide vectors");
-    let (mut module, id, _) = module(&target);
-    module.define_function_bytes(id, 64, &code, &[]).expect("a declared function");
-    Some(run(module, id, xs, vector_bytes / 4))
+/// `f` of every number by every builder that this machine can run, each with its lanes.
+pub(crate) fn map_by_all(f: &impl Unary, xs: &[f32]) -> Vec<(usize, Vec<f32>)> {
+    let cranelift = LEVELS.into_iter().map(|level| (4, map(level, f, xs)));
+    let encoded = ENCODED.into_iter().filter_map(encoded_target).map(|target| {
+        let code = encode(&target, &Looped(f)).expect("registers enough").expect("an encoder");
+        let (mut module, id, _) = module(&target);
+        module.define_function_bytes(id, 64, &code, &[]).expect("a declared function");
+        (target.lanes(), run(module, id, xs, target.lanes()))
+    });
+    cranelift.chain(encoded).collect()
 }
 
 /// `program(data, begin, end)` on zeros by every builder that this machine can run; what it leaves there.
-pub(crate) fn pointers(program: &impl Program, elements: usize, begin: i64, end: i64) -> Vec<Vec<f32>> {
-    let mut all = Vec::new();
-    for (level, bytes) in LEVELS.map(|level| (level, 16)).into_iter().chain([("avx2", 32), ("avx2", 64)]) {
-        if !has(bytes) {
-            continue;
-        }
-        let mut target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
-        target.vector_bytes = bytes;
+pub(crate) fn run_by_all(program: &impl Program, elements: usize, begin: i64, end: i64) -> Vec<Vec<f32>> {
+    let cranelift = LEVELS.into_iter().map(|level| {
+        let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
         let (mut module, id, mut ctx) = module(&target);
-        match encode(&target, program).expect("registers enough") {
-            Some(code) => module.define_function_bytes(id, 64, &code, &[]).expect("a declared function"),
-            None => {
-                let mut contexts = FunctionBuilderContext::new();
-                let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
-                let entry = b.create_block();
-                b.append_block_params_for_function_params(entry);
-                b.switch_to_block(entry);
-                b.seal_block(entry);
-                let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
-                program.emit(&mut Clif::new(&mut b, entry, args, &target)).expect("no limit of registers");
-                b.ins().return_(&[]);
-                b.finalize(module.target_config());
-                module.define_function(id, &mut ctx).expect("verified code");
+        let mut contexts = FunctionBuilderContext::new();
+        let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        b.seal_block(entry);
+        let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
+        program.emit(&mut Clif::new(&mut b, entry, args, &target)).expect("no limit of registers");
+        b.ins().return_(&[]);
+        b.finalize(module.target_config());
+        module.define_function(id, &mut ctx).expect("verified code");
+        (module, id)
+    });
+    let encoded = ENCODED.into_iter().filter_map(encoded_target).filter_map(|target| {
+        let code = match encode(&target, program) {
+            Err(Refusal::Unsupported(_)) => return None,
+            code => code.expect("registers enough").expect("an encoder"),
+        };
+        let (mut module, id, _) = module(&target);
+        module.define_function_bytes(id, 64, &code, &[]).expect("a declared function");
+        Some((module, id))
+    });
+    cranelift
+        .chain(encoded)
+        .map(|(mut module, id)| {
+            module.finalize_definitions().expect("memory for code");
+            let mut data = vec![0.0; elements];
+            // SAFETY: the code was emitted with this signature and convention; the caller's program stays inside.
+            unsafe {
+                let code = module.get_finalized_function(id);
+                let run = std::mem::transmute::<*const u8, extern "sysv64" fn(*mut f32, i64, i64)>(code);
+                run(data.as_mut_ptr(), begin, end);
+                module.free_memory();
             }
-        }
-        module.finalize_definitions().expect("memory for code");
-        let mut data = vec![0.0; elements];
-        // SAFETY: the code was emitted with this signature and convention; the caller's program stays inside.
-        unsafe {
-            let code = module.get_finalized_function(id);
-            let run = std::mem::transmute::<*const u8, extern "sysv64" fn(*mut f32, i64, i64)>(code);
-            run(data.as_mut_ptr(), begin, end);
-            module.free_memory();
-        }
-        all.push(data);
-    }
-    all
-}
-
-/// Whether this machine has vectors of so many bytes, with FMA.
-fn has(vector_bytes: usize) -> bool {
-    match vector_bytes {
-        64 => std::arch::is_x86_feature_detected!("avx512dq"),
-        _ => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
-    }
+            data
+        })
+        .collect()
 }
 
 fn module(target: &Target) -> (JITModule, FuncId, Context) {

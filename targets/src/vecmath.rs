@@ -315,7 +315,7 @@ pub fn cos<S: Simd>(s: &mut S, d: &V) -> R {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{LEVELS, Unary, map, map_encoded};
+    use crate::testing::{Unary, map_by_all};
 
     #[derive(Clone, Copy, PartialEq)]
     enum Function {
@@ -360,17 +360,11 @@ mod tests {
         dense.chain(near).chain([f32::NAN, f32::INFINITY, f32::NEG_INFINITY]).collect()
     }
 
-    /// The function by every builder that this machine can run.
-    fn by_all(f: Function, xs: &[f32]) -> Vec<Vec<f32>> {
-        let wide = [32, 64].into_iter().filter_map(|bytes| map_encoded(bytes, &f, xs));
-        LEVELS.into_iter().map(|level| map(level, &f, xs)).chain(wide).collect()
-    }
-
     /// Largest error in units in the last place of the result.
     fn worst(f: Function, exact: impl Fn(f64) -> f64, inside: impl Fn(f32) -> bool) -> f64 {
         let xs: Vec<f32> = samples().into_iter().filter(|x| inside(*x)).collect();
         let mut worst = (0.0, 0.0, 0.0);
-        for all in by_all(f, &xs) {
+        for (_, all) in map_by_all(&f, &xs) {
             for (x, got) in xs.iter().zip(all) {
                 let want = exact(f64::from(*x));
                 if want.is_nan() || (want as f32).is_infinite() {
@@ -423,7 +417,7 @@ mod tests {
         for (f, exact) in [(Function::Sin, f64::sin as fn(f64) -> f64), (Function::Cos, f64::cos)] {
             let xs: Vec<f32> =
                 samples().into_iter().filter(|x| x.abs() <= 8192.0 || !x.is_finite()).collect();
-            for all in by_all(f, &xs) {
+            for (_, all) in map_by_all(&f, &xs) {
                 for (x, got) in xs.iter().zip(all) {
                     let want = exact(f64::from(*x));
                     let near = (f64::from(got) - want).abs() <= 2e-7;

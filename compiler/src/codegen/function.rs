@@ -17,12 +17,12 @@ use super::{KernelFunction, internal, kernel_signature, scalar, vector};
 const CODE_ALIGN: u64 = 64;
 
 /// A vector kernel for an encoder.
-struct Wide<'k> {
+struct Encoded<'k> {
     kernel: &'k PlannedKernel,
     target: &'k Target,
 }
 
-impl Program for Wide<'_> {
+impl Program for Encoded<'_> {
     fn emit<S: Simd>(&self, s: &mut S) -> R {
         vector::emit(self.kernel, self.target.lhs_access, s)
     }
@@ -36,7 +36,7 @@ pub(super) fn define<M: Module>(
     kernel: &PlannedKernel,
     target: &Target,
 ) -> Result<KernelFunction> {
-    if let Some(code) = wide(kernel, target)? {
+    if let Some(code) = encoded(kernel, target)? {
         module.define_function_bytes(id, CODE_ALIGN, &code, &[]).map_err(|e| internal(&e))?;
         let shared = vector::shared_extent(kernel, target.lanes())?;
         return Ok(KernelFunction { id, shared, code_bytes: code.len() });
@@ -70,17 +70,16 @@ pub(super) fn define<M: Module>(
     Ok(KernelFunction { id, shared, code_bytes })
 }
 
-/// The kernel in vectors wider than Cranelift's. `None` where the target has none, and for kernels that need
-/// more registers than there are: Cranelift spills.
-fn wide(kernel: &PlannedKernel, target: &Target) -> Result<Option<Vec<u8>>> {
+/// The kernel by an encoder. `None` where the target has none, and for kernels that need more registers than
+/// there are: Cranelift spills.
+fn encoded(kernel: &PlannedKernel, target: &Target) -> Result<Option<Vec<u8>>> {
     match &kernel.schedule {
-        // Turning blocks of 4 x 4 needs no more than 128 bits.
-        Schedule::Scalar { .. } | Schedule::Transpose(_) => Ok(None),
-        Schedule::Nest(_) | Schedule::Tile(_) | Schedule::Transform(_) => {
-            match encode(target, &Wide { kernel, target }) {
-                Err(Refusal::OutOfRegisters) => Ok(None),
-                result => Ok(result?),
-            }
-        }
+        Schedule::Scalar { .. } => Ok(None),
+        // Blocks of 4 x 4 are turned in 128 bits.
+        Schedule::Transpose(_) if target.lanes() > 4 => Ok(None),
+        _ => match encode(target, &Encoded { kernel, target }) {
+            Err(Refusal::OutOfRegisters) => Ok(None),
+            result => Ok(result?),
+        },
     }
 }

@@ -303,10 +303,11 @@ impl Generator<'_> {
                     continue;
                 }
                 let b = s.load(rhs, disp, n)?;
-                for (r, a) in a.iter().enumerate() {
+                let (last, others) = a.split_last().expect("a row");
+                for (r, a) in others.iter().enumerate() {
                     s.fma(&acc[r * vectors + j], a, Src::Reg(&b))?;
                 }
-                s.free(b);
+                s.fma_last(&acc[others.len() * vectors + j], last, b)?;
             }
             a.into_iter().for_each(|a| s.free(a));
             return Ok(());
@@ -325,10 +326,10 @@ impl Generator<'_> {
                 continue;
             }
             let a = s.load_splat(lhs, disp)?;
-            for (acc, b) in row.iter().zip(&b) {
+            for (acc, b) in row.iter().zip(&b).skip(1) {
                 s.fma(acc, b, Src::Reg(&a))?;
             }
-            s.free(a);
+            s.fma_last(&row[0], &b[0], a)?;
         }
         b.into_iter().for_each(|b| s.free(b));
         Ok(())

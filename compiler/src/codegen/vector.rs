@@ -1,7 +1,7 @@
 //! Vector code of planned kernels: which generator obeys which schedule.
 //!
-//! Everything here is generic over the vector builder: the same text makes 128-bit code through Cranelift and
-//! wider code through an encoder.
+//! Everything here is generic over the vector builder: the same text makes portable code through Cranelift and
+//! code of x86-64 through an encoder.
 
 use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
 use kiln_targets::LhsAccess;

@@ -311,7 +311,7 @@ impl Values {
                 Node::Unary(op, a) => need[*a].max(match op {
                     UnaryOp::Log | UnaryOp::Sin | UnaryOp::Cos => 9,
                     UnaryOp::Exp | UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Erf => 7,
-                    UnaryOp::Sign => 4,
+                    UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round => 4,
                     _ => 2,
                 }),
                 Node::MaskToNumber(a) => need[*a],

@@ -58,9 +58,17 @@ pub(crate) const LEVELS: &[Level] = &[
     },
 ];
 
-/// 128-bit tiles, `(rows, vectors)`: 8 accumulators, 4 vectors of columns and a temporary fit 16 registers even
-/// though Cranelift's multiply-add overwrites a factor (2x16 reaches 54 of 59 GFLOP/s on a Zen 4, 4x8 51).
-const TILES_128: &[(u32, u32)] = &[(2, 4), (4, 2)];
+// Tiles, `(rows, vectors)`, by `benches/src/bin/tile.rs`; shares are of the peak of multiply-adds at that width. In
+// 128 bits: AMD Zen 5, November 2026.
+
+/// Without AVX each product needs a copy of a factor and each element of lhs a shuffle: three instructions per
+/// multiply-add, and Zen 5 starts about five per cycle (2x24 77 %, 6x8 71 %, 3x12 71 %, 4x8 69 %; 1x32 79 %).
+const TILES_SSE2: &[(u32, u32)] = &[(2, 6), (6, 2)];
+/// Without FMA: 12 accumulators, the smaller side, a passing operand and a product are 16 registers (6x8 95 %, 2x24
+/// 95 %, 3x12 95 %, 4x8 92 %, 2x16 91 %).
+const TILES_AVX: &[(u32, u32)] = &[(6, 2), (2, 6)];
+/// With FMA (6x8, 4x12 and 3x16 100 %, 5x8 95 %, 3x12 92 %, 2x16 and 4x8 87 %).
+const TILES_128: &[(u32, u32)] = &[(6, 2), (4, 3), (3, 4)];
 /// 256-bit tiles: 12 accumulators hide the latency of two multiply-adds per cycle, and the smaller side of the
 /// tile stays in registers (each reaches 117 of 118 GFLOP/s on a Zen 4).
 const TILES_256: &[(u32, u32)] = &[(6, 2), (4, 3), (3, 4)];
@@ -97,8 +105,10 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         (64, 32, TILES_512)
     } else if has("avx2") && has("fma") {
         (32, 16, TILES_256)
+    } else if has("avx") {
+        (16, 16, if has("fma") { TILES_128 } else { TILES_AVX })
     } else {
-        (16, 16, TILES_128)
+        (16, 16, TILES_SSE2)
     };
     let flags = FEATURES.iter().filter(|(name, _)| has(name)).map(|(_, flag)| *flag).collect();
     Target {
@@ -114,7 +124,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         l2_bytes: 512 << 10,
         f32_tiles,
         tile_unroll: 4,
-        prefetches: vector_bytes > 16,
+        prefetches: true,
         align: 64,
     }
 }

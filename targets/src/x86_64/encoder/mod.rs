@@ -1,26 +1,23 @@
-//! The vector builder on an encoder of x86-64: f32 in 256 bits (AVX2 and FMA) or 512 bits (AVX-512 F and DQ).
+//! The vector builder on an encoder of x86-64: f32 in 128 bits (SSE2, AVX, AVX with FMA), 256 bits (AVX2 and FMA)
+//! or 512 bits (AVX-512 F and DQ).
 //!
 //! Physical registers are handed out by ownership; a kernel that needs too many is refused, nothing is spilled
 //! unless it is parked. The function that results is a leaf of SystemV convention: arguments wait in its frame,
 //! callee-saved registers are pushed when they are used, constants lie behind the code.
 //!
-//! Masks for the first `n` lanes are mask registers set up at entry (512 bits) or vectors of constants (256).
+//! Masks for the first `n` lanes are mask registers set up at entry (512 bits) or vectors of constants.
 
+mod codes;
+mod narrow;
 mod ops;
 mod pieces;
 
 use iced_x86::{Code, Encoder as Iced, Instruction, MemoryOperand, Register};
+use target_lexicon::Architecture;
 
+use self::codes::{Codes, Encoding, MOVE};
 use crate::simd::{P, R, Refusal, Simd, Src, V};
-
-/// Bytes of a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Width {
-    /// AVX2 and FMA, 16 registers.
-    Bits256,
-    /// AVX-512 F and DQ, 32 registers.
-    Bits512,
-}
+use crate::target::Target;
 
 /// General registers in the order in which they are handed out; the last six belong to the caller.
 const GENERAL: [Register; 15] = [
@@ -54,7 +51,11 @@ const LANE_MASKS: usize = 6;
 
 /// A function under construction.
 pub(crate) struct Encoder {
-    width: Width,
+    encoding: Encoding,
+    /// Multiply-add is an instruction.
+    fma: bool,
+    /// Rounding to integers is an instruction.
+    rounds: bool,
     iced: Iced,
     code: Vec<u8>,
     /// Bit per register that is free.
@@ -85,11 +86,22 @@ enum Place {
 }
 
 impl Encoder {
-    /// An empty function.
-    pub(crate) fn new(width: Width) -> Self {
-        let registers = if width == Width::Bits256 { 16 } else { 32 };
-        Self {
-            width,
+    /// An empty function for a target; `None` for another architecture.
+    pub(crate) fn new(target: &Target) -> Option<Self> {
+        if target.triple.architecture != Architecture::X86_64 {
+            return None;
+        }
+        let encoding = match target.vector_bytes {
+            64 => Encoding::Evex512,
+            32 => Encoding::Vex256,
+            _ if target.features.contains(&"avx") => Encoding::Vex128,
+            _ => Encoding::Legacy,
+        };
+        let registers = if encoding == Encoding::Evex512 { 32 } else { 16 };
+        Some(Self {
+            encoding,
+            fma: target.fma,
+            rounds: target.rounds(),
             iced: Iced::new(64),
             code: Vec::new(),
             vectors: if registers == 32 { u32::MAX } else { (1 << registers) - 1 },
@@ -102,7 +114,7 @@ impl Encoder {
             pool: Vec::new(),
             lane_masks: Vec::new(),
             failed: false,
-        }
+        })
     }
 
     /// The finished function: prologue, what was built, epilogue, constants. It may lie anywhere; aligning it to
@@ -113,7 +125,9 @@ impl Encoder {
             .map(|i| GENERAL[i as usize])
             .collect();
         let frame = (8 * SLOTS + 4 * self.lanes() * self.parking as usize) as i32;
-        self.emit(Ok(Instruction::with(Code::VEX_Vzeroupper)));
+        if self.lanes() > 4 {
+            self.emit(Ok(Instruction::with(Code::VEX_Vzeroupper)));
+        }
         self.emit(Instruction::with2(Code::Mov_r64_rm64, Register::RSP, slot(STACK_POINTER_SLOT)));
         for register in saved.iter().rev() {
             self.emit(Instruction::with1(Code::Pop_r64, *register));
@@ -167,21 +181,17 @@ impl Encoder {
         self.code.extend(self.iced.take_buffer());
     }
 
-    /// The code of this width.
-    fn pick(&self, ymm: Code, zmm: Code) -> Code {
-        if self.width == Width::Bits256 { ymm } else { zmm }
+    fn pick(&self, codes: &Codes) -> Code {
+        codes[self.encoding as usize]
     }
 
     fn reg(&self, v: &V) -> Register {
-        self.reg_of(v.0)
-    }
-
-    fn reg_of(&self, n: u32) -> Register {
-        self.pick_reg(Register::YMM0, Register::ZMM0) + n
-    }
-
-    fn pick_reg(&self, ymm: Register, zmm: Register) -> Register {
-        if self.width == Width::Bits256 { ymm } else { zmm }
+        let first = match self.encoding {
+            Encoding::Legacy | Encoding::Vex128 => Register::XMM0,
+            Encoding::Vex256 => Register::YMM0,
+            Encoding::Evex512 => Register::ZMM0,
+        };
+        first + v.0
     }
 
     fn xmm(v: &V) -> Register {
@@ -218,9 +228,9 @@ impl Encoder {
 
     /// A constant in every lane as an operand: a whole vector, or one element for an embedded broadcast.
     fn splat_operand(&mut self, bits: u32) -> Place {
-        match self.width {
-            Width::Bits256 => Place::Pool(self.constant(&bits.to_le_bytes().repeat(8)), false),
-            Width::Bits512 => Place::Pool(self.constant(&bits.to_le_bytes()), true),
+        match self.encoding {
+            Encoding::Evex512 => Place::Pool(self.constant(&bits.to_le_bytes()), true),
+            _ => Place::Pool(self.constant(&bits.to_le_bytes().repeat(self.lanes())), false),
         }
     }
 
@@ -230,11 +240,15 @@ impl Encoder {
             Src::Reg(v) => (Place::Reg(self.reg(v)), None),
             Src::Const(value) => (self.splat_operand(value.to_bits()), None),
             Src::Bits(bits) => (self.splat_operand(bits), None),
-            Src::Mem(p, disp) => (Place::Mem(memory(p, disp, false)), None),
-            Src::Splat(p, disp) if self.width == Width::Bits512 => (Place::Mem(memory(p, disp, true)), None),
-            Src::Splat(p, disp) => {
-                let v = self.load_splat(p, disp)?;
-                (Place::Reg(self.reg(&v)), Some(v))
+            Src::Mem(p, disp) if self.encoding != Encoding::Legacy => {
+                (Place::Mem(memory(p, disp, false)), None)
+            }
+            Src::Splat(p, disp) if self.encoding == Encoding::Evex512 => {
+                (Place::Mem(memory(p, disp, true)), None)
+            }
+            Src::Mem(..) | Src::Splat(..) => {
+                let (register, temporary) = self.register(s)?;
+                (Place::Reg(register), temporary)
             }
         })
     }
@@ -287,14 +301,32 @@ impl Encoder {
         }
     }
 
-    /// `d = code(a, place)`.
-    fn three(&mut self, code: Code, d: Register, a: Register, place: &Place) {
+    /// `d = op place`.
+    fn two(&mut self, op: &Codes, d: Register, place: &Place) {
+        let code = self.pick(op);
+        self.with_place(place, |operand| match operand {
+            Operand::Reg(r) => Instruction::with2(code, d, r),
+            Operand::Mem(m) => Instruction::with2(code, d, m),
+        });
+    }
+
+    /// `d = a op place`. Without VEX `a` is copied to `d` first, so that `place` must not be `d` unless `a` is.
+    fn three(&mut self, op: &Codes, d: Register, a: Register, place: &Place) {
+        if self.encoding == Encoding::Legacy {
+            if d != a {
+                self.failed |= matches!(place, Place::Reg(r) if *r == d);
+                self.two(&MOVE, d, &Place::Reg(a));
+            }
+            return self.two(op, d, place);
+        }
+        let code = self.pick(op);
         self.with_place(place, |operand| match operand {
             Operand::Reg(r) => Instruction::with3(code, d, a, r),
             Operand::Mem(m) => Instruction::with3(code, d, a, m),
         });
     }
 
+    /// `d = a op place` with an immediate and VEX or EVEX.
     fn three_imm(&mut self, code: Code, d: Register, a: Register, place: &Place, imm: u32) {
         self.with_place(place, |operand| match operand {
             Operand::Reg(r) => Instruction::with4(code, d, a, r, imm),

@@ -2,13 +2,21 @@
 
 use iced_x86::{Code, Instruction};
 
+use super::codes::{
+    ADD, AND, AND_NOT, BROADCAST, DIV, Encoding, FMA_213, FMA_231, INT_ADD, INT_SUB, LOAD, MOVE, MUL, OR,
+    PERMUTE, ROUND, SHIFT_LEFT, SHIFT_RIGHT, SQRT, STORE, SUB, TO_FLOAT, TO_INT, XOR,
+};
 use super::pieces::{CMP_EQ, CMP_LE, CMP_LT};
-use super::{Encoder, Operand, Place, Width, general, masked, memory, parking, slot};
+use super::{Encoder, Place, general, masked, memory, parking, slot};
 use crate::simd::{Across, Op1, Op2, P, Parked, R, Refusal, Simd, Src, V};
 
 impl Simd for Encoder {
     fn lanes(&self) -> usize {
-        if self.width == Width::Bits256 { 8 } else { 16 }
+        match self.encoding {
+            Encoding::Legacy | Encoding::Vex128 => 4,
+            Encoding::Vex256 => 8,
+            Encoding::Evex512 => 16,
+        }
     }
 
     fn arg(&mut self, i: usize) -> R<P> {
@@ -117,45 +125,48 @@ impl Simd for Encoder {
         let v = self.vector()?;
         let r = self.reg(&v);
         if value.to_bits() == 0 {
-            let x = Self::xmm(&v);
-            let code = if v.0 < 16 {
-                Code::VEX_Vxorps_xmm_xmm_xmmm128
+            // The shortest that clears the whole register.
+            if self.encoding == Encoding::Legacy || v.0 >= 16 {
+                self.three(&XOR, r, r, &Place::Reg(r));
             } else {
-                Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32
-            };
-            let d = if v.0 < 16 { x } else { r };
-            self.emit(Instruction::with3(code, d, d, d));
+                let x = Self::xmm(&v);
+                self.emit(Instruction::with3(Code::VEX_Vxorps_xmm_xmm_xmmm128, x, x, x));
+            }
+        } else if self.encoding == Encoding::Legacy {
+            let constant = self.splat_operand(value.to_bits());
+            self.two(&MOVE, r, &constant);
         } else {
             let index = self.constant(&value.to_bits().to_le_bytes());
-            let code = self.pick(Code::VEX_Vbroadcastss_ymm_m32, Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32);
-            self.with_place(&Place::Pool(index, false), |operand| match operand {
-                Operand::Reg(s) => Instruction::with2(code, r, s),
-                Operand::Mem(m) => Instruction::with2(code, r, m),
-            });
+            self.two(&BROADCAST, r, &Place::Pool(index, false));
         }
         Ok(v)
     }
 
     fn load(&mut self, p: &P, disp: i32, n: usize) -> R<V> {
-        if self.width == Width::Bits256 && ![1, 4, self.lanes()].contains(&n) {
-            // The mask's register becomes the result.
-            let v = self.lane_mask_vector(n)?;
-            let (r, m) = (self.reg(&v), memory(p, disp, false));
-            self.emit(Instruction::with3(Code::VEX_Vmaskmovps_ymm_ymm_m256, r, r, m));
-            return Ok(v);
+        let m = memory(p, disp, false);
+        if n < self.lanes() {
+            match self.encoding {
+                Encoding::Legacy | Encoding::Vex128 => return self.load_part(p, disp, n),
+                Encoding::Vex256 if ![1, 4].contains(&n) => {
+                    // The mask's register becomes the result.
+                    let v = self.lane_mask_vector(n)?;
+                    let r = self.reg(&v);
+                    self.emit(Instruction::with3(Code::VEX_Vmaskmovps_ymm_ymm_m256, r, r, m));
+                    return Ok(v);
+                }
+                _ => {}
+            }
         }
         let v = self.vector()?;
-        let (r, m) = (self.reg(&v), memory(p, disp, false));
+        let r = self.reg(&v);
         if n == self.lanes() {
-            let code = self.pick(Code::VEX_Vmovups_ymm_ymmm256, Code::EVEX_Vmovups_zmm_k1z_zmmm512);
-            self.emit(Instruction::with2(code, r, m));
-        } else if self.width == Width::Bits512 {
+            self.two(&LOAD, r, &Place::Mem(m));
+        } else if self.encoding == Encoding::Evex512 {
             let k = self.lane_mask(n)?;
-            self.emit(masked(Instruction::with2(Code::EVEX_Vmovups_zmm_k1z_zmmm512, r, m), k, true));
-        } else if n == 1 {
-            self.emit(Instruction::with2(Code::VEX_Vmovss_xmm_m32, Self::xmm(&v), m));
+            self.emit(masked(Instruction::with2(self.pick(&LOAD), r, m), k, true));
         } else {
-            self.emit(Instruction::with2(Code::VEX_Vmovups_xmm_xmmm128, Self::xmm(&v), m));
+            let code = if n == 1 { Code::VEX_Vmovss_xmm_m32 } else { Code::VEX_Vmovups_xmm_xmmm128 };
+            self.emit(Instruction::with2(code, Self::xmm(&v), m));
         }
         Ok(v)
     }
@@ -166,8 +177,13 @@ impl Simd for Encoder {
 
     fn load_splat(&mut self, p: &P, disp: i32) -> R<V> {
         let v = self.vector()?;
-        let code = self.pick(Code::VEX_Vbroadcastss_ymm_m32, Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32);
-        self.emit(Instruction::with2(code, self.reg(&v), memory(p, disp, false)));
+        let (r, m) = (self.reg(&v), memory(p, disp, false));
+        if self.encoding == Encoding::Legacy {
+            self.emit(Instruction::with2(Code::Movss_xmm_xmmm32, r, m));
+            self.emit(Instruction::with3(Code::Shufps_xmm_xmmm128_imm8, r, r, 0u32));
+        } else {
+            self.two(&BROADCAST, r, &Place::Mem(m));
+        }
         Ok(v)
     }
 
@@ -179,27 +195,33 @@ impl Simd for Encoder {
 
     fn assign(&mut self, d: &V, s: &V) {
         if d.0 != s.0 {
-            let code = self.pick(Code::VEX_Vmovaps_ymm_ymmm256, Code::EVEX_Vmovaps_zmm_k1z_zmmm512);
-            self.emit(Instruction::with2(code, self.reg(d), self.reg(s)));
+            self.two(&MOVE, self.reg(d), &Place::Reg(self.reg(s)));
         }
     }
 
     fn store(&mut self, p: &P, disp: i32, v: &V, n: usize) -> R {
         let (r, m) = (self.reg(v), memory(p, disp, false));
         if n == self.lanes() {
-            let code = self.pick(Code::VEX_Vmovups_ymmm256_ymm, Code::EVEX_Vmovups_zmmm512_k1z_zmm);
-            self.emit(Instruction::with2(code, m, r));
-        } else if self.width == Width::Bits512 {
-            let k = self.lane_mask(n)?;
-            self.emit(masked(Instruction::with2(Code::EVEX_Vmovups_zmmm512_k1z_zmm, m, r), k, false));
-        } else if n == 1 {
-            self.emit(Instruction::with2(Code::VEX_Vmovss_m32_xmm, m, Self::xmm(v)));
-        } else if n == 4 {
-            self.emit(Instruction::with2(Code::VEX_Vmovups_xmmm128_xmm, m, Self::xmm(v)));
-        } else {
-            let mask = self.lane_mask_vector(n)?;
-            self.emit(Instruction::with3(Code::VEX_Vmaskmovps_m256_ymm_ymm, m, self.reg(&mask), r));
-            self.free(mask);
+            self.emit(Instruction::with2(self.pick(&STORE), m, r));
+            return Ok(());
+        }
+        match self.encoding {
+            Encoding::Legacy | Encoding::Vex128 => self.store_part(p, disp, v, n)?,
+            Encoding::Evex512 => {
+                let k = self.lane_mask(n)?;
+                self.emit(masked(Instruction::with2(self.pick(&STORE), m, r), k, false));
+            }
+            Encoding::Vex256 if n == 1 => {
+                self.emit(Instruction::with2(Code::VEX_Vmovss_m32_xmm, m, Self::xmm(v)));
+            }
+            Encoding::Vex256 if n == 4 => {
+                self.emit(Instruction::with2(Code::VEX_Vmovups_xmmm128_xmm, m, Self::xmm(v)));
+            }
+            Encoding::Vex256 => {
+                let mask = self.lane_mask_vector(n)?;
+                self.emit(Instruction::with3(Code::VEX_Vmaskmovps_m256_ymm_ymm, m, self.reg(&mask), r));
+                self.free(mask);
+            }
         }
         Ok(())
     }
@@ -218,65 +240,45 @@ impl Simd for Encoder {
             self.parking - 1
         });
         let lanes = self.lanes();
-        let code = self.pick(Code::VEX_Vmovups_ymmm256_ymm, Code::EVEX_Vmovups_zmmm512_k1z_zmm);
-        self.emit(Instruction::with2(code, parking(i, lanes), self.reg(&v)));
+        self.emit(Instruction::with2(self.pick(&STORE), parking(i, lanes), self.reg(&v)));
         self.free(v);
         Ok(Parked(i))
     }
 
     fn unpark(&mut self, parked: Parked) -> R<V> {
         let v = self.vector()?;
-        let lanes = self.lanes();
-        let code = self.pick(Code::VEX_Vmovups_ymm_ymmm256, Code::EVEX_Vmovups_zmm_k1z_zmmm512);
-        self.emit(Instruction::with2(code, self.reg(&v), parking(parked.0, lanes)));
+        let place = Place::Mem(parking(parked.0, self.lanes()));
+        self.two(&LOAD, self.reg(&v), &place);
         self.free_parking.push(parked.0);
         Ok(v)
     }
 
     fn op1(&mut self, op: Op1, d: &V) -> R {
         let r = self.reg(d);
-        let (code, imm) = match op {
+        match op {
             Op1::Abs => return self.op2(Op2::And, d, Src::Bits(0x7fff_ffff)),
             Op1::Neg => return self.op2(Op2::Xor, d, Src::Bits(0x8000_0000)),
-            Op1::Sqrt => {
-                (self.pick(Code::VEX_Vsqrtps_ymm_ymmm256, Code::EVEX_Vsqrtps_zmm_k1z_zmmm512b32_er), None)
+            Op1::Floor | Op1::Ceil | Op1::Round if !self.rounds => return self.round_by_magic(op, d),
+            Op1::Sqrt => self.two(&SQRT, r, &Place::Reg(r)),
+            Op1::ToInt => self.two(&TO_INT, r, &Place::Reg(r)),
+            Op1::ToFloat => self.two(&TO_FLOAT, r, &Place::Reg(r)),
+            // Without an exception for inexact results.
+            Op1::Floor => self.emit(Instruction::with3(self.pick(&ROUND), r, r, 9u32)),
+            Op1::Ceil => self.emit(Instruction::with3(self.pick(&ROUND), r, r, 10u32)),
+            Op1::Round => self.emit(Instruction::with3(self.pick(&ROUND), r, r, 8u32)),
+            Op1::Shl(n) | Op1::Shr(n) => {
+                let code = self.pick(if matches!(op, Op1::Shl(_)) { &SHIFT_LEFT } else { &SHIFT_RIGHT });
+                self.emit(match self.encoding {
+                    Encoding::Legacy => Instruction::with2(code, r, u32::from(n)),
+                    _ => Instruction::with3(code, r, r, u32::from(n)),
+                });
             }
-            Op1::ToInt => {
-                (self.pick(Code::VEX_Vcvtps2dq_ymm_ymmm256, Code::EVEX_Vcvtps2dq_zmm_k1z_zmmm512b32_er), None)
-            }
-            Op1::ToFloat => {
-                (self.pick(Code::VEX_Vcvtdq2ps_ymm_ymmm256, Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er), None)
-            }
-            Op1::Floor | Op1::Ceil | Op1::Round => {
-                let code = self.pick(
-                    Code::VEX_Vroundps_ymm_ymmm256_imm8,
-                    Code::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae,
-                );
-                let mode = match op {
-                    Op1::Floor => 9, // without an exception for inexact results
-                    Op1::Ceil => 10,
-                    _ => 8,
-                };
-                (code, Some(mode))
-            }
-            Op1::Shl(n) => (
-                self.pick(Code::VEX_Vpslld_ymm_ymm_imm8, Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8),
-                Some(n.into()),
-            ),
-            Op1::Shr(n) => (
-                self.pick(Code::VEX_Vpsrld_ymm_ymm_imm8, Code::EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8),
-                Some(n.into()),
-            ),
-        };
-        match imm {
-            None => self.emit(Instruction::with2(code, r, r)),
-            Some(imm) => self.emit(Instruction::with3::<_, _, u32>(code, r, r, imm)),
         }
         Ok(())
     }
 
     fn scales(&self) -> bool {
-        self.width == Width::Bits512
+        self.encoding == Encoding::Evex512
     }
 
     fn scale(&mut self, d: &V, n: &V) -> R {
@@ -290,72 +292,75 @@ impl Simd for Encoder {
         if let Op2::Min | Op2::Max | Op2::MinNan | Op2::MaxNan = op {
             // The second operand survives a NaN, so `s` comes first and has to be a register.
             let (s, temporary) = self.register(s)?;
-            match op {
-                Op2::Min => self.extreme(false, r, s),
-                Op2::Max => self.extreme(true, r, s),
-                Op2::MinNan => self.extreme_nan(false, r, s)?,
-                _ => self.extreme_nan(true, r, s)?,
+            let max = matches!(op, Op2::Max | Op2::MaxNan);
+            if let Op2::Min | Op2::Max = op {
+                self.extreme(max, r, s, temporary.is_some())?;
+            } else {
+                self.extreme_nan(max, r, s)?;
             }
             self.release(temporary);
             return Ok(());
         }
         let (place, temporary) = self.place(s)?;
-        let code = match op {
-            Op2::Add => {
-                self.pick(Code::VEX_Vaddps_ymm_ymm_ymmm256, Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er)
-            }
-            Op2::Sub => {
-                self.pick(Code::VEX_Vsubps_ymm_ymm_ymmm256, Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er)
-            }
-            Op2::Mul => {
-                self.pick(Code::VEX_Vmulps_ymm_ymm_ymmm256, Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er)
-            }
-            Op2::Div => {
-                self.pick(Code::VEX_Vdivps_ymm_ymm_ymmm256, Code::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er)
-            }
-            Op2::And => self.pick(Code::VEX_Vandps_ymm_ymm_ymmm256, Code::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32),
-            Op2::Or => self.pick(Code::VEX_Vorps_ymm_ymm_ymmm256, Code::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32),
-            Op2::Xor => self.pick(Code::VEX_Vxorps_ymm_ymm_ymmm256, Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32),
-            Op2::AndNot => {
-                self.pick(Code::VEX_Vandnps_ymm_ymm_ymmm256, Code::EVEX_Vpandnd_zmm_k1z_zmm_zmmm512b32)
-            }
-            Op2::IntAdd => {
-                self.pick(Code::VEX_Vpaddd_ymm_ymm_ymmm256, Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32)
-            }
-            Op2::IntSub => {
-                self.pick(Code::VEX_Vpsubd_ymm_ymm_ymmm256, Code::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32)
-            }
-            Op2::Lt | Op2::Le | Op2::Eq => {
-                let predicate = match op {
-                    Op2::Lt => CMP_LT,
-                    Op2::Le => CMP_LE,
-                    _ => CMP_EQ,
-                };
-                self.compare(r, &place, predicate);
-                self.release(temporary);
-                return Ok(());
-            }
+        match op {
+            Op2::Add => self.three(&ADD, r, r, &place),
+            Op2::Sub => self.three(&SUB, r, r, &place),
+            Op2::Mul => self.three(&MUL, r, r, &place),
+            Op2::Div => self.three(&DIV, r, r, &place),
+            Op2::And => self.three(&AND, r, r, &place),
+            Op2::Or => self.three(&OR, r, r, &place),
+            Op2::Xor => self.three(&XOR, r, r, &place),
+            Op2::AndNot => self.three(&AND_NOT, r, r, &place),
+            Op2::IntAdd => self.three(&INT_ADD, r, r, &place),
+            Op2::IntSub => self.three(&INT_SUB, r, r, &place),
+            Op2::Lt => self.compare(r, r, &place, CMP_LT),
+            Op2::Le => self.compare(r, r, &place, CMP_LE),
+            Op2::Eq => self.compare(r, r, &place, CMP_EQ),
             Op2::Min | Op2::Max | Op2::MinNan | Op2::MaxNan => unreachable!("handled above"),
-        };
-        self.three(code, r, r, &place);
+        }
         self.release(temporary);
         Ok(())
     }
 
     fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
         let (place, temporary) = self.place(b)?;
-        let code = self
-            .pick(Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256, Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er);
-        self.three(code, self.reg(d), self.reg(a), &place);
-        self.release(temporary);
+        if let Some(b) = temporary {
+            return self.fma_last(d, a, b);
+        }
+        let (d, a) = (self.reg(d), self.reg(a));
+        if self.fma {
+            self.three(&FMA_231, d, a, &place);
+            return Ok(());
+        }
+        let product = self.vector()?;
+        let p = self.reg(&product);
+        self.three(&MUL, p, a, &place);
+        self.three(&ADD, d, d, &Place::Reg(p));
+        self.free(product);
+        Ok(())
+    }
+
+    fn fma_last(&mut self, d: &V, a: &V, b: V) -> R {
+        let (to, factor, p) = (self.reg(d), self.reg(a), self.reg(&b));
+        if self.fma {
+            self.three(&FMA_231, to, factor, &Place::Reg(p));
+        } else {
+            self.three(&MUL, p, p, &Place::Reg(factor));
+            self.three(&ADD, to, to, &Place::Reg(p));
+        }
+        self.free(b);
         Ok(())
     }
 
     fn mul_add(&mut self, d: &V, a: &V, c: Src<'_>) -> R {
         let (place, temporary) = self.place(c)?;
-        let code = self
-            .pick(Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256, Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er);
-        self.three(code, self.reg(d), self.reg(a), &place);
+        let (d, a) = (self.reg(d), self.reg(a));
+        if self.fma {
+            self.three(&FMA_213, d, a, &place);
+        } else {
+            self.three(&MUL, d, d, &Place::Reg(a));
+            self.three(&ADD, d, d, &place);
+        }
         self.release(temporary);
         Ok(())
     }
@@ -364,16 +369,15 @@ impl Simd for Encoder {
         let t = self.vector()?;
         let (r, x) = (self.reg(&t), Self::xmm(&t));
         let within = lane as u32 * 0x55;
-        match self.width {
-            Width::Bits256 => {
+        match self.encoding {
+            Encoding::Vex256 => {
                 self.emit(Instruction::with3(Code::VEX_Vpermilps_xmm_xmmm128_imm8, x, Self::xmm(a), within));
                 self.emit(Instruction::with2(Code::VEX_Vbroadcastss_ymm_xmm, r, x));
             }
-            Width::Bits512 => {
-                let code = Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8;
-                self.emit(Instruction::with3(code, r, self.reg(a), within));
-                self.emit(Instruction::with2(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, r, x));
-            }
+            _ => self.emit(Instruction::with3(self.pick(&PERMUTE), r, self.reg(a), within)),
+        }
+        if self.encoding == Encoding::Evex512 {
+            self.emit(Instruction::with2(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, r, x));
         }
         self.fma(d, b, Src::Reg(&t))?;
         self.free(t);
@@ -381,38 +385,28 @@ impl Simd for Encoder {
     }
 
     fn keep_where(&mut self, d: &V, mask: &V, s: Src<'_>) -> R {
-        let (r, m) = (self.reg(d), self.reg(mask));
-        match self.width {
-            Width::Bits256 => {
-                let (s, temporary) = self.register(s)?;
-                self.emit(Instruction::with4(Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm, r, s, r, m));
-                self.release(temporary);
-            }
-            Width::Bits512 => {
-                let (place, temporary) = self.place(s)?;
-                // mask ? d : s, bit by bit.
-                self.three_imm(Code::EVEX_Vpternlogd_zmm_k1z_zmm_zmmm512b32_imm8, r, m, &place, 0xe2);
-                self.release(temporary);
-            }
-        }
-        Ok(())
+        self.blend(self.reg(d), self.reg(mask), s)
     }
 
     fn keep_first(&mut self, d: &V, n: usize, value: f32) -> R {
         if n >= self.lanes() {
             return Ok(());
         }
-        if self.width == Width::Bits256 {
-            let mask = self.lane_mask_vector(n)?;
-            self.keep_where(d, &mask, Src::Const(value))?;
-            self.free(mask);
-        } else {
+        let r = self.reg(d);
+        if self.encoding == Encoding::Evex512 {
             let other = self.splat(value)?;
             let k = self.lane_mask(n)?;
-            let (r, o) = (self.reg(d), self.reg(&other));
+            let o = self.reg(&other);
             let code = Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32;
             self.emit(masked(Instruction::with3(code, r, o, r), k, false));
             self.free(other);
+        } else if value.to_bits() == 0 {
+            let mask = self.lane_mask_constant(n);
+            self.three(&AND, r, r, &mask);
+        } else {
+            let mask = self.lane_mask_vector(n)?;
+            self.blend(r, self.reg(&mask), Src::Const(value))?;
+            self.free(mask);
         }
         Ok(())
     }
@@ -421,26 +415,27 @@ impl Simd for Encoder {
         let t = self.vector()?;
         let (r, s) = (self.reg(d), self.reg(&t));
         // Halves of vectors, then of 128 bits.
-        let halves: &[u32] = if self.width == Width::Bits256 { &[0x01] } else { &[0x4e, 0xb1] };
-        let code = self.pick(
-            Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8,
-            Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8,
-        );
+        let (code, halves): (_, &[u32]) = match self.encoding {
+            Encoding::Legacy | Encoding::Vex128 => (Code::INVALID, &[]),
+            Encoding::Vex256 => (Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, &[0x01]),
+            Encoding::Evex512 => (Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8, &[0x4e, 0xb1]),
+        };
         for imm in halves {
             self.emit(Instruction::with4(code, s, r, r, *imm));
             self.combine(op, d, &t)?;
         }
-        let code =
-            self.pick(Code::VEX_Vpermilps_ymm_ymmm256_imm8, Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8);
         for imm in [0x4e_u32, 0xb1] {
-            self.emit(Instruction::with3(code, s, r, imm));
+            self.emit(Instruction::with3(self.pick(&PERMUTE), s, r, imm));
             self.combine(op, d, &t)?;
         }
         self.free(t);
         Ok(())
     }
 
-    fn transpose(&mut self, _: [&V; 4]) -> R {
-        Err(Refusal::unsupported("transposes are done in 128 bits"))
+    fn transpose(&mut self, rows: [&V; 4]) -> R {
+        if self.lanes() != 4 {
+            return Err(Refusal::unsupported("transposes are done in 128 bits"));
+        }
+        self.transpose_block(rows)
     }
 }

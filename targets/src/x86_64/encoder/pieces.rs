@@ -2,10 +2,12 @@
 
 use iced_x86::{Code, Instruction, Register};
 
-use super::{Encoder, FIRST_LANE_MASK, LANE_MASKS, Operand, Place, SLOTS, Width, general, masked};
+use super::codes::{BLEND, COMPARE, Encoding, LOAD, MAX, MIN, MOVE, OR};
+use super::{Encoder, FIRST_LANE_MASK, LANE_MASKS, Operand, Place, SLOTS, general, masked};
 use crate::simd::{Across, Op2, P, R, Refusal, Simd, Src, V};
 
-/// Predicates of `vcmpps`: ordered, quiet.
+/// Predicates of `vcmpps`: ordered, quiet. The three low bits alone are those of `cmpps`: the same results, other
+/// exceptions.
 pub(super) const CMP_EQ: u32 = 0x00;
 const CMP_UNORDERED: u32 = 0x03;
 pub(super) const CMP_LT: u32 = 0x11;
@@ -25,62 +27,92 @@ impl Encoder {
         Ok(Register::K0 + FIRST_LANE_MASK + i as u32)
     }
 
-    /// A vector whose first `n` lanes are all ones.
+    /// The constant whose first `n` lanes are all ones.
+    pub(super) fn lane_mask_constant(&mut self, n: usize) -> Place {
+        let bytes: Vec<u8> =
+            (0..self.lanes()).flat_map(|lane| if lane < n { [0xff; 4] } else { [0; 4] }).collect();
+        Place::Pool(self.constant(&bytes), false)
+    }
+
+    /// The same in a register.
     pub(super) fn lane_mask_vector(&mut self, n: usize) -> R<V> {
-        let bytes: Vec<u8> = (0..8).flat_map(|lane| if lane < n { [0xff; 4] } else { [0; 4] }).collect();
-        let index = self.constant(&bytes);
+        let mask = self.lane_mask_constant(n);
         let v = self.vector()?;
-        let r = self.reg(&v);
-        self.with_place(&Place::Pool(index, false), |operand| match operand {
-            Operand::Reg(s) => Instruction::with2(Code::VEX_Vmovups_ymm_ymmm256, r, s),
-            Operand::Mem(m) => Instruction::with2(Code::VEX_Vmovups_ymm_ymmm256, r, m),
-        });
+        self.two(&LOAD, self.reg(&v), &mask);
         Ok(v)
     }
 
-    /// `d = s < d ? s : d` or `d = s > d ? s : d`; a NaN in `d` stays.
-    pub(super) fn extreme(&mut self, max: bool, d: Register, s: Register) {
-        let code = if max {
-            self.pick(Code::VEX_Vmaxps_ymm_ymm_ymmm256, Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae)
-        } else {
-            self.pick(Code::VEX_Vminps_ymm_ymm_ymmm256, Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae)
-        };
-        self.emit(Instruction::with3(code, d, s, d));
-    }
-
-    /// The same; a NaN in `s` wins too.
-    pub(super) fn extreme_nan(&mut self, max: bool, d: Register, s: Register) -> R {
-        self.extreme(max, d, s);
-        match self.width {
-            Width::Bits256 => {
-                let mask = self.vector()?;
-                let m = self.reg(&mask);
-                self.emit(Instruction::with4(Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8, m, s, s, CMP_UNORDERED));
-                self.emit(Instruction::with4(Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm, d, d, s, m));
-                self.free(mask);
-            }
-            Width::Bits512 => {
-                let code = Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae;
-                self.emit(Instruction::with4(code, Register::K1, s, s, CMP_UNORDERED));
-                self.emit(masked(
-                    Instruction::with2(Code::EVEX_Vmovaps_zmm_k1z_zmmm512, d, s),
-                    Register::K1,
-                    false,
-                ));
-            }
+    /// `d = s < d ? s : d` or `d = s > d ? s : d`; a NaN in `d` stays. `s` may be overwritten if it is `owned`.
+    pub(super) fn extreme(&mut self, max: bool, d: Register, s: Register, owned: bool) -> R {
+        let op = if max { &MAX } else { &MIN };
+        if self.encoding != Encoding::Legacy {
+            self.three(op, d, s, &Place::Reg(d));
+            return Ok(());
         }
+        let temporary = if owned { None } else { Some(self.vector()?) };
+        let t = temporary.as_ref().map_or(s, |t| self.reg(t));
+        self.three(op, t, s, &Place::Reg(d));
+        self.two(&MOVE, d, &Place::Reg(t));
+        self.release(temporary);
         Ok(())
     }
 
-    pub(super) fn compare(&mut self, d: Register, place: &Place, predicate: u32) {
-        match self.width {
-            Width::Bits256 => self.three_imm(Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8, d, d, place, predicate),
-            Width::Bits512 => {
-                let code = Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae;
-                self.three_imm(code, Register::K1, d, place, predicate);
+    /// The same; a NaN in `s` wins too, and `s` stays.
+    pub(super) fn extreme_nan(&mut self, max: bool, d: Register, s: Register) -> R {
+        self.extreme(max, d, s, false)?;
+        if self.encoding == Encoding::Evex512 {
+            let code = self.pick(&COMPARE);
+            self.emit(Instruction::with4(code, Register::K1, s, s, CMP_UNORDERED));
+            let moved = Instruction::with2(self.pick(&MOVE), d, s);
+            self.emit(masked(moved, Register::K1, false));
+            return Ok(());
+        }
+        // All ones are a NaN, whatever else there is.
+        let mask = self.vector()?;
+        let m = self.reg(&mask);
+        self.compare(m, s, &Place::Reg(s), CMP_UNORDERED);
+        self.three(&OR, d, d, &Place::Reg(m));
+        self.free(mask);
+        Ok(())
+    }
+
+    /// `d = a compared with place`: all ones or 0.
+    pub(super) fn compare(&mut self, d: Register, a: Register, place: &Place, predicate: u32) {
+        let code = self.pick(&COMPARE);
+        match self.encoding {
+            Encoding::Legacy => {
+                if d != a {
+                    self.two(&MOVE, d, &Place::Reg(a));
+                }
+                self.with_place(place, |operand| match operand {
+                    Operand::Reg(r) => Instruction::with3(code, d, r, predicate & 7),
+                    Operand::Mem(m) => Instruction::with3(code, d, m, predicate & 7),
+                });
+            }
+            Encoding::Vex128 | Encoding::Vex256 => self.three_imm(code, d, a, place, predicate),
+            Encoding::Evex512 => {
+                self.three_imm(code, Register::K1, a, place, predicate);
                 self.emit(Instruction::with2(Code::EVEX_Vpmovm2d_zmm_kr, d, Register::K1));
             }
         }
+    }
+
+    /// `d = mask ? d : s` with a mask of whole lanes in a register.
+    pub(super) fn blend(&mut self, d: Register, mask: Register, s: Src<'_>) -> R {
+        if self.encoding == Encoding::Evex512 {
+            let (place, temporary) = self.place(s)?;
+            // Bit by bit.
+            self.three_imm(Code::EVEX_Vpternlogd_zmm_k1z_zmm_zmmm512b32_imm8, d, mask, &place, 0xe2);
+            self.release(temporary);
+            return Ok(());
+        }
+        if self.encoding == Encoding::Legacy {
+            return self.blend_by_bits(d, mask, s);
+        }
+        let (s, temporary) = self.register(s)?;
+        self.emit(Instruction::with4(self.pick(&BLEND), d, s, d, mask));
+        self.release(temporary);
+        Ok(())
     }
 
     pub(super) fn combine(&mut self, op: Across, d: &V, t: &V) -> R {
