@@ -123,7 +123,13 @@ fn next_panel(walk: &mut Walk, tile: &Tile, kernel: &PlannedKernel) -> R<Option<
         strides[l.0 as usize] = bytes;
         bytes *= walk.extent(*l);
     }
-    let rows: Vec<LoopId> = tile.outer.iter().chain(&tile.row).copied().collect();
+    // Products of their own have panels of their own, one behind the other.
+    let own = |l: &LoopId| rhs.strides[l.0 as usize].as_const().filter(|stride| *stride != 0);
+    for l in &tile.outer {
+        strides[l.0 as usize] = own(l).map_or(0, |stride| stride * ELEMENT);
+    }
+    let rows: Vec<LoopId> =
+        tile.outer.iter().filter(|l| own(l).is_none()).chain(&tile.row).copied().collect();
     let mut bytes = panel / rows.iter().map(|l| walk.extent(*l)).product::<i64>().max(1);
     for l in rows.iter().rev() {
         strides[l.0 as usize] = bytes;
