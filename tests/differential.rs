@@ -262,11 +262,13 @@ const KINDS: &[Kind] = &[
     ("movement", movement),
 ];
 
-/// Levels that this machine runs.
-fn levels() -> Vec<&'static str> {
+/// Levels that this machine runs, with changes of their features: multiply-add is worth a level of its own.
+fn levels() -> Vec<(&'static str, &'static str)> {
     let here = kiln_targets::resolve("host", "native", "").map(|t| t.features).unwrap_or_default();
     let all = kiln_targets::list().into_iter().flat_map(|(_, levels)| levels.iter());
-    all.filter(|l| l.features.iter().all(|f| here.contains(f))).map(|l| l.name).collect()
+    let runs = |features: &[&str]| features.iter().all(|f| here.contains(f));
+    let plain = all.filter(|l| runs(l.features)).map(|l| (l.name, ""));
+    plain.chain(runs(&["avx", "fma"]).then_some(("avx", "+fma"))).collect()
 }
 
 fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<()> {
@@ -278,11 +280,11 @@ fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<()> {
         *tensor = Tensor::from_vec::<f32>(&tensor.shape, values);
     }
     let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
-    for level in levels() {
-        let options = stages::options(level, 2)?;
+    for (level, features) in levels() {
+        let options = stages::options_with(level, features, 2)?;
         for opt in [0, 2] {
             let options = pipeline::Options { opt, ..options.clone() };
-            let at = |e: String| format!("{level} --opt {opt}: {e}\n{graph}");
+            let at = |e: String| format!("{level}{features} --opt {opt}: {e}\n{graph}");
             let plan = pipeline::compile(graph.clone(), &options).map_err(|e| at(e.to_string()))?;
             let found = stages::run_jit(&plan, &options, 1, &inputs).map_err(at)?;
             compare::close(&found, &expected, ACROSS_STAGES).map_err(at)?;

@@ -89,6 +89,20 @@ pub const AARCH64: Host<'static> = Host {
     runner: &[tools::QEMU, "-cpu", "cortex-a53"],
 };
 
+/// An x86-64 machine with nothing but the base instruction set, emulated.
+pub const SSE2: Host<'static> = Host {
+    cc: tools::CC,
+    flags: &["-std=c11", "-static"],
+    runner: &[tools::QEMU_X86_64, "-cpu", "qemu64,-pni,-ssse3,-sse4.1,-sse4.2,-cx16"],
+};
+
+/// An x86-64 machine with AVX and neither AVX2 nor FMA, emulated.
+pub const AVX: Host<'static> = Host {
+    cc: tools::CC,
+    flags: &["-std=c11", "-static"],
+    runner: &[tools::QEMU_X86_64, "-cpu", "SandyBridge"],
+};
+
 /// Links `folder/libNAME.a` with a driver and runs it.
 pub fn run(
     host: Host,

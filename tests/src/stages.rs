@@ -53,7 +53,12 @@ pub fn trace(graph: Graph, options: &Options) -> Outcome<Trace> {
 
 /// Options for a processor of this machine.
 pub fn options(cpu: &str, opt: u8) -> Outcome<Options> {
-    let target = kiln_targets::resolve("", cpu, "").map_err(text)?;
+    options_with(cpu, "", opt)
+}
+
+/// The same with changes of its features.
+pub fn options_with(cpu: &str, features: &str, opt: u8) -> Outcome<Options> {
+    let target = kiln_targets::resolve("", cpu, features).map_err(text)?;
     Ok(Options { opt, ..Options::new(target) })
 }
 
