@@ -34,8 +34,7 @@ fn poly<S: Simd>(s: &mut S, x: &V, coefficients: &[f32]) -> R<V> {
 
 /// `exp(x)` on `[-ln 2 / 2, ln 2 / 2]`, relative error 2e-9: minimax by the exchange algorithm of Remez, rounded to f32
 /// with 1 for the last two.
-const EXP: [f32; 7] =
-    [1.383_684_5e-3, 8.374_818e-3, 4.166_822_5e-2, 1.666_642e-1, 4.999_999e-1, 1.0, 1.0];
+const EXP: [f32; 7] = [1.383_684_5e-3, 8.374_818e-3, 4.166_822_5e-2, 1.666_642e-1, 4.999_999e-1, 1.0, 1.0];
 
 /// `exp(sign * x)` before the scaling: `(m, k)` with `exp(sign * x) = m * 2^k`, `m` in `[0.7, 1.42]`. `k` is a number
 /// where the builder scales, else it is in the low bits. `x` is finite or NaN, and is consumed.

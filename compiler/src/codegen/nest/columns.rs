@@ -80,7 +80,13 @@ impl Generator<'_> {
     }
 
     /// Results `t` and window positions `k` by the input column that they meet at, in order.
-    fn columns(&self, input: AccessId, tiled: LoopId, tile: i64, row: LoopId) -> BTreeMap<i64, Vec<(i64, i64)>> {
+    fn columns(
+        &self,
+        input: AccessId,
+        tiled: LoopId,
+        tile: i64,
+        row: LoopId,
+    ) -> BTreeMap<i64, Vec<(i64, i64)>> {
         let (by_result, by_position) = (self.walk.stride(input, tiled), self.walk.stride(input, row));
         let mut columns: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
         for t in 0..tile {
