@@ -14,6 +14,9 @@ pub const CROSS_CC: &str = "aarch64-linux-gnu-gcc";
 /// The user-mode emulator of AArch64.
 pub const QEMU: &str = "qemu-aarch64-static";
 
+/// The user-mode emulator of x86-64.
+pub const QEMU_X86_64: &str = "qemu-x86_64-static";
+
 /// Whether a program answers to `--version`.
 pub fn exists(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())

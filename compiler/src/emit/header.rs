@@ -83,8 +83,8 @@ fn processors(name: &str, variants: &[Variant<'_>]) -> Result<String> {
         ),
         _ => format!(
             " *\n * Calls run the last of these that the processor and its operating system allow, and return
- * {name}_UNSUPPORTED_CPU where they allow none. The first call finds out; it keeps the answer in one word, which
- * is the same for all threads:\n *\n{lines}"
+ * {name}_UNSUPPORTED_CPU where they allow none. The first call finds out; the answer is the one thing that is
+ * kept between calls, a word that every thread stores alike:\n *\n{lines}"
         ),
     })
 }

@@ -236,6 +236,30 @@ mod tests {
     }
 
     #[test]
+    fn variants_need_nothing_either_in_any_format() {
+        for triple in [
+            "x86_64-unknown-linux-gnu",
+            "x86_64-unknown-none",
+            "x86_64-pc-windows-msvc",
+            "x86_64-apple-darwin",
+        ] {
+            let targets = kiln_targets::resolve_list(triple, &["baseline", "avx2", "avx512"], "").unwrap();
+            let plans = vec![plan(); targets.len()];
+            let object = emit_variants(plans, &targets, "m", &ObjectOptions::default()).unwrap();
+            assert_eq!(object.kernel_code_bytes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+            let bytes = object.to_bytes().unwrap();
+            let file = object::File::parse(&*bytes).unwrap();
+            let prefix = if triple.contains("apple") { "_" } else { "" };
+            for name in ["m_variant", "m_probe", "m_choose", "m_v1_avx2_kernel_0"] {
+                let name = format!("{prefix}{name}");
+                let symbol = file.symbols().find(|s| s.name() == Ok(&name));
+                assert!(symbol.is_some_and(|s| s.is_definition() && !s.is_global()), "{triple}: {name}");
+            }
+            assert!(file.symbols().all(|s| !s.is_undefined() || s.name() == Ok("")), "{triple}");
+        }
+    }
+
+    #[test]
     fn weights_lie_in_the_chosen_section() {
         let target = kiln_targets::resolve("aarch64-unknown-none", "", "").unwrap();
         let options = ObjectOptions { weights_section: Some(".flash".to_owned()) };
