@@ -10,27 +10,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod artifact;
+mod names;
+
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kiln_ir::graph::Graph;
-use kiln_ir::kernel::plan::Plan;
 use kiln_ir::{Error, Fact};
 use kiln_targets::Target;
 
 pub use crate::emit::jit::{Model, Session};
-use crate::emit::object::ObjectFile;
 pub use crate::emit::object::ObjectOptions;
-use crate::emit::staging::{self, Staging};
-use crate::emit::{archive, hash, header, object, report};
 use crate::error::Errors;
 use crate::import::{self, Limits};
 use crate::passes::bind::{self, DimBinding, DimValue};
-use crate::pipeline::{self, Compiled, Observer, Options};
+use crate::pipeline::{self, Observer, Options};
+pub use artifact::{Artifact, Emit, Planned};
+pub use names::{c_identifier, is_c_identifier};
 
 /// Why there is no artefact.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub struct Compiler {
     name: Option<String>,
     dims: Vec<DimBinding>,
     triple: Option<String>,
-    cpu: String,
+    cpus: Vec<String>,
     features: String,
     opt: u8,
     winograd: bool,
@@ -96,7 +96,7 @@ impl Compiler {
             name: None,
             dims: Vec::new(),
             triple: None,
-            cpu: "baseline".to_owned(),
+            cpus: vec!["baseline".to_owned()],
             features: String::new(),
             opt: 2,
             winograd: true,
@@ -138,8 +138,13 @@ impl Compiler {
     }
 
     /// `native`, `baseline` (the default: the target's minimum), a level such as `avx2`, or the name of a CPU.
-    pub fn cpu(mut self, cpu: &str) -> Self {
-        self.cpu = cpu.to_owned();
+    pub fn cpu(self, cpu: &str) -> Self {
+        self.cpus(&[cpu])
+    }
+
+    /// Several of these for one artefact, which picks the best that the machine can run when it runs.
+    pub fn cpus(mut self, cpus: &[impl AsRef<str>]) -> Self {
+        self.cpus = cpus.iter().map(|cpu| cpu.as_ref().to_owned()).collect();
         self
     }
 
@@ -168,9 +173,10 @@ impl Compiler {
         self
     }
 
-    /// The machine that code is for.
-    pub fn resolve_target(&self) -> Result<Target, BuildError> {
-        Ok(kiln_targets::resolve(self.triple.as_deref().unwrap_or_default(), &self.cpu, &self.features)?)
+    /// The machines that code is for, the least demanding first.
+    pub fn resolve_targets(&self) -> Result<Vec<Target>, BuildError> {
+        let triple = self.triple.as_deref().unwrap_or_default();
+        Ok(kiln_targets::resolve_list(triple, &self.cpus, &self.features)?)
     }
 
     /// Writes library, header and report.
@@ -193,8 +199,9 @@ impl Compiler {
             }
             None => self.default_name(),
         };
+        let mut targets = self.resolve_targets()?;
         let options = Options {
-            target: self.resolve_target()?,
+            target: targets.remove(0),
             opt: self.opt,
             winograd: self.winograd,
             dims: Vec::new(),
@@ -208,7 +215,8 @@ impl Compiler {
         if !self.dims.is_empty() {
             bind::run(&mut graph, &self.dims)?;
         }
-        Ok(Loaded { name, graph, options, import_time: start.elapsed(), keep_text: false })
+        let import_time = start.elapsed();
+        Ok(Loaded { name, graph, options, more_targets: targets, import_time, keep_text: false })
     }
 
     fn default_name(&self) -> String {
@@ -226,8 +234,10 @@ pub struct Loaded {
     pub name: String,
     /// The model.
     pub graph: Graph,
-    /// What to compile for, and how.
+    /// What to compile for, and how. Of several targets this has the least demanding one.
     pub options: Options,
+    /// The others.
+    more_targets: Vec<Target>,
     import_time: Duration,
     keep_text: bool,
 }
@@ -277,18 +287,17 @@ impl Loaded {
             .hint(format!("bind it to one value: --dim {name}={hi}"))
             .into());
         }
-        let Self { name, graph, options, import_time, keep_text } = self;
+        let Self { name, graph, options, more_targets, import_time, keep_text } = self;
         let last = keep_text.then_some(if options.opt >= 2 { "rules" } else { "decompose" });
         let (graph_text, dot) = (String::new(), String::new());
         let mut timed =
             Timed { inner: observer, times: vec![("import", import_time)], last, graph_text, dot };
-        match pipeline::run(graph, &options, &mut timed)? {
-            Compiled::Plan(plan) => {
-                let Timed { times, graph_text, dot, .. } = timed;
-                Ok(Planned { name, plan, options, times, graph_text, dot })
-            }
-            _ => Err(Error::internal("the pipeline stopped early").into()),
-        }
+        let targets: Vec<Target> = [&options.target].into_iter().chain(&more_targets).cloned().collect();
+        let mut plans = pipeline::run_for(graph, &options, &targets, &mut timed)?.into_iter();
+        let plan = plans.next().ok_or_else(|| Error::internal("no plan"))?;
+        let Timed { times, graph_text, dot, .. } = timed;
+        let more = more_targets.into_iter().zip(plans).collect();
+        Ok(Planned { name, plan, options, more, times, graph_text, dot })
     }
 }
 
@@ -324,290 +333,5 @@ impl Observer for Timed<'_> {
 
     fn proceed(&mut self, pass: &'static str) -> bool {
         self.inner.proceed(pass)
-    }
-}
-
-/// A model that code can be generated for.
-#[derive(Debug)]
-pub struct Planned {
-    /// The prefix of every symbol.
-    pub name: String,
-    /// Kernels, schedules, offsets and weights.
-    pub plan: Plan,
-    /// What it was compiled for, and how.
-    pub options: Options,
-    /// The time that each stage took, in order.
-    pub times: Vec<(&'static str, Duration)>,
-    graph_text: String,
-    dot: String,
-}
-
-/// A kind of file that a model is compiled to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Emit {
-    /// The static library, `libNAME.a`.
-    Lib,
-    /// The object file, `NAME.o`.
-    Obj,
-    /// The C header, `NAME.h`.
-    Header,
-    /// Everything that is known of the artefact, `NAME.report.json`.
-    Report,
-    /// The optimised graph, `NAME.ir`.
-    Ir,
-    /// The optimised graph for Graphviz, `NAME.dot`.
-    Dot,
-    /// The kernels with schedules and offsets, `NAME.plan`.
-    Plan,
-}
-
-impl Emit {
-    /// The name of the file for a model's name.
-    pub fn file(self, name: &str) -> String {
-        match self {
-            Self::Lib => format!("lib{name}.a"),
-            Self::Obj => format!("{name}.o"),
-            Self::Header => format!("{name}.h"),
-            Self::Report => format!("{name}.report.json"),
-            Self::Ir => format!("{name}.ir"),
-            Self::Dot => format!("{name}.dot"),
-            Self::Plan => format!("{name}.plan"),
-        }
-    }
-}
-
-/// What was written.
-#[derive(Debug)]
-pub struct Artifact {
-    /// Every file.
-    pub files: Vec<PathBuf>,
-    /// Identifies model and options.
-    pub hash: String,
-    /// Size of all code.
-    pub code_bytes: usize,
-}
-
-impl Planned {
-    /// A plan that was made otherwise than by [`Loaded::plan`]: without the text of the graph and without times.
-    pub fn new(name: &str, plan: Plan, options: Options) -> Self {
-        let (graph_text, dot) = (String::new(), String::new());
-        Self { name: name.to_owned(), plan, options, times: Vec::new(), graph_text, dot }
-    }
-
-    /// Writes files, all of them or none.
-    pub fn write(
-        self,
-        folder: &Path,
-        emits: &[Emit],
-        object: &ObjectOptions,
-    ) -> Result<Artifact, BuildError> {
-        let Self { name, plan, options, mut times, graph_text, dot } = self;
-        let target = &options.target;
-        let hash = hash::of(&name, &plan, &options);
-        let mut staging = Staging::new(folder)?;
-        let files: Vec<String> = emits.iter().map(|e| e.file(&name)).collect();
-        // All that reads the plan comes before the object, which takes the weights out of it.
-        let facts = report::Facts { name: &name, target, hash: &hash, files: &files };
-        let mut report = emits.contains(&Emit::Report).then(|| report::build(&plan, &facts));
-        for (emit, file) in emits.iter().zip(&files) {
-            match emit {
-                Emit::Header => staging.write(file, header::render(&name, &plan, &hash)?)?,
-                Emit::Ir => staging.write(file, &graph_text)?,
-                Emit::Dot => staging.write(file, &dot)?,
-                Emit::Plan => staging.write(file, plan.to_string())?,
-                Emit::Lib | Emit::Obj | Emit::Report => {}
-            }
-        }
-        let start = Instant::now();
-        let built = object::emit(plan, target, &name, object)?;
-        times.push(("code", start.elapsed()));
-        let (code_bytes, kernel_bytes) = (built.code_bytes, built.kernel_code_bytes.clone());
-        let start = Instant::now();
-        write_object(&mut staging, built, emits, &name, target)?;
-        times.push(("write", start.elapsed()));
-        if let Some(report) = &mut report {
-            report::add_code(report, code_bytes, &kernel_bytes, &times);
-            staging.write(&Emit::Report.file(&name), format!("{report:#}\n"))?;
-        }
-        Ok(Artifact { files: staging.commit()?, hash, code_bytes })
-    }
-
-    /// Compiles for this process. `threads` are those that a run may use, the caller's included.
-    pub fn jit(self, threads: usize) -> Result<Model, BuildError> {
-        Ok(Model::new(self.plan, &self.options.target, threads)?)
-    }
-}
-
-/// Writes the object to disk, where the archive takes it from: it is in memory once.
-fn write_object(
-    staging: &mut Staging,
-    object: ObjectFile,
-    emits: &[Emit],
-    name: &str,
-    target: &Target,
-) -> Result<(), BuildError> {
-    let file = Emit::Obj.file(name);
-    let path = match (emits.contains(&Emit::Obj), emits.contains(&Emit::Lib)) {
-        (true, _) => staging.file(&file),
-        (false, true) => staging.scratch(&file),
-        (false, false) => return Ok(()),
-    };
-    let failed = staging::failed(&staging.place(&file));
-    let mut out = io::BufWriter::with_capacity(1 << 20, File::create(&path).map_err(&failed)?);
-    object.write(&mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error).map_err(&failed)?;
-    drop(object);
-    if emits.contains(&Emit::Lib) {
-        let library = Emit::Lib.file(name);
-        let failed = staging::failed(&staging.place(&library));
-        archive::write(&staging.file(&library), &path, &file, &target.triple).map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// Whether text can name a C function: an identifier and not a keyword.
-pub fn is_c_identifier(text: &str) -> bool {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    plain && text.starts_with(|c: char| !c.is_ascii_digit()) && !KEYWORDS.contains(&text) && text.len() <= 200
-}
-
-/// A C identifier that resembles `text`.
-pub fn c_identifier(text: &str) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let mut name: String = text.chars().take(180).map(safe).collect();
-    if name.chars().all(|c| c == '_') {
-        name = "model".to_owned();
-    }
-    // Names that start with an underscore may be the C implementation's own.
-    if name.starts_with(|c: char| c.is_ascii_digit() || c == '_') {
-        name.insert_str(0, "model");
-    }
-    if !is_c_identifier(&name) {
-        name.push_str("_model");
-    }
-    name
-}
-
-/// Keywords of C up to C23 and of C++ up to C++23, and `main`.
-const KEYWORDS: &[&str] = &[
-    "alignas",
-    "alignof",
-    "and",
-    "and_eq",
-    "asm",
-    "auto",
-    "bitand",
-    "bitor",
-    "bool",
-    "break",
-    "case",
-    "catch",
-    "char",
-    "char16_t",
-    "char32_t",
-    "char8_t",
-    "class",
-    "co_await",
-    "co_return",
-    "co_yield",
-    "compl",
-    "concept",
-    "const",
-    "const_cast",
-    "consteval",
-    "constexpr",
-    "constinit",
-    "continue",
-    "decltype",
-    "default",
-    "delete",
-    "do",
-    "double",
-    "dynamic_cast",
-    "else",
-    "enum",
-    "explicit",
-    "export",
-    "extern",
-    "false",
-    "float",
-    "for",
-    "friend",
-    "goto",
-    "if",
-    "inline",
-    "int",
-    "long",
-    "main",
-    "mutable",
-    "namespace",
-    "new",
-    "noexcept",
-    "not",
-    "not_eq",
-    "nullptr",
-    "operator",
-    "or",
-    "or_eq",
-    "private",
-    "protected",
-    "public",
-    "register",
-    "reinterpret_cast",
-    "requires",
-    "restrict",
-    "return",
-    "short",
-    "signed",
-    "sizeof",
-    "static",
-    "static_assert",
-    "static_cast",
-    "struct",
-    "switch",
-    "template",
-    "this",
-    "thread_local",
-    "throw",
-    "true",
-    "try",
-    "typedef",
-    "typeid",
-    "typename",
-    "typeof",
-    "typeof_unqual",
-    "union",
-    "unsigned",
-    "using",
-    "virtual",
-    "void",
-    "volatile",
-    "wchar_t",
-    "while",
-    "xor",
-    "xor_eq",
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_become_identifiers() {
-        for (text, name) in [
-            ("resnet50", "resnet50"),
-            ("my model-v1.2", "my_model_v1_2"),
-            ("50net", "model50net"),
-            ("_x", "model_x"),
-            ("", "model"),
-            ("größe", "gr__e"),
-            ("int", "int_model"),
-        ] {
-            assert_eq!(c_identifier(text), name);
-            assert!(is_c_identifier(&c_identifier(text)), "{text}");
-        }
-        for text in ["", "1a", "a b", "while", "ä"] {
-            assert!(!is_c_identifier(text), "{text}");
-        }
     }
 }

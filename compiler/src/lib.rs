@@ -11,8 +11,10 @@ pub mod memory;
 pub mod passes;
 pub mod pipeline;
 pub mod plan;
+pub mod read_only;
 pub mod rules;
 pub mod schedule;
+pub mod variant;
 
 pub use api::{BuildError, Compiler, Model};
 pub use kiln_ir::Tensor;

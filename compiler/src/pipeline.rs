@@ -1,5 +1,6 @@
 //! The table of contents of the compiler: every stage and pass in order, top to bottom.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use kiln_ir::graph::Graph;
@@ -11,6 +12,7 @@ use crate::error::Errors;
 use crate::import::Limits;
 use crate::passes::bind::DimBinding;
 use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower, winograd};
+use crate::read_only::ReadOnly;
 use crate::{plan, rules};
 
 /// What to compile for, and how.
@@ -75,7 +77,47 @@ pub fn compile(graph: Graph, options: &Options) -> Result<Plan, Errors> {
 }
 
 /// Graph to plan, observed.
-pub fn run(mut graph: Graph, options: &Options, observer: &mut dyn Observer) -> Result<Compiled, Errors> {
+pub fn run(graph: Graph, options: &Options, observer: &mut dyn Observer) -> Result<Compiled, Errors> {
+    match portable(graph, options, observer)? {
+        ControlFlow::Break(stopped) => Ok(stopped),
+        ControlFlow::Continue(program) => {
+            let mut read_only = ReadOnly::new(options.target.align);
+            specific(program, options, &options.target, &mut read_only, observer)
+        }
+    }
+}
+
+/// Graph to one plan per target, in the order of the targets; their read-only data is in one block. What does not
+/// depend on the target is done once.
+pub fn run_for(
+    graph: Graph,
+    options: &Options,
+    targets: &[Target],
+    observer: &mut dyn Observer,
+) -> Result<Vec<Plan>, Errors> {
+    let early = || Errors::from(kiln_ir::Error::internal("the pipeline stopped early"));
+    let ControlFlow::Continue(program) = portable(graph, options, observer)? else { return Err(early()) };
+    let mut read_only = ReadOnly::new(targets.iter().map(|t| t.align).max().unwrap_or(1));
+    // The last target takes the program itself, so that its weights go as they are packed.
+    let mut program = Some(program);
+    let mut plans = Vec::with_capacity(targets.len());
+    for (i, target) in targets.iter().enumerate() {
+        let next = if i + 1 == targets.len() { program.take() } else { program.clone() };
+        let next = next.ok_or_else(early)?;
+        match specific(next, options, target, &mut read_only, observer)? {
+            Compiled::Plan(plan) => plans.push(plan),
+            _ => return Err(early()),
+        }
+    }
+    Ok(plans)
+}
+
+/// Graph to fused kernels: what is the same for every target.
+fn portable(
+    mut graph: Graph,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<ControlFlow<Compiled, Program>, Errors> {
     let mut on_graph =
         |pass: &'static str, graph: &mut Graph, f: &mut dyn FnMut(&mut Graph) -> Result<(), Errors>| {
             let start = Instant::now();
@@ -104,41 +146,54 @@ pub fn run(mut graph: Graph, options: &Options, observer: &mut dyn Observer) -> 
         })?;
     }
     if !go {
-        return Ok(Compiled::Graph(graph));
+        return Ok(ControlFlow::Break(Compiled::Graph(graph)));
     }
     let start = Instant::now();
     let mut program = lower::run(&graph, &options.limits)?;
     // Weights now belong to the program alone, so that packing can let go of each as it is done.
     drop(graph);
-    let mut after = |pass: &'static str, program: &Program, start: Instant| {
-        observer.time(pass, start.elapsed());
-        observer.program(pass, program);
-        observer.proceed(pass)
-    };
-    if !after("lower", &program, start) {
-        return Ok(Compiled::Program(program));
+    if !after(observer, "lower", &program, start) {
+        return Ok(ControlFlow::Break(Compiled::Program(program)));
     }
     if optimise {
         let start = Instant::now();
         absorb::run(&mut program);
-        if !after("absorb", &program, start) {
-            return Ok(Compiled::Program(program));
+        if !after(observer, "absorb", &program, start) {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
     }
+    Ok(ControlFlow::Continue(program))
+}
+
+/// Fused kernels to the plan for a target.
+fn specific(
+    mut program: Program,
+    options: &Options,
+    target: &Target,
+    read_only: &mut ReadOnly,
+    observer: &mut dyn Observer,
+) -> Result<Compiled, Errors> {
     if options.winograd && options.opt >= 2 {
         let start = Instant::now();
-        winograd::run(&mut program, &options.target)?;
-        if !after("winograd", &program, start) {
+        winograd::run(&mut program, target)?;
+        if !after(observer, "winograd", &program, start) {
             return Ok(Compiled::Program(program));
         }
     }
     let start = Instant::now();
     layout::run(&mut program)?;
-    if !after("layout", &program, start) {
+    if !after(observer, "layout", &program, start) {
         return Ok(Compiled::Program(program));
     }
     let start = Instant::now();
-    let plan = plan::build(program, &options.target)?;
+    let plan = plan::build_with(program, target, read_only)?;
     observer.time("plan", start.elapsed());
     Ok(Compiled::Plan(plan))
+}
+
+/// Tells the observer about a pass on the program; whether to go on.
+fn after(observer: &mut dyn Observer, pass: &'static str, program: &Program, start: Instant) -> bool {
+    observer.time(pass, start.elapsed());
+    observer.program(pass, program);
+    observer.proceed(pass)
 }

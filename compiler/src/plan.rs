@@ -12,10 +12,16 @@ use kiln_targets::Target;
 use crate::flatten::{FlatKernel, flatten, merge_loops};
 use crate::memory;
 use crate::passes::uses::Uses;
+use crate::read_only::ReadOnly;
 use crate::schedule::{self, Choice, contract};
 
 /// Builds the plan. Constants leave the program as they are packed, so that weights are held once.
-pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
+pub fn build(program: Program, target: &Target) -> Result<Plan> {
+    build_with(program, target, &mut ReadOnly::new(target.align))
+}
+
+/// The same for one of several variants, whose read-only data is in one block.
+pub fn build_with(mut program: Program, target: &Target, read_only: &mut ReadOnly) -> Result<Plan> {
     let arena = memory::plan(&program, target.align)?;
     memory::verify(&arena.slots, arena.bytes, target.align)?;
     let port = |id: &BufferId| {
@@ -33,7 +39,7 @@ pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
         ..Plan::default()
     };
     let uses = Uses::of(&program);
-    let mut weights = Weights { align: target.align, ..Weights::default() };
+    let mut weights = Weights { list: Vec::new(), raw: HashMap::new(), read_only };
     for i in 0..program.kernels.len() {
         let kernel = program.kernels[i].clone();
         let packable = packable(&program, &kernel);
@@ -83,7 +89,7 @@ pub fn build(mut program: Program, target: &Target) -> Result<Plan> {
         planned.grain = schedule::grain::grain(&planned, target);
         plan.kernels.push(planned);
     }
-    plan.weights_bytes = weights.bytes;
+    plan.weights_bytes = weights.read_only.bytes();
     plan.weights = weights.list;
     plan.slots = arena.slots;
     Ok(plan)
@@ -187,16 +193,14 @@ fn laid_out(tensor: &Tensor, place: Option<&Place>) -> Result<Tensor> {
     Tensor::new(tensor.dtype, tensor.shape.clone(), bytes.into())
 }
 
-/// The read-only data as it grows.
-#[derive(Default)]
-struct Weights {
+/// What the plan reads of the read-only data.
+struct Weights<'a> {
     list: Vec<Weight>,
     raw: HashMap<BufferId, Storage>,
-    bytes: usize,
-    align: usize,
+    read_only: &'a mut ReadOnly,
 }
 
-impl Weights {
+impl Weights<'_> {
     /// A constant as it is, once however often it is read.
     fn raw(&mut self, id: BufferId, buffer: &Buffer, tensor: &Tensor) -> Result<Storage> {
         if let Some(storage) = self.raw.get(&id) {
@@ -208,9 +212,9 @@ impl Weights {
     }
 
     fn add(&mut self, name: &str, tensor: Tensor) -> Storage {
-        let offset_bytes = self.bytes.next_multiple_of(self.align);
-        self.bytes = offset_bytes + tensor.data.len();
-        self.list.push(Weight { name: name.to_owned(), offset_bytes, tensor });
+        let weight = self.read_only.place(name, tensor);
+        let offset_bytes = weight.offset_bytes;
+        self.list.push(weight);
         Storage::Weights { offset_bytes }
     }
 }

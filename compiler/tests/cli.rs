@@ -25,6 +25,8 @@ fn json(output: &Output) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
+const X86: &str = "x86_64-unknown-linux-gnu";
+
 #[test]
 fn wrong_usage_is_2() {
     let wrong: &[&[&str]] = &[
@@ -35,6 +37,13 @@ fn wrong_usage_is_2() {
         &["explain", "m.onnx", "--opt", "3"],
         &["explain", "m.onnx", "--dim", "batch"],
         &["explain", "m.onnx", "--cpu", "nonesuch"],
+        &["explain", "m.onnx", "--cpu", "baseline,avx2"],
+        &["run", "m.onnx", "--cpu", "baseline,avx2"],
+        &["compile", "m.onnx", "-o", "out", "--target", X86, "--cpu", "baseline,nonesuch"],
+        &["compile", "m.onnx", "-o", "out", "--target", X86, "--cpu", "baseline,sse2"],
+        &["compile", "m.onnx", "-o", "out", "--target", X86, "--cpu", "avx2,avx2"],
+        &["compile", "m.onnx", "-o", "out", "--target", X86, "--cpu", "avx2,"],
+        &["compile", "m.onnx", "-o", "out", "--target", X86, "--cpu", ""],
         &["explain", "m.onnx", "--features=avx2"],
         &["explain", "m.onnx", "--target", "x"],
         &["dump", "m.onnx", "--stage", "kernel", "--dot"],
@@ -92,8 +101,12 @@ fn unsupported_wishes_are_4_and_all_told() {
     assert_eq!(code(&output), 4);
     assert_eq!(json(&output)["error"]["errors"].as_array().map(Vec::len), Some(4));
     assert!(!Path::new("out").exists());
-    let output = kiln(&["explain", "m.onnx", "--cpu", "baseline,avx2"]);
+    // No program can tell there which of them it runs on.
+    let lists =
+        ["compile", "m.onnx", "-o", "out", "--target", "aarch64-unknown-linux-gnu", "--cpu", "neon,dotprod"];
+    let output = kiln(&lists);
     assert_eq!(code(&output), 4, "{}", stderr(&output));
+    assert!(stderr(&output).contains("under different --name"), "{}", stderr(&output));
 }
 
 #[test]

@@ -15,5 +15,5 @@ mod simd_tests;
 #[cfg(test)]
 mod testing;
 
-pub use resolve::{host, list, resolve};
-pub use target::{Level, LhsAccess, Target};
+pub use resolve::{host, list, resolve, resolve_list};
+pub use target::{Level, LhsAccess, Probe, Target};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use kiln_ir::{Error, Result};
 use target_lexicon::{Architecture, BinaryFormat, Triple};
 
-use crate::target::{Level, Target};
+use crate::target::{Level, Probe, Target};
 use crate::{aarch64, x86_64};
 
 /// What an architecture provides.
@@ -14,6 +14,9 @@ struct Arch {
     features: Vec<&'static str>,
     detected: Vec<&'static str>,
     describe: fn(Triple, &[&'static str]) -> Target,
+    /// How code asks for features; `None` where only the system can tell.
+    probe: Option<fn() -> Result<Probe>>,
+    required: fn(&[&str]) -> Result<Vec<u32>>,
 }
 
 fn arch(triple: &Triple) -> Result<Arch> {
@@ -23,15 +26,39 @@ fn arch(triple: &Triple) -> Result<Arch> {
             features: x86_64::features(),
             detected: x86_64::detect(),
             describe: x86_64::describe,
+            probe: Some(|| Ok(Probe { code: x86_64::probe::code()?, words: x86_64::probe::WORDS })),
+            required: x86_64::probe::required,
         }),
         Architecture::Aarch64(_) => Ok(Arch {
             levels: aarch64::LEVELS,
             features: aarch64::features(),
             detected: aarch64::detect(),
             describe: aarch64::describe,
+            // The identification registers belong to the system: reading one is allowed to programs where Linux
+            // emulates it, and nowhere else.
+            probe: None,
+            required: |_| Ok(Vec::new()),
         }),
         other => Err(Error::unsupported(format!("architecture {other} of target {triple}"))
             .hint("known are x86_64 and aarch64, see `kiln list targets`")),
+    }
+}
+
+impl Target {
+    /// The least that every machine of this triple has.
+    pub fn minimum(&self) -> Result<Target> {
+        let arch = arch(&self.triple)?;
+        Ok((arch.describe)(self.triple.clone(), arch.levels[0].features))
+    }
+
+    /// How code finds out what the machine has; `None` where only the operating system can tell.
+    pub fn probe(&self) -> Result<Option<Probe>> {
+        arch(&self.triple)?.probe.map(|probe| probe()).transpose()
+    }
+
+    /// The bits that must be set in each word of the probe's answer.
+    pub fn required(&self) -> Result<Vec<u32>> {
+        (arch(&self.triple)?.required)(&self.features)
     }
 }
 
@@ -91,6 +118,44 @@ pub fn resolve(triple: &str, cpu: &str, features: &str) -> Result<Target> {
     Ok((arch.describe)(triple, &chosen))
 }
 
+/// The targets of a list of processors, the least demanding first, so that the last one that a machine can run is
+/// the best for it. Empty names and processors that come to the same code are *invalid*; several are *unsupported*
+/// where code cannot find out which of them it runs on.
+pub fn resolve_list(triple: &str, cpus: &[impl AsRef<str>], features: &str) -> Result<Vec<Target>> {
+    let mut targets: Vec<(&str, Target)> = Vec::new();
+    for cpu in cpus.iter().map(AsRef::as_ref) {
+        if cpu.is_empty() {
+            return Err(
+                Error::invalid("a processor in the list has no name").hint("write names between commas")
+            );
+        }
+        let target = resolve(triple, cpu, features)?;
+        if let Some((same, _)) = targets.iter().find(|(_, t)| t.features == target.features) {
+            return Err(Error::invalid(format!(
+                "processors '{same}' and '{cpu}' of the list come to the same code"
+            ))
+            .hint(format!("leave out '{cpu}'")));
+        }
+        targets.push((cpu, target));
+    }
+    match &targets[..] {
+        [] => return Err(Error::invalid("the list of processors is empty")),
+        [_] => {}
+        [(_, first), ..] if arch(&first.triple)?.probe.is_some() => {}
+        [(_, first), ..] => {
+            return Err(Error::unsupported(format!(
+                "one artefact for several processors of {}: a program there cannot find out which features it has \
+                 without asking the operating system, which an artefact does not rely on",
+                first.triple
+            ))
+            .hint("compile once for each --cpu, under different --name, and choose in the host program"));
+        }
+    }
+    // A processor with more features comes behind every one whose features it has too.
+    targets.sort_by_key(|(_, t)| (t.vector_bytes, t.fma, t.features.len()));
+    Ok(targets.into_iter().map(|(_, target)| target).collect())
+}
+
 /// Every architecture with its levels, for `kiln list targets`: name, and per level its name, features and the
 /// processors that are known by name.
 pub fn list() -> Vec<(&'static str, &'static [Level])> {
@@ -114,5 +179,44 @@ mod tests {
         assert!(target("avx", "fma").is_err() && target("avx", "+neon").is_err());
         assert_eq!(resolve("aarch64-unknown-none", "", "").unwrap().level, "neon");
         assert!(resolve("riscv64gc-unknown-linux-gnu", "", "").is_err());
+    }
+
+    #[test]
+    fn lists_are_sorted_and_hold_no_level_twice() {
+        let list = |cpus: &[&str], features: &str| {
+            let targets = resolve_list("x86_64-unknown-linux-gnu", cpus, features)?;
+            Ok::<_, Error>(targets.iter().map(|t| t.level).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(list(&["avx512", "baseline", "haswell", "avx"], "").unwrap(), "sse2 avx avx2 avx512");
+        assert_eq!(list(&["avx2"], "").unwrap(), "avx2");
+        for same in [&["avx2", "avx2"], &["avx2", "haswell"], &["baseline", "sse2"]] {
+            let error = list(same, "").unwrap_err();
+            assert_eq!(error.kind, kiln_ir::ErrorKind::Invalid);
+            assert!(error.message.contains(same[0]) && error.message.contains(same[1]), "{error}");
+        }
+        // What the features take away can make them the same.
+        assert!(list(&["avx", "avx2"], "-avx2,-fma,-bmi1,-bmi2,-lzcnt").is_err());
+        assert!(
+            list(&[], "").is_err() && list(&["avx", ""], "").is_err() && list(&["avx", "mmx"], "").is_err()
+        );
+        let arm = |cpus: &[&str]| resolve_list("aarch64-unknown-linux-gnu", cpus, "");
+        assert_eq!(arm(&["neon"]).unwrap().len(), 1);
+        assert_eq!(arm(&["neon", "dotprod"]).unwrap_err().kind, kiln_ir::ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn the_minimum_needs_nothing_that_could_be_missing() {
+        for triple in ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"] {
+            for level in list().into_iter().flat_map(|(arch, levels)| levels.iter().map(move |l| (arch, l))) {
+                if !triple.starts_with(level.0) {
+                    continue;
+                }
+                let target = resolve(triple, level.1.name, "").unwrap();
+                let minimum = target.minimum().unwrap();
+                assert_eq!(minimum, resolve(triple, "baseline", "").unwrap());
+                assert!(minimum.required().unwrap().iter().all(|w| *w == 0));
+                assert_eq!(target.probe().unwrap().is_some(), level.0 == "x86_64");
+            }
+        }
     }
 }

@@ -22,6 +22,16 @@ pub enum LhsAccess {
     ByLane,
 }
 
+/// Code that asks the processor for its features.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// A leaf function of SystemV convention without relocations that runs on every machine of the architecture:
+    /// `fn(words: *mut u32)` stores the answer. [`Target::required`] says what the answer must hold.
+    pub code: Vec<u8>,
+    /// How many words it stores.
+    pub words: usize,
+}
+
 /// A machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {

@@ -167,3 +167,21 @@ fn call(code: *const u8, xs: &[f32], lanes: usize) -> Vec<f32> {
     data.truncate(xs.len());
     data
 }
+
+/// What code that asks the processor for its features stores.
+pub(crate) fn ask(code: &[u8], words: usize) -> Vec<u32> {
+    let target = crate::resolve("x86_64-unknown-linux-gnu", "", "").expect("a known level");
+    let (mut module, id, _) = module(&target);
+    module.define_function_bytes(id, 64, code, &[]).expect("a declared function");
+    module.finalize_definitions().expect("memory for code");
+    // Words behind the answer stay as they are.
+    let mut answer = vec![0xA5A5_A5A5_u32; words + 1];
+    // SAFETY: the code has this signature and convention and stores that many words.
+    unsafe {
+        let code = module.get_finalized_function(id);
+        std::mem::transmute::<*const u8, extern "sysv64" fn(*mut u32)>(code)(answer.as_mut_ptr());
+        module.free_memory();
+    }
+    assert_eq!(answer.pop(), Some(0xA5A5_A5A5));
+    answer
+}

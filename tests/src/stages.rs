@@ -7,6 +7,7 @@ use std::path::Path;
 use kiln_compiler::emit::object::{self, ObjectOptions};
 use kiln_compiler::emit::{archive, hash, header, jit};
 use kiln_compiler::pipeline::{self, Compiled, Observer, Options};
+use kiln_compiler::variant::Variant;
 use kiln_ir::Tensor;
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::Program;
@@ -70,8 +71,9 @@ pub fn aarch64_options() -> Outcome<Options> {
 
 /// Writes `folder/libNAME.a` and `folder/NAME.h`.
 pub fn write_library(folder: &Path, name: &str, plan: Plan, options: &Options) -> Outcome {
-    let hash = hash::of(name, &plan, options);
-    let header = header::render(name, &plan, &hash).map_err(text)?;
+    let variant = [Variant { plan: &plan, target: &options.target }];
+    let hash = hash::of(name, &variant, options);
+    let header = header::render(name, &variant, &hash).map_err(text)?;
     let object = object::emit(plan, &options.target, name, &ObjectOptions::default()).map_err(text)?;
     let (file, archive) = (folder.join(format!("{name}.o")), folder.join(format!("lib{name}.a")));
     std::fs::write(&file, object.to_bytes().map_err(text)?).map_err(text)?;

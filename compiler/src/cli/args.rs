@@ -125,7 +125,8 @@ pub(super) struct TargetArgs {
 /// The level of the machine.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CpuArgs {
-    /// native, baseline, sse2, avx, avx2, avx512, neon or the name of a CPU.
+    /// native, baseline, sse2, avx, avx2, avx512, neon or the name of a CPU. For compile also a list, such as
+    /// baseline,avx2,avx512: one library with code for each, which picks the best that the machine can run.
     #[arg(long, value_name = "CPU", value_delimiter = ',', action = ArgAction::Append)]
     pub(super) cpu: Vec<String>,
     /// Switch features on and off: +avx2,-fma.
@@ -140,18 +141,16 @@ pub(super) struct CpuArgs {
 }
 
 impl CpuArgs {
-    /// The one level, `default` when none is given.
-    pub(super) fn one(&self, default: &str) -> Result<String, Failure> {
+    /// The levels, `default` when none is given.
+    fn names(&self, default: &str, list: bool) -> Result<Vec<String>, Failure> {
         match &self.cpu[..] {
-            [] => Ok(default.to_owned()),
-            [one] if !one.is_empty() => Ok(one.clone()),
-            [_] => Err(Failure::usage("--cpu needs a name")),
-            many => Err(kiln_ir::Error::unsupported(format!(
-                "one artefact for several CPUs ({}) is not compiled yet",
+            [] => Ok(vec![default.to_owned()]),
+            many if many.iter().any(String::is_empty) => Err(Failure::usage("--cpu needs a name")),
+            many if many.len() > 1 && !list => Err(Failure::usage(format!(
+                "--cpu takes one processor here, not {}; lists are for compile",
                 many.join(",")
-            ))
-            .hint("compile once for each --cpu, under different --name")
-            .into()),
+            ))),
+            many => Ok(many.to_vec()),
         }
     }
 }
@@ -179,9 +178,29 @@ pub(super) fn compiler(
     cpu: &CpuArgs,
     default_cpu: &str,
 ) -> Result<Compiler, Failure> {
+    checked(model, shape, target, &cpu.names(default_cpu, false)?, &cpu.features)
+}
+
+/// The same for a library, which may be for several processors.
+pub(super) fn library_compiler(
+    model: &std::path::Path,
+    shape: &ShapeArgs,
+    target: &TargetArgs,
+) -> Result<Compiler, Failure> {
+    let cpus = target.cpu.names("baseline", true)?;
+    checked(model, shape, target.target.as_deref(), &cpus, &target.cpu.features)
+}
+
+fn checked(
+    model: &std::path::Path,
+    shape: &ShapeArgs,
+    target: Option<&str>,
+    cpus: &[String],
+    features: &str,
+) -> Result<Compiler, Failure> {
     let mut compiler = Compiler::from_path(model)
-        .cpu(&cpu.one(default_cpu)?)
-        .features(&cpu.features)
+        .cpus(cpus)
+        .features(features)
         .opt(shape.opt)
         .winograd(!shape.no_winograd)
         .limits(shape.limits());
@@ -192,7 +211,7 @@ pub(super) fn compiler(
         compiler = compiler.bind(dim.clone());
     }
     // The words of the command line come before the model: they are wrong usage, whatever the model.
-    match compiler.resolve_target() {
+    match compiler.resolve_targets() {
         Err(BuildError::Model(errors)) if errors.kind() == ErrorKind::Invalid => {
             Err(Failure::usage(errors.to_string()))
         }

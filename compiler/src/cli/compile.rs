@@ -13,6 +13,7 @@ use super::measure::ms;
 use super::output::{Failure, Ui};
 use crate::api::{Emit, ObjectOptions};
 use crate::emit::report;
+use crate::variant;
 
 /// Arguments of `kiln compile`.
 #[derive(Debug, clap::Args)]
@@ -127,13 +128,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let start = Instant::now();
     let progress = ui.progress(3);
     progress.step("reading the model");
-    let mut compiler = args::compiler(
-        &args.model.model,
-        &args.model.shape,
-        args.target.target.as_deref(),
-        &args.target.cpu,
-        "baseline",
-    )?;
+    let mut compiler = args::library_compiler(&args.model.model, &args.model.shape, &args.target)?;
     if let Some(name) = &args.name {
         compiler = compiler.name(name);
     }
@@ -147,17 +142,25 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let planned = model.plan()?;
     progress.done();
     progress.step("generating code");
-    let (name, target) = (planned.name.clone(), planned.options.target.clone());
-    let (arena_bytes, weights_bytes) = (planned.plan.arena_bytes, planned.plan.weights_bytes);
+    let (name, triple) = (planned.name.clone(), planned.options.target.triple.to_string());
+    let variants = planned.variants();
+    let (arena_bytes, weights_bytes) = (variant::arena_bytes(&variants), variant::weights_bytes(&variants));
+    let (levels, features) = (variant::levels(&variants), variant::common_features(&variants));
+    let mut summaries: Vec<_> = variants.iter().map(report::summary).collect();
     let (inputs, outputs) = (report::ports(&planned.plan.inputs), report::ports(&planned.plan.outputs));
+    drop(variants);
     let object = ObjectOptions { weights_section: args.weights_section };
     let artifact = planned.write(&args.output, &emits, &object)?;
     drop(progress);
+    for (summary, kernels) in summaries.iter_mut().zip(&artifact.kernel_code_bytes) {
+        summary["code_bytes"] = json!(kernels.iter().sum::<usize>());
+    }
     let files: Vec<String> = artifact.files.iter().map(|f| f.display().to_string()).collect();
     files.iter().for_each(|f| ui.chat(format_args!("wrote {f}")));
     ui.chat(format_args!(
-        "{}: {} bytes of code, {} bytes of weights, {} bytes of arena, {:.0} ms",
+        "{}: for {}: {} bytes of code, {} bytes of weights, {} bytes of arena, {:.0} ms",
         name,
+        levels,
         artifact.code_bytes,
         weights_bytes,
         arena_bytes,
@@ -165,8 +168,9 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     ));
     Ok(Answer::yes(json!({
         "name": name,
-        "target": target.triple.to_string(),
-        "features": target.features,
+        "target": triple,
+        "features": features,
+        "variants": summaries,
         "files": files,
         "arena_bytes": arena_bytes,
         "weights_bytes": weights_bytes,

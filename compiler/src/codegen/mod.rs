@@ -3,10 +3,12 @@
 //! A model becomes one local function per kernel and the functions that its host calls. Everything is written
 //! against Cranelift's `Module`, so an object file and memory get the same code.
 
+mod choose;
 mod constants;
 mod function;
 mod math;
 mod nest;
+mod retarget;
 mod run;
 mod scalar;
 #[cfg(test)]
@@ -24,9 +26,13 @@ use cranelift_codegen::ir::{AbiParam, Signature, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{DataId, FuncId, Linkage, Module};
-use kiln_ir::kernel::plan::{Plan, PlannedKernel, Schedule};
+use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
 use kiln_ir::{Error, Result};
 use kiln_targets::Target;
+use kiln_targets::isa::{Code, isa};
+
+use crate::variant::Variant;
+use retarget::Retargeted;
 
 /// A kernel's function.
 #[derive(Clone, Debug)]
@@ -48,8 +54,8 @@ pub struct Built {
     pub run_parallel: FuncId,
     /// The read-only data, declared and to be defined by the caller.
     pub weights: DataId,
-    /// In the plan's order.
-    pub kernels: Vec<KernelFunction>,
+    /// Of each variant, in the plan's order.
+    pub kernels: Vec<Vec<KernelFunction>>,
     /// Size of all code.
     pub code_bytes: usize,
 }
@@ -59,26 +65,54 @@ pub fn weights_symbol(name: &str) -> String {
     format!("{name}_weights")
 }
 
-/// Compiles every kernel of a plan, and the functions that the host calls, into a module whose ISA is made for
-/// `target`. `name` is a C identifier.
-pub fn build<M: Module>(module: &mut M, plan: &Plan, target: &Target, name: &str) -> Result<Built> {
+/// Compiles every kernel of a model's variants, and the functions that the host calls, into a module. `name` is a C
+/// identifier; the variants come least demanding first.
+///
+/// For memory there is one variant, and the module's ISA is made for it. An object's ISA is made for the target's
+/// minimum: its functions find out which variant the machine can run before they enter it.
+pub fn build<M: Module>(module: &mut M, variants: &[Variant<'_>], name: &str, code: Code) -> Result<Built> {
+    if variants.is_empty() || variants.len() > 1 && code == Code::Jit {
+        return Err(internal(&format!("{} variants", variants.len())));
+    }
     let weights = module
         .declare_data(&weights_symbol(name), Linkage::Import, false, false)
-        .map_err(|e| Error::internal(format!("declaring the weights: {e}")))?;
+        .map_err(|e| internal(&e))?;
     let mut scratch = FunctionBuilderContext::new();
-    let mut kernels = Vec::with_capacity(plan.kernels.len());
-    for (i, kernel) in plan.kernels.iter().enumerate() {
-        let at = |e: Error| e.at(&kernel.name, kernel.form.name());
-        let symbol = format!("{name}_kernel_{i}");
-        let id = module
-            .declare_function(&symbol, Linkage::Local, &kernel_signature())
-            .map_err(|e| at(internal(&e)))?;
-        kernels.push(function::define(module, &mut scratch, id, kernel, target).map_err(at)?);
+    let mut kernels = Vec::with_capacity(variants.len());
+    for (i, variant) in variants.iter().enumerate() {
+        let prefix = match variants.len() {
+            1 => name.to_owned(),
+            _ => format!("{name}_v{i}_{}", variant.target.level),
+        };
+        kernels.push(match code {
+            Code::Jit => define_kernels(module, &mut scratch, variant, &prefix)?,
+            Code::Object => {
+                let mut module = Retargeted { module: &mut *module, isa: isa(variant.target, code)? };
+                define_kernels(&mut module, &mut scratch, variant, &prefix)?
+            }
+        });
     }
-    let mut built = run::define(module, &mut scratch, plan, name, weights, &kernels)?;
-    built.code_bytes += kernels.iter().map(|k| k.code_bytes).sum::<usize>();
+    let mut built = run::define(module, &mut scratch, variants, &kernels, name, weights, code)?;
+    built.code_bytes += kernels.iter().flatten().map(|k| k.code_bytes).sum::<usize>();
     built.kernels = kernels;
     Ok(built)
+}
+
+fn define_kernels<M: Module>(
+    module: &mut M,
+    scratch: &mut FunctionBuilderContext,
+    variant: &Variant<'_>,
+    prefix: &str,
+) -> Result<Vec<KernelFunction>> {
+    let mut kernels = Vec::with_capacity(variant.plan.kernels.len());
+    for (i, kernel) in variant.plan.kernels.iter().enumerate() {
+        let at = |e: Error| e.at(&kernel.name, kernel.form.name());
+        let id = module
+            .declare_function(&format!("{prefix}_kernel_{i}"), Linkage::Local, &kernel_signature())
+            .map_err(|e| at(internal(&e)))?;
+        kernels.push(function::define(module, scratch, id, kernel, variant.target).map_err(at)?);
+    }
+    Ok(kernels)
 }
 
 /// Iterations of the loop that the range of a kernel's function counts: the one that threads share.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! NAME_run(inputs, outputs, arena)                      -> NAME_run_parallel(inputs, outputs, arena, null, null)
-//! NAME_run_parallel(inputs, outputs, arena, pf, context): checks, makes the frame, runs kernel after kernel
+//! NAME_run_parallel(inputs, outputs, arena, pf, context): checks, makes the frame, branches to the variant that the
+//! machine runs (see `choose`), runs kernel after kernel
 //!     kernel without a grain:  kernel(frame, 0, shared)
 //!     kernel with a grain:     fork(frame, kernel, shared, grain, pf, context)
 //! fork: without pf the same call, else pf(context, piece, &closure, ceil(shared / grain))
@@ -20,18 +21,21 @@ use cranelift_module::{DataId, FuncId, Linkage, Module};
 use kiln_ir::Result;
 use kiln_ir::kernel::plan::{Plan, Port};
 use kiln_runtime::status::Status;
+use kiln_targets::isa::Code;
 
+use super::choose::{self, Choice};
 use super::{Built, KernelFunction, internal, kernel_signature};
+use crate::variant::{self, Variant};
 
 /// A function under construction with its parameters.
-struct Maker<'a, M: Module> {
-    module: &'a mut M,
+pub(super) struct Maker<'a, M: Module> {
+    pub(super) module: &'a mut M,
     scratch: &'a mut FunctionBuilderContext,
-    code_bytes: usize,
+    pub(super) code_bytes: usize,
 }
 
 impl<M: Module> Maker<'_, M> {
-    fn function(
+    pub(super) fn function(
         &mut self,
         id: FuncId,
         signature: Signature,
@@ -54,7 +58,12 @@ impl<M: Module> Maker<'_, M> {
         Ok(())
     }
 
-    fn declare(&mut self, symbol: &str, linkage: Linkage, signature: &Signature) -> Result<FuncId> {
+    pub(super) fn declare(
+        &mut self,
+        symbol: &str,
+        linkage: Linkage,
+        signature: &Signature,
+    ) -> Result<FuncId> {
         self.module.declare_function(symbol, linkage, signature).map_err(|e| internal(&e))
     }
 
@@ -71,20 +80,26 @@ impl<M: Module> Maker<'_, M> {
 pub(super) fn define<M: Module>(
     module: &mut M,
     scratch: &mut FunctionBuilderContext,
-    plan: &Plan,
+    variants: &[Variant<'_>],
+    kernels: &[Vec<KernelFunction>],
     name: &str,
     weights: DataId,
-    kernels: &[KernelFunction],
+    code: Code,
 ) -> Result<Built> {
     let mut maker = Maker { module, scratch, code_bytes: 0 };
     let (run_signature, parallel_signature) = (maker.c_signature(3, true), maker.c_signature(5, true));
     let run = maker.declare(&format!("{name}_run"), Linkage::Export, &run_signature)?;
     let run_parallel =
         maker.declare(&format!("{name}_run_parallel"), Linkage::Export, &parallel_signature)?;
-    let fork = if plan.kernels.iter().any(|k| k.grain.is_some()) {
+    let fork = if variants.iter().flat_map(|v| &v.plan.kernels).any(|k| k.grain.is_some()) {
         Some(define_fork(&mut maker, name)?)
     } else {
         None
+    };
+    // Who compiles into memory has looked at the machine already.
+    let choice = match code {
+        Code::Object => choose::define(&mut maker, name, variants)?,
+        Code::Jit => None,
     };
     maker.function(run, run_signature, |module, b, params| {
         let callee = module.declare_func_in_func(run_parallel, b.func);
@@ -95,24 +110,33 @@ pub(super) fn define<M: Module>(
         Ok(())
     })?;
     maker.function(run_parallel, parallel_signature, |module, b, params| {
-        run_body(module, b, params, plan, weights, kernels, fork)
+        run_body(module, b, params, &Body { variants, kernels, weights, fork, choice })
     })?;
     let code_bytes = maker.code_bytes;
     Ok(Built { run, run_parallel, weights, kernels: Vec::new(), code_bytes })
+}
+
+/// What `NAME_run_parallel` is made of.
+struct Body<'a> {
+    variants: &'a [Variant<'a>],
+    kernels: &'a [Vec<KernelFunction>],
+    weights: DataId,
+    fork: Option<FuncId>,
+    choice: Option<Choice>,
 }
 
 fn run_body<M: Module>(
     module: &mut M,
     b: &mut FunctionBuilder<'_>,
     params: &[Value],
-    plan: &Plan,
-    weights: DataId,
-    kernels: &[KernelFunction],
-    fork: Option<FuncId>,
+    body: &Body<'_>,
 ) -> Result<()> {
     let [inputs, outputs, arena, parallel_for, context] = params[..5] else {
         return Err(internal(&"five parameters"));
     };
+    let Body { variants, kernels, .. } = *body;
+    // Arguments and results are the same in all.
+    let plan = variants[0].plan;
     let flags = MemFlagsData::new().with_notrap();
     let mut checks = Checks { b, failed: Vec::new() };
     if !plan.inputs.is_empty() {
@@ -127,28 +151,54 @@ fn run_body<M: Module>(
             checks.not_null(pointer);
         }
     }
-    if plan.arena_bytes > 0 {
+    if variant::arena_bytes(variants) > 0 {
         checks.not_null(arena);
-        let low = checks.b.ins().band_imm_u(arena, plan.arena_align as i64 - 1);
+        let low = checks.b.ins().band_imm_u(arena, variant::arena_align(variants) as i64 - 1);
         checks.fail_if(low, Status::MisalignedArena);
     }
-    let failed = checks.failed;
-    let frame = stack_words(b, 4);
-    let base = if plan.weights_bytes > 0 {
-        let data = module.declare_data_in_func(weights, b.func);
-        b.ins().symbol_value(types::I64, data)
+    let frame = stack_words(checks.b, 4);
+    let base = if variant::weights_bytes(variants) > 0 {
+        let data = module.declare_data_in_func(body.weights, checks.b.func);
+        checks.b.ins().symbol_value(types::I64, data)
     } else {
-        b.ins().iconst(types::I64, 0)
+        checks.b.ins().iconst(types::I64, 0)
     };
     for (i, word) in [arena, base, inputs, outputs].into_iter().enumerate() {
-        b.ins().store(flags, word, frame, 8 * i as i32);
+        checks.b.ins().store(flags, word, frame, 8 * i as i32);
     }
+    let blocks = body.choice.map(|choice| choice.branch(module, &mut checks, variants.len()));
+    let failed = checks.failed;
+    for (i, (variant, kernels)) in variants.iter().zip(kernels).enumerate() {
+        if let Some(blocks) = &blocks {
+            b.switch_to_block(blocks[i]);
+        }
+        call_kernels(module, b, variant.plan, kernels, frame, body.fork.map(|f| (f, parallel_for, context)));
+        let ok = b.ins().iconst(types::I32, i64::from(Status::Ok as i32));
+        b.ins().return_(&[ok]);
+    }
+    for (block, status) in failed {
+        b.switch_to_block(block);
+        let code = b.ins().iconst(types::I32, i64::from(status as i32));
+        b.ins().return_(&[code]);
+    }
+    Ok(())
+}
+
+/// Calls of a plan's kernels, in order; those that threads share go through the fork with the host's two words.
+fn call_kernels<M: Module>(
+    module: &mut M,
+    b: &mut FunctionBuilder<'_>,
+    plan: &Plan,
+    kernels: &[KernelFunction],
+    frame: Value,
+    fork: Option<(FuncId, Value, Value)>,
+) {
     let zero = b.ins().iconst(types::I64, 0);
     for (planned, kernel) in plan.kernels.iter().zip(kernels) {
         let callee = module.declare_func_in_func(kernel.id, b.func);
         let shared = b.ins().iconst(types::I64, kernel.shared);
         match (planned.grain, fork) {
-            (Some(grain), Some(fork)) if i64::from(grain) < kernel.shared => {
+            (Some(grain), Some((fork, parallel_for, context))) if i64::from(grain) < kernel.shared => {
                 let address = b.ins().func_addr(types::I64, callee);
                 let grain = b.ins().iconst(types::I64, i64::from(grain));
                 let fork = module.declare_func_in_func(fork, b.func);
@@ -159,14 +209,6 @@ fn run_body<M: Module>(
             }
         }
     }
-    let ok = b.ins().iconst(types::I32, i64::from(Status::Ok as i32));
-    b.ins().return_(&[ok]);
-    for (block, status) in failed {
-        b.switch_to_block(block);
-        let code = b.ins().iconst(types::I32, i64::from(status as i32));
-        b.ins().return_(&[code]);
-    }
-    Ok(())
 }
 
 fn is_empty(port: &Port) -> bool {
@@ -174,19 +216,19 @@ fn is_empty(port: &Port) -> bool {
 }
 
 /// A stack slot of 8-byte words; its address.
-fn stack_words(b: &mut FunctionBuilder<'_>, words: u32) -> Value {
+pub(super) fn stack_words(b: &mut FunctionBuilder<'_>, words: u32) -> Value {
     let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * words, 3));
     b.ins().stack_addr(types::I64, slot, 0)
 }
 
 /// Tests that leave the function with a status, one block per status.
-struct Checks<'a, 'f> {
-    b: &'a mut FunctionBuilder<'f>,
+pub(super) struct Checks<'a, 'f> {
+    pub(super) b: &'a mut FunctionBuilder<'f>,
     failed: Vec<(Block, Status)>,
 }
 
 impl Checks<'_, '_> {
-    fn fail_if(&mut self, condition: Value, status: Status) {
+    pub(super) fn fail_if(&mut self, condition: Value, status: Status) {
         let failed = match self.failed.iter().find(|f| f.1 == status) {
             Some(f) => f.0,
             None => {

@@ -1,11 +1,12 @@
 //! Identity of an artefact: a hash of everything that decides its bytes.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
-use kiln_ir::kernel::plan::Plan;
 use sha2::{Digest, Sha256};
 
 use crate::pipeline::Options;
+use crate::variant::Variant;
 
 /// Feeds text to the hash as it is formatted.
 struct Text<'a>(&'a mut Sha256);
@@ -17,21 +18,23 @@ impl fmt::Write for Text<'_> {
     }
 }
 
-/// SHA-256, in hexadecimal, of name, target, options, kernels and weights.
-pub fn of(name: &str, plan: &Plan, options: &Options) -> String {
+/// SHA-256, in hexadecimal, of name, targets, options, kernels and weights.
+pub fn of(name: &str, variants: &[Variant<'_>], options: &Options) -> String {
     let mut hash = Sha256::new();
     // Neither formatting nor hashing fails.
     let _ = write!(
         Text(&mut hash),
-        "kiln {} {name} {:?} opt {} winograd {}",
+        "kiln {} {name} opt {} winograd {}",
         env!("CARGO_PKG_VERSION"),
-        options.target,
         options.opt,
         options.winograd
     );
-    let _ = write!(Text(&mut hash), "{plan}");
-    for weight in &plan.weights {
-        hash.update(&weight.tensor.data);
+    // Bytes that variants share count once: which those are stands in the plans.
+    let mut seen = BTreeSet::new();
+    for Variant { plan, target } in variants {
+        let _ = write!(Text(&mut hash), "{target:?}{plan}");
+        let new = plan.weights.iter().filter(|w| seen.insert((w.offset_bytes, w.tensor.data.len())));
+        new.for_each(|weight| hash.update(&weight.tensor.data));
     }
     let mut out = String::new();
     for byte in hash.finalize() {

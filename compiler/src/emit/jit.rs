@@ -17,6 +17,7 @@ use kiln_targets::Target;
 use kiln_targets::isa::{Code, isa};
 
 use crate::codegen::{self, weights_symbol};
+use crate::variant::Variant;
 
 /// Address space reserved for code: kernels are kilobytes, so this is never the limit, and it keeps every call
 /// within the reach of a relative branch.
@@ -101,14 +102,15 @@ impl Model {
         builder.memory_provider(Box::new(memory));
         builder.symbol(weights_symbol(name), weights.pointer() as *const u8);
         let mut module = JITModule::new(builder);
-        let built = codegen::build(&mut module, &plan, target, name)?;
+        let built = codegen::build(&mut module, &[Variant { plan: &plan, target }], name, Code::Jit)?;
         module.finalize_definitions().map_err(|e| Error::internal(format!("finishing code: {e}")))?;
-        let kernels = plan.kernels.iter().zip(&built.kernels).map(|(planned, kernel)| KernelInfo {
-            name: planned.name.clone(),
-            code_bytes: kernel.code_bytes,
-            function: module.get_finalized_function(kernel.id),
-            shared: kernel.shared,
-        });
+        let kernels =
+            plan.kernels.iter().zip(built.kernels.iter().flatten()).map(|(planned, kernel)| KernelInfo {
+                name: planned.name.clone(),
+                code_bytes: kernel.code_bytes,
+                function: module.get_finalized_function(kernel.id),
+                shared: kernel.shared,
+            });
         let kernels = kernels.collect();
         let run = module.get_finalized_function(built.run_parallel);
         // SAFETY: `codegen::build` made this function with exactly this signature.

@@ -17,6 +17,7 @@ use kiln_targets::Target;
 use kiln_targets::isa::{Code, isa};
 
 use crate::codegen;
+use crate::variant::{self, Variant};
 
 /// What may be chosen about an object.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +31,8 @@ pub struct ObjectFile {
     object: Object<'static>,
     /// Size of all code.
     pub code_bytes: usize,
-    /// Size of each kernel's code, in the plan's order.
-    pub kernel_code_bytes: Vec<usize>,
+    /// Size of each kernel's code, per variant in the plan's order.
+    pub kernel_code_bytes: Vec<Vec<usize>>,
 }
 
 impl ObjectFile {
@@ -48,23 +49,41 @@ impl ObjectFile {
 
 /// Compiles a plan to an object whose symbols start with `name`, a C identifier. The same arguments give the same
 /// bytes, and nothing in the object is undefined.
-pub fn emit(mut plan: Plan, target: &Target, name: &str, options: &ObjectOptions) -> Result<ObjectFile> {
+pub fn emit(plan: Plan, target: &Target, name: &str, options: &ObjectOptions) -> Result<ObjectFile> {
+    emit_variants(vec![plan], std::slice::from_ref(target), name, options)
+}
+
+/// The same for the plans of several variants, the least demanding first, which share their read-only data.
+pub fn emit_variants(
+    mut plans: Vec<Plan>,
+    targets: &[Target],
+    name: &str,
+    options: &ObjectOptions,
+) -> Result<ObjectFile> {
+    let target = targets.first().ok_or_else(|| Error::internal("an object without code"))?;
     if !target.has_objects() {
         return Err(Error::unsupported(format!("objects for {}", target.triple)));
     }
-    let builder = ObjectBuilder::new(isa(target, Code::Object)?, name, default_libcall_names())
+    let builder = ObjectBuilder::new(isa(&target.minimum()?, Code::Object)?, name, default_libcall_names())
         .map_err(|e| Error::unsupported(format!("objects for {}: {e}", target.triple)))?;
     let mut module = ObjectModule::new(builder);
-    let weights = std::mem::take(&mut plan.weights);
-    let built = codegen::build(&mut module, &plan, target, name)?;
+    let mut weights: Vec<Weight> = plans.iter_mut().flat_map(|p| std::mem::take(&mut p.weights)).collect();
+    weights.sort_by_key(|w| (w.offset_bytes, w.tensor.data.len()));
+    // Of what several plans read one is enough; the others would keep it in memory.
+    weights.dedup_by(|b, a| a.offset_bytes == b.offset_bytes && a.tensor.data.len() == b.tensor.data.len());
+    let variants: Vec<Variant<'_>> =
+        plans.iter().zip(targets).map(|(plan, target)| Variant { plan, target }).collect();
+    let built = codegen::build(&mut module, &variants, name, Code::Object)?;
     let mut product = module.finish();
-    if plan.weights_bytes > 0 {
+    let weights_bytes = variant::weights_bytes(&variants);
+    if weights_bytes > 0 {
         let symbol = product.data_symbol(built.weights);
-        let bytes = assemble(weights, plan.weights_bytes)?;
+        let bytes = assemble(weights, weights_bytes)?;
         let size = bytes.len() as u64;
         let object = &mut product.object;
         let section = add_weights_section(object, options.weights_section.as_deref())?;
-        object.set_section_data(section, bytes, target.align as u64);
+        let align = targets.iter().map(|t| t.align).max().unwrap_or(1);
+        object.set_section_data(section, bytes, align as u64);
         let symbol = object.symbol_mut(symbol);
         symbol.section = SymbolSection::Section(section);
         symbol.value = 0;
@@ -73,10 +92,11 @@ pub fn emit(mut plan: Plan, target: &Target, name: &str, options: &ObjectOptions
         symbol.scope = SymbolScope::Compilation;
     }
     refuse_library_calls(&product.object)?;
+    let sizes = |kernels: &Vec<codegen::KernelFunction>| kernels.iter().map(|k| k.code_bytes).collect();
     Ok(ObjectFile {
         object: product.object,
         code_bytes: built.code_bytes,
-        kernel_code_bytes: built.kernels.iter().map(|k| k.code_bytes).collect(),
+        kernel_code_bytes: built.kernels.iter().map(sizes).collect(),
     })
 }
 
@@ -211,6 +231,30 @@ mod tests {
             global.sort();
             let prefix = if triple.contains("apple") { "_" } else { "" };
             assert_eq!(global, [format!("{prefix}m_run"), format!("{prefix}m_run_parallel")], "{triple}");
+            assert!(file.symbols().all(|s| !s.is_undefined() || s.name() == Ok("")), "{triple}");
+        }
+    }
+
+    #[test]
+    fn variants_need_nothing_either_in_any_format() {
+        for triple in [
+            "x86_64-unknown-linux-gnu",
+            "x86_64-unknown-none",
+            "x86_64-pc-windows-msvc",
+            "x86_64-apple-darwin",
+        ] {
+            let targets = kiln_targets::resolve_list(triple, &["baseline", "avx2", "avx512"], "").unwrap();
+            let plans = vec![plan(); targets.len()];
+            let object = emit_variants(plans, &targets, "m", &ObjectOptions::default()).unwrap();
+            assert_eq!(object.kernel_code_bytes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+            let bytes = object.to_bytes().unwrap();
+            let file = object::File::parse(&*bytes).unwrap();
+            let prefix = if triple.contains("apple") { "_" } else { "" };
+            for name in ["m_variant", "m_probe", "m_choose", "m_v1_avx2_kernel_0"] {
+                let name = format!("{prefix}{name}");
+                let symbol = file.symbols().find(|s| s.name() == Ok(&name));
+                assert!(symbol.is_some_and(|s| s.is_definition() && !s.is_global()), "{triple}: {name}");
+            }
             assert!(file.symbols().all(|s| !s.is_undefined() || s.name() == Ok("")), "{triple}");
         }
     }

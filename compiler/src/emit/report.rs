@@ -1,27 +1,69 @@
 //! `NAME.report.json`: everything that is known of a compiled model, for people and programs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kiln_ir::Dim;
 use kiln_ir::kernel::plan::{Plan, Port};
-use kiln_targets::Target;
 use serde_json::{Map, Value, json};
 
-/// What the report tells besides the plan.
+use crate::variant::{self, Variant};
+
+/// What the report tells besides the plans.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// The prefix of every symbol.
     pub name: &'a str,
-    /// The machine.
-    pub target: &'a Target,
     /// Identifies model and options.
     pub hash: &'a str,
     /// Names of the files written.
     pub files: &'a [String],
 }
 
-/// The report.
-pub fn build(plan: &Plan, facts: &Facts<'_>) -> Value {
+/// The report. Details of the only variant stand at the top, those of several in each one's entry of `variants`.
+pub fn build(variants: &[Variant<'_>], facts: &Facts<'_>) -> Value {
+    let plan = variants[0].plan;
+    let mut report = json!({
+        "name": facts.name,
+        "kiln": env!("CARGO_PKG_VERSION"),
+        "hash": facts.hash,
+        "target": variants[0].target.triple.to_string(),
+        "cpu": variant::levels(variants),
+        "features": variant::common_features(variants),
+        "files": facts.files,
+        "inputs": ports(&plan.inputs),
+        "outputs": ports(&plan.outputs),
+        "arena_bytes": variant::arena_bytes(variants),
+        "arena_align": variant::arena_align(variants),
+        "arena_lower_bound_bytes": variants.iter().map(|v| v.plan.arena_lower_bound_bytes).max(),
+        "weights_bytes": variant::weights_bytes(variants),
+        "code_bytes": null,
+        "variants": variants.iter().map(summary).collect::<Vec<_>>(),
+    });
+    if let [only] = variants {
+        add_details(&mut report, only.plan);
+        return report;
+    }
+    for (entry, variant) in report["variants"].as_array_mut().into_iter().flatten().zip(variants) {
+        add_details(entry, variant.plan);
+    }
+    report
+}
+
+/// A variant in numbers; `code_bytes` is to follow.
+pub fn summary(variant: &Variant<'_>) -> Value {
+    let distinct: BTreeMap<usize, usize> =
+        variant.plan.weights.iter().map(|w| (w.offset_bytes, w.tensor.data.len())).collect();
+    json!({
+        "cpu": variant.target.level,
+        "features": variant.target.features,
+        "arena_bytes": variant.plan.arena_bytes,
+        "weights_bytes": distinct.values().sum::<usize>(),
+        "code_bytes": null,
+    })
+}
+
+fn add_details(entry: &mut Value, plan: &Plan) {
     let kernels = plan.kernels.iter().map(|kernel| {
         json!({
             "name": kernel.name,
@@ -33,6 +75,7 @@ pub fn build(plan: &Plan, facts: &Facts<'_>) -> Value {
             "code_bytes": null,
         })
     });
+    entry["kernels"] = kernels.collect();
     let slots = plan.slots.iter().map(|slot| {
         json!({
             "name": slot.name,
@@ -42,6 +85,7 @@ pub fn build(plan: &Plan, facts: &Facts<'_>) -> Value {
             "last_kernel": slot.live.1,
         })
     });
+    entry["arena"] = slots.collect();
     let weights = plan.weights.iter().map(|weight| {
         json!({
             "name": weight.name,
@@ -51,40 +95,41 @@ pub fn build(plan: &Plan, facts: &Facts<'_>) -> Value {
             "shape": weight.tensor.shape,
         })
     });
-    json!({
-        "name": facts.name,
-        "kiln": env!("CARGO_PKG_VERSION"),
-        "hash": facts.hash,
-        "target": facts.target.triple.to_string(),
-        "cpu": facts.target.level,
-        "features": facts.target.features,
-        "files": facts.files,
-        "inputs": ports(&plan.inputs),
-        "outputs": ports(&plan.outputs),
-        "arena_bytes": plan.arena_bytes,
-        "arena_align": plan.arena_align,
-        "arena_lower_bound_bytes": plan.arena_lower_bound_bytes,
-        "weights_bytes": plan.weights_bytes,
-        "code_bytes": null,
-        "kernels": kernels.collect::<Vec<_>>(),
-        "arena": slots.collect::<Vec<_>>(),
-        "weights": weights.collect::<Vec<_>>(),
-    })
+    entry["weights"] = weights.collect();
 }
 
-/// Completes the report once the code is there.
+/// Completes the report once the code is there. A variant's code is that of its kernels.
 pub fn add_code(
     report: &mut Value,
     code_bytes: usize,
-    kernel_bytes: &[usize],
+    kernel_bytes: &[Vec<usize>],
     times: &[(&'static str, Duration)],
 ) {
+    let add_kernels = |entry: &mut Value, bytes: &[usize]| {
+        for (kernel, bytes) in entry["kernels"].as_array_mut().into_iter().flatten().zip(bytes) {
+            kernel["code_bytes"] = json!(bytes);
+        }
+    };
     report["code_bytes"] = json!(code_bytes);
-    for (kernel, bytes) in report["kernels"].as_array_mut().into_iter().flatten().zip(kernel_bytes) {
-        kernel["code_bytes"] = json!(bytes);
+    for (entry, bytes) in report["variants"].as_array_mut().into_iter().flatten().zip(kernel_bytes) {
+        entry["code_bytes"] = json!(bytes.iter().sum::<usize>());
+        if kernel_bytes.len() > 1 {
+            add_kernels(entry, bytes);
+        }
+    }
+    if let [bytes] = kernel_bytes {
+        add_kernels(report, bytes);
+    }
+    // A pass takes its time once for every variant.
+    let mut stages: Vec<(&'static str, Duration)> = Vec::new();
+    for (stage, time) in times {
+        match stages.iter_mut().find(|(known, _)| known == stage) {
+            Some((_, sum)) => *sum += *time,
+            None => stages.push((stage, *time)),
+        }
     }
     let ms = |time: &Duration| json!((time.as_secs_f64() * 1e6).round() / 1e3);
-    let stages = times.iter().map(|(stage, time)| ((*stage).to_owned(), ms(time)));
+    let stages = stages.iter().map(|(stage, time)| ((*stage).to_owned(), ms(time)));
     report["stage_ms"] = stages.collect::<Map<_, _>>().into();
     report["peak_rss_bytes"] = json!(peak_rss_bytes());
 }

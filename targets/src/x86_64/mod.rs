@@ -1,6 +1,7 @@
 //! x86-64: levels from SSE2, which every such processor has, to AVX-512.
 
 pub(crate) mod encoder;
+pub(crate) mod probe;
 
 use target_lexicon::Triple;
 

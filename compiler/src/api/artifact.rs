@@ -1,0 +1,180 @@
+//! A planned model, and the files that are made of it.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kiln_ir::Error;
+use kiln_ir::kernel::plan::Plan;
+use kiln_targets::Target;
+
+use super::{BuildError, Model, ObjectOptions};
+use crate::emit::object::ObjectFile;
+use crate::emit::staging::{self, Staging};
+use crate::emit::{archive, hash, header, object, report};
+use crate::pipeline::Options;
+use crate::variant::Variant;
+
+/// A model that code can be generated for.
+#[derive(Debug)]
+pub struct Planned {
+    /// The prefix of every symbol.
+    pub name: String,
+    /// Kernels, schedules, offsets and weights. Of several targets this is for the least demanding one.
+    pub plan: Plan,
+    /// What it was compiled for, and how.
+    pub options: Options,
+    /// The other targets of a list, each more demanding than the one before or unlike it, and the plans for them.
+    /// All plans read the same block of read-only data.
+    pub more: Vec<(Target, Plan)>,
+    /// The time that each stage took, in order.
+    pub times: Vec<(&'static str, Duration)>,
+    pub(super) graph_text: String,
+    pub(super) dot: String,
+}
+
+/// A kind of file that a model is compiled to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Emit {
+    /// The static library, `libNAME.a`.
+    Lib,
+    /// The object file, `NAME.o`.
+    Obj,
+    /// The C header, `NAME.h`.
+    Header,
+    /// Everything that is known of the artefact, `NAME.report.json`.
+    Report,
+    /// The optimised graph, `NAME.ir`.
+    Ir,
+    /// The optimised graph for Graphviz, `NAME.dot`.
+    Dot,
+    /// The kernels with schedules and offsets, `NAME.plan`.
+    Plan,
+}
+
+impl Emit {
+    /// The name of the file for a model's name.
+    pub fn file(self, name: &str) -> String {
+        match self {
+            Self::Lib => format!("lib{name}.a"),
+            Self::Obj => format!("{name}.o"),
+            Self::Header => format!("{name}.h"),
+            Self::Report => format!("{name}.report.json"),
+            Self::Ir => format!("{name}.ir"),
+            Self::Dot => format!("{name}.dot"),
+            Self::Plan => format!("{name}.plan"),
+        }
+    }
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Artifact {
+    /// Every file.
+    pub files: Vec<PathBuf>,
+    /// Identifies model and options.
+    pub hash: String,
+    /// Size of all code.
+    pub code_bytes: usize,
+    /// Size of each kernel's code, per variant in the plan's order.
+    pub kernel_code_bytes: Vec<Vec<usize>>,
+}
+
+impl Planned {
+    /// A plan that was made otherwise than by [`Loaded::plan`]: without the text of the graph and without times.
+    pub fn new(name: &str, plan: Plan, options: Options) -> Self {
+        let (graph_text, dot) = (String::new(), String::new());
+        Self { name: name.to_owned(), plan, options, more: Vec::new(), times: Vec::new(), graph_text, dot }
+    }
+
+    /// Every variant, the least demanding first.
+    pub fn variants(&self) -> Vec<Variant<'_>> {
+        let first = Variant { plan: &self.plan, target: &self.options.target };
+        [first].into_iter().chain(self.more.iter().map(|(target, plan)| Variant { plan, target })).collect()
+    }
+
+    /// Writes files, all of them or none.
+    pub fn write(
+        self,
+        folder: &Path,
+        emits: &[Emit],
+        object: &ObjectOptions,
+    ) -> Result<Artifact, BuildError> {
+        let variants = self.variants();
+        let hash = hash::of(&self.name, &variants, &self.options);
+        let mut staging = Staging::new(folder)?;
+        let files: Vec<String> = emits.iter().map(|e| e.file(&self.name)).collect();
+        // All that reads the plans comes before the object, which takes the weights out of them.
+        let facts = report::Facts { name: &self.name, hash: &hash, files: &files };
+        let mut report = emits.contains(&Emit::Report).then(|| report::build(&variants, &facts));
+        for (emit, file) in emits.iter().zip(&files) {
+            match emit {
+                Emit::Header => staging.write(file, header::render(&self.name, &variants, &hash)?)?,
+                Emit::Ir => staging.write(file, &self.graph_text)?,
+                Emit::Dot => staging.write(file, &self.dot)?,
+                Emit::Plan => staging.write(file, plans_text(&variants))?,
+                Emit::Lib | Emit::Obj | Emit::Report => {}
+            }
+        }
+        drop(variants);
+        let Self { name, plan, options, more, mut times, .. } = self;
+        let (targets, plans): (Vec<Target>, Vec<Plan>) =
+            [(options.target, plan)].into_iter().chain(more).unzip();
+        let start = Instant::now();
+        let built = object::emit_variants(plans, &targets, &name, object)?;
+        times.push(("code", start.elapsed()));
+        let (code_bytes, kernel_code_bytes) = (built.code_bytes, built.kernel_code_bytes.clone());
+        let start = Instant::now();
+        write_object(&mut staging, built, emits, &name, &targets[0])?;
+        times.push(("write", start.elapsed()));
+        if let Some(report) = &mut report {
+            report::add_code(report, code_bytes, &kernel_code_bytes, &times);
+            staging.write(&Emit::Report.file(&name), format!("{report:#}\n"))?;
+        }
+        Ok(Artifact { files: staging.commit()?, hash, code_bytes, kernel_code_bytes })
+    }
+
+    /// Compiles for this process. `threads` are those that a run may use, the caller's included.
+    pub fn jit(self, threads: usize) -> Result<Model, BuildError> {
+        if !self.more.is_empty() {
+            return Err(Error::invalid("code in memory is for one processor, several are given").into());
+        }
+        Ok(Model::new(self.plan, &self.options.target, threads)?)
+    }
+}
+
+/// Writes the object to disk, where the archive takes it from: it is in memory once.
+fn write_object(
+    staging: &mut Staging,
+    object: ObjectFile,
+    emits: &[Emit],
+    name: &str,
+    target: &Target,
+) -> Result<(), BuildError> {
+    let file = Emit::Obj.file(name);
+    let path = match (emits.contains(&Emit::Obj), emits.contains(&Emit::Lib)) {
+        (true, _) => staging.file(&file),
+        (false, true) => staging.scratch(&file),
+        (false, false) => return Ok(()),
+    };
+    let failed = staging::failed(&staging.place(&file));
+    let mut out = io::BufWriter::with_capacity(1 << 20, File::create(&path).map_err(&failed)?);
+    object.write(&mut out)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error).map_err(&failed)?;
+    drop(object);
+    if emits.contains(&Emit::Lib) {
+        let library = Emit::Lib.file(name);
+        let failed = staging::failed(&staging.place(&library));
+        archive::write(&staging.file(&library), &path, &file, &target.triple).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The text of every plan, each behind its level where there are several.
+fn plans_text(variants: &[Variant<'_>]) -> String {
+    match variants {
+        [one] => one.plan.to_string(),
+        many => many.iter().map(|v| format!("// {}\n{}", v.target.level, v.plan)).collect(),
+    }
+}
