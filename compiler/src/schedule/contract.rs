@@ -131,8 +131,9 @@ pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Resu
         rhs_padded: packed.is_some(),
         unroll: target.tile_unroll,
         panels_outermost,
-        prefetch: if panels_outermost && packed.is_some() {
-            prefetch(rhs_bytes, rows, mr, nr, target)
+        prefetch: if (panels_outermost || only_batch) && packed.is_some() {
+            let products: i64 = roles.batch.iter().map(extent).product();
+            prefetch(products * rhs_bytes, rows, mr, nr, target)
         } else {
             0
         },
