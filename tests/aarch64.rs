@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use kiln_compiler::pipeline;
 use kiln_tests::compare::{self, ACROSS_STAGES};
+use kiln_tests::driver::{self, Case};
 use kiln_tests::models::{self, Model};
-use kiln_tests::{driver, repository, stages, text, tools};
+use kiln_tests::{repository, stages, text, tools};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn check(model: &Model) -> Result<(), Failed> {
@@ -20,10 +21,10 @@ fn check(model: &Model) -> Result<(), Failed> {
     let expected = stages::run_jit(&plan, &here, 1, &inputs)?;
     let there = stages::aarch64_options()?;
     let plan = pipeline::compile(graph, &there).map_err(text)?;
-    let ports = (plan.inputs.clone(), plan.outputs.clone());
+    let case = Case::new(&model.name, &plan);
     let folder = tempfile::tempdir()?;
     stages::write_library(folder.path(), &model.name, plan, &there)?;
-    let outputs = driver::run(driver::AARCH64, folder.path(), &model.name, (&ports.0, &ports.1), &inputs)?;
+    let outputs = driver::run_one(driver::AARCH64, folder.path(), case, &inputs)?;
     Ok(compare::close(&outputs, &expected, ACROSS_STAGES)?)
 }
 

@@ -1,4 +1,4 @@
-//! A C program around one compiled model: reads its inputs from a file, runs it, writes its outputs to a file.
+//! A C program around compiled models: reads their inputs from a file, runs them, writes their outputs to a file.
 //!
 //! The arena starts out as NaNs and every output stands between guard bytes, so that a read of what was never
 //! written and a write outside show.
@@ -9,62 +9,128 @@ use std::process::Command;
 
 use bytes::Bytes;
 use kiln_ir::Tensor;
-use kiln_ir::kernel::plan::Port;
+use kiln_ir::kernel::plan::{Plan, Port};
 
 use crate::{Outcome, text, tools};
 
-/// The program's text for a model with that many arguments and results.
-pub fn source(name: &str, inputs: usize, outputs: usize) -> String {
-    let mut c = format!("#include <stdio.h>\n#include <string.h>\n#include \"{name}.h\"\n#define GUARD 64\n");
-    let _ =
-        writeln!(c, "static _Alignas({name}_ARENA_ALIGN) unsigned char arena[{name}_ARENA_BYTES + GUARD];");
+/// A compiled model: `libNAME.a` and `NAME.h`.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The prefix of its symbols.
+    pub name: String,
+    /// Its arguments.
+    pub inputs: Vec<Port>,
+    /// Its results.
+    pub outputs: Vec<Port>,
+}
+
+impl Case {
+    /// A plan's, compiled under that name.
+    pub fn new(name: &str, plan: &Plan) -> Self {
+        Self { name: name.to_owned(), inputs: plan.inputs.clone(), outputs: plan.outputs.clone() }
+    }
+}
+
+/// `take`, `at_end` and `give` on an operating system.
+const HOSTED: &str = "#include <stdio.h>
+#include <string.h>
+static FILE *in, *out;
+static int take(void *to, size_t n) { return fread(to, 1, n, in) == n; }
+static int at_end(void) { return fgetc(in) == EOF; }
+static int give(const void *from, size_t n) { return fwrite(from, 1, n, out) == n; }
+static int drive(void);
+int main(int argc, char **argv) {
+    if (argc != 3) return 100;
+    in = fopen(argv[1], \"rb\");
+    if (!in) return 101;
+    out = fopen(argv[2], \"wb\");
+    if (!out) return 105;
+    int status = drive();
+    return fclose(out) ? 108 : status;
+}
+";
+
+/// The program's text for models with that many arguments and results.
+pub fn source(cases: &[(&str, usize, usize)]) -> String {
+    format!("{HOSTED}{}", body(cases))
+}
+
+/// `drive`, which runs the models one after the other: it takes their inputs and gives their outputs, and returns 0 or
+/// what went wrong.
+pub fn body(cases: &[(&str, usize, usize)]) -> String {
+    let mut c = String::from(
+        "#define GUARD 64
+static int intact(const unsigned char *bytes) {
+    for (int i = 0; i < GUARD; i++) if (bytes[i] != 0xA5) return 0;
+    return 1;
+}
+",
+    );
+    for (name, inputs, outputs) in cases {
+        c += &one(name, *inputs, *outputs);
+    }
+    c += "static int drive(void) {\n    int status;\n";
+    for (name, ..) in cases {
+        let _ = writeln!(c, "    if ((status = drive_{name}())) return status;");
+    }
+    c += "    return at_end() ? 0 : 103;\n}\n";
+    c
+}
+
+fn one(name: &str, inputs: usize, outputs: usize) -> String {
+    let mut c = format!("#include \"{name}.h\"\n");
+    let _ = writeln!(
+        c,
+        "static _Alignas({name}_ARENA_ALIGN) unsigned char {name}_arena[{name}_ARENA_BYTES + GUARD];"
+    );
     for i in 0..inputs {
-        let _ = writeln!(c, "static _Alignas(64) unsigned char input_{i}[{name}_INPUT_{i}_BYTES + GUARD];");
+        let _ = writeln!(
+            c,
+            "static _Alignas(64) unsigned char {name}_input_{i}[{name}_INPUT_{i}_BYTES + GUARD];"
+        );
     }
     for i in 0..outputs {
         let _ = writeln!(
             c,
-            "static _Alignas(64) unsigned char output_{i}[GUARD + {name}_OUTPUT_{i}_BYTES + GUARD];"
+            "static _Alignas(64) unsigned char {name}_output_{i}[GUARD + {name}_OUTPUT_{i}_BYTES + GUARD];"
         );
     }
-    c += "static int intact(const unsigned char *bytes) {
-    for (int i = 0; i < GUARD; i++) if (bytes[i] != 0xA5) return 0;
-    return 1;
-}
-int main(int argc, char **argv) {
-    if (argc != 3) return 100;
-    FILE *in = fopen(argv[1], \"rb\");
-    if (!in) return 101;\n";
     let _ = writeln!(
         c,
-        "    memset(arena, 0xFF, {name}_ARENA_BYTES);\n    memset(arena + {name}_ARENA_BYTES, 0xA5, GUARD);"
+        "static int drive_{name}(void) {{
+    unsigned char *arena = {name}_arena;
+    memset(arena, 0xFF, {name}_ARENA_BYTES);
+    memset(arena + {name}_ARENA_BYTES, 0xA5, GUARD);"
     );
     let list = |kind: &str, n: usize, offset: &str| {
-        (0..n).map(|i| format!("{kind}_{i}{offset}")).chain(["0".to_owned()]).collect::<Vec<_>>().join(", ")
+        let names = (0..n).map(|i| format!("{name}_{kind}_{i}{offset}"));
+        names.chain(["0".to_owned()]).collect::<Vec<_>>().join(", ")
     };
     for i in 0..inputs {
-        let bytes = format!("{name}_INPUT_{i}_BYTES");
-        let _ = writeln!(c, "    if (fread(input_{i}, 1, {bytes}, in) != {bytes}) return 102;");
+        let _ = writeln!(c, "    if (!take({name}_input_{i}, {name}_INPUT_{i}_BYTES)) return 102;");
     }
-    c += "    if (fgetc(in) != EOF) return 103;\n";
     for i in 0..outputs {
-        let _ = writeln!(c, "    memset(output_{i}, 0xA5, sizeof output_{i});");
+        let _ = writeln!(c, "    memset({name}_output_{i}, 0xA5, sizeof {name}_output_{i});");
     }
-    let _ = writeln!(c, "    const void *inputs[] = {{ {} }};", list("input", inputs, ""));
-    let _ = writeln!(c, "    void *outputs[] = {{ {} }};", list("output", outputs, " + GUARD"));
     let _ = writeln!(
         c,
-        "    int status = {name}_run(inputs, outputs, arena);\n    if (status != {name}_OK) return status;"
+        "    const void *inputs[] = {{ {} }};
+    void *outputs[] = {{ {} }};
+    int status = {name}_run(inputs, outputs, arena);
+    if (status != {name}_OK) return status;
+    if (!intact(arena + {name}_ARENA_BYTES)) return 104;",
+        list("input", inputs, ""),
+        list("output", outputs, " + GUARD")
     );
-    let _ = writeln!(c, "    if (!intact(arena + {name}_ARENA_BYTES)) return 104;");
-    c += "    FILE *out = fopen(argv[2], \"wb\");\n    if (!out) return 105;\n";
     for i in 0..outputs {
-        let bytes = format!("{name}_OUTPUT_{i}_BYTES");
-        let _ =
-            writeln!(c, "    if (!intact(output_{i}) || !intact(output_{i} + GUARD + {bytes})) return 106;");
-        let _ = writeln!(c, "    if (fwrite(output_{i} + GUARD, 1, {bytes}, out) != {bytes}) return 107;");
+        let (at, bytes) = (format!("{name}_output_{i}"), format!("{name}_OUTPUT_{i}_BYTES"));
+        let _ = writeln!(
+            c,
+            "    if (!intact({at}) || !intact({at} + GUARD + {bytes})) return 106;
+    if (!give({at} + GUARD, {bytes})) return 107;"
+        );
     }
-    c += "    return fclose(out) ? 108 : 0;\n}\n";
+    c += "    return 0;\n}\n";
     c
 }
 
@@ -89,36 +155,51 @@ pub const AARCH64: Host<'static> = Host {
     runner: &[tools::QEMU, "-cpu", "cortex-a53"],
 };
 
-/// Links `folder/libNAME.a` with a driver and runs it.
-pub fn run(
-    host: Host,
-    folder: &Path,
-    name: &str,
-    ports: (&[Port], &[Port]),
-    inputs: &[Tensor],
-) -> Outcome<Vec<Tensor>> {
-    let program = build(host, folder, name, ports)?;
+/// Links the libraries `folder/libNAME.a` with a driver and runs it; the outputs of each model.
+pub fn run(host: Host, folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
+    let program = build(host, folder, cases)?;
     let (input, output) = (folder.join("inputs.bin"), folder.join("outputs.bin"));
-    tools::write(&input, inputs.iter().flat_map(|t| t.data.to_vec()).collect::<Vec<u8>>())?;
+    tools::write(&input, concatenated(inputs))?;
     let mut words = host.runner.iter().map(PathBuf::from).chain([program]);
     let mut command = Command::new(words.next().unwrap_or_default());
     tools::run(command.args(words).args([&input, &output]))?;
-    let mut bytes = Bytes::from(std::fs::read(&output).map_err(text)?);
-    let mut outputs = Vec::new();
-    for port in ports.1 {
+    split(std::fs::read(&output).map_err(text)?, cases)
+}
+
+/// What [`run`] does for one model.
+pub fn run_one(host: Host, folder: &Path, case: Case, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
+    Ok(run(host, folder, &[case], &[inputs.to_vec()])?.remove(0))
+}
+
+/// The bytes that a driver takes.
+pub fn concatenated(inputs: &[Vec<Tensor>]) -> Vec<u8> {
+    inputs.iter().flatten().flat_map(|t| t.data.to_vec()).collect()
+}
+
+/// Tensors from the bytes that a driver gave.
+pub fn split(bytes: Vec<u8>, cases: &[Case]) -> Outcome<Vec<Vec<Tensor>>> {
+    let mut bytes = Bytes::from(bytes);
+    let mut tensor = |port: &Port| {
         let shape = port.ty.shape.as_const().ok_or_else(|| format!("output '{}' is open", port.name))?;
         let size = port.ty.dtype.bytes_of(shape.iter().product());
         if bytes.len() < size {
-            return Err(format!("the program wrote {} bytes for output '{}'", bytes.len(), port.name));
+            return Err(format!("{} bytes are left for output '{}'", bytes.len(), port.name));
         }
-        outputs.push(Tensor::new(port.ty.dtype, shape, bytes.split_to(size)).map_err(text)?);
-    }
-    Ok(outputs)
+        Tensor::new(port.ty.dtype, shape, bytes.split_to(size)).map_err(text)
+    };
+    cases.iter().map(|case| case.outputs.iter().map(&mut tensor).collect()).collect()
 }
 
-fn build(host: Host, folder: &Path, name: &str, (inputs, outputs): (&[Port], &[Port])) -> Outcome<PathBuf> {
+/// Names and numbers of arguments and results: what [`source`] needs.
+pub fn signatures(cases: &[Case]) -> Vec<(&str, usize, usize)> {
+    cases.iter().map(|c| (&*c.name, c.inputs.len(), c.outputs.len())).collect()
+}
+
+fn build(host: Host, folder: &Path, cases: &[Case]) -> Outcome<PathBuf> {
     let (main, program) = (folder.join("main.c"), folder.join("main"));
-    tools::write(&main, source(name, inputs.len(), outputs.len()))?;
-    tools::link(host.cc, host.flags, &main, &[&folder.join(format!("lib{name}.a"))], &program)?;
+    tools::write(&main, source(&signatures(cases)))?;
+    let libraries: Vec<_> = cases.iter().map(|c| folder.join(format!("lib{}.a", c.name))).collect();
+    let libraries: Vec<&Path> = libraries.iter().map(|p| &**p).collect();
+    tools::link(host.cc, host.flags, &main, &libraries, &program)?;
     Ok(program)
 }

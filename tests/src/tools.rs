@@ -45,6 +45,11 @@ pub fn link(compiler: &str, flags: &[&str], source: &Path, libraries: &[&Path], 
     run(&mut command).map(drop)
 }
 
+/// The bytes of a file.
+pub fn read(path: &Path) -> Outcome<Vec<u8>> {
+    std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
 /// Writes a file.
 pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Outcome {
     std::fs::write(path, contents).map_err(text)
