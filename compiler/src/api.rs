@@ -22,6 +22,7 @@ use kiln_ir::kernel::plan::Plan;
 use kiln_ir::{Error, Fact};
 use kiln_targets::Target;
 
+use crate::codegen::listing;
 pub use crate::emit::jit::{Model, Session};
 use crate::emit::object::ObjectFile;
 pub use crate::emit::object::ObjectOptions;
@@ -359,6 +360,10 @@ pub enum Emit {
     Dot,
     /// The kernels with schedules and offsets, `NAME.plan`.
     Plan,
+    /// The kernels as Cranelift is given them, `NAME.clif`.
+    Clif,
+    /// The machine code of the kernels, `NAME.asm`.
+    Asm,
 }
 
 impl Emit {
@@ -372,6 +377,8 @@ impl Emit {
             Self::Ir => format!("{name}.ir"),
             Self::Dot => format!("{name}.dot"),
             Self::Plan => format!("{name}.plan"),
+            Self::Clif => format!("{name}.clif"),
+            Self::Asm => format!("{name}.asm"),
         }
     }
 }
@@ -415,6 +422,8 @@ impl Planned {
                 Emit::Ir => staging.write(file, &graph_text)?,
                 Emit::Dot => staging.write(file, &dot)?,
                 Emit::Plan => staging.write(file, plan.to_string())?,
+                Emit::Clif => staging.write(file, listing::clif(&plan, target)?)?,
+                Emit::Asm => staging.write(file, listing::asm(&plan, target)?)?,
                 Emit::Lib | Emit::Obj | Emit::Report => {}
             }
         }

@@ -5,6 +5,7 @@
 
 mod constants;
 mod function;
+pub mod listing;
 mod math;
 mod nest;
 mod run;
