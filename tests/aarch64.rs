@@ -6,10 +6,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ::object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use kiln_compiler::emit::object::{self, ObjectOptions};
 use kiln_compiler::pipeline;
 use kiln_ir::Tensor;
-use kiln_ir::graph::Graph;
-use kiln_ir::kernel::plan::Plan;
+use kiln_ir::graph::{self, Graph};
+use kiln_ir::kernel::plan::{Plan, Schedule};
 use kiln_tests::compare::{self, ACROSS_STAGES};
 use kiln_tests::driver::{self, Case};
 use kiln_tests::models::{self, Model};
@@ -51,6 +53,71 @@ fn model(model: &Model) -> Outcome {
     compare::close(&found, &expected, ACROSS_STAGES)
 }
 
+/// A large product is tiles of 8 x 8, whose loop over depth is loads of vectors, multiply-adds by lane and counters:
+/// no move, no duplication of a lane, nothing of the stack. Decoded from the bytes of the object.
+fn tile_of_8_by_8() -> Outcome {
+    let source = "graph @m opset(17) {
+  input %x: f32[336, 256]
+  const @w: f32[256, 192] = splat 0.5
+  %y = MatMul(%x, @w)
+  output %y
+}";
+    let options = stages::aarch64_options()?;
+    let plan = pipeline::compile(graph::parse(source).map_err(text)?, &options).map_err(text)?;
+    match plan.kernels.iter().map(|k| &k.schedule).collect::<Vec<_>>()[..] {
+        [Schedule::Tile(tile)] if (tile.mr, tile.nr, tile.unroll) == (8, 8, 4) => {}
+        _ => return Err(format!("no tile of 8 x 8:\n{plan}")),
+    }
+    let object = object::emit(plan, &options.target, "m", &ObjectOptions::default()).map_err(text)?;
+    let words = kernel_words(&object.to_bytes().map_err(text)?)?;
+    let body = words[longest_loop(&words)].to_vec();
+    let count = |mask: u32, bits: u32| body.iter().filter(|word| **word & mask == bits).count();
+    // FMLA by element of 4 x f32; LDR of 16 bytes, base and offset; ADD and SUB of immediates; CBNZ; B.
+    let by_element = count(0xffc0_f400, 0x4f80_1000);
+    let loads = count(0xffc0_0000, 0x3dc0_0000);
+    let loads_of_stack = count(0xffc0_03e0, 0x3dc0_03e0);
+    let counters = count(0xbf80_0000, 0x9100_0000);
+    let branches = count(0xff00_0000, 0xb500_0000) + count(0xfc00_0000, 0x1400_0000);
+    // Four steps of 16 multiply-adds; a vector of four steps for each row, two vectors of columns for each step.
+    let found = (by_element, loads, loads_of_stack);
+    if found != (64, 16, 0) || by_element + loads + counters + branches != body.len() || counters > 3 {
+        return Err(format!("{found:?} multiply-adds, loads, loads of the stack in {body:#010x?}"));
+    }
+    Ok(())
+}
+
+/// The instructions of the first kernel.
+fn kernel_words(object: &[u8]) -> Outcome<Vec<u32>> {
+    let file = ::object::File::parse(object).map_err(text)?;
+    let symbol = file.symbols().find(|s| s.name() == Ok("m_kernel_0")).ok_or("no kernel")?;
+    let section = symbol.section_index().ok_or("an undefined kernel")?;
+    let data = file.section_by_index(section).and_then(|s| s.data()).map_err(text)?;
+    let bytes = &data[symbol.address() as usize..][..symbol.size() as usize];
+    Ok(bytes.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])).collect())
+}
+
+/// From the target of a backward branch to the branch, without another such pair inside.
+fn longest_loop(words: &[u32]) -> std::ops::Range<usize> {
+    let (mut best, mut innermost_from) = (0..0, 0);
+    for (i, word) in words.iter().enumerate() {
+        // B has 26 bits of distance, B.cond and CBNZ have 19.
+        let distance = match word {
+            w if w & 0xfc00_0000 == 0x1400_0000 => (w << 6) as i32 >> 6,
+            w if w & 0xff00_0010 == 0x5400_0000 || w & 0x7e00_0000 == 0x3400_0000 => (w << 8) as i32 >> 13,
+            _ => continue,
+        };
+        let to = i as i64 + i64::from(distance);
+        if distance >= 0 || to < 0 {
+            continue;
+        }
+        if to as usize >= innermost_from && i + 1 - to as usize > best.len() {
+            best = to as usize..i + 1;
+        }
+        innermost_from = i + 1;
+    }
+    best
+}
+
 /// Big models, where they are: one of depthwise windows, one of Winograd's convolutions.
 fn big() -> Vec<Model> {
     let folder =
@@ -69,6 +136,7 @@ fn main() -> ExitCode {
     let sweeps = sweeps::all().into_iter().map(|s| Trial::test(s.name, move || Ok(sweep(&s)?)));
     let models = models::shipped().into_iter().chain(big());
     let models = models.map(|m| Trial::test(m.name.clone(), move || Ok(model(&m)?)));
-    let trials = sweeps.chain(models).map(|t| t.with_ignored_flag(skip)).collect();
+    let trials = sweeps.chain(models).map(|t| t.with_ignored_flag(skip));
+    let trials = trials.chain([Trial::test("tile_of_8_by_8", || Ok(tile_of_8_by_8()?))]).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

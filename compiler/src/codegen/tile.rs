@@ -344,9 +344,14 @@ impl Generator<'_> {
             })
             .collect::<R<Vec<_>>>()?;
         for lane in 0..BY_LANE {
-            for j in 0..vectors {
-                let (disp, n) = self.rhs_at(l, k + lane, j, tile)?;
-                let b = s.load(self.walk.ptr(self.rhs), disp, n)?;
+            // The panel's vectors first: cores that run in order wait for a load that is used at once.
+            let b = (0..vectors)
+                .map(|j| {
+                    let (disp, n) = self.rhs_at(l, k + lane, j, tile)?;
+                    s.load(self.walk.ptr(self.rhs), disp, n)
+                })
+                .collect::<R<Vec<_>>>()?;
+            for (j, b) in b.into_iter().enumerate() {
                 for (r, a) in a.iter().enumerate() {
                     s.fma_lane(&acc[r * vectors + j], &b, a, lane as usize)?;
                 }
