@@ -267,13 +267,6 @@ const KINDS: &[Kind] = &[
     ("movement", movement),
 ];
 
-/// Levels that this machine runs.
-fn levels() -> Vec<&'static str> {
-    let here = kiln_targets::resolve("host", "native", "").map(|t| t.features).unwrap_or_default();
-    let all = kiln_targets::list().into_iter().flat_map(|(_, levels)| levels.iter());
-    all.filter(|l| l.features.iter().all(|f| here.contains(f))).map(|l| l.name).collect()
-}
-
 /// A graph, its inputs and what the interpreter makes of them.
 fn case(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<(Graph, Vec<Tensor>, Vec<Tensor>)> {
     let graph = make(&mut Choices(seed.wrapping_mul(0x1000_0000_01B3)))?;
@@ -289,7 +282,7 @@ fn case(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<(Graph, 
 
 fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<()> {
     let (graph, inputs, expected) = case(make, seed)?;
-    for level in levels() {
+    for level in stages::levels() {
         let options = stages::options(level, 2)?;
         for opt in [0, 2] {
             let options = pipeline::Options { opt, ..options.clone() };
@@ -371,7 +364,7 @@ fn check_emulated(
 fn main() -> ExitCode {
     let number =
         |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    assert!(!levels().is_empty(), "this machine has no known level");
+    assert!(!stages::levels().is_empty(), "this machine has no known level");
     let (cases, start) = (number("KILN_CASES", 40), number("KILN_SEED", 0));
     let trial = |&(name, make): &Kind| {
         Trial::test(name, move || {

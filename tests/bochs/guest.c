@@ -61,12 +61,36 @@ static int give(const void *from, size_t n) {
     return 1;
 }
 
+/* Memory between guard bytes; it ends where a cache line does, as that of hosted drivers ends where a page does. */
+#define GUARD 64
+extern unsigned char guest_bss[], guest_bss_end[];
+static unsigned char *next_room;
+static struct { unsigned char *from, *to, *behind; } guards[1000];
+static int rooms;
+static void *room(size_t n) {
+    unsigned char *from = next_room, *behind = from + (n + 2 * GUARD - 1) / GUARD * GUARD;
+    if (rooms == 1000 || behind + GUARD > (unsigned char *)0x10000000) return 0;
+    guards[rooms].from = from;
+    guards[rooms].to = behind - n;
+    guards[rooms].behind = behind;
+    memset(from, 0xa5, (size_t)(behind - n - from));
+    memset(behind, 0xa5, GUARD);
+    next_room = behind + GUARD;
+    return guards[rooms++].to;
+}
+static int intact(void) {
+    for (int i = 0; i < rooms; i++) {
+        for (unsigned char *p = guards[i].from; p < guards[i].to; p++) if (*p != 0xa5) return 0;
+        for (int k = 0; k < GUARD; k++) if (guards[i].behind[k] != 0xa5) return 0;
+    }
+    return 1;
+}
+
 static int drive(void);
 
 __attribute__((section(".text.start"))) void guest(uint32_t sectors) {
-    extern unsigned char guest_bss[], guest_bss_end[];
     memset(guest_bss, 0, (size_t)(guest_bss_end - guest_bss));
-    next_input = guest_inputs;
+    next_room = (unsigned char *)(((uintptr_t)guest_bss_end + GUARD - 1) / GUARD * GUARD);
     outputs_at = 1 + sectors;
     uint32_t status = (uint32_t)drive();
     if (filled) write_sector(outputs_at + 1 + written / SECTOR, sector);

@@ -1,7 +1,7 @@
 //! A C program around compiled models: reads their inputs from a file, runs them, writes their outputs to a file.
 //!
-//! The arena starts out as NaNs and every output stands between guard bytes, so that a read of what was never
-//! written and a write outside show.
+//! The arena starts out as NaNs, so that a read of what was never written shows. Arena, inputs and outputs stand between
+//! guard bytes and a page that cannot be read, so that accesses outside show too.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -31,13 +31,35 @@ impl Case {
     }
 }
 
-/// `take`, `at_end` and `give` on an operating system.
-const HOSTED: &str = "#include <stdio.h>
+/// What a driver needs of an operating system.
+const HOSTED: &str = "#define _DEFAULT_SOURCE
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 static FILE *in, *out;
 static int take(void *to, size_t n) { return fread(to, 1, n, in) == n; }
 static int at_end(void) { return fgetc(in) == EOF; }
 static int give(const void *from, size_t n) { return fwrite(from, 1, n, out) == n; }
+
+/* Memory that ends where a page begins that nobody may touch. */
+static struct { unsigned char *from, *to; } fronts[1000];
+static int rooms;
+static void *room(size_t n) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (n + 64 + page - 1) / page * page;
+    unsigned char *p = mmap(0, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(p + whole, page, PROT_NONE) || rooms == 1000) _exit(104);
+    fronts[rooms].from = p;
+    fronts[rooms].to = p + whole - n;
+    memset(p, 0xA5, whole - n);
+    return fronts[rooms++].to;
+}
+static int intact(void) {
+    for (int i = 0; i < rooms; i++)
+        for (unsigned char *p = fronts[i].from; p < fronts[i].to; p++) if (*p != 0xA5) return 0;
+    return 1;
+}
+
 static int drive(void);
 int main(int argc, char **argv) {
     if (argc != 3) return 100;
@@ -56,19 +78,9 @@ pub fn source(cases: &[(&str, usize, usize)]) -> String {
 }
 
 /// `drive`, which runs the models one after the other: it takes their inputs and gives their outputs, and returns 0 or
-/// what went wrong.
+/// what went wrong. Of its machine it needs `take`, `at_end`, `give`, `room` and `intact`.
 pub fn body(cases: &[(&str, usize, usize)]) -> String {
-    let mut c = String::from(
-        "#define GUARD 64
-static int intact(const unsigned char *bytes) {
-    for (int i = 0; i < GUARD; i++) if (bytes[i] != 0xA5) return 0;
-    return 1;
-}
-",
-    );
-    for (name, inputs, outputs) in cases {
-        c += &one(name, *inputs, *outputs);
-    }
+    let mut c: String = cases.iter().map(|(name, inputs, outputs)| one(name, *inputs, *outputs)).collect();
     c += "static int drive(void) {\n    int status;\n";
     for (name, ..) in cases {
         let _ = writeln!(c, "    if ((status = drive_{name}())) return status;");
@@ -78,57 +90,33 @@ static int intact(const unsigned char *bytes) {
 }
 
 fn one(name: &str, inputs: usize, outputs: usize) -> String {
-    let mut c = format!("#include \"{name}.h\"\n");
-    let _ = writeln!(
-        c,
-        "static _Alignas({name}_ARENA_ALIGN) unsigned char {name}_arena[{name}_ARENA_BYTES + GUARD];"
-    );
-    for i in 0..inputs {
-        let _ = writeln!(
-            c,
-            "static _Alignas(64) unsigned char {name}_input_{i}[{name}_INPUT_{i}_BYTES + GUARD];"
-        );
-    }
-    for i in 0..outputs {
-        let _ = writeln!(
-            c,
-            "static _Alignas(64) unsigned char {name}_output_{i}[GUARD + {name}_OUTPUT_{i}_BYTES + GUARD];"
-        );
-    }
-    let _ = writeln!(
-        c,
-        "static int drive_{name}(void) {{
-    unsigned char *arena = {name}_arena;
-    memset(arena, 0xFF, {name}_ARENA_BYTES);
-    memset(arena + {name}_ARENA_BYTES, 0xA5, GUARD);"
-    );
-    let list = |kind: &str, n: usize, offset: &str| {
-        let names = (0..n).map(|i| format!("{name}_{kind}_{i}{offset}"));
-        names.chain(["0".to_owned()]).collect::<Vec<_>>().join(", ")
+    let list = |kind: &str, n: usize| {
+        let rooms = (0..n).map(|i| format!("room({name}_{kind}_{i}_BYTES)"));
+        rooms.chain(["0".to_owned()]).collect::<Vec<_>>().join(", ")
     };
+    let mut c = format!(
+        "#include \"{name}.h\"
+static int drive_{name}(void) {{
+    size_t arena_bytes = ({name}_ARENA_BYTES + {name}_ARENA_ALIGN - 1) / {name}_ARENA_ALIGN * {name}_ARENA_ALIGN;
+    unsigned char *arena = room(arena_bytes);
+    memset(arena, 0xFF, arena_bytes);
+    void *inputs[] = {{ {} }};
+    void *outputs[] = {{ {} }};
+",
+        list("INPUT", inputs),
+        list("OUTPUT", outputs)
+    );
     for i in 0..inputs {
-        let _ = writeln!(c, "    if (!take({name}_input_{i}, {name}_INPUT_{i}_BYTES)) return 102;");
-    }
-    for i in 0..outputs {
-        let _ = writeln!(c, "    memset({name}_output_{i}, 0xA5, sizeof {name}_output_{i});");
+        let _ = writeln!(c, "    if (!take(inputs[{i}], {name}_INPUT_{i}_BYTES)) return 102;");
     }
     let _ = writeln!(
         c,
-        "    const void *inputs[] = {{ {} }};
-    void *outputs[] = {{ {} }};
-    int status = {name}_run(inputs, outputs, arena);
+        "    int status = {name}_run((const void *const *)inputs, outputs, arena);
     if (status != {name}_OK) return status;
-    if (!intact(arena + {name}_ARENA_BYTES)) return 104;",
-        list("input", inputs, ""),
-        list("output", outputs, " + GUARD")
+    if (!intact()) return 106;"
     );
     for i in 0..outputs {
-        let (at, bytes) = (format!("{name}_output_{i}"), format!("{name}_OUTPUT_{i}_BYTES"));
-        let _ = writeln!(
-            c,
-            "    if (!intact({at}) || !intact({at} + GUARD + {bytes})) return 106;
-    if (!give({at} + GUARD, {bytes})) return 107;"
-        );
+        let _ = writeln!(c, "    if (!give(outputs[{i}], {name}_OUTPUT_{i}_BYTES)) return 107;");
     }
     c += "    return 0;\n}\n";
     c

@@ -65,6 +65,13 @@ pub fn aarch64_options() -> Outcome<Options> {
     Ok(Options::new(target))
 }
 
+/// Levels that this machine runs.
+pub fn levels() -> Vec<&'static str> {
+    let here = kiln_targets::resolve("host", "native", "").map(|t| t.features).unwrap_or_default();
+    let all = kiln_targets::list().into_iter().flat_map(|(_, levels)| levels.iter());
+    all.filter(|l| l.features.iter().all(|f| here.contains(f))).map(|l| l.name).collect()
+}
+
 /// Whether this machine runs code for a target of its architecture.
 pub fn runs_here(target: &Target) -> Outcome<bool> {
     let here = kiln_targets::resolve("host", "native", "").map_err(text)?;
