@@ -289,7 +289,8 @@ impl Generator<'_> {
     }
 
     /// One step: whichever of the rows' broadcasts and the panel's vectors are fewer stay in registers, the
-    /// others pass by one at a time.
+    /// others pass by one at a time. What is used for the last time comes first in its product: instructions of two
+    /// operands overwrite that, and need no copy of it.
     fn step<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
         let vectors = acc.len() / tile.rows as usize;
         let (lhs, rhs) = (self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));
@@ -304,7 +305,9 @@ impl Generator<'_> {
                 }
                 let b = s.load(rhs, disp, n)?;
                 for (r, a) in a.iter().enumerate() {
-                    s.fma(&acc[r * vectors + j], a, Src::Reg(&b))?;
+                    let last = r + 1 == tile.rows as usize;
+                    let (first, second) = if last { (&b, a) } else { (a, &b) };
+                    s.fma(&acc[r * vectors + j], first, Src::Reg(second))?;
                 }
                 s.free(b);
             }
@@ -325,8 +328,9 @@ impl Generator<'_> {
                 continue;
             }
             let a = s.load_splat(lhs, disp)?;
-            for (acc, b) in row.iter().zip(&b) {
-                s.fma(acc, b, Src::Reg(&a))?;
+            for (j, (acc, b)) in row.iter().zip(&b).enumerate() {
+                let (first, second) = if j + 1 == vectors { (&a, b) } else { (b, &a) };
+                s.fma(acc, first, Src::Reg(second))?;
             }
             s.free(a);
         }
