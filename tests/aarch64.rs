@@ -1,51 +1,142 @@
-//! Models for AArch64: compiled here, linked by the cross compiler, run under an emulator of the base instruction
-//! set, compared with the results of this machine.
+//! Code for AArch64: compiled here, linked by the cross compiler, run under an emulator of the base instruction set.
 //!
-//! Shipped models always; `mobilenet_v2` when the folder that `KILN_MODELS` names, or `.cache/models`, has it.
+//! Sweeps, compared with the graph interpreter; shipped models, compared with the results of this machine; large
+//! models when the folder that `KILN_MODELS` names, or `.cache/models`, has them.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ::object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use kiln_compiler::emit::object::{self, ObjectOptions};
 use kiln_compiler::pipeline;
+use kiln_ir::Tensor;
+use kiln_ir::graph::{self, Graph};
+use kiln_ir::kernel::plan::{Plan, Schedule};
 use kiln_tests::compare::{self, ACROSS_STAGES};
+use kiln_tests::driver::{self, Case};
 use kiln_tests::models::{self, Model};
-use kiln_tests::{driver, repository, stages, text, tools};
-use libtest_mimic::{Arguments, Failed, Trial};
+use kiln_tests::sweeps::{self, Sweep};
+use kiln_tests::{Outcome, repository, stages, text, tools};
+use libtest_mimic::{Arguments, Trial};
 
-fn check(model: &Model) -> Result<(), Failed> {
+/// The outputs of a graph's library on the emulated machine.
+fn emulated(
+    name: &str,
+    graph: Graph,
+    inputs: &[Tensor],
+    check: impl Fn(&Plan) -> Outcome,
+) -> Outcome<Vec<Tensor>> {
+    let options = stages::aarch64_options()?;
+    let plan = pipeline::compile(graph, &options).map_err(text)?;
+    check(&plan)?;
+    let case = Case::new(name, &plan);
+    let folder = tempfile::tempdir().map_err(text)?;
+    stages::write_library(folder.path(), name, plan, &options)?;
+    driver::run_one(driver::AARCH64, folder.path(), case, inputs)
+}
+
+fn sweep(sweep: &Sweep) -> Outcome {
+    let graph = sweep.graph()?;
+    let inputs = models::inputs(&graph)?;
+    let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
+    let found = emulated(sweep.name, graph, &inputs, |plan| sweep.check(plan))?;
+    compare::close(&found, &expected, ACROSS_STAGES)
+}
+
+fn model(model: &Model) -> Outcome {
     let graph = model.graph()?;
     let inputs = models::inputs(&graph)?;
     let here = stages::options("baseline", 2)?;
     let plan = pipeline::compile(graph.clone(), &here).map_err(text)?;
     let expected = stages::run_jit(&plan, &here, 1, &inputs)?;
-    let there = stages::aarch64_options()?;
-    let plan = pipeline::compile(graph, &there).map_err(text)?;
-    let ports = (plan.inputs.clone(), plan.outputs.clone());
-    let folder = tempfile::tempdir()?;
-    stages::write_library(folder.path(), &model.name, plan, &there)?;
-    let outputs = driver::run(driver::AARCH64, folder.path(), &model.name, (&ports.0, &ports.1), &inputs)?;
-    Ok(compare::close(&outputs, &expected, ACROSS_STAGES)?)
+    let found = emulated(&model.name, graph, &inputs, |_| Ok(()))?;
+    compare::close(&found, &expected, ACROSS_STAGES)
 }
 
-/// Big models, where they are.
+/// A large product is tiles of 8 x 8, whose loop over depth is loads of vectors, multiply-adds by lane and counters:
+/// no move, no duplication of a lane, nothing of the stack. Decoded from the bytes of the object.
+fn tile_of_8_by_8() -> Outcome {
+    let source = "graph @m opset(17) {
+  input %x: f32[336, 256]
+  const @w: f32[256, 192] = splat 0.5
+  %y = MatMul(%x, @w)
+  output %y
+}";
+    let options = stages::aarch64_options()?;
+    let plan = pipeline::compile(graph::parse(source).map_err(text)?, &options).map_err(text)?;
+    match plan.kernels.iter().map(|k| &k.schedule).collect::<Vec<_>>()[..] {
+        [Schedule::Tile(tile)] if (tile.mr, tile.nr, tile.unroll) == (8, 8, 4) => {}
+        _ => return Err(format!("no tile of 8 x 8:\n{plan}")),
+    }
+    let object = object::emit(plan, &options.target, "m", &ObjectOptions::default()).map_err(text)?;
+    let words = kernel_words(&object.to_bytes().map_err(text)?)?;
+    let body = words[longest_loop(&words)].to_vec();
+    let count = |mask: u32, bits: u32| body.iter().filter(|word| **word & mask == bits).count();
+    // FMLA by element of 4 x f32; LDR of 16 bytes, base and offset; ADD and SUB of immediates; CBNZ; B.
+    let by_element = count(0xffc0_f400, 0x4f80_1000);
+    let loads = count(0xffc0_0000, 0x3dc0_0000);
+    let loads_of_stack = count(0xffc0_03e0, 0x3dc0_03e0);
+    let counters = count(0xbf80_0000, 0x9100_0000);
+    let branches = count(0xff00_0000, 0xb500_0000) + count(0xfc00_0000, 0x1400_0000);
+    // Four steps of 16 multiply-adds; a vector of four steps for each row, two vectors of columns for each step.
+    let found = (by_element, loads, loads_of_stack);
+    if found != (64, 16, 0) || by_element + loads + counters + branches != body.len() || counters > 3 {
+        return Err(format!("{found:?} multiply-adds, loads, loads of the stack in {body:#010x?}"));
+    }
+    Ok(())
+}
+
+/// The instructions of the first kernel.
+fn kernel_words(object: &[u8]) -> Outcome<Vec<u32>> {
+    let file = ::object::File::parse(object).map_err(text)?;
+    let symbol = file.symbols().find(|s| s.name() == Ok("m_kernel_0")).ok_or("no kernel")?;
+    let section = symbol.section_index().ok_or("an undefined kernel")?;
+    let data = file.section_by_index(section).and_then(|s| s.data()).map_err(text)?;
+    let bytes = &data[symbol.address() as usize..][..symbol.size() as usize];
+    Ok(bytes.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])).collect())
+}
+
+/// From the target of a backward branch to the branch, without another such pair inside.
+fn longest_loop(words: &[u32]) -> std::ops::Range<usize> {
+    let (mut best, mut innermost_from) = (0..0, 0);
+    for (i, word) in words.iter().enumerate() {
+        // B has 26 bits of distance, B.cond and CBNZ have 19.
+        let distance = match word {
+            w if w & 0xfc00_0000 == 0x1400_0000 => (w << 6) as i32 >> 6,
+            w if w & 0xff00_0010 == 0x5400_0000 || w & 0x7e00_0000 == 0x3400_0000 => (w << 8) as i32 >> 13,
+            _ => continue,
+        };
+        let to = i as i64 + i64::from(distance);
+        if distance >= 0 || to < 0 {
+            continue;
+        }
+        if to as usize >= innermost_from && i + 1 - to as usize > best.len() {
+            best = to as usize..i + 1;
+        }
+        innermost_from = i + 1;
+    }
+    best
+}
+
+/// Big models, where they are: one of depthwise windows, one of Winograd's convolutions.
 fn big() -> Vec<Model> {
     let folder =
         std::env::var_os("KILN_MODELS").map_or_else(|| repository().join(".cache/models"), PathBuf::from);
-    models::in_folder(&folder).into_iter().filter(|m| m.name == "mobilenet_v2").collect()
+    let wanted = ["mobilenet_v2", "resnet18"];
+    models::in_folder(&folder).into_iter().filter(|m| wanted.contains(&&*m.name)).collect()
 }
 
 fn main() -> ExitCode {
-    let missing: Vec<&str> =
-        [tools::CROSS_CC, tools::QEMU].into_iter().filter(|t| !tools::exists(t)).collect();
+    let missing = tools::missing_for_aarch64();
     let skip = !missing.is_empty() && !tools::on_ci();
     if !missing.is_empty() {
         let missing = missing.join(" and ");
         eprintln!("{missing} not found: apt-get install gcc-aarch64-linux-gnu qemu-user-static");
     }
-    let trial = |model: Model| {
-        let name = model.name.clone();
-        Trial::test(name, move || check(&model)).with_ignored_flag(skip)
-    };
-    let trials = models::shipped().into_iter().chain(big()).map(trial).collect();
+    let sweeps = sweeps::all().into_iter().map(|s| Trial::test(s.name, move || Ok(sweep(&s)?)));
+    let models = models::shipped().into_iter().chain(big());
+    let models = models.map(|m| Trial::test(m.name.clone(), move || Ok(model(&m)?)));
+    let trials = sweeps.chain(models).map(|t| t.with_ignored_flag(skip));
+    let trials = trials.chain([Trial::test("tile_of_8_by_8", || Ok(tile_of_8_by_8()?))]).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

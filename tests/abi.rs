@@ -61,7 +61,7 @@ fn libraries_link_alone_and_export_only_their_prefix() {
         assert!(exported.contains(&format!("{prefix}run_parallel")), "{exported:?}");
         assert!(exported.iter().all(|s| s.starts_with(&prefix)), "{exported:?}");
         let main = folder.path().join("main.c");
-        tools::write(&main, driver::source(&model.name, 1, 1)).unwrap();
+        tools::write(&main, driver::source(&[(&*model.name, 1, 1)])).unwrap();
         tools::link(tools::CC, &["-Wall", "-Werror"], &main, &[&library], &folder.path().join("main"))
             .unwrap();
     }

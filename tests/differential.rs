@@ -1,9 +1,13 @@
 //! Small random graphs: the graph interpreter against compiled code, at every level of this machine's instructions,
 //! with and without rewrites. `KILN_CASES` sets how many of each kind, `KILN_SEED` where they start.
 //!
+//! The same on emulated machines, AArch64 and AVX-512, where these are installed: `KILN_EMULATED_CASES` of each kind,
+//! linked into one program.
+//!
 //! Sizes are small and odd on purpose: remainders of tiles and vectors are most of them.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use kiln_compiler::passes::infer;
@@ -11,7 +15,8 @@ use kiln_compiler::pipeline;
 use kiln_ir::graph::{self, Graph};
 use kiln_ir::{DType, Tensor};
 use kiln_tests::compare::{self, ACROSS_STAGES};
-use kiln_tests::{Outcome, models, stages, text};
+use kiln_tests::driver::{self, Case};
+use kiln_tests::{Outcome, bochs, models, stages, text, tools};
 use libtest_mimic::{Arguments, Trial};
 
 /// A seeded source of choices.
@@ -271,7 +276,8 @@ fn levels() -> Vec<(&'static str, &'static str)> {
     plain.chain(runs(&["avx", "fma"]).then_some(("avx", "+fma"))).collect()
 }
 
-fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<()> {
+/// A graph, its inputs and what the interpreter makes of them.
+fn case(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<(Graph, Vec<Tensor>, Vec<Tensor>)> {
     let graph = make(&mut Choices(seed.wrapping_mul(0x1000_0000_01B3)))?;
     let mut inputs = models::inputs(&graph)?;
     for tensor in inputs.iter_mut().filter(|t| t.dtype == DType::F32) {
@@ -280,6 +286,11 @@ fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<()> {
         *tensor = Tensor::from_vec::<f32>(&tensor.shape, values);
     }
     let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
+    Ok((graph, inputs, expected))
+}
+
+fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<()> {
+    let (graph, inputs, expected) = case(make, seed)?;
     for (level, features) in levels() {
         let options = stages::options_with(level, features, 2)?;
         for opt in [0, 2] {
@@ -295,10 +306,74 @@ fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<()> {
     Ok(())
 }
 
+/// A machine that is not this one.
+#[derive(Clone, Copy, Debug)]
+enum Emulated {
+    Neon,
+    Avx512,
+}
+
+impl Emulated {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Neon => "neon",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    fn missing(self) -> Vec<&'static str> {
+        match self {
+            Self::Neon => tools::missing_for_aarch64(),
+            Self::Avx512 => bochs::missing(),
+        }
+    }
+
+    fn options(self) -> Outcome<pipeline::Options> {
+        match self {
+            Self::Neon => stages::aarch64_options(),
+            Self::Avx512 => stages::options("avx512", 2),
+        }
+    }
+
+    fn run(self, folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
+        match self {
+            Self::Neon => driver::run(driver::AARCH64, folder, cases, inputs),
+            Self::Avx512 => bochs::run(folder, cases, inputs),
+        }
+    }
+}
+
+fn check_emulated(
+    make: fn(&mut Choices) -> Outcome<Graph>,
+    seeds: std::ops::Range<u64>,
+    machine: Emulated,
+) -> Outcome<()> {
+    let folder = tempfile::tempdir().map_err(text)?;
+    let (mut cases, mut inputs, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+    for seed in seeds {
+        for opt in [0, 2] {
+            let (graph, given, wanted) = case(make, seed)?;
+            let options = pipeline::Options { opt, ..machine.options()? };
+            let at = |e: String| format!("seed {seed} --opt {opt}: {e}\n{graph}");
+            let name = format!("seed_{seed}_opt_{opt}");
+            let plan = pipeline::compile(graph.clone(), &options).map_err(|e| at(e.to_string()))?;
+            cases.push(Case::new(&name, &plan));
+            stages::write_library(folder.path(), &name, plan, &options).map_err(at)?;
+            inputs.push(given);
+            expected.push((graph, wanted));
+        }
+    }
+    let found = machine.run(folder.path(), &cases, &inputs)?;
+    for ((case, found), (graph, wanted)) in cases.iter().zip(found).zip(expected) {
+        compare::close(&found, &wanted, ACROSS_STAGES).map_err(|e| format!("{}: {e}\n{graph}", case.name))?;
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let number =
         |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    assert!(!levels().is_empty(), "this machine has no known level");
+    assert!(!stages::levels().is_empty(), "this machine has no known level");
     let (cases, start) = (number("KILN_CASES", 40), number("KILN_SEED", 0));
     let trial = |&(name, make): &Kind| {
         Trial::test(name, move || {
@@ -312,5 +387,15 @@ fn main() -> ExitCode {
             Err(format!("{} of {cases} fail:\n{}", failed.len(), failed.join("\n")).into())
         })
     };
-    libtest_mimic::run(&Arguments::from_args(), KINDS.iter().map(trial).collect()).exit_code()
+    let mut trials: Vec<Trial> = KINDS.iter().map(trial).collect();
+    let cases = number("KILN_EMULATED_CASES", 12);
+    for machine in [Emulated::Neon, Emulated::Avx512] {
+        let skip = !machine.missing().is_empty() && !tools::on_ci();
+        trials.extend(KINDS.iter().map(|&(name, make)| {
+            let name = format!("{name}::{}", machine.name());
+            let check = move || Ok(check_emulated(make, start..start + cases, machine)?);
+            Trial::test(name, check).with_ignored_flag(skip)
+        }));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

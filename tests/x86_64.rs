@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use kiln_compiler::pipeline;
 use kiln_tests::compare::{self, ACROSS_STAGES};
-use kiln_tests::driver::{self, Host};
+use kiln_tests::driver::{self, Case, Host};
 use kiln_tests::models::{self, Model};
 use kiln_tests::{stages, text, tools};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -16,10 +16,10 @@ fn check(model: &Model, level: &str, host: Host) -> Result<(), Failed> {
     let options = stages::options(level, 2)?;
     let plan = pipeline::compile(graph.clone(), &options).map_err(text)?;
     let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
-    let ports = (plan.inputs.clone(), plan.outputs.clone());
+    let case = Case::new(&model.name, &plan);
     let folder = tempfile::tempdir()?;
     stages::write_library(folder.path(), &model.name, plan, &options)?;
-    let outputs = driver::run(host, folder.path(), &model.name, (&ports.0, &ports.1), &inputs)?;
+    let outputs = driver::run_one(host, folder.path(), case, &inputs)?;
     Ok(compare::close(&outputs, &expected, ACROSS_STAGES)?)
 }
 

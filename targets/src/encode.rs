@@ -17,3 +17,10 @@ pub fn encode(target: &Target, program: &impl Program) -> R<Option<Vec<u8>>> {
     program.emit(&mut encoder)?;
     encoder.finish().map(Some)
 }
+
+/// The text of a function's bytes, an instruction a line; `None` where there is no decoder for the target. Names stand
+/// for what lies inside the function: `L1` for the targets of branches, `C0` for constants.
+pub fn disassemble(target: &Target, code: &[u8]) -> Option<String> {
+    let known = target.triple.architecture == target_lexicon::Architecture::X86_64;
+    known.then(|| crate::x86_64::disassemble::text(code))
+}

@@ -7,6 +7,8 @@ use kiln_tests::Outcome;
 pub(crate) enum Kind<'a> {
     /// The text after a pass.
     Pass(&'a str),
+    /// The longest innermost loop of each kernel, for a level.
+    Asm(&'a str),
     /// The outputs.
     Run,
     /// The error.
@@ -46,9 +48,14 @@ impl<'a> Case<'a> {
             if let Some(test) = line.strip_prefix("test:") {
                 kind = Some(match test.split_whitespace().collect::<Vec<_>>()[..] {
                     ["pass", name] => Kind::Pass(name),
+                    ["asm", level] => Kind::Asm(level),
                     ["run"] => Kind::Run,
                     ["error"] => Kind::Error,
-                    _ => return Err(format!("'{test}' is none of 'pass NAME', 'run' and 'error'")),
+                    _ => {
+                        return Err(format!(
+                            "'{test}' is none of 'pass NAME', 'asm LEVEL', 'run' and 'error'"
+                        ));
+                    }
                 });
             } else if let Some(input) = line.strip_prefix("input ") {
                 inputs.push(input);

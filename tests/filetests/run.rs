@@ -10,6 +10,7 @@ use kiln_ir::graph::{self, Graph, Source};
 use kiln_ir::kernel::{self, Program};
 use kiln_tests::{Outcome, models, stages, text};
 
+use super::asm;
 use super::case::{Case, Kind};
 
 /// What stands behind `----` when the case is right.
@@ -17,6 +18,7 @@ pub(crate) fn run(case: &Case) -> Outcome<String> {
     match case.kind {
         Kind::Pass(pass) if case.source.starts_with("program") => on_program(pass, case.source),
         Kind::Pass(pass) => on_graph(pass, case.source),
+        Kind::Asm(level) => asm::inner_loops(case.source, level),
         Kind::Run => outputs(case),
         Kind::Error => match compile(case.source) {
             Ok(()) => Err("there is no error".to_owned()),

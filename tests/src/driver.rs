@@ -1,7 +1,7 @@
-//! A C program around one compiled model: reads its inputs from a file, runs it, writes its outputs to a file.
+//! A C program around compiled models: reads their inputs from a file, runs them, writes their outputs to a file.
 //!
-//! The arena starts out as NaNs and every output stands between guard bytes, so that a read of what was never
-//! written and a write outside show.
+//! The arena starts out as NaNs, so that a read of what was never written shows. Arena, inputs and outputs stand between
+//! guard bytes and a page that cannot be read, so that accesses outside show too.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,62 +9,119 @@ use std::process::Command;
 
 use bytes::Bytes;
 use kiln_ir::Tensor;
-use kiln_ir::kernel::plan::Port;
+use kiln_ir::kernel::plan::{Plan, Port};
 
 use crate::{Outcome, text, tools};
 
-/// The program's text for a model with that many arguments and results.
-pub fn source(name: &str, inputs: usize, outputs: usize) -> String {
-    let mut c = format!("#include <stdio.h>\n#include <string.h>\n#include \"{name}.h\"\n#define GUARD 64\n");
-    let _ =
-        writeln!(c, "static _Alignas({name}_ARENA_ALIGN) unsigned char arena[{name}_ARENA_BYTES + GUARD];");
-    for i in 0..inputs {
-        let _ = writeln!(c, "static _Alignas(64) unsigned char input_{i}[{name}_INPUT_{i}_BYTES + GUARD];");
+/// A compiled model: `libNAME.a` and `NAME.h`.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The prefix of its symbols.
+    pub name: String,
+    /// Its arguments.
+    pub inputs: Vec<Port>,
+    /// Its results.
+    pub outputs: Vec<Port>,
+}
+
+impl Case {
+    /// A plan's, compiled under that name.
+    pub fn new(name: &str, plan: &Plan) -> Self {
+        Self { name: name.to_owned(), inputs: plan.inputs.clone(), outputs: plan.outputs.clone() }
     }
-    for i in 0..outputs {
-        let _ = writeln!(
-            c,
-            "static _Alignas(64) unsigned char output_{i}[GUARD + {name}_OUTPUT_{i}_BYTES + GUARD];"
-        );
-    }
-    c += "static int intact(const unsigned char *bytes) {
-    for (int i = 0; i < GUARD; i++) if (bytes[i] != 0xA5) return 0;
+}
+
+/// What a driver needs of an operating system.
+const HOSTED: &str = "#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+static FILE *in, *out;
+static int take(void *to, size_t n) { return fread(to, 1, n, in) == n; }
+static int at_end(void) { return fgetc(in) == EOF; }
+static int give(const void *from, size_t n) { return fwrite(from, 1, n, out) == n; }
+
+/* Memory that ends where a page begins that nobody may touch; or write, where an emulator reads all of a masked vector. */
+#ifndef GUARD
+#define GUARD PROT_NONE
+#endif
+static struct { unsigned char *from, *to; } fronts[1000];
+static int rooms;
+static void *room(size_t n) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (n + 64 + page - 1) / page * page;
+    unsigned char *p = mmap(0, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(p + whole, page, GUARD) || rooms == 1000) _exit(104);
+    fronts[rooms].from = p;
+    fronts[rooms].to = p + whole - n;
+    memset(p, 0xA5, whole - n);
+    return fronts[rooms++].to;
+}
+static int intact(void) {
+    for (int i = 0; i < rooms; i++)
+        for (unsigned char *p = fronts[i].from; p < fronts[i].to; p++) if (*p != 0xA5) return 0;
     return 1;
 }
+
+static int drive(void);
 int main(int argc, char **argv) {
     if (argc != 3) return 100;
-    FILE *in = fopen(argv[1], \"rb\");
-    if (!in) return 101;\n";
-    let _ = writeln!(
-        c,
-        "    memset(arena, 0xFF, {name}_ARENA_BYTES);\n    memset(arena + {name}_ARENA_BYTES, 0xA5, GUARD);"
-    );
-    let list = |kind: &str, n: usize, offset: &str| {
-        (0..n).map(|i| format!("{kind}_{i}{offset}")).chain(["0".to_owned()]).collect::<Vec<_>>().join(", ")
+    in = fopen(argv[1], \"rb\");
+    if (!in) return 101;
+    out = fopen(argv[2], \"wb\");
+    if (!out) return 105;
+    int status = drive();
+    return fclose(out) ? 108 : status;
+}
+";
+
+/// The program's text for models with that many arguments and results.
+pub fn source(cases: &[(&str, usize, usize)]) -> String {
+    format!("{HOSTED}{}", body(cases))
+}
+
+/// `drive`, which runs the models one after the other: it takes their inputs and gives their outputs, and returns 0 or
+/// what went wrong. Of its machine it needs `take`, `at_end`, `give`, `room` and `intact`.
+pub fn body(cases: &[(&str, usize, usize)]) -> String {
+    let mut c: String = cases.iter().map(|(name, inputs, outputs)| one(name, *inputs, *outputs)).collect();
+    c += "static int drive(void) {\n    int status;\n";
+    for (name, ..) in cases {
+        let _ = writeln!(c, "    if ((status = drive_{name}())) return status;");
+    }
+    c += "    return at_end() ? 0 : 103;\n}\n";
+    c
+}
+
+fn one(name: &str, inputs: usize, outputs: usize) -> String {
+    let list = |kind: &str, n: usize| {
+        let rooms = (0..n).map(|i| format!("room({name}_{kind}_{i}_BYTES)"));
+        rooms.chain(["0".to_owned()]).collect::<Vec<_>>().join(", ")
     };
+    let mut c = format!(
+        "#include \"{name}.h\"
+static int drive_{name}(void) {{
+    size_t arena_bytes = ({name}_ARENA_BYTES + {name}_ARENA_ALIGN - 1) / {name}_ARENA_ALIGN * {name}_ARENA_ALIGN;
+    unsigned char *arena = room(arena_bytes);
+    memset(arena, 0xFF, arena_bytes);
+    void *inputs[] = {{ {} }};
+    void *outputs[] = {{ {} }};
+",
+        list("INPUT", inputs),
+        list("OUTPUT", outputs)
+    );
     for i in 0..inputs {
-        let bytes = format!("{name}_INPUT_{i}_BYTES");
-        let _ = writeln!(c, "    if (fread(input_{i}, 1, {bytes}, in) != {bytes}) return 102;");
+        let _ = writeln!(c, "    if (!take(inputs[{i}], {name}_INPUT_{i}_BYTES)) return 102;");
     }
-    c += "    if (fgetc(in) != EOF) return 103;\n";
-    for i in 0..outputs {
-        let _ = writeln!(c, "    memset(output_{i}, 0xA5, sizeof output_{i});");
-    }
-    let _ = writeln!(c, "    const void *inputs[] = {{ {} }};", list("input", inputs, ""));
-    let _ = writeln!(c, "    void *outputs[] = {{ {} }};", list("output", outputs, " + GUARD"));
     let _ = writeln!(
         c,
-        "    int status = {name}_run(inputs, outputs, arena);\n    if (status != {name}_OK) return status;"
+        "    int status = {name}_run((const void *const *)inputs, outputs, arena);
+    if (status != {name}_OK) return status;
+    if (!intact()) return 106;"
     );
-    let _ = writeln!(c, "    if (!intact(arena + {name}_ARENA_BYTES)) return 104;");
-    c += "    FILE *out = fopen(argv[2], \"wb\");\n    if (!out) return 105;\n";
     for i in 0..outputs {
-        let bytes = format!("{name}_OUTPUT_{i}_BYTES");
-        let _ =
-            writeln!(c, "    if (!intact(output_{i}) || !intact(output_{i} + GUARD + {bytes})) return 106;");
-        let _ = writeln!(c, "    if (fwrite(output_{i} + GUARD, 1, {bytes}, out) != {bytes}) return 107;");
+        let _ = writeln!(c, "    if (!give(outputs[{i}], {name}_OUTPUT_{i}_BYTES)) return 107;");
     }
-    c += "    return fclose(out) ? 108 : 0;\n}\n";
+    c += "    return 0;\n}\n";
     c
 }
 
@@ -103,36 +160,51 @@ pub const AVX: Host<'static> = Host {
     runner: &[tools::QEMU_X86_64, "-cpu", "SandyBridge"],
 };
 
-/// Links `folder/libNAME.a` with a driver and runs it.
-pub fn run(
-    host: Host,
-    folder: &Path,
-    name: &str,
-    ports: (&[Port], &[Port]),
-    inputs: &[Tensor],
-) -> Outcome<Vec<Tensor>> {
-    let program = build(host, folder, name, ports)?;
+/// Links the libraries `folder/libNAME.a` with a driver and runs it; the outputs of each model.
+pub fn run(host: Host, folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
+    let program = build(host, folder, cases)?;
     let (input, output) = (folder.join("inputs.bin"), folder.join("outputs.bin"));
-    tools::write(&input, inputs.iter().flat_map(|t| t.data.to_vec()).collect::<Vec<u8>>())?;
+    tools::write(&input, concatenated(inputs))?;
     let mut words = host.runner.iter().map(PathBuf::from).chain([program]);
     let mut command = Command::new(words.next().unwrap_or_default());
     tools::run(command.args(words).args([&input, &output]))?;
-    let mut bytes = Bytes::from(std::fs::read(&output).map_err(text)?);
-    let mut outputs = Vec::new();
-    for port in ports.1 {
+    split(std::fs::read(&output).map_err(text)?, cases)
+}
+
+/// What [`run`] does for one model.
+pub fn run_one(host: Host, folder: &Path, case: Case, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
+    Ok(run(host, folder, &[case], &[inputs.to_vec()])?.remove(0))
+}
+
+/// The bytes that a driver takes.
+pub fn concatenated(inputs: &[Vec<Tensor>]) -> Vec<u8> {
+    inputs.iter().flatten().flat_map(|t| t.data.to_vec()).collect()
+}
+
+/// Tensors from the bytes that a driver gave.
+pub fn split(bytes: Vec<u8>, cases: &[Case]) -> Outcome<Vec<Vec<Tensor>>> {
+    let mut bytes = Bytes::from(bytes);
+    let mut tensor = |port: &Port| {
         let shape = port.ty.shape.as_const().ok_or_else(|| format!("output '{}' is open", port.name))?;
         let size = port.ty.dtype.bytes_of(shape.iter().product());
         if bytes.len() < size {
-            return Err(format!("the program wrote {} bytes for output '{}'", bytes.len(), port.name));
+            return Err(format!("{} bytes are left for output '{}'", bytes.len(), port.name));
         }
-        outputs.push(Tensor::new(port.ty.dtype, shape, bytes.split_to(size)).map_err(text)?);
-    }
-    Ok(outputs)
+        Tensor::new(port.ty.dtype, shape, bytes.split_to(size)).map_err(text)
+    };
+    cases.iter().map(|case| case.outputs.iter().map(&mut tensor).collect()).collect()
 }
 
-fn build(host: Host, folder: &Path, name: &str, (inputs, outputs): (&[Port], &[Port])) -> Outcome<PathBuf> {
+/// Names and numbers of arguments and results: what [`source`] needs.
+pub fn signatures(cases: &[Case]) -> Vec<(&str, usize, usize)> {
+    cases.iter().map(|c| (&*c.name, c.inputs.len(), c.outputs.len())).collect()
+}
+
+fn build(host: Host, folder: &Path, cases: &[Case]) -> Outcome<PathBuf> {
     let (main, program) = (folder.join("main.c"), folder.join("main"));
-    tools::write(&main, source(name, inputs.len(), outputs.len()))?;
-    tools::link(host.cc, host.flags, &main, &[&folder.join(format!("lib{name}.a"))], &program)?;
+    tools::write(&main, source(&signatures(cases)))?;
+    let libraries: Vec<_> = cases.iter().map(|c| folder.join(format!("lib{}.a", c.name))).collect();
+    let libraries: Vec<&Path> = libraries.iter().map(|p| &**p).collect();
+    tools::link(host.cc, host.flags, &main, &libraries, &program)?;
     Ok(program)
 }

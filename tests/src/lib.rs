@@ -1,11 +1,13 @@
 //! Helpers of the cross-crate tests.
 
+pub mod bochs;
 pub mod compare;
 pub mod driver;
 pub mod models;
 pub mod random;
 pub mod sources;
 pub mod stages;
+pub mod sweeps;
 pub mod tools;
 
 use std::path::{Path, PathBuf};

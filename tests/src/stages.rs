@@ -12,9 +12,11 @@ use kiln_ir::Tensor;
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::Program;
 use kiln_ir::kernel::plan::Plan;
+use kiln_targets::Target;
 
 use crate::compare::{self, ACROSS_STAGES};
-use crate::{Outcome, driver, text};
+use crate::driver::{self, Case};
+use crate::{Outcome, text};
 
 /// What the passes make of a graph.
 #[derive(Debug)]
@@ -69,6 +71,19 @@ pub fn aarch64_options() -> Outcome<Options> {
     Ok(Options::new(target))
 }
 
+/// Levels that this machine runs.
+pub fn levels() -> Vec<&'static str> {
+    let here = kiln_targets::resolve("host", "native", "").map(|t| t.features).unwrap_or_default();
+    let all = kiln_targets::list().into_iter().flat_map(|(_, levels)| levels.iter());
+    all.filter(|l| l.features.iter().all(|f| here.contains(f))).map(|l| l.name).collect()
+}
+
+/// Whether this machine runs code for a target of its architecture.
+pub fn runs_here(target: &Target) -> Outcome<bool> {
+    let here = kiln_targets::resolve("host", "native", "").map_err(text)?;
+    Ok(target.features.iter().all(|f| here.features.contains(f)))
+}
+
 /// Writes `folder/libNAME.a` and `folder/NAME.h`.
 pub fn write_library(folder: &Path, name: &str, plan: Plan, options: &Options) -> Outcome {
     let variant = [Variant { plan: &plan, target: &options.target }];
@@ -91,7 +106,7 @@ pub fn run_jit(plan: &Plan, options: &Options, threads: usize, inputs: &[Tensor]
 pub fn run_object(name: &str, plan: &Plan, options: &Options, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
     let folder = tempfile::tempdir().map_err(text)?;
     write_library(folder.path(), name, plan.clone(), options)?;
-    driver::run(driver::NATIVE, folder.path(), name, (&plan.inputs, &plan.outputs), inputs)
+    driver::run_one(driver::NATIVE, folder.path(), Case::new(name, plan), inputs)
 }
 
 /// Runs a graph at all points and gives the outputs of the imported graph, with which all others agree.

@@ -22,6 +22,11 @@ pub fn exists(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())
 }
 
+/// What is not there, of all that running code for AArch64 needs.
+pub fn missing_for_aarch64() -> Vec<&'static str> {
+    [CROSS_CC, QEMU].into_iter().filter(|t| !exists(t)).collect()
+}
+
 /// Whether missing programs are failures: on CI, where nothing may be skipped.
 pub fn on_ci() -> bool {
     std::env::var_os("CI").is_some_and(|v| !v.is_empty() && v != "false" && v != "0")
@@ -46,6 +51,11 @@ pub fn link(compiler: &str, flags: &[&str], source: &Path, libraries: &[&Path], 
     let mut command = Command::new(compiler);
     command.args(flags).arg(source).args(libraries).arg("-o").arg(program);
     run(&mut command).map(drop)
+}
+
+/// The bytes of a file.
+pub fn read(path: &Path) -> Outcome<Vec<u8>> {
+    std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// Writes a file.

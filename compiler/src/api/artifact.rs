@@ -10,6 +10,7 @@ use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
 
 use super::{BuildError, Model, ObjectOptions};
+use crate::codegen::listing;
 use crate::emit::object::ObjectFile;
 use crate::emit::staging::{self, Staging};
 use crate::emit::{archive, hash, header, object, report};
@@ -51,6 +52,10 @@ pub enum Emit {
     Dot,
     /// The kernels with schedules and offsets, `NAME.plan`.
     Plan,
+    /// The kernels as Cranelift is given them, `NAME.clif`.
+    Clif,
+    /// The machine code of the kernels, `NAME.asm`.
+    Asm,
 }
 
 impl Emit {
@@ -64,6 +69,8 @@ impl Emit {
             Self::Ir => format!("{name}.ir"),
             Self::Dot => format!("{name}.dot"),
             Self::Plan => format!("{name}.plan"),
+            Self::Clif => format!("{name}.clif"),
+            Self::Asm => format!("{name}.asm"),
         }
     }
 }
@@ -113,7 +120,9 @@ impl Planned {
                 Emit::Header => staging.write(file, header::render(&self.name, &variants, &hash)?)?,
                 Emit::Ir => staging.write(file, &self.graph_text)?,
                 Emit::Dot => staging.write(file, &self.dot)?,
-                Emit::Plan => staging.write(file, plans_text(&variants))?,
+                Emit::Plan => staging.write(file, each(&variants, |v| Ok(v.plan.to_string()))?)?,
+                Emit::Clif => staging.write(file, each(&variants, |v| listing::clif(v.plan, v.target))?)?,
+                Emit::Asm => staging.write(file, each(&variants, |v| listing::asm(v.plan, v.target))?)?,
                 Emit::Lib | Emit::Obj | Emit::Report => {}
             }
         }
@@ -171,10 +180,13 @@ fn write_object(
     Ok(())
 }
 
-/// The text of every plan, each behind its level where there are several.
-fn plans_text(variants: &[Variant<'_>]) -> String {
+/// A text of every plan, each behind its level where there are several.
+fn each(
+    variants: &[Variant<'_>],
+    text: impl Fn(&Variant<'_>) -> kiln_ir::Result<String>,
+) -> kiln_ir::Result<String> {
     match variants {
-        [one] => one.plan.to_string(),
-        many => many.iter().map(|v| format!("// {}\n{}", v.target.level, v.plan)).collect(),
+        [one] => text(one),
+        many => many.iter().map(|v| Ok(format!("// {}\n{}", v.target.level, text(v)?))).collect(),
     }
 }

@@ -61,9 +61,9 @@ enum Kind {
     Ir,
     /// Kernels with schedules and offsets: NAME.plan
     Plan,
-    /// Cranelift's input: NAME.clif
+    /// Kernels as Cranelift is given them: NAME.clif
     Clif,
-    /// Machine code: NAME.asm
+    /// Machine code of kernels: NAME.asm
     Asm,
     /// The optimised graph for Graphviz: NAME.dot
     Dot,
@@ -87,7 +87,9 @@ impl Kind {
             Self::Ir => Emit::Ir,
             Self::Plan => Emit::Plan,
             Self::Dot => Emit::Dot,
-            Self::Clif | Self::Asm | Self::Shared | Self::Rust | Self::Cmake | Self::Html => return None,
+            Self::Clif => Emit::Clif,
+            Self::Asm => Emit::Asm,
+            Self::Shared | Self::Rust | Self::Cmake | Self::Html => return None,
         })
     }
 }
@@ -106,7 +108,7 @@ fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
                 let name = kind.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
                 errors.push(
                     Error::unsupported(format!("--emit {name} is not there yet"))
-                        .hint("lib, obj, header, report, ir, plan and dot are"),
+                        .hint("lib, obj, header, report, ir, plan, clif, asm and dot are"),
                 );
             }
         }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::args::{self, ModelArgs, TargetArgs};
 use super::output::{Failure, Ui};
+use crate::codegen::listing;
 use crate::pipeline::{self, Observer, PASSES};
 
 /// Arguments of `kiln dump`.
@@ -43,9 +44,9 @@ enum Stage {
     Kernel,
     /// Kernels with schedules and offsets.
     Plan,
-    /// Cranelift's input.
+    /// Kernels as Cranelift is given them.
     Clif,
-    /// Machine code.
+    /// Machine code of kernels.
     Asm,
 }
 
@@ -100,7 +101,11 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         }
         None => {
             let planned = model.plan_observed(&mut texts)?;
-            planned.plan.to_string()
+            match args.stage {
+                Stage::Clif => listing::clif(&planned.plan, &planned.options.target)?,
+                Stage::Asm => listing::asm(&planned.plan, &planned.options.target)?,
+                _ => planned.plan.to_string(),
+            }
         }
     };
     if texts.printed.is_empty() {

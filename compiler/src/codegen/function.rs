@@ -2,6 +2,7 @@
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{InstBuilder, UserFuncName};
+use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Module};
 use kiln_ir::Result;
@@ -28,23 +29,28 @@ impl Program for Encoded<'_> {
     }
 }
 
-/// Compiles a kernel; returns its function and its size.
-pub(super) fn define<M: Module>(
-    module: &mut M,
+/// A kernel on its way into a module.
+pub(super) enum Made {
+    /// Encoded, free of relocations.
+    Code(Vec<u8>),
+    /// For Cranelift to compile.
+    Input(Box<Context>),
+}
+
+/// Generates a kernel's code; with it the iterations that threads share. `number` names the function.
+pub(super) fn make(
+    config: TargetFrontendConfig,
     scratch: &mut FunctionBuilderContext,
-    id: FuncId,
+    number: u32,
     kernel: &PlannedKernel,
     target: &Target,
-) -> Result<KernelFunction> {
+) -> Result<(Made, i64)> {
     if let Some(code) = encoded(kernel, target)? {
-        module.define_function_bytes(id, CODE_ALIGN, &code, &[]).map_err(|e| internal(&e))?;
-        let shared = vector::shared_extent(kernel, target.lanes())?;
-        return Ok(KernelFunction { id, shared, code_bytes: code.len() });
+        return Ok((Made::Code(code), vector::shared_extent(kernel, target.lanes())?));
     }
-    let mut context = Context::new();
+    let mut context = Box::new(Context::new());
     context.func.signature = kernel_signature();
-    context.func.name = UserFuncName::user(0, id.as_u32());
-    let config = module.target_config();
+    context.func.name = UserFuncName::user(0, number);
     let mut b = FunctionBuilder::new(&mut context.func, scratch);
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
@@ -65,8 +71,28 @@ pub(super) fn define<M: Module>(
     b.ins().return_(&[]);
     b.seal_all_blocks();
     b.finalize(config);
-    module.define_function(id, &mut context).map_err(|e| internal(&format!("{e:?}")))?;
-    let code_bytes = context.compiled_code().map_or(0, |c| c.code_info().total_size as usize);
+    Ok((Made::Input(context), shared))
+}
+
+/// Compiles a kernel; returns its function and its size.
+pub(super) fn define<M: Module>(
+    module: &mut M,
+    scratch: &mut FunctionBuilderContext,
+    id: FuncId,
+    kernel: &PlannedKernel,
+    target: &Target,
+) -> Result<KernelFunction> {
+    let (made, shared) = make(module.target_config(), scratch, id.as_u32(), kernel, target)?;
+    let code_bytes = match made {
+        Made::Code(code) => {
+            module.define_function_bytes(id, CODE_ALIGN, &code, &[]).map_err(|e| internal(&e))?;
+            code.len()
+        }
+        Made::Input(mut context) => {
+            module.define_function(id, &mut context).map_err(|e| internal(&format!("{e:?}")))?;
+            context.compiled_code().map_or(0, |c| c.code_info().total_size as usize)
+        }
+    };
     Ok(KernelFunction { id, shared, code_bytes })
 }
 

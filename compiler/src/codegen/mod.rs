@@ -6,6 +6,7 @@
 mod choose;
 mod constants;
 mod function;
+pub mod listing;
 mod math;
 mod nest;
 mod retarget;

@@ -295,7 +295,8 @@ impl Generator<'_> {
     }
 
     /// One step: whichever of the rows' broadcasts and the panel's vectors are fewer stay in registers, the
-    /// others pass by one at a time.
+    /// others pass by one at a time. What is used for the last time comes first in its product: instructions of two
+    /// operands overwrite that, and need no copy of it.
     fn step<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
         let vectors = acc.len() / tile.rows as usize;
         let (lhs, rhs) = (self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));
@@ -351,9 +352,14 @@ impl Generator<'_> {
             })
             .collect::<R<Vec<_>>>()?;
         for lane in 0..BY_LANE {
-            for j in 0..vectors {
-                let (disp, n) = self.rhs_at(l, k + lane, j, tile)?;
-                let b = s.load(self.walk.ptr(self.rhs), disp, n)?;
+            // The panel's vectors first: cores that run in order wait for a load that is used at once.
+            let b = (0..vectors)
+                .map(|j| {
+                    let (disp, n) = self.rhs_at(l, k + lane, j, tile)?;
+                    s.load(self.walk.ptr(self.rhs), disp, n)
+                })
+                .collect::<R<Vec<_>>>()?;
+            for (j, b) in b.into_iter().enumerate() {
                 for (r, a) in a.iter().enumerate() {
                     s.fma_lane(&acc[r * vectors + j], &b, a, lane as usize)?;
                 }

@@ -7,7 +7,7 @@ use kiln_targets::simd::Refusal;
 
 use super::vector;
 use super::vector_testing::{
-    Emitted, Machine, Memory, access, check, disassembly, guarded, kernel, l, numbers,
+    Emitted, Machine, Memory, access, check, check_on, disassembly, guarded, kernel, l, numbers,
 };
 use Role::{Parallel, Reduce};
 
@@ -23,9 +23,8 @@ fn relu(e: Expr<FlatAccess>) -> Expr<FlatAccess> {
     Expr::binary(BinaryOp::Max, e, Expr::f32(0.0))
 }
 
-fn sizes(step: i64) -> [i64; 6] {
-    [1, step - 1, step, step + 1, 2 * step, 2 * step + 3]
-}
+/// None, one, and around one and two vectors of 4, 8 and 16 lanes.
+const SIZES: [i64; 14] = [0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 19, 32, 35];
 
 /// `out[m][n] = relu(sum_k lhs[m][k] * rhs[k][n] + bias[n])`.
 fn matmul(
@@ -81,6 +80,32 @@ fn tiles_of_all_remainders() {
                 let (packed, outermost) = ((m + n) % 2 == 0, (m + n) % 3 == 0);
                 let (kernel, memory) = matmul(m, n, 23, mr, nr, packed, outermost);
                 check(&kernel, &memory);
+            }
+        }
+    }
+}
+
+/// The tiles that schedules choose from, each on its own machine, around their sizes.
+#[test]
+fn tiles_of_every_level() {
+    for (machine, triple, level) in [
+        (Machine::Sse2, "x86_64-unknown-linux-gnu", "sse2"),
+        (Machine::Avx, "x86_64-unknown-linux-gnu", "avx"),
+        (Machine::AvxFma, "x86_64-unknown-linux-gnu", "avx"),
+        (Machine::Ymm, "x86_64-unknown-linux-gnu", "avx2"),
+        (Machine::Zmm, "x86_64-unknown-linux-gnu", "avx512"),
+        (Machine::CraneliftByLane, "aarch64-unknown-linux-gnu", "neon"),
+    ] {
+        let target = kiln_targets::resolve(triple, level, "").unwrap();
+        assert_eq!(target.lanes(), machine.lanes());
+        for &(mr, vectors) in target.f32_tiles {
+            let nr = i64::from(vectors) * machine.lanes() as i64;
+            let around = |n: i64| [0, 1, n - 1, n, n + 1];
+            for (m, n) in around(mr.into()).into_iter().flat_map(|m| around(nr).map(|n| (m, n))) {
+                for (k, packed) in [(0, true), (3, false), (21, true), (32, false)] {
+                    let (kernel, memory) = matmul(m, n, k, mr, nr as u32, packed, (m + n + k) % 2 == 0);
+                    check_on(&kernel, &memory, machine);
+                }
             }
         }
     }
@@ -272,7 +297,7 @@ fn valid_window(
 #[test]
 fn windows_with_padding() {
     for op in [WindowOp::Dot, WindowOp::Sum, WindowOp::Max] {
-        for c in [1, 3, 4, 5, 8, 11] {
+        for c in [0, 1, 3, 4, 5, 8, 11, 15, 16, 17, 33] {
             for (stride, tile, vectors) in [(1, 4, 1), (2, 3, 2), (1, 1, 1)] {
                 let (kernel, memory) = depthwise(op, 6, 9, c, stride, tile, vectors);
                 check(&kernel, &memory);
@@ -284,7 +309,7 @@ fn windows_with_padding() {
 #[test]
 fn windows_that_share_columns() {
     for op in [WindowOp::Dot, WindowOp::Sum, WindowOp::Max] {
-        for c in [1, 4, 5, 8, 11, 16, 19] {
+        for c in [0, 1, 4, 5, 8, 11, 15, 16, 17, 19] {
             for (window, stride, tile, vectors) in
                 [(3, 1, 4, 1), (3, 2, 3, 2), (3, 1, 8, 1), (5, 1, 7, 1), (5, 2, 4, 1), (2, 3, 4, 1)]
             {
@@ -302,7 +327,7 @@ fn windows_that_share_columns() {
 fn reductions_along_and_across_lanes() {
     let ops = [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min];
     for op in ops {
-        for n in sizes(8) {
+        for n in SIZES {
             for (across, squares) in [(true, false), (true, true), (false, false), (false, true)] {
                 // Rows of 5: reduced along the row of n, or along the 5.
                 let roles = if across { (Parallel, Reduce) } else { (Reduce, Parallel) };
@@ -401,14 +426,14 @@ fn maps_of_every_operation() {
     values.push(Expr::binary(BinaryOp::Add, Expr::binary(BinaryOp::Add, product.clone(), x()), product));
     values.push(Expr::binary(BinaryOp::Div, x(), Expr::f32(8.0)));
 
-    let mut xs = numbers(19, 8);
+    let mut xs = numbers(35, 8);
     xs[..8].copy_from_slice(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 2.5, -3.5, 1e9]);
-    let mut ys = numbers(19, 9);
+    let mut ys = numbers(35, 9);
     ys[0] = 1.0;
     ys[6] = f32::NAN;
     for (i, value) in values.iter().enumerate() {
         assert!(vector::supported(value), "{value:?}");
-        for n in [19, 16, 3] {
+        for n in [35, 19, 17, 16, 15, 3, 0] {
             let cut = |v: &[f32]| v[..n].to_vec();
             let (kernel, mut memory) =
                 map1(n as i64, std::slice::from_ref(value), vec![cut(&xs), cut(&ys)], 2);
@@ -430,7 +455,7 @@ fn maps_of_two_stores_share_values() {
     let x = load(access(IN, 0, &[1]));
     let e = Expr::unary(UnaryOp::Exp, x.clone());
     let values = [Expr::binary(BinaryOp::Add, e.clone(), x), Expr::binary(BinaryOp::Mul, e.clone(), e)];
-    for n in sizes(8) {
+    for n in SIZES {
         let (kernel, memory) = map1(n, &values, vec![numbers(n as usize, 10)], 2);
         check(&kernel, &memory);
     }

@@ -13,7 +13,8 @@ pub(crate) const LEVELS: &[Level] = &[
     Level { name: "i8mm", features: &["neon", "dotprod", "i8mm"], processors: &["neoverse-v1", "apple-m2"] },
 ];
 
-/// 8 rows by lane and 2 vectors of columns: 16 accumulators, 8 vectors of lhs and 2 of rhs in 32 registers.
+/// 8 rows by lane and 2 vectors of columns: 16 accumulators, 8 vectors of lhs and 2 of rhs leave 6 of 32 registers for
+/// the constants of epilogues. 8 x 3 would need 35.
 const TILES: &[(u32, u32)] = &[(8, 2), (4, 4)];
 
 /// Every feature name.

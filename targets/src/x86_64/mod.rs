@@ -1,5 +1,6 @@
 //! x86-64: levels from SSE2, which every such processor has, to AVX-512.
 
+pub(crate) mod disassemble;
 pub(crate) mod encoder;
 pub(crate) mod probe;
 

@@ -1,0 +1,105 @@
+//! The code of kernels as text: what Cranelift is given, and machine code.
+
+use std::fmt::Write as _;
+
+use cranelift_codegen::control::ControlPlane;
+use cranelift_frontend::FunctionBuilderContext;
+use kiln_ir::Result;
+use kiln_ir::kernel::plan::Plan;
+use kiln_targets::Target;
+use kiln_targets::encode::disassemble;
+use kiln_targets::isa::{Code, isa};
+
+use super::function::{Made, make};
+use super::internal;
+
+/// Texts of one kernel.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Its name in the plan.
+    pub kernel: String,
+    /// The function that Cranelift compiles; `None` for kernels that are encoded without it.
+    pub clif: Option<String>,
+    /// Its machine code, decoded where there is a decoder for the target, else as Cranelift wrote it.
+    pub asm: String,
+}
+
+/// What Cranelift is given for every kernel, each below a line with its name.
+pub fn clif(plan: &Plan, target: &Target) -> Result<String> {
+    let encoded = || "; encoded without Cranelift\n".to_owned();
+    Ok(joined(kernels(plan, target)?, |listing| listing.clif.unwrap_or_else(encoded)))
+}
+
+/// The machine code of every kernel, each below a line with its name.
+pub fn asm(plan: &Plan, target: &Target) -> Result<String> {
+    Ok(joined(kernels(plan, target)?, |listing| listing.asm))
+}
+
+fn joined(listings: Vec<Listing>, text: impl Fn(Listing) -> String) -> String {
+    let mut out = String::new();
+    for (i, listing) in listings.into_iter().enumerate() {
+        let _ = write!(out, "; kernel {i} '{}'\n{}\n", listing.kernel.clone(), text(listing));
+    }
+    out
+}
+
+/// Texts of every kernel of a plan, as it is compiled for an object.
+pub fn kernels(plan: &Plan, target: &Target) -> Result<Vec<Listing>> {
+    let isa = isa(target, Code::Object)?;
+    let mut scratch = FunctionBuilderContext::new();
+    let mut listings = Vec::with_capacity(plan.kernels.len());
+    for (i, kernel) in plan.kernels.iter().enumerate() {
+        let at = |e: kiln_ir::Error| e.at(&kernel.name, kernel.form.name());
+        let made = make(isa.frontend_config(), &mut scratch, i as u32, kernel, target).map_err(at)?.0;
+        let (clif, asm) = match made {
+            Made::Code(code) => (None, disassemble(target, &code).unwrap_or_default()),
+            Made::Input(mut context) => {
+                let clif = context.func.display().to_string();
+                context.set_disasm(true);
+                let compiled = context.compile(&*isa, &mut ControlPlane::default());
+                let compiled = compiled.map_err(|e| at(internal(&format!("{:?}", e.inner))))?;
+                let own = || compiled.vcode.clone().unwrap_or_default();
+                (Some(clif), disassemble(target, compiled.code_buffer()).unwrap_or_else(own))
+            }
+        };
+        listings.push(Listing { kernel: kernel.name.clone(), clif, asm });
+    }
+    Ok(listings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::testing::conv_bias_relu;
+    use crate::passes::{absorb, layout};
+
+    #[test]
+    fn every_kernel_has_a_text() {
+        let mut program = conv_bias_relu(64, 64);
+        absorb::run(&mut program);
+        layout::run(&mut program).unwrap();
+        for (triple, level, multiply, encoded) in [
+            ("x86_64-unknown-linux-gnu", "sse2", "mulps %xmm", true),
+            ("x86_64-unknown-linux-gnu", "avx2", "vfmadd231ps %ymm", true),
+            ("x86_64-unknown-linux-gnu", "avx512", "vfmadd231ps %zmm", true),
+            ("aarch64-unknown-linux-gnu", "neon", "fmla v", false),
+        ] {
+            let target = kiln_targets::resolve(triple, level, "").unwrap();
+            let plan = crate::plan::build(program.clone(), &target).unwrap();
+            let listings = kernels(&plan, &target).unwrap();
+            assert_eq!(listings.len(), plan.kernels.len());
+            for listing in &listings {
+                assert!(listing.asm.trim_end().contains("ret"), "{level}: {}", listing.asm);
+            }
+            let conv = listings.iter().find(|l| l.kernel == "conv").unwrap();
+            assert!(conv.asm.contains(multiply), "{level}: {}", conv.asm);
+            assert_eq!(conv.clif.is_none(), encoded, "{level}");
+            let text = asm(&plan, &target).unwrap();
+            assert!(text.starts_with(&format!("; kernel 0 '{}'\n", listings[0].kernel)), "{text}");
+            assert_eq!(
+                clif(&plan, &target).unwrap().contains("block0"),
+                listings.iter().any(|l| l.clif.is_some())
+            );
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Sweeps at every level that this machine runs: libraries, linked and run with memory that ends at pages that cannot be
+//! read, against the graph interpreter.
+
+use std::process::ExitCode;
+
+use kiln_compiler::pipeline;
+use kiln_tests::compare::{self, ACROSS_STAGES};
+use kiln_tests::sweeps::{self, Sweep};
+use kiln_tests::{Outcome, models, stages, text};
+use libtest_mimic::{Arguments, Trial};
+
+fn check(sweep: &Sweep, level: &str) -> Outcome {
+    let graph = sweep.graph()?;
+    let inputs = models::inputs(&graph)?;
+    let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
+    let options = stages::options(level, 2)?;
+    let plan = pipeline::compile(graph, &options).map_err(text)?;
+    sweep.check(&plan)?;
+    let found = stages::run_object(sweep.name, &plan, &options, &inputs)?;
+    compare::close(&found, &expected, ACROSS_STAGES)
+}
+
+fn main() -> ExitCode {
+    let levels = stages::levels();
+    assert!(!levels.is_empty(), "this machine has no known level");
+    let trial = |(sweep, level): (Sweep, &'static str)| {
+        Trial::test(format!("{}::{level}", sweep.name), move || Ok(check(&sweep, level)?))
+    };
+    let all = sweeps::all().into_iter().flat_map(|s| levels.iter().map(move |l| (s.clone(), *l)));
+    libtest_mimic::run(&Arguments::from_args(), all.map(trial).collect()).exit_code()
+}

@@ -1,0 +1,342 @@
+//! Graphs that make code of one kind in every size that matters to vectors: for machines that are only emulated,
+//! where a program costs more to start than to run.
+//!
+//! Weights are sines of their positions, which folding makes constants of.
+
+use std::fmt::Write as _;
+
+use kiln_compiler::passes::infer;
+use kiln_ir::graph::{self, Graph};
+use kiln_ir::kernel::plan::{Plan, Schedule};
+
+use crate::{Outcome, text};
+
+/// Kernels that a sweep is about.
+type Wanted = fn(&Schedule) -> bool;
+
+/// A graph, and what kind of kernels it is there for.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// A C identifier.
+    pub name: &'static str,
+    source: String,
+    wanted: Wanted,
+    /// How many of them it must have at least.
+    count: usize,
+}
+
+impl Sweep {
+    /// The graph, with types.
+    pub fn graph(&self) -> Outcome<Graph> {
+        let mut graph = graph::parse(&self.source).map_err(|e| format!("{e}\n{}", self.source))?;
+        infer::run(&mut graph).map_err(text)?;
+        Ok(graph)
+    }
+
+    /// Errors when a plan of the graph has not the kernels that the sweep is about.
+    pub fn check(&self, plan: &Plan) -> Outcome {
+        let found = plan.kernels.iter().filter(|k| (self.wanted)(&k.schedule)).count();
+        if found >= self.count {
+            return Ok(());
+        }
+        Err(format!("{found} kernels of the kind that {} is about, {} expected", self.name, self.count))
+    }
+}
+
+/// Every sweep.
+pub fn all() -> Vec<Sweep> {
+    let tile: Wanted = |s| matches!(s, Schedule::Tile(_));
+    let nest: Wanted = |s| matches!(s, Schedule::Nest(_));
+    let transform: Wanted = |s| matches!(s, Schedule::Transform(_));
+    // Numbers of kernels: a few of each sweep may be of another kind.
+    let sweep = |name, wanted, count, text: Text| Sweep { name, source: text.finish(name), wanted, count };
+    vec![
+        sweep("packed_tiles", tile, ROWS.len() * (COLUMNS.len() - 1), packed()),
+        sweep("depths", tile, 12, depths()),
+        sweep("plain_tiles", tile, 20, plain()),
+        sweep("convolutions", tile, 8, convolutions()),
+        sweep("winograd", transform, 8, winograd()),
+        sweep("windows", nest, 30, windows()),
+        sweep("functions", nest, 100, functions()),
+        sweep("masks", nest, 30, masks()),
+        sweep("reductions", nest, 40, reductions()),
+        sweep("movement", |_| true, 6, movement()),
+        sweep("attention", tile, 5, attention()),
+    ]
+}
+
+/// Around the widths of one, two and three vectors of 4, 8 and 16 lanes.
+const LENGTHS: [usize; 12] = [1, 3, 4, 5, 8, 15, 16, 17, 31, 32, 33, 50];
+/// Up to two of the tallest tiles and one more.
+const ROWS: [usize; 18] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 28, 29, 31];
+/// A single column makes no tile.
+const COLUMNS: [usize; 9] = [1, 7, 8, 15, 16, 17, 32, 33, 50];
+
+#[derive(Default)]
+struct Text {
+    lines: String,
+    outputs: usize,
+    weights: usize,
+}
+
+impl Text {
+    fn line(&mut self, line: &str) {
+        let _ = writeln!(self.lines, "  {line}");
+    }
+
+    fn input(&mut self, name: &str, shape: &[usize]) {
+        self.line(&format!("input %{name}: f32{shape:?}"));
+    }
+
+    /// A value that folds to a constant; its name.
+    fn weight(&mut self, shape: &[usize]) -> String {
+        self.weights += 1;
+        let (n, elements) = (self.weights, shape.iter().product::<usize>());
+        for line in [
+            format!("const @first{n}: f32[] = [{n}.5]"),
+            format!("const @end{n}: f32[] = [{}.0]", elements + n),
+            format!("const @step{n}: f32[] = [1.0]"),
+            format!("const @shape{n}: i64[{}] = {shape:?}", shape.len()),
+            format!("%range{n} = Range(@first{n}, @end{n}, @step{n})"),
+            format!("%sine{n} = Sin(%range{n})"),
+            format!("%w{n} = Reshape(%sine{n}, @shape{n})"),
+        ] {
+            self.line(&line);
+        }
+        format!("%w{n}")
+    }
+
+    /// An output of the graph from an expression.
+    fn output(&mut self, expression: &str) {
+        self.line(&format!("%y{} = {expression}", self.outputs));
+        self.outputs += 1;
+    }
+
+    fn finish(mut self, name: &str) -> String {
+        for i in 0..self.outputs {
+            self.line(&format!("output %y{i}"));
+        }
+        format!("graph @{name} opset(20) {{\n{}}}\n", self.lines)
+    }
+}
+
+/// Products with constants: all remainders of rows and columns.
+fn packed() -> Text {
+    let mut t = Text::default();
+    let weights: Vec<String> = COLUMNS.iter().map(|n| t.weight(&[9, *n])).collect();
+    for m in ROWS {
+        t.input(&format!("x{m}"), &[m, 9]);
+        weights.iter().for_each(|w| t.output(&format!("MatMul(%x{m}, {w})")));
+    }
+    t
+}
+
+/// Products with constants: all remainders of depth.
+fn depths() -> Text {
+    let mut t = Text::default();
+    for k in [1, 2, 3, 4, 5, 7, 15, 16, 17, 19, 33, 64] {
+        t.input(&format!("x{k}"), &[11, k]);
+        let w = t.weight(&[k, 35]);
+        t.output(&format!("MatMul(%x{k}, {w})"));
+    }
+    t
+}
+
+/// Products of two arguments, which are not packed.
+fn plain() -> Text {
+    let mut t = Text::default();
+    for n in [4, 16, 17, 33] {
+        t.input(&format!("z{n}"), &[2, 13, n]);
+    }
+    for m in [1, 2, 5, 6, 14] {
+        t.input(&format!("x{m}"), &[2, m, 13]);
+        [4, 16, 17, 33].iter().for_each(|n| t.output(&format!("MatMul(%x{m}, %z{n})")));
+    }
+    t
+}
+
+fn convolutions() -> Text {
+    let mut t = Text::default();
+    for (i, (c, o, size, window, attributes)) in [
+        (3, 16, 13, 3, "strides = [2, 2], pads = [1, 1, 1, 1]"),
+        (3, 33, 17, 7, "strides = [2, 2], pads = [3, 3, 3, 3]"),
+        (5, 17, 9, 3, "dilations = [2, 2], pads = [2, 2, 2, 2]"),
+        (16, 16, 7, 1, ""),
+        (17, 50, 5, 1, "strides = [2, 2]"),
+        (8, 12, 6, 3, "pads = [1, 1, 1, 1], group = 2"),
+        (4, 20, 11, 5, "pads = [2, 2, 2, 2]"),
+        (1, 3, 8, 2, ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let group = if attributes.contains("group") { 2 } else { 1 };
+        t.input(&format!("x{i}"), &[1, c, size, size]);
+        let (w, b) = (t.weight(&[o, c / group, window, window]), t.weight(&[o]));
+        t.line(&format!("%c{i} = Conv(%x{i}, {w}, {b}) {{{attributes}}}"));
+        t.output(&format!("Relu(%c{i})"));
+    }
+    t
+}
+
+/// 3 x 3 convolutions of step 1 that are cheaper by minimal filtering, with residuals.
+fn winograd() -> Text {
+    let mut t = Text::default();
+    for (i, (c, o, h, w)) in
+        [(32, 32, 24, 24), (64, 48, 20, 18), (40, 64, 19, 17), (64, 64, 15, 13)].into_iter().enumerate()
+    {
+        t.input(&format!("x{i}"), &[1, c, h, w]);
+        t.input(&format!("r{i}"), &[1, o, h, w]);
+        let (w, b) = (t.weight(&[o, c, 3, 3]), t.weight(&[o]));
+        t.line(&format!("%c{i} = Conv(%x{i}, {w}, {b}) {{pads = [1, 1, 1, 1]}}"));
+        t.line(&format!("%s{i} = Add(%c{i}, %r{i})"));
+        t.output(&format!("Relu(%s{i})"));
+    }
+    t
+}
+
+fn windows() -> Text {
+    let mut t = Text::default();
+    for c in [1, 3, 15, 16, 17, 33] {
+        t.input(&format!("x{c}"), &[1, c, 9, 10]);
+        for (window, step) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
+            let w = t.weight(&[c, 1, window, window]);
+            let pad = window / 2;
+            t.output(&format!(
+                "Conv(%x{c}, {w}) {{group = {c}, strides = [{step}, {step}], pads = {:?}}}",
+                [pad; 4]
+            ));
+        }
+        t.output(&format!("MaxPool(%x{c}) {{kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]}}"));
+        t.output(&format!("AveragePool(%x{c}) {{kernel_shape = [2, 3], pads = [0, 1, 0, 1]}}"));
+        t.output(&format!("GlobalAveragePool(%x{c})"));
+    }
+    t
+}
+
+fn functions() -> Text {
+    let mut t = Text::default();
+    for n in LENGTHS {
+        t.input(&format!("x{n}"), &[n]);
+        t.line(&format!("%p{n} = Abs(%x{n})"));
+        for op in [
+            "Exp",
+            "Tanh",
+            "Sigmoid",
+            "Erf",
+            "Sin",
+            "Cos",
+            "Floor",
+            "Ceil",
+            "Round",
+            "Gelu",
+            "HardSwish",
+            "Softplus",
+            "Sign",
+            "Elu",
+        ] {
+            t.output(&format!("{op}(%x{n})"));
+        }
+        t.output(&format!("Log(%p{n})"));
+        t.output(&format!("Sqrt(%p{n})"));
+        t.output(&format!("Pow(%p{n}, %x{n})"));
+        t.output(&format!("Div(%x{n}, %p{n})"));
+    }
+    t
+}
+
+fn masks() -> Text {
+    let mut t = Text::default();
+    t.line("const @half: f32[] = [0.5]");
+    t.line("const @low: f32[] = [-0.75]");
+    for n in LENGTHS {
+        t.input(&format!("x{n}"), &[3, n]);
+        t.input(&format!("z{n}"), &[n]);
+        t.line(&format!("%above{n} = Greater(%x{n}, %z{n})"));
+        t.line(&format!("%equal{n} = LessOrEqual(%x{n}, @half)"));
+        t.line(&format!("%both{n} = And(%above{n}, %equal{n})"));
+        t.output(&format!("Where(%both{n}, %x{n}, %z{n})"));
+        t.output(&format!("Clip(%x{n}, @low, @half)"));
+        t.output(&format!("Max(%x{n}, %z{n})"));
+        t.output(&format!("LeakyRelu(%x{n})"));
+    }
+    t
+}
+
+fn reductions() -> Text {
+    let mut t = Text::default();
+    for n in LENGTHS {
+        t.input(&format!("x{n}"), &[5, n]);
+        let w = t.weight(&[n]);
+        t.output(&format!("Softmax(%x{n}) {{axis = 1}}"));
+        t.output(&format!("Softmax(%x{n}) {{axis = 0}}"));
+        t.output(&format!("LayerNormalization(%x{n}, {w}, {w}) {{axis = 1}}"));
+        t.line(&format!("const @last{n}: i64[1] = [1]"));
+        t.line(&format!("const @first_axis{n}: i64[1] = [0]"));
+        for op in ["ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2"] {
+            t.output(&format!("{op}(%x{n}, @last{n})"));
+            t.output(&format!("{op}(%x{n}, @first_axis{n})"));
+        }
+    }
+    t
+}
+
+fn movement() -> Text {
+    let mut t = Text::default();
+    t.input("x", &[3, 17, 33]);
+    t.input("z", &[3, 5, 33]);
+    t.line("const @pads: i64[6] = [1, 0, 2, 0, 3, 1]");
+    t.line("const @from: i64[2] = [1, 3]");
+    t.line("const @to: i64[2] = [16, 30]");
+    t.line("const @axes: i64[2] = [1, 2]");
+    t.line("const @steps: i64[2] = [2, 1]");
+    t.line("const @rows: i64[4] = [2, 0, 0, 1]");
+    for perm in ["[0, 2, 1]", "[2, 1, 0]", "[1, 0, 2]"] {
+        t.output(&format!("Transpose(%x) {{perm = {perm}}}"));
+    }
+    t.output("Concat(%x, %z) {axis = 1}");
+    t.output("Pad(%x, @pads)");
+    t.output("Slice(%x, @from, @to, @axes, @steps)");
+    t.output("Gather(%x, @rows) {axis = 0}");
+    t
+}
+
+/// A block of a transformer: heads, scores, a mask, normalisation, a layer of twice the width.
+fn attention() -> Text {
+    let mut t = Text::default();
+    let (tokens, heads, width) = (19, 3, 16);
+    let features = heads * width;
+    t.input("x", &[1, tokens, features]);
+    t.input("mask", &[1, 1, 1, tokens]);
+    t.line(&format!("const @split: i64[4] = {:?}", [1, tokens, heads, width]));
+    t.line(&format!("const @joined: i64[3] = {:?}", [1, tokens, features]));
+    t.line("const @scale: f32[] = [0.25]");
+    for name in ["q", "k", "v"] {
+        let (w, b) = (t.weight(&[features, features]), t.weight(&[features]));
+        let perm = if name == "k" { "[0, 2, 3, 1]" } else { "[0, 2, 1, 3]" };
+        t.line(&format!("%{name}0 = MatMul(%x, {w})"));
+        t.line(&format!("%{name}1 = Add(%{name}0, {b})"));
+        t.line(&format!("%{name}2 = Reshape(%{name}1, @split)"));
+        t.line(&format!("%{name} = Transpose(%{name}2) {{perm = {perm}}}"));
+    }
+    for line in [
+        "%s0 = MatMul(%q, %k)",
+        "%s1 = Mul(%s0, @scale)",
+        "%s2 = Add(%s1, %mask)",
+        "%s = Softmax(%s2) {axis = 3}",
+        "%h0 = MatMul(%s, %v)",
+        "%h1 = Transpose(%h0) {perm = [0, 2, 1, 3]}",
+        "%h = Reshape(%h1, @joined)",
+        "%a = Add(%h, %x)",
+    ] {
+        t.line(line);
+    }
+    let (scale, shift) = (t.weight(&[features]), t.weight(&[features]));
+    t.line(&format!("%n = LayerNormalization(%a, {scale}, {shift}) {{axis = 2}}"));
+    let (up, down) = (t.weight(&[features, 2 * features]), t.weight(&[2 * features, features]));
+    t.line(&format!("%u = MatMul(%n, {up})"));
+    t.line("%g = Gelu(%u)");
+    t.line(&format!("%d = MatMul(%g, {down})"));
+    t.output("Add(%d, %n)");
+    t
+}
