@@ -29,6 +29,7 @@ use crate::error::Errors;
 use crate::import::{self, Limits};
 use crate::passes::bind::{self, DimBinding, DimValue};
 use crate::pipeline::{self, Observer, Options};
+use crate::schedule::Choices;
 pub use artifact::{Artifact, Emit, Planned};
 pub use names::{c_identifier, is_c_identifier};
 
@@ -206,6 +207,7 @@ impl Compiler {
             winograd: self.winograd,
             dims: Vec::new(),
             limits: self.limits.clone(),
+            choices: Choices::default(),
         };
         let start = Instant::now();
         let mut graph = match &self.source {
@@ -261,6 +263,11 @@ impl Loaded {
     /// Gives a symbolic dimension its value.
     pub fn bind(&mut self, name: &str, value: i64) {
         self.options.dims.push(DimBinding { name: name.to_owned(), value: DimValue::Fixed(value) });
+    }
+
+    /// Whether the artefact is for several processors.
+    pub fn has_variants(&self) -> bool {
+        !self.more_targets.is_empty()
     }
 
     /// Names of the arguments and what is known of them.

@@ -9,11 +9,13 @@ pub mod flatten;
 pub mod import;
 pub mod memory;
 pub mod passes;
+pub mod peak;
 pub mod pipeline;
 pub mod plan;
 pub mod read_only;
 pub mod rules;
 pub mod schedule;
+pub mod tune;
 pub mod variant;
 
 pub use api::{BuildError, Compiler, Model};

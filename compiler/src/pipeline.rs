@@ -13,6 +13,7 @@ use crate::import::Limits;
 use crate::passes::bind::DimBinding;
 use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower, winograd};
 use crate::read_only::ReadOnly;
+use crate::schedule::Choices;
 use crate::{plan, rules};
 
 /// What to compile for, and how.
@@ -28,12 +29,21 @@ pub struct Options {
     pub dims: Vec<DimBinding>,
     /// Bounds on what a model may make the compiler do.
     pub limits: Limits,
+    /// What was measured to be better than the cost models' choices.
+    pub choices: Choices,
 }
 
 impl Options {
     /// Everything on, for `target`.
     pub fn new(target: Target) -> Self {
-        Self { target, opt: 2, winograd: true, dims: Vec::new(), limits: Limits::default() }
+        Self {
+            target,
+            opt: 2,
+            winograd: true,
+            dims: Vec::new(),
+            limits: Limits::default(),
+            choices: Choices::default(),
+        }
     }
 }
 
@@ -175,7 +185,7 @@ fn specific(
 ) -> Result<Compiled, Errors> {
     if options.winograd && options.opt >= 2 {
         let start = Instant::now();
-        winograd::run(&mut program, target)?;
+        winograd::run_with(&mut program, target, &options.choices)?;
         if !after(observer, "winograd", &program, start) {
             return Ok(Compiled::Program(program));
         }
@@ -186,7 +196,7 @@ fn specific(
         return Ok(Compiled::Program(program));
     }
     let start = Instant::now();
-    let plan = plan::build_with(program, target, read_only)?;
+    let plan = plan::build_with(program, target, &options.choices, read_only)?;
     observer.time("plan", start.elapsed());
     Ok(Compiled::Plan(plan))
 }

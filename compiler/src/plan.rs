@@ -13,15 +13,21 @@ use crate::flatten::{FlatKernel, flatten, merge_loops};
 use crate::memory;
 use crate::passes::uses::Uses;
 use crate::read_only::ReadOnly;
-use crate::schedule::{self, Choice, contract};
+use crate::schedule::{self, Choice, Choices, contract};
 
-/// Builds the plan. Constants leave the program as they are packed, so that weights are held once.
+/// Builds the plan by the cost model alone. Constants leave the program as they are packed, so that weights are
+/// held once.
 pub fn build(program: Program, target: &Target) -> Result<Plan> {
-    build_with(program, target, &mut ReadOnly::new(target.align))
+    build_with(program, target, &Choices::default(), &mut ReadOnly::new(target.align))
 }
 
-/// The same for one of several variants, whose read-only data is in one block.
-pub fn build_with(mut program: Program, target: &Target, read_only: &mut ReadOnly) -> Result<Plan> {
+/// The same with measured choices, for one of several variants, whose read-only data is in one block.
+pub fn build_with(
+    mut program: Program,
+    target: &Target,
+    choices: &Choices,
+    read_only: &mut ReadOnly,
+) -> Result<Plan> {
     let arena = memory::plan(&program, target.align)?;
     memory::verify(&arena.slots, arena.bytes, target.align)?;
     let port = |id: &BufferId| {
@@ -60,7 +66,7 @@ pub fn build_with(mut program: Program, target: &Target, read_only: &mut ReadOnl
         let mut flat =
             flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
         let choice = match packable {
-            None => schedule::choose(&flat, target),
+            None => schedule::choose(&flat, target, choices),
             Some(root) => {
                 let last = uses.readers(root).last() == Some(&i);
                 let BufferKind::Const(tensor) = &program.buffer(root).kind else { continue };
@@ -70,7 +76,7 @@ pub fn build_with(mut program: Program, target: &Target, read_only: &mut ReadOnl
                     program.buffer_mut(root).kind = BufferKind::Const(empty);
                 }
                 let name = program.buffer(root).name.clone();
-                match pack(&mut flat, target, &tensor) {
+                match pack(&mut flat, target, &tensor, choices) {
                     Ok((packed, choice)) => {
                         drop(tensor);
                         set_rhs_storage(&mut flat, weights.add(&format!("{name}.packed"), packed));
@@ -117,7 +123,12 @@ fn set_rhs_storage(flat: &mut FlatKernel, storage: Storage) {
 }
 
 /// Packs the weights into the panels of the tile that the kernel will use, and makes `rhs` the access to them.
-fn pack(flat: &mut FlatKernel, target: &Target, tensor: &Tensor) -> Result<(Tensor, Choice), String> {
+fn pack(
+    flat: &mut FlatKernel,
+    target: &Target,
+    tensor: &Tensor,
+    choices: &Choices,
+) -> Result<(Tensor, Choice), String> {
     let before = flat.clone();
     let roles = contract::roles(flat, true)?;
     let Form::Contract { rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };
@@ -139,11 +150,11 @@ fn pack(flat: &mut FlatKernel, target: &Target, tensor: &Tensor) -> Result<(Tens
     set_panel_strides(flat, &roles, &panels);
     merge_loops(flat);
     let merged = contract::roles(flat, true).inspect_err(|_| *flat = before.clone())?;
-    let (_, _, vectors) = contract::tile_size(flat, &merged, target);
-    panels.nr = vectors as usize * target.lanes();
+    let pick = contract::pick(flat, target, true, choices)?;
+    panels.nr = pick.vectors as usize * target.lanes();
     set_panel_strides(flat, &merged, &panels);
-    let choice =
-        contract::choose(flat, target, Some(panels.nr as u32)).inspect_err(|_| *flat = before.clone())?;
+    let choice = contract::choose(flat, target, Some(panels.nr as u32), choices)
+        .inspect_err(|_| *flat = before.clone())?;
     let source = tensor.as_slice::<f32>().map_err(|e| e.message)?;
     let packed = panels.encode(&source).map_err(|e| e.message)?;
     let len = packed.len();
@@ -151,7 +162,7 @@ fn pack(flat: &mut FlatKernel, target: &Target, tensor: &Tensor) -> Result<(Tens
 }
 
 /// Strides of rhs as [`Panels`] lays it out: depth innermost, then panels, then batches.
-fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, panels: &Panels) {
+pub(crate) fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, panels: &Panels) {
     let extent = |l: &LoopId| flat.loops[l.0 as usize].extent.clone();
     let mut strides = vec![Dim::Const(0); flat.loops.len()];
     let mut stride = Dim::from(panels.nr);

@@ -3,93 +3,22 @@
 //! `cargo run --release -p kiln-benches --bin tile [level]`; every level that this machine has by default.
 #![allow(unsafe_code)] // calls of emitted code
 
-use std::time::Instant;
-
-use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{AbiParam, InstBuilder};
-use cranelift_codegen::isa::CallConv;
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module, default_libcall_names};
 use kiln_compiler::codegen::vector;
+use kiln_compiler::emit::leaf::Leaf;
+use kiln_compiler::peak;
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Schedule, Storage, Tile};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, Role, Store};
 use kiln_ir::{DType, Dim};
 use kiln_targets::Target;
-use kiln_targets::encode::{Program, encode};
-use kiln_targets::generic::clif::Clif;
-use kiln_targets::isa::{Code, isa};
-use kiln_targets::simd::{R, Simd, Src};
+use kiln_targets::encode::Program;
+use kiln_targets::simd::{R, Simd};
 
-/// Something to emit.
-trait Emit {
-    fn emit<S: Simd>(&self, target: &Target, s: &mut S) -> R;
-}
+struct Kernel<'t>(&'t Target, PlannedKernel);
 
-struct Kernel(PlannedKernel);
-
-impl Emit for Kernel {
-    fn emit<S: Simd>(&self, target: &Target, s: &mut S) -> R {
-        vector::emit(&self.0, target.lhs_access, s)
-    }
-}
-
-/// `end` times 24 multiply-adds on 12 accumulators.
-struct Peak;
-
-impl Emit for Peak {
-    fn emit<S: Simd>(&self, _: &Target, s: &mut S) -> R {
-        let x = s.splat(0.0)?;
-        let acc = (0..12).map(|_| s.splat(1.0)).collect::<R<Vec<_>>>()?;
-        let count = s.arg(2)?;
-        s.repeat_ptr(count, &mut |s| {
-            // In a register: the loop counts in the frame.
-            s.repeat(100, &mut |s| acc.iter().chain(&acc).try_for_each(|acc| s.fma(acc, &x, Src::Reg(&x))))
-        })
-    }
-}
-
-type Run = extern "sysv64" fn(*const *const u8, i64, i64);
-
-/// For the encoder.
-struct Encoded<'e, E>(&'e Target, &'e E);
-
-impl<E: Emit> Program for Encoded<'_, E> {
+impl Program for Kernel<'_> {
     fn emit<S: Simd>(&self, s: &mut S) -> R {
-        self.1.emit(self.0, s)
+        vector::emit(&self.1, self.0.lhs_access, s)
     }
-}
-
-/// The code lives until the end of the program.
-fn compile(target: &Target, what: &impl Emit) -> Option<(Run, Vec<u8>)> {
-    let isa = isa(target, Code::Jit).expect("consistent settings");
-    let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
-    let mut ctx = module.make_context();
-    ctx.func.signature.call_conv = CallConv::SystemV;
-    ctx.func.signature.params.extend([AbiParam::new(I64); 3]);
-    let id = module.declare_function("f", Linkage::Export, &ctx.func.signature).expect("a new name");
-    let code = if let Some(code) = encode(target, &Encoded(target, what)).ok()? {
-        module.define_function_bytes(id, 64, &code, &[]).expect("a declared function");
-        code
-    } else {
-        let mut contexts = FunctionBuilderContext::new();
-        let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
-        let entry = b.create_block();
-        b.append_block_params_for_function_params(entry);
-        b.switch_to_block(entry);
-        b.seal_block(entry);
-        let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
-        what.emit(target, &mut Clif::new(&mut b, entry, args, target)).ok()?;
-        b.ins().return_(&[]);
-        b.finalize(module.target_config());
-        module.define_function(id, &mut ctx).expect("code");
-        ctx.compiled_code().expect("code").code_buffer().to_vec()
-    };
-    module.finalize_definitions().expect("memory");
-    let run = module.get_finalized_function(id);
-    std::mem::forget(module);
-    // SAFETY: emitted with this signature and convention.
-    Some((unsafe { std::mem::transmute::<*const u8, Run>(run) }, code))
 }
 
 fn access(storage: Storage, strides: &[i64]) -> FlatAccess {
@@ -140,17 +69,6 @@ fn matmul(m: i64, n: i64, k: i64, mr: u32, nr: u32, unroll: u32) -> PlannedKerne
     }
 }
 
-/// Seconds of the fastest of several runs.
-fn best(mut run: impl FnMut()) -> f64 {
-    (0..30)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed().as_secs_f64()
-        })
-        .fold(f64::INFINITY, f64::min)
-}
-
 fn main() {
     let wanted = std::env::args().nth(1);
     for (level, features) in [("sse2", ""), ("avx", ""), ("avx", "+fma"), ("avx2", ""), ("avx512", "")] {
@@ -160,13 +78,7 @@ fn main() {
         }
         let target = kiln_targets::resolve("host", level, features).expect("a level of this machine");
         let lanes = target.lanes() as i64;
-        // The machine's peak at this width: with FMA, whatever the level has.
-        let mut fused = target.clone();
-        if target.lanes() == 4 {
-            fused = kiln_targets::resolve("host", "avx", "+fma").expect("a level of this machine");
-        }
-        let (peak, _) = compile(&fused, &Peak).expect("registers enough");
-        let peak = 2.0 * 24.0 * lanes as f64 * 1e6 / best(|| peak(std::ptr::null(), 0, 10_000)) / 1e9;
+        let peak = peak::flops(&target).expect("registers enough") / 1e9;
         println!("{name}, {} bits: peak {peak:.1} GFLOP/s", 32 * lanes);
         for (mr, vectors) in
             [(1, 8), (2, 4), (2, 6), (3, 3), (3, 4), (4, 2), (4, 3), (5, 2), (6, 2), (9, 3), (14, 2)]
@@ -175,8 +87,8 @@ fn main() {
                 let nr = vectors * lanes as u32;
                 // A depth whose panel stays in the first-level cache.
                 let (m, n, k) = (i64::from(mr) * 24, i64::from(nr) * 4, 128);
-                let kernel = Kernel(matmul(m, n, k, mr, nr, unroll));
-                let Some((run, code)) = compile(&target, &kernel) else {
+                let kernel = Kernel(&target, matmul(m, n, k, mr, nr, unroll));
+                let Ok(leaf) = Leaf::new(&target, &kernel) else {
                     println!("  {mr}x{nr}: refused");
                     break;
                 };
@@ -186,17 +98,19 @@ fn main() {
                     ([lhs.as_ptr().cast::<u8>()], [out.as_mut_ptr().cast::<u8>().cast_const()]);
                 let frame =
                     [std::ptr::null(), rhs.as_ptr().cast(), inputs.as_ptr().cast(), outputs.as_ptr().cast()];
-                let shared = vector::shared_extent(&kernel.0, lanes as usize).expect("a tile");
-                let seconds = best(|| (0..20).for_each(|_| run(frame.as_ptr(), 0, shared))) / 20.0;
+                let shared = vector::shared_extent(&kernel.1, lanes as usize).expect("a tile");
+                // SAFETY: the frame has the operands of exactly these sizes.
+                let run = || (0..20).for_each(|_| unsafe { leaf.call(frame.as_ptr(), 0, shared) });
+                let seconds = peak::fastest(30, run) / 20.0;
                 let rate = 2.0 * (m * n * k) as f64 / seconds / 1e9;
                 println!(
                     "  {mr}x{nr} unroll {unroll}: {rate:6.1} GFLOP/s, {:3.0} %, {} bytes",
                     100.0 * rate / peak,
-                    code.len()
+                    leaf.code().len()
                 );
                 if let Ok(folder) = std::env::var("KILN_BENCH_CODE") {
                     let file = format!("{folder}/{name}_{mr}x{nr}_u{unroll}.bin");
-                    std::fs::write(file, code).expect("a folder to write code to");
+                    std::fs::write(file, leaf.code()).expect("a folder to write code to");
                 }
             }
         }

@@ -11,6 +11,7 @@ use super::Answer;
 use super::args::{self, ModelArgs, TargetArgs};
 use super::measure::ms;
 use super::output::{Failure, Ui};
+use super::tune::TuneArgs;
 use crate::api::{Emit, ObjectOptions};
 use crate::emit::report;
 use crate::variant;
@@ -37,6 +38,8 @@ pub(super) struct Args {
     weights_section: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -141,7 +144,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     }
     progress.done();
     progress.step("planning");
-    let planned = model.plan()?;
+    let (planned, tuned) = args.tune.plan(ui, model)?;
     progress.done();
     progress.step("generating code");
     let (name, triple) = (planned.name.clone(), planned.options.target.triple.to_string());
@@ -168,7 +171,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         arena_bytes,
         ms(start.elapsed()),
     ));
-    Ok(Answer::yes(json!({
+    let mut json = json!({
         "name": name,
         "target": triple,
         "features": features,
@@ -181,5 +184,9 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "outputs": outputs,
         "compile_ms": ms(start.elapsed()),
         "peak_rss_bytes": report::peak_rss_bytes(),
-    })))
+    });
+    if let Some(tuned) = tuned {
+        json["tuned"] = tuned;
+    }
+    Ok(Answer::yes(json))
 }

@@ -1,16 +1,19 @@
 //! `kiln explain`: how a model is compiled, kernel by kernel, and why.
 
+use std::collections::BTreeMap;
+
 use kiln_ir::error::Printable;
-use kiln_ir::graph::Graph;
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Storage};
 use kiln_ir::kernel::{Form, LoopId, Role};
+use kiln_targets::Target;
 use serde_json::{Value, json};
 
 use super::Answer;
 use super::args::{self, ModelArgs, TargetArgs};
 use super::output::{Failure, Ui};
-use crate::pipeline::Observer;
-use crate::rules::{self, Fired};
+use super::rewrites::Rewrites;
+use super::tune::TuneArgs;
+use crate::codegen;
 
 /// Arguments of `kiln explain`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +22,8 @@ pub(super) struct Args {
     model: ModelArgs,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
 }
 
 /// Runs the subcommand.
@@ -32,11 +37,26 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     )?;
     let mut model = compiler.load()?;
     args::bind_rest(ui, &mut model);
-    let mut rewrites = Rewrites { on: args.model.shape.opt >= 2, fired: Vec::new() };
+    args.tune.prepare(ui, &mut model)?;
+    let mut rewrites = Rewrites::new(&model.options);
     let planned = model.plan_observed(&mut rewrites)?;
-    let plan = &planned.plan;
+    let (plan, target) = (&planned.plan, &planned.options.target);
+    let explain = Explain { plan, types: &rewrites.types, target };
+    ui.text(format_args!(
+        "{} for {}, {} ({}-bit vectors): {} kernels, {} bytes of weights, {} bytes of arena",
+        planned.name,
+        target.triple,
+        target.level,
+        8 * target.vector_bytes,
+        plan.kernels.len(),
+        plan.weights_bytes,
+        plan.arena_bytes,
+    ));
+    let mut kernels = Vec::new();
     for (i, kernel) in plan.kernels.iter().enumerate() {
-        ui.text(text(i, kernel, plan));
+        let bits = codegen::vector_bits(kernel, target)?;
+        ui.text(explain.text(i, kernel, bits));
+        kernels.push(explain.object(kernel, bits));
     }
     for fired in &rewrites.fired {
         let node = Printable(&fired.node);
@@ -48,31 +68,16 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         }
     }
     Ok(Answer::yes(json!({
-        "target": planned.options.target.triple.to_string(),
-        "cpu": planned.options.target.level,
-        "kernels": plan.kernels.iter().map(|k| object(k, plan)).collect::<Vec<_>>(),
+        "target": target.triple.to_string(),
+        "cpu": target.level,
+        "kernels": kernels,
         "rewrites": rewrites.fired.iter().map(|f| json!({
             "rule": f.rule, "node": f.node, "fired": f.missed.is_none(), "reason": f.missed,
         })).collect::<Vec<_>>(),
     })))
 }
 
-/// Tries the rules on a copy of the graph, for their reasons.
-struct Rewrites {
-    on: bool,
-    fired: Vec<Fired>,
-}
-
-impl Observer for Rewrites {
-    fn graph(&mut self, pass: &'static str, graph: &Graph) {
-        if self.on && pass == "decompose" {
-            // An error ends the compilation right after this and is told there.
-            self.fired = rules::run(&mut graph.clone()).unwrap_or_default();
-        }
-    }
-}
-
-/// `contract`, `map` and so on, with what the kernel's loops are.
+/// The kernel's loops; those that are summed over have a plus.
 fn loops(kernel: &PlannedKernel) -> Vec<String> {
     let text = |l: &kiln_ir::kernel::Loop| {
         let sign = if l.role == Role::Reduce { "+" } else { "" };
@@ -81,19 +86,131 @@ fn loops(kernel: &PlannedKernel) -> Vec<String> {
     kernel.loops.iter().map(text).collect()
 }
 
-/// The accesses that read weights, with the format of these.
-fn weights(kernel: &PlannedKernel, plan: &Plan) -> Vec<String> {
-    let format = |access: &FlatAccess| {
-        let Storage::Weights { offset_bytes } = access.storage else { return None };
-        let weight = plan.weights.iter().find(|w| w.offset_bytes == offset_bytes);
-        let bytes = weight.map_or(0, |w| w.tensor.data.len());
-        let packed = match &kernel.schedule {
-            Schedule::Tile(tile) if tile.rhs_padded => format!(" in panels of {} columns", tile.nr),
-            _ => String::new(),
+/// What is needed to tell of a kernel.
+struct Explain<'a> {
+    plan: &'a Plan,
+    types: &'a BTreeMap<String, String>,
+    target: &'a Target,
+}
+
+impl Explain<'_> {
+    /// The accesses that read weights, with the format of these.
+    fn weights(&self, kernel: &PlannedKernel) -> Vec<String> {
+        let panels = match (&kernel.form, &kernel.schedule) {
+            (Form::Contract { rhs, .. }, Schedule::Tile(tile)) if tile.rhs_padded => Some((rhs, tile.nr)),
+            _ => None,
         };
-        Some(format!("{} {}{packed}, {bytes} bytes", Printable(&access.name), access.dtype))
-    };
-    kernel.form.loads().into_iter().filter_map(format).collect()
+        let format = |access: &FlatAccess| {
+            let Storage::Weights { offset_bytes } = access.storage else { return None };
+            let weight = self.plan.weights.iter().find(|w| w.offset_bytes == offset_bytes);
+            let bytes = weight.map_or(0, |w| w.tensor.data.len());
+            let packed = match panels {
+                Some((rhs, nr)) if rhs.storage == access.storage => {
+                    format!(", packed in panels of {nr} columns")
+                }
+                _ => String::new(),
+            };
+            Some(format!("{}{packed}, {bytes} bytes", self.typed(access)))
+        };
+        let mut list: Vec<String> = kernel.form.loads().into_iter().filter_map(format).collect();
+        list.dedup();
+        list
+    }
+
+    /// The accesses that read and write activations: name, type, where.
+    fn activations(&self, accesses: &[&FlatAccess]) -> Vec<String> {
+        let tell = |access: &&FlatAccess| {
+            let place = match access.storage {
+                Storage::Input(_) => "input",
+                Storage::Output(_) => "output",
+                Storage::Arena { .. } => "arena",
+                Storage::Weights { .. } => return None,
+            };
+            let how = if !access.gathers.is_empty() {
+                ", gathered"
+            } else if !access.guards.is_empty() {
+                ", tested against its border"
+            } else {
+                ""
+            };
+            Some(format!("{}, {place}{how}", self.typed(access)))
+        };
+        let mut list: Vec<String> = accesses.iter().filter_map(tell).collect();
+        list.dedup();
+        list
+    }
+
+    fn typed(&self, access: &FlatAccess) -> String {
+        let ty = self.types.get(&access.name).cloned().unwrap_or_else(|| access.dtype.to_string());
+        format!("{} {ty}", Printable(&access.name))
+    }
+
+    fn text(&self, i: usize, kernel: &PlannedKernel, bits: usize) -> String {
+        let nodes: Vec<String> = kernel.nodes.iter().map(|n| Printable(n).to_string()).collect();
+        let nodes = if nodes.is_empty() {
+            "none: fills the border of a padded tensor".to_owned()
+        } else {
+            nodes.join(", ")
+        };
+        let mut lines = vec![
+            format!("kernel {i} {} ({})", Printable(&kernel.name), kernel.form.name()),
+            format!("  nodes        {nodes}"),
+            format!("  loops        {}", loops(kernel).join(" ")),
+        ];
+        let several = |title: &'static str, list: Vec<String>| {
+            list.into_iter().map(move |x| format!("  {title:12} {x}"))
+        };
+        lines.extend(several("reads", self.activations(&kernel.form.loads())));
+        lines.extend(several("weights", self.weights(kernel)));
+        lines.extend(several("writes", self.activations(&kernel.form.stores())));
+        lines.push(format!("  microkernel  {}, {}", microkernel(kernel), self.level(bits)));
+        lines.push(format!("  schedule     {}", schedule(kernel)));
+        lines.push(match kernel.grain {
+            Some(grain) => format!("  threads      take {grain} iterations at a time"),
+            None => "  threads      one: too small to share".to_owned(),
+        });
+        if !kernel.why.is_empty() {
+            lines.push(format!("  why          {}", Printable(&kernel.why)));
+        }
+        lines.join("\n")
+    }
+
+    /// The level and the width of vectors; a reason where that is not the target's.
+    fn level(&self, bits: usize) -> String {
+        let all = 8 * self.target.vector_bytes;
+        match bits {
+            0 => "element by element".to_owned(),
+            bits if bits < all => {
+                format!(
+                    "{} with {bits} of {all} bits: more do not fit the registers or gain nothing",
+                    self.target.level
+                )
+            }
+            bits => format!("{} with {bits} bits", self.target.level),
+        }
+    }
+
+    fn object(&self, kernel: &PlannedKernel, bits: usize) -> Value {
+        json!({
+            "name": kernel.name,
+            "form": kernel.form.name(),
+            "nodes": kernel.nodes,
+            "loops": kernel.loops.iter().map(|l| json!({
+                "name": l.name,
+                "extent": l.extent.as_const(),
+                "reduced": l.role == Role::Reduce,
+            })).collect::<Vec<_>>(),
+            "reads": self.activations(&kernel.form.loads()),
+            "weights": self.weights(kernel),
+            "writes": self.activations(&kernel.form.stores()),
+            "microkernel": microkernel(kernel),
+            "level": self.target.level,
+            "vector_bits": bits,
+            "schedule": schedule(kernel),
+            "grain": kernel.grain,
+            "why": kernel.why,
+        })
+    }
 }
 
 fn schedule(kernel: &PlannedKernel) -> String {
@@ -147,41 +264,4 @@ fn microkernel(kernel: &PlannedKernel) -> String {
             form => form.name().to_owned(),
         },
     }
-}
-
-fn text(i: usize, kernel: &PlannedKernel, plan: &Plan) -> String {
-    let nodes: Vec<String> = kernel.nodes.iter().map(|n| Printable(n).to_string()).collect();
-    let mut lines = vec![
-        format!("kernel {i} {} ({})", Printable(&kernel.name), kernel.form.name()),
-        format!("  nodes        {}", nodes.join(", ")),
-        format!("  loops        {}   (+ reduced)", loops(kernel).join(" ")),
-    ];
-    lines.extend(weights(kernel, plan).into_iter().map(|w| format!("  weights      {w}")));
-    lines.push(format!("  microkernel  {}", microkernel(kernel)));
-    lines.push(format!("  schedule     {}", schedule(kernel)));
-    if let Some(grain) = kernel.grain {
-        lines.push(format!("  threads      take {grain} iterations at a time"));
-    }
-    if !kernel.why.is_empty() {
-        lines.push(format!("  why          {}", Printable(&kernel.why)));
-    }
-    lines.join("\n")
-}
-
-fn object(kernel: &PlannedKernel, plan: &Plan) -> Value {
-    json!({
-        "name": kernel.name,
-        "form": kernel.form.name(),
-        "nodes": kernel.nodes,
-        "loops": kernel.loops.iter().map(|l| json!({
-            "name": l.name,
-            "extent": l.extent.as_const(),
-            "reduced": l.role == Role::Reduce,
-        })).collect::<Vec<_>>(),
-        "weights": weights(kernel, plan),
-        "microkernel": microkernel(kernel),
-        "schedule": schedule(kernel),
-        "grain": kernel.grain,
-        "why": kernel.why,
-    })
 }

@@ -15,9 +15,13 @@ mod list;
 mod measure;
 mod npy;
 mod output;
+mod profile;
 mod random;
+mod rewrites;
 mod run;
 mod tensors;
+mod tune;
+mod work;
 
 use std::process::ExitCode;
 

@@ -169,6 +169,11 @@ impl Ui {
         }
     }
 
+    /// A warning on stderr, which `--quiet` does not silence.
+    pub(super) fn warn(&self, text: impl fmt::Display) {
+        let _ = writeln!(anstream::stderr(), "{NOTE}warning{NOTE:#}: {text}");
+    }
+
     /// The answer on stdout, when `--json` asks for it.
     pub(super) fn json(&self, answer: &Value) {
         if self.json {
@@ -243,6 +248,13 @@ impl Progress {
     /// A step begins.
     pub(super) fn step(&self, what: &str) {
         self.bar.set_message(Printable(what).to_string());
+    }
+
+    /// So much of something is done.
+    pub(super) fn at(&self, what: &str, done: u64, of: u64) {
+        self.step(what);
+        self.bar.set_length(of);
+        self.bar.set_position(done);
     }
 
     /// A step has ended.

@@ -9,6 +9,7 @@ use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
 use super::measure::ms;
 use super::output::{Failure, Ui};
 use super::tensors::{self, InputArgs};
+use super::tune::TuneArgs;
 use super::{Answer, npy};
 use crate::emit::staging::{self, Staging};
 
@@ -26,6 +27,8 @@ pub(super) struct Args {
     cpu: CpuArgs,
     #[command(flatten)]
     threads: ThreadArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
 }
 
 /// Runs the subcommand.
@@ -40,7 +43,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     args::bind_rest(ui, &mut model);
     progress.done();
     progress.step("compiling");
-    let planned = model.plan()?;
+    let (planned, tuned) = args.tune.plan(ui, model)?;
     let jit = planned.jit(args.threads.count())?;
     let compile = start.elapsed();
     let inputs = inputs.tensors(jit.inputs())?;
@@ -70,10 +73,14 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
             .push(json!({ "name": name, "dtype": tensor.dtype.name(), "shape": tensor.shape, "file": file }));
     }
     files.iter().for_each(|f| ui.chat(format_args!("wrote {}", f.display())));
-    Ok(Answer::yes(json!({
+    let mut json = json!({
         "outputs": described,
         "compile_ms": ms(compile),
         "run_ms": ms(time),
         "threads": args.threads.count(),
-    })))
+    });
+    if let Some(tuned) = tuned {
+        json["tuned"] = tuned;
+    }
+    Ok(Answer::yes(json))
 }

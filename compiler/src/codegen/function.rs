@@ -17,6 +17,9 @@ use super::{KernelFunction, internal, kernel_signature, scalar, vector};
 /// A cache line: encoded functions carry constants that are as wide.
 const CODE_ALIGN: u64 = 64;
 
+/// Bytes of Cranelift's vectors.
+const CRANELIFT_BYTES: usize = 16;
+
 /// A vector kernel for an encoder.
 struct Encoded<'k> {
     kernel: &'k PlannedKernel,
@@ -94,6 +97,15 @@ pub(super) fn define<M: Module>(
         }
     };
     Ok(KernelFunction { id, shared, code_bytes })
+}
+
+/// Bits of the vectors that [`define`] compiles a kernel to; 0 for plain loops.
+pub(super) fn vector_bits(kernel: &PlannedKernel, target: &Target) -> Result<usize> {
+    Ok(match &kernel.schedule {
+        Schedule::Scalar { .. } => 0,
+        _ if encoded(kernel, target)?.is_some() => 8 * target.vector_bytes,
+        _ => 8 * target.vector_bytes.min(CRANELIFT_BYTES),
+    })
 }
 
 /// The kernel by an encoder. `None` where the target has none, and for kernels that need more registers than

@@ -124,6 +124,12 @@ pub fn shared_extent(kernel: &PlannedKernel, target: &Target) -> Result<i64> {
     }
 }
 
+/// Bits of the vectors that a kernel is compiled to: those of the target, or Cranelift's where the encoder has too
+/// few registers; 0 for plain loops.
+pub fn vector_bits(kernel: &PlannedKernel, target: &Target) -> Result<usize> {
+    function::vector_bits(kernel, target)
+}
+
 fn internal(error: &dyn std::fmt::Display) -> Error {
     Error::internal(format!("code generation: {error}"))
 }

@@ -36,6 +36,17 @@ pub fn of(name: &str, variants: &[Variant<'_>], options: &Options) -> String {
         let new = plan.weights.iter().filter(|w| seen.insert((w.offset_bytes, w.tensor.data.len())));
         new.for_each(|weight| hash.update(&weight.tensor.data));
     }
+    hex(hash)
+}
+
+/// SHA-256, in hexadecimal, of a text.
+pub fn of_text(text: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(text.as_bytes());
+    hex(hash)
+}
+
+fn hex(hash: Sha256) -> String {
     let mut out = String::new();
     for byte in hash.finalize() {
         let _ = write!(out, "{byte:02x}");

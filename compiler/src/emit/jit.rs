@@ -7,14 +7,14 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
-use cranelift_module::default_libcall_names;
+use cranelift_module::{FuncId, default_libcall_names};
 use kiln_ir::kernel::plan::{Plan, Port};
 use kiln_ir::{Error, Result, Tensor};
 use kiln_runtime::abi::{Frame, RunParallel};
 use kiln_runtime::pool::Pool;
 use kiln_runtime::status::Status;
 use kiln_targets::Target;
-use kiln_targets::isa::{Code, isa};
+use kiln_targets::isa::{self, isa};
 
 use crate::codegen::{self, weights_symbol};
 use crate::variant::Variant;
@@ -51,6 +51,47 @@ impl Lines {
     }
 }
 
+/// Functions in memory: defined through the module, then run. They live as long as this.
+pub(super) struct Code {
+    // `None` only while dropping.
+    module: Option<JITModule>,
+}
+
+impl Code {
+    /// Nothing yet, for a machine; `symbols` are data that functions may name.
+    pub(super) fn new(target: &Target, symbols: &[(&str, *const u8)]) -> Result<Self> {
+        let mut builder = JITBuilder::with_isa(isa(target, isa::Code::Jit)?, default_libcall_names());
+        let memory = ArenaMemoryProvider::new_with_size(CODE_RESERVE_BYTES)
+            .map_err(|e| Error::internal(format!("no address space for code: {e}")))?;
+        builder.memory_provider(Box::new(memory));
+        symbols.iter().for_each(|(name, address)| {
+            builder.symbol(*name, *address);
+        });
+        Ok(Self { module: Some(JITModule::new(builder)) })
+    }
+
+    /// Where functions are defined.
+    pub(super) fn module(&mut self) -> Result<&mut JITModule> {
+        self.module.as_mut().ok_or_else(|| Error::internal("code that is being dropped"))
+    }
+
+    /// Makes the defined functions executable and gives the addresses of some.
+    pub(super) fn finish(&mut self, functions: &[FuncId]) -> Result<Vec<*const u8>> {
+        let module = self.module()?;
+        module.finalize_definitions().map_err(|e| Error::internal(format!("finishing code: {e}")))?;
+        Ok(functions.iter().map(|id| module.get_finalized_function(*id)).collect())
+    }
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        if let Some(module) = self.module.take() {
+            // SAFETY: whoever calls the functions owns this, so that no call outlives it.
+            unsafe { module.free_memory() };
+        }
+    }
+}
+
 /// One kernel of a [`Model`], for profiles.
 #[derive(Clone, Debug)]
 pub struct KernelInfo {
@@ -64,8 +105,8 @@ pub struct KernelInfo {
 
 /// A compiled model in memory. It may run on several threads at once: every run has an arena of its own.
 pub struct Model {
-    // Owns the code; `None` only while dropping.
-    module: Option<JITModule>,
+    // Owns what the pointers below point to.
+    _code: Code,
     run: RunParallel,
     kernels: Vec<KernelInfo>,
     weights: Lines,
@@ -96,23 +137,22 @@ impl Model {
             weights.bytes()[weight.offset_bytes..][..weight.tensor.data.len()]
                 .copy_from_slice(&weight.tensor.data);
         }
-        let mut builder = JITBuilder::with_isa(isa(target, Code::Jit)?, default_libcall_names());
-        let memory = ArenaMemoryProvider::new_with_size(CODE_RESERVE_BYTES)
-            .map_err(|e| Error::internal(format!("no address space for code: {e}")))?;
-        builder.memory_provider(Box::new(memory));
-        builder.symbol(weights_symbol(name), weights.pointer() as *const u8);
-        let mut module = JITModule::new(builder);
-        let built = codegen::build(&mut module, &[Variant { plan: &plan, target }], name, Code::Jit)?;
-        module.finalize_definitions().map_err(|e| Error::internal(format!("finishing code: {e}")))?;
-        let kernels =
-            plan.kernels.iter().zip(built.kernels.iter().flatten()).map(|(planned, kernel)| KernelInfo {
-                name: planned.name.clone(),
-                code_bytes: kernel.code_bytes,
-                function: module.get_finalized_function(kernel.id),
-                shared: kernel.shared,
-            });
+        let symbol = weights_symbol(name);
+        let mut code = Code::new(target, &[(&symbol, weights.pointer() as *const u8)])?;
+        let variant = Variant { plan: &plan, target };
+        let built = codegen::build(code.module()?, &[variant], name, isa::Code::Jit)?;
+        let of_kernels = || built.kernels.iter().flatten();
+        let ids: Vec<FuncId> = of_kernels().map(|k| k.id).chain([built.run_parallel]).collect();
+        let mut functions = code.finish(&ids)?;
+        let run = functions.pop().ok_or_else(|| Error::internal("a model without a function"))?;
+        let kernels = plan.kernels.iter().zip(of_kernels()).zip(functions);
+        let kernels = kernels.map(|((planned, kernel), function)| KernelInfo {
+            name: planned.name.clone(),
+            code_bytes: kernel.code_bytes,
+            function,
+            shared: kernel.shared,
+        });
         let kernels = kernels.collect();
-        let run = module.get_finalized_function(built.run_parallel);
         // SAFETY: `codegen::build` made this function with exactly this signature.
         let run = unsafe { std::mem::transmute::<*const u8, RunParallel>(run) };
         let pool = if threads > 1 {
@@ -124,7 +164,7 @@ impl Model {
             None
         };
         Ok(Self {
-            module: Some(module),
+            _code: code,
             run,
             kernels,
             weights,
@@ -224,7 +264,7 @@ fn port_bytes(port: &Port) -> Result<usize> {
 }
 
 /// Refuses code that this machine could not run.
-fn check_host(target: &Target) -> Result<()> {
+pub fn check_host(target: &Target) -> Result<()> {
     let host = kiln_targets::resolve("host", "native", "")?;
     if host.triple.architecture != target.triple.architecture {
         return Err(Error::invalid(format!(
@@ -302,14 +342,5 @@ impl Session<'_> {
                 Tensor::new(port.ty.dtype, shape, Bytes::copy_from_slice(&lines.bytes()[..bytes]))
             })
             .collect()
-    }
-}
-
-impl Drop for Model {
-    fn drop(&mut self) {
-        if let Some(module) = self.module.take() {
-            // SAFETY: the functions are reachable through this model only, and no session outlives it.
-            unsafe { module.free_memory() };
-        }
     }
 }

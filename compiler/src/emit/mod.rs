@@ -4,6 +4,7 @@ pub mod archive;
 pub mod hash;
 pub mod header;
 pub mod jit;
+pub mod leaf;
 pub mod object;
 pub mod report;
 pub mod staging;

@@ -18,6 +18,7 @@ use kiln_ir::kernel::{
 };
 
 use super::uses::{Uses, each_buffer};
+use crate::rules::Fired;
 
 /// An epilogue is not grown beyond this many operations.
 const MAX_OPERATIONS: usize = 64;
@@ -61,7 +62,7 @@ fn find_pair(program: &Program, uses: &Uses) -> Option<(usize, usize, Substituti
         writers.sort();
         writers.dedup();
         for &(_, w) in writers.iter().rev() {
-            if let Some(map) = substitution(program, i, w) {
+            if let Ok(map) = substitution(program, i, w) {
                 return Some((i, w, map));
             }
         }
@@ -69,38 +70,47 @@ fn find_pair(program: &Program, uses: &Uses) -> Option<(usize, usize, Substituti
     None
 }
 
-/// `M`'s loops as affine expressions of `P`'s, when `M` may become the epilogue of `P`.
-fn substitution(program: &Program, reader: usize, writer: usize) -> Option<Substitution> {
+const COPY_FOR_CALLER: &str = "it copies a result for the caller";
+
+/// `M`'s loops as affine expressions of `P`'s, or why `M` may not become the epilogue of `P`.
+fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Substitution, &'static str> {
     let (m, p) = (&program.kernels[reader], &program.kernels[writer]);
-    let (to, value) = single_store(p)?;
+    let (to, value) = single_store(p).ok_or("it takes no epilogue")?;
     let shape = &program.buffer(to.buffer).ty.shape;
     let m_stores = stores_of(m);
     // Layouts of results are the caller's: whether that copy can go is the layout pass's decision.
     let to_caller = m_stores.iter().any(|s| program.buffer(s.to.buffer).kind == BufferKind::Output);
-    if (matches!(m.form, Form::Rearrange { .. }) && to_caller) || !makes_every_element(p, to, shape) {
-        return None;
+    if matches!(m.form, Form::Rearrange { .. }) && to_caller {
+        return Err(COPY_FOR_CALLER);
+    }
+    if !makes_every_element(p, to, shape) {
+        return Err("that makes a part of the tensor only");
     }
     let loads: Vec<&Access> = m.form.loads().into_iter().filter(|a| a.buffer == to.buffer).collect();
-    let first = *loads.first()?;
-    if loads.iter().any(|a| *a != first) || first.otherwise.is_some() || gathers_from(m, to.buffer) {
-        return None;
+    let first = *loads.first().ok_or("it does not read that")?;
+    if loads.iter().any(|a| *a != first) {
+        return Err("it reads several elements for each of its own");
+    }
+    if first.otherwise.is_some() || gathers_from(m, to.buffer) {
+        return Err("it pads or gathers what it reads");
     }
     let own: usize = m_stores.iter().map(|s| s.value.operations()).sum();
     if value.operations() * loads.len() + own > MAX_OPERATIONS {
-        return None;
+        return Err("the epilogue would be too long");
     }
     let mut map = Substitution::new();
     for ((here, there), extent) in first.index.iter().zip(&to.index).zip(shape.iter()) {
-        let (here, there) = (here.affine()?, there.affine()?);
+        let affine = |i: &Index| i.affine().cloned().ok_or("an index is read at run time");
+        let (here, there) = (affine(here)?, affine(there)?);
         match here.as_loop() {
-            Some(l) if map.contains_key(&l) => return None,
+            Some(l) if map.contains_key(&l) => return Err("it reads a diagonal"),
             // A reader that visits a part only would leave the rest of the writer's loops without a result.
-            Some(l) if m.loop_(l).extent != *extent => return None,
+            Some(l) if m.loop_(l).extent != *extent => return Err("it reads a part only"),
             Some(l) => {
-                map.insert(l, there.clone());
+                map.insert(l, there);
             }
             None if here.terms.is_empty() && extent.is(1) => {}
-            None => return None,
+            None => return Err("it does not read one element for each of its own, in step"),
         }
     }
     for (i, l) in m.loops.iter().enumerate() {
@@ -109,12 +119,47 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Option<Subst
             None if l.extent.is(1) => {
                 map.insert(id, Affine::constant(0i64));
             }
-            None => return None,
-            Some(a) if a.as_loop().is_none() && reads_counter(m, id) => return None,
+            None => return Err("it broadcasts what it reads"),
+            Some(a) if a.as_loop().is_none() && reads_counter(m, id) => {
+                return Err("it counts along an axis that is not a loop of that");
+            }
             Some(_) => {}
         }
     }
-    Some(map)
+    Ok(map)
+}
+
+/// Kernels that stayed although something could take them as an epilogue, with the reason.
+pub fn missed(program: &Program) -> Vec<Fired> {
+    let uses = Uses::of(program);
+    let mut list = Vec::new();
+    for (i, kernel) in program.kernels.iter().enumerate() {
+        if !matches!(kernel.form, Form::Map { .. } | Form::Rearrange { .. }) {
+            continue;
+        }
+        let mut seen = HashSet::new();
+        for load in kernel.form.loads() {
+            let buffer = program.buffer(load.buffer);
+            if buffer.kind != BufferKind::Temp || !seen.insert(load.buffer) {
+                continue;
+            }
+            let readers = uses.readers(load.buffer).len();
+            let why = match uses.only_writer(load.buffer) {
+                None => format!("'{}' is written in parts", buffer.name),
+                Some(_) if readers > 1 => format!("'{}' has {readers} readers", buffer.name),
+                Some(w) => {
+                    let into = &program.kernels[w].name;
+                    match substitution(program, i, w) {
+                        // The layout pass decides, and is mostly able to.
+                        Ok(_) | Err(COPY_FOR_CALLER) => continue,
+                        Err(why) => format!("not into '{into}': {why}"),
+                    }
+                }
+            };
+            list.push(Fired { rule: "absorb", node: kernel.name.clone(), missed: Some(why) });
+        }
+    }
+    list
 }
 
 /// Whether the store's index runs over the whole shape, each axis from 0.
@@ -351,6 +396,11 @@ mod tests {
         kernel(&mut p, "twice", map, Form::Map { stores: vec![Store { to: Access::new(z, all()), value }] });
         run(&mut p);
         assert_eq!(names(&p), ["conv", "add", "y", "twice"]);
+        let missed = missed(&p);
+        let why = |name: &str| missed.iter().find(|f| f.node == name).and_then(|f| f.missed.as_deref());
+        assert_eq!(why("add"), Some("'t0' has 2 readers"));
+        assert_eq!(why("twice"), Some("'t0' has 2 readers"));
+        assert_eq!(why("y"), None);
     }
 
     #[test]

@@ -25,6 +25,7 @@
 
 mod cost;
 mod matrices;
+mod reasons;
 
 use kiln_ir::kernel::plan::{FlatAccess, Storage};
 use kiln_ir::kernel::{
@@ -40,12 +41,21 @@ use crate::codegen::vexpr;
 use cost::Layer;
 use matrices::{Filter, WINDOW};
 
+use crate::schedule::Choices;
+use crate::schedule::choices::Pick;
+pub use reasons::report;
+
 /// Rewrites every convolution that becomes faster on `target`.
 pub fn run(program: &mut Program, target: &Target) -> Result<()> {
+    run_with(program, target, &Choices::default())
+}
+
+/// Rewrites every convolution that becomes faster on `target`, as measured or else by the cost model.
+pub fn run_with(program: &mut Program, target: &Target, choices: &Choices) -> Result<()> {
     let mut i = 0;
     while i < program.kernels.len() {
         let found = Convolution::of(program, &program.kernels[i])
-            .and_then(|conv| cost::choose(&conv.layer, target).map(|filter| (conv, filter)));
+            .and_then(|conv| filter(&conv.layer, target, choices).map(|filter| (conv, filter)));
         let Some((conv, filter)) = found else {
             i += 1;
             continue;
@@ -54,6 +64,45 @@ pub fn run(program: &mut Program, target: &Target) -> Result<()> {
         i += kernels.len();
     }
     Ok(())
+}
+
+fn filter(layer: &Layer, target: &Target, choices: &Choices) -> Option<Filter> {
+    let possible = cost::possible(layer);
+    match choices.get(&layer.key()) {
+        Some(Pick::Winograd(0)) => None,
+        Some(Pick::Winograd(m)) => possible
+            .into_iter()
+            .find(|f| f.outputs() == usize::from(*m))
+            .or_else(|| cost::choose(layer, target)),
+        _ => cost::choose(layer, target),
+    }
+}
+
+/// A convolution that could be rewritten, for measuring whether it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// What [`Choices`] know it by.
+    pub key: String,
+    /// The kernel's name; those that replace it have names that start with it.
+    pub kernel: String,
+    /// Results of a tile along an axis, 0 for the definition; the first is the cost model's.
+    pub picks: Vec<u8>,
+}
+
+/// Convolutions that could be rewritten.
+pub fn candidates(program: &Program, target: &Target) -> Vec<Candidate> {
+    let of = |kernel: &Kernel| {
+        let layer = Convolution::of(program, kernel)?.layer;
+        let mut picks: Vec<u8> = cost::possible(&layer).iter().map(|f| f.outputs() as u8).collect();
+        if picks.is_empty() {
+            return None;
+        }
+        picks.push(0);
+        let chosen = cost::choose(&layer, target).map_or(0, |f| f.outputs() as u8);
+        picks.sort_by_key(|m| (*m != chosen, *m));
+        Some(Candidate { key: layer.key(), kernel: kernel.name.clone(), picks })
+    };
+    program.kernels.iter().filter_map(of).collect()
 }
 
 /// Loops and operands of a contraction that is a convolution as needed here.

@@ -5,6 +5,7 @@ use kiln_ir::kernel::plan::{FlatAccess, Schedule, Tile};
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::Target;
 
+use super::choices::{Choices, TilePick};
 use super::{Choice, by_falling_stride, cost, extent_of, stride_of, vector_access};
 use crate::codegen::vexpr;
 use crate::flatten::{FlatKernel, loops_of};
@@ -60,21 +61,19 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     })
 }
 
-/// Rows and vectors of columns of the best tile, by [`cost`], and the loop that its rows run along.
-pub fn tile_size(kernel: &FlatKernel, roles: &Roles, target: &Target) -> (Option<LoopId>, u32, u32) {
+/// Sizes of tiles with the loop that their rows run along, each with its cost by [`cost`], in order of preference.
+fn sizes(kernel: &FlatKernel, roles: &Roles, target: &Target) -> Vec<(f64, Option<LoopId>, u32, u32)> {
     let lanes = target.lanes() as i64;
     let vectors = (extent_of(kernel, roles.col).unwrap_or(1) + lanes - 1) / lanes;
     let product = |loops: &[LoopId]| loops.iter().filter_map(|l| extent_of(kernel, *l)).product::<i64>();
     let (total, depth) = (product(&roles.rows), product(&roles.depth));
     let rhs_bytes = product(&roles.batch) * depth * extent_of(kernel, roles.col).unwrap_or(1) * 4;
     let rhs = cost::Rhs::new(rhs_bytes, depth, target.vector_bytes, target.l1d_bytes, target.l2_bytes);
-    let mut best: Option<(f64, Option<LoopId>, u32, u32)> = None;
+    let mut all = Vec::new();
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
         let extent = row.and_then(|l| extent_of(kernel, l)).unwrap_or(1).max(1);
         let cycles = cost::tiles(total / extent, extent, vectors, mr, nv, &rhs);
-        if best.as_ref().is_none_or(|b| cycles < b.0 * 0.999) {
-            best = Some((cycles, row, mr as u32, nv as u32));
-        }
+        all.push((cycles, row, mr as u32, nv as u32));
     };
     // A single row keeps the pipeline full with many columns: all registers but three.
     let widest = (target.vector_registers as i64 - 3).min(8);
@@ -96,15 +95,115 @@ pub fn tile_size(kernel: &FlatKernel, roles: &Roles, target: &Target) -> (Option
         }
         consider(Some(row), 1, widest.min(vectors).max(1));
     }
+    all
+}
+
+/// Rows and vectors of columns of the best tile, and the loop that its rows run along.
+fn tile_size(kernel: &FlatKernel, roles: &Roles, target: &Target) -> (Option<LoopId>, u32, u32) {
+    let mut best: Option<(f64, Option<LoopId>, u32, u32)> = None;
+    for size in sizes(kernel, roles, target) {
+        if best.as_ref().is_none_or(|b| size.0 < b.0 * 0.999) {
+            best = Some(size);
+        }
+    }
     best.map_or((None, 1, 1), |b| (b.1, b.2, b.3))
 }
 
+/// The tile of a kernel: the measured one where there is one, else the best by cost.
+pub fn pick(
+    kernel: &FlatKernel,
+    target: &Target,
+    packed: bool,
+    choices: &Choices,
+) -> Result<TilePick, String> {
+    let roles = roles(kernel, packed)?;
+    if let Some(measured) = choices.tile(&kernel.loops, &kernel.form, packed) {
+        let row = measured.row.map(LoopId);
+        let fits =
+            |s: &(f64, Option<LoopId>, u32, u32)| (s.1, s.2, s.3) == (row, measured.mr, measured.vectors);
+        if UNROLLS.contains(&measured.unroll) && sizes(kernel, &roles, target).iter().any(fits) {
+            return Ok(measured);
+        }
+    }
+    Ok(best_pick(kernel, &roles, target))
+}
+
+fn best_pick(kernel: &FlatKernel, roles: &Roles, target: &Target) -> TilePick {
+    let (row, mr, vectors) = tile_size(kernel, roles, target);
+    let panels_outermost = order(kernel, roles, row, target).0;
+    TilePick { row: row.map(|l| l.0), mr, vectors, panels_outermost, unroll: target.tile_unroll }
+}
+
+/// Steps of depth that may be unrolled.
+const UNROLLS: &[u32] = &[1, 2, 4, 8];
+/// Sizes that are measured at most.
+const MOST_SIZES: usize = 6;
+/// Sizes that cost more than the best by this factor are not measured.
+const WORTH_MEASURING: f64 = 1.3;
+
+/// Picks worth measuring, in order of falling expectation: the first is the one without measuring.
+pub fn candidates(kernel: &FlatKernel, target: &Target, packed: bool) -> Result<Vec<TilePick>, String> {
+    let roles = roles(kernel, packed)?;
+    let best = best_pick(kernel, &roles, target);
+    let mut ranked = sizes(kernel, &roles, target);
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let limit = ranked.first().map_or(0.0, |s| s.0 * WORTH_MEASURING);
+    let mut list = vec![best];
+    for (_, row, mr, vectors) in ranked.into_iter().filter(|s| s.0 <= limit) {
+        let panels_outermost = order(kernel, &roles, row, target).0;
+        let pick = TilePick { row: row.map(|l| l.0), mr, vectors, panels_outermost, ..best };
+        if list.len() < MOST_SIZES && !list.contains(&pick) {
+            list.push(pick);
+        }
+    }
+    let many_panels = |p: &TilePick| {
+        extent_of(kernel, roles.col).unwrap_or(1) > i64::from(p.vectors) * target.lanes() as i64
+    };
+    let turned = list.iter().filter(|p| many_panels(p));
+    let turned = turned.map(|p| TilePick { panels_outermost: !p.panels_outermost, ..*p });
+    let unrolled = UNROLLS.iter().filter(|u| **u > 1 && **u != best.unroll);
+    let more: Vec<TilePick> = turned.chain(unrolled.map(|u| TilePick { unroll: *u, ..best })).collect();
+    list.extend(more);
+    Ok(list)
+}
+
+/// Whether all loops around a tile are of products of their own. These read panels of their own: nothing is gained
+/// by going through them panel by panel.
+fn only_batch(roles: &Roles, row: Option<LoopId>) -> bool {
+    !roles.batch.is_empty() && roles.rows.iter().all(|l| Some(*l) == row)
+}
+
+/// Whether panels are outermost, by what stays in which cache, and in words why.
+fn order(kernel: &FlatKernel, roles: &Roles, row: Option<LoopId>, target: &Target) -> (bool, &'static str) {
+    let Form::Contract { lhs, .. } = &kernel.form else { return (false, "") };
+    let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
+    let depth: i64 = roles.depth.iter().map(extent).product();
+    let rows: i64 = roles.rows.iter().map(extent).product();
+    let (lhs_bytes, rhs_bytes) =
+        (rows * depth.min(lhs_span(lhs, roles, kernel)) * 4, extent(&roles.col) * depth * 4);
+    let (l1, l2) = (target.l1d_bytes as i64, target.l2_bytes as i64);
+    let resident = rhs_bytes <= l1 / 2 || rhs_bytes <= l2 / 2 && lhs_bytes > l2;
+    if only_batch(roles, row) {
+        (false, "one product after the other")
+    } else if resident {
+        (false, "weights stay in cache, rows outermost")
+    } else {
+        (true, "panels outermost: weights are read once")
+    }
+}
+
 /// The tile schedule. `packed` is the panel width of packed weights, `None` when rhs is read where it lies.
-pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Result<Choice, String> {
+pub fn choose(
+    kernel: &FlatKernel,
+    target: &Target,
+    packed: Option<u32>,
+    choices: &Choices,
+) -> Result<Choice, String> {
     let roles = roles(kernel, packed.is_some())?;
-    let (row, mr, nv) = tile_size(kernel, &roles, target);
-    let nr = packed.unwrap_or(nv * target.lanes() as u32);
-    let Form::Contract { lhs, store, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
+    let pick = pick(kernel, target, packed.is_some(), choices)?;
+    let (row, mr) = (pick.row.map(LoopId), pick.mr);
+    let nr = packed.unwrap_or(pick.vectors * target.lanes() as u32);
+    let Form::Contract { store, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
     let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
     let depth: i64 = roles.depth.iter().map(extent).product();
     let rows: i64 = roles.rows.iter().map(extent).product();
@@ -112,16 +211,9 @@ pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Resu
     if depth == 0 || rows == 0 || cols == 0 {
         return Err("nothing to do".to_owned());
     }
-    let (lhs_bytes, rhs_bytes) = (rows * depth.min(lhs_span(lhs, &roles, kernel)) * 4, cols * depth * 4);
-    let (l1, l2) = (target.l1d_bytes as i64, target.l2_bytes as i64);
-    let resident = rhs_bytes <= l1 / 2 || rhs_bytes <= l2 / 2 && lhs_bytes > l2;
     let others = roles.batch.iter().chain(&roles.rows).copied().filter(|l| Some(*l) != row).collect();
-    let outer = by_falling_stride(others, Some(&store.to));
-    // Products of their own read panels of their own: nothing is gained by going through them panel by panel.
-    let only_batch = !outer.is_empty() && outer.iter().all(|l| roles.batch.contains(l));
-    let panels_outermost = !resident && !only_batch;
     let tile = Tile {
-        outer,
+        outer: by_falling_stride(others, Some(&store.to)),
         row,
         col: roles.col,
         depth: roles.depth.clone(),
@@ -129,39 +221,45 @@ pub fn choose(kernel: &FlatKernel, target: &Target, packed: Option<u32>) -> Resu
         nr,
         panel_stride: if packed.is_some() { depth * i64::from(nr) } else { i64::from(nr) },
         rhs_padded: packed.is_some(),
-        unroll: target.tile_unroll,
-        panels_outermost,
-        prefetch: if (panels_outermost || only_batch) && packed.is_some() {
+        unroll: pick.unroll,
+        panels_outermost: pick.panels_outermost,
+        prefetch: if (pick.panels_outermost || only_batch(&roles, row)) && packed.is_some() {
             let products: i64 = roles.batch.iter().map(extent).product();
-            prefetch(products * rhs_bytes, rows, mr, nr, target)
+            prefetch(products * cols * depth * 4, rows, &pick, nr, target)
         } else {
             0
         },
     };
-    let order = if only_batch {
-        "one product after the other"
-    } else if resident {
-        "weights stay in cache, rows outermost"
-    } else {
-        "panels outermost: weights are read once"
+    let model = best_pick(kernel, &roles, target);
+    let order = match (pick == model, pick.panels_outermost) {
+        (true, _) => order(kernel, &roles, row, target).1.to_owned(),
+        (false, true) => format!("panels outermost; {}", measured(&model, target)),
+        (false, false) => format!("rows outermost; {}", measured(&model, target)),
     };
     let why = format!(
         "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {depth}; {} rhs of {} KiB, {order}",
         if packed.is_some() { "packed" } else { "plain" },
-        rhs_bytes / 1024
+        cols * depth * 4 / 1024
     );
     Ok(Choice { schedule: Schedule::Tile(tile), why })
 }
 
 /// Lines of the next panel to ask for in every run of depth steps, so that by the time of its turn it has come from
 /// memory: as many as bring a whole panel per panel. Where one tile of very many waits for a panel, none.
-fn prefetch(rhs_bytes: i64, rows: i64, mr: u32, nr: u32, target: &Target) -> u32 {
-    let tiles = (rows + i64::from(mr) - 1) / i64::from(mr);
+fn prefetch(rhs_bytes: i64, rows: i64, pick: &TilePick, nr: u32, target: &Target) -> u32 {
+    let tiles = (rows + i64::from(pick.mr) - 1) / i64::from(pick.mr);
     if !target.prefetches || rhs_bytes <= target.l2_bytes as i64 / 2 || tiles > MOST_TILES {
         return 0;
     }
-    let lines = i64::from(nr * target.tile_unroll) * 4 / LINE;
+    let lines = i64::from(nr * pick.unroll) * 4 / LINE;
     ((lines + tiles - 1) / tiles).max(1) as u32
+}
+
+/// What a measured pick was better than.
+fn measured(model: &TilePick, target: &Target) -> String {
+    let nr = model.vectors * target.lanes() as u32;
+    let order = if model.panels_outermost { "panels" } else { "rows" };
+    format!("measured faster than {}x{nr}, {order} outermost, unrolled by {}", model.mr, model.unroll)
 }
 
 /// Elements of lhs that are new per row: overlapping windows share most of theirs.

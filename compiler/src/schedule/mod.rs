@@ -1,8 +1,9 @@
-//! Schedules: pure functions of a flat kernel and a target.
+//! Schedules: pure functions of a flat kernel, a target and what was measured ([`Choices`]).
 //!
 //! Each returns the schedule with the reason for it, or the reason why the form cannot be run that way; the
 //! fallback, plain loops, always can.
 
+pub mod choices;
 pub mod contract;
 pub mod cost;
 pub mod grain;
@@ -15,6 +16,7 @@ use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::Target;
 
 use crate::flatten::{FlatKernel, loops_of};
+pub use choices::Choices;
 
 /// A schedule and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +28,12 @@ pub struct Choice {
 }
 
 /// The schedule of any kernel but a contraction with constant weights, whose packing [`contract`] decides.
-pub fn choose(kernel: &FlatKernel, target: &Target) -> Choice {
+pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Choice {
     let vector = match &kernel.form {
-        Form::Contract { .. } => contract::choose(kernel, target, None),
+        Form::Contract { .. } => contract::choose(kernel, target, None, choices),
         Form::Transform { .. } => transform::choose(kernel),
         Form::Extern { .. } => Err("calls a helper".to_owned()),
-        _ => nest::choose(kernel, target),
+        _ => nest::choose(kernel, target, choices),
     };
     vector.unwrap_or_else(|reason| Choice { schedule: plain(kernel), why: format!("plain loops: {reason}") })
 }

@@ -4,6 +4,7 @@ use kiln_ir::kernel::plan::{FlatAccess, Nest, Schedule, Transpose};
 use kiln_ir::kernel::{Form, LoopId, ReduceOp, Role};
 use kiln_targets::Target;
 
+use super::choices::{Choices, NestPick};
 use super::{Choice, by_falling_stride, extent_of, stride_of, vector_access};
 use crate::codegen::vexpr;
 use crate::flatten::{FlatKernel, loops_of};
@@ -17,7 +18,7 @@ const WIDEST_WINDOW_TILE: i64 = 8;
 const WINDOW_REGISTERS: i64 = 3;
 
 /// The vector schedule of a form that is no contraction.
-pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
+pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result<Choice, String> {
     let copy = matches!(kernel.form, Form::Rearrange { .. });
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
         vector_access(access, copy)?;
@@ -47,28 +48,28 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
             unrolled.insert(0, l);
         }
     }
+    let measured =
+        choices.nest(&kernel.loops, &kernel.form).filter(|pick| legal(kernel, pick, &unrolled, target));
     // Neighbouring results share weights and most of their inputs.
-    let row = unrolled.last().map_or(1, extent);
-    let free = target.vector_registers as i64 - WINDOW_REGISTERS - row;
-    let columns = window && row > 1 && free >= 4;
-    let widest = if columns { free.min(WIDEST_WINDOW_TILE) } else { 4 };
+    let model = model(kernel, target, vector, parallel.last().filter(|_| window), &unrolled);
+    let pick = measured.unwrap_or(model);
     let tile = parallel
         .last()
         .filter(|_| window && !unrolled.is_empty())
-        .map(|&l| (l, even_part(extent(&l), widest) as u32));
+        .map(|&l| (l, pick.tile.min(extent(&l) as u32)));
     let is_reduced = kernel.loops[vector.0 as usize].role == Role::Reduce;
-    let vectors = match &kernel.form {
-        Form::Reduce { .. } if extent(&vector) >= 4 * target.lanes() as i64 => 4,
-        Form::Map { .. } | Form::Rearrange { .. } if extent(&vector) >= 2 * target.lanes() as i64 => 2,
-        _ => 1,
-    };
     let why = format!(
-        "vectors along {} ({}{})",
+        "every access steps through {} ({}{}) contiguously{}",
         kernel.loops[vector.0 as usize].name,
         extent(&vector),
-        if is_reduced { ", lanes combined at the end" } else { "" }
+        if is_reduced { ", lanes combined at the end" } else { "" },
+        match &measured {
+            Some(pick) if *pick != model => "; measured faster than the cost model's choice",
+            _ => "",
+        }
     );
     let order = parallel.into_iter().chain(reduced).collect();
+    let NestPick { vectors, columns, .. } = pick;
     Ok(Choice { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns }), why })
 }
 
@@ -76,6 +77,87 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Choice, String> {
 fn even_part(n: i64, most: i64) -> i64 {
     let parts = (n + most - 1) / most;
     (n + parts - 1) / parts.max(1)
+}
+
+/// Registers that are left for accumulators when a window's columns are shared.
+fn free_registers(kernel: &FlatKernel, unrolled: &[LoopId], target: &Target) -> i64 {
+    let row = unrolled.last().and_then(|l| extent_of(kernel, *l)).unwrap_or(1);
+    target.vector_registers as i64 - WINDOW_REGISTERS - row
+}
+
+/// Whether a window's rows are unrolled and longer than a single element.
+fn has_columns(kernel: &FlatKernel, unrolled: &[LoopId]) -> bool {
+    matches!(kernel.form, Form::Window { .. })
+        && unrolled.last().and_then(|l| extent_of(kernel, *l)).is_some_and(|n| n > 1)
+}
+
+/// The pick without measuring. `along`: the parallel loop beside the vectors, of windows.
+fn model(
+    kernel: &FlatKernel,
+    target: &Target,
+    vector: LoopId,
+    along: Option<&LoopId>,
+    unrolled: &[LoopId],
+) -> NestPick {
+    let extent = |l: LoopId| extent_of(kernel, l).unwrap_or(1);
+    let lanes = target.lanes() as i64;
+    let free = free_registers(kernel, unrolled, target);
+    let columns = has_columns(kernel, unrolled) && free >= 4;
+    let widest = if columns { free.min(WIDEST_WINDOW_TILE) } else { 4 };
+    let tile = along.filter(|_| !unrolled.is_empty()).map_or(0, |l| even_part(extent(*l), widest) as u32);
+    let vectors = match &kernel.form {
+        Form::Reduce { .. } if extent(vector) >= 4 * lanes => 4,
+        Form::Map { .. } | Form::Rearrange { .. } if extent(vector) >= 2 * lanes => 2,
+        _ => 1,
+    };
+    NestPick { vectors, tile, columns }
+}
+
+/// Vectors at once, and accumulators of a window, that are worth measuring.
+const VECTORS: &[u32] = &[1, 2, 4];
+const WINDOW_VECTORS: &[u32] = &[1, 2];
+const MOST_WINDOW_TILE: u32 = 8;
+
+/// Whether a kernel can have a pick, whose tile is cut to the extent of its loop.
+fn legal(kernel: &FlatKernel, pick: &NestPick, unrolled: &[LoopId], target: &Target) -> bool {
+    let NestPick { vectors, tile, columns } = *pick;
+    if !matches!(kernel.form, Form::Window { .. }) {
+        return tile == 0 && !columns && VECTORS.contains(&vectors);
+    }
+    let accumulators = i64::from(vectors) * i64::from(tile);
+    let fits = has_columns(kernel, unrolled) && accumulators <= free_registers(kernel, unrolled, target);
+    (1..=MOST_WINDOW_TILE).contains(&tile) && WINDOW_VECTORS.contains(&vectors) && (!columns || fits)
+}
+
+/// Picks worth measuring for a kernel with this schedule: the first is what it has.
+pub fn candidates(kernel: &FlatKernel, nest: &Nest, target: &Target) -> Vec<NestPick> {
+    let extent = |l: LoopId| extent_of(kernel, l).unwrap_or(1);
+    let mut list = vec![NestPick {
+        vectors: nest.vectors,
+        tile: nest.tile.as_ref().map_or(0, |(_, n)| *n),
+        columns: nest.columns,
+    }];
+    match (&kernel.form, &nest.tile) {
+        (Form::Window { .. }, Some((along, _))) => {
+            for tile in [2, 4, 6, 8].map(|most| even_part(extent(*along), most) as u32) {
+                for &vectors in WINDOW_VECTORS {
+                    list.extend([true, false].map(|columns| NestPick { vectors, tile, columns }));
+                }
+            }
+        }
+        (Form::Map { .. } | Form::Reduce { .. }, None) if extent(nest.vector) > 64 => {
+            list.extend(VECTORS.iter().map(|&vectors| NestPick { vectors, tile: 0, columns: false }));
+        }
+        _ => {}
+    }
+    let first = list[0];
+    let mut seen = Vec::new();
+    list.retain(|pick| {
+        let new = !seen.contains(pick) && (*pick == first || legal(kernel, pick, &nest.unrolled, target));
+        seen.push(*pick);
+        new
+    });
+    list
 }
 
 /// A copy between two layouts: the source is contiguous in one loop, the destination in another.

@@ -17,6 +17,14 @@ pub(super) struct Layer {
     pub(super) w: i64,
 }
 
+impl Layer {
+    /// What measured choices know it by.
+    pub(super) fn key(&self) -> String {
+        let Self { n, o, c, h, w } = self;
+        format!("winograd n{n} o{o} c{c} h{h} w{w}")
+    }
+}
+
 /// Channels of either side at least: vectors are filled and products are deep enough to be products.
 const LEAST_CHANNELS: i64 = 16;
 /// Bytes of weights that a core reads from beyond its second-level cache in the time of a multiply-add; measured
@@ -35,15 +43,38 @@ const LEAST_GAIN: f64 = 0.15;
 /// Temporaries at most: displacements must reach from one end to the other.
 const MOST_BYTES: f64 = (1 << 30) as f64;
 
-/// The fastest size of tiles; `None` when the definition is as fast or almost.
-pub(super) fn choose(layer: &Layer, target: &Target) -> Option<Filter> {
+/// Sizes of tiles that could pay.
+pub(super) fn possible(layer: &Layer) -> Vec<Filter> {
     if layer.o < LEAST_CHANNELS || layer.c < LEAST_CHANNELS {
-        return None;
+        return Vec::new();
+    }
+    [Filter::Two, Filter::Four].into_iter().filter(|f| temporaries(layer, *f) < MOST_BYTES).collect()
+}
+
+/// Why [`choose`] chose none.
+pub(super) fn why_not(layer: &Layer, target: &Target) -> String {
+    if layer.o < LEAST_CHANNELS || layer.c < LEAST_CHANNELS {
+        return format!(
+            "{} channels to {}: at least {LEAST_CHANNELS} on either side fill vectors",
+            layer.c, layer.o
+        );
     }
     let definition = definition(layer, target);
-    let (cost, filter) = [Filter::Two, Filter::Four]
+    let list = possible(layer).into_iter().map(|f| {
+        format!("{} costs {:.0} %", super::reasons::name(f), 100.0 * filtered(layer, f, target) / definition)
+    });
+    let list: Vec<String> = list.collect();
+    if list.is_empty() {
+        return "its temporaries would be too large".to_owned();
+    }
+    format!("{} of the definition; less than {:.0} % pays", list.join(", "), 100.0 * (1.0 - LEAST_GAIN))
+}
+
+/// The fastest size of tiles; `None` when the definition is as fast or almost.
+pub(super) fn choose(layer: &Layer, target: &Target) -> Option<Filter> {
+    let definition = definition(layer, target);
+    let (cost, filter) = possible(layer)
         .into_iter()
-        .filter(|f| temporaries(layer, *f) < MOST_BYTES)
         .map(|f| (filtered(layer, f, target), f))
         .min_by(|a, b| a.0.total_cmp(&b.0))?;
     (cost < definition * (1.0 - LEAST_GAIN)).then_some(filter)

@@ -1,0 +1,108 @@
+//! Kernels by themselves, at every level that this machine has: `cargo bench -p kiln-benches [FILTER]`.
+//!
+//! Items are operations (elements for softmax), so that the throughput column reads as GFLOP/s.
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use kiln_compiler::emit::jit::{Model, check_host};
+use kiln_compiler::pipeline::{self, Options};
+use kiln_ir::Tensor;
+use kiln_ir::graph::parse;
+
+fn main() {
+    divan::main();
+}
+
+/// The levels of this machine, lowest first.
+fn levels() -> Vec<&'static str> {
+    let levels = kiln_targets::list().into_iter().flat_map(|(_, levels)| levels).map(|level| level.name);
+    let runs = |level: &&str| {
+        kiln_targets::resolve("host", level, "").is_ok_and(|target| check_host(&target).is_ok())
+    };
+    levels.filter(runs).collect()
+}
+
+/// Times the kernels that node `op` of a graph becomes; layouts of arguments are changed before.
+fn node(bencher: Bencher<'_, '_>, level: &str, graph: &str, winograd: bool, items: usize) {
+    let target = kiln_targets::resolve("host", level, "").expect("a level of this machine");
+    let options = Options { winograd, ..Options::new(target) };
+    let graph = parse(graph).expect("the text of a graph");
+    let plan = pipeline::compile(graph, &options).unwrap_or_else(|e| panic!("{e}"));
+    let model = Model::new(plan, &options.target, 1).expect("code for this machine");
+    let fill = |port: &kiln_ir::kernel::plan::Port| {
+        let shape = port.ty.shape.as_const().expect("constant shapes");
+        Tensor::from_vec(&shape, vec![0.5f32; shape.iter().product()])
+    };
+    let inputs: Vec<Tensor> = model.inputs().iter().map(fill).collect();
+    let mut session = model.session(&inputs).expect("arguments of the model");
+    session.run().expect("a run");
+    let of_node = |name: &str| name == "op" || name.starts_with("op.");
+    let kernels: Vec<usize> =
+        (0..model.kernels().len()).filter(|&i| of_node(&model.kernels()[i].name)).collect();
+    assert!(!kernels.is_empty(), "the node has no kernel of its own");
+    bencher.counter(ItemsCount::new(items)).bench_local(|| {
+        kernels.iter().for_each(|&kernel| session.run_kernel(kernel));
+    });
+}
+
+#[divan::bench(args = levels())]
+fn gemm_256x256x256(bencher: Bencher<'_, '_>, level: &str) {
+    let graph = r#"graph @m opset(17) {
+  input %x: f32[256, 256]
+  const @w: f32[256, 256] = splat 0.5
+  %y = MatMul(%x, @w) {} "op"
+  output %y
+}"#;
+    node(bencher, level, graph, true, 2 * 256 * 256 * 256);
+}
+
+#[divan::bench(args = levels())]
+fn gemv_1x1024x1024(bencher: Bencher<'_, '_>, level: &str) {
+    let graph = r#"graph @m opset(17) {
+  input %x: f32[1, 1024]
+  const @w: f32[1024, 1024] = splat 0.5
+  %y = MatMul(%x, @w) {} "op"
+  output %y
+}"#;
+    node(bencher, level, graph, true, 2 * 1024 * 1024);
+}
+
+const CONV: &str = r#"graph @m opset(17) {
+  input %x: f32[1, 64, 56, 56]
+  const @w: f32[64, 64, 3, 3] = splat 0.5
+  %y = Conv(%x, @w) {pads = [1, 1, 1, 1]} "op"
+  output %y
+}"#;
+const CONV_FLOPS: usize = 2 * 9 * 64 * 64 * 56 * 56;
+
+#[divan::bench(args = levels())]
+fn conv_3x3_by_definition(bencher: Bencher<'_, '_>, level: &str) {
+    node(bencher, level, CONV, false, CONV_FLOPS);
+}
+
+/// Counted by the operations of the definition.
+#[divan::bench(args = levels())]
+fn conv_3x3_by_minimal_filtering(bencher: Bencher<'_, '_>, level: &str) {
+    node(bencher, level, CONV, true, CONV_FLOPS);
+}
+
+#[divan::bench(args = levels())]
+fn depthwise_3x3(bencher: Bencher<'_, '_>, level: &str) {
+    let graph = r#"graph @m opset(17) {
+  input %x: f32[1, 144, 28, 28]
+  const @w: f32[144, 1, 3, 3] = splat 0.5
+  %y = Conv(%x, @w) {group = 144, pads = [1, 1, 1, 1]} "op"
+  output %y
+}"#;
+    node(bencher, level, graph, true, 2 * 9 * 144 * 28 * 28);
+}
+
+#[divan::bench(args = levels())]
+fn softmax_rows_of_128(bencher: Bencher<'_, '_>, level: &str) {
+    let graph = r#"graph @m opset(17) {
+  input %x: f32[1536, 128]
+  %y = Softmax(%x) {axis = -1} "op"
+  output %y
+}"#;
+    node(bencher, level, graph, true, 1536 * 128);
+}

@@ -1,0 +1,190 @@
+//! The limits of this machine: multiply-adds and memory of one core, measured with emitted code.
+//!
+//! A kernel takes at least the longer of the time for its arithmetic at the peak and the time for its bytes at the
+//! bandwidth of the smallest memory that holds them (the roofline model: S. Williams, A. Waterman, D. Patterson,
+//! *Roofline: an insightful visual performance model for multicore architectures*, 2009).
+
+#![allow(unsafe_code)] // calls of emitted code
+
+use std::time::Instant;
+
+use kiln_ir::Result;
+use kiln_targets::Target;
+use kiln_targets::encode::Program;
+use kiln_targets::simd::{Op2, R, Simd, Src};
+
+use crate::emit::leaf::Leaf;
+
+/// What one core of this machine can do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peak {
+    /// Operations per second of f32 multiply-adds in vectors of the target's width, two for each lane.
+    pub flops: f64,
+    /// Bytes per second that are read from a buffer of so many bytes, by rising size.
+    pub bandwidths: Vec<(usize, f64)>,
+}
+
+/// Sizes of buffers: what fits the first-level cache of any core, the second-level cache of most, and so on to
+/// what fits none.
+const SIZES: [usize; 6] = [16 << 10, 128 << 10, 512 << 10, 2 << 20, 8 << 20, 64 << 20];
+/// Bytes read per run at least.
+const BYTES_PER_RUN: usize = 8 << 20;
+/// Runs, of which the fastest counts.
+const RUNS: usize = 4;
+/// Runs of multiply-adds: the first ones wake up wide vectors.
+const FMA_RUNS: usize = 16;
+const FMA_ROUNDS: i64 = 500;
+
+impl Peak {
+    /// Measures for about 50 ms.
+    pub fn measure(target: &Target) -> Result<Self> {
+        let mut bandwidths = bandwidths(target)?;
+        // A smaller buffer cannot be slower: what says so is a disturbance.
+        for i in (1..bandwidths.len()).rev() {
+            bandwidths[i - 1].1 = bandwidths[i - 1].1.max(bandwidths[i].1);
+        }
+        Ok(Self { flops: flops(target)?, bandwidths })
+    }
+
+    /// Bytes per second from the smallest memory that holds `bytes`.
+    pub fn bandwidth(&self, bytes: f64) -> f64 {
+        let fits = self.bandwidths.iter().find(|(size, _)| bytes <= *size as f64);
+        fits.or(self.bandwidths.last()).map_or(f64::INFINITY, |b| b.1)
+    }
+
+    /// The least seconds for arithmetic and for memory.
+    pub fn least(&self, flops: f64, bytes: f64) -> (f64, f64) {
+        (flops / self.flops, bytes / self.bandwidth(bytes))
+    }
+}
+
+/// `end` times [`FMAS`] multiply-adds that depend on nothing but earlier ones on the same of 12 accumulators.
+struct MultiplyAdds;
+
+/// Multiply-adds per iteration of [`MultiplyAdds`].
+const FMAS: f64 = 24.0 * 100.0;
+
+impl Program for MultiplyAdds {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let x = s.splat(0.0)?;
+        let acc = (0..12).map(|_| s.splat(1.0)).collect::<R<Vec<_>>>()?;
+        let count = s.arg(2)?;
+        s.repeat_ptr(count, &mut |s| {
+            // In a register: the outer loop counts in the frame.
+            s.repeat(100, &mut |s| acc.iter().chain(&acc).try_for_each(|acc| s.fma(acc, &x, Src::Reg(&x))))
+        })?;
+        // What nobody reads may be left out.
+        let out = s.arg(0)?;
+        let out = s.load_ptr(&out, 0)?;
+        let lanes = s.lanes();
+        acc.iter().try_for_each(|acc| s.store(&out, 0, acc, lanes))
+    }
+}
+
+/// Operations per second of multiply-adds in vectors of the target's width: what a level without them is measured
+/// against too.
+pub fn flops(target: &Target) -> Result<f64> {
+    let lanes = target.lanes() as f64;
+    // With the multiply-adds of this machine, whatever the level has.
+    let host = kiln_targets::resolve("host", "native", "")?;
+    let plain = if host.fma { Target { vector_bytes: target.vector_bytes, ..host } } else { target.clone() };
+    let leaf = Leaf::new(&plain, &MultiplyAdds)?;
+    let mut out = [0f32; 16];
+    let frame = [out.as_mut_ptr().cast::<u8>().cast_const()];
+    let seconds = fastest(FMA_RUNS, || {
+        // SAFETY: the program writes one vector, at most 64 bytes, to the frame's first pointer.
+        unsafe { leaf.call(frame.as_ptr(), 0, FMA_ROUNDS) }
+    });
+    Ok(2.0 * lanes * FMAS * FMA_ROUNDS as f64 / seconds)
+}
+
+/// Reads the buffer at the frame's first pointer, `end` blocks of [`BLOCK`] vectors, `begin` times over.
+struct Reads;
+
+/// Vectors per iteration of [`Reads`].
+const BLOCK: usize = 16;
+
+impl Program for Reads {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let bytes = 4 * s.lanes();
+        let acc = (0..8).map(|_| s.splat(0.0)).collect::<R<Vec<_>>>()?;
+        let (frame, passes, blocks) = (s.arg(0)?, s.arg(1)?, s.arg(2)?);
+        s.repeat_ptr(passes, &mut |s| {
+            let p = s.load_ptr(&frame, 0)?;
+            let count = s.copy_ptr(&blocks)?;
+            s.repeat_ptr(count, &mut |s| {
+                for i in 0..BLOCK {
+                    s.op2(Op2::Add, &acc[i % acc.len()], Src::Mem(&p, (i * bytes) as i32))?;
+                }
+                s.advance(&p, (BLOCK * bytes) as i64);
+                Ok(())
+            })?;
+            s.free_ptr(p);
+            Ok(())
+        })?;
+        let out = s.load_ptr(&frame, 8)?;
+        let lanes = s.lanes();
+        acc.iter().try_for_each(|acc| s.store(&out, 0, acc, lanes))
+    }
+}
+
+fn bandwidths(target: &Target) -> Result<Vec<(usize, f64)>> {
+    let leaf = Leaf::new(target, &Reads)?;
+    let block = BLOCK * target.vector_bytes;
+    let most = SIZES[SIZES.len() - 1];
+    // Written, so that every page is a page of its own.
+    let buffer = vec![1f32; most / 4 + 16];
+    let start = buffer.as_ptr().cast::<u8>();
+    let start = start.wrapping_add(start.align_offset(64));
+    let mut out = [0f32; 16];
+    let frame = [start, out.as_mut_ptr().cast::<u8>().cast_const()];
+    let measure = |size: usize| {
+        let passes = (BYTES_PER_RUN / size).max(1);
+        let seconds = fastest(RUNS, || {
+            // SAFETY: the program reads `size` bytes, a multiple of the block, of a buffer that is at least as
+            // large behind its aligned start, and writes a vector of at most 64 bytes.
+            unsafe { leaf.call(frame.as_ptr(), passes as i64, (size / block) as i64) }
+        });
+        (size, (passes * size) as f64 / seconds)
+    };
+    Ok(SIZES.into_iter().map(measure).collect())
+}
+
+/// Seconds of the fastest of several runs.
+pub fn fastest(runs: usize, mut run: impl FnMut()) -> f64 {
+    let timed = |_| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    };
+    (0..runs).map(timed).fold(f64::INFINITY, f64::min).max(1e-9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_of_this_machine_has_a_peak() {
+        for level in ["baseline", "native", "avx2"] {
+            let Ok(target) = kiln_targets::resolve("host", level, "") else { continue };
+            if crate::emit::jit::check_host(&target).is_err() {
+                continue;
+            }
+            let peak = Peak::measure(&target).unwrap();
+            // No core does fewer than 10 million operations, none more than 10^13.
+            assert!(peak.flops > 1e7 && peak.flops < 1e13, "{level}: {peak:?}");
+            assert_eq!(peak.bandwidths.len(), SIZES.len());
+            assert!(peak.bandwidths.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 >= w[1].1), "{peak:?}");
+            assert!(peak.bandwidth(1e15) <= peak.bandwidth(1.0));
+        }
+    }
+
+    #[test]
+    fn the_longer_of_arithmetic_and_memory_is_the_limit() {
+        let peak = Peak { flops: 100.0, bandwidths: vec![(10, 50.0), (20, 5.0)] };
+        assert_eq!(peak.least(200.0, 10.0), (2.0, 0.2));
+        assert_eq!(peak.least(0.0, 15.0), (0.0, 3.0));
+        assert_eq!(peak.least(0.0, 100.0), (0.0, 20.0));
+    }
+}
