@@ -13,7 +13,9 @@ mod alias;
 mod halo;
 mod order;
 
-use kiln_ir::kernel::{BufferId, BufferKind, Place, Program};
+use std::collections::BTreeMap;
+
+use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Index, Kernel, LoopId, Place, Program};
 use kiln_ir::{Dim, Result};
 
 use halo::Halo;
@@ -23,8 +25,9 @@ use order::Orders;
 pub fn run(program: &mut Program) -> Result<()> {
     let halos = halo::run(program)?;
     let orders = Orders::choose(program);
+    let planes = planes(program);
     for id in program.buffer_ids() {
-        let place = own_place(program, id, &orders, halos.get(&id));
+        let place = own_place(program, id, &orders, halos.get(&id), planes.get(&id).copied());
         program.buffer_mut(id).place = Some(place);
     }
     alias::run(program, &orders, &halos);
@@ -32,8 +35,23 @@ pub fn run(program: &mut Program) -> Result<()> {
     Ok(())
 }
 
-/// The distance between rows (pixels of all channels): one cache line more where rows would otherwise begin in the
-/// same few sets of a first-level cache of 4 KiB ways, and a tile of a dozen rows would evict itself.
+/// The axis along the elements of a transform's tiles, of buffers that hold a plane for each element: one tile touches
+/// all planes at the same place.
+fn planes(program: &Program) -> BTreeMap<BufferId, usize> {
+    let axis = |access: &Access, l: LoopId| {
+        let along = |i: &Index| i.affine().and_then(Affine::as_loop) == Some(l);
+        access.index.iter().position(along).map(|axis| (access.buffer, axis))
+    };
+    let of = |kernel: &Kernel| match &kernel.form {
+        Form::Transform { right, from, store, .. } => [axis(&store.to, right.to), axis(from, right.over)],
+        _ => [None, None],
+    };
+    program.kernels.iter().flat_map(of).flatten().collect()
+}
+
+/// The distance between rows (pixels of all channels) or planes: one cache line more where they would otherwise begin
+/// in the same few sets of a first-level cache of 4 KiB ways, and a tile of a dozen rows, or of 36 planes, would evict
+/// itself.
 fn stagger(stride: Dim, element_bytes: usize) -> Dim {
     const CONFLICT_BYTES: i64 = 1024;
     const LINE_BYTES: i64 = 64;
@@ -46,7 +64,13 @@ fn stagger(stride: Dim, element_bytes: usize) -> Dim {
 }
 
 /// The place of a buffer that owns its storage: axes in the chosen order, each widened by its halo.
-fn own_place(program: &Program, id: BufferId, orders: &Orders, halo: Option<&Halo>) -> Place {
+fn own_place(
+    program: &Program,
+    id: BufferId,
+    orders: &Orders,
+    halo: Option<&Halo>,
+    planes: Option<usize>,
+) -> Place {
     let buffer = program.buffer(id);
     let rank = buffer.ty.shape.rank();
     let order = match buffer.kind {
@@ -56,7 +80,7 @@ fn own_place(program: &Program, id: BufferId, orders: &Orders, halo: Option<&Hal
     let mut strides = vec![Dim::Const(0); rank];
     let (mut stride, mut offset) = (Dim::Const(1), Dim::Const(0));
     for (depth, &axis) in order.iter().rev().enumerate() {
-        if depth == 1 && buffer.kind == BufferKind::Temp {
+        if (depth == 1 || planes == Some(axis)) && buffer.kind == BufferKind::Temp {
             stride = stagger(stride, buffer.ty.dtype.size());
         }
         let (before, after) = halo.map_or((0, 0), |h| (h.before[axis], h.after[axis]));
