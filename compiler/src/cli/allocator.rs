@@ -4,7 +4,7 @@
 
 /// Blocks of this size and more are mapped one by one.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const MAPPED_BYTES: libc::c_int = 256 << 10;
+const MAPPED_BYTES: libc::c_int = 64 << 10;
 
 /// Keeps glibc from raising its threshold for mapped blocks each time one is freed: weights are freed one after the
 /// other while their packed forms are made, and blocks of the heap would stay (resnet50: a peak of 359 MB instead of

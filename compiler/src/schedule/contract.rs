@@ -6,7 +6,7 @@ use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::Target;
 
 use super::choices::{Choices, TilePick};
-use super::{Choice, by_falling_stride, cost, extent_of, stride_of, vector_access};
+use super::{Choice, by_falling_stride, cost, even_part, extent_of, stride_of, vector_access};
 use crate::codegen::vexpr;
 use crate::flatten::{FlatKernel, loops_of};
 
@@ -68,7 +68,7 @@ fn sizes(kernel: &FlatKernel, roles: &Roles, target: &Target) -> Vec<(f64, Optio
     let product = |loops: &[LoopId]| loops.iter().filter_map(|l| extent_of(kernel, *l)).product::<i64>();
     let (total, depth) = (product(&roles.rows), product(&roles.depth));
     let rhs_bytes = product(&roles.batch) * depth * extent_of(kernel, roles.col).unwrap_or(1) * 4;
-    let rhs = cost::Rhs::new(rhs_bytes, depth, target.vector_bytes, target.l1d_bytes, target.l2_bytes);
+    let rhs = cost::Rhs::new(rhs_bytes, depth, target);
     let mut all = Vec::new();
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
         let extent = row.and_then(|l| extent_of(kernel, l)).unwrap_or(1).max(1);
@@ -86,8 +86,10 @@ fn sizes(kernel: &FlatKernel, roles: &Roles, target: &Target) -> Vec<(f64, Optio
         _ => None,
     };
     for row in by_falling_stride(roles.rows.clone(), lhs).into_iter().rev() {
+        let extent = extent_of(kernel, row).unwrap_or(1).max(1);
         for &(mr, nv) in target.f32_tiles {
-            for r in (1..=i64::from(mr)).rev() {
+            // Equal parts: the last tile hides latency as the others do, and each asks for its share of what is next.
+            for r in (1..=i64::from(mr)).rev().filter(|&r| even_part(extent, r) == r) {
                 for v in (1..=i64::from(nv)).rev() {
                     consider(Some(row), r, v.min(vectors));
                 }

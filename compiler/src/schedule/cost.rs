@@ -3,6 +3,8 @@
 //! These hold for every x86-64 core since Haswell and Zen 2 and for AArch64 cores from Cortex-A76 on; they only
 //! rank candidates, so their exact value matters little.
 
+use kiln_targets::Target;
+
 /// Multiply-adds started per cycle.
 const FMAS: f64 = 2.0;
 /// Vector loads started per cycle.
@@ -27,14 +29,22 @@ pub struct Rhs {
     pub panel_bytes: f64,
     /// First-level cache.
     pub l1d_bytes: f64,
+    /// Panels are asked for ahead: all tiles of rows wait for the next panel together, not the first one alone.
+    pub ahead: bool,
 }
 
 impl Rhs {
-    /// An operand of `bytes` in total and `depth` steps, on a machine with these vectors and caches.
-    pub fn new(bytes: i64, depth: i64, vector_bytes: usize, l1d_bytes: usize, l2_bytes: usize) -> Self {
-        let first = if bytes > l2_bytes as i64 / 2 { COLD_BYTES } else { L2_BYTES };
-        let vector_bytes = vector_bytes as f64;
-        Self { vector_bytes, first, panel_bytes: depth as f64 * vector_bytes, l1d_bytes: l1d_bytes as f64 }
+    /// An operand of `bytes` in total and `depth` steps, on that machine.
+    pub fn new(bytes: i64, depth: i64, target: &Target) -> Self {
+        let first = if bytes > target.l2_bytes as i64 / 2 { COLD_BYTES } else { L2_BYTES };
+        let vector_bytes = target.vector_bytes as f64;
+        Self {
+            vector_bytes,
+            first,
+            panel_bytes: depth as f64 * vector_bytes,
+            l1d_bytes: target.l1d_bytes as f64,
+            ahead: target.prefetches,
+        }
     }
 
     /// Cycles that a step waits for `vectors` of a panel of as many.
@@ -63,16 +73,19 @@ pub fn tiles(images: i64, rows: i64, vectors: i64, mr: i64, nv: i64, rhs: &Rhs) 
     let cut = |n: i64, by: i64| [(n / by, by), (i64::from(n % by > 0), n % by)];
     let mut cycles = 0.0;
     for (panels, v) in cut(vectors, nv) {
-        let mut first = true;
-        for (count, r) in cut(rows, mr) {
-            let mut passes = (count * images * panels) as f64;
-            if passes > 0.0 && first {
-                cycles += panels as f64 * step(r, v).max(rhs.step(v as f64, true));
-                passes -= panels as f64;
-                first = false;
+        let (vectors, mut panel, mut first) = (v as f64, 0.0, !rhs.ahead);
+        for (count, r) in cut(rows, mr).into_iter().filter(|(count, _)| count * images > 0) {
+            let passes = (count * images) as f64;
+            let pass = step(r, v).max(rhs.step(vectors, false));
+            panel += passes * pass;
+            if std::mem::take(&mut first) {
+                panel += step(r, v).max(rhs.step(vectors, true)) - pass;
             }
-            cycles += passes * step(r, v).max(rhs.step(v as f64, false));
         }
+        if rhs.ahead && panel > 0.0 {
+            panel = panel.max(rhs.step(vectors, true));
+        }
+        cycles += panels as f64 * panel;
     }
     cycles
 }
@@ -81,8 +94,12 @@ pub fn tiles(images: i64, rows: i64, vectors: i64, mr: i64, nv: i64, rhs: &Rhs) 
 mod tests {
     use super::*;
 
+    fn rhs(bytes: i64, depth: i64, level: &str) -> Rhs {
+        Rhs::new(bytes, depth, &kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap())
+    }
+
     fn cycles(rows: i64, vectors: i64, mr: i64, nv: i64) -> f64 {
-        tiles(1, rows, vectors, mr, nv, &Rhs::new(4096, 16, 32, 32 << 10, 512 << 10))
+        tiles(1, rows, vectors, mr, nv, &rhs(4096, 16, "avx2"))
     }
 
     #[test]
@@ -94,11 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn cold_weights_are_read_in_one_pass() {
-        let rhs = |bytes| Rhs::new(bytes, 512, 64, 32 << 10, 512 << 10);
-        // 16 rows in one tile of a vector, or in two of two vectors.
-        let (one, two) = (|r| tiles(1, 16, 32, 16, 1, &r), |r| tiles(1, 16, 32, 8, 2, &r));
-        assert!(one(rhs(16 << 20)) < two(rhs(16 << 20)));
-        assert!(one(rhs(64 << 10)) > two(rhs(64 << 10)));
+    fn cold_weights_are_read_in_one_pass_unless_they_are_asked_for_ahead() {
+        let far = rhs(16 << 20, 512, "avx512");
+        let alone = Rhs { ahead: false, ..far };
+        // 16 rows in one tile of a vector, or in two of two vectors; or in a full tile and two rows.
+        let cycles = |mr, nv, rhs: &Rhs| tiles(1, 16, 32, mr, nv, rhs);
+        assert!(cycles(16, 1, &alone) < cycles(8, 2, &alone));
+        assert!(cycles(16, 1, &far) > cycles(8, 2, &far));
+        assert!(cycles(14, 2, &far) > cycles(8, 2, &far));
     }
 }

@@ -63,6 +63,12 @@ pub(crate) fn extent_of(kernel: &FlatKernel, l: LoopId) -> Option<i64> {
     kernel.loops[l.0 as usize].extent.as_const()
 }
 
+/// The largest part when `n` is cut into as few and as equal parts of at most `most` as possible.
+pub(crate) fn even_part(n: i64, most: i64) -> i64 {
+    let parts = (n + most - 1) / most;
+    (n + parts - 1) / parts.max(1)
+}
+
 /// What vectors need of every access: constant strides, no index read at run time, no padding test, f32 (or,
 /// for plain copies, any type of four bytes).
 pub(crate) fn vector_access(access: &FlatAccess, copy: bool) -> Result<(), String> {
@@ -80,4 +86,15 @@ pub(crate) fn vector_access(access: &FlatAccess, copy: bool) -> Result<(), Strin
         return Err(format!("'{name}' has open strides"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_evenly() {
+        let parts: Vec<i64> = [112, 56, 28, 14, 7, 10, 1].map(|n| even_part(n, 8)).to_vec();
+        assert_eq!(parts, [8, 8, 7, 7, 7, 5, 1]);
+    }
 }

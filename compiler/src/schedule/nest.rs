@@ -5,7 +5,7 @@ use kiln_ir::kernel::{Form, LoopId, ReduceOp, Role};
 use kiln_targets::Target;
 
 use super::choices::{Choices, NestPick};
-use super::{Choice, by_falling_stride, extent_of, stride_of, vector_access};
+use super::{Choice, by_falling_stride, even_part, extent_of, stride_of, vector_access};
 use crate::codegen::vexpr;
 use crate::flatten::{FlatKernel, loops_of};
 
@@ -71,12 +71,6 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     let order = parallel.into_iter().chain(reduced).collect();
     let NestPick { vectors, columns, .. } = pick;
     Ok(Choice { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns }), why })
-}
-
-/// The largest part when `n` is cut into as few and as equal parts of at most `most` as possible.
-fn even_part(n: i64, most: i64) -> i64 {
-    let parts = (n + most - 1) / most;
-    (n + parts - 1) / parts.max(1)
 }
 
 /// Registers that are left for accumulators when a window's columns are shared.
@@ -207,15 +201,4 @@ fn vector_loop(kernel: &FlatKernel) -> Result<LoopId, String> {
         |role| loops_of(&kernel.loops, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l));
     let reduced = || best(Role::Reduce).filter(|_| matches!(kernel.form, Form::Reduce { .. }));
     best(Role::Parallel).or_else(reduced).ok_or_else(|| "no loop is contiguous in every access".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_cut_evenly() {
-        let parts: Vec<i64> = [112, 56, 28, 14, 7, 10, 1].map(|n| even_part(n, 8)).to_vec();
-        assert_eq!(parts, [8, 8, 7, 7, 7, 5, 1]);
-    }
 }
