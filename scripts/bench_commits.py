@@ -33,7 +33,7 @@ def git(*words, **options):
 def build(revision):
     """The kiln of a revision and what to call it."""
     # What cargo prints is for people: not among the tables.
-    cargo = ["cargo", "build", "--release", "-p", "kiln-compiler", "--bin", "kiln"]
+    cargo = ["cargo", "build", "--release", "--bin", "kiln"]
     if revision == ".":
         subprocess.run(cargo, cwd=common.REPOSITORY, check=True, stdout=sys.stderr)
         return common.REPOSITORY / "target/release/kiln", "working tree"

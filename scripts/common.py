@@ -18,7 +18,7 @@ def kiln_binary():
 
 
 def random_tensor(dtype, shape, seed, position):
-    """The values that `random:SEED` stands for at an input's position; see compiler/src/cli/random.rs."""
+    """The values that `random:SEED` stands for at an input's position; see compiler/cli/src/random.rs."""
     count = int(np.prod(shape, dtype=np.int64))
     with np.errstate(over="ignore"):
         z = np.uint64(seed + (position << 32))

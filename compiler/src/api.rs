@@ -25,12 +25,12 @@ use kiln_targets::Target;
 
 pub use crate::emit::jit::{Model, Session};
 pub use crate::emit::object::ObjectOptions;
-use crate::error::Errors;
-use crate::import::{self, Limits};
 use crate::passes::bind::{self, DimBinding, DimValue};
 use crate::pipeline::{self, Observer, Options};
 use crate::schedule::Choices;
 pub use artifact::{Artifact, Emit, Planned};
+use kiln_ir::Errors;
+use kiln_ir::Limits;
 pub use names::{c_identifier, is_c_identifier};
 
 /// Why there is no artefact.
@@ -211,8 +211,8 @@ impl Compiler {
         };
         let start = Instant::now();
         let mut graph = match &self.source {
-            Source::Path(path) => import::load(path, &self.limits)?,
-            Source::Bytes(bytes) => import::from_bytes(bytes, None, &self.limits)?,
+            Source::Path(path) => kiln_onnx::load(path, &self.limits)?,
+            Source::Bytes(bytes) => kiln_onnx::from_bytes(bytes, None, &self.limits)?,
         };
         if !self.dims.is_empty() {
             bind::run(&mut graph, &self.dims)?;

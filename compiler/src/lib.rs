@@ -1,12 +1,9 @@
 //! Kiln: ONNX in, a static library or machine code in memory out.
 
 pub mod api;
-pub mod cli;
 pub mod codegen;
 pub mod emit;
-pub mod error;
 pub mod flatten;
-pub mod import;
 pub mod memory;
 pub mod passes;
 pub mod peak;
@@ -17,6 +14,7 @@ pub mod rules;
 pub mod schedule;
 pub mod tune;
 pub mod variant;
+pub mod work;
 
 pub use api::{BuildError, Compiler, Model};
 pub use kiln_ir::Tensor;

@@ -10,7 +10,7 @@ use kiln_ir::kernel::plan::Slot;
 use kiln_ir::kernel::{BufferId, BufferKind, Form, Program};
 use kiln_ir::{Error, Result};
 
-use crate::passes::uses::each_buffer;
+use kiln_ir::kernel::each_buffer;
 
 /// The arena of a program.
 #[derive(Debug, Default)]

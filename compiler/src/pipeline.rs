@@ -8,13 +8,13 @@ use kiln_ir::kernel::Program;
 use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
 
-use crate::error::Errors;
-use crate::import::Limits;
 use crate::passes::bind::DimBinding;
 use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower, winograd};
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
 use crate::{plan, rules};
+use kiln_ir::Errors;
+use kiln_ir::Limits;
 
 /// What to compile for, and how.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ use kiln_targets::Target;
 
 use crate::flatten::{FlatKernel, flatten, merge_loops};
 use crate::memory;
-use crate::passes::uses::Uses;
 use crate::read_only::ReadOnly;
 use crate::schedule::{self, Choice, Choices, contract};
+use kiln_ir::kernel::Uses;
 
 /// Builds the plan by the cost model alone. Constants leave the program as they are packed, so that weights are
 /// held once.

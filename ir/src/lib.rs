@@ -6,10 +6,12 @@
 
 pub mod dim;
 pub mod error;
+pub mod errors;
 pub mod eval;
 pub mod format;
 pub mod graph;
 pub mod kernel;
+pub mod limits;
 pub mod numerics;
 pub mod op;
 pub mod ops;
@@ -19,6 +21,8 @@ pub mod types;
 
 pub use dim::{Bounds, Dim};
 pub use error::{Error, ErrorKind, Result};
+pub use errors::Errors;
+pub use limits::Limits;
 pub use op::{Attr, Attrs, Fact, Known, NodeProto, NodeView, Op, OpDef};
 pub use tensor::Tensor;
 pub use types::{DType, Shape, TensorType};

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Patch, ValueId};
@@ -101,6 +102,22 @@ impl Fact {
             }
             _ => None,
         }
+    }
+
+    /// Whether the value `name` is what a model declares it to be; extents are compared where both are constants.
+    ///
+    /// # Errors
+    ///
+    /// Invalid, where types, ranks or constant extents differ.
+    pub fn check_declared(&self, name: &str, declared: &Fact) -> Result<()> {
+        let conflict = |(a, b): (&Dim, &Dim)| matches!((a, b), (Dim::Const(a), Dim::Const(b)) if a != b);
+        if self.dtype != declared.dtype
+            || self.shape.rank() != declared.shape.rank()
+            || self.shape.iter().zip(declared.shape.iter()).any(conflict)
+        {
+            bail_invalid!("value '{name}' is declared as {} and is {}", declared.ty(), self.ty());
+        }
+        Ok(())
     }
 }
 

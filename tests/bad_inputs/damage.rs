@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kiln_compiler::Compiler;
-use kiln_compiler::import::Limits;
+use kiln_ir::Limits;
 use libtest_mimic::{Failed, Trial};
 
 use super::build::*;

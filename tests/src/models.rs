@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use kiln_compiler::import::{self, Limits};
 use kiln_compiler::passes::bind::{self, DimBinding, DimValue};
+use kiln_ir::Limits;
 use kiln_ir::graph::Graph;
 use kiln_ir::{Tensor, TensorType};
 
@@ -53,7 +53,7 @@ pub fn in_folder(folder: &Path) -> Vec<Model> {
 impl Model {
     /// The imported graph; open dimensions are 1.
     pub fn graph(&self) -> Outcome<Graph> {
-        let mut graph = import::load(&self.path, &Limits::default()).map_err(text)?;
+        let mut graph = kiln_onnx::load(&self.path, &Limits::default()).map_err(text)?;
         let ones: Vec<DimBinding> = bind::symbols(&graph)
             .iter()
             .map(|s| DimBinding { name: s.to_string(), value: DimValue::Fixed(1) })

@@ -9,7 +9,7 @@ use target_lexicon::{OperatingSystem, Triple};
 
 /// Writes the archive of the object file at `object`, which is mapped, not read.
 pub fn write(archive: &Path, object: &Path, member: &str, triple: &Triple) -> std::io::Result<()> {
-    let bytes = crate::import::map_file(&File::open(object)?)?;
+    let bytes = kiln_onnx::map_file(&File::open(object)?)?;
     let member = NewArchiveMember::new(bytes, &DEFAULT_OBJECT_READER, member.to_owned());
     let mut out = BufWriter::with_capacity(1 << 20, File::create(archive)?);
     write_archive_to_stream(&mut out, &[member], kind(triple), false, None)?;

@@ -17,8 +17,8 @@ use kiln_ir::kernel::{
     Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, Store,
 };
 
-use super::uses::{Uses, each_buffer};
 use crate::rules::Fired;
+use kiln_ir::kernel::{Uses, each_buffer};
 
 /// An epilogue is not grown beyond this many operations.
 const MAX_OPERATIONS: usize = 64;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use kiln_ir::graph::Graph;
+use kiln_ir::limits::MAX_EXTENT;
 use kiln_ir::{Dim, Error, Fact, Result, Shape, bail_invalid};
 
 use super::infer;
@@ -26,9 +27,6 @@ pub enum DimValue {
     /// Known when the model runs, within both ends.
     Open(i64, i64),
 }
-
-/// The largest value of a dimension.
-const MAX_EXTENT: i64 = 1 << 40;
 
 impl FromStr for DimBinding {
     type Err = Error;

@@ -10,7 +10,7 @@ use kiln_ir::graph::{Graph, Node, NodeId, Patch, PatchValue, Source, ValueId};
 use kiln_ir::{ErrorKind, Fact, Result, Tensor, bail_internal};
 
 use super::infer;
-use crate::import::Limits;
+use kiln_ir::Limits;
 
 /// Multiplications that an operator of the costly kind may take, by a bound that is never too low.
 const MAX_WORK: u128 = 1 << 32;

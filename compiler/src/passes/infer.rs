@@ -4,11 +4,8 @@
 //! from its operators.
 
 use kiln_ir::graph::{Graph, Node, NodeId};
-use kiln_ir::{DType, Dim, Error, ErrorKind, Fact, Known, Result, Tensor, bail_internal, bail_invalid};
-
-/// The largest extent and the most elements of a tensor; no memory holds more.
-const MAX_EXTENT: i64 = 1 << 40;
-const MAX_ELEMENTS: i64 = 1 << 44;
+use kiln_ir::limits::{MAX_ELEMENTS, MAX_EXTENT};
+use kiln_ir::{DType, Dim, ErrorKind, Fact, Known, Result, Tensor, bail_internal, bail_invalid};
 
 /// Elements of a tensor that may be part of shape arithmetic.
 const MAX_EVALUATED: usize = 1024;
@@ -48,7 +45,7 @@ fn node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>> {
         let value = graph.value(*value);
         check_extents(&value.name, fact)?;
         if let Some(declared) = &value.fact {
-            check_declared(&value.name, fact, declared)?;
+            fact.check_declared(&value.name, declared)?;
         }
     }
     Ok(facts)
@@ -113,22 +110,6 @@ fn check_extents(name: &str, fact: &Fact) -> Result<()> {
             "result '{name}' has the shape {}, more elements than memory has addresses",
             fact.shape
         );
-    }
-    Ok(())
-}
-
-/// Whether a value is what the model declares; extents are compared where both are constants.
-pub fn check_declared(name: &str, fact: &Fact, declared: &Fact) -> Result<()> {
-    let conflict = |(a, b): (&Dim, &Dim)| matches!((a, b), (Dim::Const(a), Dim::Const(b)) if a != b);
-    if fact.dtype != declared.dtype
-        || fact.shape.rank() != declared.shape.rank()
-        || fact.shape.iter().zip(declared.shape.iter()).any(conflict)
-    {
-        return Err(Error::invalid(format!(
-            "value '{name}' is declared as {} and is {}",
-            declared.ty(),
-            fact.ty()
-        )));
     }
     Ok(())
 }

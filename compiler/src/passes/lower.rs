@@ -9,8 +9,8 @@ use kiln_ir::graph::{Graph, Source, ValueId};
 use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Index, Lowering, Program};
 use kiln_ir::{Error, Result, TensorType};
 
-use crate::error::Errors;
-use crate::import::Limits;
+use kiln_ir::Errors;
+use kiln_ir::Limits;
 
 /// Lowers a graph whose facts are inferred. Reports every operator that has no lowering, not the first, and values
 /// beyond the limit of a tensor's size.

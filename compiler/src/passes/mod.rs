@@ -7,7 +7,6 @@ pub mod fold;
 pub mod infer;
 pub mod layout;
 pub mod lower;
-pub mod uses;
 pub mod winograd;
 
 #[cfg(test)]

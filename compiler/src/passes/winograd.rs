@@ -36,9 +36,9 @@ use kiln_ir::{DType, Dim, Error, Result, Shape, Tensor, TensorType};
 use kiln_targets::Target;
 
 use super::absorb::{Substitution, substitute_access};
-use super::uses::Uses;
 use crate::codegen::vexpr;
 use cost::Layer;
+use kiln_ir::kernel::Uses;
 use matrices::{Filter, WINDOW};
 
 use crate::schedule::Choices;

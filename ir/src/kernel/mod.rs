@@ -18,6 +18,7 @@ mod print_plan;
 mod program;
 #[cfg(test)]
 mod text_tests;
+mod uses;
 mod verify;
 
 pub use access::{Access, Affine, Index, LoopId};
@@ -26,4 +27,5 @@ pub use form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
 pub use lowering::Lowering;
 pub use parse::parse;
 pub use program::{Buffer, BufferId, BufferKind, Place, Program};
+pub use uses::{Uses, each_buffer};
 pub use verify::verify;

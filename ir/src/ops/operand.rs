@@ -2,13 +2,11 @@
 
 use crate::dim::Dim;
 use crate::error::{Error, Result};
+use crate::limits::MAX_ELEMENTS;
 use crate::op::{Fact, Known};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
 use crate::{bail_invalid, bail_unsupported};
-
-/// Elements beyond which a tensor is refused: no machine holds it, and products of extents stay far from 2^63.
-pub(crate) const MAX_ELEMENTS: i64 = 1 << 40;
 
 /// Longest vector of integers that shape arithmetic follows.
 const MAX_KNOWN: i64 = 1024;

@@ -13,6 +13,7 @@ use super::{movement, operand};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Affine, Index, Lowering, Scalar};
+use crate::limits::MAX_ELEMENTS;
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::{Tensor, row_major};
 use crate::types::{DType, Shape};
@@ -96,7 +97,7 @@ impl Pad {
                 bail_invalid!("axis {axis} occurs twice in {axes:?}");
             }
             all[axis] = (pads[i], pads[axes.len() + i]);
-            if [pads[i], pads[axes.len() + i]].iter().any(|p| p.saturating_abs() > operand::MAX_ELEMENTS) {
+            if [pads[i], pads[axes.len() + i]].iter().any(|p| p.saturating_abs() > MAX_ELEMENTS) {
                 bail_invalid!("pads {pads:?} exceed 2^40");
             }
         }

@@ -10,6 +10,7 @@ use super::{movement, operand};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, BinaryOp, Expr, Form, Lowering, Scalar, Store};
+use crate::limits::MAX_ELEMENTS;
 use crate::numerics::Number;
 use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
@@ -54,7 +55,7 @@ fn count(bounds: [Number; 3]) -> Result<usize> {
         }
     };
     match usize::try_from(count) {
-        Ok(n) if count <= operand::MAX_ELEMENTS.into() => Ok(n),
+        Ok(n) if count <= MAX_ELEMENTS.into() => Ok(n),
         _ => bail_invalid!("the result has {count} elements, more than 2^40"),
     }
 }

@@ -5,7 +5,7 @@ use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, Place, Program
 
 use super::halo::Halos;
 use super::order::Orders;
-use crate::passes::uses::Uses;
+use kiln_ir::kernel::Uses;
 
 /// Makes buffers views of what they are copied to or from, and removes the copies.
 pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {

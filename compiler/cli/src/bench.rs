@@ -1,0 +1,126 @@
+//! `kiln bench`: the time of a run.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Answer;
+use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
+use super::measure::{self, ms};
+use super::output::{Failure, Ui};
+use super::profile::Profile;
+use super::tensors::InputArgs;
+use super::tune::TuneArgs;
+use kiln_compiler::api::Session;
+
+/// Arguments of `kiln bench`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    /// How long to measure.
+    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    seconds: f64,
+    /// Runs before measuring.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    warmup: u32,
+    /// The time of each kernel as well, on one thread, and its part of what this machine could do.
+    #[arg(long)]
+    profile: bool,
+    #[command(flatten)]
+    cpu: CpuArgs,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
+}
+
+/// At least so many runs, however long they take.
+const LEAST_RUNS: usize = 3;
+/// At most so many: memory for their times is taken before the first.
+const MOST_RUNS: usize = 1 << 20;
+
+/// Runs the subcommand.
+pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
+    if !(args.seconds >= 0.0 && args.seconds <= 1e6) {
+        return Err(Failure::usage(format!("--seconds {} is not between 0 and 1000000", args.seconds)));
+    }
+    let threads = args.threads.count();
+    let progress = ui.progress(2);
+    progress.step("compiling");
+    let start = Instant::now();
+    let compiler = args::compiler(&args.model.model, &args.model.shape, None, &args.cpu, "native")?;
+    let mut model = compiler.load()?;
+    let inputs = args.inputs.read(&model, &args.model.shape.limits())?;
+    inputs.bind(&mut model)?;
+    args::bind_rest(ui, &mut model);
+    let (planned, tuned) = args.tune.plan(ui, model)?;
+    let level = planned.options.target.level;
+    let profile = args.profile.then(|| Profile::of(&planned.plan.kernels, &planned.options.target));
+    let (arena_bytes, weights_bytes) = (planned.plan.arena_bytes, planned.plan.weights_bytes);
+    let jit = planned.jit(threads)?;
+    let compile = start.elapsed();
+    let mut session = jit.session(&inputs.tensors(jit.inputs())?)?;
+    progress.done();
+    progress.step("measuring");
+    let mut times = measure(&mut session, args.warmup, Duration::from_secs_f64(args.seconds))?;
+    let runs = times.len();
+    let summary = measure::summarise(&mut times);
+    drop(progress);
+    let mut json = json!({
+        "min_ms": summary.min,
+        "median_ms": summary.median,
+        "mean_ms": summary.mean,
+        "p99_ms": summary.p99,
+        "runs": runs,
+        "threads": threads,
+        "compile_ms": ms(compile),
+        "arena_bytes": arena_bytes,
+        "weights_bytes": weights_bytes,
+        "code_bytes": jit.code_bytes(),
+        "cpu": level,
+    });
+    ui.text(format_args!(
+        "{runs} runs on {threads} thread{}, {level}: min {:.3} ms, median {:.3} ms, mean {:.3} ms, p99 {:.3} ms",
+        if threads == 1 { "" } else { "s" },
+        summary.min,
+        summary.median,
+        summary.mean,
+        summary.p99,
+    ));
+    ui.chat(format_args!(
+        "compiled in {:.0} ms; {} bytes of code, {weights_bytes} of weights, {arena_bytes} of arena",
+        ms(compile),
+        jit.code_bytes(),
+    ));
+    if let Some(tuned) = tuned {
+        json["tuned"] = tuned;
+    }
+    if let Some(profile) = profile {
+        merge(&mut json, profile.run(ui, &mut session, args.seconds)?);
+    }
+    Ok(Answer::yes(json))
+}
+
+/// Adds the fields of one object to another.
+fn merge(json: &mut Value, more: Value) {
+    if let (Value::Object(json), Value::Object(more)) = (json, more) {
+        json.extend(more);
+    }
+}
+
+fn measure(session: &mut Session<'_>, warmup: u32, length: Duration) -> Result<Vec<Duration>, Failure> {
+    for _ in 0..warmup {
+        session.run()?;
+    }
+    let mut times = Vec::with_capacity(MOST_RUNS);
+    let start = Instant::now();
+    while times.len() < LEAST_RUNS || (start.elapsed() < length && times.len() < MOST_RUNS) {
+        let begin = Instant::now();
+        session.run()?;
+        times.push(begin.elapsed());
+    }
+    Ok(times)
+}

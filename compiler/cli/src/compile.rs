@@ -1,0 +1,192 @@
+//! `kiln compile`: a static library, a header and a report.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use kiln_ir::Error;
+use serde_json::json;
+
+use super::Answer;
+use super::args::{self, ModelArgs, TargetArgs};
+use super::measure::ms;
+use super::output::{Failure, Ui};
+use super::tune::TuneArgs;
+use kiln_compiler::api::{Emit, ObjectOptions};
+use kiln_compiler::emit::report;
+use kiln_compiler::variant;
+
+/// Arguments of `kiln compile`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The folder to write to.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// The prefix of every symbol and file: a C identifier. Default: the file's stem, made one.
+    #[arg(long)]
+    name: Option<String>,
+    /// What to write.
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "lib,header,report")]
+    emit: Vec<Kind>,
+    /// Where weights are: in the library, or in NAME.weights.bin.
+    #[arg(long, value_enum, default_value_t = Weights::Embed)]
+    weights: Weights,
+    /// The section that weights are put into.
+    #[arg(long, value_name = "NAME")]
+    weights_section: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Kind {
+    /// libNAME.a
+    Lib,
+    /// NAME.o
+    Obj,
+    /// A shared library.
+    Shared,
+    /// NAME.h
+    Header,
+    /// A Rust module.
+    Rust,
+    /// A CMake package.
+    Cmake,
+    /// NAME.report.json
+    Report,
+    /// A report for browsers.
+    Html,
+    /// The optimised graph: NAME.ir
+    Ir,
+    /// Kernels with schedules and offsets: NAME.plan
+    Plan,
+    /// Kernels as Cranelift is given them: NAME.clif
+    Clif,
+    /// Machine code of kernels: NAME.asm
+    Asm,
+    /// The optimised graph for Graphviz: NAME.dot
+    Dot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Weights {
+    /// In the library.
+    Embed,
+    /// In a file of their own.
+    File,
+}
+
+impl Kind {
+    fn emit(self) -> Option<Emit> {
+        Some(match self {
+            Self::Lib => Emit::Lib,
+            Self::Obj => Emit::Obj,
+            Self::Header => Emit::Header,
+            Self::Report => Emit::Report,
+            Self::Ir => Emit::Ir,
+            Self::Plan => Emit::Plan,
+            Self::Dot => Emit::Dot,
+            Self::Clif => Emit::Clif,
+            Self::Asm => Emit::Asm,
+            Self::Shared | Self::Rust | Self::Cmake | Self::Html => return None,
+        })
+    }
+}
+
+/// Everything that is asked for and not there, at once.
+fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
+    let mut errors = Vec::new();
+    let mut emits = Vec::new();
+    let mut kinds = args.emit.clone();
+    kinds.sort();
+    kinds.dedup();
+    for kind in kinds {
+        match kind.emit() {
+            Some(emit) => emits.push(emit),
+            None => {
+                let name = kind.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
+                errors.push(
+                    Error::unsupported(format!("--emit {name} is not there yet"))
+                        .hint("lib, obj, header, report, ir, plan, clif, asm and dot are"),
+                );
+            }
+        }
+    }
+    if args.weights == Weights::File {
+        errors.push(
+            Error::unsupported("--weights file is not there yet").hint("leave it out: weights are embedded"),
+        );
+    }
+    if errors.is_empty() { Ok(emits) } else { Err(kiln_ir::Errors(errors).into()) }
+}
+
+/// Runs the subcommand.
+pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
+    if let Some(name) = args.name.as_ref().filter(|n| !kiln_compiler::api::is_c_identifier(n)) {
+        return Err(Failure::usage(format!("--name '{name}' is not a C identifier")));
+    }
+    let emits = refuse(&args)?;
+    let start = Instant::now();
+    let progress = ui.progress(3);
+    progress.step("reading the model");
+    let mut compiler = args::library_compiler(&args.model.model, &args.model.shape, &args.target)?;
+    if let Some(name) = &args.name {
+        compiler = compiler.name(name);
+    }
+    let mut model = compiler.load()?;
+    args::bind_rest(ui, &mut model);
+    if emits.iter().any(|e| matches!(e, Emit::Ir | Emit::Dot)) {
+        model.keep_text();
+    }
+    progress.done();
+    progress.step("planning");
+    let (planned, tuned) = args.tune.plan(ui, model)?;
+    progress.done();
+    progress.step("generating code");
+    let (name, triple) = (planned.name.clone(), planned.options.target.triple.to_string());
+    let variants = planned.variants();
+    let (arena_bytes, weights_bytes) = (variant::arena_bytes(&variants), variant::weights_bytes(&variants));
+    let (levels, features) = (variant::levels(&variants), variant::common_features(&variants));
+    let mut summaries: Vec<_> = variants.iter().map(report::summary).collect();
+    let (inputs, outputs) = (report::ports(&planned.plan.inputs), report::ports(&planned.plan.outputs));
+    drop(variants);
+    let object = ObjectOptions { weights_section: args.weights_section };
+    let artifact = planned.write(&args.output, &emits, &object)?;
+    drop(progress);
+    for (summary, kernels) in summaries.iter_mut().zip(&artifact.kernel_code_bytes) {
+        summary["code_bytes"] = json!(kernels.iter().sum::<usize>());
+    }
+    let files: Vec<String> = artifact.files.iter().map(|f| f.display().to_string()).collect();
+    files.iter().for_each(|f| ui.chat(format_args!("wrote {f}")));
+    ui.chat(format_args!(
+        "{}: for {}: {} bytes of code, {} bytes of weights, {} bytes of arena, {:.0} ms",
+        name,
+        levels,
+        artifact.code_bytes,
+        weights_bytes,
+        arena_bytes,
+        ms(start.elapsed()),
+    ));
+    let mut json = json!({
+        "name": name,
+        "target": triple,
+        "features": features,
+        "variants": summaries,
+        "files": files,
+        "arena_bytes": arena_bytes,
+        "weights_bytes": weights_bytes,
+        "code_bytes": artifact.code_bytes,
+        "inputs": inputs,
+        "outputs": outputs,
+        "compile_ms": ms(start.elapsed()),
+        "peak_rss_bytes": report::peak_rss_bytes(),
+    });
+    if let Some(tuned) = tuned {
+        json["tuned"] = tuned;
+    }
+    Ok(Answer::yes(json))
+}

@@ -1,0 +1,267 @@
+//! `kiln explain`: how a model is compiled, kernel by kernel, and why.
+
+use std::collections::BTreeMap;
+
+use kiln_ir::error::Printable;
+use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Storage};
+use kiln_ir::kernel::{Form, LoopId, Role};
+use kiln_targets::Target;
+use serde_json::{Value, json};
+
+use super::Answer;
+use super::args::{self, ModelArgs, TargetArgs};
+use super::output::{Failure, Ui};
+use super::rewrites::Rewrites;
+use super::tune::TuneArgs;
+use kiln_compiler::codegen;
+
+/// Arguments of `kiln explain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
+}
+
+/// Runs the subcommand.
+pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
+    let compiler = args::compiler(
+        &args.model.model,
+        &args.model.shape,
+        args.target.target.as_deref(),
+        &args.target.cpu,
+        "baseline",
+    )?;
+    let mut model = compiler.load()?;
+    args::bind_rest(ui, &mut model);
+    args.tune.prepare(ui, &mut model)?;
+    let mut rewrites = Rewrites::new(&model.options);
+    let planned = model.plan_observed(&mut rewrites)?;
+    let (plan, target) = (&planned.plan, &planned.options.target);
+    let explain = Explain { plan, types: &rewrites.types, target };
+    ui.text(format_args!(
+        "{} for {}, {} ({}-bit vectors): {} kernels, {} bytes of weights, {} bytes of arena",
+        planned.name,
+        target.triple,
+        target.level,
+        8 * target.vector_bytes,
+        plan.kernels.len(),
+        plan.weights_bytes,
+        plan.arena_bytes,
+    ));
+    let mut kernels = Vec::new();
+    for (i, kernel) in plan.kernels.iter().enumerate() {
+        let bits = codegen::vector_bits(kernel, target)?;
+        ui.text(explain.text(i, kernel, bits));
+        kernels.push(explain.object(kernel, bits));
+    }
+    for fired in &rewrites.fired {
+        let node = Printable(&fired.node);
+        match &fired.missed {
+            None => ui.text(format_args!("rewrite {} fired at '{node}'", fired.rule)),
+            Some(why) => {
+                ui.text(format_args!("rewrite {} did not fire at '{node}': {}", fired.rule, Printable(why)));
+            }
+        }
+    }
+    Ok(Answer::yes(json!({
+        "target": target.triple.to_string(),
+        "cpu": target.level,
+        "kernels": kernels,
+        "rewrites": rewrites.fired.iter().map(|f| json!({
+            "rule": f.rule, "node": f.node, "fired": f.missed.is_none(), "reason": f.missed,
+        })).collect::<Vec<_>>(),
+    })))
+}
+
+/// The kernel's loops; those that are summed over have a plus.
+fn loops(kernel: &PlannedKernel) -> Vec<String> {
+    let text = |l: &kiln_ir::kernel::Loop| {
+        let sign = if l.role == Role::Reduce { "+" } else { "" };
+        format!("{sign}{}={}", l.name, l.extent)
+    };
+    kernel.loops.iter().map(text).collect()
+}
+
+/// What is needed to tell of a kernel.
+struct Explain<'a> {
+    plan: &'a Plan,
+    types: &'a BTreeMap<String, String>,
+    target: &'a Target,
+}
+
+impl Explain<'_> {
+    /// The accesses that read weights, with the format of these.
+    fn weights(&self, kernel: &PlannedKernel) -> Vec<String> {
+        let panels = match (&kernel.form, &kernel.schedule) {
+            (Form::Contract { rhs, .. }, Schedule::Tile(tile)) if tile.rhs_padded => Some((rhs, tile.nr)),
+            _ => None,
+        };
+        let format = |access: &FlatAccess| {
+            let Storage::Weights { offset_bytes } = access.storage else { return None };
+            let weight = self.plan.weights.iter().find(|w| w.offset_bytes == offset_bytes);
+            let bytes = weight.map_or(0, |w| w.tensor.data.len());
+            let packed = match panels {
+                Some((rhs, nr)) if rhs.storage == access.storage => {
+                    format!(", packed in panels of {nr} columns")
+                }
+                _ => String::new(),
+            };
+            Some(format!("{}{packed}, {bytes} bytes", self.typed(access)))
+        };
+        let mut list: Vec<String> = kernel.form.loads().into_iter().filter_map(format).collect();
+        list.dedup();
+        list
+    }
+
+    /// The accesses that read and write activations: name, type, where.
+    fn activations(&self, accesses: &[&FlatAccess]) -> Vec<String> {
+        let tell = |access: &&FlatAccess| {
+            let place = match access.storage {
+                Storage::Input(_) => "input",
+                Storage::Output(_) => "output",
+                Storage::Arena { .. } => "arena",
+                Storage::Weights { .. } => return None,
+            };
+            let how = if !access.gathers.is_empty() {
+                ", gathered"
+            } else if !access.guards.is_empty() {
+                ", tested against its border"
+            } else {
+                ""
+            };
+            Some(format!("{}, {place}{how}", self.typed(access)))
+        };
+        let mut list: Vec<String> = accesses.iter().filter_map(tell).collect();
+        list.dedup();
+        list
+    }
+
+    fn typed(&self, access: &FlatAccess) -> String {
+        let ty = self.types.get(&access.name).cloned().unwrap_or_else(|| access.dtype.to_string());
+        format!("{} {ty}", Printable(&access.name))
+    }
+
+    fn text(&self, i: usize, kernel: &PlannedKernel, bits: usize) -> String {
+        let nodes: Vec<String> = kernel.nodes.iter().map(|n| Printable(n).to_string()).collect();
+        let nodes = if nodes.is_empty() {
+            "none: fills the border of a padded tensor".to_owned()
+        } else {
+            nodes.join(", ")
+        };
+        let mut lines = vec![
+            format!("kernel {i} {} ({})", Printable(&kernel.name), kernel.form.name()),
+            format!("  nodes        {nodes}"),
+            format!("  loops        {}", loops(kernel).join(" ")),
+        ];
+        let several = |title: &'static str, list: Vec<String>| {
+            list.into_iter().map(move |x| format!("  {title:12} {x}"))
+        };
+        lines.extend(several("reads", self.activations(&kernel.form.loads())));
+        lines.extend(several("weights", self.weights(kernel)));
+        lines.extend(several("writes", self.activations(&kernel.form.stores())));
+        lines.push(format!("  microkernel  {}, {}", microkernel(kernel), self.level(bits)));
+        lines.push(format!("  schedule     {}", schedule(kernel)));
+        lines.push(match kernel.grain {
+            Some(grain) => format!("  threads      take {grain} iterations at a time"),
+            None => "  threads      one: too small to share".to_owned(),
+        });
+        if !kernel.why.is_empty() {
+            lines.push(format!("  why          {}", Printable(&kernel.why)));
+        }
+        lines.join("\n")
+    }
+
+    /// The level and the width of vectors; a reason where that is not the target's.
+    fn level(&self, bits: usize) -> String {
+        let all = 8 * self.target.vector_bytes;
+        match bits {
+            0 => "element by element".to_owned(),
+            bits if bits < all => {
+                format!(
+                    "{} with {bits} of {all} bits: more do not fit the registers or gain nothing",
+                    self.target.level
+                )
+            }
+            bits => format!("{} with {bits} bits", self.target.level),
+        }
+    }
+
+    fn object(&self, kernel: &PlannedKernel, bits: usize) -> Value {
+        json!({
+            "name": kernel.name,
+            "form": kernel.form.name(),
+            "nodes": kernel.nodes,
+            "loops": kernel.loops.iter().map(|l| json!({
+                "name": l.name,
+                "extent": l.extent.as_const(),
+                "reduced": l.role == Role::Reduce,
+            })).collect::<Vec<_>>(),
+            "reads": self.activations(&kernel.form.loads()),
+            "weights": self.weights(kernel),
+            "writes": self.activations(&kernel.form.stores()),
+            "microkernel": microkernel(kernel),
+            "level": self.target.level,
+            "vector_bits": bits,
+            "schedule": schedule(kernel),
+            "grain": kernel.grain,
+            "why": kernel.why,
+        })
+    }
+}
+
+fn schedule(kernel: &PlannedKernel) -> String {
+    let name = |id: &LoopId| kernel.loops.get(id.0 as usize).map_or("?", |l| &*l.name);
+    let names = |ids: &[LoopId]| ids.iter().map(name).collect::<Vec<_>>().join(" ");
+    match &kernel.schedule {
+        Schedule::Scalar { order } => format!("scalar loops [{}]", names(order)),
+        Schedule::Nest(nest) => {
+            let tile = nest.tile.as_ref().map(|(l, n)| format!(", {n} iterations of {} at once", name(l)));
+            format!(
+                "vectors along {}, {} at once{}, loops [{}]",
+                name(&nest.vector),
+                nest.vectors,
+                tile.unwrap_or_default(),
+                names(&nest.order)
+            )
+        }
+        Schedule::Tile(tile) => format!(
+            "tiles of {} x {} ({} x {}), depth [{}] unrolled by {}, loops [{}]",
+            tile.mr,
+            tile.nr,
+            tile.row.as_ref().map_or("1", name),
+            name(&tile.col),
+            names(&tile.depth),
+            tile.unroll,
+            names(&tile.outer)
+        ),
+        Schedule::Transpose(t) => {
+            format!("4 x 4 blocks of {} x {}, loops [{}]", name(&t.read), name(&t.write), names(&t.outer))
+        }
+        Schedule::Transform(t) => format!(
+            "whole tiles, vectors along {}, loops [{}]",
+            t.lane.as_ref().map_or("nothing", name),
+            names(&t.outer)
+        ),
+    }
+}
+
+/// The code that does the innermost work.
+fn microkernel(kernel: &PlannedKernel) -> String {
+    match &kernel.schedule {
+        Schedule::Scalar { .. } => "scalar".to_owned(),
+        Schedule::Nest(nest) => format!("nest_{}", nest.vectors),
+        Schedule::Tile(tile) => format!("tile_{}x{}", tile.mr, tile.nr),
+        Schedule::Transpose(_) => "transpose_4x4".to_owned(),
+        Schedule::Transform(_) => match &kernel.form {
+            Form::Transform { left, .. } => {
+                let size = |axis: usize| left.matrix.shape.get(axis).copied().unwrap_or_default();
+                format!("transform_{}_{}", size(1), size(0))
+            }
+            form => form.name().to_owned(),
+        },
+    }
+}

@@ -1,0 +1,150 @@
+//! The `kiln` command: one file per subcommand, and what they share.
+//!
+//! A subcommand returns an [`Answer`] or a [`Failure`]; only this file turns those into JSON and exit codes.
+
+mod allocator;
+mod args;
+mod bench;
+mod check;
+mod compare;
+mod compile;
+mod dump;
+mod explain;
+mod inspect;
+mod list;
+mod measure;
+mod npy;
+mod output;
+mod profile;
+mod random;
+mod rewrites;
+mod run;
+mod tensors;
+mod tune;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use args::Global;
+use output::{Failure, Ui};
+
+/// Compiles ONNX models to machine code that needs no framework.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Writes a static library and a C header.
+    Compile(compile::Args),
+    /// Compiles in memory and runs once.
+    Run(run::Args),
+    /// Runs folders of ONNX test cases and compares the outputs.
+    Check(check::Args),
+    /// Measures the time of a run.
+    Bench(bench::Args),
+    /// Tells what is in a model and what of it is unsupported.
+    Inspect(inspect::Args),
+    /// Tells how a model is compiled, kernel by kernel, and why.
+    Explain(explain::Args),
+    /// Prints the text of a stage of compilation.
+    Dump(dump::Args),
+    /// Lists what this build knows.
+    List(list::Args),
+}
+
+/// What a subcommand came to.
+struct Answer {
+    /// The process's exit code.
+    code: u8,
+    /// What `--json` prints.
+    json: serde_json::Value,
+}
+
+impl Answer {
+    fn yes(json: serde_json::Value) -> Self {
+        Self { code: output::EXIT_DONE, json }
+    }
+}
+
+/// Stack of the thread that does the work: deeply nested models recurse.
+const STACK_BYTES: usize = 256 << 20;
+
+/// Runs the command that the process's arguments ask for.
+pub fn main() -> ExitCode {
+    allocator::return_freed_memory();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    output::install_panic_hook();
+    let work = move || run_command(&arguments);
+    let code = match std::thread::Builder::new().name("main".into()).stack_size(STACK_BYTES).spawn(work) {
+        // The hook has told of the panic already.
+        Ok(thread) => thread.join().unwrap_or(output::EXIT_INTERNAL),
+        Err(e) => {
+            eprintln!("error: cannot start a thread: {e}");
+            output::EXIT_INTERNAL
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
+    // Wanted before the arguments are known to be right, so that usage errors obey them too.
+    output::set_json(arguments.iter().any(|a| a == "--json"));
+    let choice = args::color_of(arguments);
+    choice.write_global();
+    let command = Cli::command().color(args::clap_color(choice));
+    let cli = match command.try_get_matches_from(arguments).and_then(|m| Cli::from_arg_matches(&m)) {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    let ui = Ui::new(cli.global.json, cli.global.quiet);
+    let result = match cli.command {
+        Command::Compile(args) => compile::run(&ui, args),
+        Command::Run(args) => run::run(&ui, args),
+        Command::Check(args) => check::run(&ui, args),
+        Command::Bench(args) => bench::run(&ui, args),
+        Command::Inspect(args) => inspect::run(&ui, args),
+        Command::Explain(args) => explain::run(&ui, args),
+        Command::Dump(args) => dump::run(&ui, args),
+        Command::List(args) => list::run(&ui, args),
+    };
+    match result {
+        Ok(answer) => {
+            ui.json(&answer.json);
+            answer.code
+        }
+        Err(failure) => ui.fail(&failure),
+    }
+}
+
+fn usage(e: &clap::Error) -> u8 {
+    if !e.use_stderr() {
+        // `--help` and `--version`.
+        let _ = e.print();
+        return output::EXIT_DONE;
+    }
+    if output::wants_json() {
+        let text = e.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        return Ui::new(true, false).fail(&Failure::Usage(message.to_owned()));
+    }
+    let _ = e.print();
+    output::EXIT_USAGE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,5 @@
+//! The `kiln` command.
+
+fn main() -> std::process::ExitCode {
+    kiln_cli::main()
+}

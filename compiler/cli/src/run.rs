@@ -1,0 +1,86 @@
+//! `kiln run`: compiles in memory and runs once.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
+use super::measure::ms;
+use super::output::{Failure, Ui};
+use super::tensors::{self, InputArgs};
+use super::tune::TuneArgs;
+use super::{Answer, npy};
+use kiln_compiler::emit::staging::{self, Staging};
+
+/// Arguments of `kiln run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
+    /// Write each output there, as OUTPUT.npy.
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    #[command(flatten)]
+    cpu: CpuArgs,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
+}
+
+/// Runs the subcommand.
+pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
+    let progress = ui.progress(3);
+    progress.step("reading the model");
+    let start = Instant::now();
+    let compiler = args::compiler(&args.model.model, &args.model.shape, None, &args.cpu, "native")?;
+    let mut model = compiler.load()?;
+    let inputs = args.inputs.read(&model, &args.model.shape.limits())?;
+    inputs.bind(&mut model)?;
+    args::bind_rest(ui, &mut model);
+    progress.done();
+    progress.step("compiling");
+    let (planned, tuned) = args.tune.plan(ui, model)?;
+    let jit = planned.jit(args.threads.count())?;
+    let compile = start.elapsed();
+    let inputs = inputs.tensors(jit.inputs())?;
+    progress.done();
+    progress.step("running");
+    let start = Instant::now();
+    let outputs = jit.run(&inputs)?;
+    let time = start.elapsed();
+    drop(progress);
+
+    let names: Vec<&str> = jit.outputs().iter().map(|p| &*p.name).collect();
+    let mut files = Vec::new();
+    if let Some(folder) = &args.output_dir {
+        let mut staging = Staging::new(folder)?;
+        for (file, tensor) in tensors::file_names(names.iter().copied()).iter().zip(&outputs) {
+            let path = staging.file(file);
+            let out = std::fs::File::create(&path).map_err(staging::failed(&staging.place(file)))?;
+            npy::write(tensor, std::io::BufWriter::new(out))?;
+        }
+        files = staging.commit()?;
+    }
+    let mut described: Vec<Value> = Vec::new();
+    for (i, (name, tensor)) in names.iter().zip(&outputs).enumerate() {
+        ui.text(tensors::summary(name, tensor));
+        let file = files.get(i).map(|f| f.display().to_string());
+        described
+            .push(json!({ "name": name, "dtype": tensor.dtype.name(), "shape": tensor.shape, "file": file }));
+    }
+    files.iter().for_each(|f| ui.chat(format_args!("wrote {}", f.display())));
+    let mut json = json!({
+        "outputs": described,
+        "compile_ms": ms(compile),
+        "run_ms": ms(time),
+        "threads": args.threads.count(),
+    });
+    if let Some(tuned) = tuned {
+        json["tuned"] = tuned;
+    }
+    Ok(Answer::yes(json))
+}

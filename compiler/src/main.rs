@@ -1,5 +1,0 @@
-//! The `kiln` command.
-
-fn main() -> std::process::ExitCode {
-    kiln_compiler::cli::main()
-}
