@@ -7,6 +7,26 @@ pub use erf::erf;
 use crate::kernel::Scalar;
 use crate::types::DType;
 
+/// The low bits of `x` to the power `y`; for negative exponents the exact quotient rounded towards zero, 0 giving 0.
+pub fn int_pow(x: i128, y: i128) -> i128 {
+    if y < 0 {
+        return match x {
+            1 => 1,
+            -1 => 1 - 2 * (y & 1),
+            _ => 0,
+        };
+    }
+    let (mut base, mut exponent, mut out) = (x, y, 1i128);
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            out = out.wrapping_mul(base);
+        }
+        base = base.wrapping_mul(base);
+        exponent >>= 1;
+    }
+    out
+}
+
 /// Halves to even, the rounding of ONNX `Round` and `QuantizeLinear`.
 pub fn round_half_even(x: f64) -> f64 {
     x.round_ties_even()

@@ -437,19 +437,14 @@ impl<'k> Emitter<'_, '_, 'k> {
             Expr::Loop(l) => (DType::I64, self.counter(l.0 as usize)?),
             Expr::Unary(op, a) => {
                 let (dtype, a) = self.expr(a, acc)?;
-                (e.dtype_with(&mut |a| a.dtype, acc.map(|a| a.0))?, self.v.unary(*op, dtype, a)?)
+                (op.result(dtype), self.v.unary(*op, dtype, a)?)
             }
             Expr::Binary(op, a, b) => {
                 let ((dtype, a), (other, b)) = (self.expr(a, acc)?, self.expr(b, acc)?);
                 if dtype != other {
                     return Err(Error::internal(format!("{op:?} of {dtype} and {other}")));
                 }
-                let result = if matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le) {
-                    DType::Bool
-                } else {
-                    dtype
-                };
-                (result, self.v.binary(*op, dtype, a, b)?)
+                (op.result(dtype), self.v.binary(*op, dtype, a, b)?)
             }
             Expr::Select(condition, a, b) => {
                 let condition = self.expr(condition, acc)?.1;

@@ -165,60 +165,6 @@ fn distance(dtype: DType, a: u64, b: u64) -> u64 {
     (ordered(a) - ordered(b)).unsigned_abs().min(u64::MAX.into()) as u64
 }
 
-const UNARY: [UnaryOp; 27] = [
-    UnaryOp::Neg,
-    UnaryOp::Abs,
-    UnaryOp::Sqrt,
-    UnaryOp::Exp,
-    UnaryOp::Log,
-    UnaryOp::Sin,
-    UnaryOp::Cos,
-    UnaryOp::Tan,
-    UnaryOp::Asin,
-    UnaryOp::Acos,
-    UnaryOp::Atan,
-    UnaryOp::Sinh,
-    UnaryOp::Cosh,
-    UnaryOp::Tanh,
-    UnaryOp::Asinh,
-    UnaryOp::Acosh,
-    UnaryOp::Atanh,
-    UnaryOp::Erf,
-    UnaryOp::Sigmoid,
-    UnaryOp::Floor,
-    UnaryOp::Ceil,
-    UnaryOp::Round,
-    UnaryOp::Sign,
-    UnaryOp::Not,
-    UnaryOp::BitNot,
-    UnaryOp::IsNan,
-    UnaryOp::IsInf,
-];
-
-const BINARY: [BinaryOp; 21] = [
-    BinaryOp::Add,
-    BinaryOp::Sub,
-    BinaryOp::Mul,
-    BinaryOp::Div,
-    BinaryOp::Min,
-    BinaryOp::Max,
-    BinaryOp::Pow,
-    BinaryOp::Rem,
-    BinaryOp::Mod,
-    BinaryOp::Eq,
-    BinaryOp::Lt,
-    BinaryOp::Le,
-    BinaryOp::And,
-    BinaryOp::Or,
-    BinaryOp::Xor,
-    BinaryOp::BitAnd,
-    BinaryOp::BitOr,
-    BinaryOp::BitXor,
-    BinaryOp::Shl,
-    BinaryOp::Shr,
-    BinaryOp::Eq,
-];
-
 /// Units in the last place that an operation may be off by.
 fn bound(dtype: DType, inexact: bool) -> u64 {
     match dtype {
@@ -234,14 +180,8 @@ fn check_unary(cpu: &str) {
         let xs = samples(dtype);
         let load = || Expr::Load(access(Storage::Input(0), dtype));
         let ops: Vec<_> =
-            UNARY.iter().filter_map(|op| Some((*op, scalar::unary(*op, dtype).ok()?))).collect();
-        let values: Vec<_> = ops
-            .iter()
-            .map(|(op, _)| {
-                let bool_ = matches!(op, UnaryOp::IsNan | UnaryOp::IsInf);
-                (if bool_ { DType::Bool } else { dtype }, Expr::unary(*op, load()))
-            })
-            .collect();
+            UnaryOp::ALL.iter().filter_map(|op| Some((*op, scalar::unary(*op, dtype).ok()?))).collect();
+        let values: Vec<_> = ops.iter().map(|(op, _)| (op.result(dtype), Expr::unary(*op, load()))).collect();
         for ((op, meaning), (got, (to, _))) in
             ops.iter().zip(run(cpu, &[tensor(dtype, &xs)], &values).iter().zip(&values))
         {
@@ -273,14 +213,9 @@ fn check_binary(cpu: &str) {
             all.iter().flat_map(|x| all.iter().map(move |y| (*x, *y))).unzip();
         let load = |i| Expr::Load(access(Storage::Input(i), dtype));
         let ops: Vec<_> =
-            BINARY.iter().filter_map(|op| Some((*op, scalar::binary(*op, dtype).ok()?))).collect();
-        let values: Vec<_> = ops
-            .iter()
-            .map(|(op, _)| {
-                let bool_ = matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le);
-                (if bool_ { DType::Bool } else { dtype }, Expr::binary(*op, load(0), load(1)))
-            })
-            .collect();
+            BinaryOp::ALL.iter().filter_map(|op| Some((*op, scalar::binary(*op, dtype).ok()?))).collect();
+        let values: Vec<_> =
+            ops.iter().map(|(op, _)| (op.result(dtype), Expr::binary(*op, load(0), load(1)))).collect();
         let outputs = run(cpu, &[tensor(dtype, &xs), tensor(dtype, &ys)], &values);
         for ((op, meaning), (got, (to, _))) in ops.iter().zip(outputs.iter().zip(&values)) {
             for ((x, y), got) in xs.iter().zip(&ys).zip(got) {

@@ -70,7 +70,7 @@ impl Values<'_, '_> {
             _ if short(dtype) => {
                 let wide = self.cast(dtype, DType::F32, a)?;
                 let value = self.unary(op, DType::F32, wide)?;
-                if matches!(op, UnaryOp::IsNan | UnaryOp::IsInf) {
+                if op.result(dtype) == DType::Bool {
                     return Ok(value);
                 }
                 self.cast(DType::F32, dtype, value)
@@ -179,7 +179,7 @@ impl Values<'_, '_> {
             _ if short(dtype) => {
                 let (x, y) = (self.cast(dtype, DType::F32, x)?, self.cast(dtype, DType::F32, y)?);
                 let value = self.binary(op, DType::F32, x, y)?;
-                if matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le) {
+                if op.result(dtype) == DType::Bool {
                     return Ok(value);
                 }
                 self.cast(DType::F32, dtype, value)

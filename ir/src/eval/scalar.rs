@@ -5,8 +5,8 @@
 //! in f64 and rounded once at the end, which is exact rounding for the basic operations.
 
 use crate::error::{Error, Result};
-use crate::kernel::{BinaryOp, Scalar, UnaryOp};
-use crate::numerics::erf;
+use crate::kernel::{BinaryOp, Scalar, UnaryOp, binary_functions, unary_functions};
+use crate::numerics::{erf, int_pow};
 use crate::types::DType;
 
 /// Bits to bits.
@@ -81,14 +81,14 @@ fn round_to_odd(value: f64) -> f32 {
 struct Int<const BITS: u32, const SIGNED: bool>;
 
 trait Integer {
-    const BITS: u32;
+    const SIGNED: bool;
     fn get(bits: u64) -> i128;
     fn put(value: i128) -> u64;
     fn saturate(value: f64) -> u64;
 }
 
 impl<const BITS: u32, const SIGNED: bool> Integer for Int<BITS, SIGNED> {
-    const BITS: u32 = BITS;
+    const SIGNED: bool = SIGNED;
     fn get(bits: u64) -> i128 {
         if SIGNED { (((bits << (64 - BITS)) as i64) >> (64 - BITS)).into() } else { bits.into() }
     }
@@ -133,7 +133,7 @@ macro_rules! dispatch {
 /// The meaning of an operation on one element of a type; an internal error where it has none.
 pub fn unary(op: UnaryOp, dtype: DType) -> Result<Unary> {
     let found = match dtype {
-        DType::Bool => (op == UnaryOp::Not).then_some((|a| a ^ 1) as Unary),
+        DType::Bool => bool_unary(op),
         _ if dtype.is_float() => dispatch!(float dtype, float_unary(op)),
         _ => dispatch!(int dtype, int_unary(op)),
     };
@@ -145,7 +145,7 @@ pub fn binary(op: BinaryOp, dtype: DType) -> Result<Binary> {
     let found = match dtype {
         DType::Bool => bool_binary(op),
         _ if dtype.is_float() => dispatch!(float dtype, float_binary(op)),
-        _ => dispatch!(int dtype, int_binary(op, dtype.is_signed_int())),
+        _ => dispatch!(int dtype, int_binary(op)),
     };
     found.ok_or_else(|| Error::internal(format!("{op:?} of {dtype} has no meaning")))
 }
@@ -169,8 +169,7 @@ pub fn cast(from: DType, to: DType) -> Result<Unary> {
 
 /// [`unary`], applied.
 pub fn apply_unary(op: UnaryOp, a: Scalar) -> Result<Scalar> {
-    let dtype = if matches!(op, UnaryOp::IsNan | UnaryOp::IsInf) { DType::Bool } else { a.dtype };
-    Ok(Scalar { dtype, bits: unary(op, a.dtype)?(a.bits) })
+    Ok(Scalar { dtype: op.result(a.dtype), bits: unary(op, a.dtype)?(a.bits) })
 }
 
 /// [`binary`], applied; both operands must have one type.
@@ -178,8 +177,7 @@ pub fn apply_binary(op: BinaryOp, a: Scalar, b: Scalar) -> Result<Scalar> {
     if a.dtype != b.dtype {
         return Err(Error::internal(format!("{op:?} of {} and {}", a.dtype, b.dtype)));
     }
-    let dtype = if matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le) { DType::Bool } else { a.dtype };
-    Ok(Scalar { dtype, bits: binary(op, a.dtype)?(a.bits, b.bits) })
+    Ok(Scalar { dtype: op.result(a.dtype), bits: binary(op, a.dtype)?(a.bits, b.bits) })
 }
 
 /// [`cast`], applied.
@@ -187,159 +185,71 @@ pub fn apply_cast(to: DType, a: Scalar) -> Result<Scalar> {
     Ok(Scalar { dtype: to, bits: cast(a.dtype, to)?(a.bits) })
 }
 
-fn float_unary<T: Float>(op: UnaryOp) -> Option<Unary> {
-    macro_rules! f {
-        ($($method:tt)*) => { |a| T::put(T::get(a).$($method)*()) };
-    }
-    Some(match op {
-        UnaryOp::Neg => |a| T::put(-T::get(a)),
-        UnaryOp::Abs => f!(abs),
-        UnaryOp::Sqrt => f!(sqrt),
-        UnaryOp::Exp => f!(exp),
-        UnaryOp::Log => f!(ln),
-        UnaryOp::Sin => f!(sin),
-        UnaryOp::Cos => f!(cos),
-        UnaryOp::Tan => f!(tan),
-        UnaryOp::Asin => f!(asin),
-        UnaryOp::Acos => f!(acos),
-        UnaryOp::Atan => f!(atan),
-        UnaryOp::Sinh => f!(sinh),
-        UnaryOp::Cosh => f!(cosh),
-        UnaryOp::Tanh => f!(tanh),
-        UnaryOp::Asinh => f!(asinh),
-        UnaryOp::Acosh => f!(acosh),
-        UnaryOp::Atanh => f!(atanh),
-        UnaryOp::Erf => |a| T::put(erf(T::get(a))),
-        UnaryOp::Sigmoid => |a| T::put(1.0 / (1.0 + (-T::get(a)).exp())),
-        UnaryOp::Floor => f!(floor),
-        UnaryOp::Ceil => f!(ceil),
-        UnaryOp::Round => f!(round_ties_even),
-        UnaryOp::Sign => |a| {
-            let x = T::get(a);
-            // Zeros keep their sign, NaN stays.
-            T::put(if x > 0.0 {
-                1.0
-            } else if x < 0.0 {
-                -1.0
-            } else {
-                x
-            })
-        },
-        UnaryOp::IsNan => |a| T::get(a).is_nan().into(),
-        UnaryOp::IsInf => |a| T::get(a).is_infinite().into(),
-        UnaryOp::Not | UnaryOp::BitNot => return None,
-    })
+/// A row's formula for one class of types, on bits.
+macro_rules! meaning {
+    (float float $result:ident |$($x:ident: $bits:ident),+| $f:expr) => {
+        Some(|$($bits),+| { $(let $x = T::get($bits);)+ put!(T $result $f) })
+    };
+    (int int $result:ident |$($x:ident: $bits:ident),+| $f:expr) => {
+        Some(|$($bits),+| { $(let $x = T::get($bits);)+ put!(T $result $f) })
+    };
+    (int uint $result:ident |$($x:ident: $bits:ident),+| $f:expr) => {
+        if T::SIGNED { None } else { meaning!(int int $result |$($x: $bits),+| $f) }
+    };
+    (bool bool $result:ident |$($x:ident: $bits:ident),+| $f:expr) => {
+        Some(|$($bits),+| { $(let $x = $bits != 0;)+ u64::from($f) })
+    };
+    ($class:ident $other:ident $($rest:tt)*) => { None };
 }
 
-fn float_binary<T: Float>(op: BinaryOp) -> Option<Binary> {
-    macro_rules! f {
-        (|$x:ident, $y:ident| $e:expr) => {
-            |a, b| {
-                let ($x, $y) = (T::get(a), T::get(b));
-                T::put($e)
+macro_rules! put {
+    ($t:ident same $f:expr) => {
+        $t::put($f)
+    };
+    ($t:ident bool $f:expr) => {
+        u64::from($f)
+    };
+}
+
+macro_rules! unary_meanings {
+    ($($(#[$doc:meta])* $name:ident $word:literal $result:ident { $($class:ident |$x:ident| $f:expr;)* })*) => {
+        fn float_unary<T: Float>(op: UnaryOp) -> Option<Unary> {
+            match op { $(UnaryOp::$name => None::<Unary>$(.or(meaning!(float $class $result |$x: a| $f)))*),* }
+        }
+
+        fn int_unary<T: Integer>(op: UnaryOp) -> Option<Unary> {
+            match op { $(UnaryOp::$name => None::<Unary>$(.or(meaning!(int $class $result |$x: a| $f)))*),* }
+        }
+
+        fn bool_unary(op: UnaryOp) -> Option<Unary> {
+            match op { $(UnaryOp::$name => None::<Unary>$(.or(meaning!(bool $class $result |$x: a| $f)))*),* }
+        }
+    };
+}
+unary_functions!(unary_meanings);
+
+macro_rules! binary_meanings {
+    ($($(#[$doc:meta])* $name:ident $word:literal $result:ident { $($class:ident |$x:ident, $y:ident| $f:expr;)* })*) => {
+        fn float_binary<T: Float>(op: BinaryOp) -> Option<Binary> {
+            match op {
+                $(BinaryOp::$name => None::<Binary>$(.or(meaning!(float $class $result |$x: a, $y: b| $f)))*),*
             }
-        };
-    }
-    Some(match op {
-        BinaryOp::Add => f!(|x, y| x + y),
-        BinaryOp::Sub => f!(|x, y| x - y),
-        BinaryOp::Mul => f!(|x, y| x * y),
-        BinaryOp::Div => f!(|x, y| x / y),
-        BinaryOp::Min => f!(|x, y| if x.is_nan() || y.is_nan() { f64::NAN } else { x.min(y) }),
-        BinaryOp::Max => f!(|x, y| if x.is_nan() || y.is_nan() { f64::NAN } else { x.max(y) }),
-        BinaryOp::Pow => f!(|x, y| x.powf(y)),
-        BinaryOp::Rem => f!(|x, y| x % y),
-        BinaryOp::Mod => f!(|x, y| {
-            let r = x % y;
-            if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
-        }),
-        BinaryOp::Eq => |a, b| (T::get(a) == T::get(b)).into(),
-        BinaryOp::Lt => |a, b| (T::get(a) < T::get(b)).into(),
-        BinaryOp::Le => |a, b| (T::get(a) <= T::get(b)).into(),
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => return None,
-        BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor | BinaryOp::Shl | BinaryOp::Shr => return None,
-    })
-}
+        }
 
-fn bool_binary(op: BinaryOp) -> Option<Binary> {
-    Some(match op {
-        BinaryOp::And | BinaryOp::Min => |a, b| a & b,
-        BinaryOp::Or | BinaryOp::Max => |a, b| a | b,
-        BinaryOp::Xor => |a, b| a ^ b,
-        BinaryOp::Eq => |a, b| (a == b).into(),
-        BinaryOp::Lt => |a, b| (a < b).into(),
-        BinaryOp::Le => |a, b| (a <= b).into(),
-        _ => return None,
-    })
-}
-
-fn int_unary<T: Integer>(op: UnaryOp) -> Option<Unary> {
-    Some(match op {
-        UnaryOp::Neg => |a| T::put(-T::get(a)),
-        UnaryOp::Abs => |a| T::put(T::get(a).abs()),
-        UnaryOp::Sign => |a| T::put(T::get(a).signum()),
-        UnaryOp::BitNot => |a| T::put(!T::get(a)),
-        _ => return None,
-    })
-}
-
-fn int_binary<T: Integer>(op: BinaryOp, signed: bool) -> Option<Binary> {
-    macro_rules! f {
-        (|$x:ident, $y:ident| $e:expr) => {
-            |a, b| {
-                let ($x, $y) = (T::get(a), T::get(b));
-                T::put($e)
+        fn int_binary<T: Integer>(op: BinaryOp) -> Option<Binary> {
+            match op {
+                $(BinaryOp::$name => None::<Binary>$(.or(meaning!(int $class $result |$x: a, $y: b| $f)))*),*
             }
-        };
-    }
-    Some(match op {
-        BinaryOp::Add => f!(|x, y| x + y),
-        BinaryOp::Sub => f!(|x, y| x - y),
-        BinaryOp::Mul => f!(|x, y| x.wrapping_mul(y)),
-        BinaryOp::Div => f!(|x, y| if y == 0 { 0 } else { x / y }),
-        BinaryOp::Min => f!(|x, y| x.min(y)),
-        BinaryOp::Max => f!(|x, y| x.max(y)),
-        BinaryOp::Pow => f!(|x, y| int_pow(x, y)),
-        BinaryOp::Rem => f!(|x, y| if y == 0 { 0 } else { x % y }),
-        BinaryOp::Mod => f!(|x, y| {
-            let r = if y == 0 { 0 } else { x % y };
-            if r != 0 && (r < 0) != (y < 0) { r + y } else { r }
-        }),
-        BinaryOp::Eq => |a, b| (T::get(a) == T::get(b)).into(),
-        BinaryOp::Lt => |a, b| (T::get(a) < T::get(b)).into(),
-        BinaryOp::Le => |a, b| (T::get(a) <= T::get(b)).into(),
-        BinaryOp::BitAnd => |a, b| a & b,
-        BinaryOp::BitOr => |a, b| a | b,
-        BinaryOp::BitXor => |a, b| a ^ b,
-        BinaryOp::Shl => {
-            f!(|x, y| if (0..i128::from(T::BITS)).contains(&y) { x << y } else { 0 })
         }
-        BinaryOp::Shr if !signed => {
-            f!(|x, y| if (0..i128::from(T::BITS)).contains(&y) { x >> y } else { 0 })
-        }
-        BinaryOp::Shr | BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => return None,
-    })
-}
 
-/// The low bits of `x` to the power `y`; for negative exponents the exact quotient rounded towards zero, 0 giving 0.
-fn int_pow(x: i128, y: i128) -> i128 {
-    if y < 0 {
-        return match x {
-            1 => 1,
-            -1 => 1 - 2 * (y & 1),
-            _ => 0,
-        };
-    }
-    let (mut base, mut exponent, mut out) = (x, y, 1i128);
-    while exponent > 0 {
-        if exponent & 1 == 1 {
-            out = out.wrapping_mul(base);
+        fn bool_binary(op: BinaryOp) -> Option<Binary> {
+            match op {
+                $(BinaryOp::$name => None::<Binary>$(.or(meaning!(bool $class $result |$x: a, $y: b| $f)))*),*
+            }
         }
-        base = base.wrapping_mul(base);
-        exponent >>= 1;
-    }
-    out
+    };
 }
+binary_functions!(binary_meanings);
 
 fn bool_to_float<T: Float>() -> Option<Unary> {
     Some(|a| T::put(a as f64))

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::access::{Access, LoopId};
+use super::function::{BinaryOp, UnaryOp};
 use crate::types::DType;
 
 /// A typed constant.
@@ -77,80 +78,6 @@ impl fmt::Debug for Scalar {
             write!(f, "{}:{}", self.to_i64(), self.dtype)
         }
     }
-}
-
-/// Operations on one number; the result has the operand's type unless stated.
-#[allow(missing_docs)] // the names say it
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UnaryOp {
-    Neg,
-    Abs,
-    Sqrt,
-    Exp,
-    Log,
-    Sin,
-    Cos,
-    Tan,
-    Asin,
-    Acos,
-    Atan,
-    Sinh,
-    Cosh,
-    Tanh,
-    Asinh,
-    Acosh,
-    Atanh,
-    Erf,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    Floor,
-    Ceil,
-    /// To the nearest integer, halves to even.
-    Round,
-    /// -1, 0, 1, or NaN.
-    Sign,
-    /// Of a bool.
-    Not,
-    /// Of an integer's bits.
-    BitNot,
-    /// To bool.
-    IsNan,
-    /// To bool; either infinity.
-    IsInf,
-}
-
-/// Operations on two numbers of one type. Comparisons give bool.
-#[allow(missing_docs)] // the names say it
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BinaryOp {
-    Add,
-    Sub,
-    Mul,
-    /// Integers round towards zero; division by zero gives 0 and the overflow of `MIN / -1` wraps.
-    Div,
-    /// NaN if either is NaN.
-    Min,
-    /// NaN if either is NaN.
-    Max,
-    Pow,
-    /// C's remainder: the sign of the dividend. By zero: 0 for integers, NaN for floats.
-    Rem,
-    /// Python's remainder: the sign of the divisor. By zero: 0 for integers, NaN for floats.
-    Mod,
-    Eq,
-    Lt,
-    Le,
-    /// Bools.
-    And,
-    Or,
-    Xor,
-    BitAnd,
-    BitOr,
-    BitXor,
-    /// By at least the width: 0.
-    Shl,
-    /// Logical, of unsigned integers. By at least the width: 0.
-    Shr,
 }
 
 /// A scalar computation per iteration. `A` is how elements are accessed.

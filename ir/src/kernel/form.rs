@@ -1,7 +1,7 @@
 //! The forms: what a kernel's loop nest does.
 
 use super::access::{Access, LoopId};
-use super::expr::{BinaryOp, Expr, UnaryOp};
+use super::expr::Expr;
 use super::program::{BufferId, Program};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
@@ -304,14 +304,13 @@ impl<A> Expr<A> {
             Self::Const(scalar) => scalar.dtype,
             Self::Load(a) => of(a),
             Self::Loop(_) => DType::I64,
-            Self::Unary(UnaryOp::IsNan | UnaryOp::IsInf, _) => DType::Bool,
-            Self::Unary(_, a) => a.dtype_with(of, acc)?,
+            Self::Unary(op, a) => op.result(a.dtype_with(of, acc)?),
             Self::Binary(op, a, b) => {
                 let (x, y) = (a.dtype_with(of, acc)?, b.dtype_with(of, acc)?);
                 if x != y {
                     return Err(Error::internal(format!("{op:?} of {x} and {y}")));
                 }
-                if matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le) { DType::Bool } else { x }
+                op.result(x)
             }
             Self::Select(_, a, _) => a.dtype_with(of, acc)?,
             Self::Cast(dtype, _) => *dtype,

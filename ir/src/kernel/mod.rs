@@ -10,6 +10,7 @@
 mod access;
 mod expr;
 mod form;
+mod function;
 mod lowering;
 mod parse;
 pub mod plan;
@@ -22,8 +23,10 @@ mod uses;
 mod verify;
 
 pub use access::{Access, Affine, Index, LoopId};
-pub use expr::{BinaryOp, Expr, Scalar, UnaryOp};
+pub use expr::{Expr, Scalar};
 pub use form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
+pub use function::{BinaryOp, UnaryOp};
+pub(crate) use function::{binary_functions, unary_functions};
 pub use lowering::Lowering;
 pub use parse::parse;
 pub use program::{Buffer, BufferId, BufferKind, Place, Program};

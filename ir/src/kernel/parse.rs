@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::access::{Access, Affine, Index, LoopId};
-use super::expr::{BinaryOp, Expr};
+use super::expr::Expr;
 use super::form::{Form, Kernel, Loop, Role, Side, Store};
-use super::print::{BINARY, REDUCE, UNARY, WINDOW, binary_name, reduce_name, unary_name, window_name};
+use super::function::{BinaryOp, UnaryOp};
+use super::print::{REDUCE, WINDOW, reduce_name, window_name};
 use super::program::{Buffer, BufferId, BufferKind, Place, Program};
 use crate::dim::Dim;
 use crate::error::Result;
@@ -407,15 +408,15 @@ impl Parser {
         let count = operands.len();
         let mut operands = operands.into_iter();
         let mut next = || operands.next().unwrap_or(Expr::Acc);
-        let unary = UNARY.iter().find(|op| unary_name(**op) == word);
-        let binary = BINARY.iter().find(|op| binary_name(**op) == word);
+        let unary = UnaryOp::parse(word);
+        let binary = BinaryOp::parse(word);
         let cast = DType::parse(word);
         Ok(match (count, unary, binary, cast) {
-            (1, Some(op), ..) => Expr::unary(*op, next()),
+            (1, Some(op), ..) => Expr::unary(op, next()),
             (1, _, _, Some(dtype)) => Expr::cast(dtype, next()),
             (2, _, Some(op), _) => {
                 let left = next();
-                Expr::binary(*op, left, next())
+                Expr::binary(op, left, next())
             }
             (3, ..) if word == "select" => {
                 let (condition, left) = (next(), next());

@@ -22,9 +22,10 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::access::{Access, Affine, Index, LoopId};
+use super::expr::Expr;
 use super::expr::Scalar;
-use super::expr::{BinaryOp, Expr, UnaryOp};
 use super::form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
+use super::function::BinaryOp;
 use super::program::{Buffer, BufferId, BufferKind, Place, Program};
 use crate::dim::Dim;
 use crate::text::{
@@ -282,7 +283,7 @@ pub(super) fn expr_text<A>(e: &Expr<A>, names: &LoopNames, access: &impl Fn(&A) 
         Expr::Const(s) => scalar_text(*s),
         Expr::Load(a) => access(a),
         Expr::Loop(l) => names.get(*l),
-        Expr::Unary(op, a) => format!("{}({})", unary_name(*op), go(a)),
+        Expr::Unary(op, a) => format!("{}({})", op.word(), go(a)),
         Expr::Binary(op, a, b) => match infix(*op) {
             Some((sign, level)) => {
                 // The right operand of equal rank needs parentheses: signs associate to the left.
@@ -292,7 +293,7 @@ pub(super) fn expr_text<A>(e: &Expr<A>, names: &LoopNames, access: &impl Fn(&A) 
                 };
                 format!("{} {sign} {}", side(a, level), side(b, level + 1))
             }
-            None => format!("{}({}, {})", binary_name(*op), go(a), go(b)),
+            None => format!("{}({}, {})", op.word(), go(a), go(b)),
         },
         Expr::Select(c, a, b) => format!("select({}, {}, {})", go(c), go(a), go(b)),
         Expr::Cast(dtype, a) => format!("{dtype}({})", go(a)),
@@ -318,24 +319,6 @@ macro_rules! names {
         }
         pub(super) const $all: &[$t] = &[$($t::$variant),*];
     };
-}
-
-names! {
-    /// The word of an operation.
-    unary_name UNARY UnaryOp {
-        Neg "neg" Abs "abs" Sqrt "sqrt" Exp "exp" Log "log" Sin "sin" Cos "cos" Tan "tan" Asin "asin" Acos "acos"
-        Atan "atan" Sinh "sinh" Cosh "cosh" Tanh "tanh" Asinh "asinh" Acosh "acosh" Atanh "atanh" Erf "erf"
-        Sigmoid "sigmoid" Floor "floor" Ceil "ceil" Round "round" Sign "sign" Not "not" BitNot "bitnot"
-        IsNan "isnan" IsInf "isinf"
-    }
-}
-
-names! {
-    /// The word of an operation; signs stand in for the first four.
-    binary_name BINARY BinaryOp {
-        Add "add" Sub "sub" Mul "mul" Div "div" Min "min" Max "max" Pow "pow" Rem "rem" Mod "mod" Eq "eq" Lt "lt"
-        Le "le" And "and" Or "or" Xor "xor" BitAnd "bitand" BitOr "bitor" BitXor "bitxor" Shl "shl" Shr "shr"
-    }
 }
 
 names! {

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::print::{BINARY, REDUCE, UNARY, WINDOW};
+use super::function::{BinaryOp, UnaryOp};
+use super::print::{REDUCE, WINDOW};
 use super::*;
 use crate::tensor::Tensor;
 use crate::text::testing;
@@ -41,8 +42,8 @@ fn expr() -> impl Strategy<Value = Expr> {
     ];
     leaf.prop_recursive(4, 12, 3, |inner| {
         prop_oneof![
-            (prop::sample::select(UNARY), inner.clone()).prop_map(|(op, a)| Expr::unary(op, a)),
-            (prop::sample::select(BINARY), inner.clone(), inner.clone())
+            (prop::sample::select(UnaryOp::ALL), inner.clone()).prop_map(|(op, a)| Expr::unary(op, a)),
+            (prop::sample::select(BinaryOp::ALL), inner.clone(), inner.clone())
                 .prop_map(|(op, a, b)| Expr::binary(op, a, b)),
             (inner.clone(), inner.clone(), inner.clone()).prop_map(|(c, a, b)| Expr::select(c, a, b)),
             (testing::dtype(), inner).prop_map(|(d, a)| Expr::cast(d, a)),

@@ -24,8 +24,9 @@
 use std::collections::BTreeSet;
 
 use super::access::{Access, Affine, Index, LoopId};
-use super::expr::{BinaryOp, Expr};
+use super::expr::Expr;
 use super::form::{Form, Kernel, ReduceOp, Role, Side, Store, WindowOp};
+use super::function::BinaryOp;
 use super::program::{BufferId, BufferKind, Program};
 use crate::dim::Dim;
 use crate::error::{Error, Result};

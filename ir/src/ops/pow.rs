@@ -12,7 +12,7 @@ use super::{broadcast, operand};
 use crate::bail_invalid;
 use crate::error::{Error, Result};
 use crate::kernel::{BinaryOp, Expr, Lowering, UnaryOp};
-use crate::numerics::Number;
+use crate::numerics::{Number, int_pow};
 use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -28,27 +28,6 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 
 /// `Pow`.
 pub const DEF: OpDef = OpDef { name: "Pow", domain: "", since: (7, 15), parse, unsupported: "" };
-
-/// Square and multiply, wrapping.
-fn power(base: i128, exponent: i128) -> i128 {
-    if exponent < 0 {
-        return match base {
-            1 => 1,
-            -1 if exponent % 2 == 0 => 1,
-            -1 => -1,
-            _ => 0,
-        };
-    }
-    let (mut base, mut exponent, mut result) = (base, exponent, 1i128);
-    while exponent > 0 {
-        if exponent & 1 == 1 {
-            result = result.wrapping_mul(base);
-        }
-        base = base.wrapping_mul(base);
-        exponent >>= 1;
-    }
-    result
-}
 
 impl Op for Pow {
     fn name(&self) -> &'static str {
@@ -72,7 +51,7 @@ impl Op for Pow {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let (x, y) = (operand::tensor(inputs, 0)?, operand::tensor(inputs, 1)?);
         let z = broadcast::map(x.dtype, &[x, y], |v| match (v[0], v[1]) {
-            (Number::Int(a), Number::Int(b)) => Number::Int(power(a, b)),
+            (Number::Int(a), Number::Int(b)) => Number::Int(int_pow(a, b)),
             (a, b) => Number::Float(a.float().powf(b.float())),
         })?;
         Ok(vec![z])

@@ -2,7 +2,8 @@
 //!
 //! Spec: the ONNX operator of each name, opset 6 or the version that introduced it, up to 24. `y[i] = f(x[i])`;
 //! the output has the input's shape and, except for `IsNaN`, its type. The table gives for each operator the
-//! formula in f64 (or exact integers) that the interpreter uses and the expression that kernels compute.
+//! formula in f64 (or exact integers) that the interpreter uses and the expression that kernels compute; an operator
+//! that is one scalar function takes both from that function's row.
 //!
 //! Numerics: the interpreter rounds the f64 result once. Kernels compute in the element type; `Sigmoid`,
 //! `Softplus` and `Mish` are written such that no intermediate result overflows. Integer `Abs` and `Neg` of the
@@ -13,7 +14,7 @@ use super::{broadcast, operand};
 use crate::bail_invalid;
 use crate::error::{Error, Result};
 use crate::kernel::{Expr, Lowering, UnaryOp as U};
-use crate::numerics::{self, Number};
+use crate::numerics::Number;
 use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -85,49 +86,49 @@ fn softplus_f64(x: f64) -> f64 {
 
 impl Kind {
     fn formula(self) -> Formula {
+        // Scalar functions under their own names: the row says what they mean.
         macro_rules! direct {
-            ($op:ident, $float:expr) => {
-                Formula { name: stringify!($op), float: Some($float), expr: |_, x| un(U::$op, x), ..FLOAT }
+            ($op:ident) => {
+                direct!(stringify!($op), $op)
+            };
+            ($name:expr, $op:ident) => {
+                Formula {
+                    name: $name,
+                    float: U::$op.of_floats(),
+                    int: U::$op.of_ints(),
+                    boolean: U::$op.of_bools(),
+                    result: (U::$op.result(DType::F32) == DType::Bool).then_some(DType::Bool),
+                    expr: |_, x| un(U::$op, x),
+                }
             };
         }
         match self {
-            Self::Abs => Formula { int: Some(i128::abs), ..direct!(Abs, f64::abs) },
-            Self::Neg => Formula { int: Some(|x| -x), ..direct!(Neg, |x| -x) },
-            Self::Sign => Formula {
-                int: Some(i128::signum),
-                ..direct!(Sign, |x| if x == 0.0 || x.is_nan() { x } else { x.signum() })
-            },
-            Self::Acos => direct!(Acos, f64::acos),
-            Self::Acosh => direct!(Acosh, f64::acosh),
-            Self::Asin => direct!(Asin, f64::asin),
-            Self::Asinh => direct!(Asinh, f64::asinh),
-            Self::Atan => direct!(Atan, f64::atan),
-            Self::Atanh => direct!(Atanh, f64::atanh),
-            Self::Ceil => direct!(Ceil, f64::ceil),
-            Self::Cos => direct!(Cos, f64::cos),
-            Self::Cosh => direct!(Cosh, f64::cosh),
-            Self::Erf => direct!(Erf, numerics::erf),
-            Self::Exp => direct!(Exp, f64::exp),
-            Self::Floor => direct!(Floor, f64::floor),
-            Self::Log => direct!(Log, f64::ln),
-            Self::Round => direct!(Round, numerics::round_half_even),
-            Self::Sigmoid => direct!(Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
-            Self::Sin => direct!(Sin, f64::sin),
-            Self::Sinh => direct!(Sinh, f64::sinh),
-            Self::Sqrt => direct!(Sqrt, f64::sqrt),
-            Self::Tan => direct!(Tan, f64::tan),
-            Self::Tanh => direct!(Tanh, f64::tanh),
-            Self::Not => Formula { name: "Not", boolean: Some(|x| !x), expr: |_, x| un(U::Not, x), ..FLOAT },
-            Self::BitwiseNot => {
-                Formula { name: "BitwiseNot", int: Some(|x| !x), expr: |_, x| un(U::BitNot, x), ..FLOAT }
-            }
-            Self::IsNaN => Formula {
-                name: "IsNaN",
-                float: Some(|x| x.is_nan().into()),
-                result: Some(DType::Bool),
-                expr: |_, x| un(U::IsNan, x),
-                ..FLOAT
-            },
+            Self::Abs => direct!(Abs),
+            Self::Neg => direct!(Neg),
+            Self::Sign => direct!(Sign),
+            Self::Acos => direct!(Acos),
+            Self::Acosh => direct!(Acosh),
+            Self::Asin => direct!(Asin),
+            Self::Asinh => direct!(Asinh),
+            Self::Atan => direct!(Atan),
+            Self::Atanh => direct!(Atanh),
+            Self::Ceil => direct!(Ceil),
+            Self::Cos => direct!(Cos),
+            Self::Cosh => direct!(Cosh),
+            Self::Erf => direct!(Erf),
+            Self::Exp => direct!(Exp),
+            Self::Floor => direct!(Floor),
+            Self::Log => direct!(Log),
+            Self::Round => direct!(Round),
+            Self::Sigmoid => direct!(Sigmoid),
+            Self::Sin => direct!(Sin),
+            Self::Sinh => direct!(Sinh),
+            Self::Sqrt => direct!(Sqrt),
+            Self::Tan => direct!(Tan),
+            Self::Tanh => direct!(Tanh),
+            Self::Not => direct!(Not),
+            Self::BitwiseNot => direct!("BitwiseNot", BitNot),
+            Self::IsNaN => direct!("IsNaN", IsNan),
             Self::Reciprocal => Formula {
                 name: "Reciprocal",
                 float: Some(f64::recip),
