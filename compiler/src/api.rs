@@ -14,61 +14,22 @@ mod artifact;
 mod names;
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use kiln_ir::Limits;
 use kiln_ir::graph::Graph;
 use kiln_ir::{Error, Fact};
 use kiln_targets::Target;
 
 pub use crate::emit::jit::{Model, Session};
 pub use crate::emit::object::ObjectOptions;
+pub use crate::error::BuildError;
 use crate::passes::bind::{self, DimBinding, DimValue};
 use crate::pipeline::{self, Observer, Options};
 use crate::schedule::Choices;
 pub use artifact::{Artifact, Emit, Planned};
-use kiln_ir::Errors;
-use kiln_ir::Limits;
 pub use names::{c_identifier, is_c_identifier};
-
-/// Why there is no artefact.
-#[derive(Debug)]
-pub enum BuildError {
-    /// The model is at fault, or Kiln.
-    Model(Errors),
-    /// A file could not be written.
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Model(errors) => write!(f, "{errors}"),
-            Self::Write { path, error } => write!(f, "cannot write {}: {error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for BuildError {}
-
-impl From<Errors> for BuildError {
-    fn from(errors: Errors) -> Self {
-        Self::Model(errors)
-    }
-}
-
-impl From<Error> for BuildError {
-    fn from(error: Error) -> Self {
-        Self::Model(error.into())
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Source {

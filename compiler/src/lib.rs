@@ -2,7 +2,9 @@
 
 pub mod api;
 pub mod codegen;
+pub mod digest;
 pub mod emit;
+pub mod error;
 pub mod flatten;
 pub mod memory;
 pub mod passes;

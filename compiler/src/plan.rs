@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use kiln_ir::format::packed::Panels;
+use kiln_ir::kernel::Uses;
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Storage, Weight};
 use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Form, Kernel, LoopId, Place, Program};
 use kiln_ir::tensor::row_major;
@@ -12,8 +13,7 @@ use kiln_targets::Target;
 use crate::flatten::{FlatKernel, flatten, merge_loops};
 use crate::memory;
 use crate::read_only::ReadOnly;
-use crate::schedule::{self, Choice, Choices, contract};
-use kiln_ir::kernel::Uses;
+use crate::schedule::{self, Choices, Chosen, contract};
 
 /// Builds the plan by the cost model alone. Constants leave the program as they are packed, so that weights are
 /// held once.
@@ -84,13 +84,13 @@ pub fn build_with(
                     }
                     Err(reason) => {
                         set_rhs_storage(&mut flat, weights.add(&name, tensor));
-                        Choice { schedule: schedule::plain(&flat), why: format!("plain loops: {reason}") }
+                        Chosen { schedule: schedule::plain(&flat), why: format!("plain loops: {reason}") }
                     }
                 }
             }
         };
         let FlatKernel { name, nodes, loops, form } = flat;
-        let Choice { schedule, why } = choice;
+        let Chosen { schedule, why } = choice;
         let mut planned = PlannedKernel { name, nodes, loops, form, schedule, why, grain: None };
         planned.grain = schedule::grain::grain(&planned, target);
         plan.kernels.push(planned);
@@ -128,7 +128,7 @@ fn pack(
     target: &Target,
     tensor: &Tensor,
     choices: &Choices,
-) -> Result<(Tensor, Choice), String> {
+) -> Result<(Tensor, Chosen), String> {
     let before = flat.clone();
     let roles = contract::roles(flat, true)?;
     let Form::Contract { rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };

@@ -8,6 +8,7 @@ pub mod dim;
 pub mod error;
 pub mod errors;
 pub mod eval;
+pub mod fact;
 pub mod format;
 pub mod graph;
 pub mod kernel;

@@ -9,6 +9,7 @@ mod tensor;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use cursor::is_name_char;
 pub(crate) use cursor::{Cursor, Token};
 pub(crate) use literal::{literal_text, scalar_text};
 pub(crate) use tensor::{tensor_text, typed_tensor_text};
@@ -24,10 +25,6 @@ pub(crate) fn name_text(sigil: char, name: &str) -> String {
     } else {
         format!("{sigil}{name:?}")
     }
-}
-
-fn is_name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == '.'
 }
 
 /// Whether a name can stand without quotes and sigil where identifiers stand.

@@ -8,6 +8,7 @@ mod resolve;
 pub mod simd;
 pub mod target;
 pub mod vecmath;
+pub mod vector_expr;
 mod x86_64;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod bochs;
 pub mod compare;
 pub mod driver;
 pub mod models;
+pub mod modules;
 pub mod random;
 pub mod sources;
 pub mod stages;

@@ -2,16 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use kiln_compiler::api::Session;
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
 use super::measure::{self, ms};
-use super::output::{Failure, Ui};
+use super::output::{Answer, Failure, Ui};
 use super::profile::Profile;
 use super::tensors::InputArgs;
 use super::tune::TuneArgs;
-use kiln_compiler::api::Session;
 
 /// Arguments of `kiln bench`.
 #[derive(Debug, clap::Args)]

@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use kiln_compiler::api::{Loaded, Model};
 use kiln_ir::{Error, ErrorKind, Tensor};
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::args::{self, CpuArgs, ShapeArgs, ThreadArgs};
 use super::compare::{self, Difference, Tolerance};
-use super::output::{self, Failure, Ui};
+use super::output::{self, Answer, Failure, Ui};
 use super::tensors::{self, Inputs};
-use kiln_compiler::api::{Loaded, Model};
 
 /// Arguments of `kiln check`.
 #[derive(Debug, clap::Args)]

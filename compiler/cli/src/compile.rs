@@ -4,17 +4,16 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use kiln_ir::Error;
-use serde_json::json;
-
-use super::Answer;
-use super::args::{self, ModelArgs, TargetArgs};
-use super::measure::ms;
-use super::output::{Failure, Ui};
-use super::tune::TuneArgs;
 use kiln_compiler::api::{Emit, ObjectOptions};
 use kiln_compiler::emit::report;
 use kiln_compiler::variant;
+use kiln_ir::Error;
+use serde_json::json;
+
+use super::args::{self, ModelArgs, TargetArgs};
+use super::measure::ms;
+use super::output::{Answer, Failure, Ui};
+use super::tune::TuneArgs;
 
 /// Arguments of `kiln compile`.
 #[derive(Debug, clap::Args)]

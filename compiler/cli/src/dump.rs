@@ -1,15 +1,14 @@
 //! `kiln dump`: the text of a stage of compilation.
 
 use clap::ValueEnum;
+use kiln_compiler::codegen::listing;
+use kiln_compiler::pipeline::{self, Observer, PASSES};
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::Program;
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::args::{self, ModelArgs, TargetArgs};
-use super::output::{Failure, Ui};
-use kiln_compiler::codegen::listing;
-use kiln_compiler::pipeline::{self, Observer, PASSES};
+use super::output::{Answer, Failure, Ui};
 
 /// Arguments of `kiln dump`.
 #[derive(Debug, clap::Args)]

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use kiln_compiler::codegen;
 use kiln_ir::error::Printable;
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Storage};
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::Target;
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::args::{self, ModelArgs, TargetArgs};
-use super::output::{Failure, Ui};
+use super::output::{Answer, Failure, Ui};
 use super::rewrites::Rewrites;
 use super::tune::TuneArgs;
-use kiln_compiler::codegen;
 
 /// Arguments of `kiln explain`.
 #[derive(Debug, clap::Args)]

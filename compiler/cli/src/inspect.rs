@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use kiln_compiler::pipeline::{self, Observer};
+use kiln_ir::Errors;
 use kiln_ir::error::Printable;
 use kiln_ir::graph::{Graph, Source};
 use kiln_ir::kernel::{Form, Program, WindowOp};
 use kiln_ir::{DType, Dim, ErrorKind, Tensor};
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::args::{self, CpuArgs, ModelArgs};
-use super::output::{Failure, Ui};
-use kiln_compiler::pipeline::{self, Observer};
-use kiln_ir::Errors;
+use super::output::{Answer, Failure, Ui};
 
 /// Arguments of `kiln inspect`.
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,6 @@
 //! The `kiln` command: one file per subcommand, and what they share.
 //!
-//! A subcommand returns an [`Answer`] or a [`Failure`]; only this file turns those into JSON and exit codes.
+//! A subcommand returns an [`output::Answer`] or a [`Failure`]; only this file turns those into JSON and exit codes.
 
 mod allocator;
 mod args;
@@ -57,20 +57,6 @@ enum Command {
     Dump(dump::Args),
     /// Lists what this build knows.
     List(list::Args),
-}
-
-/// What a subcommand came to.
-struct Answer {
-    /// The process's exit code.
-    code: u8,
-    /// What `--json` prints.
-    json: serde_json::Value,
-}
-
-impl Answer {
-    fn yes(json: serde_json::Value) -> Self {
-        Self { code: output::EXIT_DONE, json }
-    }
 }
 
 /// Stack of the thread that does the work: deeply nested models recurse.

@@ -1,13 +1,12 @@
 //! `kiln list`: what this build knows.
 
 use clap::ValueEnum;
+use kiln_compiler::rules::RULES;
 use kiln_ir::op::NEWEST_OPSET;
 use kiln_ir::ops::OPS;
 use serde_json::{Value, json};
 
-use super::Answer;
-use super::output::{Failure, Ui};
-use kiln_compiler::rules::RULES;
+use super::output::{Answer, Failure, Ui};
 
 /// Arguments of `kiln list`.
 #[derive(Debug, clap::Args)]

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kiln_ir::Errors;
 use kiln_ir::error::Printable;
 use kiln_ir::{Error, ErrorKind};
 use serde_json::{Value, json};
-
-use kiln_ir::Errors;
 
 /// Done.
 pub(super) const EXIT_DONE: u8 = 0;
@@ -28,6 +27,20 @@ pub(super) const EXIT_INTERNAL: u8 = 5;
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 const NOTE: Style = AnsiColor::Yellow.on_default().bold();
+
+/// What a subcommand came to.
+pub(super) struct Answer {
+    /// The process's exit code.
+    pub(super) code: u8,
+    /// What `--json` prints.
+    pub(super) json: Value,
+}
+
+impl Answer {
+    pub(super) fn yes(json: Value) -> Self {
+        Self { code: EXIT_DONE, json }
+    }
+}
 
 /// Why a subcommand did not do its work.
 #[derive(Debug)]

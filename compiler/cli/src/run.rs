@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use kiln_compiler::emit::staging::{self, Staging};
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
 use super::measure::ms;
-use super::output::{Failure, Ui};
+use super::npy;
+use super::output::{Answer, Failure, Ui};
 use super::tensors::{self, InputArgs};
 use super::tune::TuneArgs;
-use super::{Answer, npy};
-use kiln_compiler::emit::staging::{self, Staging};
 
 /// Arguments of `kiln run`.
 #[derive(Debug, clap::Args)]

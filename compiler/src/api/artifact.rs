@@ -9,11 +9,12 @@ use kiln_ir::Error;
 use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
 
-use super::{BuildError, Model, ObjectOptions};
 use crate::codegen::listing;
-use crate::emit::object::ObjectFile;
+use crate::emit::jit::Model;
+use crate::emit::object::{ObjectFile, ObjectOptions};
 use crate::emit::staging::{self, Staging};
 use crate::emit::{archive, hash, header, object, report};
+use crate::error::BuildError;
 use crate::pipeline::Options;
 use crate::variant::Variant;
 

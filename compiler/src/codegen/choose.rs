@@ -18,8 +18,7 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use kiln_ir::Result;
 use kiln_runtime::status::Status;
 
-use super::internal;
-use super::run::{Checks, Maker, stack_words};
+use super::maker::{Checks, Maker, internal, stack_words};
 use crate::variant::Variant;
 
 /// Bytes of the word.

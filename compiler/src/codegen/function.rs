@@ -12,7 +12,8 @@ use kiln_targets::encode::{Program, encode};
 use kiln_targets::generic::clif::Clif;
 use kiln_targets::simd::{R, Refusal, Simd};
 
-use super::{KernelFunction, internal, kernel_signature, scalar, vector};
+use super::maker::{KernelFunction, internal, kernel_signature};
+use super::{scalar, vector};
 
 /// A cache line: encoded functions carry constants that are as wide.
 const CODE_ALIGN: u64 = 64;

@@ -11,7 +11,7 @@ use kiln_targets::encode::disassemble;
 use kiln_targets::isa::{Code, isa};
 
 use super::function::{Made, make};
-use super::internal;
+use super::maker::internal;
 
 /// Texts of one kernel.
 #[derive(Clone, Debug)]

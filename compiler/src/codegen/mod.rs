@@ -7,6 +7,7 @@ mod choose;
 mod constants;
 mod function;
 pub mod listing;
+mod maker;
 mod math;
 mod nest;
 mod retarget;
@@ -23,43 +24,17 @@ mod veval;
 pub mod vexpr;
 mod walk;
 
-use cranelift_codegen::ir::{AbiParam, Signature, types};
-use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilderContext;
-use cranelift_module::{DataId, FuncId, Linkage, Module};
+use cranelift_module::{Linkage, Module};
 use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
 use kiln_ir::{Error, Result};
 use kiln_targets::Target;
 use kiln_targets::isa::{Code, isa};
 
 use crate::variant::Variant;
+pub use maker::{Built, KernelFunction};
+use maker::{internal, kernel_signature};
 use retarget::Retargeted;
-
-/// A kernel's function.
-#[derive(Clone, Debug)]
-pub struct KernelFunction {
-    /// `fn(frame, begin, end)`.
-    pub id: FuncId,
-    /// It is run completely by the range `0..shared`.
-    pub shared: i64,
-    /// Size of its code.
-    pub code_bytes: usize,
-}
-
-/// What [`build`] put into the module.
-#[derive(Debug)]
-pub struct Built {
-    /// `NAME_run`.
-    pub run: FuncId,
-    /// `NAME_run_parallel`.
-    pub run_parallel: FuncId,
-    /// The read-only data, declared and to be defined by the caller.
-    pub weights: DataId,
-    /// Of each variant, in the plan's order.
-    pub kernels: Vec<Vec<KernelFunction>>,
-    /// Size of all code.
-    pub code_bytes: usize,
-}
 
 /// The symbol of the read-only data.
 pub fn weights_symbol(name: &str) -> String {
@@ -128,18 +103,6 @@ pub fn shared_extent(kernel: &PlannedKernel, target: &Target) -> Result<i64> {
 /// few registers; 0 for plain loops.
 pub fn vector_bits(kernel: &PlannedKernel, target: &Target) -> Result<usize> {
     function::vector_bits(kernel, target)
-}
-
-fn internal(error: &dyn std::fmt::Display) -> Error {
-    Error::internal(format!("code generation: {error}"))
-}
-
-/// `fn(frame, begin, end)` in the System V convention on every operating system, so that encoded kernels know
-/// their registers.
-fn kernel_signature() -> Signature {
-    let mut signature = Signature::new(CallConv::SystemV);
-    signature.params.extend([AbiParam::new(types::I64); 3]);
-    signature
 }
 
 #[cfg(test)]

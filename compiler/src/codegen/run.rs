@@ -10,12 +10,8 @@
 //! piece(closure, i): kernel(frame, i * grain, min((i + 1) * grain, shared))
 //! ```
 
-use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{
-    AbiParam, Block, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName, Value,
-    types,
-};
+use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 use kiln_ir::Result;
@@ -24,57 +20,8 @@ use kiln_runtime::status::Status;
 use kiln_targets::isa::Code;
 
 use super::choose::{self, Choice};
-use super::{Built, KernelFunction, internal, kernel_signature};
+use super::maker::{Built, Checks, KernelFunction, Maker, internal, kernel_signature, stack_words};
 use crate::variant::{self, Variant};
-
-/// A function under construction with its parameters.
-pub(super) struct Maker<'a, M: Module> {
-    pub(super) module: &'a mut M,
-    scratch: &'a mut FunctionBuilderContext,
-    pub(super) code_bytes: usize,
-}
-
-impl<M: Module> Maker<'_, M> {
-    pub(super) fn function(
-        &mut self,
-        id: FuncId,
-        signature: Signature,
-        body: impl FnOnce(&mut M, &mut FunctionBuilder<'_>, &[Value]) -> Result<()>,
-    ) -> Result<()> {
-        let mut context = Context::new();
-        context.func.signature = signature;
-        context.func.name = UserFuncName::user(0, id.as_u32());
-        let config = self.module.target_config();
-        let mut b = FunctionBuilder::new(&mut context.func, self.scratch);
-        let entry = b.create_block();
-        b.append_block_params_for_function_params(entry);
-        b.switch_to_block(entry);
-        let params = b.block_params(entry).to_vec();
-        body(self.module, &mut b, &params)?;
-        b.seal_all_blocks();
-        b.finalize(config);
-        self.module.define_function(id, &mut context).map_err(|e| internal(&format!("{e:?}")))?;
-        self.code_bytes += context.compiled_code().map_or(0, |c| c.code_info().total_size as usize);
-        Ok(())
-    }
-
-    pub(super) fn declare(
-        &mut self,
-        symbol: &str,
-        linkage: Linkage,
-        signature: &Signature,
-    ) -> Result<FuncId> {
-        self.module.declare_function(symbol, linkage, signature).map_err(|e| internal(&e))
-    }
-
-    /// A signature in the platform's C convention.
-    fn c_signature(&self, params: usize, returns: bool) -> Signature {
-        let mut signature = self.module.make_signature();
-        signature.params.extend(vec![AbiParam::new(types::I64); params]);
-        signature.returns.extend(returns.then(|| AbiParam::new(types::I32)));
-        signature
-    }
-}
 
 /// Compiles the host's functions and their helpers.
 pub(super) fn define<M: Module>(
@@ -86,7 +33,7 @@ pub(super) fn define<M: Module>(
     weights: DataId,
     code: Code,
 ) -> Result<Built> {
-    let mut maker = Maker { module, scratch, code_bytes: 0 };
+    let mut maker = Maker::new(module, scratch);
     let (run_signature, parallel_signature) = (maker.c_signature(3, true), maker.c_signature(5, true));
     let run = maker.declare(&format!("{name}_run"), Linkage::Export, &run_signature)?;
     let run_parallel =
@@ -138,7 +85,7 @@ fn run_body<M: Module>(
     // Arguments and results are the same in all.
     let plan = variants[0].plan;
     let flags = MemFlagsData::new().with_notrap();
-    let mut checks = Checks { b, failed: Vec::new() };
+    let mut checks = Checks::new(b);
     if !plan.inputs.is_empty() {
         checks.not_null(inputs);
     }
@@ -213,40 +160,6 @@ fn call_kernels<M: Module>(
 
 fn is_empty(port: &Port) -> bool {
     port.ty.shape.iter().any(|d| d.is(0))
-}
-
-/// A stack slot of 8-byte words; its address.
-pub(super) fn stack_words(b: &mut FunctionBuilder<'_>, words: u32) -> Value {
-    let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * words, 3));
-    b.ins().stack_addr(types::I64, slot, 0)
-}
-
-/// Tests that leave the function with a status, one block per status.
-pub(super) struct Checks<'a, 'f> {
-    pub(super) b: &'a mut FunctionBuilder<'f>,
-    failed: Vec<(Block, Status)>,
-}
-
-impl Checks<'_, '_> {
-    pub(super) fn fail_if(&mut self, condition: Value, status: Status) {
-        let failed = match self.failed.iter().find(|f| f.1 == status) {
-            Some(f) => f.0,
-            None => {
-                let block = self.b.create_block();
-                self.b.set_cold_block(block);
-                self.failed.push((block, status));
-                block
-            }
-        };
-        let next = self.b.create_block();
-        self.b.ins().brif(condition, failed, &[], next, &[]);
-        self.b.switch_to_block(next);
-    }
-
-    fn not_null(&mut self, pointer: Value) {
-        let null = self.b.ins().icmp_imm_u(IntCC::Equal, pointer, 0);
-        self.fail_if(null, Status::NullPointer);
-    }
 }
 
 /// `fork` and `piece` of the header comment. The closure is `{kernel, frame, shared, grain}`.

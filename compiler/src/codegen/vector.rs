@@ -7,7 +7,6 @@ use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
 use kiln_targets::LhsAccess;
 use kiln_targets::simd::{R, Refusal, Simd};
 
-pub use super::vexpr::supported;
 use super::{nest, tile, transform, transpose};
 
 /// Emits the body of `fn(frame, begin, end)` for a kernel of schedule [`Schedule::Nest`], [`Schedule::Tile`],

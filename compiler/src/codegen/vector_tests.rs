@@ -1,15 +1,15 @@
 //! Sweeps of the vector generators against the naive interpreter.
 
+use Role::{Parallel, Reduce};
 use kiln_ir::kernel::plan::{self, FlatAccess, Nest, PlannedKernel, Schedule, Storage, Tile, Transpose};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Side, Store, UnaryOp, WindowOp};
 use kiln_ir::{DType, Tensor};
 use kiln_targets::simd::Refusal;
+use kiln_targets::vector_expr;
 
-use super::vector;
 use super::vector_testing::{
     Emitted, Machine, Memory, access, check, check_on, disassembly, guarded, kernel, l, numbers,
 };
-use Role::{Parallel, Reduce};
 
 const WEIGHTS: Storage = Storage::Weights { offset_bytes: 0 };
 const IN: Storage = Storage::Input(0);
@@ -432,7 +432,7 @@ fn maps_of_every_operation() {
     ys[0] = 1.0;
     ys[6] = f32::NAN;
     for (i, value) in values.iter().enumerate() {
-        assert!(vector::supported(value), "{value:?}");
+        assert!(vector_expr::supported(value), "{value:?}");
         for n in [35, 19, 17, 16, 15, 3, 0] {
             let cut = |v: &[f32]| v[..n].to_vec();
             let (kernel, mut memory) =

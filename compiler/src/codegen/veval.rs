@@ -6,6 +6,28 @@ use kiln_targets::vecmath;
 
 use super::vexpr::{At, Node, Operand, Values};
 
+impl Values {
+    /// The value, when there is only one and it is a product: for fused multiply-add into an accumulator.
+    pub(super) fn as_product<S: Simd>(&self, s: &mut S, at: &At<'_>) -> R<Option<(V, Operand)>> {
+        let [root] = self.roots[..] else { return Ok(None) };
+        let Node::Binary(BinaryOp::Mul, a, b) = self.nodes[root] else { return Ok(None) };
+        let mut eval = Eval::new(self, at, None);
+        let a = eval.reg(s, a)?;
+        let b = eval.operand(s, b)?;
+        Ok(Some((a, b)))
+    }
+
+    /// All values, in registers that the caller frees. Consumes `acc`.
+    pub(super) fn eval<S: Simd>(&self, s: &mut S, at: &At<'_>, acc: Option<V>) -> R<Vec<V>> {
+        let mut eval = Eval::new(self, at, acc);
+        let values = self.roots.iter().map(|root| eval.reg(s, *root)).collect::<R<Vec<_>>>()?;
+        for held in eval.held.into_iter().flatten() {
+            s.free(held);
+        }
+        Ok(values)
+    }
+}
+
 /// The evaluation of all values at one place.
 pub(super) struct Eval<'v> {
     values: &'v Values,

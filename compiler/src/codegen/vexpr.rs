@@ -5,86 +5,12 @@
 
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::FlatAccess;
-use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
+use kiln_ir::kernel::{BinaryOp, Expr, UnaryOp};
 use kiln_ir::types::DType;
 use kiln_targets::simd::{Parked, R, Refusal, Simd, Src, V};
+use kiln_targets::vector_expr::{self, Lanes, power};
 
-use super::veval::Eval;
 use super::walk::{AccessId, ELEMENT, Walk};
-
-/// What a node of an expression is in a vector register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Number,
-    Mask,
-}
-
-/// Whether the vector generators compute this expression: f32 throughout, bools as masks in between, no
-/// gathers, constant strides. Strides along the vector are checked by the generators.
-pub fn supported(expr: &Expr<FlatAccess>) -> bool {
-    kind(expr) == Some(Kind::Number)
-}
-
-fn kind(expr: &Expr<FlatAccess>) -> Option<Kind> {
-    let all = |operands: &[&Expr<FlatAccess>], k: Kind| operands.iter().all(|e| kind(e) == Some(k));
-    match expr {
-        Expr::Acc => Some(Kind::Number),
-        Expr::Const(scalar) => match scalar.dtype {
-            DType::F32 => Some(Kind::Number),
-            DType::Bool => Some(Kind::Mask),
-            _ => None,
-        },
-        Expr::Load(a) => {
-            let constant = a.offset.as_const().is_some() && a.strides.iter().all(|d| d.as_const().is_some());
-            (a.dtype == DType::F32 && a.gathers.is_empty() && constant).then_some(Kind::Number)
-        }
-        Expr::Loop(_) => None,
-        Expr::Unary(UnaryOp::Not, a) => all(&[a], Kind::Mask).then_some(Kind::Mask),
-        Expr::Unary(op, a) => {
-            let result = match op {
-                UnaryOp::IsNan | UnaryOp::IsInf => Kind::Mask,
-                UnaryOp::BitNot
-                | UnaryOp::Tan
-                | UnaryOp::Asin
-                | UnaryOp::Acos
-                | UnaryOp::Atan
-                | UnaryOp::Sinh
-                | UnaryOp::Cosh
-                | UnaryOp::Asinh
-                | UnaryOp::Acosh
-                | UnaryOp::Atanh => return None,
-                _ => Kind::Number,
-            };
-            all(&[a], Kind::Number).then_some(result)
-        }
-        Expr::Binary(op, a, b) => match op {
-            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Min | BinaryOp::Max => {
-                all(&[a, b], Kind::Number).then_some(Kind::Number)
-            }
-            BinaryOp::Pow => (all(&[a], Kind::Number) && power(b).is_some()).then_some(Kind::Number),
-            BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le => all(&[a, b], Kind::Number).then_some(Kind::Mask),
-            BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => all(&[a, b], Kind::Mask).then_some(Kind::Mask),
-            _ => None,
-        },
-        Expr::Select(c, a, b) => {
-            let result = kind(a)?;
-            (all(&[c], Kind::Mask) && kind(b) == Some(result)).then_some(result)
-        }
-        Expr::Cast(DType::F32, a) => kind(a).map(|_| Kind::Number),
-        Expr::Cast(..) => None,
-    }
-}
-
-/// Exponents that are a few products.
-fn power(exponent: &Expr<FlatAccess>) -> Option<i32> {
-    match exponent {
-        Expr::Const(Scalar { dtype: DType::F32, bits }) => {
-            let value = f32::from_bits(*bits as u32);
-            [1, 2, 3, 4, -1].into_iter().find(|n| *n as f32 == value)
-        }
-        _ => None,
-    }
-}
 
 /// An operation of the graph; operands are positions of earlier nodes.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,7 +29,7 @@ pub(super) enum Node {
 /// Expressions with shared parts.
 pub(super) struct Values {
     pub(super) nodes: Vec<Node>,
-    roots: Vec<usize>,
+    pub(super) roots: Vec<usize>,
     pub(super) uses: Vec<u32>,
     loads: Vec<(FlatAccess, AccessId)>,
 }
@@ -236,8 +162,8 @@ impl Values {
             Expr::Unary(op, a) => Node::Unary(*op, self.add(walk, a)?),
             Expr::Binary(op, a, b) => Node::Binary(*op, self.add(walk, a)?, self.add(walk, b)?),
             Expr::Select(c, a, b) => Node::Select(self.add(walk, c)?, self.add(walk, a)?, self.add(walk, b)?),
-            Expr::Cast(DType::F32, a) => match kind(a) {
-                Some(Kind::Mask) => Node::MaskToNumber(self.add(walk, a)?),
+            Expr::Cast(DType::F32, a) => match vector_expr::lanes(a) {
+                Some(Lanes::Masks) => Node::MaskToNumber(self.add(walk, a)?),
                 _ => return self.add(walk, a),
             },
             _ => return Err(Refusal::unsupported(format!("expression in vectors: {expr:?}"))),
@@ -285,16 +211,6 @@ impl Values {
                 self.node(Node::Binary(BinaryOp::Div, one, base))
             }
         }
-    }
-
-    /// The value, when there is only one and it is a product: for fused multiply-add into an accumulator.
-    pub(super) fn as_product<S: Simd>(&self, s: &mut S, at: &At<'_>) -> R<Option<(V, Operand)>> {
-        let [root] = self.roots[..] else { return Ok(None) };
-        let Node::Binary(BinaryOp::Mul, a, b) = self.nodes[root] else { return Ok(None) };
-        let mut eval = Eval::new(self, at, None);
-        let a = eval.reg(s, a)?;
-        let b = eval.operand(s, b)?;
-        Ok(Some((a, b)))
     }
 
     /// Whether the value is a single product.
@@ -348,15 +264,5 @@ impl Values {
         }
         waiting.reverse();
         Ok(waiting)
-    }
-
-    /// All values, in registers that the caller frees. Consumes `acc`.
-    pub(super) fn eval<S: Simd>(&self, s: &mut S, at: &At<'_>, acc: Option<V>) -> R<Vec<V>> {
-        let mut eval = Eval::new(self, at, acc);
-        let values = self.roots.iter().map(|root| eval.reg(s, *root)).collect::<R<Vec<_>>>()?;
-        for held in eval.held.into_iter().flatten() {
-            s.free(held);
-        }
-        Ok(values)
     }
 }

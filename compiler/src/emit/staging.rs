@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::api::BuildError;
+use crate::error::BuildError;
 
 /// An output folder in the making.
 #[derive(Debug)]

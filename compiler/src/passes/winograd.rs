@@ -23,26 +23,23 @@
 //! uniformly distributed inputs and weights is `9 u s` for F(4x4, 3x3) and `0.6 u s` for F(2x2, 3x3); tests hold it
 //! below `20 u s` and `2 u s`. Inputs that are not finite reach every result of their tile.
 
+mod convolution;
 mod cost;
 mod matrices;
 mod reasons;
 
-use kiln_ir::kernel::plan::{FlatAccess, Storage};
 use kiln_ir::kernel::{
     Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Scalar,
-    Side, Store,
+    Side, Store, Uses,
 };
 use kiln_ir::{DType, Dim, Error, Result, Shape, Tensor, TensorType};
 use kiln_targets::Target;
 
 use super::absorb::{Substitution, substitute_access};
-use crate::codegen::vexpr;
-use cost::Layer;
-use kiln_ir::kernel::Uses;
-use matrices::{Filter, WINDOW};
-
 use crate::schedule::Choices;
-use crate::schedule::choices::Pick;
+use convolution::Convolution;
+use cost::Layer;
+use matrices::{Filter, WINDOW};
 pub use reasons::report;
 
 /// Rewrites every convolution that becomes faster on `target`.
@@ -55,7 +52,7 @@ pub fn run_with(program: &mut Program, target: &Target, choices: &Choices) -> Re
     let mut i = 0;
     while i < program.kernels.len() {
         let found = Convolution::of(program, &program.kernels[i])
-            .and_then(|conv| filter(&conv.layer, target, choices).map(|filter| (conv, filter)));
+            .and_then(|conv| cost::filter(&conv.layer, target, choices).map(|filter| (conv, filter)));
         let Some((conv, filter)) = found else {
             i += 1;
             continue;
@@ -64,18 +61,6 @@ pub fn run_with(program: &mut Program, target: &Target, choices: &Choices) -> Re
         i += kernels.len();
     }
     Ok(())
-}
-
-fn filter(layer: &Layer, target: &Target, choices: &Choices) -> Option<Filter> {
-    let possible = cost::possible(layer);
-    match choices.get(&layer.key()) {
-        Some(Pick::Winograd(0)) => None,
-        Some(Pick::Winograd(m)) => possible
-            .into_iter()
-            .find(|f| f.outputs() == usize::from(*m))
-            .or_else(|| cost::choose(layer, target)),
-        _ => cost::choose(layer, target),
-    }
 }
 
 /// A convolution that could be rewritten, for measuring whether it should be.
@@ -103,107 +88,6 @@ pub fn candidates(program: &Program, target: &Target) -> Vec<Candidate> {
         Some(Candidate { key: layer.key(), kernel: kernel.name.clone(), picks })
     };
     program.kernels.iter().filter_map(of).collect()
-}
-
-/// Loops and operands of a contraction that is a convolution as needed here.
-struct Convolution {
-    layer: Layer,
-    n: LoopId,
-    o: LoopId,
-    c: LoopId,
-    /// Along both spatial axes: results and window.
-    out: [LoopId; 2],
-    window: [LoopId; 2],
-    lhs: Access,
-    weights: BufferId,
-    /// Axes of the weights that are `o`, `c` and the window's.
-    axes: [usize; 4],
-    store: Store,
-}
-
-impl Convolution {
-    fn of(program: &Program, kernel: &Kernel) -> Option<Self> {
-        let Form::Contract { acc: DType::F32, lhs, rhs, store } = &kernel.form else { return None };
-        let role = |l: LoopId| kernel.loop_(l).role;
-        let extent = |l: LoopId| kernel.loop_(l).extent.as_const().filter(|n| *n > 0);
-        if kernel.loops.len() != 7 || program.buffer(lhs.buffer).ty.dtype != DType::F32 {
-            return None;
-        }
-        if lhs.otherwise.is_some_and(|s| s.bits != 0) || lhs.index.len() != 4 {
-            return None;
-        }
-        let (mut single, mut spatial) = (Vec::new(), Vec::new());
-        for index in &lhs.index {
-            match &index.affine()?.terms[..] {
-                [(l, one)] if one.is(1) => single.push((*l, index.affine()?.offset.is(0))),
-                [(a, x), (b, y)] if x.is(1) && y.is(1) => spatial.push([*a, *b]),
-                _ => return None,
-            }
-        }
-        let ([(p, true), (q, true)], [first, second]) = (&single[..], &spatial[..]) else { return None };
-        let (n, c) = if role(*p) == Role::Parallel { (*p, *q) } else { (*q, *p) };
-        let sorted = |[a, b]: [LoopId; 2]| if role(a) == Role::Parallel { [a, b] } else { [b, a] };
-        let ([h, kh], [w, kw]) = (sorted(*first), sorted(*second));
-        let parallel = [n, h, w].iter().all(|l| role(*l) == Role::Parallel);
-        let reduced = [c, kh, kw].iter().all(|l| role(*l) == Role::Reduce);
-        if !parallel || !reduced || [kh, kw].iter().any(|l| extent(*l) != Some(WINDOW as i64)) {
-            return None;
-        }
-        let weights = rhs.as_loops().filter(|_| rhs.otherwise.is_none())?;
-        let o = *weights.iter().find(|l| role(**l) == Role::Parallel)?;
-        let axis = |l: LoopId| weights.iter().position(|x| *x == l);
-        let axes = [axis(o)?, axis(c)?, axis(kh)?, axis(kw)?];
-        let constant =
-            matches!(&program.buffer(rhs.buffer).kind, BufferKind::Const(t) if t.dtype == DType::F32);
-        if !constant || weights.len() != 4 || [n, h, w].contains(&o) {
-            return None;
-        }
-        let layer = Layer { n: extent(n)?, o: extent(o)?, c: extent(c)?, h: extent(h)?, w: extent(w)? };
-        let this = Self {
-            layer,
-            n,
-            o,
-            c,
-            out: [h, w],
-            window: [kh, kw],
-            lhs: lhs.clone(),
-            weights: rhs.buffer,
-            axes,
-            store: store.clone(),
-        };
-        this.store_fits(program).then_some(this)
-    }
-
-    /// Whether what is beyond the border is outside the buffer of results, and the epilogue can follow.
-    fn store_fits(&self, program: &Program) -> bool {
-        let Store { to, value } = &self.store;
-        let shape = &program.buffer(to.buffer).ty.shape;
-        let ends_with = |l: LoopId, extent: i64| {
-            let used: Vec<usize> = (0..to.index.len())
-                .filter(|&a| to.index[a].affine().is_none_or(|i| !i.coefficient(l).is(0)))
-                .collect();
-            let [axis] = used[..] else { return false };
-            to.index[axis].affine().and_then(Affine::as_loop) == Some(l) && shape[axis].is(extent)
-        };
-        let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
-        let mut fits =
-            plain(to) && ends_with(self.out[0], self.layer.h) && ends_with(self.out[1], self.layer.w);
-        value.for_each_access(&mut |a| fits &= plain(a));
-        let flat = |a: &Access| FlatAccess {
-            name: String::new(),
-            storage: Storage::Arena { offset_bytes: 0 },
-            dtype: program.buffer(a.buffer).ty.dtype,
-            offset: Dim::Const(0),
-            strides: vec![],
-            gathers: vec![],
-            guards: vec![],
-            otherwise: None,
-        };
-        fits && vexpr::supported(&value.map(&mut |leaf| match leaf {
-            Expr::Load(a) => Some(Expr::Load(flat(a))),
-            _ => None,
-        }))
-    }
 }
 
 /// Puts the three kernels in the place of kernel `i`; returns their positions.

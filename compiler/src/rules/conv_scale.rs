@@ -5,7 +5,7 @@ use kiln_ir::Result;
 use kiln_ir::graph::{Graph, Node};
 
 use super::product::{Product, with_constant};
-use super::{Outcome, Rule};
+use super::rule::{Outcome, Rule};
 
 pub(super) const RULE: Rule = Rule {
     name: "conv_scale",

@@ -10,48 +10,18 @@ mod noop;
 mod pad_conv;
 mod product;
 mod reshape_reshape;
+mod rule;
 mod support;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transpose_reshape;
 mod transpose_transpose;
 
-use kiln_ir::graph::{Graph, Node, Patch, ValueId};
+use kiln_ir::graph::{Graph, ValueId};
 use kiln_ir::{Result, bail_internal};
 
-/// A rewrite rule.
-#[derive(Debug)]
-pub struct Rule {
-    /// Its name in reports.
-    pub name: &'static str,
-    /// What it does and why, in a line.
-    pub about: &'static str,
-    /// Operators of the nodes that it looks at.
-    pub roots: &'static [&'static str],
-    apply: fn(&Graph, &Node) -> Result<Outcome>,
-}
-
-/// What a rule makes of a node.
-#[derive(Debug)]
-enum Outcome {
-    /// Nothing of its kind.
-    No,
-    /// Nearly: the reason why not.
-    Missed(String),
-    /// A rewrite.
-    Fire(Patch),
-}
-
-/// A rule that fired, or nearly did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fired {
-    /// The rule's name.
-    pub rule: &'static str,
-    /// The node that it looked at.
-    pub node: String,
-    /// Why it did not fire; `None` when it did.
-    pub missed: Option<String>,
-}
+use rule::Outcome;
+pub use rule::{Fired, Rule};
 
 /// Every rule, in the order in which they are tried. Chains of layout changes are shortened first, because what
 /// stands between two nodes hides them from the rules that fold constants into weights; padding comes before

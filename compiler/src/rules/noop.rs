@@ -4,9 +4,9 @@ use kiln_ir::Result;
 use kiln_ir::graph::{Graph, Node, Patch};
 
 use super::reshape_reshape::RESHAPES;
+use super::rule::{Outcome, Rule};
 use super::support;
 use super::transpose_transpose::permutation;
-use super::{Outcome, Rule};
 
 pub(super) const RULE: Rule = Rule {
     name: "noop",

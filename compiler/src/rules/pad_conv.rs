@@ -3,8 +3,8 @@
 use kiln_ir::graph::{Graph, Node, Patch};
 use kiln_ir::{Attr, Dim, Result, types};
 
+use super::rule::{Outcome, Rule};
 use super::support;
-use super::{Outcome, Rule};
 
 pub(super) const RULE: Rule = Rule {
     name: "pad_conv",

@@ -3,7 +3,7 @@
 use kiln_ir::graph::{Graph, Node, Patch, ValueId};
 use kiln_ir::{Attr, DType, Error, Result, Tensor, TensorType};
 
-use super::Outcome;
+use super::rule::Outcome;
 use super::support::{fact, made_by, only_use};
 
 /// A convolution or matrix product whose result is `x` of the rules below.

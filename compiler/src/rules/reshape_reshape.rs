@@ -3,8 +3,8 @@
 use kiln_ir::Result;
 use kiln_ir::graph::{Graph, Node, Patch};
 
+use super::rule::{Outcome, Rule};
 use super::support;
-use super::{Outcome, Rule};
 
 /// Operators that give their first operand another shape and nothing else.
 pub(super) const RESHAPES: [&str; 4] = ["Reshape", "Flatten", "Squeeze", "Unsqueeze"];

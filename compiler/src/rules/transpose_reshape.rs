@@ -3,9 +3,9 @@
 use kiln_ir::Result;
 use kiln_ir::graph::{Graph, Node, Patch};
 
+use super::rule::{Outcome, Rule};
 use super::support;
 use super::transpose_transpose::permutation;
-use super::{Outcome, Rule};
 
 pub(super) const RULE: Rule = Rule {
     name: "transpose_reshape",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kiln_ir::graph::{Graph, Node, Patch};
 use kiln_ir::{Attr, Result};
 
+use super::rule::{Outcome, Rule};
 use super::support;
-use super::{Outcome, Rule};
 
 pub(super) const RULE: Rule = Rule {
     name: "transpose_transpose",

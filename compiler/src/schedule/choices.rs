@@ -11,7 +11,7 @@ use kiln_ir::kernel::plan::{FlatAccess, Storage};
 use kiln_ir::kernel::{Form, Loop, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::emit::hash;
+use crate::digest;
 
 /// What a schedule is made of where there is a choice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,11 @@ pub struct NestPick {
 pub struct Choices(BTreeMap<String, Pick>);
 
 impl Choices {
+    /// A single pick.
+    pub fn one(key: &str, pick: &Pick) -> Self {
+        Self(BTreeMap::from([(key.to_owned(), pick.clone())]))
+    }
+
     /// The pick for a kernel.
     pub fn get(&self, key: &str) -> Option<&Pick> {
         self.0.get(key)
@@ -105,7 +110,7 @@ pub fn key(loops: &[Loop], form: &Form<FlatAccess>, packed: bool) -> String {
         rhs.strides = rhs.strides.iter().map(|s| Dim::Const(i64::from(!s.is(0)))).collect();
     }
     let text = format!("{packed} {form:?}");
-    format!("{} {} {}", form.name(), extents.join("x"), &hash::of_text(&text)[..16])
+    format!("{} {} {}", form.name(), extents.join("x"), &digest::of_text(&text)[..16])
 }
 
 /// An access without name and place.

@@ -4,10 +4,12 @@ use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Schedule, Tile};
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::Target;
+use kiln_targets::vector_expr;
 
 use super::choices::{Choices, TilePick};
-use super::{Choice, by_falling_stride, cost, even_part, extent_of, stride_of, vector_access};
-use crate::codegen::vexpr;
+use super::chosen::Chosen;
+use super::cost;
+use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Bytes of a cache line.
@@ -39,7 +41,7 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     for access in kernel.form.loads().into_iter().chain([&store.to]) {
         vector_access(access, false)?;
     }
-    if !vexpr::supported(&store.value) {
+    if !vector_expr::supported(&store.value) {
         return Err("the epilogue has an operation without a vector form".to_owned());
     }
     let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
@@ -200,7 +202,7 @@ pub fn choose(
     target: &Target,
     packed: Option<u32>,
     choices: &Choices,
-) -> Result<Choice, String> {
+) -> Result<Chosen, String> {
     let roles = roles(kernel, packed.is_some())?;
     let pick = pick(kernel, target, packed.is_some(), choices)?;
     let (row, mr) = (pick.row.map(LoopId), pick.mr);
@@ -243,7 +245,7 @@ pub fn choose(
         if packed.is_some() { "packed" } else { "plain" },
         cols * depth * 4 / 1024
     );
-    Ok(Choice { schedule: Schedule::Tile(tile), why })
+    Ok(Chosen { schedule: Schedule::Tile(tile), why })
 }
 
 /// Lines of the next panel to ask for in every run of depth steps, so that by the time of its turn it has come from

@@ -3,10 +3,11 @@
 use kiln_ir::kernel::plan::{FlatAccess, Nest, Schedule, Transpose};
 use kiln_ir::kernel::{Form, LoopId, ReduceOp, Role};
 use kiln_targets::Target;
+use kiln_targets::vector_expr;
 
 use super::choices::{Choices, NestPick};
-use super::{Choice, by_falling_stride, even_part, extent_of, stride_of, vector_access};
-use crate::codegen::vexpr;
+use super::chosen::Chosen;
+use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Iterations of all unrolled reduced loops together, at most: a 7x7 window.
@@ -18,7 +19,7 @@ const WIDEST_WINDOW_TILE: i64 = 8;
 const WINDOW_REGISTERS: i64 = 3;
 
 /// The vector schedule of a form that is no contraction.
-pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result<Choice, String> {
+pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result<Chosen, String> {
     let copy = matches!(kernel.form, Form::Rearrange { .. });
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
         vector_access(access, copy)?;
@@ -70,7 +71,7 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     );
     let order = parallel.into_iter().chain(reduced).collect();
     let NestPick { vectors, columns, .. } = pick;
-    Ok(Choice { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns }), why })
+    Ok(Chosen { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns }), why })
 }
 
 /// Registers that are left for accumulators when a window's columns are shared.
@@ -155,7 +156,7 @@ pub fn candidates(kernel: &FlatKernel, nest: &Nest, target: &Target) -> Vec<Nest
 }
 
 /// A copy between two layouts: the source is contiguous in one loop, the destination in another.
-fn transpose(kernel: &FlatKernel) -> Option<Choice> {
+fn transpose(kernel: &FlatKernel) -> Option<Chosen> {
     let Form::Rearrange { from, to } = &kernel.form else { return None };
     let all = loops_of(&kernel.loops, Role::Parallel);
     let unit = |a: &FlatAccess| {
@@ -167,22 +168,26 @@ fn transpose(kernel: &FlatKernel) -> Option<Choice> {
     let name = |l: LoopId| &kernel.loops[l.0 as usize].name;
     let why =
         format!("blocks turned in registers, read along {} and written along {}", name(read), name(write));
-    (read != write).then_some(Choice { schedule: Schedule::Transpose(Transpose { outer, read, write }), why })
+    (read != write).then_some(Chosen { schedule: Schedule::Transpose(Transpose { outer, read, write }), why })
 }
 
 fn check_form(kernel: &FlatKernel) -> Result<(), String> {
     let unsupported = || "an operation has no vector form".to_owned();
     match &kernel.form {
         Form::Map { stores } => {
-            stores.iter().all(|s| vexpr::supported(&s.value)).then_some(()).ok_or_else(unsupported)
+            stores.iter().all(|s| vector_expr::supported(&s.value)).then_some(()).ok_or_else(unsupported)
         }
         Form::Reduce { op, value, store } => {
             if matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }) {
                 return Err("the result is an index".to_owned());
             }
-            (vexpr::supported(value) && vexpr::supported(&store.value)).then_some(()).ok_or_else(unsupported)
+            (vector_expr::supported(value) && vector_expr::supported(&store.value))
+                .then_some(())
+                .ok_or_else(unsupported)
         }
-        Form::Window { store, .. } => vexpr::supported(&store.value).then_some(()).ok_or_else(unsupported),
+        Form::Window { store, .. } => {
+            vector_expr::supported(&store.value).then_some(()).ok_or_else(unsupported)
+        }
         _ => Ok(()),
     }
 }

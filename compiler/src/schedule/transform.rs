@@ -2,20 +2,21 @@
 
 use kiln_ir::kernel::plan::{FlatAccess, Schedule, Transform};
 use kiln_ir::kernel::{Form, LoopId, Role};
+use kiln_targets::vector_expr;
 
-use super::{Choice, by_falling_stride, extent_of, stride_of};
-use crate::codegen::vexpr;
+use super::chosen::Chosen;
+use super::strides::{by_falling_stride, extent_of, stride_of};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// The schedule of a transform.
-pub fn choose(kernel: &FlatKernel) -> Result<Choice, String> {
+pub fn choose(kernel: &FlatKernel) -> Result<Chosen, String> {
     let Form::Transform { left, right, from, store } = &kernel.form else {
         return Err("no transform".to_owned());
     };
     if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
         return Err("nothing to do, or an open extent".to_owned());
     }
-    if !vexpr::supported(&store.value) {
+    if !vector_expr::supported(&store.value) {
         return Err("the epilogue has an operation without a vector form".to_owned());
     }
     let mut loops = loops_of(&kernel.loops, Role::Parallel);
@@ -38,5 +39,5 @@ pub fn choose(kernel: &FlatKernel) -> Result<Choice, String> {
         None => "element by element: no loop is contiguous in every access".to_owned(),
     };
     let why = format!("tiles of {} to {}, {along}", size(|s| s[1]), size(|s| s[0]));
-    Ok(Choice { schedule: Schedule::Transform(Transform { outer, lane }), why })
+    Ok(Chosen { schedule: Schedule::Transform(Transform { outer, lane }), why })
 }

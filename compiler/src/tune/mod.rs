@@ -19,35 +19,24 @@
 //! # }
 //! ```
 //!
-//! The result is [`Choices`], an input of planning like the model: the same choices give the same bytes.
+//! The result is [`Choices`](crate::schedule::Choices), an input of planning like the model: the same choices give the same bytes.
 
 pub mod cache;
 mod trial;
 mod variants;
+mod watch;
+mod winner;
 mod winograd;
 
 use kiln_ir::kernel::Program;
 
-use crate::api::{BuildError, Loaded, Planned};
+use crate::api::{Loaded, Planned};
 use crate::emit::jit;
+use crate::error::BuildError;
 use crate::passes;
 use crate::pipeline::Observer;
-use crate::schedule::Choices;
 use cache::Cache;
-
-/// A candidate must be faster than the cost model's choice by this factor to replace it.
-const LEAST_GAIN: f64 = 1.03;
-
-/// Hears how far the work is.
-pub trait Watch {
-    /// `done` of `of` steps of `what`.
-    fn progress(&mut self, what: &str, done: u64, of: u64);
-}
-
-/// Hears nothing.
-impl Watch for () {
-    fn progress(&mut self, _: &str, _: u64, _: u64) {}
-}
+pub use watch::Watch;
 
 /// What tuning came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,33 +97,5 @@ impl Observer for Convolutions<'_> {
         if pass == "absorb" {
             self.list = passes::winograd::candidates(program, &self.model.options.target);
         }
-    }
-}
-
-/// The candidate that is clearly faster than the first, and by what factor.
-fn winner(seconds: &[f64]) -> Option<(usize, f64)> {
-    let base = *seconds.first()?;
-    let (best, time) = seconds.iter().copied().enumerate().min_by(|a, b| a.1.total_cmp(&b.1))?;
-    let gain = base / time.max(1e-12);
-    (best > 0 && gain >= LEAST_GAIN).then_some((best, gain))
-}
-
-/// Choices for looking at one candidate.
-fn one(key: &str, pick: &crate::schedule::choices::Pick) -> Choices {
-    let mut choices = Choices::default();
-    choices.set(key, pick.clone());
-    choices
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_hardly_faster_does_not_win() {
-        assert_eq!(winner(&[1.0, 0.99, 2.0]), None);
-        assert_eq!(winner(&[0.5, 1.0]), None);
-        assert_eq!(winner(&[1.0, 0.8, 0.5]), Some((2, 2.0)));
-        assert_eq!(winner(&[]), None);
     }
 }

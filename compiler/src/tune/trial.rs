@@ -7,9 +7,11 @@ use kiln_ir::{DType, Error, Result, Tensor};
 
 use super::cache::Cache;
 use super::variants::{Subject, Variants};
-use super::{Watch, winner};
-use crate::api::{BuildError, Planned, Session};
-use crate::emit::jit::Model;
+use super::watch::Watch;
+use super::winner::winner;
+use crate::api::Planned;
+use crate::emit::jit::{Model, Session};
+use crate::error::BuildError;
 
 /// Runs of a candidate one after the other: the first finds weights that nobody has read for long.
 const REPEATS: usize = 2;

@@ -8,10 +8,9 @@ use kiln_ir::kernel::plan::{Plan, PlannedKernel, Schedule, Storage, Weight};
 use kiln_ir::{DType, Tensor};
 use kiln_targets::Target;
 
-use super::one;
 use crate::flatten::FlatKernel;
 use crate::plan::set_panel_strides;
-use crate::schedule::choices::{self, Pick};
+use crate::schedule::choices::{self, Choices, Pick};
 use crate::schedule::{self, contract, nest};
 
 /// A distinct kernel with a choice.
@@ -71,7 +70,7 @@ impl<'p> Variants<'p> {
     pub(super) fn add(&mut self, subject: &Subject, pick: &Pick) -> Option<usize> {
         let kernel = self.plan.kernels[subject.kernel].clone();
         let mut flat = flat(&kernel);
-        let choices = one(&subject.key, pick);
+        let choices = Choices::one(&subject.key, pick);
         let choice = match (pick, &kernel.schedule) {
             (Pick::Tile(pick), Schedule::Tile(tile)) => {
                 let nr = pick.vectors as usize * self.target.lanes();
@@ -166,7 +165,6 @@ mod tests {
     use crate::passes::testing::conv_bias_relu;
     use crate::passes::{absorb, layout};
     use crate::pipeline::{self, Options};
-    use crate::schedule::Choices;
     use crate::schedule::choices::TilePick;
 
     #[test]
@@ -287,7 +285,7 @@ mod tests {
             let pick = |choices: &Choices| Pick::Tile(contract::pick(&flat, &target, true, choices).unwrap());
             assert_eq!(pick(&Choices::default()), subject.picks[0], "{level}");
             for asked in &subject.picks {
-                assert_eq!(pick(&one(&subject.key, asked)), *asked, "{level}");
+                assert_eq!(pick(&Choices::one(&subject.key, asked)), *asked, "{level}");
             }
             // What no kernel can have is as good as nothing.
             let Pick::Tile(best) = subject.picks[0] else { panic!("a tile") };
@@ -297,7 +295,11 @@ mod tests {
                 TilePick { unroll: 1 << 20, ..best },
                 TilePick { row: Some(9), ..best },
             ] {
-                assert_eq!(pick(&one(&subject.key, &Pick::Tile(bad))), subject.picks[0], "{level} {bad:?}");
+                assert_eq!(
+                    pick(&Choices::one(&subject.key, &Pick::Tile(bad))),
+                    subject.picks[0],
+                    "{level} {bad:?}"
+                );
             }
         }
     }

@@ -10,8 +10,11 @@ use kiln_ir::Result;
 
 use super::cache::Cache;
 use super::trial::{inputs, timed};
-use super::{Watch, winner};
-use crate::api::{BuildError, Loaded, Model, Planned, Session};
+use super::watch::Watch;
+use super::winner::winner;
+use crate::api::{Loaded, Planned};
+use crate::emit::jit::{Model, Session};
+use crate::error::BuildError;
 use crate::passes::winograd::Candidate;
 use crate::schedule::choices::Pick;
 

@@ -1,12 +1,15 @@
 //! Accesses: which element of a buffer an iteration of a loop nest touches.
 
-use super::expr::Scalar;
-use super::program::BufferId;
+use super::scalar::Scalar;
 use crate::dim::Dim;
 
 /// A loop of one kernel, by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoopId(pub u16);
+
+/// A buffer of one program, by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
 
 /// `offset + sum of coefficient * loop`. Coefficients are never zero and each loop occurs once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

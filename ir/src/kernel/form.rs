@@ -1,8 +1,7 @@
 //! The forms: what a kernel's loop nest does.
 
-use super::access::{Access, LoopId};
+use super::access::{Access, BufferId, LoopId};
 use super::expr::Expr;
-use super::program::{BufferId, Program};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -286,13 +285,6 @@ impl<A> Form<A> {
                 Form::Extern { function: function.clone(), inputs: inputs.clone(), outputs: outputs.clone() }
             }
         }
-    }
-}
-
-impl Expr {
-    /// The type of the expression, given the buffers and the type of [`Expr::Acc`].
-    pub fn dtype(&self, program: &Program, acc: Option<DType>) -> Result<DType> {
-        self.dtype_with(&mut |a| program.buffer(a.buffer).ty.dtype, acc)
     }
 }
 

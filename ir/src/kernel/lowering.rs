@@ -1,12 +1,13 @@
 //! What [`Op::lower`](crate::op::Op::lower) works with: the operands as buffers, and a place for new kernels.
 
-use super::access::{Access, Affine, Index, LoopId};
-use super::expr::{Expr, Scalar};
+use super::access::{Access, Affine, BufferId, Index, LoopId};
+use super::expr::Expr;
 use super::form::{Form, Kernel, Loop, Role, Store};
-use super::program::{BufferId, BufferKind, Program};
+use super::program::{BufferKind, Program};
+use super::scalar::Scalar;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::op::Fact;
+use crate::fact::Fact;
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
 

@@ -17,18 +17,20 @@ pub mod plan;
 mod print;
 mod print_plan;
 mod program;
+mod scalar;
 #[cfg(test)]
 mod text_tests;
 mod uses;
 mod verify;
 
-pub use access::{Access, Affine, Index, LoopId};
-pub use expr::{Expr, Scalar};
+pub use access::{Access, Affine, BufferId, Index, LoopId};
+pub use expr::Expr;
 pub use form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
 pub use function::{BinaryOp, UnaryOp};
 pub(crate) use function::{binary_functions, unary_functions};
 pub use lowering::Lowering;
 pub use parse::parse;
-pub use program::{Buffer, BufferId, BufferKind, Place, Program};
+pub use program::{Buffer, BufferKind, Place, Program};
+pub use scalar::Scalar;
 pub use uses::{Uses, each_buffer};
 pub use verify::verify;

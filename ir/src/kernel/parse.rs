@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::access::{Access, Affine, Index, LoopId};
+use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
 use super::form::{Form, Kernel, Loop, Role, Side, Store};
 use super::function::{BinaryOp, UnaryOp};
 use super::print::{REDUCE, WINDOW, reduce_name, window_name};
-use super::program::{Buffer, BufferId, BufferKind, Place, Program};
+use super::program::{Buffer, BufferKind, Place, Program};
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::tensor::Tensor;

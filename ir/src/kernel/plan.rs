@@ -4,8 +4,8 @@
 //! have been merged. Code generation decides nothing: everything that depends on a target is in here.
 
 use super::access::LoopId;
-use super::expr::Scalar;
 use super::form::{Form, Loop};
+use super::scalar::Scalar;
 use crate::dim::{Bounds, Dim};
 use crate::tensor::Tensor;
 use crate::types::{DType, TensorType};

@@ -21,12 +21,12 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use super::access::{Access, Affine, Index, LoopId};
+use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
-use super::expr::Scalar;
 use super::form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
 use super::function::BinaryOp;
-use super::program::{Buffer, BufferId, BufferKind, Place, Program};
+use super::program::{Buffer, BufferKind, Place, Program};
+use super::scalar::Scalar;
 use crate::dim::Dim;
 use crate::text::{
     bounds_text, is_identifier, join, literal_text, name_text, scalar_text, tensor_text, typed_tensor_text,

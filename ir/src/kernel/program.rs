@@ -1,13 +1,12 @@
 //! Programs: buffers and the kernels that fill them.
 
+use super::access::BufferId;
+use super::expr::Expr;
 use super::form::Kernel;
 use crate::dim::{Bounds, Dim};
+use crate::error::Result;
 use crate::tensor::Tensor;
-use crate::types::TensorType;
-
-/// A buffer of one program, by position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BufferId(pub u32);
+use crate::types::{DType, TensorType};
 
 /// What a buffer is for.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,5 +91,12 @@ impl Program {
         };
         self.buffers.push(Buffer { name, ty, kind, place: None });
         BufferId(self.buffers.len() as u32 - 1)
+    }
+}
+
+impl Expr {
+    /// The type of the expression, given the buffers and the type of [`Expr::Acc`].
+    pub fn dtype(&self, program: &Program, acc: Option<DType>) -> Result<DType> {
+        self.dtype_with(&mut |a| program.buffer(a.buffer).ty.dtype, acc)
     }
 }

@@ -23,11 +23,11 @@
 
 use std::collections::BTreeSet;
 
-use super::access::{Access, Affine, Index, LoopId};
+use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
 use super::form::{Form, Kernel, ReduceOp, Role, Side, Store, WindowOp};
 use super::function::BinaryOp;
-use super::program::{BufferId, BufferKind, Program};
+use super::program::{BufferKind, Program};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::eval::scalar;

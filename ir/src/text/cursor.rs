@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-use super::is_name_char;
 use crate::error::{Error, Result};
+
+/// What names without quotes consist of.
+pub(super) fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '.'
+}
 
 /// A piece of text.
 #[derive(Clone, Debug, PartialEq)]

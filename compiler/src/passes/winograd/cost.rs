@@ -6,6 +6,8 @@
 use kiln_targets::Target;
 
 use super::matrices::{Filter, WINDOW};
+use crate::schedule::Choices;
+use crate::schedule::choices::Pick;
 
 /// Extents of a convolution.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +62,9 @@ pub(super) fn why_not(layer: &Layer, target: &Target) -> String {
         );
     }
     let definition = definition(layer, target);
-    let list = possible(layer).into_iter().map(|f| {
-        format!("{} costs {:.0} %", super::reasons::name(f), 100.0 * filtered(layer, f, target) / definition)
-    });
+    let list = possible(layer)
+        .into_iter()
+        .map(|f| format!("{} costs {:.0} %", f.name(), 100.0 * filtered(layer, f, target) / definition));
     let list: Vec<String> = list.collect();
     if list.is_empty() {
         return "its temporaries would be too large".to_owned();
@@ -78,6 +80,18 @@ pub(super) fn choose(layer: &Layer, target: &Target) -> Option<Filter> {
         .map(|f| (filtered(layer, f, target), f))
         .min_by(|a, b| a.0.total_cmp(&b.0))?;
     (cost < definition * (1.0 - LEAST_GAIN)).then_some(filter)
+}
+
+/// The size of tiles that was measured to be the fastest, or else the cost model's.
+pub(super) fn filter(layer: &Layer, target: &Target, choices: &Choices) -> Option<Filter> {
+    let possible = possible(layer);
+    match choices.get(&layer.key()) {
+        Some(Pick::Winograd(0)) => None,
+        Some(Pick::Winograd(m)) => {
+            possible.into_iter().find(|f| f.outputs() == usize::from(*m)).or_else(|| choose(layer, target))
+        }
+        _ => choose(layer, target),
+    }
 }
 
 /// Multiply-adds, or reading the weights where that takes longer, and the weights' price.

@@ -25,6 +25,11 @@ impl Filter {
         }
     }
 
+    /// Size of the tiles of results, in words.
+    pub(super) fn name(self) -> String {
+        format!("F({0}x{0}, {WINDOW}x{WINDOW})", self.outputs())
+    }
+
     /// Inputs of a tile along an axis.
     pub(super) fn inputs(self) -> usize {
         self.outputs() + WINDOW - 1

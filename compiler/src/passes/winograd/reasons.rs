@@ -4,8 +4,9 @@ use kiln_ir::DType;
 use kiln_ir::kernel::{Affine, BufferKind, Form, Kernel, LoopId, Program, Role};
 use kiln_targets::Target;
 
-use super::matrices::{Filter, WINDOW};
-use super::{Convolution, cost};
+use super::convolution::Convolution;
+use super::cost;
+use super::matrices::WINDOW;
 use crate::rules::Fired;
 use crate::schedule::Choices;
 
@@ -17,7 +18,7 @@ pub fn report(program: &Program, target: &Target, choices: &Choices) -> Vec<Fire
     let of = |kernel: &Kernel| {
         let window = window(program, kernel)?;
         let missed = match Convolution::of(program, kernel) {
-            Some(conv) => match super::filter(&conv.layer, target, choices) {
+            Some(conv) => match cost::filter(&conv.layer, target, choices) {
                 Some(_) => None,
                 None if choices.get(&conv.layer.key()).is_some() => {
                     Some("measured slower than the definition".to_owned())
@@ -29,11 +30,6 @@ pub fn report(program: &Program, target: &Target, choices: &Choices) -> Vec<Fire
         Some(Fired { rule: NAME, node: kernel.name.clone(), missed })
     };
     program.kernels.iter().filter_map(of).collect()
-}
-
-/// Size of the tiles of results, in words.
-pub(super) fn name(filter: Filter) -> String {
-    format!("F({0}x{0}, {WINDOW}x{WINDOW})", filter.outputs())
 }
 
 /// For a contraction over windows of more than one element: what of it does not fit.

@@ -1,0 +1,141 @@
+//! What functions of a module are made with: their signatures, their checks, their errors.
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, Block, InstBuilder, Signature, StackSlotData, StackSlotKind, UserFuncName, Value, types,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{DataId, FuncId, Linkage, Module};
+use kiln_ir::{Error, Result};
+use kiln_runtime::status::Status;
+
+/// A kernel's function.
+#[derive(Clone, Debug)]
+pub struct KernelFunction {
+    /// `fn(frame, begin, end)`.
+    pub id: FuncId,
+    /// It is run completely by the range `0..shared`.
+    pub shared: i64,
+    /// Size of its code.
+    pub code_bytes: usize,
+}
+
+/// What [`build`] put into the module.
+#[derive(Debug)]
+pub struct Built {
+    /// `NAME_run`.
+    pub run: FuncId,
+    /// `NAME_run_parallel`.
+    pub run_parallel: FuncId,
+    /// The read-only data, declared and to be defined by the caller.
+    pub weights: DataId,
+    /// Of each variant, in the plan's order.
+    pub kernels: Vec<Vec<KernelFunction>>,
+    /// Size of all code.
+    pub code_bytes: usize,
+}
+
+/// A function under construction with its parameters.
+pub(super) struct Maker<'a, M: Module> {
+    pub(super) module: &'a mut M,
+    scratch: &'a mut FunctionBuilderContext,
+    pub(super) code_bytes: usize,
+}
+
+impl<'a, M: Module> Maker<'a, M> {
+    pub(super) fn new(module: &'a mut M, scratch: &'a mut FunctionBuilderContext) -> Self {
+        Self { module, scratch, code_bytes: 0 }
+    }
+
+    pub(super) fn function(
+        &mut self,
+        id: FuncId,
+        signature: Signature,
+        body: impl FnOnce(&mut M, &mut FunctionBuilder<'_>, &[Value]) -> Result<()>,
+    ) -> Result<()> {
+        let mut context = Context::new();
+        context.func.signature = signature;
+        context.func.name = UserFuncName::user(0, id.as_u32());
+        let config = self.module.target_config();
+        let mut b = FunctionBuilder::new(&mut context.func, self.scratch);
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        let params = b.block_params(entry).to_vec();
+        body(self.module, &mut b, &params)?;
+        b.seal_all_blocks();
+        b.finalize(config);
+        self.module.define_function(id, &mut context).map_err(|e| internal(&format!("{e:?}")))?;
+        self.code_bytes += context.compiled_code().map_or(0, |c| c.code_info().total_size as usize);
+        Ok(())
+    }
+
+    pub(super) fn declare(
+        &mut self,
+        symbol: &str,
+        linkage: Linkage,
+        signature: &Signature,
+    ) -> Result<FuncId> {
+        self.module.declare_function(symbol, linkage, signature).map_err(|e| internal(&e))
+    }
+
+    /// A signature in the platform's C convention.
+    pub(super) fn c_signature(&self, params: usize, returns: bool) -> Signature {
+        let mut signature = self.module.make_signature();
+        signature.params.extend(vec![AbiParam::new(types::I64); params]);
+        signature.returns.extend(returns.then(|| AbiParam::new(types::I32)));
+        signature
+    }
+}
+
+/// A stack slot of 8-byte words; its address.
+pub(super) fn stack_words(b: &mut FunctionBuilder<'_>, words: u32) -> Value {
+    let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * words, 3));
+    b.ins().stack_addr(types::I64, slot, 0)
+}
+
+/// Tests that leave the function with a status, one block per status.
+pub(super) struct Checks<'a, 'f> {
+    pub(super) b: &'a mut FunctionBuilder<'f>,
+    pub(super) failed: Vec<(Block, Status)>,
+}
+
+impl<'a, 'f> Checks<'a, 'f> {
+    pub(super) fn new(b: &'a mut FunctionBuilder<'f>) -> Self {
+        Self { b, failed: Vec::new() }
+    }
+
+    pub(super) fn fail_if(&mut self, condition: Value, status: Status) {
+        let failed = match self.failed.iter().find(|f| f.1 == status) {
+            Some(f) => f.0,
+            None => {
+                let block = self.b.create_block();
+                self.b.set_cold_block(block);
+                self.failed.push((block, status));
+                block
+            }
+        };
+        let next = self.b.create_block();
+        self.b.ins().brif(condition, failed, &[], next, &[]);
+        self.b.switch_to_block(next);
+    }
+
+    pub(super) fn not_null(&mut self, pointer: Value) {
+        let null = self.b.ins().icmp_imm_u(IntCC::Equal, pointer, 0);
+        self.fail_if(null, Status::NullPointer);
+    }
+}
+
+pub(super) fn internal(error: &dyn std::fmt::Display) -> Error {
+    Error::internal(format!("code generation: {error}"))
+}
+
+/// `fn(frame, begin, end)` in the System V convention on every operating system, so that encoded kernels know
+/// their registers.
+pub(super) fn kernel_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([AbiParam::new(types::I64); 3]);
+    signature
+}

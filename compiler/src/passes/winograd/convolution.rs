@@ -1,0 +1,112 @@
+//! Which contractions are convolutions that minimal filtering can compute.
+
+use kiln_ir::kernel::plan::{FlatAccess, Storage};
+use kiln_ir::kernel::{
+    Access, Affine, BufferId, BufferKind, Expr, Form, Kernel, LoopId, Program, Role, Store,
+};
+use kiln_ir::{DType, Dim};
+use kiln_targets::vector_expr;
+
+use super::cost::Layer;
+use super::matrices::WINDOW;
+
+/// Loops and operands of a contraction that is a convolution as needed here.
+pub(super) struct Convolution {
+    pub(super) layer: Layer,
+    pub(super) n: LoopId,
+    pub(super) o: LoopId,
+    pub(super) c: LoopId,
+    /// Along both spatial axes: results and window.
+    pub(super) out: [LoopId; 2],
+    pub(super) window: [LoopId; 2],
+    pub(super) lhs: Access,
+    pub(super) weights: BufferId,
+    /// Axes of the weights that are `o`, `c` and the window's.
+    pub(super) axes: [usize; 4],
+    pub(super) store: Store,
+}
+
+impl Convolution {
+    pub(super) fn of(program: &Program, kernel: &Kernel) -> Option<Self> {
+        let Form::Contract { acc: DType::F32, lhs, rhs, store } = &kernel.form else { return None };
+        let role = |l: LoopId| kernel.loop_(l).role;
+        let extent = |l: LoopId| kernel.loop_(l).extent.as_const().filter(|n| *n > 0);
+        if kernel.loops.len() != 7 || program.buffer(lhs.buffer).ty.dtype != DType::F32 {
+            return None;
+        }
+        if lhs.otherwise.is_some_and(|s| s.bits != 0) || lhs.index.len() != 4 {
+            return None;
+        }
+        let (mut single, mut spatial) = (Vec::new(), Vec::new());
+        for index in &lhs.index {
+            match &index.affine()?.terms[..] {
+                [(l, one)] if one.is(1) => single.push((*l, index.affine()?.offset.is(0))),
+                [(a, x), (b, y)] if x.is(1) && y.is(1) => spatial.push([*a, *b]),
+                _ => return None,
+            }
+        }
+        let ([(p, true), (q, true)], [first, second]) = (&single[..], &spatial[..]) else { return None };
+        let (n, c) = if role(*p) == Role::Parallel { (*p, *q) } else { (*q, *p) };
+        let sorted = |[a, b]: [LoopId; 2]| if role(a) == Role::Parallel { [a, b] } else { [b, a] };
+        let ([h, kh], [w, kw]) = (sorted(*first), sorted(*second));
+        let parallel = [n, h, w].iter().all(|l| role(*l) == Role::Parallel);
+        let reduced = [c, kh, kw].iter().all(|l| role(*l) == Role::Reduce);
+        if !parallel || !reduced || [kh, kw].iter().any(|l| extent(*l) != Some(WINDOW as i64)) {
+            return None;
+        }
+        let weights = rhs.as_loops().filter(|_| rhs.otherwise.is_none())?;
+        let o = *weights.iter().find(|l| role(**l) == Role::Parallel)?;
+        let axis = |l: LoopId| weights.iter().position(|x| *x == l);
+        let axes = [axis(o)?, axis(c)?, axis(kh)?, axis(kw)?];
+        let constant =
+            matches!(&program.buffer(rhs.buffer).kind, BufferKind::Const(t) if t.dtype == DType::F32);
+        if !constant || weights.len() != 4 || [n, h, w].contains(&o) {
+            return None;
+        }
+        let layer = Layer { n: extent(n)?, o: extent(o)?, c: extent(c)?, h: extent(h)?, w: extent(w)? };
+        let this = Self {
+            layer,
+            n,
+            o,
+            c,
+            out: [h, w],
+            window: [kh, kw],
+            lhs: lhs.clone(),
+            weights: rhs.buffer,
+            axes,
+            store: store.clone(),
+        };
+        this.store_fits(program).then_some(this)
+    }
+
+    /// Whether what is beyond the border is outside the buffer of results, and the epilogue can follow.
+    fn store_fits(&self, program: &Program) -> bool {
+        let Store { to, value } = &self.store;
+        let shape = &program.buffer(to.buffer).ty.shape;
+        let ends_with = |l: LoopId, extent: i64| {
+            let used: Vec<usize> = (0..to.index.len())
+                .filter(|&a| to.index[a].affine().is_none_or(|i| !i.coefficient(l).is(0)))
+                .collect();
+            let [axis] = used[..] else { return false };
+            to.index[axis].affine().and_then(Affine::as_loop) == Some(l) && shape[axis].is(extent)
+        };
+        let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
+        let mut fits =
+            plain(to) && ends_with(self.out[0], self.layer.h) && ends_with(self.out[1], self.layer.w);
+        value.for_each_access(&mut |a| fits &= plain(a));
+        let flat = |a: &Access| FlatAccess {
+            name: String::new(),
+            storage: Storage::Arena { offset_bytes: 0 },
+            dtype: program.buffer(a.buffer).ty.dtype,
+            offset: Dim::Const(0),
+            strides: vec![],
+            gathers: vec![],
+            guards: vec![],
+            otherwise: None,
+        };
+        fits && vector_expr::supported(&value.map(&mut |leaf| match leaf {
+            Expr::Load(a) => Some(Expr::Load(flat(a))),
+            _ => None,
+        }))
+    }
+}

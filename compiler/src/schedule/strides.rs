@@ -1,0 +1,58 @@
+//! What schedules ask of loops and accesses: strides, extents, even parts.
+
+use kiln_ir::DType;
+use kiln_ir::kernel::LoopId;
+use kiln_ir::kernel::plan::FlatAccess;
+
+use crate::flatten::FlatKernel;
+
+/// Loops sorted so that the one with the smallest stride in `access` comes last.
+pub(crate) fn by_falling_stride(mut loops: Vec<LoopId>, access: Option<&FlatAccess>) -> Vec<LoopId> {
+    let stride = |l: &LoopId| access.map_or(0, |a| stride_of(a, *l).unwrap_or(i64::MAX).abs());
+    loops.sort_by_key(|l| (std::cmp::Reverse(stride(l)), l.0));
+    loops
+}
+
+pub(crate) fn stride_of(access: &FlatAccess, l: LoopId) -> Option<i64> {
+    access.strides.get(l.0 as usize)?.as_const()
+}
+
+pub(crate) fn extent_of(kernel: &FlatKernel, l: LoopId) -> Option<i64> {
+    kernel.loops[l.0 as usize].extent.as_const()
+}
+
+/// The largest part when `n` is cut into as few and as equal parts of at most `most` as possible.
+pub(crate) fn even_part(n: i64, most: i64) -> i64 {
+    let parts = (n + most - 1) / most;
+    (n + parts - 1) / parts.max(1)
+}
+
+/// What vectors need of every access: constant strides, no index read at run time, no padding test, f32 (or,
+/// for plain copies, any type of four bytes).
+pub(crate) fn vector_access(access: &FlatAccess, copy: bool) -> Result<(), String> {
+    let name = &access.name;
+    if !access.gathers.is_empty() {
+        return Err(format!("'{name}' is gathered"));
+    }
+    if !access.guards.is_empty() {
+        return Err(format!("'{name}' is padded"));
+    }
+    if !(access.dtype == DType::F32 || copy && access.dtype.size() == 4) {
+        return Err(format!("'{name}' is {}", access.dtype));
+    }
+    if access.offset.as_const().is_none() || access.strides.iter().any(|s| s.as_const().is_none()) {
+        return Err(format!("'{name}' has open strides"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_evenly() {
+        let parts: Vec<i64> = [112, 56, 28, 14, 7, 10, 1].map(|n| even_part(n, 8)).to_vec();
+        assert_eq!(parts, [8, 8, 7, 7, 7, 5, 1]);
+    }
+}
