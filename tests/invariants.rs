@@ -131,6 +131,15 @@ fn code_generation_decides_nothing() {
     }
 }
 
+/// Invariant 4: schedules are made before there is code.
+#[test]
+fn schedules_know_nothing_of_code_generation() {
+    let mut sources = sources::of(&["compiler"]);
+    sources.retain(|s| s.path.starts_with("compiler/src/schedule/"));
+    assert!(sources.len() > 5);
+    assert_eq!(find(&sources, "codegen"), [""; 0]);
+}
+
 /// A model after every pass, at every level.
 fn traces() -> impl Iterator<Item = (Model, u8, Trace)> {
     models::shipped().into_iter().flat_map(|model| {

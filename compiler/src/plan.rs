@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use kiln_ir::format::packed::Panels;
 use kiln_ir::kernel::Uses;
-use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Storage, Weight};
+use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight};
 use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Form, Kernel, LoopId, Place, Program};
 use kiln_ir::tensor::row_major;
 use kiln_ir::{DType, Dim, Error, Result, Tensor};
 use kiln_targets::Target;
+use kiln_targets::simd::{R, Refusal};
 
+use crate::codegen;
 use crate::flatten::{FlatKernel, flatten, merge_loops};
 use crate::memory;
 use crate::read_only::ReadOnly;
@@ -65,8 +67,11 @@ pub fn build_with(
         };
         let mut flat =
             flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
-        let choice = match packable {
-            None => schedule::choose(&flat, target, choices),
+        let planned = match packable {
+            None => {
+                let choice = schedule::choose(&flat, target, choices);
+                settle(flat, choice, target)
+            }
             Some(root) => {
                 let last = uses.readers(root).last() == Some(&i);
                 let BufferKind::Const(tensor) = &program.buffer(root).kind else { continue };
@@ -80,25 +85,72 @@ pub fn build_with(
                     Ok((packed, choice)) => {
                         drop(tensor);
                         set_rhs_storage(&mut flat, weights.add(&format!("{name}.packed"), packed));
-                        choice
+                        settle(flat, choice, target)
                     }
                     Err(reason) => {
                         set_rhs_storage(&mut flat, weights.add(&name, tensor));
-                        Chosen { schedule: schedule::plain(&flat), why: format!("plain loops: {reason}") }
+                        let schedule = schedule::plain(&flat);
+                        settle(flat, Chosen { schedule, why: format!("plain loops: {reason}") }, target)
                     }
                 }
             }
         };
-        let FlatKernel { name, nodes, loops, form } = flat;
-        let Chosen { schedule, why } = choice;
-        let mut planned = PlannedKernel { name, nodes, loops, form, schedule, why, grain: None };
-        planned.grain = schedule::grain::grain(&planned, target);
         plan.kernels.push(planned);
     }
     plan.weights_bytes = weights.read_only.bytes();
     plan.weights = weights.list;
     plan.slots = arena.slots;
     Ok(plan)
+}
+
+/// A scheduled kernel with the first provider that can make it, its shared loop and its grain. Plain loops can make
+/// what no provider makes as it is scheduled; the kernel's `why` tells.
+pub(crate) fn settle(flat: FlatKernel, choice: Chosen, target: &Target) -> PlannedKernel {
+    let Chosen { schedule, why } = choice;
+    let mut kernel = planned(flat, schedule, why);
+    match provide(&mut kernel, target) {
+        Ok(()) => kernel,
+        Err(refusal) => {
+            let PlannedKernel { name, nodes, loops, form, why, .. } = kernel;
+            let flat = FlatKernel { name, nodes, loops, form };
+            let schedule = schedule::plain(&flat);
+            let mut kernel = planned(flat, schedule, format!("plain loops: {refusal}; refused: {why}"));
+            kernel.shared = schedule::shared(&kernel, 0);
+            kernel.grain = schedule::grain::grain(&kernel);
+            kernel
+        }
+    }
+}
+
+/// A kernel without provider and shared loop.
+fn planned(flat: FlatKernel, schedule: Schedule, why: String) -> PlannedKernel {
+    let FlatKernel { name, nodes, loops, form } = flat;
+    let provider = Provider::Plain;
+    PlannedKernel { name, nodes, loops, form, schedule, provider, shared: None, why, grain: None }
+}
+
+/// Chooses provider, shared loop and grain; the refusal of the last provider when none can make the kernel.
+fn provide(kernel: &mut PlannedKernel, target: &Target) -> R {
+    let mut refused = None;
+    for provider in schedule::providers(&kernel.schedule, target) {
+        kernel.provider = provider;
+        kernel.shared = schedule::shared(kernel, provider.vector_bytes() / 4);
+        match (codegen::check(kernel, target), &refused) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(refusal)) => {
+                let bits = [8 * provider.vector_bytes() as usize, 8 * target.vector_bytes];
+                let narrow = format!("{} of {} bits by Cranelift: {refusal}", bits[0], bits[1]);
+                kernel.why = [kernel.why.as_str(), &narrow].join("; ");
+            }
+            (Err(refusal), _) => {
+                refused = Some(refusal);
+                continue;
+            }
+        }
+        kernel.grain = schedule::grain::grain(kernel);
+        return Ok(());
+    }
+    Err(refused.unwrap_or_else(|| Refusal::unsupported("no provider")))
 }
 
 fn position(list: &[BufferId], id: BufferId) -> Result<usize> {
@@ -155,6 +207,12 @@ fn pack(
     set_panel_strides(flat, &merged, &panels);
     let choice = contract::choose(flat, target, Some(panels.nr as u32), choices)
         .inspect_err(|_| *flat = before.clone())?;
+    // Weights in panels are of use to tiles alone.
+    let mut tentative = planned(flat.clone(), choice.schedule.clone(), String::new());
+    provide(&mut tentative, target).map_err(|refusal| {
+        *flat = before.clone();
+        refusal.to_string()
+    })?;
     let source = tensor.as_slice::<f32>().map_err(|e| e.message)?;
     let packed = panels.encode(&source).map_err(|e| e.message)?;
     let len = packed.len();
@@ -232,8 +290,6 @@ impl Weights<'_> {
 
 #[cfg(test)]
 mod tests {
-    use kiln_ir::kernel::plan::Schedule;
-
     use super::*;
     use crate::passes::testing::conv_bias_relu;
     use crate::passes::{absorb, layout};

@@ -31,7 +31,7 @@ pub type RunParallel = unsafe extern "C" fn(
     *mut c_void,
 ) -> i32;
 
-/// What every kernel of a model gets besides its range.
+/// What every kernel of a model gets besides its range. Code finds its words by [`frame`].
 #[repr(C)]
 pub struct Frame {
     /// The caller's arena.
@@ -43,3 +43,29 @@ pub struct Frame {
     /// The caller's list of outputs.
     pub outputs: *const *mut c_void,
 }
+
+/// The words of a [`Frame`] as emitted code reads them: bytes from its start, on machines whose words have 8 bytes.
+pub mod frame {
+    /// Bytes of a word, in the frame and in the lists of inputs and outputs.
+    pub const WORD: i32 = 8;
+    /// [`Frame::arena`](super::Frame::arena).
+    pub const ARENA: i32 = 0;
+    /// [`Frame::weights`](super::Frame::weights).
+    pub const WEIGHTS: i32 = WORD;
+    /// [`Frame::inputs`](super::Frame::inputs).
+    pub const INPUTS: i32 = 2 * WORD;
+    /// [`Frame::outputs`](super::Frame::outputs).
+    pub const OUTPUTS: i32 = 3 * WORD;
+    /// Words of a frame.
+    pub const WORDS: u32 = 4;
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    use core::mem::{offset_of, size_of};
+    assert!(offset_of!(Frame, arena) == frame::ARENA as usize);
+    assert!(offset_of!(Frame, weights) == frame::WEIGHTS as usize);
+    assert!(offset_of!(Frame, inputs) == frame::INPUTS as usize);
+    assert!(offset_of!(Frame, outputs) == frame::OUTPUTS as usize);
+    assert!(size_of::<Frame>() == (frame::WORD as usize) * frame::WORDS as usize);
+};

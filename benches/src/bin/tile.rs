@@ -3,23 +3,12 @@
 //! `cargo run --release -p kiln-benches --bin tile [level]`; every level that this machine has by default.
 #![allow(unsafe_code)] // calls of emitted code
 
-use kiln_compiler::codegen::vector;
+use kiln_compiler::codegen::vector::Vectors;
 use kiln_compiler::emit::leaf::Leaf;
 use kiln_compiler::peak;
-use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Schedule, Storage, Tile};
+use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Provider, Schedule, Shared, Storage, Tile};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, Role, Store};
 use kiln_ir::{DType, Dim};
-use kiln_targets::Target;
-use kiln_targets::encode::Program;
-use kiln_targets::simd::{R, Simd};
-
-struct Kernel<'t>(&'t Target, PlannedKernel);
-
-impl Program for Kernel<'_> {
-    fn emit<S: Simd>(&self, s: &mut S) -> R {
-        vector::emit(&self.1, self.0.lhs_access, s)
-    }
-}
 
 fn access(storage: Storage, strides: &[i64]) -> FlatAccess {
     FlatAccess {
@@ -35,7 +24,7 @@ fn access(storage: Storage, strides: &[i64]) -> FlatAccess {
 }
 
 /// `m` x `n` results with `k` products each, a clamp at 0, packed weights.
-fn matmul(m: i64, n: i64, k: i64, mr: u32, nr: u32, unroll: u32) -> PlannedKernel {
+fn matmul(m: i64, n: i64, k: i64, mr: u32, nr: u32, unroll: u32, vector_bytes: u32) -> PlannedKernel {
     let l = |name: &str, n: i64, role| Loop { name: name.to_owned(), extent: Dim::Const(n), role };
     let nr_elems = i64::from(nr);
     PlannedKernel {
@@ -61,9 +50,13 @@ fn matmul(m: i64, n: i64, k: i64, mr: u32, nr: u32, unroll: u32) -> PlannedKerne
             panel_stride: k * nr_elems,
             rhs_padded: true,
             unroll,
+            straight: false,
+            by_lane: false,
             panels_outermost: true,
             prefetch: 0,
         }),
+        provider: Provider::Encoder { vector_bytes },
+        shared: Some(Shared { along: LoopId(1), step: nr }),
         why: String::new(),
         grain: None,
     }
@@ -87,8 +80,8 @@ fn main() {
                 let nr = vectors * lanes as u32;
                 // A depth whose panel stays in the first-level cache.
                 let (m, n, k) = (i64::from(mr) * 24, i64::from(nr) * 4, 128);
-                let kernel = Kernel(&target, matmul(m, n, k, mr, nr, unroll));
-                let Ok(leaf) = Leaf::new(&target, &kernel) else {
+                let kernel = matmul(m, n, k, mr, nr, unroll, target.vector_bytes as u32);
+                let Ok(leaf) = Leaf::new(&target, &Vectors(&kernel)) else {
                     println!("  {mr}x{nr}: refused");
                     break;
                 };
@@ -98,9 +91,9 @@ fn main() {
                     ([lhs.as_ptr().cast::<u8>()], [out.as_mut_ptr().cast::<u8>().cast_const()]);
                 let frame =
                     [std::ptr::null(), rhs.as_ptr().cast(), inputs.as_ptr().cast(), outputs.as_ptr().cast()];
-                let shared = vector::shared_extent(&kernel.1, lanes as usize).expect("a tile");
+                let steps = kernel.steps().expect("constant extents");
                 // SAFETY: the frame has the operands of exactly these sizes.
-                let run = || (0..20).for_each(|_| unsafe { leaf.call(frame.as_ptr(), 0, shared) });
+                let run = || (0..20).for_each(|_| unsafe { leaf.call(frame.as_ptr(), 0, steps) });
                 let seconds = peak::fastest(30, run) / 20.0;
                 let rate = 2.0 * (m * n * k) as f64 / seconds / 1e9;
                 println!(

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kiln_compiler::codegen;
 use kiln_ir::error::Printable;
-use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Storage};
+use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Provider, Schedule, Shared, Storage};
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::Target;
 use serde_json::{Value, json};
@@ -53,9 +52,8 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     ));
     let mut kernels = Vec::new();
     for (i, kernel) in plan.kernels.iter().enumerate() {
-        let bits = codegen::vector_bits(kernel, target)?;
-        ui.text(explain.text(i, kernel, bits));
-        kernels.push(explain.object(kernel, bits));
+        ui.text(explain.text(i, kernel));
+        kernels.push(explain.object(kernel));
     }
     for fired in &rewrites.fired {
         let node = Printable(&fired.node);
@@ -144,7 +142,7 @@ impl Explain<'_> {
         format!("{} {ty}", Printable(&access.name))
     }
 
-    fn text(&self, i: usize, kernel: &PlannedKernel, bits: usize) -> String {
+    fn text(&self, i: usize, kernel: &PlannedKernel) -> String {
         let nodes: Vec<String> = kernel.nodes.iter().map(|n| Printable(n).to_string()).collect();
         let nodes = if nodes.is_empty() {
             "none: fills the border of a padded tensor".to_owned()
@@ -162,34 +160,29 @@ impl Explain<'_> {
         lines.extend(several("reads", self.activations(&kernel.form.loads())));
         lines.extend(several("weights", self.weights(kernel)));
         lines.extend(several("writes", self.activations(&kernel.form.stores())));
-        lines.push(format!("  microkernel  {}, {}", microkernel(kernel), self.level(bits)));
+        lines.push(format!("  microkernel  {}, {}", microkernel(kernel), self.level(kernel.provider)));
         lines.push(format!("  schedule     {}", schedule(kernel)));
-        lines.push(match kernel.grain {
-            Some(grain) => format!("  threads      take {grain} iterations at a time"),
-            None => "  threads      one: too small to share".to_owned(),
-        });
+        lines.push(format!("  threads      {}", threads(kernel)));
         if !kernel.why.is_empty() {
             lines.push(format!("  why          {}", Printable(&kernel.why)));
         }
         lines.join("\n")
     }
 
-    /// The level and the width of vectors; a reason where that is not the target's.
-    fn level(&self, bits: usize) -> String {
+    /// The level, the width of vectors, and who makes the code.
+    fn level(&self, provider: Provider) -> String {
+        let bits = 8 * provider.vector_bytes();
+        let by = match provider {
+            Provider::Plain => return "element by element".to_owned(),
+            Provider::Cranelift { .. } => "Cranelift",
+            Provider::Encoder { .. } => "the encoder",
+        };
         let all = 8 * self.target.vector_bytes;
-        match bits {
-            0 => "element by element".to_owned(),
-            bits if bits < all => {
-                format!(
-                    "{} with {bits} of {all} bits: more do not fit the registers or gain nothing",
-                    self.target.level
-                )
-            }
-            bits => format!("{} with {bits} bits", self.target.level),
-        }
+        let of = if bits as usize == all { String::new() } else { format!(" of {all}") };
+        format!("{} with {bits}{of} bits by {by}", self.target.level)
     }
 
-    fn object(&self, kernel: &PlannedKernel, bits: usize) -> Value {
+    fn object(&self, kernel: &PlannedKernel) -> Value {
         json!({
             "name": kernel.name,
             "form": kernel.form.name(),
@@ -204,12 +197,23 @@ impl Explain<'_> {
             "writes": self.activations(&kernel.form.stores()),
             "microkernel": microkernel(kernel),
             "level": self.target.level,
-            "vector_bits": bits,
+            "vector_bits": 8 * kernel.provider.vector_bytes(),
             "schedule": schedule(kernel),
             "grain": kernel.grain,
             "why": kernel.why,
         })
     }
+}
+
+/// What threads share, and how much of it one takes at a time.
+fn threads(kernel: &PlannedKernel) -> String {
+    let (Some(grain), Some(Shared { along, step })) = (kernel.grain, kernel.shared) else {
+        return "one: too small to share".to_owned();
+    };
+    let name = kernel.loops.get(along.0 as usize).map_or("?", |l| &*l.name);
+    let of = if step == 1 { String::new() } else { format!(" of {step}") };
+    let steps = kernel.steps().map_or("open".to_owned(), |n| n.to_string());
+    format!("take {grain} of {steps} steps{of} along {name} at a time")
 }
 
 fn schedule(kernel: &PlannedKernel) -> String {
@@ -228,13 +232,18 @@ fn schedule(kernel: &PlannedKernel) -> String {
             )
         }
         Schedule::Tile(tile) => format!(
-            "tiles of {} x {} ({} x {}), depth [{}] unrolled by {}, loops [{}]",
+            "tiles of {} x {} ({} x {}), depth [{}] {}{}, loops [{}]",
             tile.mr,
             tile.nr,
             tile.row.as_ref().map_or("1", name),
             name(&tile.col),
             names(&tile.depth),
-            tile.unroll,
+            if tile.straight {
+                "in a straight line".to_owned()
+            } else {
+                format!("unrolled by {}", tile.unroll)
+            },
+            if tile.by_lane { ", lane by lane" } else { "" },
             names(&tile.outer)
         ),
         Schedule::Transpose(t) => {

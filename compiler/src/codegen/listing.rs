@@ -50,7 +50,7 @@ pub fn kernels(plan: &Plan, target: &Target) -> Result<Vec<Listing>> {
     let mut listings = Vec::with_capacity(plan.kernels.len());
     for (i, kernel) in plan.kernels.iter().enumerate() {
         let at = |e: kiln_ir::Error| e.at(&kernel.name, kernel.form.name());
-        let made = make(isa.frontend_config(), &mut scratch, i as u32, kernel, target).map_err(at)?.0;
+        let made = make(isa.frontend_config(), &mut scratch, i as u32, kernel, target).map_err(at)?;
         let (clif, asm) = match made {
             Made::Code(code) => (None, disassemble(target, &code).unwrap_or_default()),
             Made::Input(mut context) => {

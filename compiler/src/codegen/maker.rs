@@ -16,8 +16,8 @@ use kiln_runtime::status::Status;
 pub struct KernelFunction {
     /// `fn(frame, begin, end)`.
     pub id: FuncId,
-    /// It is run completely by the range `0..shared`.
-    pub shared: i64,
+    /// It is run completely by the range `0..steps`.
+    pub steps: i64,
     /// Size of its code.
     pub code_bytes: usize,
 }

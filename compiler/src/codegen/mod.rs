@@ -10,31 +10,30 @@ pub mod listing;
 mod maker;
 mod math;
 mod nest;
-mod retarget;
+mod parallel;
 mod run;
 mod scalar;
 #[cfg(test)]
 mod scalar_tests;
+mod share;
 mod tile;
 mod transform;
 mod transpose;
 mod value;
 pub mod vector;
 mod veval;
-pub mod vexpr;
+mod vexpr;
 mod walk;
 
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{Linkage, Module};
-use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
 use kiln_ir::{Error, Result};
-use kiln_targets::Target;
 use kiln_targets::isa::{Code, isa};
 
 use crate::variant::Variant;
+pub use function::check;
 pub use maker::{Built, KernelFunction};
 use maker::{internal, kernel_signature};
-use retarget::Retargeted;
 
 /// The symbol of the read-only data.
 pub fn weights_symbol(name: &str) -> String {
@@ -53,56 +52,43 @@ pub fn build<M: Module>(module: &mut M, variants: &[Variant<'_>], name: &str, co
     let weights = module
         .declare_data(&weights_symbol(name), Linkage::Import, false, false)
         .map_err(|e| internal(&e))?;
-    let mut scratch = FunctionBuilderContext::new();
     let mut kernels = Vec::with_capacity(variants.len());
     for (i, variant) in variants.iter().enumerate() {
         let prefix = match variants.len() {
             1 => name.to_owned(),
             _ => format!("{name}_v{i}_{}", variant.target.level),
         };
-        kernels.push(match code {
-            Code::Jit => define_kernels(module, &mut scratch, variant, &prefix)?,
-            Code::Object => {
-                let mut module = Retargeted { module: &mut *module, isa: isa(variant.target, code)? };
-                define_kernels(&mut module, &mut scratch, variant, &prefix)?
-            }
-        });
+        kernels.push(define_kernels(module, variant, &prefix, code)?);
     }
+    let mut scratch = FunctionBuilderContext::new();
     let mut built = run::define(module, &mut scratch, variants, &kernels, name, weights, code)?;
     built.code_bytes += kernels.iter().flatten().map(|k| k.code_bytes).sum::<usize>();
     built.kernels = kernels;
     Ok(built)
 }
 
+/// Compiles a variant's kernels for its own machine, and puts them into the module.
 fn define_kernels<M: Module>(
     module: &mut M,
-    scratch: &mut FunctionBuilderContext,
     variant: &Variant<'_>,
     prefix: &str,
+    code: Code,
 ) -> Result<Vec<KernelFunction>> {
-    let mut kernels = Vec::with_capacity(variant.plan.kernels.len());
-    for (i, kernel) in variant.plan.kernels.iter().enumerate() {
+    let Variant { plan, target } = variant;
+    let own = isa(target, code)?;
+    let compiled = parallel::compile(&plan.kernels, target, &*own)?;
+    let mut kernels = Vec::with_capacity(plan.kernels.len());
+    for (i, (kernel, machine)) in plan.kernels.iter().zip(compiled).enumerate() {
         let at = |e: Error| e.at(&kernel.name, kernel.form.name());
+        let open = || Error::unsupported("a shared loop of open extent").hint("bind it with --dim");
+        let steps = kernel.steps().ok_or_else(open).map_err(at)?;
         let id = module
             .declare_function(&format!("{prefix}_kernel_{i}"), Linkage::Local, &kernel_signature())
             .map_err(|e| at(internal(&e)))?;
-        kernels.push(function::define(module, scratch, id, kernel, variant.target).map_err(at)?);
+        module.define_function_bytes(id, machine.align, &machine.bytes, &[]).map_err(|e| at(internal(&e)))?;
+        kernels.push(KernelFunction { id, steps, code_bytes: machine.bytes.len() });
     }
     Ok(kernels)
-}
-
-/// Iterations of the loop that the range of a kernel's function counts: the one that threads share.
-pub fn shared_extent(kernel: &PlannedKernel, target: &Target) -> Result<i64> {
-    match &kernel.schedule {
-        Schedule::Scalar { .. } => scalar::shared_extent(kernel),
-        _ => Ok(vector::shared_extent(kernel, target.lanes())?),
-    }
-}
-
-/// Bits of the vectors that a kernel is compiled to: those of the target, or Cranelift's where the encoder has too
-/// few registers; 0 for plain loops.
-pub fn vector_bits(kernel: &PlannedKernel, target: &Target) -> Result<usize> {
-    function::vector_bits(kernel, target)
 }
 
 #[cfg(test)]

@@ -21,8 +21,9 @@ use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel};
 use kiln_ir::kernel::{Form, ReduceOp, Role, WindowOp};
 use kiln_targets::simd::{Across, Op2, R, Refusal, Simd, Src, V};
 
+use super::share::shared;
 use super::vexpr::{At, Values};
-use super::walk::{AccessId, Share, Walk, Walks, shared, trips};
+use super::walk::{AccessId, Walk, Walks, trips};
 
 /// What happens in the innermost loop.
 enum Work {
@@ -56,31 +57,6 @@ impl Walks for Generator<'_> {
     fn walk(&mut self) -> &mut Walk {
         &mut self.walk
     }
-}
-
-/// Which loop threads share, and how many iterations it has.
-pub(super) fn shared_loop(kernel: &PlannedKernel, nest: &Nest, lanes: usize) -> R<(Option<LoopId>, i64)> {
-    let walk = Walk::new(kernel)?;
-    let role = |l: LoopId| kernel.loops[l.0 as usize].role;
-    Ok(match nest.order.first() {
-        Some(first) if role(*first) == Role::Parallel => {
-            if nest.tile.is_some_and(|(l, _)| l == *first) {
-                (None, 1)
-            } else {
-                (Some(*first), walk.extent(*first))
-            }
-        }
-        _ if role(nest.vector) == Role::Parallel && !guarded(kernel, nest.vector) => {
-            let block = i64::from(nest.vectors.max(1)) * lanes as i64;
-            (Some(nest.vector), (walk.extent(nest.vector) + block - 1) / block)
-        }
-        _ => (None, 1),
-    })
-}
-
-fn guarded(kernel: &PlannedKernel, l: LoopId) -> bool {
-    let guards = |a: &&FlatAccess| a.guards.iter().any(|g| !g.coefficients[l.0 as usize].is(0));
-    kernel.form.loads().iter().any(guards)
 }
 
 /// Emits the kernel.
@@ -124,19 +100,18 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, nest: &Nest, s: &mut S) -> R
     let epilogue = Values::new(&mut walk, stores.iter().map(|(_, value)| value))?;
     let stores = stores.iter().map(|(to, _)| walk.access(to)).collect::<R<Vec<_>>>()?;
     let across = if role(&nest.vector) == Role::Reduce { combine } else { None };
-    let (share, count) = shared_loop(kernel, nest, s.lanes())?;
     let lanes = s.lanes();
     let mut this =
         Generator { walk, nest, parallel, reduced, across, work, identity, epilogue, stores, lanes };
     this.walk.open(s)?;
-    match share {
-        Some(l) if l == nest.vector => this.shared_vector(s, count)?,
-        Some(l) => {
-            let parts = this.walk.parts(l);
-            let shares: Vec<Share> =
-                parts.into_iter().map(|(from, to)| Share { from, to, range: (from, to), width: 1 }).collect();
-            shared(&mut this, s, l, 1, &shares, false, &mut |this, s, _| this.parallel(s, 1, 1))?;
+    match kernel.shared {
+        Some(share) if share.along == nest.vector => {
+            if i64::from(share.step) != this.block() {
+                return Err(Refusal::unsupported("shared blocks of another size than a nest's"));
+            }
+            shared(&mut this, s, share, false, &mut |this, s, width| this.block_of(s, width, 1))?;
         }
+        Some(share) => shared(&mut this, s, share, false, &mut |this, s, _| this.parallel(s, 1, 1))?,
         None => this.parallel(s, 0, 1)?,
     }
     this.walk.close(s);
@@ -188,21 +163,6 @@ impl Generator<'_> {
         }
         self.walk.rewind(l, self.walk.extent(l));
         Ok(())
-    }
-
-    /// A kernel whose only parallel loop is the vector's: threads share its blocks.
-    fn shared_vector<S: Simd>(&mut self, s: &mut S, count: i64) -> R {
-        let (l, block) = (self.nest.vector, self.block());
-        let extent = self.walk.extent(l);
-        let full = extent / block;
-        let mut shares = vec![Share { from: 0, to: full, range: (0, extent), width: block }];
-        if count > full {
-            shares.push(Share { from: full, to: count, range: (0, extent), width: extent % block });
-        }
-        if full == 0 {
-            shares.remove(0);
-        }
-        shared(self, s, l, block, &shares, false, &mut |this, s, width| this.block_of(s, width, 1))
     }
 
     fn vector_loop<S: Simd>(&mut self, s: &mut S, tile: i64) -> R {

@@ -4,10 +4,10 @@
 //! NAME_run(inputs, outputs, arena)                      -> NAME_run_parallel(inputs, outputs, arena, null, null)
 //! NAME_run_parallel(inputs, outputs, arena, pf, context): checks, makes the frame, branches to the variant that the
 //! machine runs (see `choose`), runs kernel after kernel
-//!     kernel without a grain:  kernel(frame, 0, shared)
-//!     kernel with a grain:     fork(frame, kernel, shared, grain, pf, context)
-//! fork: without pf the same call, else pf(context, piece, &closure, ceil(shared / grain))
-//! piece(closure, i): kernel(frame, i * grain, min((i + 1) * grain, shared))
+//!     kernel without a grain:  kernel(frame, 0, steps)
+//!     kernel with a grain:     fork(frame, kernel, steps, grain, pf, context)
+//! fork: without pf the same call, else pf(context, piece, &closure, ceil(steps / grain))
+//! piece(closure, i): kernel(frame, i * grain, min((i + 1) * grain, steps))
 //! ```
 
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -16,6 +16,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 use kiln_ir::Result;
 use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_runtime::abi::frame as words;
 use kiln_runtime::status::Status;
 use kiln_targets::isa::Code;
 
@@ -94,7 +95,7 @@ fn run_body<M: Module>(
     }
     for (list, ports) in [(inputs, &plan.inputs), (outputs, &plan.outputs)] {
         for (i, _) in ports.iter().enumerate().filter(|(_, p)| !is_empty(p)) {
-            let pointer = checks.b.ins().load(types::I64, flags, list, 8 * i as i32);
+            let pointer = checks.b.ins().load(types::I64, flags, list, words::WORD * i as i32);
             checks.not_null(pointer);
         }
     }
@@ -103,15 +104,17 @@ fn run_body<M: Module>(
         let low = checks.b.ins().band_imm_u(arena, variant::arena_align(variants) as i64 - 1);
         checks.fail_if(low, Status::MisalignedArena);
     }
-    let frame = stack_words(checks.b, 4);
+    let frame = stack_words(checks.b, words::WORDS);
     let base = if variant::weights_bytes(variants) > 0 {
         let data = module.declare_data_in_func(body.weights, checks.b.func);
         checks.b.ins().symbol_value(types::I64, data)
     } else {
         checks.b.ins().iconst(types::I64, 0)
     };
-    for (i, word) in [arena, base, inputs, outputs].into_iter().enumerate() {
-        checks.b.ins().store(flags, word, frame, 8 * i as i32);
+    let filled =
+        [(words::ARENA, arena), (words::WEIGHTS, base), (words::INPUTS, inputs), (words::OUTPUTS, outputs)];
+    for (at, word) in filled {
+        checks.b.ins().store(flags, word, frame, at);
     }
     let blocks = body.choice.map(|choice| choice.branch(module, &mut checks, variants.len()));
     let failed = checks.failed;
@@ -143,16 +146,16 @@ fn call_kernels<M: Module>(
     let zero = b.ins().iconst(types::I64, 0);
     for (planned, kernel) in plan.kernels.iter().zip(kernels) {
         let callee = module.declare_func_in_func(kernel.id, b.func);
-        let shared = b.ins().iconst(types::I64, kernel.shared);
+        let steps = b.ins().iconst(types::I64, kernel.steps);
         match (planned.grain, fork) {
-            (Some(grain), Some((fork, parallel_for, context))) if i64::from(grain) < kernel.shared => {
+            (Some(grain), Some((fork, parallel_for, context))) if i64::from(grain) < kernel.steps => {
                 let address = b.ins().func_addr(types::I64, callee);
                 let grain = b.ins().iconst(types::I64, i64::from(grain));
                 let fork = module.declare_func_in_func(fork, b.func);
-                b.ins().call(fork, &[frame, address, shared, grain, parallel_for, context]);
+                b.ins().call(fork, &[frame, address, steps, grain, parallel_for, context]);
             }
             _ => {
-                b.ins().call(callee, &[frame, zero, shared]);
+                b.ins().call(callee, &[frame, zero, steps]);
             }
         }
     }
@@ -162,18 +165,18 @@ fn is_empty(port: &Port) -> bool {
     port.ty.shape.iter().any(|d| d.is(0))
 }
 
-/// `fork` and `piece` of the header comment. The closure is `{kernel, frame, shared, grain}`.
+/// `fork` and `piece` of the header comment. The closure is `{kernel, frame, steps, grain}`.
 fn define_fork<M: Module>(maker: &mut Maker<'_, M>, name: &str) -> Result<FuncId> {
     let flags = MemFlagsData::new().with_notrap();
     let piece_signature = maker.c_signature(2, false);
     let piece = maker.declare(&format!("{name}_piece"), Linkage::Local, &piece_signature)?;
     maker.function(piece, piece_signature, |_, b, params| {
         let word = |b: &mut FunctionBuilder<'_>, i: i32| b.ins().load(types::I64, flags, params[0], 8 * i);
-        let (kernel, frame, shared, grain) = (word(b, 0), word(b, 1), word(b, 2), word(b, 3));
+        let (kernel, frame, steps, grain) = (word(b, 0), word(b, 1), word(b, 2), word(b, 3));
         let begin = b.ins().imul(params[1], grain);
         let end = b.ins().iadd(begin, grain);
-        let beyond = b.ins().icmp(IntCC::SignedGreaterThan, end, shared);
-        let end = b.ins().select(beyond, shared, end);
+        let beyond = b.ins().icmp(IntCC::SignedGreaterThan, end, steps);
+        let end = b.ins().select(beyond, steps, end);
         let signature = b.import_signature(kernel_signature());
         b.ins().call_indirect(signature, kernel, &[frame, begin, end]);
         b.ins().return_(&[]);
@@ -184,7 +187,7 @@ fn define_fork<M: Module>(maker: &mut Maker<'_, M>, name: &str) -> Result<FuncId
     let fork = maker.declare(&format!("{name}_fork"), Linkage::Local, &fork_signature)?;
     let host_signature = maker.c_signature(4, false);
     maker.function(fork, fork_signature, |module, b, params| {
-        let [frame, kernel, shared, grain, parallel_for, context] = params[..6] else {
+        let [frame, kernel, steps, grain, parallel_for, context] = params[..6] else {
             return Err(internal(&"six parameters"));
         };
         let (serial, parallel) = (b.create_block(), b.create_block());
@@ -193,16 +196,16 @@ fn define_fork<M: Module>(maker: &mut Maker<'_, M>, name: &str) -> Result<FuncId
         b.switch_to_block(serial);
         let zero = b.ins().iconst(types::I64, 0);
         let signature = b.import_signature(kernel_signature());
-        b.ins().call_indirect(signature, kernel, &[frame, zero, shared]);
+        b.ins().call_indirect(signature, kernel, &[frame, zero, steps]);
         b.ins().return_(&[]);
         b.switch_to_block(parallel);
         let closure = stack_words(b, 4);
-        for (i, word) in [kernel, frame, shared, grain].into_iter().enumerate() {
+        for (i, word) in [kernel, frame, steps, grain].into_iter().enumerate() {
             b.ins().store(flags, word, closure, 8 * i as i32);
         }
         let callee = module.declare_func_in_func(piece, b.func);
         let task = b.ins().func_addr(types::I64, callee);
-        let rounded = b.ins().iadd(shared, grain);
+        let rounded = b.ins().iadd(steps, grain);
         let rounded = b.ins().iadd_imm_s(rounded, -1);
         let count = b.ins().udiv(rounded, grain);
         let signature = b.import_signature(host_signature);

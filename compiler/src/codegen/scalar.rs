@@ -9,28 +9,14 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::{FunctionBuilder, Variable};
-use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Schedule, Storage};
+use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Storage};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Scalar, Store, WindowOp};
 use kiln_ir::{DType, Dim, Error, Result};
+use kiln_runtime::abi::frame as words;
 use kiln_targets::Target;
 
 use super::constants::Constants;
 use super::value::{Values, clif_type};
-
-/// Iterations of the outermost parallel loop, which threads share.
-pub(super) fn shared_extent(kernel: &PlannedKernel) -> Result<i64> {
-    let Schedule::Scalar { order } = &kernel.schedule else {
-        return Err(Error::internal("plain loops of another schedule"));
-    };
-    match shared_loop(kernel, order) {
-        Some(l) => constant(&kernel.loops[l.0 as usize].extent),
-        None => Ok(1),
-    }
-}
-
-fn shared_loop(kernel: &PlannedKernel, order: &[LoopId]) -> Option<LoopId> {
-    order.first().copied().filter(|l| kernel.loops[l.0 as usize].role == Role::Parallel)
-}
 
 fn constant(dim: &Dim) -> Result<i64> {
     dim.as_const().ok_or_else(|| {
@@ -81,6 +67,11 @@ pub(super) fn emit(
     if reduced.iter().any(|l| role(l) == Role::Parallel) {
         return Err(Error::internal("a parallel loop inside a reduced one"));
     }
+    let shared = match kernel.shared {
+        Some(Shared { along, step: 1 }) if order.first() == Some(&along) => Some((along, args[1], args[2])),
+        Some(_) => return Err(Error::internal("plain loops share whole iterations of the outermost one")),
+        None => None,
+    };
     let mut e = Emitter {
         v: Values { b, constants: Constants::new(entry), rounds: target.rounds() },
         kernel,
@@ -90,7 +81,7 @@ pub(super) fn emit(
         accesses: HashMap::new(),
         frame: args[0],
         bases: HashMap::new(),
-        shared: shared_loop(kernel, order).map(|l| (l, args[1], args[2])),
+        shared,
     };
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
         e.register(access)?;
@@ -136,19 +127,19 @@ impl<'k> Emitter<'_, '_, 'k> {
         if let Some(base) = self.bases.get(&key) {
             return *base;
         }
-        let word = |e: &mut Self, pointer: Value, i: usize| {
-            e.v.b.ins().load(I64, MemFlagsData::new().with_notrap(), pointer, 8 * i as i32)
+        let word = |e: &mut Self, pointer: Value, at: i32| {
+            e.v.b.ins().load(I64, MemFlagsData::new().with_notrap(), pointer, at)
         };
         let base = match key {
-            Storage::Arena { .. } => word(self, self.frame, 0),
-            Storage::Weights { .. } => word(self, self.frame, 1),
+            Storage::Arena { .. } => word(self, self.frame, words::ARENA),
+            Storage::Weights { .. } => word(self, self.frame, words::WEIGHTS),
             Storage::Input(i) => {
-                let list = word(self, self.frame, 2);
-                word(self, list, i)
+                let list = word(self, self.frame, words::INPUTS);
+                word(self, list, words::WORD * i as i32)
             }
             Storage::Output(i) => {
-                let list = word(self, self.frame, 3);
-                word(self, list, i)
+                let list = word(self, self.frame, words::OUTPUTS);
+                word(self, list, words::WORD * i as i32)
             }
         };
         self.bases.insert(key, base);

@@ -1,7 +1,7 @@
 //! Every operation of every element type in emitted code against its definition in `eval::scalar`.
 
 use kiln_ir::eval::scalar;
-use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Schedule, Storage};
+use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Shared, Storage};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, Role, Scalar, Store, UnaryOp};
 use kiln_ir::{DType, Dim, Shape, Tensor, TensorType};
 
@@ -62,6 +62,8 @@ fn run(cpu: &str, inputs: &[Tensor], values: &[(DType, Expr<FlatAccess>)]) -> Ve
         loops: vec![Loop { name: "i".to_owned(), extent: n.into(), role: Role::Parallel }],
         form: Form::Map { stores: stores.collect() },
         schedule: Schedule::Scalar { order: vec![LoopId(0)] },
+        provider: Provider::Plain,
+        shared: Some(Shared { along: LoopId(0), step: 1 }),
         why: String::new(),
         grain: None,
     };

@@ -13,16 +13,14 @@
 
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
-use kiln_ir::kernel::plan::{PlannedKernel, Tile};
+use kiln_ir::kernel::plan::{PlannedKernel, Shared, Tile};
 use kiln_ir::types::DType;
-use kiln_targets::LhsAccess;
 use kiln_targets::simd::{R, Refusal, Simd, Src, V};
 
+use super::share::shared;
 use super::vexpr::{At, Values};
-use super::walk::{AccessId, ELEMENT, Share, Walk, Walks, shared, trips};
+use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
 
-/// Depth is unrolled altogether up to this many steps.
-const STRAIGHT_STEPS: i64 = 16;
 /// Bytes of a cache line.
 const LINE: i64 = 64;
 /// Lanes of a vector of lhs elements that are multiplied lane by lane.
@@ -47,9 +45,6 @@ struct Generator<'k> {
     /// Where the lines of the next panel are that are asked for next.
     next_panel: Option<AccessId>,
     epilogue: Values,
-    access: LhsAccess,
-    /// All depth loops are unrolled.
-    straight: bool,
     lanes: usize,
 }
 
@@ -59,27 +54,8 @@ impl Walks for Generator<'_> {
     }
 }
 
-/// The level that threads share, and its iterations.
-fn shared_level(walk: &Walk, tile: &Tile) -> (Option<Level>, i64) {
-    let blocks = |l: LoopId, n: u32| (walk.extent(l) + i64::from(n) - 1) / i64::from(n);
-    if tile.panels_outermost {
-        (Some(Level::Panels), blocks(tile.col, tile.nr))
-    } else if let Some(&l) = tile.outer.first() {
-        (Some(Level::Outer(l)), walk.extent(l))
-    } else if let Some(row) = tile.row {
-        (Some(Level::Rows), blocks(row, tile.mr))
-    } else {
-        (None, 1)
-    }
-}
-
-/// Iterations that threads share.
-pub(super) fn shared_extent(kernel: &PlannedKernel, tile: &Tile) -> R<i64> {
-    Ok(shared_level(&Walk::new(kernel)?, tile).1)
-}
-
 /// Emits the kernel.
-pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, tile: &Tile, access: LhsAccess, s: &mut S) -> R {
+pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, tile: &Tile, s: &mut S) -> R {
     let Form::Contract { acc: DType::F32, lhs, rhs, store } = &kernel.form else {
         return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
     };
@@ -100,13 +76,14 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, tile: &Tile, access: LhsAcce
     let mut levels: Vec<Level> = tile.outer.iter().map(|l| Level::Outer(*l)).collect();
     levels.insert(if tile.panels_outermost { 0 } else { levels.len() }, Level::Panels);
     levels.push(Level::Rows);
-    let steps: i64 = tile.depth.iter().map(|l| walk.extent(*l)).product();
-    let (share, count) = shared_level(&walk, tile);
-    let straight = steps <= STRAIGHT_STEPS;
-    let mut this =
-        Generator { walk, tile, levels, lhs, rhs, store, next_panel, epilogue, access, straight, lanes };
+    if tile.by_lane
+        && (lanes as i64 != BY_LANE || tile.depth.last().is_none_or(|l| walk.stride(lhs, *l) != ELEMENT))
+    {
+        return Err(Refusal::unsupported("lhs by lane"));
+    }
+    let mut this = Generator { walk, tile, levels, lhs, rhs, store, next_panel, epilogue, lanes };
     this.walk.open(s)?;
-    this.level(s, 0, share, count, Extent { rows: 0, cols: 0 })?;
+    this.level(s, 0, kernel.shared, Extent { rows: 0, cols: 0 })?;
     this.walk.close(s);
     Ok(())
 }
@@ -146,8 +123,8 @@ struct Extent {
 }
 
 impl Generator<'_> {
-    /// The loops from the `i`th level on; `share` is the level that runs over the caller's range.
-    fn level<S: Simd>(&mut self, s: &mut S, i: usize, share: Option<Level>, count: i64, at: Extent) -> R {
+    /// The loops from the `i`th level on; `share` is what the caller's range counts, if it is one of them.
+    fn level<S: Simd>(&mut self, s: &mut S, i: usize, share: Option<Shared>, at: Extent) -> R {
         let Some(&level) = self.levels.get(i) else { return self.body(s, at) };
         let (l, step) = match level {
             Level::Outer(l) => (l, 1),
@@ -162,27 +139,16 @@ impl Generator<'_> {
             Level::Panels => Extent { cols: width, ..at },
             Level::Rows => Extent { rows: width, ..at },
         };
-        let parts = self.walk.parts(l);
-        let extent = self.walk.extent(l);
-        if share == Some(level) {
-            let shares = match level {
-                Level::Outer(_) => {
-                    parts.iter().map(|&(from, to)| Share { from, to, range: (from, to), width: 1 }).collect()
-                }
-                _ if parts.len() > 1 => {
-                    return Err(Refusal::unsupported("padding along a shared loop of tiles"));
-                }
-                _ => {
-                    let full = extent / step;
-                    let whole = Share { from: 0, to: full, range: (0, extent), width: step };
-                    let rest = Share { from: full, to: count, range: (0, extent), width: extent % step };
-                    [whole, rest].into_iter().filter(|share| share.to > share.from).collect::<Vec<_>>()
-                }
-            };
-            return shared(self, s, l, step, &shares, i > 0, &mut |this, s, width| {
-                this.level(s, i + 1, None, 0, narrowed(width))
+        if let Some(share) = share.filter(|share| share.along == l) {
+            if i64::from(share.step) != step {
+                return Err(Refusal::unsupported("shared steps of another size than a tile's"));
+            }
+            return shared(self, s, share, i > 0, &mut |this, s, width| {
+                this.level(s, i + 1, None, narrowed(width))
             });
         }
+        let parts = self.walk.parts(l);
+        let extent = self.walk.extent(l);
         if level == Level::Panels && parts.len() > 1 {
             return Err(Refusal::unsupported("padding along the columns of tiles"));
         }
@@ -190,12 +156,12 @@ impl Generator<'_> {
         for (from, to) in parts {
             self.walk.set_range(l, (from, to));
             trips(self, s, l, (to - from) / step, step, &mut |this, s| {
-                this.level(s, i + 1, share, count, narrowed(step))
+                this.level(s, i + 1, share, narrowed(step))
             })?;
             position += (to - from) / step * step;
             let rest = (to - from) % step;
             if rest > 0 {
-                self.level(s, i + 1, share, count, narrowed(rest))?;
+                self.level(s, i + 1, share, narrowed(rest))?;
                 // A last panel is as far from its end as a whole one, whatever its width.
                 let moved = if level == Level::Panels { step } else { rest };
                 self.walk.skip(l, moved);
@@ -233,7 +199,7 @@ impl Generator<'_> {
         let innermost = i + 1 == self.tile.depth.len();
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
-            if self.straight && !innermost {
+            if self.tile.straight && !innermost {
                 for at in from..to {
                     self.walk.set_range(l, (at, at + 1));
                     self.depth(s, i + 1, acc, tile)?;
@@ -243,7 +209,7 @@ impl Generator<'_> {
                 trips(self, s, l, to - from, 1, &mut |this, s| this.depth(s, i + 1, acc, tile))?;
             } else {
                 let unroll =
-                    if self.straight { (to - from).max(1) } else { i64::from(self.tile.unroll.max(1)) };
+                    if self.tile.straight { (to - from).max(1) } else { i64::from(self.tile.unroll.max(1)) };
                 trips(self, s, l, (to - from) / unroll, unroll, &mut |this, s| {
                     this.steps(s, Some(l), unroll, acc, tile)
                 })?;
@@ -263,16 +229,13 @@ impl Generator<'_> {
             Some(0.0) => return Ok(()),
             Some(_) => return Err(Refusal::unsupported("padding of a contraction with other than zeros")),
         }
-        let by_lane = self.access == LhsAccess::ByLane
-            && self.lanes as i64 == BY_LANE
-            && l.is_some_and(|l| self.walk.stride(self.lhs, l) == ELEMENT);
         if let (Some(next), true) = (self.next_panel, count == i64::from(self.tile.unroll)) {
             for line in 0..i64::from(self.tile.prefetch) {
                 s.prefetch(self.walk.ptr(next), self.walk.disp(next, &[], line * LINE)?);
             }
         }
         let mut k = 0;
-        while by_lane && count - k >= BY_LANE {
+        while self.tile.by_lane && count - k >= BY_LANE {
             self.steps_by_lane(s, l, k, acc, tile)?;
             k += BY_LANE;
         }

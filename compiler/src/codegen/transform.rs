@@ -14,8 +14,9 @@ use kiln_ir::kernel::plan::{PlannedKernel, Transform};
 use kiln_ir::kernel::{Form, LoopId, Side};
 use kiln_targets::simd::{Op2, Parked, R, Refusal, Simd, Src, V};
 
+use super::share::shared;
 use super::vexpr::{At, Values};
-use super::walk::{AccessId, Share, Walk, Walks, shared, trips};
+use super::walk::{AccessId, Walk, Walks, trips};
 
 struct Generator<'k> {
     walk: Walk,
@@ -33,12 +34,6 @@ impl Walks for Generator<'_> {
     }
 }
 
-/// Iterations that threads share.
-pub(super) fn shared_extent(kernel: &PlannedKernel, schedule: &Transform) -> R<i64> {
-    let walk = Walk::new(kernel)?;
-    Ok(schedule.outer.first().map_or(1, |l| walk.extent(*l)))
-}
-
 /// Emits the kernel.
 pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, schedule: &Transform, s: &mut S) -> R {
     let Form::Transform { left, right, from, store } = &kernel.form else {
@@ -51,13 +46,8 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, schedule: &Transform, s: &mu
     let (left, right) = (Product::new(left)?, Product::new(right)?);
     let mut this = Generator { walk, schedule, left, right, from, to, epilogue };
     this.walk.open(s)?;
-    match schedule.outer.first() {
-        Some(&l) => {
-            let parts = this.walk.parts(l);
-            let shares: Vec<Share> =
-                parts.into_iter().map(|(from, to)| Share { from, to, range: (from, to), width: 1 }).collect();
-            shared(&mut this, s, l, 1, &shares, false, &mut |this, s, _| this.outer(s, 1))?;
-        }
+    match kernel.shared {
+        Some(share) => shared(&mut this, s, share, false, &mut |this, s, _| this.outer(s, 1))?,
         None => this.outer(s, 0)?,
     }
     this.walk.close(s);

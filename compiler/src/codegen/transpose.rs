@@ -5,7 +5,8 @@ use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{PlannedKernel, Transpose};
 use kiln_targets::simd::{R, Refusal, Simd, V};
 
-use super::walk::{AccessId, ELEMENT, Share, Walk, Walks, shared, trips};
+use super::share::shared;
+use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
 
 /// Rows and columns of a block.
 const BLOCK: i64 = 4;
@@ -23,12 +24,6 @@ impl Walks for Generator<'_> {
     }
 }
 
-/// Iterations that threads share.
-pub(super) fn shared_extent(kernel: &PlannedKernel, schedule: &Transpose) -> R<i64> {
-    let walk = Walk::new(kernel)?;
-    Ok(schedule.outer.first().map_or(1, |l| walk.extent(*l)))
-}
-
 /// Emits the kernel.
 pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, schedule: &Transpose, s: &mut S) -> R {
     let Form::Rearrange { from, to } = &kernel.form else {
@@ -41,13 +36,8 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, schedule: &Transpose, s: &mu
     }
     let mut this = Generator { walk, schedule, from, to };
     this.walk.open(s)?;
-    match schedule.outer.first() {
-        Some(&l) => {
-            let parts = this.walk.parts(l);
-            let shares: Vec<Share> =
-                parts.into_iter().map(|(from, to)| Share { from, to, range: (from, to), width: 1 }).collect();
-            shared(&mut this, s, l, 1, &shares, false, &mut |this, s, _| this.outer(s, 1))?;
-        }
+    match kernel.shared {
+        Some(share) => shared(&mut this, s, share, false, &mut |this, s, _| this.outer(s, 1))?,
         None => this.outer(s, 0)?,
     }
     this.walk.close(s);

@@ -9,17 +9,18 @@ use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
-use kiln_ir::kernel::plan::{FlatAccess, Guard, PlannedKernel, Schedule, Storage, Tile};
+use kiln_ir::kernel::plan::{FlatAccess, Guard, PlannedKernel, Provider, Schedule, Storage, Tile};
 use kiln_ir::kernel::{Form, Loop, Role, Scalar};
 use kiln_ir::{DType, Dim};
-use kiln_targets::encode::{Program, encode};
+use kiln_targets::encode::{Program as _, encode};
 use kiln_targets::generic::clif::Clif;
 use kiln_targets::isa::{Code, isa};
-use kiln_targets::simd::{R, Refusal, Simd};
+use kiln_targets::simd::Refusal;
 use kiln_targets::{LhsAccess, Target};
 
-use super::vector;
+use super::vector::Vectors;
 use super::vector_reference::reference;
+use crate::schedule;
 
 /// What a kernel reads and writes.
 #[derive(Clone, Default)]
@@ -94,8 +95,20 @@ impl Machine {
             || self.target().f32_tiles.iter().any(|(mr, nv)| tile.mr <= *mr && vectors <= *nv)
     }
 
-    fn lhs(self) -> LhsAccess {
-        if self == Self::CraneliftByLane { LhsAccess::ByLane } else { LhsAccess::Broadcast }
+    /// The kernel as it is planned for this machine.
+    fn planned(self, kernel: &PlannedKernel) -> PlannedKernel {
+        let mut kernel = kernel.clone();
+        let vector_bytes = 4 * self.lanes() as u32;
+        kernel.provider = match self.encoded() {
+            true => Provider::Encoder { vector_bytes },
+            false => Provider::Cranelift { vector_bytes },
+        };
+        if let (Schedule::Tile(tile), Form::Contract { lhs, .. }) = (&mut kernel.schedule, &kernel.form) {
+            let innermost = tile.depth.last().map(|l| &lhs.strides[l.0 as usize]);
+            tile.by_lane = self == Self::CraneliftByLane && innermost.is_some_and(|stride| stride.is(1));
+        }
+        kernel.shared = schedule::shared(&kernel, self.lanes() as u32);
+        kernel
     }
 
     fn target(self) -> Target {
@@ -119,16 +132,17 @@ pub(super) struct Emitted {
 impl Emitted {
     pub(super) fn new(kernel: &PlannedKernel, machine: Machine) -> Result<Self, Refusal> {
         let target = machine.target();
+        let kernel = &machine.planned(kernel);
         let isa = isa(&target, Code::Jit).expect("consistent settings");
         let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
         let mut ctx = module.make_context();
         ctx.func.signature = signature();
         let id = module.declare_function("kernel", Linkage::Export, &ctx.func.signature).expect("a new name");
         if machine.encoded() {
-            let bytes = encode(&target, &Encoded(kernel, machine.lhs()))?.expect("an encoder");
+            let bytes = encode(&target, &Vectors(kernel))?.expect("an encoder");
             module.define_function_bytes(id, 64, &bytes, &[]).expect("a declared function");
         } else {
-            build(kernel, &target, machine.lhs(), &mut ctx.func, module.target_config())?;
+            build(kernel, &target, &mut ctx.func, module.target_config())?;
             cranelift_codegen::verify_function(&ctx.func, module.isa()).expect("valid code");
             module.define_function(id, &mut ctx).expect("verified code");
         }
@@ -181,15 +195,6 @@ impl Drop for Emitted {
     }
 }
 
-/// A kernel for the encoder.
-struct Encoded<'k>(&'k PlannedKernel, LhsAccess);
-
-impl Program for Encoded<'_> {
-    fn emit<S: Simd>(&self, s: &mut S) -> R {
-        vector::emit(self.0, self.1, s)
-    }
-}
-
 fn signature() -> Signature {
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params.extend([AbiParam::new(I64); 3]);
@@ -200,7 +205,6 @@ fn signature() -> Signature {
 fn build(
     kernel: &PlannedKernel,
     target: &Target,
-    lhs: LhsAccess,
     func: &mut Function,
     config: TargetFrontendConfig,
 ) -> Result<(), Refusal> {
@@ -211,7 +215,7 @@ fn build(
     b.switch_to_block(entry);
     b.seal_block(entry);
     let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
-    vector::emit(kernel, lhs, &mut Clif::new(&mut b, entry, args, target))?;
+    Vectors(kernel).emit(&mut Clif::new(&mut b, entry, args, target))?;
     b.ins().return_(&[]);
     b.finalize(config);
     Ok(())
@@ -237,7 +241,11 @@ fn compile_for(kernel: &PlannedKernel, triple: &str, ctx: &mut Context) {
     let target = kiln_targets::resolve(triple, "", "").expect("a known target");
     let isa = isa(&target, Code::Object).expect("consistent settings");
     ctx.func.signature = signature();
-    build(kernel, &target, target.lhs_access, &mut ctx.func, isa.frontend_config())
+    let machine = match target.lhs_access {
+        LhsAccess::Broadcast => Machine::CraneliftSse2,
+        LhsAccess::ByLane => Machine::CraneliftByLane,
+    };
+    build(&machine.planned(kernel), &target, &mut ctx.func, isa.frontend_config())
         .expect("a supported kernel");
     cranelift_codegen::verify_function(&ctx.func, &*isa).expect("valid code");
     ctx.compile(&*isa, &mut ControlPlane::default()).expect("code for every instruction");
@@ -266,7 +274,7 @@ pub(super) fn check_on(kernel: &PlannedKernel, memory: &Memory, machine: Machine
         return;
     }
     let emitted = Emitted::new(kernel, machine).unwrap_or_else(|e| panic!("{machine:?}: {e}\n{kernel:#?}"));
-    let n = vector::shared_extent(kernel, machine.lanes()).expect("a vector schedule");
+    let n = machine.planned(kernel).steps().expect("constant extents");
     let mut want = memory.clone();
     reference(kernel, &mut want);
     for ranges in [vec![(0, n)], vec![(0, n / 2), (n / 2, n)], (0..n).map(|i| (i, i + 1)).collect()] {
@@ -337,6 +345,8 @@ pub(super) fn kernel(loops: Vec<Loop>, form: Form<FlatAccess>, schedule: Schedul
         loops,
         form,
         schedule,
+        provider: Provider::Plain,
+        shared: None,
         why: String::new(),
         grain: None,
     }

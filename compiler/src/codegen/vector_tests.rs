@@ -59,6 +59,8 @@ fn matmul(
         panel_stride: if packed { k * i64::from(nr) } else { i64::from(nr) },
         rhs_padded: packed,
         unroll: 4,
+        straight: k <= 16,
+        by_lane: false,
         panels_outermost,
         prefetch: if panels_outermost { 2 } else { 0 },
     };
@@ -178,6 +180,8 @@ fn convolution(
         panel_stride: depth * nr,
         rhs_padded: true,
         unroll: 4,
+        straight: depth <= 16,
+        by_lane: false,
         panels_outermost: false,
         prefetch: 1,
     };

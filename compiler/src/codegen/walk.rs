@@ -9,6 +9,7 @@
 
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Storage};
+use kiln_runtime::abi::frame as words;
 use kiln_targets::simd::{P, R, Refusal, Simd};
 
 /// Accesses of equal strides share a cursor up to this distance, so that displacements stay small immediates.
@@ -158,12 +159,13 @@ impl Walk {
         let frame = s.arg(0)?;
         for cursor in &mut self.cursors {
             let ptr = match cursor.storage {
-                Storage::Arena { .. } => s.load_ptr(&frame, 0)?,
-                Storage::Weights { .. } => s.load_ptr(&frame, 8)?,
+                Storage::Arena { .. } => s.load_ptr(&frame, words::ARENA)?,
+                Storage::Weights { .. } => s.load_ptr(&frame, words::WEIGHTS)?,
                 Storage::Input(i) | Storage::Output(i) => {
-                    let slot = if matches!(cursor.storage, Storage::Input(_)) { 16 } else { 24 };
-                    let array = s.load_ptr(&frame, slot)?;
-                    let disp = i32::try_from(8 * i).map_err(|_| Refusal::FarDisplacement)?;
+                    let is_input = matches!(cursor.storage, Storage::Input(_));
+                    let array = s.load_ptr(&frame, if is_input { words::INPUTS } else { words::OUTPUTS })?;
+                    let disp =
+                        i32::try_from(words::WORD as usize * i).map_err(|_| Refusal::FarDisplacement)?;
                     let ptr = s.load_ptr(&array, disp)?;
                     s.free_ptr(array);
                     ptr
@@ -268,12 +270,12 @@ impl Walk {
         self.set_range(l, (0, extent));
     }
 
-    fn drifts(&self) -> Vec<i64> {
+    pub(super) fn drifts(&self) -> Vec<i64> {
         self.cursors.iter().map(|c| c.drift).collect()
     }
 
     /// Ends an iteration that began with the drifts `before`: the pointers move on to the next one.
-    fn step<S: Simd>(&mut self, s: &mut S, l: LoopId, step: i64, before: &[i64]) {
+    pub(super) fn step<S: Simd>(&mut self, s: &mut S, l: LoopId, step: i64, before: &[i64]) {
         for (cursor, before) in self.cursors.iter_mut().zip(before) {
             let bytes = step * cursor.strides[l.0 as usize] + before - cursor.drift;
             if let (Some(ptr), true) = (&cursor.ptr, bytes != 0) {
@@ -284,7 +286,7 @@ impl Walk {
     }
 
     /// All pointers move by `count` times `step` iterations of the loop.
-    fn jump<S: Simd>(&mut self, s: &mut S, l: LoopId, count: &P, step: i64) -> R {
+    pub(super) fn jump<S: Simd>(&mut self, s: &mut S, l: LoopId, count: &P, step: i64) -> R {
         for cursor in &self.cursors {
             let bytes = step * cursor.strides[l.0 as usize];
             if let (Some(ptr), true) = (&cursor.ptr, bytes != 0) {
@@ -344,61 +346,4 @@ pub(super) fn trips<T: Walks, S: Simd>(
             })
         }
     }
-}
-
-/// A range of the shared loop's iterations, with the range of the loop's counter that it covers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
-    /// First iteration.
-    pub(super) from: i64,
-    /// Behind the last one.
-    pub(super) to: i64,
-    /// What the loop's counter runs through.
-    pub(super) range: (i64, i64),
-    /// Passed to the body: how much of a step there is.
-    pub(super) width: i64,
-}
-
-/// The iterations `begin..end` of the shared loop, each of `step` counts of `l`, in consecutive shares.
-/// `rewind`: the pointers go back to where they were, for a loop inside others.
-pub(super) fn shared<T: Walks, S: Simd>(
-    this: &mut T,
-    s: &mut S,
-    l: LoopId,
-    step: i64,
-    shares: &[Share],
-    rewind: bool,
-    body: &mut dyn FnMut(&mut T, &mut S, i64) -> R,
-) -> R {
-    let (begin, end) = (s.arg(1)?, s.arg(2)?);
-    this.walk().jump(s, l, &begin, step)?;
-    for share in shares {
-        this.walk().set_range(l, share.range);
-        let count = if shares.len() == 1 {
-            s.difference(&end, &begin)?
-        } else {
-            let to = s.copy_ptr(&end)?;
-            s.at_most(&to, share.to)?;
-            let from = s.copy_ptr(&begin)?;
-            s.at_least(&from, share.from)?;
-            let count = s.difference(&to, &from)?;
-            s.free_ptr(to);
-            s.free_ptr(from);
-            count
-        };
-        let before = this.walk().drifts();
-        s.repeat_ptr(count, &mut |s| {
-            body(this, s, share.width)?;
-            this.walk().step(s, l, step, &before);
-            Ok(())
-        })?;
-    }
-    if rewind {
-        this.walk().jump(s, l, &end, -step)?;
-        let extent = this.walk().extent(l);
-        this.walk().set_range(l, (0, extent));
-    }
-    s.free_ptr(begin);
-    s.free_ptr(end);
-    Ok(())
 }

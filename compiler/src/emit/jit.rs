@@ -100,7 +100,7 @@ pub struct KernelInfo {
     /// Size of its code.
     pub code_bytes: usize,
     function: *const u8,
-    shared: i64,
+    steps: i64,
 }
 
 /// A compiled model in memory. It may run on several threads at once: every run has an arena of its own.
@@ -150,7 +150,7 @@ impl Model {
             name: planned.name.clone(),
             code_bytes: kernel.code_bytes,
             function,
-            shared: kernel.shared,
+            steps: kernel.steps,
         });
         let kernels = kernels.collect();
         // SAFETY: `codegen::build` made this function with exactly this signature.
@@ -326,7 +326,7 @@ impl Session<'_> {
         unsafe {
             let function: unsafe extern "sysv64" fn(*const Frame, i64, i64) =
                 std::mem::transmute(kernel.function);
-            function(&raw const frame, 0, kernel.shared);
+            function(&raw const frame, 0, kernel.steps);
         }
     }
 

@@ -156,7 +156,7 @@ fn refuse_library_calls(object: &Object<'static>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Port, Schedule, Storage};
+    use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Port, Provider, Schedule, Shared, Storage};
     use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, Role, Store, UnaryOp};
     use kiln_ir::{DType, Dim, Shape, Tensor, TensorType};
     use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
@@ -201,6 +201,8 @@ mod tests {
                     }],
                 },
                 schedule: Schedule::Scalar { order: vec![LoopId(0)] },
+                provider: Provider::Plain,
+                shared: Some(Shared { along: LoopId(0), step: 1 }),
                 why: String::new(),
                 grain: Some(2),
             }],

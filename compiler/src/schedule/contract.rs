@@ -3,8 +3,8 @@
 use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Schedule, Tile};
 use kiln_ir::kernel::{Form, LoopId, Role};
-use kiln_targets::Target;
 use kiln_targets::vector_expr;
+use kiln_targets::{LhsAccess, Target};
 
 use super::choices::{Choices, TilePick};
 use super::chosen::Chosen;
@@ -14,6 +14,10 @@ use crate::flatten::{FlatKernel, loops_of};
 
 /// Bytes of a cache line.
 const LINE: i64 = 64;
+/// Depth is straight-line code up to this many steps.
+const STRAIGHT_STEPS: i64 = 16;
+/// Lanes of vectors of lhs elements that are multiplied lane by lane.
+const BY_LANE: usize = 4;
 /// Tiles of rows up to which it matters how long the first one waits for its panel.
 const MOST_TILES: i64 = 64;
 
@@ -226,6 +230,8 @@ pub fn choose(
         panel_stride: if packed.is_some() { depth * i64::from(nr) } else { i64::from(nr) },
         rhs_padded: packed.is_some(),
         unroll: pick.unroll,
+        straight: depth <= STRAIGHT_STEPS,
+        by_lane: by_lane(kernel, &roles, target),
         panels_outermost: pick.panels_outermost,
         prefetch: if (pick.panels_outermost || only_batch(&roles, row)) && packed.is_some() {
             let products: i64 = roles.batch.iter().map(extent).product();
@@ -246,6 +252,14 @@ pub fn choose(
         cols * depth * 4 / 1024
     );
     Ok(Chosen { schedule: Schedule::Tile(tile), why })
+}
+
+/// Whether the machine multiplies lane by lane and lhs elements lie side by side along depth.
+fn by_lane(kernel: &FlatKernel, roles: &Roles, target: &Target) -> bool {
+    let Form::Contract { lhs, .. } = &kernel.form else { return false };
+    target.lhs_access == LhsAccess::ByLane
+        && target.lanes() == BY_LANE
+        && roles.depth.last().is_some_and(|l| stride_of(lhs, *l) == Some(1))
 }
 
 /// Lines of the next panel to ask for in every run of depth steps, so that by the time of its turn it has come from

@@ -5,18 +5,15 @@
 
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::plan::PlannedKernel;
-use kiln_targets::Target;
-
-use crate::codegen;
 
 /// Operations that take about a microsecond: what a piece must have at least.
 const PIECE_OPERATIONS: i64 = 40_000;
 /// Pieces of a kernel at most: enough to even out threads that are disturbed, few enough to cost nothing.
 const MAX_PIECES: i64 = 16;
 
-/// Iterations of the shared loop per piece; `None` when the kernel is too small to share.
-pub fn grain(kernel: &PlannedKernel, target: &Target) -> Option<u32> {
-    let shared = codegen::shared_extent(kernel, target).ok()?;
+/// Steps of the shared loop per piece; `None` when the kernel is too small to share.
+pub fn grain(kernel: &PlannedKernel) -> Option<u32> {
+    let shared = kernel.steps()?;
     let pieces = (operations(kernel)? / PIECE_OPERATIONS).min(MAX_PIECES).min(shared);
     if pieces < 2 {
         return None;
@@ -48,7 +45,6 @@ fn operations(kernel: &PlannedKernel) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::passes::testing::conv_bias_relu;
     use crate::passes::{absorb, layout};
 
@@ -62,8 +58,8 @@ mod tests {
         let plan = crate::plan::build(p, &target).unwrap();
         let of = |name: &str| plan.kernels.iter().find(|k| k.name == name).unwrap();
         let conv = of("conv");
-        let shared = i64::from(grain(conv, &target).unwrap());
-        assert_eq!(codegen::shared_extent(conv, &target).unwrap() % (2 * shared), 0);
+        let piece = i64::from(conv.grain.unwrap());
+        assert_eq!(conv.steps().unwrap() % (2 * piece), 0);
         assert_eq!(of("x.padded.halo0").grain, None);
     }
 }

@@ -9,6 +9,8 @@ pub mod contract;
 pub mod cost;
 pub mod grain;
 pub mod nest;
+mod provider;
+mod shared;
 mod strides;
 pub mod transform;
 
@@ -19,6 +21,8 @@ use kiln_targets::Target;
 use crate::flatten::{FlatKernel, loops_of};
 pub use choices::Choices;
 pub use chosen::Chosen;
+pub use provider::providers;
+pub use shared::shared;
 use strides::by_falling_stride;
 pub(crate) use strides::stride_of;
 

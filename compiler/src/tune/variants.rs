@@ -9,7 +9,7 @@ use kiln_ir::{DType, Tensor};
 use kiln_targets::Target;
 
 use crate::flatten::FlatKernel;
-use crate::plan::set_panel_strides;
+use crate::plan::{set_panel_strides, settle};
 use crate::schedule::choices::{self, Choices, Pick};
 use crate::schedule::{self, contract, nest};
 
@@ -83,16 +83,8 @@ impl<'p> Variants<'p> {
             _ => return None,
         };
         let position = self.plan.kernels.len();
-        let FlatKernel { loops, form, nodes, name } = flat;
-        self.plan.kernels.push(PlannedKernel {
-            name: format!("{name} {position}"),
-            nodes,
-            loops,
-            form,
-            schedule: choice.schedule,
-            why: choice.why,
-            grain: None,
-        });
+        flat.name = format!("{} {position}", flat.name);
+        self.plan.kernels.push(PlannedKernel { grain: None, ..settle(flat, choice, self.target) });
         Some(position)
     }
 

@@ -93,8 +93,7 @@ pub enum Schedule {
 /// A [`Form::Transform`]: whole tiles, vectors along one loop. The loops of the tiles are unrolled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transform {
-    /// The remaining parallel loops, outermost first. The first one is the one that threads share; without one
-    /// the kernel is serial.
+    /// The remaining parallel loops, outermost first.
     pub outer: Vec<LoopId>,
     /// The loop whose iterations are lanes: stride 1 in what is read and written, 0 or 1 in epilogue loads.
     /// Without one elements are handled one by one.
@@ -105,8 +104,7 @@ pub struct Transform {
 /// contiguous in another: blocks of 4 x 4 are turned in registers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transpose {
-    /// The remaining loops, outermost first. The first one is the one that threads share; without one the kernel
-    /// is serial.
+    /// The remaining loops, outermost first.
     pub outer: Vec<LoopId>,
     /// The loop in which the source has stride 1.
     pub read: LoopId,
@@ -118,10 +116,6 @@ pub struct Transpose {
 ///
 /// Guards are decided at compile time: loops are split where a guard changes, iterations at the border that
 /// depend on a further loop get code of their own (nine variants of the body for a 3 x 3 window with padding).
-///
-/// Kernels are called with a range of the *shared* loop. That is the first loop of `order` when it is parallel
-/// and not `tile`; blocks of `vectors` vectors when `vector` is the only parallel loop; otherwise there is one
-/// iteration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nest {
     /// All loops but `vector`, outermost first; parallel ones before reduced ones. A parallel `vector` runs
@@ -151,8 +145,7 @@ pub struct Nest {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tile {
-    /// Batch loops and rows' outer loops, outermost first. Threads share the panels when `panels_outermost`,
-    /// else the first of these loops, else tiles of rows (`ceil(rows / mr)`), else there is one iteration.
+    /// Batch loops and rows' outer loops, outermost first.
     pub outer: Vec<LoopId>,
     /// The parallel loop of the rows; `None` for a single row.
     pub row: Option<LoopId>,
@@ -171,11 +164,52 @@ pub struct Tile {
     pub rhs_padded: bool,
     /// Steps of the innermost depth loop unrolled.
     pub unroll: u32,
+    /// All steps of all depth loops are straight-line code, whatever `unroll` says.
+    pub straight: bool,
+    /// Lhs is read four steps of the innermost depth loop at a time, a vector per row, and multiplied lane by lane:
+    /// vectors of four lanes, and stride 1 in that loop. Otherwise each element is brought into all lanes.
+    pub by_lane: bool,
     /// Whether the loop over panels is around `outer` (weights are read once) or inside it.
     pub panels_outermost: bool,
     /// Cache lines of the next panel that every unrolled run of depth steps asks for, while this panel is used; 0:
     /// panels are near already.
     pub prefetch: u32,
+}
+
+/// The loop whose steps a kernel's range `begin..end` counts: what threads share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// A parallel loop.
+    pub along: LoopId,
+    /// Its iterations per step; the last step may have fewer.
+    pub step: u32,
+}
+
+/// What turns a kernel into machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// Loops over single elements, compiled by Cranelift: schedules of kind [`Schedule::Scalar`], and no others.
+    Plain,
+    /// The vector builder on Cranelift, which has as many registers as it is asked for.
+    Cranelift {
+        /// Bytes of a vector.
+        vector_bytes: u32,
+    },
+    /// The vector builder on the target's own encoder, whose registers are enough for the kernel.
+    Encoder {
+        /// Bytes of a vector.
+        vector_bytes: u32,
+    },
+}
+
+impl Provider {
+    /// Bytes of a vector; 0 for plain loops.
+    pub fn vector_bytes(self) -> u32 {
+        match self {
+            Self::Plain => 0,
+            Self::Cranelift { vector_bytes } | Self::Encoder { vector_bytes } => vector_bytes,
+        }
+    }
 }
 
 /// A kernel after placement.
@@ -191,10 +225,25 @@ pub struct PlannedKernel {
     pub form: Form<FlatAccess>,
     /// How the loops are run.
     pub schedule: Schedule,
+    /// What makes its code, and with vectors of what width.
+    pub provider: Provider,
+    /// What its range counts; without, there is one step.
+    pub shared: Option<Shared>,
     /// Why this schedule: a line for `explain`.
     pub why: String,
-    /// Iterations of the shared loop that a thread takes at a time; `None`: not worth sharing.
+    /// Steps of the shared loop that a thread takes at a time; `None`: not worth sharing.
     pub grain: Option<u32>,
+}
+
+impl PlannedKernel {
+    /// Steps of the shared loop: the kernel is run completely by the range `0..steps`, or by consecutive ranges of
+    /// that. `None` where the loop's extent is open.
+    pub fn steps(&self) -> Option<i64> {
+        let Some(Shared { along, step }) = self.shared else { return Some(1) };
+        let extent = self.loops.get(along.0 as usize)?.extent.as_const()?;
+        let step = i64::from(step.max(1));
+        Some((extent + step - 1) / step)
+    }
 }
 
 /// An argument or result of the compiled model.

@@ -9,6 +9,8 @@
 //!     acc: f32 = input0 %x{c + 9*n} * weights+0 @w{o}
 //!     output0 %y{o} = acc
 //!     tile outer [n] row - col o depth [c], 1 x 16, panels every 48, unroll 3
+//!     code: encoder, vectors of 32 bytes
+//!     shared: n, 4 steps, 2 at a time
 //!     why: one row
 //!   }
 //! ```
@@ -17,7 +19,9 @@ use std::fmt::{self, Write as _};
 
 use super::access::LoopId;
 use super::form::Form;
-use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Schedule, Storage, Tile, Transform, Transpose};
+use super::plan::{
+    FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Storage, Tile, Transform, Transpose,
+};
 use super::print::{LoopNames, form_lines, sum_text};
 use crate::dim::Dim;
 use crate::text::{bounds_text, join, name_text, scalar_text};
@@ -74,8 +78,13 @@ impl fmt::Display for PlannedKernel {
             writeln!(f, "    call {function:?}({}) -> ({})", buffers(inputs), buffers(outputs))?;
         }
         writeln!(f, "    {}", schedule_text(&self.schedule, &names))?;
-        if let Some(grain) = self.grain {
-            writeln!(f, "    shared: {grain} iterations at a time")?;
+        writeln!(f, "    code: {}", provider_text(self.provider))?;
+        if let Some(Shared { along, step }) = self.shared {
+            let l = names.get(along);
+            let step = if step == 1 { String::new() } else { format!(" by {step}") };
+            let steps = self.steps().map_or("open".to_owned(), |n| n.to_string());
+            let grain = self.grain.map_or("one thread".to_owned(), |n| format!("{n} at a time"));
+            writeln!(f, "    shared: {l}{step}, {steps} steps, {grain}")?;
         }
         if !self.why.is_empty() {
             writeln!(f, "    why: {}", self.why)?;
@@ -118,6 +127,15 @@ fn line_text(strides: &[Dim], offset: &Dim, names: &LoopNames) -> String {
     sum_text(terms.chain([(offset, None)]))
 }
 
+fn provider_text(provider: Provider) -> String {
+    let by = match provider {
+        Provider::Plain => return "plain".to_owned(),
+        Provider::Cranelift { .. } => "cranelift",
+        Provider::Encoder { .. } => "encoder",
+    };
+    format!("{by}, vectors of {} bytes", provider.vector_bytes())
+}
+
 fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
     let loops = |ids: &[LoopId]| format!("[{}]", join(ids.iter().map(|l| names.get(*l))));
     match schedule {
@@ -145,6 +163,8 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             panel_stride,
             rhs_padded,
             unroll,
+            straight,
+            by_lane,
             panels_outermost,
             prefetch,
         }) => {
@@ -155,6 +175,8 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
                 names.get(*col),
                 loops(depth)
             );
+            out += if *straight { ", straight" } else { "" };
+            out += if *by_lane { ", by lane" } else { "" };
             out += if *rhs_padded { ", padded" } else { "" };
             out += if *panels_outermost { ", panels outermost" } else { "" };
             if *prefetch > 0 {

@@ -12,10 +12,13 @@ use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::immediates::V128Imm;
 use cranelift_codegen::ir::types::{F32, F32X4, I8X16, I32X4, I64};
-use cranelift_codegen::ir::{Block, Constant, Endianness, InstBuilder, MemFlagsData, Type, Value};
-use cranelift_frontend::{FunctionBuilder, Variable};
+use cranelift_codegen::ir::{
+    AbiParam, Block, Constant, Endianness, Function, InstBuilder, MemFlagsData, Type, Value,
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use target_lexicon::Architecture;
 
+use crate::encode::Program;
 use crate::simd::{Op1, P, R, Simd, Src, V};
 use crate::target::Target;
 
@@ -41,6 +44,18 @@ pub struct Clif<'a, 'f> {
     /// Variables given back, by type, for reuse: keeps Cranelift's tables small.
     free_vectors: Vec<Variable>,
     free_pointers: Vec<Variable>,
+}
+
+/// Whether the builder takes a program: it is built, and not compiled.
+pub fn check(target: &Target, program: &impl Program) -> R {
+    let (mut function, mut scratch) = (Function::new(), FunctionBuilderContext::new());
+    function.signature.params.extend([AbiParam::new(I64); 3]);
+    let mut b = FunctionBuilder::new(&mut function, &mut scratch);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
+    program.emit(&mut Clif::new(&mut b, entry, args, target))
 }
 
 impl<'a, 'f> Clif<'a, 'f> {

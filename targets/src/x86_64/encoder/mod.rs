@@ -75,6 +75,8 @@ pub(crate) struct Encoder {
     lane_masks: Vec<usize>,
     /// Some instruction could not be encoded.
     failed: bool,
+    /// Nothing is encoded; registers are handed out as ever.
+    dry: bool,
 }
 
 /// An operand that an instruction can take.
@@ -114,7 +116,14 @@ impl Encoder {
             pool: Vec::new(),
             lane_masks: Vec::new(),
             failed: false,
+            dry: false,
         })
+    }
+
+    /// The same for finding out whether the registers are enough: no code comes of it.
+    pub(crate) fn without_code(mut self) -> Self {
+        self.dry = true;
+        self
     }
 
     /// The finished function: prologue, what was built, epilogue, constants. It may lie anywhere; aligning it to
@@ -176,6 +185,9 @@ impl Encoder {
 
     /// Appends an instruction that lies at `rip` as far as branches are concerned.
     fn emit_at(&mut self, instruction: Result<Instruction, iced_x86::IcedError>, rip: u64) {
+        if self.dry {
+            return;
+        }
         let encoded = instruction.and_then(|i| self.iced.encode(&i, rip));
         self.failed |= encoded.is_err();
         self.code.extend(self.iced.take_buffer());
@@ -288,6 +300,9 @@ impl Encoder {
                     MemoryOperand::new(Register::RIP, Register::None, 1, 0, 8, *broadcast, Register::None);
                 let before = self.code.len();
                 self.emit(build(Operand::Mem(m)));
+                if self.dry {
+                    return;
+                }
                 let offset = self.iced.get_constant_offsets().displacement_offset();
                 let place = before + offset;
                 if place + 4 <= self.code.len() {

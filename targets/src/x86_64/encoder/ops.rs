@@ -115,6 +115,10 @@ impl Simd for Encoder {
         body(self)?;
         self.emit(Instruction::with2(Code::Sub_rm64_imm8, slot(slot_index), 1));
         self.loop_back(head);
+        if self.dry {
+            self.free_slots.push(slot_index);
+            return Ok(());
+        }
         let distance = i32::try_from(self.code.len() - patch).map_err(|_| Refusal::FarDisplacement)?;
         self.code[patch - 4..patch].copy_from_slice(&distance.to_le_bytes());
         self.free_slots.push(slot_index);

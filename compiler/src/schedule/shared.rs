@@ -1,0 +1,43 @@
+//! Which loop of a kernel threads share: part of the plan, whether or not the kernel is worth sharing.
+
+use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel, Schedule, Shared, Tile};
+use kiln_ir::kernel::{Form, LoopId, Role};
+
+/// The shared loop of a kernel with vectors of `lanes` elements:
+///
+/// - of plain loops and nests the outermost one when it is parallel and not tiled; blocks of vectors where the
+///   vectors' loop is the only parallel one and no padding splits it;
+/// - of tiles the panels when these are outermost, else the outermost loop, else tiles of rows;
+/// - of blocks and transforms the outermost of the remaining loops.
+pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
+    let PlannedKernel { loops, form, schedule, .. } = kernel;
+    let parallel = |l: LoopId| loops.get(l.0 as usize).is_some_and(|l| l.role == Role::Parallel);
+    let whole = |l: Option<&LoopId>| l.map(|&along| Shared { along, step: 1 });
+    match schedule {
+        Schedule::Scalar { order } => whole(order.first().filter(|l| parallel(**l))),
+        Schedule::Nest(Nest { order, vector, vectors, tile, .. }) => match order.first() {
+            Some(first) if parallel(*first) => {
+                whole(Some(first).filter(|first| tile.is_none_or(|(l, _)| l != **first)))
+            }
+            _ if parallel(*vector) && !guarded(form, *vector) => {
+                Some(Shared { along: *vector, step: (*vectors).max(1) * lanes })
+            }
+            _ => None,
+        },
+        Schedule::Tile(Tile { outer, row, col, mr, nr, panels_outermost, .. }) => {
+            if *panels_outermost {
+                Some(Shared { along: *col, step: *nr })
+            } else {
+                whole(outer.first()).or(row.map(|along| Shared { along, step: *mr }))
+            }
+        }
+        Schedule::Transpose(blocks) => whole(blocks.outer.first()),
+        Schedule::Transform(tiles) => whole(tiles.outer.first()),
+    }
+}
+
+/// Whether padding depends on the loop.
+fn guarded(form: &Form<FlatAccess>, l: LoopId) -> bool {
+    let guards = |a: &&FlatAccess| a.guards.iter().any(|g| !g.coefficients[l.0 as usize].is(0));
+    form.loads().iter().any(guards)
+}
