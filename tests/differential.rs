@@ -16,19 +16,19 @@ use kiln_ir::graph::{self, Graph};
 use kiln_ir::{DType, Tensor};
 use kiln_tests::compare::{self, ACROSS_STAGES};
 use kiln_tests::driver::{self, Case};
-use kiln_tests::{Outcome, bochs, models, stages, text, tools};
+use kiln_tests::{Outcome, bochs, models, random, stages, text, tools};
 use libtest_mimic::{Arguments, Trial};
 
 /// A seeded source of choices.
-struct Choices(u64);
+struct Choices {
+    seed: u64,
+    drawn: u64,
+}
 
 impl Choices {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
+        self.drawn += 1;
+        random::split_mix(self.seed, self.drawn) % n
     }
 
     fn size(&mut self, lo: u64, hi: u64) -> usize {
@@ -278,7 +278,7 @@ fn levels() -> Vec<(&'static str, &'static str)> {
 
 /// A graph, its inputs and what the interpreter makes of them.
 fn case(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<(Graph, Vec<Tensor>, Vec<Tensor>)> {
-    let graph = make(&mut Choices(seed.wrapping_mul(0x1000_0000_01B3)))?;
+    let graph = make(&mut Choices { seed: seed.wrapping_mul(0x1000_0000_01B3), drawn: 0 })?;
     let mut inputs = models::inputs(&graph)?;
     for tensor in inputs.iter_mut().filter(|t| t.dtype == DType::F32) {
         // Away from the poles of the tails.

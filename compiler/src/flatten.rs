@@ -114,15 +114,8 @@ fn flat_access(
 
 /// Whether an index can be outside its axis; open extents may.
 fn may_leave(kernel: &Kernel, a: &Affine, extent: &Dim) -> bool {
-    let bounds = || {
-        let (mut lo, mut hi) = (a.offset.as_const()?, a.offset.as_const()?);
-        for (l, c) in &a.terms {
-            let reach = c.as_const()? * (kernel.loop_(*l).extent.as_const()? - 1).max(0);
-            (lo, hi) = (lo + reach.min(0), hi + reach.max(0));
-        }
-        Some(lo >= 0 && hi < extent.as_const()?)
-    };
-    bounds() != Some(true)
+    let range = a.range(|l| kernel.loop_(l).extent.as_const());
+    !matches!((range, extent.as_const()), (Some((lo, hi)), Some(extent)) if lo >= 0 && hi < extent)
 }
 
 fn accesses(form: &Form<FlatAccess>) -> Vec<&FlatAccess> {
@@ -136,19 +129,18 @@ fn accesses(form: &Form<FlatAccess>) -> Vec<&FlatAccess> {
 }
 
 fn reads_counter(form: &Form<FlatAccess>, l: LoopId) -> bool {
-    fn any(e: &Expr<FlatAccess>, l: LoopId) -> bool {
-        matches!(e, Expr::Loop(x) if *x == l) || e.children().into_iter().any(|c| any(c, l))
-    }
     match form {
-        Form::Map { stores } => stores.iter().any(|s| any(&s.value, l)),
+        Form::Map { stores } => stores.iter().any(|s| s.value.reads_counter(l)),
         Form::Reduce { op, value, store } => {
             use kiln_ir::kernel::ReduceOp::{ArgMax, ArgMin};
-            matches!(op, ArgMax { .. } | ArgMin { .. }) || any(value, l) || any(&store.value, l)
+            matches!(op, ArgMax { .. } | ArgMin { .. })
+                || value.reads_counter(l)
+                || store.value.reads_counter(l)
         }
-        Form::Contract { store, .. } | Form::Window { store, .. } => any(&store.value, l),
+        Form::Contract { store, .. } | Form::Window { store, .. } => store.value.reads_counter(l),
         // The loops of the tiles keep their meaning.
         Form::Transform { left, right, store, .. } => {
-            [left, right].iter().any(|side| side.to == l || side.over == l) || any(&store.value, l)
+            [left, right].iter().any(|side| side.to == l || side.over == l) || store.value.reads_counter(l)
         }
         Form::Rearrange { .. } | Form::Extern { .. } => false,
     }

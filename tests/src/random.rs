@@ -19,7 +19,8 @@ pub fn tensor(dtype: DType, shape: &[usize], seed: u64, position: usize) -> Resu
     })
 }
 
-fn split_mix(base: u64, i: u64) -> u64 {
+/// The word of SplitMix64 at position `i`, from 1 on, of the sequence that starts at `base`.
+pub fn split_mix(base: u64, i: u64) -> u64 {
     let mut z = base.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

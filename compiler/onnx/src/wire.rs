@@ -13,7 +13,7 @@ const MAX_FIELDS: u64 = 8_000_000;
 
 /// The messages of ONNX that hold messages; all others are `Leaf`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+enum Message {
     Model,
     Graph,
     Node,
@@ -32,10 +32,10 @@ enum Kind {
     Leaf,
 }
 
-impl Kind {
+impl Message {
     /// What a length-delimited field holds; `None` for strings, bytes, packed numbers and unknown fields.
-    fn child(self, field: u64) -> Option<Kind> {
-        use Kind::*;
+    fn child(self, field: u64) -> Option<Message> {
+        use Message::*;
         Some(match (self, field) {
             (Model, 7) | (Training, 1 | 2) | (Attribute, 6 | 11) => Graph,
             (Model, 20) => Training,
@@ -67,19 +67,19 @@ pub(super) fn damaged(what: &str) -> Error {
 
 /// Walks the whole file of a model.
 pub(super) fn check(reader: &mut (impl BufRead + Seek), len: u64, max_depth: usize) -> Result<()> {
-    check_as(Kind::Model, reader, len, max_depth)
+    check_as(Message::Model, reader, len, max_depth)
 }
 
 /// Walks the whole file of a single tensor.
 pub(super) fn check_tensor(reader: &mut (impl BufRead + Seek), len: u64) -> Result<()> {
-    check_as(Kind::Tensor, reader, len, 2)
+    check_as(Message::Tensor, reader, len, 2)
 }
 
-fn check_as(root: Kind, reader: &mut (impl BufRead + Seek), len: u64, max_depth: usize) -> Result<()> {
+fn check_as(root: Message, reader: &mut (impl BufRead + Seek), len: u64, max_depth: usize) -> Result<()> {
     if len == 0 {
         return Err(damaged("the file is empty"));
     }
-    let mut walk = Walk { reader, pos: 0, len };
+    let mut walk = Scan { reader, pos: 0, len };
     let mut open = vec![(root, len)];
     let mut fields = 0u64;
     while let Some(&(kind, end)) = open.last() {
@@ -127,13 +127,13 @@ fn check_as(root: Kind, reader: &mut (impl BufRead + Seek), len: u64, max_depth:
     Ok(())
 }
 
-struct Walk<'a, R> {
+struct Scan<'a, R> {
     reader: &'a mut R,
     pos: u64,
     len: u64,
 }
 
-impl<R: BufRead + Seek> Walk<'_, R> {
+impl<R: BufRead + Seek> Scan<'_, R> {
     fn too_long(&self, size: u64, end: u64, start: u64) -> Error {
         if size > self.len - self.pos {
             damaged(&format!(

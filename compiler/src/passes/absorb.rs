@@ -187,10 +187,7 @@ fn gathers_from(kernel: &Kernel, buffer: BufferId) -> bool {
 }
 
 fn reads_counter(kernel: &Kernel, l: LoopId) -> bool {
-    fn any(e: &Expr, l: LoopId) -> bool {
-        matches!(e, Expr::Loop(x) if *x == l) || e.children().into_iter().any(|c| any(c, l))
-    }
-    stores_of(kernel).iter().any(|s| any(&s.value, l))
+    stores_of(kernel).iter().any(|s| s.value.reads_counter(l))
 }
 
 /// The one store of a kernel that can take an epilogue, and the value it stores.

@@ -56,7 +56,7 @@ pub fn run(graph: &mut Graph, limits: &Limits) -> Result<()> {
     bail_internal!("constant folding does not end")
 }
 
-struct Walk<'a> {
+struct Folding<'a> {
     graph: &'a Graph,
     constants: HashMap<ValueId, Tensor>,
     aliases: HashMap<ValueId, ValueId>,
@@ -65,7 +65,7 @@ struct Walk<'a> {
 }
 
 fn round(graph: &Graph, budget: &mut u64) -> Result<Option<Patch>> {
-    let mut walk = Walk {
+    let mut walk = Folding {
         graph,
         constants: HashMap::new(),
         aliases: HashMap::new(),
@@ -92,7 +92,7 @@ fn round(graph: &Graph, budget: &mut u64) -> Result<Option<Patch>> {
     Ok(walk.patch(&order))
 }
 
-impl Walk<'_> {
+impl Folding<'_> {
     fn constant(&self, id: ValueId) -> Option<&Tensor> {
         let id = self.aliases.get(&id).copied().unwrap_or(id);
         self.constants.get(&id).or_else(|| self.graph.constant(id))

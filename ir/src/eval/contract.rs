@@ -9,7 +9,7 @@ use crate::tensor::Element;
 use crate::types::DType;
 
 /// The loops of a contraction.
-pub(super) struct Nest<'a> {
+pub(super) struct Contraction<'a> {
     pub(super) parallel: &'a [usize],
     pub(super) reduced: &'a [usize],
     pub(super) extents: &'a [i64],
@@ -18,7 +18,7 @@ pub(super) struct Nest<'a> {
 /// Calls `finish` with every iteration of the parallel loops and the bits, of type `acc`, of the sum over the
 /// reduced loops of `lhs * rhs`. Floats are added in f64 and rounded once; integers wrap.
 pub(super) fn contract(
-    nest: &Nest<'_>,
+    nest: &Contraction<'_>,
     acc: DType,
     lhs: &Flat,
     rhs: &Flat,
@@ -117,7 +117,7 @@ impl Number for i64 {
 }
 
 fn run<T: Number>(
-    nest: &Nest<'_>,
+    nest: &Contraction<'_>,
     lhs: &Operand<'_, T>,
     rhs: &Operand<'_, T>,
     memory: &[Storage],

@@ -5,7 +5,7 @@
 //! type, integers wrap in it.
 
 use super::code::{Code, Compiler, Flat, Storage, for_each, put, shape};
-use super::contract::{Nest, contract};
+use super::contract::{Contraction, contract};
 use super::scalar::{self, cast};
 use super::{Symbols, bind};
 use crate::error::{Error, Result};
@@ -247,7 +247,7 @@ impl Run<'_> {
     ) -> Result<()> {
         let (to, value) = self.store(store, Some(acc))?;
         let extents = self.compiler.extents.clone();
-        let nest = Nest { parallel, reduced, extents: &extents };
+        let nest = Contraction { parallel, reduced, extents: &extents };
         let memory = self.memory;
         contract(&nest, acc, lhs, rhs, memory, |iteration, sum| {
             self.write(&to, iteration, value.eval(iteration, sum, memory));

@@ -66,12 +66,29 @@ impl Affine {
         self.terms.iter().find(|t| t.0 == l).map_or(Dim::Const(0), |t| t.1.clone())
     }
 
+    /// Least and greatest value over loops of these extents; saturates. `None` where a number is open.
+    pub fn range(&self, extent: impl Fn(LoopId) -> Option<i64>) -> Option<(i64, i64)> {
+        range_of(self.offset.as_const(), self.terms.iter().map(|(l, c)| (c.as_const(), extent(*l))))
+    }
+
     /// The value at an iteration, where all coefficients are constants.
     pub fn at(&self, iteration: &[i64]) -> Option<i64> {
         self.terms
             .iter()
             .try_fold(self.offset.as_const()?, |n, (l, c)| Some(n + c.as_const()? * iteration[l.0 as usize]))
     }
+}
+
+/// Least and greatest value of `offset + sum(coefficient * i)`, `0 <= i < extent`; saturates.
+pub(super) fn range_of(
+    offset: Option<i64>,
+    terms: impl IntoIterator<Item = (Option<i64>, Option<i64>)>,
+) -> Option<(i64, i64)> {
+    let offset = offset?;
+    terms.into_iter().try_fold((offset, offset), |(lo, hi), (coefficient, extent)| {
+        let span = coefficient?.saturating_mul(extent?.saturating_sub(1).max(0));
+        Some((lo.saturating_add(span.min(0)), hi.saturating_add(span.max(0))))
+    })
 }
 
 /// The index along one axis of a buffer.

@@ -65,6 +65,11 @@ impl<A> Expr<A> {
         }
     }
 
+    /// Whether the counter of a loop is part of the value.
+    pub fn reads_counter(&self, l: LoopId) -> bool {
+        matches!(self, Self::Loop(x) if *x == l) || self.children().into_iter().any(|c| c.reads_counter(l))
+    }
+
     /// Calls `f` with every access, in order of evaluation.
     pub fn for_each_access<'a>(&'a self, f: &mut impl FnMut(&'a A)) {
         if let Self::Load(access) = self {

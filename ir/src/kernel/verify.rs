@@ -23,7 +23,7 @@
 
 use std::collections::BTreeSet;
 
-use super::access::{Access, Affine, BufferId, Index, LoopId};
+use super::access::{Access, Affine, BufferId, Index, LoopId, range_of};
 use super::expr::Expr;
 use super::form::{Form, Kernel, ReduceOp, Role, Side, Store, WindowOp};
 use super::function::BinaryOp;
@@ -96,7 +96,7 @@ fn buffers(program: &Program) -> Result<()> {
             return Err(broken(program, id, "has a place in a buffer that is a view itself"));
         }
         let terms = b.ty.shape.iter().zip(&place.strides).map(|(e, s)| (s.as_const(), e.as_const()));
-        let span = range(place.offset.as_const(), terms);
+        let span = range_of(place.offset.as_const(), terms);
         if let (Some((lo, hi)), Some(extent)) = (span, storage.extent.as_const())
             && (lo < 0 || hi >= extent)
             && !b.ty.shape.iter().any(|e| e.is(0))
@@ -123,18 +123,6 @@ fn buffers(program: &Program) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Least and greatest value of `offset + sum(coefficient * i)`, `0 <= i < extent`.
-fn range(
-    offset: Option<i64>,
-    terms: impl IntoIterator<Item = (Option<i64>, Option<i64>)>,
-) -> Option<(i64, i64)> {
-    let offset = offset?;
-    terms.into_iter().try_fold((offset, offset), |(lo, hi), (coefficient, extent)| {
-        let span = coefficient?.saturating_mul(extent?.saturating_sub(1).max(0));
-        Some((lo.saturating_add(span.min(0)), hi.saturating_add(span.max(0))))
-    })
 }
 
 struct Checker<'a> {
@@ -339,8 +327,7 @@ impl Checker<'_> {
 
     /// Values of an index over all iterations, where they are constants.
     fn range_of(&self, affine: &Affine) -> Option<(i64, i64)> {
-        let terms = affine.terms.iter().map(|(l, c)| (c.as_const(), self.extent(*l)));
-        range(affine.offset.as_const(), terms)
+        affine.range(|l| self.extent(l))
     }
 
     fn extent(&self, l: LoopId) -> Option<i64> {

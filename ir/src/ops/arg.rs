@@ -12,7 +12,7 @@
 //!
 //! Unsupported: an empty axis; compiled code for f16 and bf16.
 
-use super::nest::Nest;
+use super::nest::NestBuilder;
 use super::operand::{fact, tensor};
 use super::values::{compiled_float, to_i128s};
 use crate::bail_invalid;
@@ -128,7 +128,7 @@ impl Op for Arg {
         }
         let axis = x.shape.axis(self.axis)?;
         let reduced: Vec<bool> = (0..x.shape.rank()).map(|i| i == axis).collect();
-        let (nest, ids) = Nest::over(&x.shape, &reduced);
+        let (nest, ids) = NestBuilder::over(&x.shape, &reduced);
         let mut index: Vec<Index> = super::nest::indices_except(&ids, &reduced);
         if !self.keep {
             index.remove(axis);

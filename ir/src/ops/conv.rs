@@ -14,7 +14,7 @@
 //!
 //! Unsupported: more than three spatial axes; compiled code for f16 and bf16.
 
-use super::nest::{Nest, add, indices};
+use super::nest::{NestBuilder, add, indices};
 use super::operand::{checked, fact, same_types, tensor};
 use super::spatial::{Axis, Fixed, Spatial, loop_names};
 use super::values::{compiled_float, float, from_f64s};
@@ -163,7 +163,7 @@ impl Op for Conv {
         let per_group = outputs.floor_div(&group).unwrap_or(outputs.clone());
         let rank = axes.len();
 
-        let mut nest = Nest::default();
+        let mut nest = NestBuilder::default();
         let n = nest.parallel("n", &x.shape[0]);
         let g = (self.group > 1 && !depthwise).then(|| nest.parallel("g", &group));
         let o = if depthwise { nest.parallel("c", &outputs) } else { nest.parallel("o", &per_group) };

@@ -18,7 +18,7 @@
 //! Unsupported: more than three spatial axes; more than 64 combinations of remainders; padding that depends on an
 //! open extent; compiled code for f16 and bf16.
 
-use super::nest::{Nest, add, constant, indices};
+use super::nest::{NestBuilder, add, constant, indices};
 use super::operand::{checked, fact, same_types, tensor};
 use super::spatial::{AutoPad, Axis, Fixed, Spatial, loop_names};
 use super::values::{compiled_float, float, from_f64s};
@@ -302,7 +302,7 @@ impl ConvTranspose {
         let rank = axes.len();
         let per_group = w.shape[1].clone();
         let depth = w.shape[0].floor_div(&self.group.into()).unwrap_or(w.shape[0].clone());
-        let mut nest = Nest::default();
+        let mut nest = NestBuilder::default();
         let n = nest.parallel("n", &x.shape[0]);
         let g = (self.group > 1).then(|| nest.parallel("g", &self.group.into()));
         let o = nest.parallel("o", &per_group);

@@ -14,7 +14,7 @@
 //! Unsupported: integers with alpha or beta other than 1; compiled code for f16 and bf16.
 
 use super::matmul::{arithmetic, product};
-use super::nest::{Nest, add, constant, indices, mul};
+use super::nest::{NestBuilder, add, constant, indices, mul};
 use super::operand::{checked, fact, same_types, tensor};
 use super::values::{compiled_float, from_f64s, from_i128s, to_i128s};
 use crate::dim::Dim;
@@ -166,7 +166,7 @@ impl Op for Gemm {
             compiled_float(dtype)?;
         }
         let [m_extent, n_extent, k_extent] = self.sizes(&a.shape, &b.shape)?;
-        let mut nest = Nest::default();
+        let mut nest = NestBuilder::default();
         let (m, n) = (nest.parallel("m", &m_extent), nest.parallel("n", &n_extent));
         let k = nest.reduce("k", &k_extent);
         let order = |swap: bool, x: LoopId, y: LoopId| indices(&if swap { [y, x] } else { [x, y] });

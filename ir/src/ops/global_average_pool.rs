@@ -9,6 +9,6 @@
 //! Unsupported: compiled code for f16 and bf16.
 
 use super::global_max_pool::global_pool;
-use super::reduce::Kind;
+use super::reduce::Reduction;
 
-global_pool!(GlobalAveragePool, "GlobalAveragePool", Kind::Mean);
+global_pool!(GlobalAveragePool, "GlobalAveragePool", Reduction::Mean);

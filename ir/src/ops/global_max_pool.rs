@@ -8,7 +8,7 @@
 //!
 //! Unsupported: compiled code for f16 and bf16.
 
-use super::reduce::Kind;
+use super::reduce::Reduction;
 use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::Result;
@@ -82,7 +82,7 @@ macro_rules! global_pool {
 }
 pub(super) use global_pool;
 
-global_pool!(GlobalMaxPool, "GlobalMaxPool", Kind::Max);
+global_pool!(GlobalMaxPool, "GlobalMaxPool", Reduction::Max);
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@
 //!
 //! Unsupported: compiled code for f16 and bf16.
 
-use super::nest::{Nest, add, constant, div, indices, mul};
+use super::nest::{NestBuilder, add, constant, div, indices, mul};
 use super::operand::{fact, tensor};
 use super::values::{compiled_float, float, from_f64s};
 use crate::bail_invalid;
@@ -94,7 +94,7 @@ impl Op for Lrn {
         let dtype = x.dtype;
         compiled_float(dtype)?;
         let (loops, ids) = Lowering::loops_over(&x.shape);
-        let mut nest = Nest { loops };
+        let mut nest = NestBuilder { loops };
         let k = nest.reduce("k", &self.size.into());
         let mut index: Vec<Index> = indices(&ids);
         index[1] = Affine::of(ids[1]).plus(k, 1i64).shifted(-((self.size - 1) / 2)).into();

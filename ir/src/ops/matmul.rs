@@ -14,7 +14,7 @@
 //!
 //! Unsupported: compiled code for f16 and bf16.
 
-use super::nest::{Nest, zero};
+use super::nest::{NestBuilder, zero};
 use super::operand::{checked, fact, same_types, tensor};
 use super::values::{compiled_float, from_f64s, from_i128s, to_i128s};
 use crate::bail_invalid;
@@ -124,7 +124,7 @@ impl Op for MatMul {
             compiled_float(a.dtype)?;
         }
         let sizes = Sizes::of(&a.shape, &b.shape)?;
-        let mut nest = Nest::default();
+        let mut nest = NestBuilder::default();
         let batch: Vec<LoopId> =
             sizes.batch.iter().enumerate().map(|(i, d)| nest.parallel(format!("b{i}"), d)).collect();
         let m = sizes.m.as_ref().map(|d| nest.parallel("m", d));

@@ -12,7 +12,7 @@
 //!
 //! Unsupported: the second result (Indices); more than three spatial axes; compiled code for f16 and bf16.
 
-use super::nest::{Nest, indices};
+use super::nest::{NestBuilder, indices};
 use super::operand::{checked, fact, tensor};
 use super::spatial::{Axis, Fixed, Spatial, loop_names};
 use super::values::{compiled_float, from_f64s};
@@ -127,7 +127,7 @@ pub(super) fn lower_window(
 ) -> Result<()> {
     let shape = cx.output_fact(0)?.shape.clone();
     let rank = axes.len();
-    let mut nest = Nest::default();
+    let mut nest = NestBuilder::default();
     let (n, c) = (nest.parallel("n", &shape[0]), nest.parallel("c", &shape[1]));
     let out: Vec<_> =
         loop_names("o", rank).into_iter().zip(axes).map(|(s, a)| nest.parallel(s, &a.output)).collect();

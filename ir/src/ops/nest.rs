@@ -10,12 +10,12 @@ use crate::types::{DType, Shape};
 
 /// Loops in the order in which they are added.
 #[derive(Debug, Default)]
-pub(crate) struct Nest {
+pub(crate) struct NestBuilder {
     /// What goes into the kernel.
     pub(crate) loops: Vec<Loop>,
 }
 
-impl Nest {
+impl NestBuilder {
     /// Adds a loop whose iterations are independent.
     pub(crate) fn parallel(&mut self, name: impl Into<String>, extent: &Dim) -> LoopId {
         self.add(name.into(), extent, Role::Parallel)
@@ -98,7 +98,7 @@ pub(crate) fn reciprocal(cx: &mut Lowering<'_>, dtype: DType, count: &Dim) -> Re
         return Ok(constant(dtype, 1.0 / count as f64));
     }
     let to = Access::new(cx.temp("count", dtype, Shape::default()), vec![]);
-    let mut nest = Nest::default();
+    let mut nest = NestBuilder::default();
     nest.reduce("i", count);
     let value = div(constant(dtype, 1.0), Expr::Acc);
     let store = Store { to: to.clone(), value };

@@ -8,7 +8,7 @@
 //! The variance is summed from differences in a second pass: the difference of the mean of squares and the square
 //! of the mean would cancel. `RMSNormalization` has no mean.
 
-use super::nest::{Nest, add, constant, indices_except, mul, reciprocal, rsqrt, sub};
+use super::nest::{NestBuilder, add, constant, indices_except, mul, reciprocal, rsqrt, sub};
 use super::operand::fact;
 use crate::dim::Dim;
 use crate::error::Result;
@@ -77,7 +77,7 @@ impl Norm<'_> {
         let count = inside.fold(Dim::Const(1), |n, (d, _)| n * d.clone());
         let factor = reciprocal(cx, self.dtype, &count)?;
         let input = cx.input(0)?;
-        let (nest, ids) = Nest::over(&self.shape, &self.reduced);
+        let (nest, ids) = NestBuilder::over(&self.shape, &self.reduced);
         let element = |ids: &[LoopId]| Expr::Load(Access::new(input, (self.index)(ids)));
         let statistic = |b, ids: &[LoopId]| Access::new(b, indices_except(ids, &self.reduced));
 

@@ -13,7 +13,7 @@
 //!
 //! Unsupported: axes computed at run time; compiled code for f16, bf16, and for roots and logarithms of integers.
 
-use super::nest::{Nest, add, div, indices_except, mul, reciprocal, sub};
+use super::nest::{NestBuilder, add, div, indices_except, mul, reciprocal, sub};
 use super::operand::{fact, ints, tensor};
 use super::values::{compiled_float, from_f64s, from_i128s, to_i128s};
 use crate::dim::Dim;
@@ -26,7 +26,7 @@ use crate::{bail_invalid, bail_unsupported};
 
 /// Which reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Reduction {
     /// Arithmetic mean.
     Mean,
     /// Sum.
@@ -53,7 +53,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reduce {
     /// Which one.
-    pub kind: Kind,
+    pub kind: Reduction,
     /// Axes given as attribute; empty for all or where they are an input.
     pub axes: Vec<i64>,
     /// Reduced axes stay with extent 1.
@@ -70,12 +70,12 @@ macro_rules! defs {
                 name: $name,
                 domain: "",
                 since: (1, $newest),
-                parse: |node| parse(node, Kind::$kind, $input_since),
+                parse: |node| parse(node, Reduction::$kind, $input_since),
                 unsupported: "axes computed at run time; f16 and bf16",
             };
         )*
 
-        impl Kind {
+        impl Reduction {
             fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name,)* }
             }
@@ -95,7 +95,7 @@ defs! {
     SUM_SQUARE SumSquare "ReduceSumSquare" 18 18;
 }
 
-fn parse(node: &mut NodeProto<'_>, kind: Kind, input_since: i64) -> Result<Box<dyn Op>> {
+fn parse(node: &mut NodeProto<'_>, kind: Reduction, input_since: i64) -> Result<Box<dyn Op>> {
     node.arity(if node.opset < input_since { 1..=1 } else { 1..=2 }, 1..=1)?;
     let axes = node.ints("axes")?.unwrap_or_default();
     if !axes.is_empty() && node.inputs.get(1) == Some(&true) {
@@ -123,7 +123,7 @@ impl Reduce {
     }
 }
 
-impl Kind {
+impl Reduction {
     /// The function of each element, for `eval`.
     fn value(self, x: f64) -> f64 {
         match self {
@@ -202,52 +202,58 @@ impl Op for Reduce {
 }
 
 /// The reduction of `x` with the reduced axes kept as extents of 1.
-pub(super) fn reduce(kind: Kind, x: &Tensor, reduced: &[bool]) -> Result<Tensor> {
+pub(super) fn reduce(kind: Reduction, x: &Tensor, reduced: &[bool]) -> Result<Tensor> {
     let shape: Vec<usize> = x.shape.iter().zip(reduced).map(|(&e, &r)| if r { 1 } else { e }).collect();
     let groups = groups(&x.shape, &shape);
     let total: usize = shape.iter().product();
     let count: usize = x.shape.iter().zip(reduced).filter(|(_, r)| **r).map(|(e, _)| e).product();
-    let roots = matches!(kind, Kind::L2 | Kind::LogSum | Kind::LogSumExp);
+    let roots = matches!(kind, Reduction::L2 | Reduction::LogSum | Reduction::LogSumExp);
     if !x.dtype.is_float() && !roots {
         return reduce_ints(kind, x, &shape, &groups, count);
     }
     let mut values = x.to_f64s()?;
     let mut offsets = vec![0.0; total];
-    if kind == Kind::LogSumExp {
+    if kind == Reduction::LogSumExp {
         let mut max = vec![f64::NEG_INFINITY; total];
         values.iter().zip(&groups).for_each(|(v, &g)| max[g] = max[g].max(*v));
         offsets = max.into_iter().map(|m| if m.is_finite() { m } else { 0.0 }).collect();
         values.iter_mut().zip(&groups).for_each(|(v, &g)| *v = (*v - offsets[g]).exp());
     }
     let start = match kind {
-        Kind::Prod => 1.0,
-        Kind::Max => f64::NEG_INFINITY,
-        Kind::Min => f64::INFINITY,
+        Reduction::Prod => 1.0,
+        Reduction::Max => f64::NEG_INFINITY,
+        Reduction::Min => f64::INFINITY,
         _ => 0.0,
     };
     let mut acc = vec![start; total];
     for (v, &g) in values.iter().zip(&groups) {
         let (a, v) = (&mut acc[g], kind.value(*v));
         match kind {
-            Kind::Prod => *a *= v,
-            Kind::Max if v > *a || v.is_nan() => *a = v,
-            Kind::Min if v < *a || v.is_nan() => *a = v,
-            Kind::Max | Kind::Min => {}
+            Reduction::Prod => *a *= v,
+            Reduction::Max if v > *a || v.is_nan() => *a = v,
+            Reduction::Min if v < *a || v.is_nan() => *a = v,
+            Reduction::Max | Reduction::Min => {}
             _ => *a += v,
         }
     }
     for (a, offset) in acc.iter_mut().zip(offsets) {
         *a = match kind {
-            Kind::Mean => *a / count as f64,
-            Kind::L2 => a.sqrt(),
-            Kind::LogSum | Kind::LogSumExp => a.ln() + offset,
+            Reduction::Mean => *a / count as f64,
+            Reduction::L2 => a.sqrt(),
+            Reduction::LogSum | Reduction::LogSumExp => a.ln() + offset,
             _ => *a,
         };
     }
     from_f64s(x.dtype, &shape, acc)
 }
 
-fn reduce_ints(kind: Kind, x: &Tensor, shape: &[usize], groups: &[usize], count: usize) -> Result<Tensor> {
+fn reduce_ints(
+    kind: Reduction,
+    x: &Tensor,
+    shape: &[usize],
+    groups: &[usize],
+    count: usize,
+) -> Result<Tensor> {
     let bits = x.dtype.bits() as u32;
     let (least, greatest) = match (x.dtype, x.dtype.is_signed_int()) {
         (DType::Bool, _) => (0, 1),
@@ -255,24 +261,24 @@ fn reduce_ints(kind: Kind, x: &Tensor, shape: &[usize], groups: &[usize], count:
         (_, false) => (0, (1i128 << bits) - 1),
     };
     let start = match kind {
-        Kind::Prod => 1,
-        Kind::Max => least,
-        Kind::Min => greatest,
+        Reduction::Prod => 1,
+        Reduction::Max => least,
+        Reduction::Min => greatest,
         _ => 0,
     };
     let mut acc = vec![start; shape.iter().product()];
     for (&v, &g) in to_i128s(x)?.iter().zip(groups) {
         let a: &mut i128 = &mut acc[g];
         *a = match kind {
-            Kind::Prod => a.wrapping_mul(v),
-            Kind::Max => v.max(*a),
-            Kind::Min => v.min(*a),
-            Kind::L1 => a.wrapping_add(v.abs()),
-            Kind::SumSquare => a.wrapping_add(v.wrapping_mul(v)),
+            Reduction::Prod => a.wrapping_mul(v),
+            Reduction::Max => v.max(*a),
+            Reduction::Min => v.min(*a),
+            Reduction::L1 => a.wrapping_add(v.abs()),
+            Reduction::SumSquare => a.wrapping_add(v.wrapping_mul(v)),
             _ => a.wrapping_add(v),
         };
     }
-    if kind == Kind::Mean {
+    if kind == Reduction::Mean {
         // The sum wraps before it is divided.
         acc = to_i128s(&from_i128s(x.dtype, shape, acc)?)?;
         acc.iter_mut().for_each(|a| *a = a.checked_div(count as i128).unwrap_or(0));
@@ -289,15 +295,15 @@ pub(super) fn groups(shape: &[usize], kept: &[usize]) -> Vec<usize> {
 }
 
 /// Emits the reduction of input 0 into output 0.
-pub(super) fn lower(cx: &mut Lowering<'_>, kind: Kind, reduced: &[bool], keep: bool) -> Result<()> {
+pub(super) fn lower(cx: &mut Lowering<'_>, kind: Reduction, reduced: &[bool], keep: bool) -> Result<()> {
     let x = cx.fact(0)?.clone();
     let dtype = x.dtype;
     if dtype.is_float() {
         compiled_float(dtype)?;
-    } else if matches!(kind, Kind::L2 | Kind::LogSum | Kind::LogSumExp) {
+    } else if matches!(kind, Reduction::L2 | Reduction::LogSum | Reduction::LogSumExp) {
         bail_unsupported!("compiled code for {} of {dtype}", kind.name());
     }
-    let (nest, ids) = Nest::over(&x.shape, reduced);
+    let (nest, ids) = NestBuilder::over(&x.shape, reduced);
     let element = Expr::Load(Access::new(cx.input(0)?, ids.iter().copied().map(Index::from).collect()));
     let kept = indices_except(&ids, reduced);
     let index = if keep {
@@ -311,18 +317,18 @@ pub(super) fn lower(cx: &mut Lowering<'_>, kind: Kind, reduced: &[bool], keep: b
     let acc = || Expr::Acc;
     let unary = |op, a| Expr::unary(op, a);
     let (value, total) = match kind {
-        Kind::Mean if dtype.is_float() => (element, mul(acc(), reciprocal(cx, dtype, &count)?)),
-        Kind::Mean => (element, div(acc(), Expr::Const(int_count(dtype, &count)?))),
-        Kind::Max | Kind::Min if dtype == DType::Bool => {
+        Reduction::Mean if dtype.is_float() => (element, mul(acc(), reciprocal(cx, dtype, &count)?)),
+        Reduction::Mean => (element, div(acc(), Expr::Const(int_count(dtype, &count)?))),
+        Reduction::Max | Reduction::Min if dtype == DType::Bool => {
             (Expr::cast(DType::U8, element), Expr::cast(DType::Bool, acc()))
         }
-        Kind::Sum | Kind::Prod | Kind::Max | Kind::Min => (element, acc()),
-        Kind::L1 if dtype.is_unsigned_int() => (element, acc()),
-        Kind::L1 => (unary(UnaryOp::Abs, element), acc()),
-        Kind::SumSquare => (mul(element.clone(), element), acc()),
-        Kind::L2 => (mul(element.clone(), element), unary(UnaryOp::Sqrt, acc())),
-        Kind::LogSum => (element, unary(UnaryOp::Log, acc())),
-        Kind::LogSumExp => {
+        Reduction::Sum | Reduction::Prod | Reduction::Max | Reduction::Min => (element, acc()),
+        Reduction::L1 if dtype.is_unsigned_int() => (element, acc()),
+        Reduction::L1 => (unary(UnaryOp::Abs, element), acc()),
+        Reduction::SumSquare => (mul(element.clone(), element), acc()),
+        Reduction::L2 => (mul(element.clone(), element), unary(UnaryOp::Sqrt, acc())),
+        Reduction::LogSum => (element, unary(UnaryOp::Log, acc())),
+        Reduction::LogSumExp => {
             let max = lower_max(cx, dtype, &x.shape, reduced, true)?;
             let max = Expr::Load(Access::new(max, kept));
             let value = unary(UnaryOp::Exp, sub(element, max.clone()));
@@ -353,7 +359,7 @@ pub(super) fn lower_max(
     let kept: Shape =
         shape.iter().zip(reduced).map(|(d, r)| if *r { Dim::Const(1) } else { d.clone() }).collect();
     let to = cx.temp("max", dtype, kept);
-    let (nest, ids) = Nest::over(shape, reduced);
+    let (nest, ids) = NestBuilder::over(shape, reduced);
     let value = Expr::Load(Access::new(cx.input(0)?, ids.iter().copied().map(Index::from).collect()));
     let total = if finite {
         let zero = Expr::Const(Scalar::of(dtype, 0.0));
@@ -371,17 +377,17 @@ mod tests {
     use super::*;
     use crate::ops::testing::{assert_close, ints as list, parse, refusal, run, run_lowered, sample};
 
-    const ALL: [Kind; 10] = [
-        Kind::Mean,
-        Kind::Sum,
-        Kind::Max,
-        Kind::Min,
-        Kind::Prod,
-        Kind::L1,
-        Kind::L2,
-        Kind::LogSum,
-        Kind::LogSumExp,
-        Kind::SumSquare,
+    const ALL: [Reduction; 10] = [
+        Reduction::Mean,
+        Reduction::Sum,
+        Reduction::Max,
+        Reduction::Min,
+        Reduction::Prod,
+        Reduction::L1,
+        Reduction::L2,
+        Reduction::LogSum,
+        Reduction::LogSumExp,
+        Reduction::SumSquare,
     ];
 
     #[test]
@@ -402,15 +408,15 @@ mod tests {
     fn by_hand() {
         let x = Tensor::from_vec(&[2, 2], vec![1f32, -2.0, 3.0, 4.0]);
         let expected = [
-            (Kind::Mean, [-0.5, 3.5]),
-            (Kind::Sum, [-1.0, 7.0]),
-            (Kind::Max, [1.0, 4.0]),
-            (Kind::Min, [-2.0, 3.0]),
-            (Kind::Prod, [-2.0, 12.0]),
-            (Kind::L1, [3.0, 7.0]),
-            (Kind::L2, [5f32.sqrt(), 5.0]),
-            (Kind::SumSquare, [5.0, 25.0]),
-            (Kind::LogSumExp, [1.0485873, 4.3132615]),
+            (Reduction::Mean, [-0.5, 3.5]),
+            (Reduction::Sum, [-1.0, 7.0]),
+            (Reduction::Max, [1.0, 4.0]),
+            (Reduction::Min, [-2.0, 3.0]),
+            (Reduction::Prod, [-2.0, 12.0]),
+            (Reduction::L1, [3.0, 7.0]),
+            (Reduction::L2, [5f32.sqrt(), 5.0]),
+            (Reduction::SumSquare, [5.0, 25.0]),
+            (Reduction::LogSumExp, [1.0485873, 4.3132615]),
         ];
         for (kind, expected) in expected {
             let op = parse(kind.name(), 18, &[("keepdims", Attr::Int(0))], 2, 1).unwrap();
@@ -439,7 +445,9 @@ mod tests {
 
     #[test]
     fn integers_and_bools() {
-        for kind in ALL.into_iter().filter(|k| !matches!(k, Kind::L2 | Kind::LogSum | Kind::LogSumExp)) {
+        for kind in
+            ALL.into_iter().filter(|k| !matches!(k, Reduction::L2 | Reduction::LogSum | Reduction::LogSumExp))
+        {
             let op = parse(kind.name(), 11, &[], 1, 1).unwrap();
             run(&*op, &[&Tensor::from_vec(&[3], vec![7i32, -9, i32::MAX])], &[]).unwrap();
             run(&*op, &[&Tensor::from_vec(&[3], vec![7u64, 9, u64::MAX])], &[]).unwrap();

@@ -14,7 +14,7 @@
 //!
 //! Unsupported: compiled code for f16 and bf16.
 
-use super::nest::{Nest, constant, div, indices, indices_except, mul, sub};
+use super::nest::{NestBuilder, constant, div, indices, indices_except, mul, sub};
 use super::operand::{fact, tensor};
 use super::reduce::{groups, lower_max};
 use super::values::{compiled_float, float, from_f64s};
@@ -134,7 +134,7 @@ impl Op for Softmax {
             Expr::Load(Access::new(max, indices_except(&ids, &reduced))),
         );
         // Exponentials are computed once, and summed from memory; the logarithm needs their sum alone.
-        let (nest, reduce_ids) = Nest::over(&shape, &reduced);
+        let (nest, reduce_ids) = NestBuilder::over(&shape, &reduced);
         let total = Access::new(sum, indices_except(&reduce_ids, &reduced));
         let at_sum = Expr::Load(Access::new(sum, indices_except(&ids, &reduced)));
         let (value, total_value, result) = if self.log {

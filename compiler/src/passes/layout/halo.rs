@@ -101,11 +101,7 @@ fn open(kernel: &Kernel) -> Error {
 
 /// Least and greatest value of an index.
 fn range(kernel: &Kernel, a: &Affine) -> Option<(i64, i64)> {
-    let start = a.offset.as_const()?;
-    a.terms.iter().try_fold((start, start), |(lo, hi), (l, c)| {
-        let reach = c.as_const()? * (kernel.loop_(*l).extent.as_const()? - 1).max(0);
-        Some((lo + reach.min(0), hi + reach.max(0)))
-    })
+    a.range(|l| kernel.loop_(l).extent.as_const())
 }
 
 fn insert_copy(program: &mut Program, before: usize, from: BufferId) -> BufferId {
