@@ -12,6 +12,8 @@ pub mod vector_expr;
 mod x86_64;
 
 #[cfg(test)]
+mod lane_tests;
+#[cfg(test)]
 mod simd_tests;
 #[cfg(test)]
 mod testing;

@@ -1,4 +1,4 @@
-//! The vector builder: one small machine on which loops over f32 vectors are written once.
+//! The vector builder: one small machine on which loops over vectors are written once.
 //!
 //! A program for it is a straight sequence of calls with structured loops. Registers are mutable, like a
 //! machine's: [`Simd::fma`] changes its first operand. A handle is not `Copy`: it is owned, borrowed by
@@ -6,9 +6,19 @@
 //! kernel that needs too many ([`Refusal::OutOfRegisters`]). There is one implementation on Cranelift (128 bits, always
 //! there) and one on an encoder of x86-64 bytes (128, 256 and 512 bits).
 //!
-//! Every operation acts on all lanes alike; its documentation is the meaning for one lane.
+//! Every operation acts on all lanes alike; its documentation is the meaning for one lane. Lanes are f32 unless an
+//! operation says otherwise: those that end in `_as` take a [`Lane`] or an [`Element`], and mean the same on every machine.
+//! What a machine has no instruction for is written once, over the builder ([`mod@sequences`], [`mod@convert`], [`mod@short`]).
+
+pub mod convert;
+mod elements;
+mod lane;
+pub mod sequences;
+pub mod short;
 
 use std::fmt;
+
+pub use lane::{Element, Lane, Narrow, Overflow};
 
 /// A vector register.
 #[derive(Debug)]
@@ -68,15 +78,18 @@ pub enum Src<'a> {
     Reg(&'a V),
     /// The same constant in every lane. Builders keep constants in memory or hoist them, as suits the machine.
     Const(f32),
-    /// The same bits in every lane, for integer operations.
+    /// The same bits in every lane of 32 bits, for integer operations.
     Bits(u32),
+    /// The same bits in every lane of 64 bits.
+    Wide(u64),
     /// A whole vector in memory.
     Mem(&'a P, i32),
-    /// One element in memory, in every lane.
+    /// One element of 32 bits in memory, in every lane.
     Splat(&'a P, i32),
 }
 
-/// `d = d op s`.
+/// `d = d op s`, on f32 ([`Simd::op2`]) or on lanes of any type ([`Simd::op2_as`]): integers wrap, and
+/// compare as their type says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op2 {
     /// Sum.
@@ -85,7 +98,7 @@ pub enum Op2 {
     Sub,
     /// Product.
     Mul,
-    /// Quotient.
+    /// Quotient; of floats only.
     Div,
     /// The smaller; a NaN in `d` stays, a NaN in `s` alone may be dropped.
     Min,
@@ -113,16 +126,20 @@ pub enum Op2 {
     IntAdd,
     /// Difference of 32-bit integers, wrapping.
     IntSub,
+    /// Bits of `d` moved up by `s` of them, an unsigned number; 0 from the lane's width on.
+    Shl,
+    /// Bits of `d` moved down by `s` of them, an unsigned number, zeros coming in; 0 from the lane's width on.
+    Shr,
 }
 
-/// `d = op d`.
+/// `d = op d`, on f32 ([`Simd::op1`]) or on lanes of any type ([`Simd::op1_as`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op1 {
-    /// Square root.
+    /// Square root; of floats only.
     Sqrt,
-    /// Absolute value.
+    /// Absolute value; of signed integers wrapping.
     Abs,
-    /// Negation.
+    /// Negation; of integers wrapping.
     Neg,
     /// Towards negative infinity.
     Floor,
@@ -134,10 +151,12 @@ pub enum Op1 {
     ToInt,
     /// i32 to f32.
     ToFloat,
-    /// Shift of 32-bit integers to the left.
+    /// Shift of integers to the left, by less than the lane's width; of f32's bits.
     Shl(u8),
-    /// Logical shift of 32-bit integers to the right.
+    /// Logical shift of integers to the right, by less than the lane's width; of f32's bits.
     Shr(u8),
+    /// Arithmetic shift of integers to the right, by less than the lane's width; of f32's bits.
+    Sar(u8),
 }
 
 /// How lanes combine to one.
@@ -151,6 +170,18 @@ pub enum Across {
     Min,
     /// Product, in a fixed order.
     Prod,
+}
+
+impl Across {
+    /// How two lanes combine.
+    pub fn op2(self) -> Op2 {
+        match self {
+            Self::Sum => Op2::Add,
+            Self::Prod => Op2::Mul,
+            Self::Max => Op2::MaxNan,
+            Self::Min => Op2::MinNan,
+        }
+    }
 }
 
 /// The builder. `disp` and strides are bytes.
@@ -231,12 +262,76 @@ pub trait Simd {
     /// `d += b * a[lane]` for `lane < 4` (by-element multiply; lanes counted from the vector's start), rounded
     /// like [`Simd::fma`].
     fn fma_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R;
-    /// `d = if mask { d } else { s }`, where every lane of `mask` is all ones or 0.
+    /// `d = if mask { d } else { s }` for lanes of any type, where every lane of `mask` is all ones or 0.
     fn keep_where(&mut self, d: &V, mask: &V, s: Src<'_>) -> R;
     /// Lanes of `d` from `n` on become `value`.
     fn keep_first(&mut self, d: &V, n: usize, value: f32) -> R;
     /// Every lane of `d` becomes the combination of all its lanes. NaN wins.
-    fn across(&mut self, op: Across, d: &V) -> R;
+    fn across(&mut self, op: Across, d: &V) -> R {
+        self.across_as(Lane::F32, op, d)
+    }
     /// Transposes the 4 x 4 elements of four registers; only on machines of 4 lanes.
     fn transpose(&mut self, rows: [&V; 4]) -> R;
+
+    /// `d = op d` on lanes of a type.
+    fn op1_as(&mut self, ty: Lane, op: Op1, d: &V) -> R;
+    /// `d = d op s` on lanes of a type. [`Src::Splat`], [`Src::Const`] and [`Src::Bits`] fill lanes of 32 bits.
+    fn op2_as(&mut self, ty: Lane, op: Op2, d: &V, s: Src<'_>) -> R;
+    /// `d += a * b` on lanes of a type; floats are rounded like [`Simd::fma`], integers wrap.
+    fn fma_as(&mut self, ty: Lane, d: &V, a: &V, b: Src<'_>) -> R {
+        if ty == Lane::F32 {
+            return self.fma(d, a, b);
+        }
+        let product = self.copy(a)?;
+        self.op2_as(ty, Op2::Mul, &product, b)?;
+        self.op2_as(ty, Op2::Add, d, Src::Reg(&product))?;
+        self.free(product);
+        Ok(())
+    }
+    /// [`Simd::across`] on lanes of a type, of as many as the register has.
+    fn across_as(&mut self, ty: Lane, op: Across, d: &V) -> R;
+    /// A mask: all ones in the first `n` lanes of 32 bits, else 0.
+    fn first(&mut self, n: usize) -> R<V>;
+    /// A register with the constant in every lane of 64 bits.
+    fn splat_wide(&mut self, bits: u64) -> R<V>;
+    /// One element of 64 bits from memory in every lane of 64 bits.
+    fn load_splat_wide(&mut self, p: &P, disp: i32) -> R<V>;
+
+    /// Converts numbers where the machine has an instruction or a short way for it, with the meaning of
+    /// [`convert::convert`]; `false` where it has none and nothing was emitted. Every builder does these: i32 to i64, u32 to
+    /// u64, i64 to i32, f32 to f64, f64 to f32, i32 to f32, i32 to f64, f32 to i32.
+    fn convert_directly(&mut self, from: Lane, to: Lane, d: &V) -> R<bool>;
+    /// The low 16 bits of every lane, a float of that size, become f32; `false` where there is no instruction.
+    fn half_to_float(&mut self, _d: &V) -> R<bool> {
+        Ok(false)
+    }
+    /// f32 becomes a float of 16 bits in the low half of the lane, the rest 0; `false` where there is no instruction.
+    fn float_to_half(&mut self, _d: &V) -> R<bool> {
+        Ok(false)
+    }
+
+    /// The first `n` elements from memory in lanes of 32 bits, the others 0. Touches no byte beyond them.
+    fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V>;
+    /// One element from memory in every lane of 32 bits.
+    fn load_splat_narrow(&mut self, e: Narrow, p: &P, disp: i32) -> R<V>;
+    /// Writes the first `n` lanes of 32 bits as short integers. Touches no byte beyond them.
+    fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R;
+
+    /// The first `n` elements from memory, one a lane; the others are 0, for bools false. Touches no byte beyond them.
+    fn load_as(&mut self, e: Element, p: &P, disp: i32, n: usize) -> R<V> {
+        elements::load(self, e, p, disp, n)
+    }
+    /// One element from memory in every lane.
+    fn load_splat_as(&mut self, e: Element, p: &P, disp: i32) -> R<V> {
+        elements::load_splat(self, e, p, disp)
+    }
+    /// Writes the first `n` lanes as elements; of integers the low bits. `v` may be overwritten: the
+    /// caller frees it. Touches no byte beyond them.
+    fn store_as(&mut self, e: Element, p: &P, disp: i32, v: &V, n: usize) -> R {
+        elements::store(self, e, p, disp, v, n)
+    }
+    /// Numbers of one type become numbers of another: see [`convert::convert`].
+    fn convert(&mut self, from: Lane, to: Lane, d: &V) -> R {
+        convert::convert(self, from, to, d)
+    }
 }

@@ -98,7 +98,7 @@ fn same(a: f32, b: f32) -> bool {
 #[test]
 fn operations_of_one_operand() {
     type Meaning = fn(f32) -> f32;
-    let ops: [(Op1, Meaning); 8] = [
+    let ops: [(Op1, Meaning); 9] = [
         (Op1::Sqrt, f32::sqrt),
         (Op1::Abs, f32::abs),
         (Op1::Neg, |x| -x),
@@ -107,6 +107,7 @@ fn operations_of_one_operand() {
         (Op1::Round, f32::round_ties_even),
         (Op1::Shl(3), |x| f32::from_bits(x.to_bits() << 3)),
         (Op1::Shr(31), |x| f32::from_bits(x.to_bits() >> 31)),
+        (Op1::Sar(9), |x| f32::from_bits((x.to_bits() as i32 >> 9) as u32)),
     ];
     let xs = numbers();
     for (op, meaning) in ops {
@@ -159,6 +160,8 @@ fn operations_of_two_operands() {
             Op2::Eq => bits(d == s),
             Op2::IntAdd => f32::from_bits(x.wrapping_add(y)),
             Op2::IntSub => f32::from_bits(x.wrapping_sub(y)),
+            Op2::Shl => f32::from_bits(x.checked_shl(y).unwrap_or(0)),
+            Op2::Shr => f32::from_bits(x.checked_shr(y).unwrap_or(0)),
         }
     };
     let ops = [
@@ -179,10 +182,12 @@ fn operations_of_two_operands() {
         Op2::Eq,
         Op2::IntAdd,
         Op2::IntSub,
+        Op2::Shl,
+        Op2::Shr,
     ];
     let xs = numbers();
     for op in ops {
-        for other in [1.5f32, -0.37, 7.0, f32::NAN] {
+        for other in [1.5f32, -0.37, 7.0, f32::NAN, f32::from_bits(5)] {
             for form in FORMS {
                 for (lanes, got) in map_by_all(&Binary(op, other, form), &xs) {
                     for (x, got) in xs.iter().zip(got) {

@@ -3,7 +3,7 @@
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, types::I64};
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
@@ -54,16 +54,7 @@ impl<F: Unary> Program for Looped<'_, F> {
 fn map(level: &str, f: &impl Unary, xs: &[f32]) -> Vec<f32> {
     let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
     let (mut module, id, mut ctx) = module(&target);
-    let mut contexts = FunctionBuilderContext::new();
-    let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
-    let entry = b.create_block();
-    b.append_block_params_for_function_params(entry);
-    b.switch_to_block(entry);
-    b.seal_block(entry);
-    let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
-    loop_over(&mut Clif::new(&mut b, entry, args, &target), f).expect("registers enough");
-    b.ins().return_(&[]);
-    b.finalize(module.target_config());
+    build(&mut ctx, &target, module.target_config(), &Looped(f));
     module.define_function(id, &mut ctx).expect("verified code");
     run(module, id, xs, 4)
 }
@@ -82,44 +73,81 @@ pub(crate) fn map_by_all(f: &impl Unary, xs: &[f32]) -> Vec<(usize, Vec<f32>)> {
 
 /// `program(data, begin, end)` on zeros by every builder that this machine can run; what it leaves there.
 pub(crate) fn run_by_all(program: &impl Program, elements: usize, begin: i64, end: i64) -> Vec<Vec<f32>> {
+    let float = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes"));
+    run_on(program, &vec![0; 4 * elements], begin, end)
+        .into_iter()
+        .map(|ran| ran.data.chunks_exact(4).map(float).collect())
+        .collect()
+}
+
+/// Cranelift's code for another machine: that there is some.
+pub(crate) fn compile_for(triple: &str, program: &impl Program) -> Vec<u8> {
+    let target = crate::resolve(triple, "", "").expect("a known machine");
+    let isa = isa(&target, Code::Object).expect("consistent settings");
+    let mut ctx = Context::new();
+    ctx.func.signature.params.extend([AbiParam::new(I64); 3]);
+    build(&mut ctx, &target, isa.frontend_config(), program);
+    let code = ctx.compile(&*isa, &mut Default::default()).expect("a pattern for every operation");
+    code.code_buffer().to_vec()
+}
+
+/// The program as the body of a function of Cranelift's.
+fn build(ctx: &mut Context, target: &Target, config: TargetFrontendConfig, program: &impl Program) {
+    let mut contexts = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
+    program.emit(&mut Clif::new(&mut b, entry, args, target)).expect("no limit of registers");
+    b.ins().return_(&[]);
+    b.finalize(config);
+}
+
+/// What a builder's code made of the data.
+pub(crate) struct Ran {
+    /// The builder and the level.
+    pub(crate) name: String,
+    /// Lanes of 32 bits.
+    pub(crate) lanes: usize,
+    /// The data afterwards.
+    pub(crate) data: Vec<u8>,
+}
+
+/// `program(data, begin, end)` by every builder that this machine can run. The data is off any alignment.
+pub(crate) fn run_on(program: &impl Program, data: &[u8], begin: i64, end: i64) -> Vec<Ran> {
     let cranelift = LEVELS.into_iter().map(|level| {
         let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
         let (mut module, id, mut ctx) = module(&target);
-        let mut contexts = FunctionBuilderContext::new();
-        let mut b = FunctionBuilder::new(&mut ctx.func, &mut contexts);
-        let entry = b.create_block();
-        b.append_block_params_for_function_params(entry);
-        b.switch_to_block(entry);
-        b.seal_block(entry);
-        let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
-        program.emit(&mut Clif::new(&mut b, entry, args, &target)).expect("no limit of registers");
-        b.ins().return_(&[]);
-        b.finalize(module.target_config());
+        build(&mut ctx, &target, module.target_config(), program);
         module.define_function(id, &mut ctx).expect("verified code");
-        (module, id)
+        (format!("Cranelift for {level}"), 4, module, id)
     });
-    let encoded = ENCODED.into_iter().filter_map(encoded_target).filter_map(|target| {
+    let encoded = ENCODED.into_iter().filter_map(|entry| Some((entry, encoded_target(entry)?)));
+    let encoded = encoded.filter_map(|((level, features, _), target)| {
         let code = match encode(&target, program) {
             Err(Refusal::Unsupported(_)) => return None,
             code => code.expect("registers enough").expect("an encoder"),
         };
         let (mut module, id, _) = module(&target);
         module.define_function_bytes(id, 64, &code, &[]).expect("a declared function");
-        Some((module, id))
+        Some((format!("{level}{features}"), target.lanes(), module, id))
     });
     cranelift
         .chain(encoded)
-        .map(|(mut module, id)| {
+        .map(|(name, lanes, mut module, id)| {
             module.finalize_definitions().expect("memory for code");
-            let mut data = vec![0.0; elements];
+            let mut all = vec![0; 1];
+            all.extend(data);
             // SAFETY: the code was emitted with this signature and convention; the caller's program stays inside.
             unsafe {
                 let code = module.get_finalized_function(id);
-                let run = std::mem::transmute::<*const u8, extern "sysv64" fn(*mut f32, i64, i64)>(code);
-                run(data.as_mut_ptr(), begin, end);
+                let run = std::mem::transmute::<*const u8, extern "sysv64" fn(*mut u8, i64, i64)>(code);
+                run(all.as_mut_ptr().add(1), begin, end);
                 module.free_memory();
             }
-            data
+            Ran { name, lanes, data: all.split_off(1) }
         })
         .collect()
 }

@@ -1,9 +1,11 @@
-//! The vector builder on Cranelift: f32 in 128 bits, on every machine that Cranelift knows.
+//! The vector builder on Cranelift: vectors of 128 bits, on every machine that Cranelift knows.
 //!
 //! Code is meant for `opt_level = none`, where Cranelift keeps the order of instructions and hoists nothing; so
 //! constants are placed in the entry block here. No operation ends in a library call: without SSE4.1 rounding
 //! is done by adding and subtracting 2^23, without FMA a product is rounded before it is added.
 
+mod elements;
+mod lanes;
 mod ops;
 
 use std::collections::HashMap;
@@ -140,6 +142,7 @@ impl<'a, 'f> Clif<'a, 'f> {
             Src::Reg(v) => self.get(v),
             Src::Const(value) => self.splat_f32(value),
             Src::Bits(bits) => self.splat_bits(bits),
+            Src::Wide(bits) => self.wide_bits(bits),
             Src::Mem(p, disp) => self.load_type(F32X4, p, disp),
             Src::Splat(p, disp) => {
                 let element = self.load_type(F32, p, disp);
@@ -148,16 +151,15 @@ impl<'a, 'f> Clif<'a, 'f> {
         }
     }
 
-    /// The operand of a comparison. Cranelift 0.135 folds unaligned loads into SSE's `cmpps`, which faults; it
-    /// does not see a load behind a bitcast.
+    /// The operand of a comparison. Cranelift 0.135 folds unaligned loads into SSE's `cmpps`, which faults,
+    /// those into registers too when this is their only use; it does not see a load behind a bitcast.
     fn compared(&mut self, s: Src<'_>) -> Value {
-        match s {
-            Src::Mem(p, disp) if !self.folds_compares => {
-                let bits = self.load_type(I32X4, p, disp);
-                self.cast(F32X4, bits)
-            }
-            s => self.source(s),
+        let value = self.source(s);
+        if self.folds_compares {
+            return value;
         }
+        let bits = self.cast(I32X4, value);
+        self.cast(F32X4, bits)
     }
 
     fn load_type(&mut self, ty: Type, p: &P, disp: i32) -> Value {

@@ -6,7 +6,7 @@ use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32X4, I64};
 use cranelift_frontend::Variable;
 
 use super::{Clif, LANES, ROUNDING_MAGIC};
-use crate::simd::{Across, Op1, Op2, P, Parked, R, Simd, Src, V};
+use crate::simd::{Across, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Simd, Src, V};
 
 impl Simd for Clif<'_, '_> {
     fn lanes(&self) -> usize {
@@ -205,21 +205,16 @@ impl Simd for Clif<'_, '_> {
                 let int = self.cast(I32X4, x);
                 self.b.ins().fcvt_from_sint(F32X4, int)
             }
-            Op1::Shl(n) | Op1::Shr(n) => {
-                let int = self.cast(I32X4, x);
-                let n = i64::from(n);
-                let shifted = match op {
-                    Op1::Shl(_) => self.b.ins().ishl_imm_u(int, n),
-                    _ => self.b.ins().ushr_imm_u(int, n),
-                };
-                self.cast(F32X4, shifted)
-            }
+            Op1::Shl(_) | Op1::Shr(_) | Op1::Sar(_) => return self.typed_op1(Lane::U32, op, d),
         };
         self.set(d, value);
         Ok(())
     }
 
     fn op2(&mut self, op: Op2, d: &V, s: Src<'_>) -> R {
+        if let Op2::Shl | Op2::Shr = op {
+            return self.typed_op2(Lane::U32, op, d, s);
+        }
         let x = self.get(d);
         let s = match op {
             Op2::Lt | Op2::Le | Op2::Eq => self.compared(s),
@@ -249,6 +244,7 @@ impl Simd for Clif<'_, '_> {
                 };
                 self.cast(F32X4, value)
             }
+            Op2::Shl | Op2::Shr => unreachable!("handled above"),
         };
         self.set(d, value);
         Ok(())
@@ -293,19 +289,8 @@ impl Simd for Clif<'_, '_> {
         Ok(())
     }
 
-    fn across(&mut self, op: Across, d: &V) -> R {
-        let mut x = self.get(d);
-        for lanes in [[2, 3, 0, 1], [1, 0, 3, 2]] {
-            let turned = self.shuffle(x, x, lanes);
-            x = match op {
-                Across::Sum => self.b.ins().fadd(x, turned),
-                Across::Prod => self.b.ins().fmul(x, turned),
-                Across::Max => self.extreme_nan(true, x, turned),
-                Across::Min => self.extreme_nan(false, x, turned),
-            };
-        }
-        self.set(d, x);
-        Ok(())
+    fn across_as(&mut self, ty: Lane, op: Across, d: &V) -> R {
+        self.typed_across(ty, op, d)
     }
 
     fn transpose(&mut self, rows: [&V; 4]) -> R {
@@ -324,5 +309,47 @@ impl Simd for Clif<'_, '_> {
             self.set(row, value);
         }
         Ok(())
+    }
+
+    fn op1_as(&mut self, ty: Lane, op: Op1, d: &V) -> R {
+        self.typed_op1(ty, op, d)
+    }
+
+    fn op2_as(&mut self, ty: Lane, op: Op2, d: &V, s: Src<'_>) -> R {
+        self.typed_op2(ty, op, d, s)
+    }
+
+    fn fma_as(&mut self, ty: Lane, d: &V, a: &V, b: Src<'_>) -> R {
+        self.typed_fma(ty, d, a, b)
+    }
+
+    fn first(&mut self, n: usize) -> R<V> {
+        let value = self.constant(std::array::from_fn(|lane| if lane < n { u32::MAX } else { 0 }));
+        Ok(self.vector(value))
+    }
+
+    fn splat_wide(&mut self, bits: u64) -> R<V> {
+        let value = self.wide_bits(bits);
+        Ok(self.vector(value))
+    }
+
+    fn load_splat_wide(&mut self, p: &P, disp: i32) -> R<V> {
+        Ok(self.load_splat_64(p, disp))
+    }
+
+    fn convert_directly(&mut self, from: Lane, to: Lane, d: &V) -> R<bool> {
+        self.direct_conversion(from, to, d)
+    }
+
+    fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {
+        Ok(self.load_short(e, p, disp, n))
+    }
+
+    fn load_splat_narrow(&mut self, e: Narrow, p: &P, disp: i32) -> R<V> {
+        Ok(self.load_short_splat(e, p, disp))
+    }
+
+    fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R {
+        self.store_short(e, overflow, p, disp, v, n)
     }
 }

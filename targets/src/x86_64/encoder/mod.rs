@@ -1,4 +1,4 @@
-//! The vector builder on an encoder of x86-64: f32 in 128 bits (SSE2, AVX, AVX with FMA), 256 bits (AVX2 and FMA)
+//! The vector builder on an encoder of x86-64: vectors of 128 bits (SSE2, AVX, AVX with FMA), 256 bits (AVX2 and FMA)
 //! or 512 bits (AVX-512 F and DQ).
 //!
 //! Physical registers are handed out by ownership; a kernel that needs too many is refused, nothing is spilled
@@ -8,6 +8,10 @@
 //! Masks for the first `n` lanes are mask registers set up at entry (512 bits) or vectors of constants.
 
 mod codes;
+mod convert;
+mod elements;
+mod lane_codes;
+mod lanes;
 mod narrow;
 mod ops;
 mod pieces;
@@ -246,12 +250,18 @@ impl Encoder {
         }
     }
 
+    /// A constant in every lane of 64 bits, as a whole vector.
+    fn wide_operand(&mut self, bits: u64) -> Place {
+        Place::Pool(self.constant(&bits.to_le_bytes().repeat(self.lanes() / 2)), false)
+    }
+
     /// An operand as an instruction can take it; a temporary for what it cannot, to be freed by the caller.
     fn place(&mut self, s: Src<'_>) -> R<(Place, Option<V>)> {
         Ok(match s {
             Src::Reg(v) => (Place::Reg(self.reg(v)), None),
             Src::Const(value) => (self.splat_operand(value.to_bits()), None),
             Src::Bits(bits) => (self.splat_operand(bits), None),
+            Src::Wide(bits) => (self.wide_operand(bits), None),
             Src::Mem(p, disp) if self.encoding != Encoding::Legacy => {
                 (Place::Mem(memory(p, disp, false)), None)
             }
@@ -271,6 +281,7 @@ impl Encoder {
             Src::Reg(v) => return Ok((self.reg(v), None)),
             Src::Const(value) => self.splat(value)?,
             Src::Bits(bits) => self.splat(f32::from_bits(bits))?,
+            Src::Wide(bits) => self.splat_64(bits)?,
             Src::Mem(p, disp) => {
                 let lanes = self.lanes();
                 self.load(p, disp, lanes)?

@@ -4,11 +4,12 @@ use iced_x86::{Code, Instruction};
 
 use super::codes::{
     ADD, AND, AND_NOT, BROADCAST, DIV, Encoding, FMA_213, FMA_231, INT_ADD, INT_SUB, LOAD, MOVE, MUL, OR,
-    PERMUTE, ROUND, SHIFT_LEFT, SHIFT_RIGHT, SQRT, STORE, SUB, TO_FLOAT, TO_INT, XOR,
+    PERMUTE, ROUND, SQRT, STORE, SUB, TO_FLOAT, TO_INT, XOR,
 };
-use super::pieces::{CMP_EQ, CMP_LE, CMP_LT};
+use super::lane_codes::{BROADCAST_64, UNPACK_I64};
+use super::pieces::{CMP_EQ, CMP_LE, CMP_LT, Width};
 use super::{Encoder, Place, general, masked, memory, parking, slot};
-use crate::simd::{Across, Op1, Op2, P, Parked, R, Refusal, Simd, Src, V};
+use crate::simd::{Across, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Refusal, Simd, Src, V};
 
 impl Simd for Encoder {
     fn lanes(&self) -> usize {
@@ -270,13 +271,7 @@ impl Simd for Encoder {
             Op1::Floor => self.emit(Instruction::with3(self.pick(&ROUND), r, r, 9u32)),
             Op1::Ceil => self.emit(Instruction::with3(self.pick(&ROUND), r, r, 10u32)),
             Op1::Round => self.emit(Instruction::with3(self.pick(&ROUND), r, r, 8u32)),
-            Op1::Shl(n) | Op1::Shr(n) => {
-                let code = self.pick(if matches!(op, Op1::Shl(_)) { &SHIFT_LEFT } else { &SHIFT_RIGHT });
-                self.emit(match self.encoding {
-                    Encoding::Legacy => Instruction::with2(code, r, u32::from(n)),
-                    _ => Instruction::with3(code, r, r, u32::from(n)),
-                });
-            }
+            Op1::Shl(_) | Op1::Shr(_) | Op1::Sar(_) => return self.typed_op1(Lane::U32, op, d),
         }
         Ok(())
     }
@@ -298,12 +293,15 @@ impl Simd for Encoder {
             let (s, temporary) = self.register(s)?;
             let max = matches!(op, Op2::Max | Op2::MaxNan);
             if let Op2::Min | Op2::Max = op {
-                self.extreme(max, r, s, temporary.is_some())?;
+                self.extreme(Width::F32, max, r, s, temporary.is_some())?;
             } else {
-                self.extreme_nan(max, r, s)?;
+                self.extreme_nan(Width::F32, max, r, s)?;
             }
             self.release(temporary);
             return Ok(());
+        }
+        if let Op2::Shl | Op2::Shr = op {
+            return self.typed_op2(Lane::U32, op, d, s);
         }
         let (place, temporary) = self.place(s)?;
         match op {
@@ -320,7 +318,9 @@ impl Simd for Encoder {
             Op2::Lt => self.compare(r, r, &place, CMP_LT),
             Op2::Le => self.compare(r, r, &place, CMP_LE),
             Op2::Eq => self.compare(r, r, &place, CMP_EQ),
-            Op2::Min | Op2::Max | Op2::MinNan | Op2::MaxNan => unreachable!("handled above"),
+            Op2::Min | Op2::Max | Op2::MinNan | Op2::MaxNan | Op2::Shl | Op2::Shr => {
+                unreachable!("handled above")
+            }
         }
         self.release(temporary);
         Ok(())
@@ -415,7 +415,7 @@ impl Simd for Encoder {
         Ok(())
     }
 
-    fn across(&mut self, op: Across, d: &V) -> R {
+    fn across_as(&mut self, ty: Lane, op: Across, d: &V) -> R {
         let t = self.vector()?;
         let (r, s) = (self.reg(d), self.reg(&t));
         // Halves of vectors, then of 128 bits.
@@ -426,11 +426,12 @@ impl Simd for Encoder {
         };
         for imm in halves {
             self.emit(Instruction::with4(code, s, r, r, *imm));
-            self.combine(op, d, &t)?;
+            self.combine(ty, op, d, &t)?;
         }
-        for imm in [0x4e_u32, 0xb1] {
-            self.emit(Instruction::with3(self.pick(&PERMUTE), s, r, imm));
-            self.combine(op, d, &t)?;
+        let within: &[u32] = if ty.is_wide() { &[0x4e] } else { &[0x4e, 0xb1] };
+        for imm in within {
+            self.emit(Instruction::with3(self.pick(&PERMUTE), s, r, *imm));
+            self.combine(ty, op, d, &t)?;
         }
         self.free(t);
         Ok(())
@@ -441,5 +442,61 @@ impl Simd for Encoder {
             return Err(Refusal::unsupported("transposes are done in 128 bits"));
         }
         self.transpose_block(rows)
+    }
+
+    fn op1_as(&mut self, ty: Lane, op: Op1, d: &V) -> R {
+        self.typed_op1(ty, op, d)
+    }
+
+    fn op2_as(&mut self, ty: Lane, op: Op2, d: &V, s: Src<'_>) -> R {
+        self.typed_op2(ty, op, d, s)
+    }
+
+    fn fma_as(&mut self, ty: Lane, d: &V, a: &V, b: Src<'_>) -> R {
+        if ty == Lane::F32 { self.fma(d, a, b) } else { self.typed_fma(ty, d, a, b) }
+    }
+
+    fn first(&mut self, n: usize) -> R<V> {
+        self.lane_mask_vector(n)
+    }
+
+    fn splat_wide(&mut self, bits: u64) -> R<V> {
+        self.splat_64(bits)
+    }
+
+    fn load_splat_wide(&mut self, p: &P, disp: i32) -> R<V> {
+        let v = self.vector()?;
+        let (r, m) = (self.reg(&v), memory(p, disp, false));
+        if self.encoding == Encoding::Legacy {
+            self.emit(Instruction::with2(Code::Movsd_xmm_xmmm64, r, m));
+            self.three(&UNPACK_I64, r, r, &Place::Reg(r));
+        } else {
+            self.two(&BROADCAST_64, r, &Place::Mem(m));
+        }
+        Ok(v)
+    }
+
+    fn convert_directly(&mut self, from: Lane, to: Lane, d: &V) -> R<bool> {
+        self.direct_conversion(from, to, d)
+    }
+
+    fn half_to_float(&mut self, d: &V) -> R<bool> {
+        Ok(self.half_to_f32(d))
+    }
+
+    fn float_to_half(&mut self, d: &V) -> R<bool> {
+        Ok(self.f32_to_half(d))
+    }
+
+    fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {
+        self.load_short(e, p, disp, n)
+    }
+
+    fn load_splat_narrow(&mut self, e: Narrow, p: &P, disp: i32) -> R<V> {
+        self.load_short_splat(e, p, disp)
+    }
+
+    fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R {
+        self.store_short(e, overflow, p, disp, v, n)
     }
 }

@@ -3,8 +3,16 @@
 use iced_x86::{Code, Instruction, Register};
 
 use super::codes::{BLEND, COMPARE, Encoding, LOAD, MAX, MIN, MOVE, OR};
+use super::lane_codes::{COMPARE_F64, MAX_F64, MIN_F64};
 use super::{Encoder, FIRST_LANE_MASK, LANE_MASKS, Operand, Place, SLOTS, general, masked};
-use crate::simd::{Across, Op2, P, R, Refusal, Simd, Src, V};
+use crate::simd::{Across, Lane, P, R, Refusal, Simd, Src, V};
+
+/// Widths of floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    F32,
+    F64,
+}
 
 /// Predicates of `vcmpps`: ordered, quiet. The three low bits alone are those of `cmpps`: the same results, other
 /// exceptions.
@@ -43,8 +51,13 @@ impl Encoder {
     }
 
     /// `d = s < d ? s : d` or `d = s > d ? s : d`; a NaN in `d` stays. `s` may be overwritten if it is `owned`.
-    pub(super) fn extreme(&mut self, max: bool, d: Register, s: Register, owned: bool) -> R {
-        let op = if max { &MAX } else { &MIN };
+    pub(super) fn extreme(&mut self, width: Width, max: bool, d: Register, s: Register, owned: bool) -> R {
+        let op = match (width, max) {
+            (Width::F32, false) => &MIN,
+            (Width::F32, true) => &MAX,
+            (Width::F64, false) => &MIN_F64,
+            (Width::F64, true) => &MAX_F64,
+        };
         if self.encoding != Encoding::Legacy {
             self.three(op, d, s, &Place::Reg(d));
             return Ok(());
@@ -58,19 +71,22 @@ impl Encoder {
     }
 
     /// The same; a NaN in `s` wins too, and `s` stays.
-    pub(super) fn extreme_nan(&mut self, max: bool, d: Register, s: Register) -> R {
-        self.extreme(max, d, s, false)?;
+    pub(super) fn extreme_nan(&mut self, width: Width, max: bool, d: Register, s: Register) -> R {
+        self.extreme(width, max, d, s, false)?;
         if self.encoding == Encoding::Evex512 {
-            let code = self.pick(&COMPARE);
-            self.emit(Instruction::with4(code, Register::K1, s, s, CMP_UNORDERED));
-            let moved = Instruction::with2(self.pick(&MOVE), d, s);
+            let (compare, copy) = match width {
+                Width::F32 => (self.pick(&COMPARE), self.pick(&MOVE)),
+                Width::F64 => (self.pick(&COMPARE_F64), Code::EVEX_Vmovapd_zmm_k1z_zmmm512),
+            };
+            self.emit(Instruction::with4(compare, Register::K1, s, s, CMP_UNORDERED));
+            let moved = Instruction::with2(copy, d, s);
             self.emit(masked(moved, Register::K1, false));
             return Ok(());
         }
         // All ones are a NaN, whatever else there is.
         let mask = self.vector()?;
         let m = self.reg(&mask);
-        self.compare(m, s, &Place::Reg(s), CMP_UNORDERED);
+        self.compare_as(width, m, s, &Place::Reg(s), CMP_UNORDERED);
         self.three(&OR, d, d, &Place::Reg(m));
         self.free(mask);
         Ok(())
@@ -78,7 +94,19 @@ impl Encoder {
 
     /// `d = a compared with place`: all ones or 0.
     pub(super) fn compare(&mut self, d: Register, a: Register, place: &Place, predicate: u32) {
-        let code = self.pick(&COMPARE);
+        self.compare_as(Width::F32, d, a, place, predicate);
+    }
+
+    /// The same for floats of a width.
+    pub(super) fn compare_as(
+        &mut self,
+        width: Width,
+        d: Register,
+        a: Register,
+        place: &Place,
+        predicate: u32,
+    ) {
+        let code = self.pick(if width == Width::F32 { &COMPARE } else { &COMPARE_F64 });
         match self.encoding {
             Encoding::Legacy => {
                 if d != a {
@@ -92,9 +120,15 @@ impl Encoder {
             Encoding::Vex128 | Encoding::Vex256 => self.three_imm(code, d, a, place, predicate),
             Encoding::Evex512 => {
                 self.three_imm(code, Register::K1, a, place, predicate);
-                self.emit(Instruction::with2(Code::EVEX_Vpmovm2d_zmm_kr, d, Register::K1));
+                self.mask_to_vector(width == Width::F64, d);
             }
         }
+    }
+
+    /// The result of a comparison of AVX-512 as lanes of all ones or 0.
+    pub(super) fn mask_to_vector(&mut self, wide: bool, d: Register) {
+        let code = if wide { Code::EVEX_Vpmovm2q_zmm_kr } else { Code::EVEX_Vpmovm2d_zmm_kr };
+        self.emit(Instruction::with2(code, d, Register::K1));
     }
 
     /// `d = mask ? d : s` with a mask of whole lanes in a register.
@@ -115,13 +149,8 @@ impl Encoder {
         Ok(())
     }
 
-    pub(super) fn combine(&mut self, op: Across, d: &V, t: &V) -> R {
-        match op {
-            Across::Sum => self.op2(Op2::Add, d, Src::Reg(t)),
-            Across::Prod => self.op2(Op2::Mul, d, Src::Reg(t)),
-            Across::Max => self.op2(Op2::MaxNan, d, Src::Reg(t)),
-            Across::Min => self.op2(Op2::MinNan, d, Src::Reg(t)),
-        }
+    pub(super) fn combine(&mut self, ty: Lane, op: Across, d: &V, t: &V) -> R {
+        self.op2_as(ty, op.op2(), d, Src::Reg(t))
     }
 
     /// `p += bytes` for any number of bytes.
