@@ -4,9 +4,7 @@
 //! every access steps through contiguously become one.
 
 use kiln_ir::kernel::plan::{FlatAccess, Gather, Guard, Storage};
-use kiln_ir::kernel::{
-    Access, Affine, BufferId, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Store,
-};
+use kiln_ir::kernel::{Access, Affine, BufferId, Form, Index, Kernel, Loop, LoopId, Program, Role};
 use kiln_ir::{Dim, Error, Result};
 
 /// A kernel with flat accesses, before it has a schedule.
@@ -128,28 +126,10 @@ fn accesses(form: &Form<FlatAccess>) -> Vec<&FlatAccess> {
     out
 }
 
-fn reads_counter(form: &Form<FlatAccess>, l: LoopId) -> bool {
-    match form {
-        Form::Map { stores } => stores.iter().any(|s| s.value.reads_counter(l)),
-        Form::Reduce { op, value, store } => {
-            use kiln_ir::kernel::ReduceOp::{ArgMax, ArgMin};
-            matches!(op, ArgMax { .. } | ArgMin { .. })
-                || value.reads_counter(l)
-                || store.value.reads_counter(l)
-        }
-        Form::Contract { store, .. } | Form::Window { store, .. } => store.value.reads_counter(l),
-        // The loops of the tiles keep their meaning.
-        Form::Transform { left, right, store, .. } => {
-            [left, right].iter().any(|side| side.to == l || side.over == l) || store.value.reads_counter(l)
-        }
-        Form::Rearrange { .. } | Form::Extern { .. } => false,
-    }
-}
-
 /// Loops of one iteration, unless an expression reads their counter.
 fn drop_single(kernel: &mut FlatKernel) {
     for l in (0..kernel.loops.len()).rev() {
-        if kernel.loops[l].extent.is(1) && !reads_counter(&kernel.form, LoopId(l as u16)) {
+        if kernel.loops[l].extent.is(1) && !kernel.form.reads_counter(LoopId(l as u16)) {
             remove_loop(kernel, l);
         }
     }
@@ -157,52 +137,14 @@ fn drop_single(kernel: &mut FlatKernel) {
 
 fn remove_loop(kernel: &mut FlatKernel, l: usize) {
     kernel.loops.remove(l);
-    rewrite(kernel, &mut |a| {
-        a.strides.remove(l);
-        a.guards.iter_mut().for_each(|g| {
-            g.coefficients.remove(l);
-        });
-    });
-    let shift = |x: LoopId| if x.0 as usize > l { LoopId(x.0 - 1) } else { x };
-    map_counters(&mut kernel.form, &shift);
+    kernel.form.each_access_mut(&mut |a| drop_coefficient(a, l));
+    kernel.form.renumber_loops(&|x| if x.0 as usize > l { LoopId(x.0 - 1) } else { x });
 }
 
-fn map_counters(form: &mut Form<FlatAccess>, f: &dyn Fn(LoopId) -> LoopId) {
-    let go = |e: &Expr<FlatAccess>| {
-        e.map(&mut |leaf| match leaf {
-            Expr::Loop(l) => Some(Expr::Loop(f(*l))),
-            Expr::Load(a) => Some(Expr::Load(a.clone())),
-            _ => None,
-        })
-    };
-    let store = |s: &mut Store<FlatAccess>| s.value = go(&s.value);
-    match form {
-        Form::Map { stores } => stores.iter_mut().for_each(store),
-        Form::Reduce { value, store: s, .. } => {
-            *value = go(value);
-            store(s);
-        }
-        Form::Contract { store: s, .. } | Form::Window { store: s, .. } => store(s),
-        Form::Transform { left, right, store: s, .. } => {
-            for side in [left, right] {
-                (side.to, side.over) = (f(side.to), f(side.over));
-            }
-            store(s);
-        }
-        Form::Rearrange { .. } | Form::Extern { .. } => {}
-    }
-}
-
-fn rewrite(kernel: &mut FlatKernel, f: &mut dyn FnMut(&mut FlatAccess)) {
-    fn deep(a: &mut FlatAccess, f: &mut dyn FnMut(&mut FlatAccess)) {
-        f(a);
-        a.gathers.iter_mut().for_each(|g| deep(&mut g.index, f));
-    }
-    kernel.form = kernel.form.map_accesses(&mut |a| {
-        let mut a = a.clone();
-        deep(&mut a, f);
-        a
-    });
+fn drop_coefficient(access: &mut FlatAccess, l: usize) {
+    access.strides.remove(l);
+    access.guards.iter_mut().for_each(|g| _ = g.coefficients.remove(l));
+    access.gathers.iter_mut().for_each(|g| drop_coefficient(&mut g.index, l));
 }
 
 /// A pair of loops `(outer, inner)` of one role such that every access steps through `inner` contiguously before
@@ -210,7 +152,7 @@ fn rewrite(kernel: &mut FlatKernel, f: &mut dyn FnMut(&mut FlatAccess)) {
 fn mergeable(kernel: &FlatKernel) -> Option<(usize, usize)> {
     let all = accesses(&kernel.form);
     let free = |l: usize| {
-        !reads_counter(&kernel.form, LoopId(l as u16))
+        !kernel.form.reads_counter(LoopId(l as u16))
             && all.iter().all(|a| a.guards.iter().all(|g| g.coefficients[l].is(0)))
     };
     let candidates: Vec<usize> = (0..kernel.loops.len()).filter(|&l| free(l)).collect();

@@ -4,13 +4,15 @@
 //! buffer with an overlapping lifetime lies. The lower bound stated beside the plan is the largest sum of sizes
 //! alive at one kernel; no arrangement can need less.
 
-use std::collections::BTreeMap;
+mod occupied;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_ir::kernel::plan::Slot;
-use kiln_ir::kernel::{BufferId, BufferKind, Form, Program};
+use kiln_ir::kernel::{BufferId, BufferKind, Program};
 use kiln_ir::{Error, Result};
 
-use kiln_ir::kernel::each_buffer;
+use occupied::Occupied;
 
 /// The arena of a program.
 #[derive(Debug, Default)]
@@ -28,44 +30,46 @@ pub struct Arena {
 /// Plans the arena of a program whose buffers have places. `align` is a power of two.
 pub fn plan(program: &Program, align: usize) -> Result<Arena> {
     let mut live: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
-    for (i, kernel) in program.kernels.iter().enumerate() {
-        let mut touch = |b: BufferId| {
+    for (i, kernel) in program.kernels().iter().enumerate() {
+        kernel.form.each_buffer(&mut |b, _| {
             let root = program.buffer(b).place.as_ref().map_or(b, |p| p.root);
             if program.buffer(root).kind == BufferKind::Temp {
                 live.entry(root).or_insert((i, i)).1 = i;
             }
-        };
-        kernel.form.stores().into_iter().chain(kernel.form.loads()).for_each(|a| each_buffer(a, &mut touch));
-        if let Form::Extern { inputs, outputs, .. } = &kernel.form {
-            inputs.iter().chain(outputs).for_each(|b| touch(*b));
-        }
+        });
     }
     let mut items = Vec::with_capacity(live.len());
     for (id, range) in live {
         items.push((bytes_of(program, id, align)?, id, range));
     }
     items.sort_by_key(|(bytes, id, range)| (std::cmp::Reverse(*bytes), range.0, *id));
-    let mut arena = Arena::default();
-    for i in 0..program.kernels.len() {
-        let alive: usize = items.iter().filter(|(_, _, r)| r.0 <= i && i <= r.1).map(|x| x.0).sum();
-        arena.lower_bound_bytes = arena.lower_bound_bytes.max(alive);
+    let moments = program.kernels().len();
+    let mut arena = Arena { lower_bound_bytes: most_alive(&items, moments), ..Arena::default() };
+    let mut occupied = Occupied::new(moments);
+    for (bytes, id, live) in items {
+        let offset_bytes = occupied.lowest(live, bytes);
+        occupied.take(live, offset_bytes, offset_bytes + bytes);
+        arena.slots.push(Slot { name: program.buffer(id).name.clone(), offset_bytes, bytes, live });
+        arena.offsets.insert(id, offset_bytes);
+        arena.bytes = arena.bytes.max(offset_bytes + bytes);
     }
-    for (bytes, id, range) in items {
-        let mut offset = 0;
-        // Slots are in order of offset: the first gap that is wide enough.
-        for slot in arena.slots.iter().filter(|s| s.live.0 <= range.1 && range.0 <= s.live.1) {
-            if offset + bytes <= slot.offset_bytes {
-                break;
-            }
-            offset = offset.max(slot.offset_bytes + slot.bytes);
-        }
-        let slot = Slot { name: program.buffer(id).name.clone(), offset_bytes: offset, bytes, live: range };
-        let at = arena.slots.partition_point(|s| s.offset_bytes <= offset);
-        arena.slots.insert(at, slot);
-        arena.offsets.insert(id, offset);
-        arena.bytes = arena.bytes.max(offset + bytes);
-    }
+    arena.slots.sort_by_key(|s| s.offset_bytes);
     Ok(arena)
+}
+
+/// The largest sum of sizes that live at one moment.
+fn most_alive(items: &[(usize, BufferId, (usize, usize))], moments: usize) -> usize {
+    let mut changes = vec![(0, 0); moments + 1];
+    for (bytes, _, (first, last)) in items {
+        changes[*first].0 += bytes;
+        changes[last + 1].1 += bytes;
+    }
+    let mut alive = 0;
+    let after = changes.iter().map(|(begin, end)| {
+        alive = alive - end + begin;
+        alive
+    });
+    after.max().unwrap_or(0)
 }
 
 /// Storage of a buffer, rounded up to the alignment.
@@ -84,31 +88,40 @@ fn bytes_of(program: &Program, id: BufferId, align: usize) -> Result<usize> {
 
 /// Checks a plan's arena: aligned offsets, and no two buffers that live at the same time overlap.
 pub fn verify(slots: &[Slot], arena_bytes: usize, align: usize) -> Result<()> {
-    for (i, a) in slots.iter().enumerate() {
-        if a.offset_bytes % align != 0 || a.offset_bytes + a.bytes > arena_bytes {
+    let outside = |s: &&Slot| s.offset_bytes % align != 0 || s.offset_bytes + s.bytes > arena_bytes;
+    if let Some(slot) = slots.iter().find(outside) {
+        return Err(Error::internal(format!(
+            "arena slot '{}' is misaligned or outside the arena",
+            slot.name
+        )));
+    }
+    // Through time: what lives so far, by its first byte and by its end.
+    let mut order: Vec<&Slot> = slots.iter().filter(|s| s.bytes > 0).collect();
+    order.sort_by_key(|s| s.live.0);
+    let mut alive: BTreeMap<usize, &Slot> = BTreeMap::new();
+    let mut ends: BTreeSet<(usize, usize)> = BTreeSet::new();
+    for slot in order {
+        while let Some((_, offset)) = ends.first().copied().filter(|(last, _)| *last < slot.live.0) {
+            ends.pop_first();
+            alive.remove(&offset);
+        }
+        // Those alive are apart, so that the last to begin before the slot's end is the only one to look at.
+        let before = alive.range(..slot.offset_bytes + slot.bytes).next_back();
+        if let Some((_, other)) = before.filter(|(at, s)| *at + s.bytes > slot.offset_bytes) {
             return Err(Error::internal(format!(
-                "arena slot '{}' is misaligned or outside the arena",
-                a.name
+                "arena slots '{}' and '{}' overlap while both live",
+                other.name, slot.name
             )));
         }
-        for b in &slots[i + 1..] {
-            let together = a.live.0 <= b.live.1 && b.live.0 <= a.live.1;
-            let overlap =
-                a.offset_bytes < b.offset_bytes + b.bytes && b.offset_bytes < a.offset_bytes + a.bytes;
-            if together && overlap {
-                return Err(Error::internal(format!(
-                    "arena slots '{}' and '{}' overlap while both live",
-                    a.name, b.name
-                )));
-            }
-        }
+        alive.insert(slot.offset_bytes, slot);
+        ends.insert((slot.live.1, slot.offset_bytes));
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use kiln_ir::kernel::{Access, Index, Kernel, Lowering, Place};
+    use kiln_ir::kernel::{Access, Form, Index, Kernel, Lowering, Place};
     use kiln_ir::{DType, Dim, Shape, TensorType};
 
     use super::*;
@@ -121,12 +134,8 @@ mod tests {
             .map(|&n| {
                 let ty = TensorType::new(DType::F32, Shape::of(&[n]));
                 let id = program.add_buffer("t", ty, BufferKind::Temp);
-                program.buffer_mut(id).place = Some(Place {
-                    root: id,
-                    offset: Dim::Const(0),
-                    strides: vec![Dim::Const(1)],
-                    extent: n.into(),
-                });
+                let (offset, strides) = (Dim::Const(0), vec![Dim::Const(1)]);
+                program.set_place(id, Some(Place { root: id, offset, strides, extent: n.into() }));
                 id
             })
             .collect();
@@ -135,7 +144,7 @@ mod tests {
             let index = || vec![Index::from(ids[0])];
             let form =
                 Form::Rearrange { from: Access::new(pair[0], index()), to: Access::new(pair[1], index()) };
-            program.kernels.push(Kernel { name: format!("k{i}"), nodes: vec![], loops, form });
+            program.push_kernel(Kernel { name: format!("k{i}"), nodes: vec![], loops, form });
         }
         program
     }

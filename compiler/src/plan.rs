@@ -48,8 +48,8 @@ pub fn build_with(
     };
     let uses = Uses::of(&program);
     let mut weights = Weights { list: Vec::new(), raw: HashMap::new(), read_only };
-    for i in 0..program.kernels.len() {
-        let kernel = program.kernels[i].clone();
+    for i in 0..program.kernels().len() {
+        let kernel = program.kernel(i).clone();
         let packable = packable(&program, &kernel);
         let mut storage = |root: BufferId| -> Result<Storage> {
             Ok(match &program.buffer(root).kind {
@@ -78,7 +78,7 @@ pub fn build_with(
                 let tensor = laid_out(tensor, program.buffer(root).place.as_ref())?;
                 if last {
                     let empty = Tensor::zeros(tensor.dtype, &[0]);
-                    program.buffer_mut(root).kind = BufferKind::Const(empty);
+                    program.set_kind(root, BufferKind::Const(empty));
                 }
                 let name = program.buffer(root).name.clone();
                 match pack(&mut flat, target, &tensor, choices) {

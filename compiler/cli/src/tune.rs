@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use kiln_ir::error::Printable;
 use serde_json::{Value, json};
 
-use super::failure::Failure;
-use super::output::Ui;
-use super::progress::Progress;
+use super::output::{Failure, Progress, Ui};
 use kiln_compiler::api::{Loaded, Planned};
 use kiln_compiler::tune::cache::{self, Cache};
 use kiln_compiler::tune::{self, Watch};

@@ -14,70 +14,187 @@
 use std::collections::{HashMap, HashSet};
 
 use kiln_ir::kernel::{
-    Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, Store,
+    Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, Store, Uses,
+    each_buffer,
 };
 
 use crate::rules::Fired;
-use kiln_ir::kernel::{Uses, each_buffer};
 
 /// An epilogue is not grown beyond this many operations.
 const MAX_OPERATIONS: usize = 64;
 
 /// Fuses until nothing changes. Returns what was fused: names of the reader and of the writer it went into.
 pub fn run(program: &mut Program) -> Vec<(String, String)> {
-    let mut fused = Vec::new();
-    loop {
-        let uses = Uses::of(program);
-        if let Some((reader, writer, map)) = find_pair(program, &uses) {
-            fused.push((program.kernels[reader].name.clone(), program.kernels[writer].name.clone()));
-            merge(program, reader, writer, &map);
-        } else if forward_copies(program, &uses) {
-            remove_dead(program);
-        } else {
-            return fused;
+    run_counted(program).0
+}
+
+/// [`run`], and the number of pairs and copies that it looked at.
+fn run_counted(program: &mut Program) -> (Vec<(String, String)>, usize) {
+    // A reader whose result nobody reads would keep what it reads from being merged.
+    remove_dead(program);
+    let mut absorb = Absorb {
+        uses: Uses::of(program),
+        gone: vec![false; program.kernels().len()],
+        program,
+        fused: Vec::new(),
+        steps: 0,
+    };
+    absorb.merge_all();
+    absorb.forward_all();
+    let Absorb { program, gone, fused, steps, .. } = absorb;
+    program.retain_kernels(|i, _| !gone[i]);
+    for i in 0..program.kernels().len() {
+        let nodes = &mut program.kernel_mut(i).nodes;
+        if nodes.len() > 1 {
+            let mut seen = HashSet::new();
+            nodes.retain(|node| seen.insert(node.clone()));
         }
+    }
+    (fused, steps)
+}
+
+/// Fusion in progress. Kernels that went into others keep their positions until the end.
+struct Absorb<'p> {
+    program: &'p mut Program,
+    uses: Uses,
+    gone: Vec<bool>,
+    fused: Vec<(String, String)>,
+    steps: usize,
+}
+
+impl Absorb<'_> {
+    /// Merges readers into writers, one sweep from the first kernel to the last. A merge changes what its kernel, which
+    /// stands where the reader stood, and the readers of its results can be merged with; all of them are still to come.
+    fn merge_all(&mut self) {
+        for i in 0..self.program.kernels().len() {
+            while let Some((writer, map)) = self.writer_for(i) {
+                self.merge(i, writer, &map);
+            }
+        }
+    }
+
+    /// The writer to merge a reader into: reducing forms first (an epilogue saves a pass over memory, a merged
+    /// pointwise kernel may follow later), then the latest one.
+    fn writer_for(&mut self, reader: usize) -> Option<(usize, Substitution)> {
+        let kernel = self.program.kernel(reader);
+        if !kernel.form.is_pointwise() {
+            return None;
+        }
+        let only_here = |a: &&Access| {
+            self.program.buffer(a.buffer).kind == BufferKind::Temp
+                && self.uses.only_reader(a.buffer) == Some(reader)
+        };
+        let mut writers: Vec<(bool, usize)> = kernel
+            .form
+            .loads()
+            .into_iter()
+            .filter(only_here)
+            .filter_map(|a| self.uses.only_writer(a.buffer))
+            .filter(|&w| w < reader)
+            .map(|w| (!self.program.kernel(w).form.is_pointwise(), w))
+            .collect();
+        writers.sort();
+        writers.dedup();
+        for &(_, w) in writers.iter().rev() {
+            self.steps += 1;
+            if let Ok(map) = substitution(self.program, reader, w) {
+                return Some((w, map));
+            }
+        }
+        None
+    }
+
+    fn merge(&mut self, reader: usize, writer: usize, map: &Substitution) {
+        let (m, p) = (self.program.kernel(reader), self.program.kernel(writer));
+        self.fused.push((m.name.clone(), p.name.clone()));
+        let form = merged(m, p, map);
+        self.uses.remove(reader, m);
+        self.uses.remove(writer, p);
+        self.gone[writer] = true;
+        let p = self.program.kernel_mut(writer);
+        let (name, loops) = (p.name.clone(), std::mem::take(&mut p.loops));
+        let mut nodes = std::mem::take(&mut p.nodes);
+        let m = self.program.kernel_mut(reader);
+        nodes.append(&mut m.nodes);
+        *m = Kernel { name, nodes, loops, form };
+        self.uses.add(reader, m);
+    }
+
+    /// Forwards copies, one sweep. A forwarded copy's readers now read what it read, so the copy that made that may be
+    /// next; no other's readers have changed.
+    fn forward_all(&mut self) {
+        for i in 0..self.program.kernels().len() {
+            let mut next = Some(i);
+            while let Some(copy) = next.take()
+                && !self.gone[copy]
+                && let Some(from) = self.forward(copy)
+            {
+                next = self.uses.only_writer(from);
+            }
+        }
+    }
+
+    /// In contractions and windows, loads of a copied temporary become loads of the original, when every reader of
+    /// the copy can do so. Returns the original; nothing reads the copy any more.
+    fn forward(&mut self, copy: usize) -> Option<BufferId> {
+        self.steps += 1;
+        let program = &mut *self.program;
+        let kernel = program.kernel(copy);
+        let Form::Rearrange { from, to } = &kernel.form else { return None };
+        let shape = &program.buffer(to.buffer).ty.shape;
+        let loops = to.as_loops()?;
+        if program.buffer(to.buffer).kind != BufferKind::Temp
+            || self.uses.only_writer(to.buffer) != Some(copy)
+            || !makes_every_element(kernel, to, shape)
+            || from.index.iter().any(|i| i.affine().is_none())
+        {
+            return None;
+        }
+        let permutes = permutes_whole_axes(program, kernel, from, to);
+        let movable = |k: &Kernel| {
+            matches!(k.form, Form::Contract { .. } | Form::Window { .. })
+                && !gathers_from(k, to.buffer)
+                && k.form.loads().into_iter().filter(|a| a.buffer == to.buffer).all(|a| {
+                    // Outside the copy must be outside the original too, and two paddings do not compose.
+                    a.otherwise.is_none() || (permutes && from.otherwise.is_none())
+                })
+        };
+        let readers: Vec<usize> = self.uses.readers(to.buffer).iter().copied().collect();
+        if readers.is_empty() || !readers.iter().all(|&r| movable(program.kernel(r))) {
+            return None;
+        }
+        let (from, to) = (from.clone(), to.buffer);
+        self.uses.remove(copy, kernel);
+        self.gone[copy] = true;
+        for r in readers {
+            self.uses.remove(r, program.kernel(r));
+            program.kernel_mut(r).form.each_access_mut(&mut |a: &mut Access| {
+                if a.buffer == to {
+                    let index = loops.iter().zip(&a.index);
+                    let at = index.filter_map(|(l, i)| Some((*l, i.affine()?.clone()))).collect();
+                    let otherwise = from.otherwise.or(a.otherwise);
+                    *a = Access { otherwise, ..substitute_access(&from, &at) };
+                }
+            });
+            self.uses.add(r, program.kernel(r));
+        }
+        Some(from.buffer)
     }
 }
 
 pub(super) type Substitution = HashMap<LoopId, Affine>;
 
-/// The first reader that can be merged, and the writer to merge it into: reducing forms first (an epilogue saves
-/// a pass over memory, a merged pointwise kernel may follow later), then the latest one.
-fn find_pair(program: &Program, uses: &Uses) -> Option<(usize, usize, Substitution)> {
-    for (i, kernel) in program.kernels.iter().enumerate() {
-        if !matches!(kernel.form, Form::Map { .. } | Form::Rearrange { .. }) {
-            continue;
-        }
-        let mut writers: Vec<(bool, usize)> = kernel
-            .form
-            .loads()
-            .into_iter()
-            .filter(|a| {
-                program.buffer(a.buffer).kind == BufferKind::Temp && uses.only_reader(a.buffer) == Some(i)
-            })
-            .filter_map(|a| uses.only_writer(a.buffer))
-            .filter(|&w| w < i)
-            .map(|w| (!matches!(program.kernels[w].form, Form::Map { .. } | Form::Rearrange { .. }), w))
-            .collect();
-        writers.sort();
-        writers.dedup();
-        for &(_, w) in writers.iter().rev() {
-            if let Ok(map) = substitution(program, i, w) {
-                return Some((i, w, map));
-            }
-        }
-    }
-    None
-}
-
 const COPY_FOR_CALLER: &str = "it copies a result for the caller";
 
 /// `M`'s loops as affine expressions of `P`'s, or why `M` may not become the epilogue of `P`.
 fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Substitution, &'static str> {
-    let (m, p) = (&program.kernels[reader], &program.kernels[writer]);
+    let (m, p) = (program.kernel(reader), program.kernel(writer));
     let (to, value) = single_store(p).ok_or("it takes no epilogue")?;
     let shape = &program.buffer(to.buffer).ty.shape;
-    let m_stores = stores_of(m);
+    let m_stores = Store::all_of(&m.form);
+    if m_stores.len() > 1 && !p.form.is_pointwise() {
+        return Err("it makes several results");
+    }
     // Layouts of results are the caller's: whether that copy can go is the layout pass's decision.
     let to_caller = m_stores.iter().any(|s| program.buffer(s.to.buffer).kind == BufferKind::Output);
     if matches!(m.form, Form::Rearrange { .. }) && to_caller {
@@ -120,7 +237,7 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
                 map.insert(id, Affine::constant(0i64));
             }
             None => return Err("it broadcasts what it reads"),
-            Some(a) if a.as_loop().is_none() && reads_counter(m, id) => {
+            Some(a) if a.as_loop().is_none() && m.form.reads_counter(id) => {
                 return Err("it counts along an axis that is not a loop of that");
             }
             Some(_) => {}
@@ -133,8 +250,8 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
 pub fn missed(program: &Program) -> Vec<Fired> {
     let uses = Uses::of(program);
     let mut list = Vec::new();
-    for (i, kernel) in program.kernels.iter().enumerate() {
-        if !matches!(kernel.form, Form::Map { .. } | Form::Rearrange { .. }) {
+    for (i, kernel) in program.kernels().iter().enumerate() {
+        if !kernel.form.is_pointwise() {
             continue;
         }
         let mut seen = HashSet::new();
@@ -148,7 +265,7 @@ pub fn missed(program: &Program) -> Vec<Fired> {
                 None => format!("'{}' is written in parts", buffer.name),
                 Some(_) if readers > 1 => format!("'{}' has {readers} readers", buffer.name),
                 Some(w) => {
-                    let into = &program.kernels[w].name;
+                    let into = &program.kernel(w).name;
                     match substitution(program, i, w) {
                         // The layout pass decides, and is mostly able to.
                         Ok(_) | Err(COPY_FOR_CALLER) => continue,
@@ -186,72 +303,42 @@ fn gathers_from(kernel: &Kernel, buffer: BufferId) -> bool {
     })
 }
 
-fn reads_counter(kernel: &Kernel, l: LoopId) -> bool {
-    stores_of(kernel).iter().any(|s| s.value.reads_counter(l))
-}
-
 /// The one store of a kernel that can take an epilogue, and the value it stores.
 fn single_store(kernel: &Kernel) -> Option<(&Access, Expr)> {
     match &kernel.form {
-        Form::Map { stores } if stores.len() == 1 => Some((&stores[0].to, stores[0].value.clone())),
-        Form::Reduce { store, .. } | Form::Contract { store, .. } | Form::Window { store, .. } => {
-            Some((&store.to, store.value.clone()))
-        }
         Form::Rearrange { from, to } => Some((to, Expr::Load(from.clone()))),
+        form if form.takes_epilogue() => form.parts().stores.first().map(|s| (&s.to, s.value.clone())),
         _ => None,
     }
 }
 
-fn stores_of(kernel: &Kernel) -> Vec<Store> {
-    match &kernel.form {
-        Form::Map { stores } => stores.clone(),
-        Form::Rearrange { from, to } => vec![Store { to: to.clone(), value: Expr::Load(from.clone()) }],
-        Form::Reduce { store, .. }
-        | Form::Contract { store, .. }
-        | Form::Window { store, .. }
-        | Form::Transform { store, .. } => vec![store.clone()],
-        Form::Extern { .. } => vec![],
-    }
-}
-
-fn merge(program: &mut Program, reader: usize, writer: usize, map: &Substitution) {
-    let (m, p) = (program.kernels[reader].clone(), program.kernels[writer].clone());
-    let Some((to, value)) = single_store(&p) else { return };
+/// The form of writer `p` with reader `m` as its epilogue.
+fn merged(m: &Kernel, p: &Kernel, map: &Substitution) -> Form {
+    let Some((to, value)) = single_store(p) else { return p.form.clone() };
     let temp = to.buffer;
-    let mut stores: Vec<Store> = stores_of(&m)
-        .into_iter()
-        .map(|s| Store {
-            to: substitute_access(&s.to, map),
-            value: s.value.map(&mut |leaf| match leaf {
-                Expr::Load(a) if a.buffer == temp => Some(value.clone()),
-                Expr::Load(a) => Some(Expr::Load(substitute_access(a, map))),
-                Expr::Loop(l) => map.get(l).and_then(Affine::as_loop).map(Expr::Loop),
-                _ => None,
-            }),
-        })
-        .collect();
-    let form = match p.form {
-        Form::Map { .. } | Form::Rearrange { .. } => match &stores[..] {
-            [Store { to, value: Expr::Load(from) }] => Form::Rearrange { from: from.clone(), to: to.clone() },
-            _ => Form::Map { stores },
-        },
-        Form::Reduce { op, value, .. } => Form::Reduce { op, value, store: stores.swap_remove(0) },
-        Form::Contract { acc, lhs, rhs, .. } => {
-            Form::Contract { acc, lhs, rhs, store: stores.swap_remove(0) }
-        }
-        Form::Window { op, input, weight, .. } => {
-            Form::Window { op, input, weight, store: stores.swap_remove(0) }
-        }
-        other @ (Form::Transform { .. } | Form::Extern { .. }) => other,
+    let follow = |s: Store| Store {
+        to: substitute_access(&s.to, map),
+        value: s.value.map(&mut |leaf| match leaf {
+            Expr::Load(a) if a.buffer == temp => Some(value.clone()),
+            Expr::Load(a) => Some(Expr::Load(substitute_access(a, map))),
+            Expr::Loop(l) => map.get(l).and_then(Affine::as_loop).map(Expr::Loop),
+            _ => None,
+        }),
     };
-    let mut nodes = p.nodes;
-    for node in m.nodes {
-        if !nodes.contains(&node) {
-            nodes.push(node);
+    let mut stores: Vec<Store> = Store::all_of(&m.form).into_iter().map(follow).collect();
+    match (p.form.is_pointwise(), &stores[..]) {
+        (true, [Store { to, value: Expr::Load(from) }]) => {
+            Form::Rearrange { from: from.clone(), to: to.clone() }
+        }
+        (true, _) => Form::Map { stores },
+        (false, _) => {
+            let mut form = p.form.clone();
+            for (own, store) in form.parts_mut().stores.iter_mut().zip(stores.drain(..)) {
+                *own = store;
+            }
+            form
         }
     }
-    program.kernels[reader] = Kernel { name: p.name, nodes, loops: p.loops, form };
-    program.kernels.remove(writer);
 }
 
 fn substitute_affine(a: &Affine, map: &Substitution) -> Affine {
@@ -278,52 +365,6 @@ pub(super) fn substitute_access(access: &Access, map: &Substitution) -> Access {
     Access { buffer: access.buffer, index: index.collect(), otherwise: access.otherwise }
 }
 
-/// In contractions and windows, loads of a copied temporary become loads of the original, when every reader of
-/// the copy can do so. Returns whether anything changed.
-fn forward_copies(program: &mut Program, uses: &Uses) -> bool {
-    for c in 0..program.kernels.len() {
-        let Form::Rearrange { from, to } = &program.kernels[c].form else { continue };
-        let (from, to) = (from.clone(), to.clone());
-        let shape = &program.buffer(to.buffer).ty.shape;
-        let Some(loops) = to.as_loops() else { continue };
-        if program.buffer(to.buffer).kind != BufferKind::Temp
-            || uses.only_writer(to.buffer) != Some(c)
-            || !makes_every_element(&program.kernels[c], &to, shape)
-            || from.index.iter().any(|i| i.affine().is_none())
-        {
-            continue;
-        }
-        let permutes = permutes_whole_axes(program, &program.kernels[c], &from, &to);
-        let movable = |k: &Kernel| {
-            matches!(k.form, Form::Contract { .. } | Form::Window { .. })
-                && !gathers_from(k, to.buffer)
-                && k.form.loads().into_iter().filter(|a| a.buffer == to.buffer).all(|a| {
-                    // Outside the copy must be outside the original too, and two paddings do not compose.
-                    a.otherwise.is_none() || (permutes && from.otherwise.is_none())
-                })
-        };
-        let readers = uses.readers(to.buffer).to_vec();
-        if readers.is_empty() || !readers.iter().all(|&r| movable(&program.kernels[r])) {
-            continue;
-        }
-        for r in readers {
-            let kernel = &mut program.kernels[r];
-            kernel.form = kernel.form.map_accesses(&mut |a: &Access| {
-                if a.buffer != to.buffer {
-                    return a.clone();
-                }
-                let at =
-                    loops.iter().zip(&a.index).filter_map(|(l, i)| Some((*l, i.affine()?.clone()))).collect();
-                let mut moved = substitute_access(&from, &at);
-                moved.otherwise = moved.otherwise.or(a.otherwise);
-                moved
-            });
-        }
-        return true;
-    }
-    false
-}
-
 fn permutes_whole_axes(program: &Program, copy: &Kernel, from: &Access, to: &Access) -> bool {
     let (Some(a), Some(b)) = (from.as_loops(), to.as_loops()) else { return false };
     a.len() == b.len() && makes_every_element(copy, from, &program.buffer(from.buffer).ty.shape)
@@ -331,39 +372,28 @@ fn permutes_whole_axes(program: &Program, copy: &Kernel, from: &Access, to: &Acc
 
 /// Removes kernels whose results nobody reads.
 pub fn remove_dead(program: &mut Program) {
-    let mut read: HashSet<BufferId> = HashSet::new();
-    let mut keep = vec![true; program.kernels.len()];
-    for (i, kernel) in program.kernels.iter().enumerate().rev() {
-        let live = |b: &BufferId| program.buffer(*b).kind != BufferKind::Temp || read.contains(b);
-        let alive = match &kernel.form {
-            Form::Extern { outputs, .. } => outputs.iter().any(live),
-            form => form.stores().iter().any(|s| live(&s.buffer)),
-        };
-        keep[i] = alive;
-        if alive {
-            for load in kernel.form.loads() {
-                each_buffer(load, &mut |b| {
-                    read.insert(b);
-                });
-            }
-            if let Form::Extern { inputs, .. } = &kernel.form {
-                read.extend(inputs);
-            }
+    let mut read = vec![false; program.buffers().len()];
+    let mut keep = vec![true; program.kernels().len()];
+    for (i, kernel) in program.kernels().iter().enumerate().rev() {
+        let live = |b: &BufferId| program.buffer(*b).kind != BufferKind::Temp || read[b.0 as usize];
+        keep[i] = kernel.form.written().iter().any(live);
+        if keep[i] {
+            kernel.form.each_buffer(&mut |b, write| read[b.0 as usize] |= !write);
         }
     }
-    let mut keep = keep.into_iter();
-    program.kernels.retain(|_| keep.next().unwrap_or(true));
+    program.retain_kernels(|i, _| keep[i]);
 }
 
 #[cfg(test)]
 mod tests {
+    use kiln_ir::DType;
     use kiln_ir::kernel::{BinaryOp, Role};
 
     use super::*;
-    use crate::passes::testing::{at, buffer, conv_bias_relu, kernel, loops};
+    use crate::passes::testing::{at, buffer, constant, conv_bias_relu, kernel, loops};
 
     fn names(program: &Program) -> Vec<&str> {
-        program.kernels.iter().map(|k| k.name.as_str()).collect()
+        program.kernels().iter().map(|k| k.name.as_str()).collect()
     }
 
     #[test]
@@ -371,8 +401,8 @@ mod tests {
         let mut p = conv_bias_relu(4, 8);
         run(&mut p);
         assert_eq!(names(&p), ["conv", "y"]);
-        assert_eq!(p.kernels[0].nodes, ["conv", "add", "relu"]);
-        let Form::Contract { store, .. } = &p.kernels[0].form else { panic!("a contraction") };
+        assert_eq!(p.kernel(0).nodes, ["conv", "add", "relu"]);
+        let Form::Contract { store, .. } = &p.kernel(0).form else { panic!("a contraction") };
         assert_eq!(p.buffer(store.to.buffer).name, "t2");
         assert_eq!(store.value.operations(), 2);
     }
@@ -401,6 +431,68 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_whose_result_nobody_reads_is_in_nobodys_way() {
+        let mut p = conv_bias_relu(4, 8);
+        let t0 = p.buffer_ids().find(|b| p.buffer(*b).name == "t0").unwrap();
+        let z = buffer(&mut p, "z", &[1, 8, 8, 8], BufferKind::Temp);
+        let all = || vec![at(0), at(1), at(2), at(3)];
+        let four = [("n", 1, Role::Parallel), ("o", 8, Role::Parallel), ("h", 8, Role::Parallel)];
+        let map = loops(&[&four[..], &[("w", 8, Role::Parallel)]].concat());
+        let store = Store { to: Access::new(z, all()), value: Expr::Load(Access::new(t0, all())) };
+        kernel(&mut p, "unused", map, Form::Map { stores: vec![store] });
+        run(&mut p);
+        assert_eq!(names(&p), ["conv", "y"]);
+    }
+
+    #[test]
+    fn work_is_proportional_to_the_kernels() {
+        // Pointwise chains side by side that read one constant, and copies in front of products.
+        let steps = |chains: usize| {
+            let mut p = Program::new("m");
+            let c = constant(&mut p, "c", &[8, 8]);
+            let two = || loops(&[("i", 8, Role::Parallel), ("j", 8, Role::Parallel)]);
+            let load = |b| Access::new(b, vec![at(0), at(1)]);
+            for chain in 0..chains {
+                let mut from = buffer(&mut p, "x", &[8, 8], BufferKind::Input);
+                for link in 0..4 {
+                    let to = buffer(&mut p, "t", &[8, 8], BufferKind::Temp);
+                    let value = Expr::binary(BinaryOp::Add, Expr::Load(load(from)), Expr::Load(load(c)));
+                    let form = Form::Map { stores: vec![Store { to: load(to), value }] };
+                    kernel(&mut p, &format!("k{chain}.{link}"), two(), form);
+                    from = to;
+                }
+                let turned = buffer(&mut p, "u", &[8, 8], BufferKind::Temp);
+                let to = Access::new(turned, vec![at(1), at(0)]);
+                kernel(&mut p, &format!("t{chain}"), two(), Form::Rearrange { from: load(from), to });
+                let y = buffer(&mut p, "y", &[8, 8], BufferKind::Output);
+                let three = [two(), loops(&[("k", 8, Role::Reduce)])].concat();
+                let lhs = Access::new(turned, vec![at(0), at(2)]);
+                let rhs = Access::new(c, vec![at(2), at(1)]);
+                let store = Store { to: load(y), value: Expr::Acc };
+                kernel(
+                    &mut p,
+                    &format!("p{chain}"),
+                    three,
+                    Form::Contract { acc: DType::F32, lhs, rhs, store },
+                );
+            }
+            let steps = run_counted(&mut p).1;
+            assert_eq!(p.kernels().len(), 2 * chains);
+            steps
+        };
+        assert!(steps(200) <= 2 * steps(100) + 10, "{} and {}", steps(100), steps(200));
+    }
+
+    /// A kernel `y` that hands a temporary to the caller.
+    fn copy_to_caller(p: &mut Program, from: BufferId, shape: &[usize]) {
+        let y = buffer(p, "y", shape, BufferKind::Output);
+        let index = || (0..shape.len() as u16).map(at).collect();
+        let all: Vec<_> = shape.iter().map(|n| ("i", *n as i64, Role::Parallel)).collect();
+        let form = Form::Rearrange { from: Access::new(from, index()), to: Access::new(y, index()) };
+        kernel(p, "y", loops(&all), form);
+    }
+
+    #[test]
     fn a_transposed_result_is_written_in_place() {
         let mut p = Program::default();
         let x = buffer(&mut p, "x", &[2, 3], BufferKind::Input);
@@ -417,9 +509,10 @@ mod tests {
         );
         let from = Access::new(t, vec![at(0), at(1)]);
         kernel(&mut p, "t", both(), Form::Rearrange { from, to: Access::new(u, vec![at(1), at(0)]) });
+        copy_to_caller(&mut p, u, &[3, 2]);
         run(&mut p);
-        assert_eq!(names(&p), ["neg"]);
-        assert_eq!(p.kernels[0].form.stores()[0].index, vec![at(1), at(0)]);
+        assert_eq!(names(&p), ["neg", "y"]);
+        assert_eq!(p.kernel(0).form.stores()[0].index, vec![at(1), at(0)]);
     }
 
     #[test]
@@ -433,7 +526,8 @@ mod tests {
         kernel(&mut p, "neg", loops(&[("i", 4, Role::Parallel)]), Form::Map { stores: vec![store] });
         let form = Form::Rearrange { from: Access::new(t, vec![at(0)]), to: Access::new(u, vec![at(0)]) };
         kernel(&mut p, "head", loops(&[("i", 2, Role::Parallel)]), form);
+        copy_to_caller(&mut p, u, &[2]);
         run(&mut p);
-        assert_eq!(names(&p), ["neg", "head"]);
+        assert_eq!(names(&p), ["neg", "head", "y"]);
     }
 }

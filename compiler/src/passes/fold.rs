@@ -168,7 +168,7 @@ impl Folding<'_> {
     }
 
     fn unused(&self, id: ValueId) -> bool {
-        !self.results.contains(&id) && self.graph.uses(id).is_empty()
+        self.graph.reader_count(id) == 0
     }
 
     /// Replaces the folded values that something else still reads.

@@ -3,7 +3,7 @@
 //! Every result is computed in a temporary and copied to the caller's buffer; the layout pass lets the
 //! temporary *be* the caller's buffer where the layouts agree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kiln_ir::graph::{Graph, Source, ValueId};
 use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Index, Lowering, Program};
@@ -15,8 +15,9 @@ use kiln_ir::Limits;
 /// Lowers a graph whose facts are inferred. Reports every operator that has no lowering, not the first, and values
 /// beyond the limit of a tensor's size.
 pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
-    let mut program =
-        Program { name: graph.name.clone(), bounds: graph.bounds.clone(), ..Program::default() };
+    let mut program = Program::new(&graph.name);
+    program.bounds = graph.bounds.clone();
+    let results: HashSet<&String> = graph.output_names().iter().collect();
     let mut buffers: HashMap<ValueId, BufferId> = HashMap::new();
     for &input in graph.inputs() {
         let id = program.add_buffer(&graph.value(input).name, type_of(graph, input)?, BufferKind::Input);
@@ -39,8 +40,7 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
         for &v in &node.outputs {
             // The name of a result belongs to the caller's buffer.
             let name = &graph.value(v).name;
-            let stem =
-                if graph.output_names().contains(name) { format!("{name}.value") } else { name.clone() };
+            let stem = if results.contains(name) { format!("{name}.value") } else { name.clone() };
             let buffer = program.add_buffer(&stem, type_of(graph, v)?, BufferKind::Temp);
             let big = too_big(program.buffer(buffer), &program, limits);
             errors.extend(big.map(|e| e.at(&node.name, node.op.name())));

@@ -46,14 +46,14 @@ pub(crate) fn constant(program: &mut Program, name: &str, shape: &[usize]) -> Bu
 
 /// Adds a kernel.
 pub(crate) fn kernel(program: &mut Program, name: &str, loops: Vec<Loop>, form: Form) {
-    program.kernels.push(Kernel { name: name.to_owned(), nodes: vec![name.to_owned()], loops, form });
+    program.push_kernel(Kernel { name: name.to_owned(), nodes: vec![name.to_owned()], loops, form });
 }
 
 /// A 3x3 convolution with padding 1 of `x: [1, c, 8, 8]` by `w: [o, c, 3, 3]`, then a bias and relu as kernels of
 /// their own, into an output of `[1, o, 8, 8]`.
 pub(crate) fn conv_bias_relu(c: usize, o: usize) -> Program {
     use Role::{Parallel, Reduce};
-    let mut p = Program { name: "m".to_owned(), ..Program::default() };
+    let mut p = Program::new("m");
     let x = buffer(&mut p, "x", &[1, c, 8, 8], BufferKind::Input);
     let w = constant(&mut p, "w", &[o, c, 3, 3]);
     let b = constant(&mut p, "b", &[o, 1, 1]);

@@ -29,8 +29,8 @@ mod matrices;
 mod reasons;
 
 use kiln_ir::kernel::{
-    Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Scalar,
-    Side, Store, Uses,
+    Access, Affine, BufferId, BufferKind, Edits, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role,
+    Scalar, Side, Store, Uses,
 };
 use kiln_ir::{DType, Dim, Error, Result, Shape, Tensor, TensorType};
 use kiln_targets::Target;
@@ -49,17 +49,17 @@ pub fn run(program: &mut Program, target: &Target) -> Result<()> {
 
 /// Rewrites every convolution that becomes faster on `target`, as measured or else by the cost model.
 pub fn run_with(program: &mut Program, target: &Target, choices: &Choices) -> Result<()> {
-    let mut i = 0;
-    while i < program.kernels.len() {
-        let found = Convolution::of(program, &program.kernels[i])
+    let mut uses = Uses::of(program);
+    let mut edits = Edits::default();
+    for i in 0..program.kernels().len() {
+        let found = Convolution::of(program, program.kernel(i))
             .and_then(|conv| cost::filter(&conv.layer, target, choices).map(|filter| (conv, filter)));
-        let Some((conv, filter)) = found else {
-            i += 1;
-            continue;
-        };
-        let kernels = rewrite(program, i, &conv, filter)?;
-        i += kernels.len();
+        let Some((conv, filter)) = found else { continue };
+        let last = uses.only_reader(conv.weights) == Some(i);
+        uses.remove(i, program.kernel(i));
+        edits.replace(i, rewrite(program, i, &conv, filter, last)?);
     }
+    program.edit(edits);
     Ok(())
 }
 
@@ -87,25 +87,25 @@ pub fn candidates(program: &Program, target: &Target) -> Vec<Candidate> {
         picks.sort_by_key(|m| (*m != chosen, *m));
         Some(Candidate { key: layer.key(), kernel: kernel.name.clone(), picks })
     };
-    program.kernels.iter().filter_map(of).collect()
+    program.kernels().iter().filter_map(of).collect()
 }
 
-/// Puts the three kernels in the place of kernel `i`; returns their positions.
+/// The three kernels for the place of kernel `i`; `last`: nothing else reads its weights.
 fn rewrite(
     program: &mut Program,
     i: usize,
     conv: &Convolution,
     filter: Filter,
-) -> Result<std::ops::Range<usize>> {
+    last: bool,
+) -> Result<Vec<Kernel>> {
     use Role::{Parallel, Reduce};
-    let Kernel { name, nodes, .. } = program.kernels[i].clone();
+    let Kernel { name, nodes, .. } = program.kernel(i).clone();
     let Layer { n, o, c, h, w } = conv.layer;
     let (m, t) = (filter.outputs() as i64, filter.inputs() as i64);
     let (th, tw) = ((h + m - 1) / m, (w + m - 1) / m);
     let transformed = transformed_weights(program, conv, filter)?;
-    let last = Uses::of(program).readers(conv.weights) == [i];
     if last {
-        program.buffer_mut(conv.weights).kind = BufferKind::Const(Tensor::zeros(DType::F32, &[0]));
+        program.set_kind(conv.weights, BufferKind::Const(Tensor::zeros(DType::F32, &[0])));
     }
     let u = program.add_buffer(&format!("{name}.weights"), transformed.ty(), BufferKind::Const(transformed));
     let mut temp = |suffix: &str, channels: i64| {
@@ -207,8 +207,7 @@ fn rewrite(
             store: Store { to: clipped(&conv.store.to, DType::F32), value },
         },
     };
-    program.kernels.splice(i..=i, [input, products, output]);
-    Ok(i..i + 3)
+    Ok(vec![input, products, output])
 }
 
 /// `U[xi, nu, c, o] = (G g Gt)[xi, nu]` for every pair of channels.

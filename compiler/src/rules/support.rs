@@ -19,7 +19,7 @@ pub(super) fn made_by<'g>(graph: &'g Graph, id: ValueId, ops: &[&str]) -> Option
 
 /// Whether a value has the one reader that is being looked at, so that rewriting leaves nothing behind.
 pub(super) fn only_use(graph: &Graph, id: ValueId) -> bool {
-    !graph.is_output(id) && graph.uses(id).len() == 1
+    graph.reader_count(id) == 1 && !graph.is_output(id)
 }
 
 /// Whether readers of `old` may read `new` instead: a result of the graph has to have a node of its own.

@@ -138,7 +138,7 @@ mod tests {
         let key_of = |channels: usize, rename: &str| {
             let mut p = conv_bias_relu(4, channels);
             absorb::run(&mut p);
-            p.kernels.iter_mut().for_each(|k| k.name.push_str(rename));
+            (0..p.kernels().len()).for_each(|i| p.kernel_mut(i).name.push_str(rename));
             layout::run(&mut p).unwrap();
             let plan = crate::plan::build(p, &target).unwrap();
             let conv = plan.kernels.iter().find(|k| k.name.starts_with("conv")).unwrap();

@@ -18,12 +18,18 @@ pub fn grain(kernel: &PlannedKernel) -> Option<u32> {
     if pieces < 2 {
         return None;
     }
-    // Two threads get contiguous halves of the pieces: of the allowed grains the one whose larger half is smallest,
-    // and of those the coarsest.
-    let least = (shared + pieces - 1) / pieces;
-    let half = |grain: i64| ((shared + grain - 1) / grain + 1) / 2 * grain;
-    let best = (least..=(shared + 1) / 2).min_by_key(|&g| (half(g).min(shared), std::cmp::Reverse(g)))?;
-    u32::try_from(best).ok()
+    u32::try_from(best_grain(shared, pieces)).ok()
+}
+
+/// Iterations per piece when `shared` of them are cut into at most `pieces`, both at least 2. Two threads get contiguous
+/// halves of the pieces: of all grains the one whose larger half is smallest, and of those the coarsest.
+fn best_grain(shared: i64, pieces: i64) -> i64 {
+    let up = |n: i64, by: i64| (n + by - 1) / by;
+    let least = up(shared, pieces);
+    // The larger half of some number of pieces is smallest at the finest grain that makes as many.
+    let half = |grain: i64| up(up(shared, grain), 2) * grain;
+    let grains = (1..=up(pieces, 2)).map(|of_half| up(shared, 2 * of_half).max(least));
+    grains.min_by_key(|&grain| (half(grain), std::cmp::Reverse(grain))).unwrap_or(least)
 }
 
 /// Arithmetic operations of a kernel; a load or a store that nothing is computed with counts as two.
@@ -45,8 +51,21 @@ fn operations(kernel: &PlannedKernel) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use super::{MAX_PIECES, best_grain};
     use crate::passes::testing::conv_bias_relu;
     use crate::passes::{absorb, layout};
+
+    #[test]
+    fn the_best_grain_is_that_of_trying_all() {
+        for shared in 2i64..300 {
+            for pieces in 2..=MAX_PIECES.min(shared) {
+                let half = |grain: i64| ((shared + grain - 1) / grain + 1) / 2 * grain;
+                let all = (shared + pieces - 1) / pieces..=(shared + 1) / 2;
+                let best = all.min_by_key(|&g| (half(g).min(shared), std::cmp::Reverse(g)));
+                assert_eq!(Some(best_grain(shared, pieces)), best, "{shared} in {pieces}");
+            }
+        }
+    }
 
     #[test]
     fn halves_are_equal_where_they_can_be() {

@@ -189,7 +189,7 @@ impl<'a> Compiler<'a> {
     pub(super) fn access(&self, access: &Access) -> Result<Flat> {
         let buffer = self
             .program
-            .buffers
+            .buffers()
             .get(access.buffer.0 as usize)
             .ok_or_else(|| Error::internal(format!("buffer {} does not exist", access.buffer.0)))?;
         let shape = shape(&buffer.ty.shape, self.symbols)?;

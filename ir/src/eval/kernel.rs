@@ -10,8 +10,8 @@ use super::scalar::{self, cast};
 use super::{Symbols, bind};
 use crate::error::{Error, Result};
 use crate::kernel::{
-    Access, BinaryOp, Buffer, BufferId, BufferKind, Expr, Form, Index, Kernel, Program, ReduceOp, Role,
-    Scalar, Side, Store, WindowOp,
+    Access, BinaryOp, Buffer, BufferId, BufferKind, Expr, Form, Kernel, Program, ReduceOp, Role, Scalar,
+    Side, Store, WindowOp,
 };
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -45,20 +45,18 @@ impl<'a> Machine<'a> {
             .map(|&id| (program.buffer(id).name.as_str(), &program.buffer(id).ty))
             .collect();
         let symbols = bind(&declared, inputs, &program.bounds)?;
-        let mut memory = vec![Storage::Absent; program.buffers.len()];
+        let mut memory = vec![Storage::Absent; program.buffers().len()];
         for (id, tensor) in program.inputs.iter().zip(inputs) {
             memory[id.0 as usize] = Storage::Shared(tensor.data.clone());
         }
-        for (buffer, storage) in program.buffers.iter().zip(&mut memory) {
+        for (buffer, storage) in program.buffers().iter().zip(&mut memory) {
             if let BufferKind::Const(tensor) = &buffer.kind {
                 *storage = Storage::Shared(tensor.data.clone());
             }
         }
-        let mut last_use = vec![0; program.buffers.len()];
-        for (k, kernel) in program.kernels.iter().enumerate() {
-            for id in touched(&kernel.form) {
-                last_use[id.0 as usize] = k;
-            }
+        let mut last_use = vec![0; program.buffers().len()];
+        for (k, kernel) in program.kernels().iter().enumerate() {
+            kernel.form.each_buffer(&mut |id, _| last_use[id.0 as usize] = k);
         }
         for id in &program.outputs {
             last_use[id.0 as usize] = usize::MAX;
@@ -67,18 +65,19 @@ impl<'a> Machine<'a> {
     }
 
     fn run(mut self, mut observer: Option<Observer<'_>>) -> Result<Vec<Tensor>> {
-        for (k, kernel) in self.program.kernels.iter().enumerate() {
+        for (k, kernel) in self.program.kernels().iter().enumerate() {
             self.execute(kernel).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
             if let Some(observe) = &mut observer {
-                for id in written(&kernel.form) {
+                for id in kernel.form.written() {
                     observe(kernel, self.program.buffer(id), &self.tensor(id)?);
                 }
             }
-            for id in touched(&kernel.form) {
-                if self.last_use[id.0 as usize] == k {
-                    self.memory[id.0 as usize] = Storage::Absent;
+            let (last_use, memory) = (&self.last_use, &mut self.memory);
+            kernel.form.each_buffer(&mut |id, _| {
+                if last_use[id.0 as usize] == k {
+                    memory[id.0 as usize] = Storage::Absent;
                 }
-            }
+            });
         }
         self.program.outputs.iter().map(|&id| self.tensor(id)).collect()
     }
@@ -110,9 +109,10 @@ impl<'a> Machine<'a> {
                 "the interpreter has no definition of helper '{function}'"
             )));
         }
-        let outputs = written(&kernel.form);
-        let indices = kernel.form.stores().into_iter().flat_map(index_buffers);
-        for id in kernel.form.loads().into_iter().flat_map(buffers_of).chain(indices) {
+        let outputs = kernel.form.written();
+        let mut reads = Vec::new();
+        kernel.form.each_buffer(&mut |id, write| reads.extend((!write).then_some(id)));
+        for id in reads {
             if outputs.contains(&id) {
                 let name = &self.program.buffer(id).name;
                 return Err(Error::internal(format!("'{name}' is read and written at once")));
@@ -362,47 +362,11 @@ fn identity(op: ReduceOp, dtype: DType) -> u64 {
     }
 }
 
-/// The buffers of an access: its own and those that its indices are read from.
-fn buffers_of(access: &Access) -> Vec<BufferId> {
-    let mut out = vec![access.buffer];
-    out.extend(index_buffers(access));
-    out
-}
-
-/// The buffers that an access reads its indices from.
-fn index_buffers(access: &Access) -> Vec<BufferId> {
-    let gathered = |i: &Index| match i {
-        Index::Affine(_) => Vec::new(),
-        Index::Gathered(inner) => buffers_of(inner),
-    };
-    access.index.iter().flat_map(gathered).collect()
-}
-
-/// Every buffer that a kernel writes, once.
-fn written(form: &Form) -> Vec<BufferId> {
-    let mut out: Vec<BufferId> = form.stores().iter().map(|a| a.buffer).collect();
-    if let Form::Extern { outputs, .. } = form {
-        out.extend(outputs);
-    }
-    out.sort();
-    out.dedup();
-    out
-}
-
-/// Every buffer that a kernel reads or writes.
-fn touched(form: &Form) -> Vec<BufferId> {
-    let mut out: Vec<BufferId> = form.loads().into_iter().chain(form.stores()).flat_map(buffers_of).collect();
-    if let Form::Extern { inputs, outputs, .. } = form {
-        out.extend(inputs.iter().chain(outputs));
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dim::Dim;
-    use crate::kernel::{Affine, Loop, LoopId, UnaryOp};
+    use crate::kernel::{Affine, Index, Loop, LoopId, UnaryOp};
     use crate::types::{Shape, TensorType};
 
     /// A program whose buffers are inputs until the last, which is the output.
@@ -419,7 +383,7 @@ mod tests {
             role: *role,
         };
         let loops = loops.iter().enumerate().map(loop_).collect();
-        p.kernels.push(Kernel { name: "k".into(), nodes: vec![], loops, form });
+        p.push_kernel(Kernel { name: "k".into(), nodes: vec![], loops, form });
         p
     }
 
@@ -558,7 +522,7 @@ mod tests {
         // Reversed: x[n - 1 - i].
         let index = Affine::constant(n - Dim::Const(1)).plus(LoopId(0), -1i64);
         let form = Form::Rearrange { from: at(0, &[index]), to: at(1, &[l(0)]) };
-        p.kernels.push(Kernel { name: "k".into(), nodes: vec![], loops, form });
+        p.push_kernel(Kernel { name: "k".into(), nodes: vec![], loops, form });
         let mut seen = Vec::new();
         let out = run_with(&p, &[Tensor::from_vec(&[3], vec![1f32, 2.0, 3.0])], &mut |k, b, t| {
             seen.push(format!("{} {} {:?}", k.name, b.name, t.shape));

@@ -73,10 +73,14 @@ pub struct Graph {
     nodes: StableDiGraph<Node, ValueId>,
     // Values removed by a patch stay as holes, so that ids keep their meaning.
     values: Vec<Option<Value>>,
+    /// By value: operands of nodes and results of the graph that it is.
+    readers: Vec<u32>,
     names: BTreeMap<String, ValueId>,
     inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
     output_names: Vec<String>,
+    /// Whether every node and constant is known to be needed, as it is after a patch.
+    clean: bool,
 }
 
 impl PartialEq for Graph {
@@ -121,24 +125,27 @@ impl Graph {
             self.nodes[id].outputs.push(value);
         }
         for value in inputs.into_iter().flatten() {
+            self.readers[value.0 as usize] += 1;
             if let Source::Node(producer, _) = self.value(value).source {
                 self.nodes.add_edge(producer.0, id, value);
             }
         }
+        self.clean = false;
         Ok(NodeId(id))
     }
 
     /// Makes a value a result of the graph, under the name that it has now: a patch may put another value in
     /// its place, the result's name stays.
     pub fn add_output(&mut self, value: ValueId) {
-        self.output_names.push(self.value(value).name.clone());
-        self.outputs.push(value);
+        let name = self.value(value).name.clone();
+        self.add_output_named(value, &name);
     }
 
     /// [`Graph::add_output`] under another name than the value's.
     pub fn add_output_named(&mut self, value: ValueId, name: &str) {
         self.output_names.push(name.to_owned());
         self.outputs.push(value);
+        self.readers[value.0 as usize] += 1;
     }
 
     fn add_value(&mut self, name: &str, source: Source, fact: Option<Fact>) -> Result<ValueId> {
@@ -149,6 +156,8 @@ impl Graph {
             return Err(Error::invalid(format!("value '{name}' is defined twice")));
         }
         self.values.push(Some(Value { name: name.to_owned(), source, fact }));
+        self.readers.push(0);
+        self.clean = false;
         Ok(id)
     }
 
@@ -218,6 +227,11 @@ impl Graph {
         }
     }
 
+    /// How many operands of nodes, and results of the graph, a value is.
+    pub fn reader_count(&self, id: ValueId) -> usize {
+        self.readers[id.0 as usize] as usize
+    }
+
     /// Operand positions at which a node's output is used, in order of the users' creation. Constants and
     /// inputs are looked up in all nodes, which is slower.
     pub fn uses(&self, id: ValueId) -> Vec<(NodeId, usize)> {
@@ -285,7 +299,8 @@ impl Graph {
         if waiting.is_empty() {
             return None;
         }
-        let components = petgraph::algo::tarjan_scc(&self.nodes);
+        // Not Tarjan's algorithm, which petgraph has as a recursion: a cycle may be as long as the graph.
+        let components = petgraph::algo::kosaraju_scc(&self.nodes);
         let in_cycle = components.into_iter().filter(|c| c.len() > 1 || self.nodes.contains_edge(c[0], c[0]));
         in_cycle.filter_map(|c| c.into_iter().min()).min().or_else(|| waiting.keys().next().copied())
     }
@@ -295,39 +310,6 @@ impl Graph {
         if let Some(value) = &mut self.values[id.0 as usize] {
             value.fact = Some(fact);
         }
-    }
-
-    /// Gives an argument its value for good: it is a constant then, and the arguments behind it move up.
-    pub fn fix_input(&mut self, id: ValueId, tensor: Tensor) -> Result<()> {
-        let at = self.inputs.iter().position(|input| *input == id);
-        let at = at.ok_or_else(|| Error::internal("a value that is no argument"))?;
-        let value = self.value(id);
-        let fits = |fact: &Fact| {
-            let extents = fact.shape.iter().zip(&tensor.shape);
-            fact.dtype == tensor.dtype
-                && fact.shape.rank() == tensor.shape.len()
-                && extents.into_iter().all(|(dim, e)| dim.as_usize().is_none_or(|d| d == *e))
-        };
-        if let Some(fact) = value.fact.as_ref().filter(|fact| !fits(fact)) {
-            return Err(Error::invalid(format!(
-                "input '{}' is {}, not {}",
-                value.name,
-                fact.ty(),
-                tensor.ty()
-            )));
-        }
-        self.inputs.remove(at);
-        let moved: Vec<(usize, ValueId)> = self.inputs.iter().copied().enumerate().skip(at).collect();
-        for (position, id) in moved {
-            if let Some(value) = &mut self.values[id.0 as usize] {
-                value.source = Source::Input(position);
-            }
-        }
-        if let Some(value) = &mut self.values[id.0 as usize] {
-            value.fact = Some(Fact::of(&tensor));
-            value.source = Source::Const(tensor);
-        }
-        Ok(())
     }
 
     /// Takes a constant's tensor out, leaving an empty one: for the last reader of big weights.
@@ -356,36 +338,75 @@ impl Graph {
 
     /// Makes every reader of `old`, and the graph's results, read `new` instead.
     pub(super) fn redirect(&mut self, old: ValueId, new: ValueId) {
-        for (user, _) in self.uses(old) {
-            for input in &mut self.nodes[user.0].inputs {
-                if *input == Some(old) {
-                    *input = Some(new);
-                }
+        let users = if self.reader_count(old) == 0 { Vec::new() } else { self.uses(old) };
+        if let Some(producer) = self.producer(old) {
+            let edges = self.nodes.edges_directed(producer.0, Direction::Outgoing);
+            let edges: Vec<_> = edges.filter(|e| *e.weight() == old).map(|e| e.id()).collect();
+            for edge in edges {
+                self.nodes.remove_edge(edge);
             }
-            self.rebuild_edges(user);
+        }
+        let producer = self.producer(new);
+        for &(user, position) in &users {
+            self.nodes[user.0].inputs[position] = Some(new);
+            if let Some(producer) = producer {
+                self.nodes.add_edge(producer.0, user.0, new);
+            }
         }
         for output in &mut self.outputs {
             if *output == old {
                 *output = new;
             }
         }
+        let moved = std::mem::take(&mut self.readers[old.0 as usize]);
+        self.readers[new.0 as usize] += moved;
     }
 
-    fn rebuild_edges(&mut self, node: NodeId) {
-        let old: Vec<_> = self.nodes.edges_directed(node.0, Direction::Incoming).map(|e| e.id()).collect();
-        for edge in old {
-            self.nodes.remove_edge(edge);
-        }
-        for value in self.nodes[node.0].inputs.clone().into_iter().flatten() {
-            if let Some(producer) = self.producer(value) {
-                self.nodes.add_edge(producer.0, node.0, value);
+    /// Whether [`Graph::remove_unread`] is enough after a change.
+    pub(super) fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    /// In a graph where everything else is needed: removes those of these values that nothing reads, and what only
+    /// they needed. It takes time for what goes, not for what stays.
+    pub(super) fn remove_unread(&mut self, mut values: Vec<ValueId>) {
+        let mut dead = std::collections::BTreeSet::new();
+        while let Some(id) = values.pop() {
+            if !self.has(id) || self.readers[id.0 as usize] > 0 {
+                continue;
             }
+            match self.value(id).source {
+                Source::Input(_) => {}
+                Source::Const(_) => self.remove_value(id),
+                Source::Node(NodeId(node), _) => {
+                    let unread = self.nodes[node].outputs.iter().all(|v| self.readers[v.0 as usize] == 0);
+                    if unread && dead.insert(node) {
+                        for input in self.nodes[node].inputs.iter().flatten() {
+                            self.readers[input.0 as usize] -= 1;
+                            values.push(*input);
+                        }
+                    }
+                }
+            }
+        }
+        // In this order, so that ids are given anew as after a walk over the whole graph.
+        for node in dead {
+            for value in std::mem::take(&mut self.nodes[node].outputs) {
+                self.remove_value(value);
+            }
+            self.nodes.remove_node(node);
+        }
+        self.clean = true;
+    }
+
+    fn remove_value(&mut self, id: ValueId) {
+        if let Some(value) = self.values[id.0 as usize].take() {
+            self.names.remove(&value.name);
         }
     }
 
     /// Removes nodes and constants that no result depends on. Inputs stay.
     pub(super) fn remove_dead(&mut self) {
-        // Patches come in hundreds, so this walk has to be cheap: flags by index, no trees.
         let mut live = vec![false; self.values.len()];
         let mut live_nodes = vec![false; self.nodes.node_indices().next_back().map_or(0, |n| n.index() + 1)];
         let mut stack: Vec<ValueId> = self.outputs.clone();
@@ -410,6 +431,12 @@ impl Graph {
                 *slot = None;
             }
         }
+        for node in self.nodes.node_indices().filter(|n| !live_nodes[n.index()]) {
+            for input in self.nodes[node].inputs.iter().flatten() {
+                self.readers[input.0 as usize] -= 1;
+            }
+        }
         self.nodes.retain_nodes(|_, n| live_nodes[n.index()]);
+        self.clean = true;
     }
 }

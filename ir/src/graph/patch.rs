@@ -143,6 +143,7 @@ impl Graph {
                 )));
             }
         }
+        let clean = self.is_clean();
         let mut ids: Vec<Option<ValueId>> = vec![None; patch.values.len()];
         let resolve = |ids: &[Option<ValueId>], v: PatchValue| match v {
             PatchValue::Old(id) => Ok(id),
@@ -157,15 +158,18 @@ impl Graph {
                 ids[i] = Some(self.add_const(&name, tensor.clone())?);
             }
         }
-        for (n, node) in patch.nodes.into_iter().enumerate() {
+        let mut results: Vec<Vec<usize>> = vec![Vec::new(); patch.nodes.len()];
+        for (i, value) in patch.values.iter().enumerate() {
+            if let New::Output { node, .. } = value {
+                results[*node].push(i);
+            }
+        }
+        for (node, outputs) in patch.nodes.into_iter().zip(results) {
             let inputs = node
                 .inputs
                 .iter()
                 .map(|v| v.map(|v| resolve(&ids, v)).transpose())
                 .collect::<Result<Vec<_>>>()?;
-            let outputs: Vec<usize> = (0..ids.len())
-                .filter(|&i| matches!(patch.values[i], New::Output { node, .. } if node == n))
-                .collect();
             let mut names = Vec::new();
             for &i in &outputs {
                 let New::Output { index, .. } = patch.values[i] else { continue };
@@ -188,14 +192,20 @@ impl Graph {
                 }
             }
         }
+        let mut unread: Vec<ValueId> = ids.iter().copied().flatten().collect();
         for (old, new) in patch.replacements {
             let new = resolve(&ids, new)?;
             if old == new {
                 continue;
             }
             self.redirect(old, new);
+            unread.push(old);
         }
-        self.remove_dead();
+        if clean {
+            self.remove_unread(unread);
+        } else {
+            self.remove_dead();
+        }
         Ok(())
     }
 }

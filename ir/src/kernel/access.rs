@@ -157,3 +157,18 @@ impl Access {
         })
     }
 }
+
+/// Calls `f` with the buffer of an access and of every index that it gathers.
+pub fn each_buffer(access: &Access, f: &mut impl FnMut(BufferId)) {
+    f(access.buffer);
+    each_index_buffer(access, f);
+}
+
+/// Calls `f` with the buffers that an access reads its indices from.
+pub fn each_index_buffer(access: &Access, f: &mut impl FnMut(BufferId)) {
+    for index in &access.index {
+        if let Index::Gathered(inner) = index {
+            each_buffer(inner, f);
+        }
+    }
+}

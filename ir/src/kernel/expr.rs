@@ -80,6 +80,36 @@ impl<A> Expr<A> {
         }
     }
 
+    /// The operands, to be changed.
+    fn children_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) => vec![],
+            Self::Unary(_, a) | Self::Cast(_, a) => vec![a],
+            Self::Binary(_, a, b) => vec![a, b],
+            Self::Select(c, a, b) => vec![c, a, b],
+        }
+    }
+
+    /// Calls `f` with every access, to be changed, in order of evaluation.
+    pub fn for_each_access_mut(&mut self, f: &mut dyn FnMut(&mut A)) {
+        if let Self::Load(access) = self {
+            f(access);
+        }
+        for child in self.children_mut() {
+            child.for_each_access_mut(f);
+        }
+    }
+
+    /// Gives loops whose counters occur other ids.
+    pub fn renumber_loops(&mut self, f: &dyn Fn(LoopId) -> LoopId) {
+        if let Self::Loop(l) = self {
+            *l = f(*l);
+        }
+        for child in self.children_mut() {
+            child.renumber_loops(f);
+        }
+    }
+
     /// The same tree with every leaf replaced by what `leaf` makes of it (`None`: kept, for leaves other than
     /// loads).
     pub fn map<B>(&self, leaf: &mut impl FnMut(&Self) -> Option<Expr<B>>) -> Expr<B> {

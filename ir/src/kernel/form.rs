@@ -207,48 +207,6 @@ impl<A> Form<A> {
         }
     }
 
-    /// Every access that reads, in order.
-    pub fn loads(&self) -> Vec<&A> {
-        let mut out: Vec<&A> = Vec::new();
-        let mut values: Vec<&Expr<A>> = Vec::new();
-        match self {
-            Self::Map { stores } => values.extend(stores.iter().map(|s| &s.value)),
-            Self::Reduce { value, store, .. } => values.extend([value, &store.value]),
-            Self::Contract { lhs, rhs, store, .. } => {
-                out.extend([lhs, rhs]);
-                values.push(&store.value);
-            }
-            Self::Window { input, weight, store, .. } => {
-                out.push(input);
-                out.extend(weight);
-                values.push(&store.value);
-            }
-            Self::Transform { from, store, .. } => {
-                out.push(from);
-                values.push(&store.value);
-            }
-            Self::Rearrange { from, .. } => out.push(from),
-            Self::Extern { .. } => {}
-        }
-        for value in values {
-            value.for_each_access(&mut |a| out.push(a));
-        }
-        out
-    }
-
-    /// Every access that writes, in order.
-    pub fn stores(&self) -> Vec<&A> {
-        match self {
-            Self::Map { stores } => stores.iter().map(|s| &s.to).collect(),
-            Self::Reduce { store, .. }
-            | Self::Contract { store, .. }
-            | Self::Window { store, .. }
-            | Self::Transform { store, .. } => vec![&store.to],
-            Self::Rearrange { to, .. } => vec![to],
-            Self::Extern { .. } => vec![],
-        }
-    }
-
     /// The same form with every access replaced.
     pub fn map_accesses<B>(&self, f: &mut impl FnMut(&A) -> B) -> Form<B> {
         fn expr<A, B>(e: &Expr<A>, f: &mut impl FnMut(&A) -> B) -> Expr<B> {

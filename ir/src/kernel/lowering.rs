@@ -87,13 +87,8 @@ impl<'a> Lowering<'a> {
 
     /// Adds a kernel after all earlier ones.
     pub fn emit(&mut self, loops: Vec<Loop>, form: Form) {
-        let taken = |name: &str| self.program.kernels.iter().any(|k| k.name == name);
-        let name = if taken(self.node) {
-            (1..).map(|i| format!("{}.{i}", self.node)).find(|n| !taken(n)).unwrap_or_default()
-        } else {
-            self.node.to_owned()
-        };
-        self.program.kernels.push(Kernel { name, nodes: vec![self.node.to_owned()], loops, form });
+        let name = self.program.kernel_name(self.node);
+        self.program.push_kernel(Kernel { name, nodes: vec![self.node.to_owned()], loops, form });
     }
 
     /// Parallel loops over a shape, named `i0`, `i1` and so on, and the ids they get when they come first.

@@ -7,7 +7,7 @@ use super::expr::Expr;
 use super::form::{Form, Kernel, Loop, Role, Side, Store};
 use super::function::{BinaryOp, UnaryOp};
 use super::print::{REDUCE, WINDOW, reduce_name, window_name};
-use super::program::{Buffer, BufferKind, Place, Program};
+use super::program::{BufferKind, Place, Program};
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -56,7 +56,7 @@ impl Parser {
         for (id, root, place) in places {
             let root = self.names.get(&root).copied();
             let root = root.ok_or_else(|| self.at.error("a place names a buffer that is not defined"))?;
-            self.program.buffer_mut(id).place = Some(Place { root, ..place });
+            self.program.set_place(id, Some(Place { root, ..place }));
         }
         let of_kind = |kind: &BufferKind| -> Vec<BufferId> {
             self.program.buffer_ids().filter(|id| self.program.buffer(*id).kind == *kind).collect()
@@ -69,8 +69,7 @@ impl Parser {
 
     fn buffer(&mut self, word: &str, places: &mut Vec<(BufferId, String, Place)>) -> Result<()> {
         let (_, name) = self.at.name()?;
-        let id = BufferId(self.program.buffers.len() as u32);
-        if self.names.insert(name.clone(), id).is_some() {
+        if self.names.contains_key(&name) {
             return Err(self.at.error_before(format!("buffer '{name}' is defined twice")));
         }
         self.at.expect(":")?;
@@ -85,7 +84,8 @@ impl Parser {
                 BufferKind::Const(self.at.tensor(&own)?)
             }
         };
-        self.program.buffers.push(Buffer { name, ty, kind, place: None });
+        let id = self.program.add_buffer(&name, ty, kind);
+        self.names.insert(name, id);
         if self.at.eat_word("at") {
             let (_, root) = self.at.name()?;
             self.at.expect("+")?;
@@ -137,7 +137,7 @@ impl Parser {
         let form = self.form(word)?;
         self.at.expect("}")?;
         let loops = std::mem::take(&mut self.loops);
-        self.program.kernels.push(Kernel { name, nodes, loops, form });
+        self.program.push_kernel(Kernel { name, nodes, loops, form });
         Ok(())
     }
 

@@ -62,7 +62,7 @@ impl fmt::Display for Summary<'_> {
 fn program_text(p: &Program, elide: bool) -> String {
     let mut out = format!("program {} {{\n", name_text('@', &p.name));
     out += &bounds_text(&p.bounds, "  ");
-    for buffer in &p.buffers {
+    for buffer in p.buffers() {
         let _ = writeln!(out, "  {}", buffer_text(p, buffer, elide));
     }
     let of_kind = |kind: BufferKind| -> Vec<BufferId> {
@@ -77,7 +77,7 @@ fn program_text(p: &Program, elide: bool) -> String {
             let _ = writeln!(out, "  {word} ({})", buffers_text(p, ids));
         }
     }
-    for kernel in &p.kernels {
+    for kernel in p.kernels() {
         out += &kernel_text(p, kernel);
     }
     out + "}\n"
@@ -85,7 +85,7 @@ fn program_text(p: &Program, elide: bool) -> String {
 
 /// `%name`, or `@name` for constants.
 fn buffer_name(p: &Program, id: BufferId) -> String {
-    match p.buffers.get(id.0 as usize) {
+    match p.buffers().get(id.0 as usize) {
         Some(b) => name_text(if matches!(b.kind, BufferKind::Const(_)) { '@' } else { '%' }, &b.name),
         None => format!("%?{}", id.0),
     }

@@ -124,14 +124,16 @@ fn program() -> impl Strategy<Value = Program> {
     let buffers = prop::collection::vec(buffer, BUFFERS as usize);
     (testing::name(), bounds, buffers, prop::collection::vec(kernel(), 0..3), ids(), ids()).prop_map(
         |(name, bounds, buffers, kernels, inputs, outputs)| {
-            let mut p = Program { name, bounds, kernels, ..Program::default() };
+            let mut p = Program::new(&name);
+            p.bounds = bounds;
+            kernels.into_iter().for_each(|k| p.push_kernel(k));
             for (name, ty, kind, place, own) in buffers {
                 let ty = match &kind {
                     BufferKind::Const(tensor) if own => tensor.ty(),
                     _ => ty,
                 };
                 let id = p.add_buffer(&name, ty, kind);
-                p.buffer_mut(id).place = place;
+                p.set_place(id, place);
             }
             let of = |kind: BufferKind| p.buffer_ids().filter(|id| p.buffer(*id).kind == kind).collect();
             let (all_inputs, all_outputs) = (of(BufferKind::Input), of(BufferKind::Output));
@@ -189,7 +191,7 @@ program @m {
     let text = text.replace("] {\n  }\n", "] {\n    %\"a b\"[(%i[i]), (s + 1)*i + #1 + (-s)] = select(lt(f32(i), nan:f32), acc, neg(acc))\n  }\n");
     let program = parse(&text).unwrap();
     assert_eq!(program.to_string(), text);
-    assert_eq!(program.kernels[0].loops_of(Role::Reduce).len(), 3);
+    assert_eq!(program.kernel(0).loops_of(Role::Reduce).len(), 3);
 }
 
 #[test]

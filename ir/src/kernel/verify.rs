@@ -38,14 +38,14 @@ use crate::types::DType;
 pub fn verify(program: &Program) -> Result<()> {
     buffers(program)?;
     let mut written: BTreeSet<BufferId> = BTreeSet::new();
-    for kernel in &program.kernels {
+    for kernel in program.kernels() {
         let checker = Checker { program, kernel };
         checker.kernel(&written).map_err(|e| {
             let text = program.kernel_text(kernel);
             Error::internal(format!("kernel verifier: {} in\n{text}", e.message))
                 .at(&kernel.name, kernel.form.name())
         })?;
-        for id in checker.written() {
+        for id in kernel.form.written() {
             written.insert(id);
             written.insert(root(program, id));
         }
@@ -86,7 +86,7 @@ fn buffers(program: &Program) -> Result<()> {
         if place.strides.len() != b.ty.shape.rank() {
             return Err(broken(program, id, "has a place of another rank"));
         }
-        let Some(root) = program.buffers.get(place.root.0 as usize) else {
+        let Some(root) = program.buffers().get(place.root.0 as usize) else {
             return Err(broken(program, id, "has a place in a buffer that does not exist"));
         };
         let Some(storage) = &root.place else {
@@ -110,7 +110,7 @@ fn buffers(program: &Program) -> Result<()> {
     }
     for (ids, word) in [(&program.inputs, "input"), (&program.outputs, "output")] {
         for &id in ids {
-            let kind = program.buffers.get(id.0 as usize).map(|b| &b.kind);
+            let kind = program.buffers().get(id.0 as usize).map(|b| &b.kind);
             let kind = kind
                 .ok_or_else(|| Error::internal(format!("kernel verifier: {word} {} does not exist", id.0)))?;
             let fits = match word {
@@ -137,31 +137,20 @@ fn rule<T>(message: String) -> Result<T> {
 }
 
 impl Checker<'_> {
-    fn written(&self) -> Vec<BufferId> {
-        let mut ids: Vec<BufferId> = self.kernel.form.stores().iter().map(|a| a.buffer).collect();
-        if let Form::Extern { outputs, .. } = &self.kernel.form {
-            ids.extend(outputs);
-        }
-        ids
-    }
-
     fn kernel(&self, written: &BTreeSet<BufferId>) -> Check {
         let form = &self.kernel.form;
         for access in form.loads().into_iter().chain(form.stores()) {
             self.access(access)?;
         }
-        let own = self.written();
+        let own = form.written();
         for &id in &own {
             let b = self.buffer(id)?;
             if matches!(b.kind, BufferKind::Input | BufferKind::Const(_)) {
                 return rule(format!("writes '{}', which is read only", b.name));
             }
         }
-        let mut reads: Vec<BufferId> = form.loads().into_iter().flat_map(access_buffers).collect();
-        reads.extend(form.stores().into_iter().flat_map(|a| access_buffers(a).into_iter().skip(1)));
-        if let Form::Extern { inputs, .. } = form {
-            reads.extend(inputs);
-        }
+        let mut reads = Vec::new();
+        form.each_buffer(&mut |b, write| reads.extend((!write).then_some(b)));
         for id in reads {
             let name = &self.buffer(id)?.name;
             if own.contains(&id) {
@@ -178,42 +167,39 @@ impl Checker<'_> {
         let reduced = self.kernel.loops_of(Role::Reduce).len();
         let ty = |a: &Access| self.program.buffer(a.buffer).ty.dtype;
         match &self.kernel.form {
-            Form::Map { .. } | Form::Rearrange { .. } if reduced > 0 => {
-                rule(format!("a {} has a reduced loop", self.kernel.form.name()))
+            form if form.is_pointwise() && reduced > 0 => {
+                return rule(format!("a {} has a reduced loop", form.name()));
             }
-            Form::Map { stores } => stores.iter().try_for_each(|s| self.store(s, None)),
+            Form::Map { .. } | Form::Extern { .. } => {}
             Form::Rearrange { from, to } => {
                 self.target(to)?;
-                if ty(from) != ty(to) { rule(format!("copies {} to {}", ty(from), ty(to))) } else { Ok(()) }
+                if ty(from) != ty(to) {
+                    return rule(format!("copies {} to {}", ty(from), ty(to)));
+                }
             }
-            Form::Reduce { op, value, store } => {
-                let dtype = self.expr(value, None)?;
+            Form::Reduce { op, value, .. } => {
+                self.expr(value, None)?;
                 let index = matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. });
                 if index && reduced != 1 {
                     return rule(format!("an arg-reduction has {reduced} reduced loops"));
                 }
-                self.store(store, Some(if index { DType::I64 } else { dtype }))
             }
-            Form::Contract { acc, lhs, rhs, store } => {
+            Form::Contract { acc, lhs, rhs, .. } => {
                 for operand in [lhs, rhs] {
                     scalar::cast(ty(operand), *acc)?;
                 }
-                self.store(store, Some(*acc))
             }
-            Form::Window { op, input, weight, store } => {
-                match weight {
-                    Some(w) if ty(w) != ty(input) => {
-                        return rule(format!("weights are {}, input {}", ty(w), ty(input)));
-                    }
-                    Some(_) if *op != WindowOp::Dot => {
-                        return rule("has weights and does not use them".to_owned());
-                    }
-                    None if *op == WindowOp::Dot => return rule("has no weights".to_owned()),
-                    _ => {}
+            Form::Window { op, input, weight, .. } => match weight {
+                Some(w) if ty(w) != ty(input) => {
+                    return rule(format!("weights are {}, input {}", ty(w), ty(input)));
                 }
-                self.store(store, Some(ty(input)))
-            }
-            Form::Transform { left, right, from, store } => {
+                Some(_) if *op != WindowOp::Dot => {
+                    return rule("has weights and does not use them".to_owned());
+                }
+                None if *op == WindowOp::Dot => return rule("has no weights".to_owned()),
+                _ => {}
+            },
+            Form::Transform { left, right, from, .. } => {
                 if reduced != 2 || left.over == right.over || left.to == right.to {
                     return rule("a transform has two axes of its own".to_owned());
                 }
@@ -223,10 +209,10 @@ impl Checker<'_> {
                 for side in [left, right] {
                     self.side(side, from)?;
                 }
-                self.store(store, Some(DType::F32))
             }
-            Form::Extern { .. } => Ok(()),
         }
+        let acc = self.kernel.form.acc_type(&mut |a| ty(a))?;
+        self.kernel.form.parts().stores.iter().try_for_each(|s| self.store(s, acc))
     }
 
     fn side(&self, side: &Side, from: &Access) -> Check {
@@ -248,7 +234,7 @@ impl Checker<'_> {
     }
 
     fn buffer(&self, id: BufferId) -> Result<&super::program::Buffer> {
-        let buffer = self.program.buffers.get(id.0 as usize);
+        let buffer = self.program.buffers().get(id.0 as usize);
         buffer.ok_or_else(|| Error::internal(format!("buffer {} does not exist", id.0)))
     }
 
@@ -443,16 +429,6 @@ impl Checker<'_> {
 }
 
 /// The buffer of an access, then those of its indices.
-fn access_buffers(access: &Access) -> Vec<BufferId> {
-    let mut out = vec![access.buffer];
-    for index in &access.index {
-        if let Index::Gathered(inner) = index {
-            out.extend(access_buffers(inner));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::verify;

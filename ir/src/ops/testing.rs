@@ -61,7 +61,7 @@ fn facts(inputs: &[&Tensor], known: &[usize]) -> Vec<Fact> {
 pub(super) fn run_lowered(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Vec<Tensor>> {
     let facts = facts(inputs, known);
     let outputs = op.infer(&facts.iter().map(Some).collect::<Vec<_>>())?;
-    let mut program = Program { name: "test".into(), ..Program::default() };
+    let mut program = Program::new("test");
     let mut given = Vec::new();
     let mut operands = Vec::new();
     for (i, (tensor, fact)) in inputs.iter().zip(facts).enumerate() {

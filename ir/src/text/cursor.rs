@@ -50,7 +50,7 @@ const PUNCTUATION: [&str; 22] = [
 ];
 
 /// Deeper nesting than any model has; recursion beyond could exhaust the stack.
-const MAX_DEPTH: usize = 400;
+const MAX_DEPTH: usize = 200;
 
 /// A position in a text that has been cut into tokens.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
     let uses = Uses::of(program);
     // Sources of a copy live in its destination: parts of a concat, results of the program. Later copies first,
     // so that the destination's place is final.
-    let mut is_root_of_views = vec![false; program.buffers.len()];
-    for i in (0..program.kernels.len()).rev() {
-        let Some((from, to)) = plain_copy(&program.kernels[i]) else { continue };
+    let mut is_root_of_views = vec![false; program.buffers().len()];
+    for i in (0..program.kernels().len()).rev() {
+        let Some((from, to)) = plain_copy(program.kernel(i)) else { continue };
         if is_root_of_views[from.buffer.0 as usize] || !may_move(program, from.buffer, halos) {
             continue;
         }
@@ -22,12 +22,12 @@ pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
             view(program, i, &from, &to).filter(|p| keeps_lanes(program, orders, from.buffer, p))
         {
             is_root_of_views[place.root.0 as usize] = true;
-            program.buffer_mut(from.buffer).place = Some(place);
+            program.set_place(from.buffer, Some(place));
         }
     }
     // Destinations of a copy live in its source: reshapes, slices, transposes.
-    for i in 0..program.kernels.len() {
-        let Some((from, to)) = plain_copy(&program.kernels[i]) else { continue };
+    for i in 0..program.kernels().len() {
+        let Some((from, to)) = plain_copy(program.kernel(i)) else { continue };
         let free = may_move(program, to.buffer, halos) && !is_root_of_views[to.buffer.0 as usize];
         if !free || uses.only_writer(to.buffer) != Some(i) {
             continue;
@@ -36,12 +36,11 @@ pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
             view(program, i, &to, &from).filter(|p| keeps_lanes(program, orders, to.buffer, p))
         {
             is_root_of_views[place.root.0 as usize] = true;
-            program.buffer_mut(to.buffer).place = Some(place);
+            program.set_place(to.buffer, Some(place));
         }
     }
-    let mut keep: Vec<bool> = program.kernels.iter().map(|k| !is_identity(program, k)).collect();
-    keep.reverse();
-    program.kernels.retain(|_| keep.pop().unwrap_or(true));
+    let keep: Vec<bool> = program.kernels().iter().map(|k| !is_identity(program, k)).collect();
+    program.retain_kernels(|i, _| keep[i]);
 }
 
 fn plain_copy(kernel: &Kernel) -> Option<(Access, Access)> {
@@ -64,7 +63,7 @@ fn may_move(program: &Program, buffer: BufferId, halos: &Halos) -> bool {
 
 /// The place of `moved`'s buffer that makes both accesses of a copy name the same elements.
 fn view(program: &Program, kernel: usize, moved: &Access, fixed: &Access) -> Option<Place> {
-    let kernel = &program.kernels[kernel];
+    let kernel = program.kernel(kernel);
     let (at, buffer) = (program.buffer(fixed.buffer), program.buffer(moved.buffer));
     if at.ty.dtype != buffer.ty.dtype || fixed.buffer == moved.buffer {
         return None;

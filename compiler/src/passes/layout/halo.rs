@@ -10,11 +10,11 @@
 //! A buffer has one halo with one value. The caller's buffers, constants and loads that want another value get
 //! a padded copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kiln_ir::kernel::{
-    Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role, Scalar,
-    Store,
+    Access, Affine, BufferId, BufferKind, Edits, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role,
+    Scalar, Store,
 };
 use kiln_ir::{Dim, Error, Result};
 
@@ -32,34 +32,24 @@ pub(super) struct Halo {
 /// Halos by buffer, in a fixed order.
 pub(super) type Halos = BTreeMap<BufferId, Halo>;
 
-/// Replaces padded loads of contractions, windows and transforms; inserts padded copies where a buffer can have no halo.
+/// Replaces padded loads of what reductions run over; inserts padded copies where a buffer can have no halo.
 pub(super) fn run(program: &mut Program) -> Result<Halos> {
     let mut halos = Halos::new();
     // Copies by source and value, so that several readers share one.
-    let mut copies: Vec<(BufferId, Scalar, BufferId)> = Vec::new();
-    let mut i = 0;
-    while i < program.kernels.len() {
-        let kernel = program.kernels[i].clone();
-        let (padded, value) = match &kernel.form {
-            Form::Contract { lhs, .. } => (lhs.clone(), lhs.otherwise),
-            Form::Window { input, .. } => (input.clone(), input.otherwise),
-            Form::Transform { from, .. } => (from.clone(), from.otherwise),
-            _ => (Access::new(BufferId(0), vec![]), None),
-        };
-        let Some(value) = value.filter(|_| padded.index.iter().all(|i| i.affine().is_some())) else {
-            i += 1;
-            continue;
-        };
-        let halo = needed(program, &kernel, &padded, value)?;
+    let mut copies: HashMap<(BufferId, Scalar), BufferId> = HashMap::new();
+    let mut edits = Edits::default();
+    for i in 0..program.kernels().len() {
+        let kernel = program.kernel(i);
+        let padded = kernel.form.data().filter(|a| a.index.iter().all(|i| i.affine().is_some()));
+        let Some((padded, value)) = padded.and_then(|a| Some((a.clone(), a.otherwise?))) else { continue };
+        let halo = needed(program, kernel, &padded, value)?;
         let mut buffer = padded.buffer;
         let fits = program.buffer(buffer).kind == BufferKind::Temp
             && halos.get(&buffer).is_none_or(|h| h.value == value);
         if !fits {
-            let known = copies.iter().find(|c| c.0 == buffer && c.1 == value).map(|c| c.2);
-            buffer = known.unwrap_or_else(|| {
-                let copy = insert_copy(program, i, buffer);
-                copies.push((buffer, value, copy));
-                i += 1;
+            buffer = *copies.entry((buffer, value)).or_insert_with(|| {
+                let (copy, kernel) = padded_copy(program, i, buffer);
+                edits.insert(i, kernel);
                 copy
             });
         }
@@ -68,15 +58,11 @@ pub(super) fn run(program: &mut Program) -> Result<Halos> {
             known.before[axis] = known.before[axis].max(halo.before[axis]);
             known.after[axis] = known.after[axis].max(halo.after[axis]);
         }
-        let plain = Access::new(buffer, padded.index);
-        match &mut program.kernels[i].form {
-            Form::Contract { lhs, .. } => *lhs = plain,
-            Form::Window { input, .. } => *input = plain,
-            Form::Transform { from, .. } => *from = plain,
-            _ => {}
+        if let Some(data) = program.kernel_mut(i).form.data_mut() {
+            *data = Access::new(buffer, padded.index);
         }
-        i += 1;
     }
+    program.edit(edits);
     Ok(halos)
 }
 
@@ -104,33 +90,36 @@ fn range(kernel: &Kernel, a: &Affine) -> Option<(i64, i64)> {
     a.range(|l| kernel.loop_(l).extent.as_const())
 }
 
-fn insert_copy(program: &mut Program, before: usize, from: BufferId) -> BufferId {
-    let source = program.buffer(from).clone();
-    let copy = program.add_buffer(&format!("{}.padded", source.name), source.ty.clone(), BufferKind::Temp);
-    let (loops, ids) = kiln_ir::kernel::Lowering::loops_over(&source.ty.shape);
+/// A buffer for `from` and its halo, and the kernel that fills it, for the place before kernel `before`.
+fn padded_copy(program: &mut Program, before: usize, from: BufferId) -> (BufferId, Kernel) {
+    let source = program.buffer(from);
+    let (name, ty) = (source.name.clone(), source.ty.clone());
+    let (loops, ids) = kiln_ir::kernel::Lowering::loops_over(&ty.shape);
+    let copy = program.add_buffer(&format!("{name}.padded"), ty, BufferKind::Temp);
     let index = || ids.iter().map(|&l| Index::from(l)).collect();
     let form = Form::Rearrange { from: Access::new(from, index()), to: Access::new(copy, index()) };
-    let name = format!("{}.pad", source.name);
-    program
-        .kernels
-        .insert(before, Kernel { name, nodes: program.kernels[before].nodes.clone(), loops, form });
-    copy
+    let nodes = program.kernel(before).nodes.clone();
+    (copy, Kernel { name: format!("{name}.pad"), nodes, loops, form })
 }
 
 /// Inserts the kernels that write the halos, each before the first writer of its buffer.
 pub(super) fn fill(program: &mut Program, halos: &Halos) {
-    for (&buffer, halo) in halos {
-        // Writers of views count: parts of a concat write straight into its storage.
-        let root = |b: BufferId| program.buffer(b).place.as_ref().map_or(b, |p| p.root);
-        let writes = |k: &Kernel| k.form.stores().iter().any(|a| root(a.buffer) == buffer);
-        let Some(position) = program.kernels.iter().position(writes) else { continue };
-        let kernels: Vec<Kernel> = slabs(program, buffer, halo)
-            .into_iter()
-            .enumerate()
-            .map(|(i, slab)| fill_slab(program, buffer, halo.value, i, &slab))
-            .collect();
-        program.kernels.splice(position..position, kernels);
+    // Writers of views count: parts of a concat write straight into its storage.
+    let root = |b: BufferId| program.buffer(b).place.as_ref().map_or(b, |p| p.root);
+    let mut first: HashMap<BufferId, usize> = HashMap::new();
+    for (i, kernel) in program.kernels().iter().enumerate() {
+        for store in kernel.form.stores() {
+            first.entry(root(store.buffer)).or_insert(i);
+        }
     }
+    let mut edits = Edits::default();
+    for (&buffer, halo) in halos {
+        let Some(&position) = first.get(&buffer) else { continue };
+        for (i, slab) in slabs(program, buffer, halo).iter().enumerate() {
+            edits.insert(position, fill_slab(program, buffer, halo.value, i, slab));
+        }
+    }
+    program.edit(edits);
 }
 
 /// The halo as boxes of `(first, count)` per axis that do not overlap: axis by axis, its two ends over the widened

@@ -28,7 +28,7 @@ pub fn run(program: &mut Program) -> Result<()> {
     let planes = planes(program);
     for id in program.buffer_ids() {
         let place = own_place(program, id, &orders, halos.get(&id), planes.get(&id).copied());
-        program.buffer_mut(id).place = Some(place);
+        program.set_place(id, Some(place));
     }
     alias::run(program, &orders, &halos);
     halo::fill(program, &halos);
@@ -46,7 +46,7 @@ fn planes(program: &Program) -> BTreeMap<BufferId, usize> {
         Form::Transform { right, from, store, .. } => [axis(&store.to, right.to), axis(from, right.over)],
         _ => [None, None],
     };
-    program.kernels.iter().flat_map(of).flatten().collect()
+    program.kernels().iter().flat_map(of).flatten().collect()
 }
 
 /// The distance between rows (pixels of all channels) or planes: one cache line more where they would otherwise begin
@@ -109,7 +109,7 @@ mod tests {
         run(&mut p).unwrap();
         // 10 x 10 x 4: one pixel of halo around 8 x 8.
         assert_eq!(strides(&p, "x.padded"), [400, 1, 40, 4]);
-        let names: Vec<&str> = p.kernels.iter().map(|k| k.name.as_str()).collect();
+        let names: Vec<&str> = p.kernels().iter().map(|k| k.name.as_str()).collect();
         assert_eq!(
             names,
             ["x.padded.halo0", "x.padded.halo1", "x.padded.halo2", "x.padded.halo3", "x.pad", "conv", "y"]

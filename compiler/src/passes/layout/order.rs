@@ -6,9 +6,10 @@
 //! kernels that touch them together with buffers that have an axis. Caller's buffers and what nobody votes for
 //! stay row-major.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
-use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role};
+use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Uses};
 
 /// Innermost axes; other axes keep their logical order.
 pub(super) struct Orders {
@@ -19,7 +20,7 @@ impl Orders {
     /// Reads the votes of all kernels.
     pub(super) fn choose(program: &Program) -> Self {
         let mut votes: HashMap<BufferId, HashMap<usize, i64>> = HashMap::new();
-        for kernel in &program.kernels {
+        for kernel in program.kernels() {
             vote(program, kernel, &mut |buffer, axis, weight| {
                 *votes.entry(buffer).or_default().entry(axis).or_default() += weight;
             });
@@ -43,30 +44,46 @@ impl Orders {
         (0..rank).filter(|a| Some(*a) != last).chain(last).collect()
     }
 
-    /// Buffers without an axis take the one that runs with the axis of a neighbour.
+    /// Buffers without an axis take the one that runs with the axis of a neighbour: rounds over the kernels until
+    /// nothing changes, each of those kernels only that touch a buffer which got its axis since their last turn.
     fn propagate(&mut self, program: &Program) {
-        loop {
-            let before = self.innermost.len();
-            for kernel in &program.kernels {
-                let accesses: Vec<&Access> =
-                    kernel.form.loads().into_iter().chain(kernel.form.stores()).collect();
-                let lanes = accesses.iter().find_map(|a| {
-                    let axis = self.innermost(a.buffer)?;
-                    a.index.get(axis)?.affine()?.as_loop()
-                });
-                let Some(lanes) = lanes else { continue };
-                for access in accesses {
-                    if is_ours(program, access.buffer)
-                        && let Some(axis) = axis_of(access, lanes)
-                    {
-                        self.innermost.entry(access.buffer).or_insert(axis);
+        let uses = Uses::of(program);
+        let mut next: BTreeSet<usize> = (0..program.kernels().len()).collect();
+        while !next.is_empty() {
+            let mut round = std::mem::take(&mut next);
+            while let Some(i) = round.pop_first() {
+                for buffer in self.follow(program, program.kernel(i)) {
+                    for &k in uses.readers(buffer).iter().chain(uses.writers(buffer)) {
+                        if k > i {
+                            round.insert(k)
+                        } else {
+                            next.insert(k)
+                        };
                     }
                 }
             }
-            if self.innermost.len() == before {
-                return;
+        }
+    }
+
+    /// Gives buffers of a kernel the axis that runs with those that have one; returns those that got it.
+    fn follow(&mut self, program: &Program, kernel: &Kernel) -> Vec<BufferId> {
+        let accesses: Vec<&Access> = kernel.form.loads().into_iter().chain(kernel.form.stores()).collect();
+        let lanes = accesses.iter().find_map(|a| {
+            let axis = self.innermost(a.buffer)?;
+            a.index.get(axis)?.affine()?.as_loop()
+        });
+        let mut got = Vec::new();
+        let Some(lanes) = lanes else { return got };
+        for access in accesses {
+            if is_ours(program, access.buffer)
+                && let Some(axis) = axis_of(access, lanes)
+                && let Entry::Vacant(entry) = self.innermost.entry(access.buffer)
+            {
+                entry.insert(axis);
+                got.push(access.buffer);
             }
         }
+        got
     }
 }
 

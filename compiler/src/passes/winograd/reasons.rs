@@ -29,7 +29,7 @@ pub fn report(program: &Program, target: &Target, choices: &Choices) -> Vec<Fire
         };
         Some(Fired { rule: NAME, node: kernel.name.clone(), missed })
     };
-    program.kernels.iter().filter_map(of).collect()
+    program.kernels().iter().filter_map(of).collect()
 }
 
 /// For a contraction over windows of more than one element: what of it does not fit.
