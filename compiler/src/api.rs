@@ -44,6 +44,7 @@ pub struct Compiler {
     name: Option<String>,
     dims: Vec<DimBinding>,
     triple: Option<String>,
+    /// Empty: what is best for the use.
     cpus: Vec<String>,
     features: String,
     opt: u8,
@@ -58,7 +59,7 @@ impl Compiler {
             name: None,
             dims: Vec::new(),
             triple: None,
-            cpus: vec!["baseline".to_owned()],
+            cpus: Vec::new(),
             features: String::new(),
             opt: 2,
             winograd: true,
@@ -99,7 +100,9 @@ impl Compiler {
         self
     }
 
-    /// `native`, `baseline` (the default: the target's minimum), a level such as `avx2`, or the name of a CPU.
+    /// `native` (all that this machine has, the default of [`Compiler::jit`]), `baseline` (the target's minimum, the
+    /// default of [`Compiler::load`] and [`Compiler::compile_to`]), a level out of `kiln list targets`, or the name of
+    /// a CPU.
     pub fn cpu(self, cpu: &str) -> Self {
         self.cpus(&[cpu])
     }
@@ -137,8 +140,14 @@ impl Compiler {
 
     /// The machines that code is for, the least demanding first.
     pub fn resolve_targets(&self) -> Result<Vec<Target>, BuildError> {
+        self.resolve_for("baseline")
+    }
+
+    fn resolve_for(&self, default_cpu: &str) -> Result<Vec<Target>, BuildError> {
+        let default = [default_cpu.to_owned()];
+        let cpus = if self.cpus.is_empty() { &default[..] } else { &self.cpus };
         let triple = self.triple.as_deref().unwrap_or_default();
-        Ok(kiln_targets::resolve_list(triple, &self.cpus, &self.features)?)
+        Ok(kiln_targets::resolve_list(triple, cpus, &self.features)?)
     }
 
     /// Writes library, header and report.
@@ -147,13 +156,17 @@ impl Compiler {
         self.load()?.plan()?.write(folder.as_ref(), &emits, &ObjectOptions::default())
     }
 
-    /// Compiles for this process; `cpu("native")` uses all that the machine has.
+    /// Compiles for this process, with all that the machine has unless [`Compiler::cpu`] says otherwise.
     pub fn jit(&self, threads: usize) -> Result<Model, BuildError> {
-        self.load()?.plan()?.jit(threads)
+        self.load_for(if self.triple.is_none() { "native" } else { "baseline" })?.plan()?.jit(threads)
     }
 
     /// Reads the model and binds its dimensions.
     pub fn load(&self) -> Result<Loaded, BuildError> {
+        self.load_for("baseline")
+    }
+
+    fn load_for(&self, default_cpu: &str) -> Result<Loaded, BuildError> {
         let name = match &self.name {
             Some(name) if is_c_identifier(name) => name.clone(),
             Some(name) => {
@@ -161,7 +174,7 @@ impl Compiler {
             }
             None => self.default_name(),
         };
-        let mut targets = self.resolve_targets()?;
+        let mut targets = self.resolve_for(default_cpu)?;
         let options = Options {
             target: targets.remove(0),
             opt: self.opt,
@@ -224,6 +237,13 @@ impl Loaded {
     /// Gives a symbolic dimension its value.
     pub fn bind(&mut self, name: &str, value: i64) {
         self.options.dims.push(DimBinding { name: name.to_owned(), value: DimValue::Fixed(value) });
+    }
+
+    /// Gives an input its value for good: it is a constant of the model then, and no input any more.
+    pub fn fix_input(&mut self, name: &str, tensor: kiln_ir::Tensor) -> Result<(), BuildError> {
+        let id = self.graph.find(name).filter(|id| self.graph.inputs().contains(id));
+        let id = id.ok_or_else(|| Error::invalid(format!("the model has no input '{name}'")))?;
+        Ok(self.graph.fix_input(id, tensor)?)
     }
 
     /// Whether the artefact is for several processors.

@@ -1,7 +1,7 @@
 //! The limits of this machine: multiply-adds and memory of one core, measured with emitted code.
 //!
 //! A kernel takes at least the longer of the time for its arithmetic at the peak and the time for its bytes at the
-//! bandwidth of the smallest memory that holds them (the roofline model: S. Williams, A. Waterman, D. Patterson,
+//! bandwidth of a memory that holds no more than them (the roofline model: S. Williams, A. Waterman, D. Patterson,
 //! *Roofline: an insightful visual performance model for multicore architectures*, 2009).
 
 #![allow(unsafe_code)] // calls of emitted code
@@ -24,11 +24,19 @@ pub struct Peak {
     pub bandwidths: Vec<(usize, f64)>,
 }
 
-/// Sizes of buffers: what fits the first-level cache of any core, the second-level cache of most, and so on to
-/// what fits none.
-const SIZES: [usize; 6] = [16 << 10, 128 << 10, 512 << 10, 2 << 20, 8 << 20, 64 << 20];
+/// Sizes of buffers, from what fits the first-level cache of any core to what fits none. Close to each other, so
+/// that the size below a kernel's bytes lies in the same memory.
+const SIZES: [usize; 13] = {
+    let mut sizes = [16 << 10; 13];
+    let mut i = 1;
+    while i < sizes.len() {
+        sizes[i] = 2 * sizes[i - 1];
+        i += 1;
+    }
+    sizes
+};
 /// Bytes read per run at least.
-const BYTES_PER_RUN: usize = 8 << 20;
+const BYTES_PER_RUN: usize = 4 << 20;
 /// Runs, of which the fastest counts.
 const RUNS: usize = 4;
 /// Runs of multiply-adds: the first ones wake up wide vectors.
@@ -46,10 +54,20 @@ impl Peak {
         Ok(Self { flops: flops(target)?, bandwidths })
     }
 
-    /// Bytes per second from the smallest memory that holds `bytes`.
+    /// The better figures of two measurements: what was slower was disturbed.
+    pub fn or_better(mut self, other: &Self) -> Self {
+        self.flops = self.flops.max(other.flops);
+        for (mine, other) in self.bandwidths.iter_mut().zip(&other.bandwidths) {
+            mine.1 = mine.1.max(other.1);
+        }
+        self
+    }
+
+    /// Bytes per second that no kernel of so many bytes exceeds: those of the largest buffer that was measured and is
+    /// not larger.
     pub fn bandwidth(&self, bytes: f64) -> f64 {
-        let fits = self.bandwidths.iter().find(|(size, _)| bytes <= *size as f64);
-        fits.or(self.bandwidths.last()).map_or(f64::INFINITY, |b| b.1)
+        let within = self.bandwidths.iter().rfind(|(size, _)| *size as f64 <= bytes);
+        within.or(self.bandwidths.first()).map_or(f64::INFINITY, |b| b.1)
     }
 
     /// The least seconds for arithmetic and for memory.
@@ -184,7 +202,9 @@ mod tests {
     fn the_longer_of_arithmetic_and_memory_is_the_limit() {
         let peak = Peak { flops: 100.0, bandwidths: vec![(10, 50.0), (20, 5.0)] };
         assert_eq!(peak.least(200.0, 10.0), (2.0, 0.2));
-        assert_eq!(peak.least(0.0, 15.0), (0.0, 3.0));
+        assert_eq!(peak.least(0.0, 15.0), (0.0, 0.3));
         assert_eq!(peak.least(0.0, 100.0), (0.0, 20.0));
+        let better = peak.clone().or_better(&Peak { flops: 120.0, bandwidths: vec![(10, 40.0), (20, 6.0)] });
+        assert_eq!(better, Peak { flops: 120.0, bandwidths: vec![(10, 50.0), (20, 6.0)] });
     }
 }

@@ -1,8 +1,8 @@
 //! The one error type of Kiln's lower layers.
 //!
-//! Three kinds, which the command line maps to exit codes 3, 4 and 5: *invalid* (the model breaks the ONNX
-//! rules), *unsupported* (valid, not compiled yet) and *internal* (our own bug). None of them may ever become
-//! a wrong answer.
+//! Four kinds, which the command line maps to exit codes 3, 4, 5 and 1: *invalid* (the model breaks the ONNX
+//! rules), *unsupported* (valid, not compiled yet), *internal* (our own bug) and *environment* (the machine has no
+//! memory or space, or refuses access). None of them may ever become a wrong answer.
 
 use std::fmt;
 
@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Unsupported,
     /// A broken invariant of Kiln itself.
     Internal,
+    /// What the machine refuses: memory, space, access. Neither the model nor Kiln is at fault.
+    Environment,
 }
 
 /// An error with the place it belongs to and, where there is one, what to do about it.
@@ -53,6 +55,11 @@ impl Error {
     /// Kiln is wrong.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)
+    }
+
+    /// The machine refuses.
+    pub fn environment(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Environment, message)
     }
 
     /// Adds what the user can do.

@@ -5,26 +5,29 @@ use std::fmt;
 use crate::error::{Error, ErrorKind};
 
 /// One or more errors of one stage, in the order in which the model gives rise to them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Errors(pub Vec<Error>);
 
 /// `Result` with every error of a stage.
 pub type Result<T, E = Errors> = std::result::Result<T, E>;
 
 impl Errors {
-    /// The gravest kind among the errors: a bug of Kiln before a broken model before a missing feature.
+    /// The gravest kind among the errors: a bug of Kiln before what the machine refuses before a broken model before a
+    /// missing feature.
     pub fn kind(&self) -> ErrorKind {
         let has = |kind| self.0.iter().any(|e| e.kind == kind);
         match () {
             () if self.0.is_empty() || has(ErrorKind::Internal) => ErrorKind::Internal,
+            () if has(ErrorKind::Environment) => ErrorKind::Environment,
             () if has(ErrorKind::Invalid) => ErrorKind::Invalid,
             () => ErrorKind::Unsupported,
         }
     }
 
-    /// The process exit code: 3 invalid, 4 unsupported, 5 internal.
+    /// The process exit code: 1 environment, 3 invalid, 4 unsupported, 5 internal.
     pub fn exit_code(&self) -> u8 {
         match self.kind() {
+            ErrorKind::Environment => 1,
             ErrorKind::Invalid => 3,
             ErrorKind::Unsupported => 4,
             ErrorKind::Internal => 5,
@@ -63,8 +66,10 @@ mod tests {
         assert_eq!(errors.exit_code(), 4);
         errors.0.push(Error::invalid("b"));
         assert_eq!(errors.exit_code(), 3);
+        errors.0.push(Error::environment("e"));
+        assert_eq!(errors.exit_code(), 1);
         errors.0.push(Error::internal("c"));
         assert_eq!(errors.exit_code(), 5);
-        assert_eq!(errors.to_string(), "a\nb\nc");
+        assert_eq!(errors.to_string(), "a\nb\ne\nc");
     }
 }

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use anstream::ColorChoice;
 use clap::{ArgAction, ValueEnum};
-use kiln_ir::ErrorKind;
+use kiln_ir::{Error, ErrorKind};
+use kiln_targets::Target;
 
-use super::output::{Failure, Ui};
-use kiln_compiler::api::{BuildError, Compiler, Loaded};
+use super::failure::Failure;
+use super::output::Ui;
+use super::source::Source;
+use kiln_compiler::api::{Compiler, Loaded};
 use kiln_compiler::passes::bind::DimBinding;
 use kiln_ir::Limits;
 
@@ -20,6 +23,9 @@ pub(super) struct Global {
     /// No progress, no notes.
     #[arg(long, short, global = true)]
     pub(super) quiet: bool,
+    /// Tell of every node and every case where lists are grouped.
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub(super) verbose: bool,
     /// When to color.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(super) color: Color,
@@ -67,7 +73,7 @@ pub(super) fn clap_color(choice: ColorChoice) -> clap::ColorChoice {
 /// A model and its limits.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ModelArgs {
-    /// The ONNX file.
+    /// The ONNX file; - for standard input.
     #[arg(value_name = "MODEL")]
     pub(super) model: PathBuf,
     #[command(flatten)]
@@ -77,7 +83,7 @@ pub(super) struct ModelArgs {
 /// Dimensions, limits and the level of optimisation.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ShapeArgs {
-    /// Bind a symbolic dimension; INPUT.AXIS=N for one without a name.
+    /// Bind a symbolic dimension; INPUT.AXIS=N for one without a name. Others take the extents of given inputs, else 1.
     #[arg(long = "dim", value_name = "NAME=N")]
     pub(super) dims: Vec<DimBinding>,
     /// 0: no graph rewrites; 1: folding and fusion; 2: rewrites too.
@@ -125,11 +131,13 @@ pub(super) struct TargetArgs {
 /// The level of the machine.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CpuArgs {
-    /// native, baseline, sse2, avx, avx2, avx512, neon or the name of a CPU. For compile also a list, such as
-    /// baseline,avx2,avx512: one library with code for each, which picks the best that the machine can run.
+    /// A level or a processor out of `kiln list targets`; baseline: what every machine of the target has; native: all
+    /// that this machine has, the default where code is for this machine. compile writes a library for other machines:
+    /// its default is baseline, and it takes a list too, such as baseline,avx2,avx512, for one library with code for
+    /// each, which picks the best that the machine can run.
     #[arg(long, value_name = "CPU", value_delimiter = ',', action = ArgAction::Append)]
     pub(super) cpu: Vec<String>,
-    /// Switch features on and off: +avx2,-fma.
+    /// Switch features of the level on and off: +avx2,-fma.
     #[arg(
         long,
         value_name = "LIST",
@@ -141,16 +149,50 @@ pub(super) struct CpuArgs {
 }
 
 impl CpuArgs {
-    /// The levels, `default` when none is given.
-    fn names(&self, default: &str, list: bool) -> Result<Vec<String>, Failure> {
+    /// The levels; without any, [`CpuArgs::default_for`] the use.
+    fn names(&self, target: Option<&str>, list: bool) -> Result<Vec<String>, Failure> {
         match &self.cpu[..] {
-            [] => Ok(vec![default.to_owned()]),
+            [] => Ok(vec![Self::default_for(target, list).to_owned()]),
             many if many.iter().any(String::is_empty) => Err(Failure::usage("--cpu needs a name")),
             many if many.len() > 1 && !list => Err(Failure::usage(format!(
                 "--cpu takes one processor here, not {}; lists are for compile",
                 many.join(",")
             ))),
             many => Ok(many.to_vec()),
+        }
+    }
+
+    /// A library goes to other machines, and so does code for a triple that is named.
+    fn default_for(target: Option<&str>, library: bool) -> &'static str {
+        let here = target.is_none_or(|t| t.is_empty() || t == "host");
+        if here && !library { "native" } else { "baseline" }
+    }
+
+    /// Says what is taken where `--cpu` is left out, and what else there is.
+    pub(super) fn tell(&self, ui: &Ui, target: Option<&str>, library: bool, chosen: &Target) {
+        if !self.cpu.is_empty() {
+            return;
+        }
+        let machine = chosen.triple.architecture.to_string();
+        if Self::default_for(target, library) == "native" {
+            ui.note(format_args!(
+                "code for {}, all that this machine has (--cpu native); --cpu baseline is for every {machine}",
+                chosen.level
+            ));
+            return;
+        }
+        let levels = kiln_targets::list().into_iter().find(|(name, _)| *name == machine);
+        let faster: Vec<&str> = levels
+            .iter()
+            .flat_map(|(_, l)| l.iter().map(|l| l.name))
+            .filter(|l| *l != chosen.level)
+            .collect();
+        if !faster.is_empty() {
+            ui.note(format_args!(
+                "code for {}, which every {machine} runs (--cpu baseline); faster where they are had: --cpu {}",
+                chosen.level,
+                faster.join(", ")
+            ));
         }
     }
 }
@@ -176,9 +218,8 @@ pub(super) fn compiler(
     shape: &ShapeArgs,
     target: Option<&str>,
     cpu: &CpuArgs,
-    default_cpu: &str,
 ) -> Result<Compiler, Failure> {
-    checked(model, shape, target, &cpu.names(default_cpu, false)?, &cpu.features)
+    made(model, shape, target, cpu, false)
 }
 
 /// The same for a library, which may be for several processors.
@@ -187,18 +228,51 @@ pub(super) fn library_compiler(
     shape: &ShapeArgs,
     target: &TargetArgs,
 ) -> Result<Compiler, Failure> {
-    let cpus = target.cpu.names("baseline", true)?;
-    checked(model, shape, target.target.as_deref(), &cpus, &target.cpu.features)
+    made(model, shape, target.target.as_deref(), &target.cpu, true)
 }
 
-fn checked(
+/// A compiler for this machine and a model that is at hand.
+pub(super) fn compiler_of(source: Source, shape: &ShapeArgs, cpu: &CpuArgs) -> Result<Compiler, Failure> {
+    Ok(set_up(source, shape, None, &cpu.names(None, false)?, &cpu.features))
+}
+
+/// The machine that the words for a level of this one mean.
+pub(super) fn host(cpu: &CpuArgs) -> Result<Target, Failure> {
+    resolve(None, &cpu.names(None, false)?, &cpu.features)
+}
+
+fn made(
     model: &std::path::Path,
+    shape: &ShapeArgs,
+    target: Option<&str>,
+    cpu: &CpuArgs,
+    library: bool,
+) -> Result<Compiler, Failure> {
+    let cpus = cpu.names(target, library)?;
+    // The words of the command line come before the model: they are wrong usage, whatever the model.
+    resolve(target, &cpus, &cpu.features)?;
+    Ok(set_up(Source::open(model, &shape.limits())?, shape, target, &cpus, &cpu.features))
+}
+
+/// The least demanding of the targets that the words mean.
+fn resolve(target: Option<&str>, cpus: &[String], features: &str) -> Result<Target, Failure> {
+    let targets = kiln_targets::resolve_list(target.unwrap_or_default(), cpus, features);
+    let targets = targets.map_err(|e| match e.kind {
+        ErrorKind::Invalid => Failure::usage(e.to_string()),
+        _ => e.into(),
+    })?;
+    targets.into_iter().next().ok_or_else(|| Error::internal("a list of no targets").into())
+}
+
+fn set_up(
+    source: Source,
     shape: &ShapeArgs,
     target: Option<&str>,
     cpus: &[String],
     features: &str,
-) -> Result<Compiler, Failure> {
-    let mut compiler = Compiler::from_path(model)
+) -> Compiler {
+    let mut compiler = source
+        .compiler()
         .cpus(cpus)
         .features(features)
         .opt(shape.opt)
@@ -210,14 +284,7 @@ fn checked(
     for dim in &shape.dims {
         compiler = compiler.bind(dim.clone());
     }
-    // The words of the command line come before the model: they are wrong usage, whatever the model.
-    match compiler.resolve_targets() {
-        Err(BuildError::Model(errors)) if errors.kind() == ErrorKind::Invalid => {
-            Err(Failure::usage(errors.to_string()))
-        }
-        Err(e) => Err(e.into()),
-        Ok(_) => Ok(compiler),
-    }
+    compiler
 }
 
 /// Binds what is still unbound to 1, and says so.

@@ -6,14 +6,16 @@ use kiln_compiler::api::Session;
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
+use super::failure::Failure;
 use super::measure::{self, ms};
-use super::output::{Answer, Failure, Ui};
+use super::output::{Answer, Ui};
 use super::profile::Profile;
 use super::tensors::InputArgs;
 use super::tune::TuneArgs;
 
 /// Arguments of `kiln bench`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::help::BENCH)]
 pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -50,10 +52,12 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let progress = ui.progress(2);
     progress.step("compiling");
     let start = Instant::now();
-    let compiler = args::compiler(&args.model.model, &args.model.shape, None, &args.cpu, "native")?;
+    let compiler = args::compiler(&args.model.model, &args.model.shape, None, &args.cpu)?;
     let mut model = compiler.load()?;
     let inputs = args.inputs.read(&model, &args.model.shape.limits())?;
     inputs.bind(&mut model)?;
+    let random = inputs.none_given() && !model.inputs().is_empty();
+    args.cpu.tell(ui, None, false, &model.options.target);
     args::bind_rest(ui, &mut model);
     let (planned, tuned) = args.tune.plan(ui, model)?;
     let level = planned.options.target.level;
@@ -80,17 +84,16 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "weights_bytes": weights_bytes,
         "code_bytes": jit.code_bytes(),
         "cpu": level,
+        "random_inputs": random,
     });
     ui.text(format_args!(
-        "{runs} runs on {threads} thread{}, {level}: min {:.3} ms, median {:.3} ms, mean {:.3} ms, p99 {:.3} ms",
-        if threads == 1 { "" } else { "s" },
-        summary.min,
-        summary.median,
-        summary.mean,
-        summary.p99,
+        "min {:.3} ms, median {:.3} ms, mean {:.3} ms, p99 {:.3} ms",
+        summary.min, summary.median, summary.mean, summary.p99,
     ));
     ui.chat(format_args!(
-        "compiled in {:.0} ms; {} bytes of code, {weights_bytes} of weights, {arena_bytes} of arena",
+        "{runs} runs on {threads} thread{}, {level}; compiled in {:.0} ms to {} bytes of code,\n{weights_bytes} of \
+         weights and {arena_bytes} of arena",
+        if threads == 1 { "" } else { "s" },
         ms(compile),
         jit.code_bytes(),
     ));

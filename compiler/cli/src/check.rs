@@ -3,18 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use kiln_compiler::api::{Loaded, Model};
+use kiln_ir::error::Printable;
 use kiln_ir::{Error, ErrorKind, Tensor};
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, ShapeArgs, ThreadArgs};
 use super::compare::{self, Difference, Tolerance};
-use super::output::{self, Answer, Failure, Ui};
+use super::constants;
+use super::failure::{self, Failure};
+use super::group;
+use super::output::{self, Answer, BAD, GOOD, NOTE, Ui};
+use super::source::Source;
 use super::tensors::{self, Inputs};
 
 /// Arguments of `kiln check`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::help::CHECK)]
 pub(super) struct Args {
-    /// Folders with model.onnx and test_data_set_*/{input,output}_N.pb.
+    /// Folders with model.onnx and test_data_set_*/{input,output}_N.pb; what holds no model.onnx is passed over.
     #[arg(value_name = "MODEL_DIR", required = true)]
     folders: Vec<PathBuf>,
     /// Relative tolerance of floats; integers are compared exactly.
@@ -23,6 +29,10 @@ pub(super) struct Args {
     /// Absolute tolerance of floats.
     #[arg(long, default_value_t = 1e-5)]
     atol: f64,
+    /// Take inputs that are shapes, axes, pads and the like as constants of the model, where it is not compiled
+    /// otherwise.
+    #[arg(long)]
+    bind_inputs: bool,
     #[command(flatten)]
     shape: ShapeArgs,
     #[command(flatten)]
@@ -47,48 +57,54 @@ impl Status {
             Self::Unsupported => "unsupported",
         }
     }
+
+    fn style(self) -> anstyle::Style {
+        match self {
+            Self::Passed => GOOD,
+            Self::Failed => BAD,
+            Self::Unsupported => NOTE,
+        }
+    }
 }
 
 struct Case {
     name: String,
     status: Status,
     reason: String,
+    /// Operator and reason of the first error: what cases are grouped by.
+    group: String,
     difference: Difference,
 }
 
+/// With more cases than this only those that did not pass are told one by one.
+const FEW: usize = 20;
+
 /// Runs the subcommand.
 pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
-    for folder in &args.folders {
-        if !folder.join("model.onnx").is_file() {
-            return Err(Failure::usage(format!("{} has no model.onnx", folder.display())));
-        }
-    }
+    let folders = folders(ui, &args.folders)?;
+    // Wrong words of the command line are told before any model is read.
+    args.cpu.tell(ui, None, false, &args::host(&args.cpu)?);
     // A bug met in one case fails that case only; the one JSON object comes at the end.
     output::set_json(false);
-    let progress = ui.progress(args.folders.len() as u64);
+    let progress = ui.progress(folders.len() as u64);
     let mut cases = Vec::new();
-    for folder in &args.folders {
+    for folder in &folders {
         let name = name_of(folder);
         progress.step(&name);
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(folder, &args)));
         let checked = checked.unwrap_or_else(|_| Err(Error::internal("kiln stopped at a bug").into()));
         progress.done();
-        cases.push(case(name, checked)?);
+        cases.push(case(name, checked));
     }
     drop(progress);
-    for case in &cases {
-        let line = format!("{:11} {}", case.status.name(), case.name);
-        let reason = if case.reason.is_empty() { String::new() } else { format!(": {}", case.reason) };
-        ui.text(format_args!("{line}{reason}"));
-    }
+    tell(ui, &cases);
     let count = |status| cases.iter().filter(|c| c.status == status).count();
     let (passed, failed, unsupported) =
         (count(Status::Passed), count(Status::Failed), count(Status::Unsupported));
-    ui.chat(format_args!("{passed} passed, {failed} failed, {unsupported} unsupported"));
     let code = match (failed, unsupported) {
-        (0, 0) => output::EXIT_DONE,
-        (0, _) => output::EXIT_UNSUPPORTED,
-        _ => output::EXIT_NO,
+        (0, 0) => failure::EXIT_DONE,
+        (0, _) => failure::EXIT_UNSUPPORTED,
+        _ => failure::EXIT_NO,
     };
     let json = json!({
         "passed": passed,
@@ -97,6 +113,63 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "cases": cases.iter().map(Case::to_json).collect::<Vec<_>>(),
     });
     Ok(Answer { code, json })
+}
+
+/// The folders that hold a model. Others, and files that a pattern of the shell met, are named in a note.
+fn folders(ui: &Ui, given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    if let Some(missing) = given.iter().find(|f| !f.exists()) {
+        return Err(Failure::usage(format!("{} does not exist", missing.display())));
+    }
+    let (found, others): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        given.iter().partition(|f| f.join("model.onnx").is_file());
+    let names: Vec<String> = others.iter().map(|f| f.display().to_string()).collect();
+    if found.is_empty() {
+        return Err(Failure::usage(format!("{} holds no model.onnx", names.join(", "))));
+    }
+    if !others.is_empty() {
+        ui.note(format_args!("passed over, with no model.onnx inside: {}", Printable(&names.join(", "))));
+    }
+    Ok(found.into_iter().cloned().collect())
+}
+
+/// Cases one by one, those that are not compiled by reason, and the counts.
+fn tell(ui: &Ui, cases: &[Case]) {
+    let all = ui.verbose() || cases.len() <= FEW;
+    let line = |status: Status, text: &dyn std::fmt::Display| {
+        let style = status.style();
+        ui.text(format_args!("{style}{:11}{style:#} {text}", status.name()));
+    };
+    for case in cases {
+        let reason = if case.reason.is_empty() { String::new() } else { format!(": {}", case.reason) };
+        if all || case.status == Status::Failed {
+            line(case.status, &format_args!("{}{}", case.name, Printable(&reason)));
+        }
+    }
+    if !all {
+        let mut groups: Vec<(String, Vec<&Case>)> = Vec::new();
+        for case in cases.iter().filter(|c| c.status == Status::Unsupported) {
+            let pattern = group::pattern(&case.group);
+            match groups.iter_mut().find(|(of, _)| *of == pattern) {
+                Some((_, members)) => members.push(case),
+                None => groups.push((pattern, vec![case])),
+            }
+        }
+        groups.sort_by_key(|(_, members)| std::cmp::Reverse(members.len()));
+        for (_, members) in groups {
+            let (count, first) = (members.len(), members[0]);
+            let (reason, example) = (Printable(&first.group), Printable(&first.name));
+            line(Status::Unsupported, &format_args!("{count:4} {reason} ({example})"));
+        }
+    }
+    let counts = [Status::Passed, Status::Failed, Status::Unsupported].map(|status| {
+        let count = cases.iter().filter(|c| c.status == status).count();
+        let style = if count > 0 { status.style() } else { anstyle::Style::new() };
+        format!("{style}{count} {}{style:#}", status.name())
+    });
+    ui.chat(counts.join(", "));
+    if !all && cases.iter().any(|c| c.status != Status::Failed) {
+        ui.note("--verbose lists every case");
+    }
 }
 
 /// Input names with the extents that a model was compiled for.
@@ -119,23 +192,37 @@ fn name_of(folder: &Path) -> String {
     full.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned())
 }
 
-/// Errors of the command line end everything, errors of a model its case.
-fn case(name: String, checked: Result<(Difference, Option<String>), Failure>) -> Result<Case, Failure> {
-    let one_line = |text: String| text.replace('\n', "; ");
-    Ok(match checked {
-        Ok((difference, None)) => Case { name, status: Status::Passed, reason: String::new(), difference },
-        Ok((difference, Some(reason))) => Case { name, status: Status::Failed, reason, difference },
-        Err(usage @ Failure::Usage(_)) => return Err(usage),
+/// Whatever is wrong with a case is the end of that case alone.
+fn case(name: String, checked: Result<(Difference, Option<String>), Failure>) -> Case {
+    let ended = |status, reason: String, group: String, difference| Case {
+        name: name.clone(),
+        status,
+        reason,
+        group,
+        difference,
+    };
+    let none = Difference::default();
+    match checked {
+        Ok((difference, None)) => ended(Status::Passed, String::new(), String::new(), difference),
+        Ok((difference, Some(reason))) => ended(Status::Failed, reason, String::new(), difference),
+        Err(Failure::Usage(reason)) => ended(Status::Failed, reason, String::new(), none),
         Err(Failure::Errors(errors)) => {
             let unsupported = errors.kind() == ErrorKind::Unsupported;
             let status = if unsupported { Status::Unsupported } else { Status::Failed };
-            Case { name, status, reason: one_line(errors.to_string()), difference: Difference::default() }
+            let first = errors.0.first();
+            let what = |e: &Error| {
+                let of = if e.op.is_empty() { String::new() } else { format!("{}: ", e.op) };
+                format!("{of}{}", e.message)
+            };
+            let group = first.map(what).unwrap_or_default();
+            ended(status, errors.to_string().replace('\n', "; "), group, none)
         }
-    })
+    }
 }
 
 fn check(folder: &Path, args: &Args) -> Result<(Difference, Option<String>), Failure> {
-    let compiler = args::compiler(&folder.join("model.onnx"), &args.shape, None, &args.cpu, "native")?;
+    let source = Source::open(&folder.join("model.onnx"), &args.shape.limits())?;
+    let compiler = args::compiler_of(source, &args.shape, &args.cpu)?;
     let loaded = compiler.load()?;
     let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
     let sets = data_sets(folder)?;
@@ -145,17 +232,15 @@ fn check(folder: &Path, args: &Args) -> Result<(Difference, Option<String>), Fai
     let (mut worst, mut reason) = (Difference::default(), None);
     let mut compiled: Option<(Shapes, Model)> = None;
     for set in sets {
-        let (inputs, expected) = read_set(&set, &loaded, args)?;
-        let shapes: Vec<(String, Vec<usize>)> =
-            inputs.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect();
-        let inputs = Inputs::of(inputs);
-        if compiled.as_ref().is_none_or(|(of, _)| *of != shapes) {
-            let mut model = loaded.clone();
-            inputs.bind(&mut model)?;
-            compiled = Some((shapes, model.plan()?.jit(args.threads.count())?));
-        }
-        let Some((_, jit)) = &compiled else { continue };
-        let outputs = jit.run(&inputs.tensors(jit.inputs())?)?;
+        let (given, expected) = read_set(&set, &loaded, args)?;
+        let shapes: Shapes =
+            given.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect();
+        // With inputs that are constants every set is a model of its own.
+        let (jit, again) = match compiled.take().filter(|(of, _)| *of == shapes) {
+            Some((_, jit)) => (jit, true),
+            None => compile(&loaded, &given, args)?,
+        };
+        let outputs = jit.run(&Inputs::of(given).tensors(jit.inputs())?)?;
         for (i, expected) in expected {
             let Some((found, port)) = outputs.get(i).zip(jit.outputs().get(i)) else {
                 return Err(Error::invalid(format!("output_{i}.pb belongs to no output of the model")).into());
@@ -164,8 +249,27 @@ fn check(folder: &Path, args: &Args) -> Result<(Difference, Option<String>), Fai
             worst = worst.max(difference);
             reason = reason.or_else(|| why.map(|w| format!("{}: output '{}' {w}", name_of(&set), port.name)));
         }
+        compiled = again.then_some((shapes, jit));
     }
     Ok((worst, reason))
+}
+
+/// The model for inputs of these extents, and whether it is the same for other values of them.
+fn compile(loaded: &Loaded, given: &[(String, Tensor)], args: &Args) -> Result<(Model, bool), Failure> {
+    let bound = |mut model: Loaded| -> Result<Loaded, Failure> {
+        Inputs::of(given.to_vec()).bind(&mut model)?;
+        Ok(model)
+    };
+    let threads = args.threads.count();
+    let model = bound(loaded.clone())?;
+    let errors = match model.clone().plan() {
+        Ok(planned) => return Ok((planned.jit(threads)?, true)),
+        Err(e) => match Failure::from(e) {
+            Failure::Errors(errors) if args.bind_inputs && errors.kind() == ErrorKind::Unsupported => errors,
+            other => return Err(other),
+        },
+    };
+    Ok((constants::plan(model, given, errors)?.jit(threads)?, false))
 }
 
 fn data_sets(folder: &Path) -> Result<Vec<PathBuf>, Failure> {

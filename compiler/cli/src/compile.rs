@@ -11,12 +11,15 @@ use kiln_ir::Error;
 use serde_json::json;
 
 use super::args::{self, ModelArgs, TargetArgs};
+use super::failure::Failure;
 use super::measure::ms;
-use super::output::{Answer, Failure, Ui};
+use super::output::{Answer, Ui};
+use super::source;
 use super::tune::TuneArgs;
 
 /// Arguments of `kiln compile`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::help::COMPILE)]
 pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -26,11 +29,11 @@ pub(super) struct Args {
     /// The prefix of every symbol and file: a C identifier. Default: the file's stem, made one.
     #[arg(long)]
     name: Option<String>,
-    /// What to write.
+    /// What to write, separated by commas.
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "lib,header,report")]
     emit: Vec<Kind>,
-    /// Where weights are: in the library, or in NAME.weights.bin.
-    #[arg(long, value_enum, default_value_t = Weights::Embed)]
+    /// Where weights are: in the library, or in NAME.weights.bin. Not shown while there is but one way.
+    #[arg(long, value_enum, default_value_t = Weights::Embed, hide = true)]
     weights: Weights,
     /// The section that weights are put into.
     #[arg(long, value_name = "NAME")]
@@ -41,6 +44,7 @@ pub(super) struct Args {
     tune: TuneArgs,
 }
 
+/// Kinds that the interface has; those that are not made yet are hidden from help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Kind {
     /// libNAME.a
@@ -48,16 +52,38 @@ enum Kind {
     /// NAME.o
     Obj,
     /// A shared library.
+    #[value(hide = true)]
     Shared,
     /// NAME.h
     Header,
+    /// A translation to C.
+    #[value(hide = true)]
+    C,
     /// A Rust module.
+    #[value(hide = true)]
     Rust,
     /// A CMake package.
+    #[value(hide = true)]
     Cmake,
+    /// A file for pkg-config.
+    #[value(hide = true)]
+    Pkgconfig,
+    /// A module of Zephyr.
+    #[value(hide = true)]
+    Zephyr,
+    /// A library of PlatformIO.
+    #[value(hide = true)]
+    Platformio,
+    /// A library of Arduino.
+    #[value(hide = true)]
+    Arduino,
+    /// A component of ESP-IDF.
+    #[value(hide = true)]
+    EspIdf,
     /// NAME.report.json
     Report,
     /// A report for browsers.
+    #[value(hide = true)]
     Html,
     /// The optimised graph: NAME.ir
     Ir,
@@ -91,7 +117,16 @@ impl Kind {
             Self::Dot => Emit::Dot,
             Self::Clif => Emit::Clif,
             Self::Asm => Emit::Asm,
-            Self::Shared | Self::Rust | Self::Cmake | Self::Html => return None,
+            Self::Shared
+            | Self::C
+            | Self::Rust
+            | Self::Cmake
+            | Self::Pkgconfig
+            | Self::Zephyr
+            | Self::Platformio
+            | Self::Arduino
+            | Self::EspIdf
+            | Self::Html => return None,
         })
     }
 }
@@ -137,6 +172,9 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         compiler = compiler.name(name);
     }
     let mut model = compiler.load()?;
+    let places: Vec<PathBuf> = emits.iter().map(|e| args.output.join(e.file(&model.name))).collect();
+    source::keep_inputs([&*args.model.model], &places)?;
+    args.target.cpu.tell(ui, args.target.target.as_deref(), true, &model.options.target);
     args::bind_rest(ui, &mut model);
     if emits.iter().any(|e| matches!(e, Emit::Ir | Emit::Dot)) {
         model.keep_text();

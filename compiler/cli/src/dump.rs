@@ -8,10 +8,12 @@ use kiln_ir::kernel::Program;
 use serde_json::{Value, json};
 
 use super::args::{self, ModelArgs, TargetArgs};
-use super::output::{Answer, Failure, Ui};
+use super::failure::Failure;
+use super::output::{Answer, Ui};
 
 /// Arguments of `kiln dump`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::help::DUMP)]
 pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -73,9 +75,11 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         &args.model.shape,
         args.target.target.as_deref(),
         &args.target.cpu,
-        "baseline",
     )?;
     let mut model = compiler.load()?;
+    if args.stage > Stage::Kernel {
+        args.target.cpu.tell(ui, args.target.target.as_deref(), false, &model.options.target);
+    }
     if args.stage > Stage::Infer {
         args::bind_rest(ui, &mut model);
     }

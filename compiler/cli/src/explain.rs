@@ -9,12 +9,15 @@ use kiln_targets::Target;
 use serde_json::{Value, json};
 
 use super::args::{self, ModelArgs, TargetArgs};
-use super::output::{Answer, Failure, Ui};
+use super::failure::Failure;
+use super::list::schedule_name;
+use super::output::{Answer, NOTE, Ui};
 use super::rewrites::Rewrites;
 use super::tune::TuneArgs;
 
 /// Arguments of `kiln explain`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::help::EXPLAIN)]
 pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -31,9 +34,9 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         &args.model.shape,
         args.target.target.as_deref(),
         &args.target.cpu,
-        "baseline",
     )?;
     let mut model = compiler.load()?;
+    args.target.cpu.tell(ui, args.target.target.as_deref(), false, &model.options.target);
     args::bind_rest(ui, &mut model);
     args.tune.prepare(ui, &mut model)?;
     let mut rewrites = Rewrites::new(&model.options);
@@ -55,6 +58,13 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         ui.text(explain.text(i, kernel));
         kernels.push(explain.object(kernel));
     }
+    let plain = plan.kernels.iter().filter(|k| in_plain_loops(k)).count();
+    if plain > 0 {
+        ui.text(format_args!(
+            "{plain} of {} kernels run in plain loops, without vectors",
+            plan.kernels.len()
+        ));
+    }
     for fired in &rewrites.fired {
         let node = Printable(&fired.node);
         match &fired.missed {
@@ -68,6 +78,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "target": target.triple.to_string(),
         "cpu": target.level,
         "kernels": kernels,
+        "kernels_in_plain_loops": plain,
         "rewrites": rewrites.fired.iter().map(|f| json!({
             "rule": f.rule, "node": f.node, "fired": f.missed.is_none(), "reason": f.missed,
         })).collect::<Vec<_>>(),
@@ -81,6 +92,16 @@ fn loops(kernel: &PlannedKernel) -> Vec<String> {
         format!("{sign}{}={}", l.name, l.extent)
     };
     kernel.loops.iter().map(text).collect()
+}
+
+/// Whether single elements are handled one by one: the slowest way that there is.
+pub(super) fn in_plain_loops(kernel: &PlannedKernel) -> bool {
+    kernel.provider == Provider::Plain
+}
+
+/// Behind the name of a kernel in plain loops.
+fn mark(kernel: &PlannedKernel) -> String {
+    if in_plain_loops(kernel) { format!(" {NOTE}in plain loops{NOTE:#}") } else { String::new() }
 }
 
 /// What is needed to tell of a kernel.
@@ -150,7 +171,7 @@ impl Explain<'_> {
             nodes.join(", ")
         };
         let mut lines = vec![
-            format!("kernel {i} {} ({})", Printable(&kernel.name), kernel.form.name()),
+            format!("kernel {i} {} ({}){}", Printable(&kernel.name), kernel.form.name(), mark(kernel)),
             format!("  nodes        {nodes}"),
             format!("  loops        {}", loops(kernel).join(" ")),
         ];
@@ -258,9 +279,9 @@ fn schedule(kernel: &PlannedKernel) -> String {
 }
 
 /// The code that does the innermost work.
-fn microkernel(kernel: &PlannedKernel) -> String {
+pub(super) fn microkernel(kernel: &PlannedKernel) -> String {
     match &kernel.schedule {
-        Schedule::Scalar { .. } => "scalar".to_owned(),
+        Schedule::Scalar { .. } => schedule_name(&kernel.schedule).to_owned(),
         Schedule::Nest(nest) => format!("nest_{}", nest.vectors),
         Schedule::Tile(tile) => format!("tile_{}x{}", tile.mr, tile.nr),
         Schedule::Transpose(_) => "transpose_4x4".to_owned(),

@@ -1,20 +1,23 @@
 //! `kiln inspect`: what is in a model, and what of it is unsupported.
 
-use std::collections::BTreeMap;
-
+use kiln_compiler::api::Loaded;
 use kiln_compiler::pipeline::{self, Observer};
-use kiln_ir::Errors;
 use kiln_ir::error::Printable;
-use kiln_ir::graph::{Graph, Source};
 use kiln_ir::kernel::{Form, Program, WindowOp};
-use kiln_ir::{DType, Dim, ErrorKind, Tensor};
+use kiln_ir::{Dim, ErrorKind, Errors};
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, ModelArgs};
-use super::output::{Answer, Failure, Ui};
+use super::failure::Failure;
+use super::group;
+use super::output::{Answer, Ui};
+use super::source::Source;
+use super::table::{self, Column, Room};
+use super::weights;
 
 /// Arguments of `kiln inspect`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::help::INSPECT)]
 pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -22,191 +25,189 @@ pub(super) struct Args {
 
 /// Runs the subcommand.
 pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
-    let cpu = CpuArgs { cpu: Vec::new(), features: String::new() };
-    let compiler = args::compiler(&args.model.model, &args.model.shape, None, &cpu, "baseline")?;
-    let mut model = compiler.load()?;
-    let graph = model.graph.clone();
-    let symbols = kiln_compiler::passes::bind::symbols(&graph);
-    let unbound = model.unbound();
-    for name in &unbound {
-        model.bind(name, 1);
-    }
-    let mut lowered = Lowered::default();
-    let unsupported = match pipeline::run(model.graph, &model.options, &mut lowered) {
-        Ok(_) => Errors(Vec::new()),
-        Err(errors) if errors.kind() == ErrorKind::Unsupported => errors,
-        Err(errors) => return Err(errors.into()),
+    let limits = args.model.shape.limits();
+    let progress = ui.progress(2);
+    progress.step("reading the model");
+    let source = Source::open(&args.model.model, &limits)?;
+    let outline = source.outline(&limits)?;
+    let mut json = weights::describe(&outline);
+    drop(outline);
+    progress.done();
+    progress.step("looking for what is unsupported");
+    let cpu = CpuArgs { cpu: vec!["baseline".to_owned()], features: String::new() };
+    let compiler = args::compiler_of(source, &args.model.shape, &cpu)?;
+    let (found, note) = match compiler.load().map_err(Failure::from) {
+        Ok(model) => {
+            json["name"] = json!(model.name);
+            lowered(&model)?
+        }
+        Err(Failure::Errors(errors)) if errors.kind() == ErrorKind::Unsupported => {
+            (Lowered { unsupported: errors, ..Lowered::default() }, None)
+        }
+        Err(other) => return Err(other),
     };
-    let mut json = json!({
-        "name": model.name,
-        "inputs": ports(&graph, graph.inputs(), None),
-        "outputs": ports(&graph, graph.outputs(), Some(graph.output_names())),
-        "opsets": opsets(&graph),
-        "nodes": graph.node_count(),
-        "operators": operators(&graph),
-        "symbols": symbols.iter().map(|s| s.to_string()).collect::<Vec<_>>(),
-    });
-    describe_weights(&graph, &mut json);
-    json["macs"] = json!(lowered.macs);
-    json["macs_with"] =
-        unbound.iter().map(|name| (name.clone(), json!(1))).collect::<serde_json::Map<_, _>>().into();
-    json["unsupported"] = unsupported
-        .0
-        .iter()
-        .map(|e| json!({ "node": e.node, "op": e.op, "message": e.message, "hint": e.hint }))
+    drop(progress);
+    json["macs"] = json!(found.macs.as_ref().and_then(Dim::as_const));
+    json["macs_with"] = found.with.iter().map(|(name, n)| (name.clone(), json!(n))).collect();
+    json["macs_formula"] = json!(found.formula.as_ref().map(Dim::to_string));
+    let error =
+        |e: &kiln_ir::Error| json!({ "node": e.node, "op": e.op, "message": e.message, "hint": e.hint });
+    json["unsupported"] = found.unsupported.0.iter().map(error).collect();
+    json["unsupported_groups"] = (group::groups(&found.unsupported.0).iter())
+        .map(|g| {
+            let first = g.first();
+            json!({ "op": first.op, "message": first.message, "count": g.errors.len(), "example": first.node })
+        })
         .collect();
     print(ui, &json);
-    if unsupported.0.is_empty() {
+    if let Some(note) = note {
+        ui.note(note);
+    }
+    if found.unsupported.0.is_empty() {
         return Ok(Answer::yes(json));
     }
-    ui.errors(&unsupported);
-    Ok(Answer { code: unsupported.exit_code(), json })
+    ui.errors(&found.unsupported);
+    Ok(Answer { code: found.unsupported.exit_code(), json })
 }
 
-/// Counts multiplications right after lowering, when each operator has its own kernels.
+/// How far the model gets.
 #[derive(Default)]
 struct Lowered {
-    macs: Option<i64>,
+    unsupported: Errors,
+    /// Multiplications with [`Lowered::with`].
+    macs: Option<Dim>,
+    /// The same for any value of the open dimensions, where that can be said.
+    formula: Option<Dim>,
+    /// Values that open dimensions were given.
+    with: Vec<(String, i64)>,
 }
 
-impl Observer for Lowered {
-    fn program(&mut self, pass: &'static str, program: &Program) {
-        if pass == "lower" {
-            self.macs = macs(program);
+/// Values for dimensions that are not bound: 1, and where a model breaks its own rules with that, common sizes of
+/// sequences and images.
+const TRIED: [i64; 4] = [1, 64, 224, 640];
+
+/// Lowers the model with open dimensions, for a formula, and with values for them, for what is unsupported. The text
+/// is a note.
+fn lowered(model: &Loaded) -> Result<(Lowered, Option<String>), Failure> {
+    let unbound = model.unbound();
+    let open = if unbound.is_empty() { None } else { macs_of(model.clone()).ok().flatten() };
+    let mut broken = Errors::default();
+    for value in TRIED {
+        let mut model = model.clone();
+        unbound.iter().for_each(|name| model.bind(name, value));
+        let with = unbound.iter().map(|name| (name.clone(), value)).collect();
+        let found = Lowered { formula: open.clone(), with, ..Lowered::default() };
+        match macs_of(model) {
+            Ok(macs) => return Ok((Lowered { macs, ..found }, None)),
+            Err(errors) if errors.kind() == ErrorKind::Unsupported => {
+                return Ok((Lowered { unsupported: errors, ..found }, None));
+            }
+            Err(errors) if unbound.is_empty() || errors.kind() != ErrorKind::Invalid => {
+                return Err(errors.into());
+            }
+            Err(errors) if broken.0.is_empty() => broken = errors,
+            Err(_) => {}
         }
     }
+    let names = unbound.join(", ");
+    let first = broken.0.first().map(ToString::to_string).unwrap_or_default();
+    let note = format!(
+        "no common size for {} fits the model (with {}: {}); bind what it is made for with --dim {}=N",
+        Printable(&names),
+        TRIED[0],
+        Printable(&first),
+        Printable(&unbound[0]),
+    );
+    Ok((Lowered { formula: open, ..Lowered::default() }, Some(note)))
+}
 
-    fn proceed(&mut self, pass: &'static str) -> bool {
-        pass != "lower"
+/// Multiplications of the model right after lowering, when each operator has its own kernels.
+fn macs_of(model: Loaded) -> Result<Option<Dim>, Errors> {
+    struct Count(Option<Dim>);
+    impl Observer for Count {
+        fn program(&mut self, pass: &'static str, program: &Program) {
+            if pass == "lower" {
+                self.0 = Some(macs(program));
+            }
+        }
+
+        fn proceed(&mut self, pass: &'static str) -> bool {
+            pass != "lower"
+        }
     }
+    let mut count = Count(None);
+    pipeline::run(model.graph, &model.options, &mut count)?;
+    Ok(count.0)
 }
 
 /// Products that are added up: iterations of contractions and depthwise convolutions, padding included.
-fn macs(program: &Program) -> Option<i64> {
+fn macs(program: &Program) -> Dim {
     let counts = |form: &Form| matches!(form, Form::Contract { .. } | Form::Window { op: WindowOp::Dot, .. });
     let kernels = program.kernels().iter().filter(|k| counts(&k.form));
-    kernels.map(|k| k.iterations().as_const()).try_fold(0i64, |sum, n| sum.checked_add(n?))
+    kernels.map(|k| k.iterations()).fold(Dim::Const(0), |sum, n| sum + n)
 }
 
-fn ports(graph: &Graph, ids: &[kiln_ir::graph::ValueId], names: Option<&[String]>) -> Value {
-    let port = |(i, id): (usize, &kiln_ir::graph::ValueId)| {
-        let value = graph.value(*id);
-        let name = names.map_or(&value.name, |names| &names[i]);
-        let shape = value.fact.as_ref().map(|f| f.shape.iter().map(dim).collect::<Vec<_>>());
-        json!({ "name": name, "dtype": value.fact.as_ref().map(|f| f.dtype.name()), "shape": shape })
-    };
-    ids.iter().enumerate().map(port).collect()
-}
-
-/// A number, or the expression as text.
-fn dim(dim: &Dim) -> Value {
-    dim.as_const().map_or_else(|| json!(dim.to_string()), |n| json!(n))
-}
-
-fn opsets(graph: &Graph) -> Value {
-    let named = |(domain, version): (&String, &i64)| {
-        (if domain.is_empty() { "ai.onnx".to_owned() } else { domain.clone() }, json!(version))
-    };
-    graph.opsets.iter().map(named).collect::<serde_json::Map<_, _>>().into()
-}
-
-fn operators(graph: &Graph) -> Value {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    graph.node_ids().for_each(|id| *counts.entry(graph.node(id).op.name()).or_default() += 1);
-    json!(counts)
-}
-
-/// Weights smaller than this are scalars, axes and the like: no word about their zeros.
-const NOTABLE_ELEMENTS: usize = 256;
-
-fn describe_weights(graph: &Graph, json: &mut Value) {
-    let (mut parameters, mut bytes, mut by_type) = (0usize, 0usize, BTreeMap::<&str, usize>::new());
-    let mut weights = Vec::new();
-    for (_, value) in graph.values() {
-        let Source::Const(tensor) = &value.source else { continue };
-        parameters += tensor.elements();
-        bytes += tensor.data.len();
-        *by_type.entry(tensor.dtype.name()).or_default() += tensor.elements();
-        if tensor.elements() >= NOTABLE_ELEMENTS && tensor.shape.len() >= 2 {
-            let zeros = zeros(tensor);
-            weights.push(json!({
-                "name": value.name,
-                "dtype": tensor.dtype.name(),
-                "shape": tensor.shape,
-                "zeros": zeros,
-                "sparsity": zeros as f64 / tensor.elements() as f64,
-            }));
-        }
-    }
-    let quantising = ["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"];
-    let quantised =
-        |name: &str| quantising.contains(&name) || name.starts_with("QLinear") || name.ends_with("Integer");
-    let nodes: BTreeMap<String, u64> = json["operators"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| quantised(name))
-        .map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0)))
-        .collect();
-    json["parameters"] = json!(parameters);
-    json["parameter_bytes"] = json!(bytes);
-    json["parameters_by_type"] = json!(by_type);
-    json["weights"] = json!(weights);
-    json["quantisation"] = json!({ "quantised": !nodes.is_empty(), "operators": nodes });
-}
-
-/// Elements that are zero: all bits, but for the sign of floats.
-fn zeros(tensor: &Tensor) -> usize {
-    match tensor.dtype {
-        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => {
-            tensor.to_f64s().map_or(0, |v| v.iter().filter(|x| **x == 0.0).count())
-        }
-        dtype if dtype.size() > 0 => {
-            tensor.data.chunks_exact(dtype.size()).filter(|c| c.iter().all(|b| *b == 0)).count()
-        }
-        _ => {
-            let halves = tensor.data.iter().flat_map(|b| [b & 15, b >> 4]);
-            halves.take(tensor.elements()).filter(|h| *h == 0).count()
-        }
-    }
-}
+/// A formula that is longer is no help.
+const LONGEST_FORMULA: usize = 200;
 
 fn print(ui: &Ui, json: &Value) {
-    let mut lines = vec![format!("model {}", json["name"].as_str().unwrap_or_default())];
+    let room = Room::of_stdout();
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), |s| Printable(s).to_string());
     let list = |v: &Value| v.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
     let map = |v: &Value| {
         let entries = v.as_object().into_iter().flatten();
         entries.map(|(k, v)| format!("{} {}", Printable(k), text(v))).collect::<Vec<_>>().join(", ")
     };
-    for (key, title) in [("inputs", "input"), ("outputs", "output")] {
+    let mut lines = vec![format!("model {}", text(&json["name"]))];
+    let mut say = |title: &str, what: String| {
+        for (i, line) in table::wrap(&what, room.width.saturating_sub(13)).into_iter().enumerate() {
+            lines.push(format!("{:12} {line}", if i == 0 { title } else { "" }));
+        }
+    };
+    for (key, title) in [("inputs", "  input"), ("outputs", "  output")] {
         for port in json[key].as_array().into_iter().flatten() {
-            let ty = format!("{}[{}]", text(&port["dtype"]), list(&port["shape"]));
-            lines.push(format!("  {title:10} {} {ty}", text(&port["name"])));
+            let shape = if port["shape"].is_null() { "?".to_owned() } else { list(&port["shape"]) };
+            say(title, format!("{} {}[{shape}]", text(&port["name"]), text(&port["dtype"])));
         }
     }
-    lines.push(format!("opsets       {}", map(&json["opsets"])));
-    lines.push(format!("nodes        {}: {}", json["nodes"], map(&json["operators"])));
-    lines.push(format!(
-        "parameters   {} ({} bytes): {}",
-        json["parameters"],
-        json["parameter_bytes"],
-        map(&json["parameters_by_type"])
-    ));
+    if json["producer"].as_str().is_some_and(|p| !p.is_empty()) {
+        say("made by", text(&json["producer"]));
+    }
+    say("opsets", map(&json["opsets"]));
+    say("nodes", format!("{}: {}", json["nodes"], map(&json["operators"])));
+    say(
+        "parameters",
+        format!(
+            "{} ({} bytes): {}",
+            json["parameters"],
+            json["parameter_bytes"],
+            map(&json["parameters_by_type"])
+        ),
+    );
+    let formula = text(&json["macs_formula"]);
     if !json["macs"].is_null() {
         let with = map(&json["macs_with"]);
         let with = if with.is_empty() { String::new() } else { format!(" with {with}") };
-        lines.push(format!("MACs         {}{with}", json["macs"]));
+        say("MACs", format!("{}{with}", json["macs"]));
+    }
+    if !json["macs_formula"].is_null() && formula.len() <= LONGEST_FORMULA {
+        say(if json["macs"].is_null() { "MACs" } else { "" }, formula);
     }
     if json["symbols"].as_array().is_some_and(|s| !s.is_empty()) {
-        lines.push(format!("dimensions   {}", list(&json["symbols"])));
+        say("dimensions", list(&json["symbols"]));
     }
     let quantised = map(&json["quantisation"]["operators"]);
-    lines.push(format!("quantised    {}", if quantised.is_empty() { "no" } else { &quantised }));
+    say("quantised", if quantised.is_empty() { "no".to_owned() } else { quantised });
     let sparse = |w: &&Value| w["sparsity"].as_f64().is_some_and(|s| s >= 0.005);
-    for weight in json["weights"].as_array().into_iter().flatten().filter(sparse) {
-        let percent = 100.0 * weight["sparsity"].as_f64().unwrap_or(0.0);
-        lines.push(format!("  sparse     {} {percent:.1} % zeros", text(&weight["name"])));
+    let rows: Vec<Vec<String>> = (json["weights"].as_array().into_iter().flatten().filter(sparse))
+        .map(|w| {
+            let percent = format!("{:.1}", 100.0 * w["sparsity"].as_f64().unwrap_or(0.0));
+            vec![percent, format!("{}[{}]", text(&w["dtype"]), list(&w["shape"])), text(&w["name"])]
+        })
+        .collect();
+    if !rows.is_empty() {
+        let columns = [Column::Number("% zeros"), Column::Text("type"), Column::Name("weight")];
+        lines.extend(table::lines(&columns, &rows, room));
     }
     ui.text(lines.join("\n"));
 }

@@ -8,30 +8,41 @@ mod bench;
 mod check;
 mod compare;
 mod compile;
+mod constants;
 mod dump;
 mod explain;
+mod failure;
+mod group;
+mod help;
 mod inspect;
 mod list;
 mod measure;
 mod npy;
 mod output;
 mod profile;
+mod progress;
 mod random;
 mod rewrites;
 mod run;
+mod signals;
+mod source;
+mod table;
 mod tensors;
 mod tune;
+mod weights;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use args::Global;
-use output::{Failure, Ui};
+use failure::Failure;
+use output::Ui;
 
 /// Compiles ONNX models to machine code that needs no framework.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = help::KILN)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -64,24 +75,27 @@ const STACK_BYTES: usize = 256 << 20;
 
 /// Runs the command that the process's arguments ask for.
 pub fn main() -> ExitCode {
-    allocator::return_freed_memory();
+    allocator::prepare();
     let arguments: Vec<_> = std::env::args_os().collect();
+    // Wanted before the arguments are known to be right, so that usage errors obey it too.
+    output::set_json(arguments.iter().any(|a| a == "--json"));
     output::install_panic_hook();
+    signals::install();
     let work = move || run_command(&arguments);
     let code = match std::thread::Builder::new().name("main".into()).stack_size(STACK_BYTES).spawn(work) {
         // The hook has told of the panic already.
-        Ok(thread) => thread.join().unwrap_or(output::EXIT_INTERNAL),
+        Ok(thread) => thread.join().unwrap_or(failure::EXIT_INTERNAL),
         Err(e) => {
-            eprintln!("error: cannot start a thread: {e}");
-            output::EXIT_INTERNAL
+            let ui = Ui::new(output::wants_json(), false, false);
+            ui.fail(&Failure::environment(format!(
+                "cannot start a thread with a stack of {STACK_BYTES} bytes: {e}"
+            )))
         }
     };
     ExitCode::from(code)
 }
 
 fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
-    // Wanted before the arguments are known to be right, so that usage errors obey them too.
-    output::set_json(arguments.iter().any(|a| a == "--json"));
     let choice = args::color_of(arguments);
     choice.write_global();
     let command = Cli::command().color(args::clap_color(choice));
@@ -89,7 +103,7 @@ fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
     };
-    let ui = Ui::new(cli.global.json, cli.global.quiet);
+    let ui = Ui::new(cli.global.json, cli.global.quiet, cli.global.verbose);
     let result = match cli.command {
         Command::Compile(args) => compile::run(&ui, args),
         Command::Run(args) => run::run(&ui, args),
@@ -100,29 +114,34 @@ fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
         Command::Dump(args) => dump::run(&ui, args),
         Command::List(args) => list::run(&ui, args),
     };
-    match result {
+    let code = match result {
         Ok(answer) => {
             ui.json(&answer.json);
             answer.code
         }
         Err(failure) => ui.fail(&failure),
-    }
+    };
+    ui.finish(code)
 }
 
+/// Tells what clap has to say: help and versions on stdout, wrong usage on stderr.
 fn usage(e: &clap::Error) -> u8 {
+    let ui = Ui::new(output::wants_json(), false, false);
     if !e.use_stderr() {
-        // `--help` and `--version`.
-        let _ = e.print();
-        return output::EXIT_DONE;
-    }
-    if output::wants_json() {
-        let text = e.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let message = first.strip_prefix("error: ").unwrap_or(first);
-        return Ui::new(true, false).fail(&Failure::Usage(message.to_owned()));
+        return match e.print() {
+            Ok(()) => ui.finish(failure::EXIT_DONE),
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => failure::EXIT_DONE,
+            Err(e) => ui.fail(&Failure::environment(format!("cannot write to standard output: {e}"))),
+        };
     }
     let _ = e.print();
-    output::EXIT_USAGE
+    let text = e.to_string();
+    // Without the line on how the command is called and the pointer to the help.
+    let told =
+        text.split("\n\nUsage:").next().unwrap_or_default().split("\n\nFor more").next().unwrap_or_default();
+    let message = told.strip_prefix("error: ").unwrap_or(told).trim_end();
+    ui.json(&serde_json::json!({ "error": Failure::usage(message).to_json() }));
+    ui.finish(failure::EXIT_USAGE)
 }
 
 #[cfg(test)]

@@ -2,14 +2,18 @@
 
 use clap::ValueEnum;
 use kiln_compiler::rules::RULES;
+use kiln_ir::kernel::plan::Schedule;
 use kiln_ir::op::NEWEST_OPSET;
 use kiln_ir::ops::OPS;
 use serde_json::{Value, json};
 
-use super::output::{Answer, Failure, Ui};
+use super::failure::Failure;
+use super::output::{Answer, Ui};
+use super::table::{self, Column, Room};
 
 /// Arguments of `kiln list`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::help::LIST)]
 pub(super) struct Args {
     /// What to list.
     #[arg(value_enum)]
@@ -30,14 +34,14 @@ enum What {
 
 /// Runs the subcommand.
 pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
-    let (header, rows) = match args.what {
+    let listed = match args.what {
         What::Ops => ops(),
         What::Rules => rules(),
         What::Targets => targets(),
         What::Kernels => kernels(),
     };
-    ui.text(table(&header, &rows));
-    let objects: Vec<Value> = rows.iter().map(|row| object(&header, row)).collect();
+    ui.text(table::lines(listed.columns, &listed.rows, Room::of_stdout()).join("\n"));
+    let objects: Vec<Value> = listed.rows.iter().map(|row| object(listed.keys, row)).collect();
     let key = args.what.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
     let mut json = json!({ key: objects });
     if matches!(args.what, What::Ops) {
@@ -46,9 +50,14 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     Ok(Answer::yes(json))
 }
 
-type Rows = (Vec<&'static str>, Vec<Vec<String>>);
+/// Names of fields, how each stands in the table, and the rows.
+struct Listed {
+    keys: &'static [&'static str],
+    columns: &'static [Column],
+    rows: Vec<Vec<String>>,
+}
 
-fn ops() -> Rows {
+fn ops() -> Listed {
     let row = |op: &kiln_ir::OpDef| {
         let domain = if op.domain.is_empty() { "ai.onnx" } else { op.domain };
         let (from, to) = op.since;
@@ -60,15 +69,29 @@ fn ops() -> Rows {
             op.unsupported.to_owned(),
         ]
     };
-    (vec!["name", "domain", "since_oldest", "since_newest", "unsupported"], OPS.iter().map(row).collect())
+    Listed {
+        keys: &["name", "domain", "since_oldest", "since_newest", "unsupported"],
+        columns: &[
+            Column::Text("name"),
+            Column::Text("domain"),
+            Column::Number("from"),
+            Column::Number("to"),
+            Column::Prose("unsupported"),
+        ],
+        rows: OPS.iter().map(row).collect(),
+    }
 }
 
-fn rules() -> Rows {
+fn rules() -> Listed {
     let row = |r: &kiln_compiler::rules::Rule| vec![r.name.to_owned(), r.roots.join(" "), r.about.to_owned()];
-    (vec!["name", "operators", "about"], RULES.iter().map(row).collect())
+    Listed {
+        keys: &["name", "operators", "about"],
+        columns: &[Column::Text("name"), Column::Prose("operators"), Column::Prose("about")],
+        rows: RULES.iter().map(row).collect(),
+    }
 }
 
-fn targets() -> Rows {
+fn targets() -> Listed {
     let row = |architecture: &str, level: &kiln_targets::Level| {
         vec![
             architecture.to_owned(),
@@ -79,20 +102,46 @@ fn targets() -> Rows {
     };
     let rows = kiln_targets::list().into_iter();
     let rows = rows.flat_map(|(name, levels)| levels.iter().map(move |level| row(name, level)));
-    (vec!["architecture", "cpu", "features", "processors"], rows.collect())
+    Listed {
+        keys: &["architecture", "cpu", "features", "processors"],
+        columns: &[
+            Column::Text("architecture"),
+            Column::Text("cpu"),
+            Column::Prose("features"),
+            Column::Prose("processors"),
+        ],
+        rows: rows.collect(),
+    }
 }
 
-/// The schedules of [`kiln_ir::kernel::plan::Schedule`].
+/// Every variant of [`Schedule`].
 const KERNELS: &[(&str, &str)] = &[
-    ("scalar", "loops over single elements: any form, any type"),
+    ("scalar", "plain loops over single elements: any form, any type"),
     ("nest", "vectors of f32 along one loop, with rows of accumulators: maps, reductions, windows"),
     ("tile", "register tiles of rows by columns of f32: contractions"),
     ("transpose", "4 x 4 blocks of 4-byte elements turned in registers: rearrangements"),
+    ("transform", "small matrices on both sides of whole tiles of f32: convolutions by minimal filtering"),
 ];
 
-fn kernels() -> Rows {
+/// A schedule's name in the list.
+pub(super) fn schedule_name(schedule: &Schedule) -> &'static str {
+    let at = match schedule {
+        Schedule::Scalar { .. } => 0,
+        Schedule::Nest(_) => 1,
+        Schedule::Tile(_) => 2,
+        Schedule::Transpose(_) => 3,
+        Schedule::Transform(_) => 4,
+    };
+    KERNELS[at].0
+}
+
+fn kernels() -> Listed {
     let rows = KERNELS.iter().map(|(name, about)| vec![(*name).to_owned(), (*about).to_owned()]);
-    (vec!["name", "about"], rows.collect())
+    Listed {
+        keys: &["name", "about"],
+        columns: &[Column::Text("name"), Column::Prose("about")],
+        rows: rows.collect(),
+    }
 }
 
 fn object(header: &[&str], row: &[String]) -> Value {
@@ -105,31 +154,13 @@ fn object(header: &[&str], row: &[String]) -> Value {
         .into()
 }
 
-/// Columns as wide as their widest entry; the last one is as long as it likes.
-fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let header: Vec<String> = header.iter().map(|h| h.replace('_', " ")).collect();
-    let lines: Vec<&Vec<String>> = std::iter::once(&header).chain(rows).collect();
-    let width = |column: usize| lines.iter().map(|l| l[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let line = |cells: &&Vec<String>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned() {
-        let rows =
-            vec![vec!["Conv".to_owned(), "1".to_owned()], vec!["ReduceMean".to_owned(), String::new()]];
-        assert_eq!(
-            table(&["name", "since_oldest"], &rows),
-            "name        since oldest\nConv        1\nReduceMean"
-        );
-        assert_eq!(object(&["a", "b"], &rows[0]), json!({"a": "Conv", "b": 1}));
+    fn rows_are_objects() {
+        let row = vec!["Conv".to_owned(), "1".to_owned()];
+        assert_eq!(object(&["a", "b"], &row), json!({"a": "Conv", "b": 1}));
     }
 }

@@ -9,6 +9,8 @@ use kiln_ir::tensor::row_major;
 use kiln_ir::{DType, Error, Result, Tensor, bail_invalid, bail_unsupported};
 use npyz::{Endianness, NpyFile, Order, TypeChar, TypeStr, WriterBuilder};
 
+use super::failure::Failure;
+
 /// Reads a `.npy` file.
 pub(super) fn read(path: &Path) -> Result<Tensor> {
     let named = |e: Error| Error { message: format!("{}: {}", path.display(), e.message), ..e };
@@ -43,7 +45,10 @@ fn damaged(e: io::Error) -> Error {
 
 fn decode<R: Read>(array: NpyFile<R>) -> Result<Tensor> {
     let npyz::DType::Plain(descr) = array.dtype() else {
-        bail_unsupported!("structured arrays ({})", array.dtype().descr());
+        bail_unsupported!(
+            "structured arrays ({}) are not read, only arrays of numbers",
+            array.dtype().descr()
+        );
     };
     let order = array.order();
     let dtype = dtype_of(&descr)?;
@@ -108,12 +113,13 @@ fn dtype_of(descr: &TypeStr) -> Result<DType> {
         (TypeChar::Bool, 1) => DType::Bool,
         (TypeChar::Complex, 8) => DType::C64,
         (TypeChar::Complex, 16) => DType::C128,
-        _ => bail_unsupported!("arrays of NumPy type {descr}"),
+        _ => bail_unsupported!("arrays of NumPy's type {descr} are not read, only numbers and bool"),
     })
 }
 
-/// Writes a tensor as a `.npy` array. bf16, which NumPy lacks, is widened to f32.
-pub(super) fn write(tensor: &Tensor, out: impl Write) -> Result<()> {
+/// Writes a tensor as a `.npy` array to `out`, which is called `place` in errors. bf16, which NumPy lacks, is widened
+/// to f32.
+pub(super) fn write(tensor: &Tensor, place: &Path, out: impl Write) -> Result<(), Failure> {
     let descr = match tensor.dtype {
         DType::F16 => "<f2",
         DType::F32 | DType::BF16 => "<f4",
@@ -129,24 +135,30 @@ pub(super) fn write(tensor: &Tensor, out: impl Write) -> Result<()> {
         DType::Bool => "|b1",
         DType::C64 => "<c8",
         DType::C128 => "<c16",
-        other => bail_unsupported!("writing {other} as .npy"),
+        other => {
+            let message = format!("a tensor of {other} cannot be written as .npy: NumPy has no such type");
+            return Err(Error::unsupported(message).into());
+        }
     };
-    let failed = |e: io::Error| Error::invalid(format!("cannot write the array: {e}"));
-    let descr: TypeStr = descr.parse().map_err(|_| Error::internal(format!("NumPy type '{descr}'")))?;
+    let descr: TypeStr = descr.parse().map_err(|_| Error::internal(format!("'{descr}' is no NumPy type")))?;
+    write_as(tensor, descr, out).map_err(|e| Failure::write(place, &e))
+}
+
+fn write_as(tensor: &Tensor, descr: TypeStr, out: impl Write) -> io::Result<()> {
     let shape: Vec<u64> = tensor.shape.iter().map(|&e| e as u64).collect();
     let mut out = npyz::WriteOptions::new_header_only()
         .dtype(npyz::DType::Plain(descr))
         .shape(&shape)
         .writer(out)
-        .write_header_only()
-        .map_err(failed)?;
-    if tensor.dtype == DType::BF16 {
-        let wide: Vec<f32> = tensor.as_slice::<half::bf16>()?.iter().map(|v| v.to_f32()).collect();
-        out.write_all(bytemuck::cast_slice(&wide)).map_err(failed)?;
-    } else {
-        out.write_all(&tensor.data).map_err(failed)?;
+        .write_header_only()?;
+    match tensor.as_slice::<half::bf16>() {
+        Ok(narrow) if tensor.dtype == DType::BF16 => {
+            let wide: Vec<f32> = narrow.iter().map(|v| v.to_f32()).collect();
+            out.write_all(bytemuck::cast_slice(&wide))?;
+        }
+        _ => out.write_all(&tensor.data)?,
     }
-    out.flush().map_err(failed)
+    out.flush()
 }
 
 #[cfg(test)]
@@ -192,7 +204,7 @@ mod tests {
             Tensor::zeros(DType::C64, &[2]),
         ] {
             let mut file = Vec::new();
-            write(&tensor, &mut file).unwrap();
+            write(&tensor, Path::new("a.npy"), &mut file).unwrap();
             let back = decode(NpyFile::new(&file[..]).unwrap()).unwrap();
             assert_eq!((back.dtype, &back.shape, &back.data), (tensor.dtype, &tensor.shape, &tensor.data));
         }

@@ -1,32 +1,26 @@
-//! What reaches the terminal: JSON on stdout, diagnostics and progress on stderr, exit codes.
+//! What reaches the terminal: answers and JSON on stdout, diagnostics and progress on stderr.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kiln_ir::Errors;
 use kiln_ir::error::Printable;
-use kiln_ir::{Error, ErrorKind};
+use kiln_ir::{Error, ErrorKind, Errors};
 use serde_json::{Value, json};
 
-/// Done.
-pub(super) const EXIT_DONE: u8 = 0;
-/// Ran, and the answer is no.
-pub(super) const EXIT_NO: u8 = 1;
-/// Wrong usage.
-pub(super) const EXIT_USAGE: u8 = 2;
-/// Valid, but not compiled yet.
-pub(super) const EXIT_UNSUPPORTED: u8 = 4;
-/// Our bug.
-pub(super) const EXIT_INTERNAL: u8 = 5;
+use super::failure::{EXIT_DONE, Failure};
+use super::group::{self, Group};
+use super::progress::Progress;
 
-const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// What went wrong.
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What is as it should be.
+pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// What deserves a look.
+pub(super) const NOTE: Style = AnsiColor::Yellow.on_default().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
-const NOTE: Style = AnsiColor::Yellow.on_default().bold();
 
 /// What a subcommand came to.
 pub(super) struct Answer {
@@ -41,88 +35,8 @@ impl Answer {
         Self { code: EXIT_DONE, json }
     }
 }
-
-/// Why a subcommand did not do its work.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The command line asks for something that makes no sense, or for files that cannot be read or written.
-    Usage(String),
-    /// The model or an input is at fault, or Kiln.
-    Errors(Errors),
-}
-
-impl From<Errors> for Failure {
-    fn from(errors: Errors) -> Self {
-        Self::Errors(errors)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Errors(error.into())
-    }
-}
-
-impl From<kiln_compiler::api::BuildError> for Failure {
-    fn from(error: kiln_compiler::api::BuildError) -> Self {
-        match error {
-            kiln_compiler::api::BuildError::Model(errors) => Self::Errors(errors),
-            e @ kiln_compiler::api::BuildError::Write { .. } => Self::Usage(e.to_string()),
-        }
-    }
-}
-
-impl Failure {
-    /// Wrong usage.
-    pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self::Usage(message.into())
-    }
-
-    /// The process's exit code.
-    pub(super) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => EXIT_USAGE,
-            Self::Errors(errors) => errors.exit_code(),
-        }
-    }
-
-    fn to_json(&self) -> Value {
-        let entry = |e: &Error| {
-            json!({
-                "kind": kind_name(e.kind), "node": e.node, "op": e.op, "message": e.message, "hint": e.hint,
-            })
-        };
-        match self {
-            Self::Usage(message) => {
-                json!({ "kind": "usage", "exit_code": EXIT_USAGE, "message": message, "errors": [] })
-            }
-            Self::Errors(errors) => json!({
-                "kind": kind_name(errors.kind()),
-                "exit_code": errors.exit_code(),
-                "message": errors.to_string(),
-                "errors": errors.0.iter().map(entry).collect::<Vec<_>>(),
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(message) => f.write_str(message),
-            Self::Errors(errors) => write!(f, "{errors}"),
-        }
-    }
-}
-
-/// `invalid`, `unsupported` or `internal`.
-pub(super) fn kind_name(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Invalid => "invalid",
-        ErrorKind::Unsupported => "unsupported",
-        ErrorKind::Internal => "internal",
-    }
-}
+/// The first failure to write to stdout.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
 static JSON: AtomicBool = AtomicBool::new(false);
 
@@ -143,7 +57,7 @@ pub(super) fn install_panic_hook() {
         let text = text.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_default();
         let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
         let error = Error::internal(format!("{text}{place}")).hint("this is a bug of kiln, please report it");
-        Ui::new(wants_json(), false).fail(&error.into());
+        Ui::new(wants_json(), false, false).fail(&error.into());
     }));
 }
 
@@ -152,19 +66,24 @@ pub(super) fn install_panic_hook() {
 pub(super) struct Ui {
     json: bool,
     quiet: bool,
+    verbose: bool,
 }
 
 impl Ui {
-    /// As `--json` and `--quiet` say.
-    pub(super) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
+    /// As `--json`, `--quiet` and `--verbose` say.
+    pub(super) fn new(json: bool, quiet: bool, verbose: bool) -> Self {
+        Self { json, quiet, verbose }
+    }
+
+    /// Whether lists are told in full.
+    pub(super) fn verbose(&self) -> bool {
+        self.verbose
     }
 
     /// Text for people on stdout; nothing with `--json`.
     pub(super) fn text(&self, text: impl fmt::Display) {
         if !self.json {
-            // A closed pipe is the reader's wish to see no more.
-            let _ = writeln!(anstream::stdout(), "{text}");
+            keep(writeln!(anstream::stdout(), "{text}"));
         }
     }
 
@@ -190,26 +109,35 @@ impl Ui {
     /// The answer on stdout, when `--json` asks for it.
     pub(super) fn json(&self, answer: &Value) {
         if self.json {
-            let _ = writeln!(anstream::stdout(), "{answer}");
+            keep(writeln!(anstream::stdout(), "{answer}"));
         }
     }
 
-    /// One error after the other on stderr.
+    /// The errors on stderr, those that say the same of several nodes as one.
     pub(super) fn errors(&self, errors: &Errors) {
         let mut err = anstream::stderr().lock();
-        errors.0.iter().for_each(|e| print_error(&mut err, e));
+        group::groups(&errors.0).iter().for_each(|group| print_group(&mut err, group, self.verbose));
     }
 
     /// Tells of a failure; gives its exit code.
     pub(super) fn fail(&self, failure: &Failure) -> u8 {
         match failure {
             Failure::Usage(message) => {
-                let _ = writeln!(anstream::stderr(), "{ERROR}error{ERROR:#}: {}", Printable(message));
+                let _ = writeln!(anstream::stderr(), "{BAD}error{BAD:#}: {}", Printable(message));
             }
             Failure::Errors(errors) => self.errors(errors),
         }
         self.json(&json!({ "error": failure.to_json() }));
         failure.exit_code()
+    }
+
+    /// The exit code, unless the answer could not be written: then this tells why, and gives the code for that.
+    pub(super) fn finish(&self, code: u8) -> u8 {
+        keep(io::stdout().flush());
+        let Some(error) = LOST.lock().unwrap_or_else(PoisonError::into_inner).take() else { return code };
+        let failure = Failure::environment(format!("cannot write to standard output: {error}"));
+        // Stdout is not there any more for JSON.
+        Self { json: false, ..*self }.fail(&failure)
     }
 
     /// A progress bar of `steps` that appears on a terminal after a second.
@@ -218,68 +146,38 @@ impl Ui {
     }
 }
 
-/// One line `error: node 'n' (Op): what`, and one with what to do.
-fn print_error(out: &mut impl Write, error: &Error) {
-    let plain = Error { hint: String::new(), ..error.clone() };
+/// Remembers a failure to write to stdout. A closed pipe is none: the reader wishes to see no more.
+fn keep(result: io::Result<()>) {
+    if let Err(e) = result
+        && e.kind() != io::ErrorKind::BrokenPipe
+    {
+        LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+    }
+}
+
+/// One line `error: node 'n' (Op): what`, and one with what to do. Several nodes are counted, and named one by one
+/// if `verbose`.
+fn print_group(out: &mut impl Write, group: &Group<'_>, verbose: bool) {
+    let error = group.first();
+    let nodes = group.nodes();
     let what = if error.kind == ErrorKind::Internal { "internal error" } else { "error" };
-    let _ = writeln!(out, "{ERROR}{what}{ERROR:#}: {plain}");
+    let plain = Error { hint: String::new(), ..error.clone() };
+    let _ = if group.errors.len() == 1 || nodes.is_empty() {
+        writeln!(out, "{BAD}{what}{BAD:#}: {plain}")
+    } else {
+        let (op, example) = (Printable(&error.op), Printable(nodes[0]));
+        let of = if error.op.is_empty() { String::new() } else { format!("{op}: ") };
+        let message = Printable(&error.message);
+        let counted = group.errors.len();
+        writeln!(out, "{BAD}{what}{BAD:#}: {of}{message} ({counted} nodes, for instance '{example}')")
+    };
     if !error.hint.is_empty() {
         let _ = writeln!(out, "  {HELP}help{HELP:#}: {}", Printable(&error.hint));
     }
-}
-
-/// Work that takes longer than this shows a bar.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Shows how far the work is.
-pub(super) struct Progress {
-    bar: ProgressBar,
-    // Dropped with the progress, which ends the thread that waits to show the bar.
-    _end: Option<mpsc::Sender<()>>,
-}
-
-impl Progress {
-    fn new(steps: u64, shown: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::hidden());
-        if let Ok(style) = ProgressStyle::with_template("{bar:30.cyan} {pos}/{len} {wide_msg} {elapsed}") {
-            bar.set_style(style);
+    if verbose && group.errors.len() > 1 {
+        for error in &group.errors {
+            let _ = writeln!(out, "  node '{}': {}", Printable(&error.node), Printable(&error.message));
         }
-        if !shown {
-            return Self { bar, _end: None };
-        }
-        let (end, wait) = mpsc::channel::<()>();
-        let waiting = bar.clone();
-        std::thread::spawn(move || {
-            if wait.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                waiting.set_draw_target(ProgressDrawTarget::stderr());
-                waiting.enable_steady_tick(Duration::from_millis(100));
-            }
-        });
-        Self { bar, _end: Some(end) }
-    }
-
-    /// A step begins.
-    pub(super) fn step(&self, what: &str) {
-        self.bar.set_message(Printable(what).to_string());
-    }
-
-    /// So much of something is done.
-    pub(super) fn at(&self, what: &str, done: u64, of: u64) {
-        self.step(what);
-        self.bar.set_length(of);
-        self.bar.set_position(done);
-    }
-
-    /// A step has ended.
-    pub(super) fn done(&self) {
-        self.bar.inc(1);
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self._end = None;
-        self.bar.finish_and_clear();
     }
 }
 
@@ -291,19 +189,23 @@ mod tests {
     fn errors_show_no_raw_control_characters() {
         let mut out = Vec::new();
         let error = Error::invalid("bad\u{1b}[31m").hint("see\nhere").at("n\u{7}", "Conv");
-        print_error(&mut out, &error);
+        print_group(&mut out, &Group { errors: vec![&error] }, true);
         let text = String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap();
         assert_eq!(text, "error: node 'n\\u{7}' (Conv): bad\\u{1b}[31m\n  help: see\\nhere\n");
     }
 
     #[test]
-    fn failures_have_their_exit_codes() {
-        assert_eq!(Failure::usage("x").exit_code(), 2);
-        assert_eq!(Failure::from(Error::invalid("x")).exit_code(), 3);
-        assert_eq!(Failure::from(Error::unsupported("x")).exit_code(), 4);
-        assert_eq!(Failure::from(Error::internal("x")).exit_code(), 5);
-        let json = Failure::from(Error::unsupported("x").at("n", "Foo")).to_json();
-        assert_eq!(json["errors"][0]["op"], "Foo");
-        assert_eq!(json["kind"], "unsupported");
+    fn several_nodes_are_one_line_or_all_told() {
+        let error = |node: &str| Error::unsupported("is not there yet").hint("wait").at(node, "Foo");
+        let errors = [error("a"), error("b"), error("c")];
+        let text = |verbose| {
+            let mut out = Vec::new();
+            group::groups(&errors).iter().for_each(|g| print_group(&mut out, g, verbose));
+            String::from_utf8(anstream::adapter::strip_bytes(&out).into_vec()).unwrap()
+        };
+        let short = "error: Foo: is not there yet (3 nodes, for instance 'a')\n  help: wait\n";
+        assert_eq!(text(false), short);
+        let all = ["a", "b", "c"].map(|n| format!("  node '{n}': is not there yet\n")).concat();
+        assert_eq!(text(true), format!("{short}{all}"));
     }
 }

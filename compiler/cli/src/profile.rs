@@ -7,7 +7,10 @@ use kiln_ir::kernel::plan::PlannedKernel;
 use kiln_targets::Target;
 use serde_json::{Value, json};
 
-use super::output::{Failure, Ui};
+use super::explain;
+use super::failure::Failure;
+use super::output::{NOTE, Ui};
+use super::table::{self, Column, Room};
 use kiln_compiler::api::Session;
 use kiln_compiler::peak::Peak;
 use kiln_compiler::work::{self, Group, Work};
@@ -20,6 +23,8 @@ const MOST_RUNS: usize = 1000;
 pub(super) struct Profile {
     target: Target,
     work: Vec<Work>,
+    /// What runs each kernel, and whether that is plain loops.
+    code: Vec<(String, bool)>,
     groups: Vec<Group>,
 }
 
@@ -38,7 +43,8 @@ struct Line<'a> {
 impl Profile {
     pub(super) fn of(kernels: &[PlannedKernel], target: &Target) -> Self {
         let work = kernels.iter().map(Work::of).collect();
-        Self { target: target.clone(), work, groups: work::groups(kernels) }
+        let code = kernels.iter().map(|k| (explain::microkernel(k), explain::in_plain_loops(k))).collect();
+        Self { target: target.clone(), work, code, groups: work::groups(kernels) }
     }
 
     /// Measures and prints; gives what is added to the JSON object.
@@ -47,16 +53,21 @@ impl Profile {
         let peak = Peak::measure(&self.target)?;
         let took = start.elapsed();
         let best = fastest(session, self.work.len(), seconds);
+        // Again, since another process may have taken its part of the machine meanwhile.
+        let peak = peak.or_better(&Peak::measure(&self.target)?);
         let total = best.iter().sum::<f64>().max(1e-9);
         let kernels: Vec<Line> =
             self.work.iter().zip(&best).map(|(work, &time)| Line::of(work, time, &peak)).collect();
         let groups: Vec<Line> = self.groups.iter().map(|g| Line::of_group(g, &best, &peak)).collect();
         self.print(ui, &peak, took, &kernels, &groups, total);
+        let plain = self.plain_seconds(&best);
         let in_group = |i: usize| self.groups.iter().find(|g| g.kernels.contains(&i)).map(|g| &*g.name);
         let kernels = kernels.iter().zip(&self.work).enumerate().map(|(i, (line, work))| {
             let mut object = line.json(total);
             object["nodes"] = json!(work.nodes);
             object["group"] = json!(in_group(i));
+            object["microkernel"] = json!(self.code[i].0);
+            object["plain_loops"] = json!(self.code[i].1);
             object
         });
         let groups = groups.iter().zip(&self.groups).map(|(line, group)| {
@@ -68,6 +79,7 @@ impl Profile {
         Ok(json!({
             "profile": kernels.collect::<Vec<_>>(),
             "groups": groups.collect::<Vec<_>>(),
+            "plain_loops_share": plain / total,
             "machine": {
                 "gflop_per_s": peak.flops / 1e9,
                 "vector_bits": 8 * self.target.vector_bytes,
@@ -86,43 +98,78 @@ impl Profile {
         total: f64,
     ) {
         let bits = 8 * self.target.vector_bytes;
-        let memory: Vec<String> = peak
-            .bandwidths
-            .iter()
-            .map(|(size, rate)| format!("{} {:.0}", human(*size), rate / 1e9))
-            .collect();
-        ui.text(format_args!(
-            "one core, measured in {:.0} ms: {:.1} GFLOP/s ({bits}-bit multiply-adds); GB/s read from {}",
+        let machine = format!(
+            "one core, measured in {:.0} ms: {:.1} GFLOP/s in {bits}-bit multiply-adds; GB/s read: {}",
             took.as_secs_f64() * 1e3,
             peak.flops / 1e9,
-            memory.join(", "),
-        ));
-        ui.text(format_args!(
-            "{:>10} {:>6} {:>8} {:>8} {:>7} {:8} kernel",
-            "us", "share", "GFLOP/s", "GB/s", "limit", "bound"
-        ));
+            memories(peak).join(", "),
+        );
+        ui.text(table::wrap(&machine, Room::of_stdout().width).join("\n"));
         let mut order: Vec<usize> = (0..kernels.len()).collect();
         order.sort_by(|a, b| kernels[*b].seconds.total_cmp(&kernels[*a].seconds));
-        for i in order {
-            ui.text(kernels[i].text(total));
-        }
-        if !groups.is_empty() {
-            ui.text("convolutions by minimal filtering, by the operations of their definition:");
-            groups.iter().for_each(|g| ui.text(g.text(total)));
-        }
+        let mut rows: Vec<Vec<String>> =
+            order.into_iter().map(|i| kernels[i].cells(total, &self.code[i].0)).collect();
+        rows.extend(groups.iter().map(|g| g.cells(total, "winograd")));
         let flops: f64 = kernels.iter().map(|k| k.flops).sum();
         // What a group does counts once, as it is defined.
         let parts = self.groups.iter().flat_map(|g| g.kernels).map(|k| kernels[k].flops).sum::<f64>();
         let flops = flops - parts + groups.iter().map(|g| g.flops).sum::<f64>();
-        ui.text(format_args!(
-            "{:10.1} 100.0% {:8.1} {:>8} {:6.1}% {:8} all kernels",
-            total * 1e6,
-            flops / total / 1e9,
-            "",
-            100.0 * flops / total / peak.flops,
-            "compute",
-        ));
+        rows.push(vec![
+            micros(total),
+            "100.0".to_owned(),
+            rate(flops / total),
+            String::new(),
+            format!("{:.1}", 100.0 * flops / total / peak.flops),
+            "compute".to_owned(),
+            String::new(),
+            "all kernels".to_owned(),
+        ]);
+        // Groups stand between the kernels and the sum, below a line of their own.
+        let mut lines = table::lines(COLUMNS, &rows, Room::of_stdout());
+        if !groups.is_empty() {
+            let title = "convolutions by minimal filtering, by the operations of their definition:";
+            lines.insert(1 + kernels.len(), title.to_owned());
+        }
+        ui.text(lines.join("\n"));
+        let plain = self.code.iter().filter(|c| c.1).count();
+        if plain > 0 {
+            let seconds: Vec<f64> = kernels.iter().map(|k| k.seconds).collect();
+            ui.text(format_args!(
+                "{NOTE}plain loops{NOTE:#} ({plain} of {} kernels, without vectors) take {:.1} % of the time; \
+                 `kiln explain` says why",
+                kernels.len(),
+                100.0 * self.plain_seconds(&seconds) / total,
+            ));
+        }
     }
+
+    /// The time of the kernels in plain loops, of everyone's `best`.
+    fn plain_seconds(&self, best: &[f64]) -> f64 {
+        self.code.iter().zip(best).filter(|(code, _)| code.1).map(|(_, seconds)| seconds).sum()
+    }
+}
+
+/// The table's columns.
+const COLUMNS: &[Column] = &[
+    Column::Number("us"),
+    Column::Number("% time"),
+    Column::Number("GFLOP/s"),
+    Column::Number("GB/s"),
+    Column::Number("% limit"),
+    Column::Text("limit"),
+    Column::Text("code"),
+    Column::Name("kernel"),
+];
+
+/// Millionths of a second, to three digits or a tenth.
+fn micros(seconds: f64) -> String {
+    let us = seconds * 1e6;
+    if us < 10.0 { format!("{us:.2}") } else { format!("{us:.1}") }
+}
+
+/// Billions a second; nothing for none.
+fn rate(per_second: f64) -> String {
+    if per_second > 0.0 { format!("{:.1}", per_second / 1e9) } else { String::new() }
 }
 
 impl<'a> Line<'a> {
@@ -141,18 +188,17 @@ impl<'a> Line<'a> {
         Self { name, form: "winograd", seconds, flops: *flops, bytes: 0.0, limit, bound: "compute" }
     }
 
-    fn text(&self, total: f64) -> String {
-        format!(
-            "{:10.1} {:5.1}% {:8.1} {:8.1} {:6.1}% {:8} {} {}",
-            self.seconds * 1e6,
-            100.0 * self.seconds / total,
-            self.flops / self.seconds / 1e9,
-            self.bytes / self.seconds / 1e9,
-            100.0 * self.limit,
-            self.bound,
-            self.form,
-            Printable(self.name),
-        )
+    fn cells(&self, total: f64, code: &str) -> Vec<String> {
+        vec![
+            micros(self.seconds),
+            format!("{:.1}", 100.0 * self.seconds / total),
+            rate(self.flops / self.seconds),
+            rate(self.bytes / self.seconds),
+            format!("{:.1}", 100.0 * self.limit),
+            self.bound.to_owned(),
+            code.to_owned(),
+            Printable(self.name).to_string(),
+        ]
     }
 
     fn json(&self, total: f64) -> Value {
@@ -184,6 +230,19 @@ fn fastest(session: &mut Session<'_>, kernels: usize, seconds: f64) -> Vec<f64> 
         }
     }
     best
+}
+
+/// The rates of memory, where they fall.
+fn memories(peak: &Peak) -> Vec<String> {
+    let mut told: Vec<(usize, f64)> = Vec::new();
+    for (i, &(size, rate)) in peak.bandwidths.iter().enumerate() {
+        let next = peak.bandwidths.get(i + 1).map_or(0.0, |b| b.1);
+        // The last size before a step down.
+        if next < 0.85 * rate {
+            told.push((size, rate));
+        }
+    }
+    told.into_iter().map(|(size, rate)| format!("{:.0} from {}", rate / 1e9, human(size))).collect()
 }
 
 fn human(bytes: usize) -> String {

@@ -40,7 +40,7 @@ pub(super) fn tensor(dtype: DType, shape: &[usize], seed: u64, position: usize) 
         DType::I32 => Tensor::from_vec(shape, words.map(|w| (w % 2) as i32).collect()),
         DType::U64 => Tensor::from_vec(shape, words.map(|w| w % 2).collect()),
         DType::I64 => Tensor::from_vec(shape, words.map(|w| (w % 2) as i64).collect()),
-        other => bail_unsupported!("random inputs of type {other}"),
+        other => bail_unsupported!("random inputs of type {other} cannot be made: give a file"),
     })
 }
 

@@ -7,14 +7,17 @@ use kiln_compiler::emit::staging::{self, Staging};
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
+use super::failure::Failure;
 use super::measure::ms;
 use super::npy;
-use super::output::{Answer, Failure, Ui};
+use super::output::{Answer, Ui};
+use super::source;
 use super::tensors::{self, InputArgs};
 use super::tune::TuneArgs;
 
 /// Arguments of `kiln run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = super::help::RUN)]
 pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -36,11 +39,17 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let progress = ui.progress(3);
     progress.step("reading the model");
     let start = Instant::now();
-    let compiler = args::compiler(&args.model.model, &args.model.shape, None, &args.cpu, "native")?;
+    let compiler = args::compiler(&args.model.model, &args.model.shape, None, &args.cpu)?;
     let mut model = compiler.load()?;
+    let read: Vec<PathBuf> = args.inputs.files().into_iter().chain([args.model.model.clone()]).collect();
     let inputs = args.inputs.read(&model, &args.model.shape.limits())?;
     inputs.bind(&mut model)?;
+    args.cpu.tell(ui, None, false, &model.options.target);
     args::bind_rest(ui, &mut model);
+    let random = inputs.none_given() && !model.inputs().is_empty();
+    if random {
+        ui.note("the inputs are random, with seed 0: give them with --input NAME=FILE");
+    }
     progress.done();
     progress.step("compiling");
     let (planned, tuned) = args.tune.plan(ui, model)?;
@@ -57,11 +66,14 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let names: Vec<&str> = jit.outputs().iter().map(|p| &*p.name).collect();
     let mut files = Vec::new();
     if let Some(folder) = &args.output_dir {
+        let file_names = tensors::file_names(names.iter().copied());
+        let written: Vec<PathBuf> = file_names.iter().map(|f| folder.join(f)).collect();
+        source::keep_inputs(read.iter().map(PathBuf::as_path), &written)?;
         let mut staging = Staging::new(folder)?;
-        for (file, tensor) in tensors::file_names(names.iter().copied()).iter().zip(&outputs) {
+        for (file, tensor) in file_names.iter().zip(&outputs) {
             let path = staging.file(file);
             let out = std::fs::File::create(&path).map_err(staging::failed(&staging.place(file)))?;
-            npy::write(tensor, std::io::BufWriter::new(out))?;
+            npy::write(tensor, &staging.place(file), std::io::BufWriter::new(out))?;
         }
         files = staging.commit()?;
     }
@@ -78,6 +90,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "compile_ms": ms(compile),
         "run_ms": ms(time),
         "threads": args.threads.count(),
+        "random_inputs": random,
     });
     if let Some(tuned) = tuned {
         json["tuned"] = tuned;

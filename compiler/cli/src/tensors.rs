@@ -7,7 +7,7 @@ use kiln_ir::error::Printable;
 use kiln_ir::kernel::plan::Port;
 use kiln_ir::{Dim, Error, Tensor};
 
-use super::output::Failure;
+use super::failure::Failure;
 use super::{npy, random};
 use kiln_compiler::api::Loaded;
 use kiln_ir::Limits;
@@ -28,7 +28,7 @@ enum Given {
     Random(u64),
 }
 
-/// Values for some inputs of a model; the others are random with seed 0.
+/// Values for all inputs of a model, or for none: then they are random with seed 0.
 pub(super) struct Inputs(BTreeMap<String, Given>);
 
 impl InputArgs {
@@ -54,7 +54,20 @@ impl InputArgs {
                 return Err(Failure::usage(format!("input '{name}' is given twice")));
             }
         }
+        let missing: Vec<&str> = names.into_iter().filter(|n| !given.contains_key(*n)).collect();
+        if !given.is_empty() && !missing.is_empty() {
+            return Err(Failure::usage(format!(
+                "no values are given for {}: name a file for each with --input NAME=FILE, or --input NAME=random",
+                list(&missing)
+            )));
+        }
         Ok(Inputs(given))
+    }
+
+    /// The files that are read.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let of_inputs = self.input.iter().filter_map(|argument| argument.rsplit_once('='));
+        of_inputs.map(|(_, file)| PathBuf::from(file)).chain(self.inputs.clone()).collect()
     }
 }
 
@@ -137,6 +150,11 @@ impl Inputs {
             model.bind(&symbol, extent);
         }
         Ok(())
+    }
+
+    /// Whether every input is random because none is given.
+    pub(super) fn none_given(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// One tensor per port, checked against it.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use kiln_ir::error::Printable;
 use serde_json::{Value, json};
 
-use super::output::{Failure, Progress, Ui};
+use super::failure::Failure;
+use super::output::Ui;
+use super::progress::Progress;
 use kiln_compiler::api::{Loaded, Planned};
 use kiln_compiler::tune::cache::{self, Cache};
 use kiln_compiler::tune::{self, Watch};

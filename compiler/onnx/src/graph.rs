@@ -25,6 +25,8 @@ pub(super) struct Importer<'a> {
     pub(super) opsets: Rc<Opsets>,
     pub(super) functions: Functions,
     pub(super) report: Report,
+    /// Whether the graph is an attribute of a node.
+    pub(super) nested: bool,
 }
 
 impl Importer<'_> {
@@ -101,6 +103,12 @@ impl Importer<'_> {
                 // An initialiser under an input's name is the input's default: the compiled model has it as a
                 // constant.
                 check_declared(graph.value(id).fact.as_ref(), info)
+            } else if self.nested && info.type_.as_ref().is_none_or(|t| t.value.is_none()) {
+                // Allowed there: the operator that owns the graph knows the type.
+                Err(Error::unsupported(format!(
+                    "input '{}' of a subgraph has no type of its own, which is not supported",
+                    info.name
+                )))
             } else {
                 types::input(info).and_then(|fact| graph.add_input(&info.name, fact)).map(|_| ())
             };
@@ -136,13 +144,16 @@ impl Importer<'_> {
             } else if matches!(attr::kind(&attribute), Ok(AttributeType::GRAPH)) {
                 match attribute.g.take() {
                     None => Err(Error::invalid(format!("attribute '{key}' has no graph"))),
-                    Some(body) => match self.graph(body, captures) {
-                        Some(body) => Ok(Attr::Graph(Arc::new(body))),
-                        None => {
+                    Some(body) => {
+                        let outer = std::mem::replace(&mut self.nested, true);
+                        let body = self.graph(body, captures);
+                        self.nested = outer;
+                        let Some(body) = body else {
                             good = false;
                             continue;
-                        }
-                    },
+                        };
+                        Ok(Attr::Graph(Arc::new(body)))
+                    }
                 }
             } else {
                 attr::read(&mut attribute, &mut self.tensors)

@@ -12,6 +12,7 @@ mod mapped;
 mod model;
 mod opsets;
 mod order;
+mod outline;
 mod report;
 mod tensor;
 #[cfg(test)]
@@ -32,9 +33,18 @@ use onnx_protobuf::{Message, ModelProto, TensorProto};
 use protobuf::CodedInputStream;
 
 pub use mapped::map as map_file;
+pub use outline::{Declared, Extent, Outline, Weight, outline, outline_from_bytes};
 
 /// Reads a model file; external data is looked for beside it.
 pub fn load(path: &Path, limits: &Limits) -> Result<Graph> {
+    with_file(path, |reader, len, folder| read(reader, len, Some(folder), limits))
+}
+
+/// Hands on a model file, its length, and the folder that it is in.
+fn with_file<T>(
+    path: &Path,
+    use_it: impl FnOnce(&mut BufReader<File>, u64, &Path) -> Result<T>,
+) -> Result<T> {
     let io = |e: std::io::Error| Error::invalid(format!("cannot read {}: {e}", path.display()));
     let file = File::open(path).map_err(io)?;
     let meta = file.metadata().map_err(io)?;
@@ -47,7 +57,7 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Graph> {
         _ => Path::new("."),
     };
     let mut reader = BufReader::with_capacity(1 << 16, file);
-    read(&mut reader, meta.len(), Some(folder), limits)
+    use_it(&mut reader, meta.len(), folder)
 }
 
 /// Reads a model from memory. Without `folder` a model with external data is refused.
@@ -72,6 +82,11 @@ fn read(
     folder: Option<&Path>,
     limits: &Limits,
 ) -> Result<Graph> {
+    model::import(checked(reader, len, limits)?, folder, limits)
+}
+
+/// The message, decoded after its bytes have been checked.
+fn checked(reader: &mut (impl BufRead + Seek), len: u64, limits: &Limits) -> Result<ModelProto> {
     if len > limits.max_model_bytes {
         return Err(Error::unsupported(format!(
             "the model file has {len} bytes, the limit is {}",
@@ -82,7 +97,7 @@ fn read(
     }
     wire::check(reader, len, limits.max_depth)?;
     reader.rewind().map_err(|e| Error::invalid(format!("cannot read the model: {e}")))?;
-    model::import(decode(reader, limits)?, folder, limits)
+    decode(reader, limits)
 }
 
 fn decode(reader: &mut dyn BufRead, limits: &Limits) -> Result<ModelProto> {

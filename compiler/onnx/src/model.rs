@@ -31,7 +31,7 @@ pub(super) fn import(mut proto: ModelProto, folder: Option<&Path>, limits: &Limi
     // Training information, metadata and the rest of the file are of no use from here on.
     drop(proto);
     let tensors = Tensors::new(External::new(folder), limits.max_tensor_bytes);
-    let mut importer = Importer { tensors, opsets: Rc::new(opsets), functions, report };
+    let mut importer = Importer { tensors, opsets: Rc::new(opsets), functions, report, nested: false };
     let graph = importer.graph(graph, &[]);
     importer.report.finish(graph)
 }

@@ -170,7 +170,7 @@ fn write_object(
     };
     let failed = staging::failed(&staging.place(&file));
     let mut out = io::BufWriter::with_capacity(1 << 20, File::create(&path).map_err(&failed)?);
-    object.write(&mut out)?;
+    object.write(&mut out)?.map_err(&failed)?;
     out.into_inner().map_err(io::IntoInnerError::into_error).map_err(&failed)?;
     drop(object);
     if emits.contains(&Emit::Lib) {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
-use cranelift_module::{FuncId, default_libcall_names};
+use cranelift_module::{FuncId, ModuleError, default_libcall_names};
 use kiln_ir::kernel::plan::{Plan, Port};
 use kiln_ir::{Error, Result, Tensor};
 use kiln_runtime::abi::{Frame, RunParallel};
@@ -38,8 +38,9 @@ unsafe impl bytemuck::Pod for Line {}
 struct Lines(Vec<Line>);
 
 impl Lines {
-    fn new(bytes: usize) -> Self {
-        Self(bytemuck::zeroed_vec(bytes.div_ceil(64)))
+    fn new(bytes: usize) -> Result<Self> {
+        let lines = bytemuck::allocation::try_zeroed_vec(bytes.div_ceil(64));
+        lines.map(Self).map_err(|()| Error::environment(format!("there is no memory for {bytes} bytes")))
     }
 
     fn bytes(&mut self) -> &mut [u8] {
@@ -62,7 +63,7 @@ impl Code {
     pub(super) fn new(target: &Target, symbols: &[(&str, *const u8)]) -> Result<Self> {
         let mut builder = JITBuilder::with_isa(isa(target, isa::Code::Jit)?, default_libcall_names());
         let memory = ArenaMemoryProvider::new_with_size(CODE_RESERVE_BYTES)
-            .map_err(|e| Error::internal(format!("no address space for code: {e}")))?;
+            .map_err(|e| Error::environment(format!("there is no address space for code: {e}")))?;
         builder.memory_provider(Box::new(memory));
         symbols.iter().for_each(|(name, address)| {
             builder.symbol(*name, *address);
@@ -78,7 +79,10 @@ impl Code {
     /// Makes the defined functions executable and gives the addresses of some.
     pub(super) fn finish(&mut self, functions: &[FuncId]) -> Result<Vec<*const u8>> {
         let module = self.module()?;
-        module.finalize_definitions().map_err(|e| Error::internal(format!("finishing code: {e}")))?;
+        module.finalize_definitions().map_err(|e| match e {
+            ModuleError::Allocation { .. } => Error::environment(format!("there is no memory for code: {e}")),
+            e => Error::internal(format!("finishing code: {e}")),
+        })?;
         Ok(functions.iter().map(|id| module.get_finalized_function(*id)).collect())
     }
 }
@@ -131,7 +135,7 @@ impl Model {
     pub fn new(plan: Plan, target: &Target, threads: usize) -> Result<Self> {
         check_host(target)?;
         let name = "model";
-        let mut weights = Lines::new(plan.weights_bytes);
+        let mut weights = Lines::new(plan.weights_bytes)?;
         let mut plan = plan;
         for weight in std::mem::take(&mut plan.weights) {
             weights.bytes()[weight.offset_bytes..][..weight.tensor.data.len()]
@@ -158,7 +162,7 @@ impl Model {
         let pool = if threads > 1 {
             Some(
                 Pool::new(threads)
-                    .map_err(|e| Error::internal(format!("starting {threads} threads: {e}")))?,
+                    .map_err(|e| Error::environment(format!("cannot start {threads} threads: {e}")))?,
             )
         } else {
             None
@@ -234,15 +238,15 @@ impl Model {
             }
         }
         let copy = |t: &Tensor| {
-            let mut lines = Lines::new(t.data.len());
+            let mut lines = Lines::new(t.data.len())?;
             lines.bytes()[..t.data.len()].copy_from_slice(&t.data);
-            lines
+            Ok(lines)
         };
-        let mut inputs: Vec<Lines> = inputs.iter().map(copy).collect();
+        let mut inputs = inputs.iter().map(copy).collect::<Result<Vec<Lines>>>()?;
         let mut outputs =
-            self.outputs.iter().map(|p| Ok(Lines::new(port_bytes(p)?))).collect::<Result<Vec<_>>>()?;
+            self.outputs.iter().map(|p| Lines::new(port_bytes(p)?)).collect::<Result<Vec<_>>>()?;
         let spare = self.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        let arena = spare.unwrap_or_else(|| Lines::new(self.arena_bytes));
+        let arena = spare.map_or_else(|| Lines::new(self.arena_bytes), Ok)?;
         Ok(Session {
             model: self,
             input_pointers: inputs.iter_mut().map(|l| l.pointer().cast_const()).collect(),

@@ -4,7 +4,7 @@
 //! the bytes become a section of the finished object, moved into it and streamed to disk from there. Weights leave
 //! the plan one by one while that section is filled, so that they are held once.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use ::object::write::{Object, SymbolSection};
 use ::object::{SectionKind, SymbolKind, SymbolScope};
@@ -36,9 +36,16 @@ pub struct ObjectFile {
 }
 
 impl ObjectFile {
-    /// Writes the file; the weights are copied nowhere else first.
-    pub fn write(&self, out: impl Write) -> Result<()> {
-        self.object.write_stream(out).map_err(|e| Error::internal(format!("writing the object: {e}")))
+    /// Writes the file; the weights are copied nowhere else first. The outer error is Kiln's, the inner one that of
+    /// `out`.
+    pub fn write(&self, out: impl Write) -> Result<io::Result<()>> {
+        match self.object.write_stream(out) {
+            Ok(()) => Ok(Ok(())),
+            Err(e) => match e.downcast::<io::Error>() {
+                Ok(e) => Ok(Err(*e)),
+                Err(e) => Err(Error::internal(format!("writing the object: {e}"))),
+            },
+        }
     }
 
     /// The file's bytes.
@@ -225,7 +232,7 @@ mod tests {
             let bytes = make().to_bytes().unwrap();
             assert_eq!(bytes, make().to_bytes().unwrap(), "{triple}");
             let mut streamed = Vec::new();
-            make().write(&mut streamed).unwrap();
+            make().write(&mut streamed).unwrap().unwrap();
             assert_eq!(bytes, streamed, "{triple}");
             let file = object::File::parse(&*bytes).unwrap();
             let mut global: Vec<_> =

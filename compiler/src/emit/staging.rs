@@ -1,10 +1,13 @@
 //! Files that appear all together or not at all.
 //!
 //! Everything is written into a folder inside the output folder first; [`Staging::commit`] renames each file to
-//! its place. When an error ends the work before, the folder goes, and so do the output folders made for it.
+//! its place. When an error ends the work before, the folder goes, and so do the output folders made for it; a
+//! process that ends otherwise calls [`discard_all`] first.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -14,10 +17,47 @@ use crate::error::BuildError;
 #[derive(Debug)]
 pub struct Staging {
     folder: PathBuf,
-    // Before `made`, so that it goes first: it lies inside.
     staged: Option<TempDir>,
     made: Made,
     files: Vec<String>,
+}
+
+/// What is staged in this process: the hidden folder, and the output folders made for it.
+static PENDING: Mutex<Vec<(PathBuf, Vec<PathBuf>)>> = Mutex::new(Vec::new());
+
+fn pending() -> MutexGuard<'static, Vec<(PathBuf, Vec<PathBuf>)>> {
+    PENDING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all that is staged in this process, for good: for a handler of signals, right before the process ends.
+/// Files that are being put in place are all in place first; none is afterwards.
+pub fn discard_all() {
+    const TRIES: usize = 100;
+    let wait = || std::thread::sleep(Duration::from_millis(10));
+    // Not forever: the thread that is to be ended may be the one that holds the lock.
+    let lock = (0..TRIES).find_map(|_| match PENDING.try_lock() {
+        Ok(pending) => Some(pending),
+        Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
+        Err(TryLockError::WouldBlock) => {
+            wait();
+            None
+        }
+    });
+    let Some(pending) = lock else { return };
+    for (staged, made) in pending.iter() {
+        // Other threads may be writing another file into it.
+        for _ in 0..TRIES {
+            match std::fs::remove_dir_all(staged) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => wait(),
+                _ => break,
+            }
+        }
+        made.iter().rev().for_each(|folder| {
+            let _ = std::fs::remove_dir(folder);
+        });
+    }
+    // Locked until the end of the process, so that nothing is committed any more.
+    std::mem::forget(pending);
 }
 
 /// Folders that were made, outermost first; they are removed again, if empty, unless kept.
@@ -43,7 +83,11 @@ impl Staging {
     /// Makes the folder where it is missing, and a hidden one inside.
     pub fn new(folder: &Path) -> Result<Self, BuildError> {
         let made = make_folders(folder).map_err(failed(folder))?;
+        // Locked from before the folder is there until it is known.
+        let mut pending = pending();
         let staged = tempfile::Builder::new().prefix(".kiln-").tempdir_in(folder).map_err(failed(folder))?;
+        pending.push((staged.path().to_owned(), made.0.clone()));
+        drop(pending);
         Ok(Self { folder: folder.to_owned(), staged: Some(staged), made, files: Vec::new() })
     }
 
@@ -76,12 +120,23 @@ impl Staging {
         if let Some(place) = places.iter().find(|p| p.is_dir()) {
             return Err(failed(place)(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder")));
         }
+        let pending = pending();
         for (name, place) in self.files.iter().zip(&places) {
             std::fs::rename(self.scratch(name), place).map_err(failed(place))?;
         }
+        drop(pending);
         self.made.0.clear();
-        self.staged = None;
         Ok(places)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Some(staged) = self.staged.take() {
+            let folder = staged.path().to_owned();
+            drop(staged);
+            pending().retain(|(other, _)| *other != folder);
+        }
     }
 }
 

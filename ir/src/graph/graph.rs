@@ -312,6 +312,39 @@ impl Graph {
         }
     }
 
+    /// Gives an argument its value for good: it is a constant then, and the arguments behind it move up.
+    pub fn fix_input(&mut self, id: ValueId, tensor: Tensor) -> Result<()> {
+        let at = self.inputs.iter().position(|input| *input == id);
+        let at = at.ok_or_else(|| Error::internal("a value that is no argument"))?;
+        let value = self.value(id);
+        let fits = |fact: &Fact| {
+            let extents = fact.shape.iter().zip(&tensor.shape);
+            fact.dtype == tensor.dtype
+                && fact.shape.rank() == tensor.shape.len()
+                && extents.into_iter().all(|(dim, e)| dim.as_usize().is_none_or(|d| d == *e))
+        };
+        if let Some(fact) = value.fact.as_ref().filter(|fact| !fits(fact)) {
+            return Err(Error::invalid(format!(
+                "input '{}' is {}, not {}",
+                value.name,
+                fact.ty(),
+                tensor.ty()
+            )));
+        }
+        self.inputs.remove(at);
+        let moved: Vec<(usize, ValueId)> = self.inputs.iter().copied().enumerate().skip(at).collect();
+        for (position, id) in moved {
+            if let Some(value) = &mut self.values[id.0 as usize] {
+                value.source = Source::Input(position);
+            }
+        }
+        if let Some(value) = &mut self.values[id.0 as usize] {
+            value.fact = Some(Fact::of(&tensor));
+            value.source = Source::Const(tensor);
+        }
+        Ok(())
+    }
+
     /// Takes a constant's tensor out, leaving an empty one: for the last reader of big weights.
     pub fn take_const(&mut self, id: ValueId) -> Option<Tensor> {
         match self.values[id.0 as usize].as_mut() {

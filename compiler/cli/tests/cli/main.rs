@@ -3,6 +3,16 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+mod checking;
+mod defaults;
+#[cfg(unix)]
+mod environment;
+mod help;
+mod inspecting;
+mod models;
+#[cfg(unix)]
+mod sources;
+
 use expect_test::expect;
 use serde_json::Value;
 
@@ -182,7 +192,20 @@ fn a_profile_has_rates_limits_and_groups() {
     let kernels = answer["profile"].as_array().unwrap();
     assert_eq!(
         fields(&kernels[0]),
-        ["name", "form", "us", "share", "gflop_per_s", "bytes_per_s", "limit", "bound", "nodes", "group"]
+        [
+            "name",
+            "form",
+            "us",
+            "share",
+            "gflop_per_s",
+            "bytes_per_s",
+            "limit",
+            "bound",
+            "nodes",
+            "group",
+            "microkernel",
+            "plain_loops"
+        ]
     );
     let share: f64 = kernels.iter().map(|k| k["share"].as_f64().unwrap()).sum();
     assert!((share - 1.0).abs() < 1e-6, "{share}");
@@ -198,8 +221,10 @@ fn a_profile_has_rates_limits_and_groups() {
             assert_eq!(kernel["group"], group["name"]);
         }
     }
-    let text = String::from_utf8(done(&args).stdout).unwrap();
+    let narrow = Command::new(env!("CARGO_BIN_EXE_kiln")).args(args).env("COLUMNS", "80").output().unwrap();
+    let text = String::from_utf8(narrow.stdout).unwrap();
     assert!(text.contains("GFLOP/s") && text.contains("limit") && text.contains("all kernels"), "{text}");
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! `--bind-inputs`: arguments that become constants, because operators need their values to be compiled.
+
+use kiln_compiler::api::{Loaded, Planned};
+use kiln_ir::{ErrorKind, Errors, Tensor};
+
+use super::failure::Failure;
+
+/// Plans the model with those of the `given` inputs as constants that the nodes in `errors` read as a scalar or a
+/// vector beside their data; again for the nodes that are refused then, until none is or nothing is left to bind.
+pub(super) fn plan(
+    mut model: Loaded,
+    given: &[(String, Tensor)],
+    mut errors: Errors,
+) -> Result<Planned, Failure> {
+    loop {
+        let names = parameters(&model, given, &errors);
+        if names.is_empty() {
+            return Err(errors.into());
+        }
+        for (name, tensor) in names {
+            model.fix_input(name, tensor.clone())?;
+        }
+        match model.clone().plan().map_err(Failure::from) {
+            Err(Failure::Errors(next)) if next.kind() == ErrorKind::Unsupported => errors = next,
+            result => return result,
+        }
+    }
+}
+
+/// The inputs that refused nodes read, and that hold no data.
+fn parameters<'a>(
+    model: &Loaded,
+    given: &'a [(String, Tensor)],
+    errors: &Errors,
+) -> Vec<(&'a str, &'a Tensor)> {
+    let graph = &model.graph;
+    let mut out = Vec::new();
+    for id in graph.node_ids() {
+        let node = graph.node(id);
+        if !errors.0.iter().any(|e| e.op == node.op.name() && e.node == node.name) {
+            continue;
+        }
+        // Operators whose operands say what is to be made have no data.
+        let first = usize::from(!matches!(node.op.name(), "Range" | "ConstantOfShape"));
+        for value in node.inputs.iter().skip(first).flatten() {
+            let name = &graph.value(*value).name;
+            let found = given.iter().find(|(n, tensor)| n == name && tensor.shape.len() <= 1);
+            if let Some((name, tensor)) = found.filter(|_| graph.inputs().contains(value))
+                && !out.iter().any(|(n, _)| n == name)
+            {
+                out.push((&**name, tensor));
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,59 @@
+//! Examples at the end of each subcommand's help.
+
+/// Of `kiln` itself.
+pub(super) const KILN: &str = "\
+Start with:
+  kiln inspect model.onnx          what is in it, and what of it is unsupported
+  kiln bench model.onnx            how fast it runs on this machine
+  kiln compile model.onnx -o out   out/libmodel.a and out/model.h
+
+Exit codes: 0 done, 1 the answer is no or the machine has no space or memory, 2 wrong usage,
+3 invalid model or input, 4 unsupported, 5 a bug of kiln.";
+
+pub(super) const COMPILE: &str = "\
+Examples:
+  kiln compile model.onnx -o out
+  kiln compile model.onnx -o out --cpu baseline,avx2,avx512
+  kiln compile model.onnx -o out --target arm64-apple-darwin --dim batch=1
+  curl -s https://example.org/model.onnx | kiln compile - -o out --name model";
+
+pub(super) const RUN: &str = "\
+Examples:
+  kiln run model.onnx --input x=x.npy --output-dir out
+  kiln run model.onnx --inputs all.npz
+  kiln run model.onnx --input x=random:1 --input mask=mask.pb";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  kiln check model_dir
+  kiln check onnx/backend/test/data/node/test_* --bind-inputs
+  kiln check model_dir --rtol 1e-4 --json";
+
+pub(super) const BENCH: &str = "\
+Examples:
+  kiln bench model.onnx --threads 1
+  kiln bench model.onnx --dim batch=8 --profile
+  kiln bench model.onnx --tune";
+
+pub(super) const INSPECT: &str = "\
+Examples:
+  kiln inspect model.onnx
+  kiln inspect model.onnx --dim batch=8      multiplications for that size
+  kiln inspect model.onnx --verbose          every unsupported node by name";
+
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  kiln explain model.onnx
+  kiln explain model.onnx --cpu avx2
+  kiln explain model.onnx | grep 'plain loops'";
+
+pub(super) const DUMP: &str = "\
+Examples:
+  kiln dump model.onnx --stage kernel
+  kiln dump model.onnx --stage graph --print-changed
+  kiln dump model.onnx --stage import --dot | dot -Tsvg -o model.svg";
+
+pub(super) const LIST: &str = "\
+Examples:
+  kiln list ops
+  kiln list targets --json";
