@@ -22,6 +22,9 @@ use crate::rules::Fired;
 
 /// An epilogue is not grown beyond this many operations.
 const MAX_OPERATIONS: usize = 64;
+/// Elements at places of their own that a kernel may touch per iteration. Each takes a pointer, of which x86-64 has 15,
+/// and the range of a shared loop takes up to five of these.
+const MAX_PLACES: usize = 10;
 
 /// Fuses until nothing changes. Returns what was fused: names of the reader and of the writer it went into.
 pub fn run(program: &mut Program) -> Vec<(String, String)> {
@@ -215,6 +218,9 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
     if value.operations() * loads.len() + own > MAX_OPERATIONS {
         return Err("the epilogue would be too long");
     }
+    if places(p) - 1 + places(m) - loads.len().min(1) > MAX_PLACES {
+        return Err("it would touch more places than there are pointers");
+    }
     let mut map = Substitution::new();
     for ((here, there), extent) in first.index.iter().zip(&to.index).zip(shape.iter()) {
         let affine = |i: &Index| i.affine().cloned().ok_or("an index is read at run time");
@@ -244,6 +250,18 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
         }
     }
     Ok(map)
+}
+
+/// Places that a kernel touches: loads and stores that differ, and that of the weights that a contraction asks for
+/// ahead.
+fn places(kernel: &Kernel) -> usize {
+    let mut seen: Vec<&Access> = Vec::new();
+    for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
+        if !seen.contains(&access) {
+            seen.push(access);
+        }
+    }
+    seen.len() + usize::from(matches!(kernel.form, Form::Contract { .. }))
 }
 
 /// Kernels that stayed although something could take them as an epilogue, with the reason.
