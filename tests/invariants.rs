@@ -131,6 +131,17 @@ fn code_generation_decides_nothing() {
     }
 }
 
+/// The compiler builds on every host: emitted code is called through one type, which each host has.
+#[test]
+fn one_file_names_a_foreign_convention() {
+    let all = sources::texts(&["ir", "targets", "compiler", "runtime", "tests", "benches"]);
+    let foreign = ["sysv64", "win64", "vectorcall", "fastcall", "aapcs", "stdcall"];
+    let foreign = foreign.map(|abi| format!("extern \"{abi}"));
+    let names = |text: &str| foreign.iter().any(|abi| text.contains(abi));
+    let files: Vec<_> = all.iter().filter(|(_, text)| names(text)).map(|(path, _)| path.as_str()).collect();
+    assert_eq!(files, ["targets/src/call.rs"]);
+}
+
 /// Invariant 4: schedules are made before there is code.
 #[test]
 fn schedules_know_nothing_of_code_generation() {

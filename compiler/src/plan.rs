@@ -290,6 +290,9 @@ impl Weights<'_> {
 
 #[cfg(test)]
 mod tests {
+    use kiln_ir::kernel::plan::{Shared, Transpose};
+    use kiln_ir::kernel::{BinaryOp, Expr, Loop, Role, Store};
+
     use super::*;
     use crate::passes::testing::conv_bias_relu;
     use crate::passes::{absorb, layout};
@@ -308,5 +311,64 @@ mod tests {
         assert_eq!(tile.depth.len(), 2);
         assert_eq!(tile.panel_stride, 36 * i64::from(tile.nr));
         assert_eq!(plan.weights.iter().map(|w| w.name.as_str()).collect::<Vec<_>>(), ["b", "w.packed"]);
+    }
+
+    /// `y[i] = x0[i] + x1[i] + ..`, on vectors.
+    fn sum(operands: usize) -> (FlatKernel, Chosen) {
+        let access = |storage, dtype| FlatAccess {
+            name: "x".to_owned(),
+            storage,
+            dtype,
+            offset: Dim::Const(0),
+            strides: vec![Dim::Const(1)],
+            gathers: vec![],
+            guards: vec![],
+            otherwise: None,
+        };
+        let load = |i| Expr::Load(access(Storage::Input(i), DType::F32));
+        let value = (1..operands).fold(load(0), |sum, i| Expr::binary(BinaryOp::Add, sum, load(i)));
+        let to = access(Storage::Output(0), DType::F32);
+        let flat = FlatKernel {
+            name: "sum".to_owned(),
+            nodes: vec![],
+            loops: vec![Loop { name: "i".to_owned(), extent: Dim::Const(1000), role: Role::Parallel }],
+            form: Form::Map { stores: vec![Store { to, value }] },
+        };
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx512", "").unwrap();
+        let chosen = schedule::choose(&flat, &target, &Choices::default());
+        (flat, chosen)
+    }
+
+    #[test]
+    fn kernels_that_do_not_fit_the_registers_say_that_they_are_narrower() {
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx512", "").unwrap();
+        let (flat, chosen) = sum(9);
+        let kernel = settle(flat, chosen, &target);
+        assert_eq!(kernel.provider, Provider::Encoder { vector_bytes: 64 });
+        assert_eq!((kernel.shared.unwrap().step, kernel.steps()), (32, Some(32)));
+        let (flat, chosen) = sum(16);
+        let kernel = settle(flat, chosen, &target);
+        assert_eq!(kernel.provider, Provider::Portable { vector_bytes: 16 });
+        assert_eq!((kernel.shared.unwrap().step, kernel.steps()), (8, Some(125)));
+        assert!(
+            kernel.why.contains("128 of 512 bits by Cranelift: the kernel needs more registers"),
+            "{}",
+            kernel.why
+        );
+    }
+
+    #[test]
+    fn what_no_provider_makes_becomes_plain_loops() {
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx2", "").unwrap();
+        let (flat, _) = sum(2);
+        let blocks = Transpose { outer: vec![], read: LoopId(0), write: LoopId(0) };
+        let chosen = Chosen { schedule: Schedule::Transpose(blocks), why: "a mistake".to_owned() };
+        let kernel = settle(flat, chosen, &target);
+        assert_eq!(
+            (kernel.provider, kernel.shared),
+            (Provider::Plain, Some(Shared { along: LoopId(0), step: 1 }))
+        );
+        assert_eq!(kernel.schedule, Schedule::Scalar { order: vec![LoopId(0)] });
+        assert_eq!(kernel.why, "plain loops: map as a transpose; refused: a mistake");
     }
 }

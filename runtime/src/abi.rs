@@ -42,6 +42,9 @@ pub struct Frame {
     pub inputs: *const *const c_void,
     /// The caller's list of outputs.
     pub outputs: *const *mut c_void,
+    /// The run's status so far, as a number of [`Status`](crate::status::Status): kernels that meet an index outside its
+    /// axis store it, from any thread.
+    pub status: i64,
 }
 
 /// The words of a [`Frame`] as emitted code reads them: bytes from its start, on machines whose words have 8 bytes.
@@ -56,8 +59,10 @@ pub mod frame {
     pub const INPUTS: i32 = 2 * WORD;
     /// [`Frame::outputs`](super::Frame::outputs).
     pub const OUTPUTS: i32 = 3 * WORD;
+    /// [`Frame::status`](super::Frame::status).
+    pub const STATUS: i32 = 4 * WORD;
     /// Words of a frame.
-    pub const WORDS: u32 = 4;
+    pub const WORDS: u32 = 5;
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -67,5 +72,6 @@ const _: () = {
     assert!(offset_of!(Frame, weights) == frame::WEIGHTS as usize);
     assert!(offset_of!(Frame, inputs) == frame::INPUTS as usize);
     assert!(offset_of!(Frame, outputs) == frame::OUTPUTS as usize);
+    assert!(offset_of!(Frame, status) == frame::STATUS as usize);
     assert!(size_of::<Frame>() == (frame::WORD as usize) * frame::WORDS as usize);
 };

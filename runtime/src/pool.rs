@@ -81,7 +81,7 @@ impl Pool {
     /// unwind.
     pub unsafe fn run(&self, task: Task, closure: *mut c_void, count: usize) {
         let shared = &*self.shared;
-        if count <= 1 || self.workers.is_empty() || count >= 1 << BITS {
+        if count <= 1 || self.workers.is_empty() || count as u64 >= 1 << BITS {
             // SAFETY: the caller's promise.
             (0..count).for_each(|i| unsafe { task(closure, i) });
             return;

@@ -1,6 +1,7 @@
 //! Everything of Kiln that differs between machines, and nothing else.
 
 mod aarch64;
+pub mod call;
 pub mod encode;
 pub mod generic;
 pub mod isa;

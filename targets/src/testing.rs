@@ -9,6 +9,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
 
 use crate::Target;
+use crate::call::Kernel;
 use crate::encode::{Program, encode};
 use crate::generic::clif::Clif;
 use crate::isa::{Code, isa};
@@ -143,7 +144,7 @@ pub(crate) fn run_on(program: &impl Program, data: &[u8], begin: i64, end: i64) 
             // SAFETY: the code was emitted with this signature and convention; the caller's program stays inside.
             unsafe {
                 let code = module.get_finalized_function(id);
-                let run = std::mem::transmute::<*const u8, extern "sysv64" fn(*mut u8, i64, i64)>(code);
+                let run = std::mem::transmute::<*const u8, Kernel<u8>>(code);
                 run(all.as_mut_ptr().add(1), begin, end);
                 module.free_memory();
             }
@@ -189,7 +190,7 @@ fn call(code: *const u8, xs: &[f32], lanes: usize) -> Vec<f32> {
     data.resize(xs.len().next_multiple_of(lanes), 1.0);
     // SAFETY: the code was emitted with this signature and convention; it touches the vectors of `data` only.
     unsafe {
-        let run = std::mem::transmute::<*const u8, extern "sysv64" fn(*mut f32, i64, i64)>(code);
+        let run = std::mem::transmute::<*const u8, Kernel<f32>>(code);
         run(data.as_mut_ptr(), 0, (data.len() / lanes) as i64);
     }
     data.truncate(xs.len());
@@ -204,10 +205,10 @@ pub(crate) fn ask(code: &[u8], words: usize) -> Vec<u32> {
     module.finalize_definitions().expect("memory for code");
     // Words behind the answer stay as they are.
     let mut answer = vec![0xA5A5_A5A5_u32; words + 1];
-    // SAFETY: the code has this signature and convention and stores that many words.
+    // SAFETY: the code has this convention, ignores further arguments and stores that many words.
     unsafe {
         let code = module.get_finalized_function(id);
-        std::mem::transmute::<*const u8, extern "sysv64" fn(*mut u32)>(code)(answer.as_mut_ptr());
+        std::mem::transmute::<*const u8, Kernel<u32>>(code)(answer.as_mut_ptr(), 0, 0);
         module.free_memory();
     }
     assert_eq!(answer.pop(), Some(0xA5A5_A5A5));

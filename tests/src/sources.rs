@@ -22,6 +22,20 @@ pub fn of(folders: &[&str]) -> Vec<Source> {
     files.iter().filter_map(|path| read(path)).collect()
 }
 
+/// Whole files of these folders, tests and comments included: path and text.
+pub fn texts(folders: &[&str]) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    folders.iter().for_each(|folder| collect(&repository().join(folder), &mut files));
+    files.sort();
+    let text =
+        |path: &PathBuf| std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    files.iter().map(|path| (relative(path), text(path))).collect()
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(repository()).unwrap_or(path).to_string_lossy().replace('\\', "/")
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for path in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|e| e.path()) {
         if path.is_dir() {
@@ -40,7 +54,7 @@ fn is_test(path: &str) -> bool {
 
 fn read(path: &Path) -> Option<Source> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let path = path.strip_prefix(repository()).unwrap_or(path).to_string_lossy().replace('\\', "/");
+    let path = relative(path);
     // Tests stand at the end of a file.
     let tests = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
     let code = text[..tests].lines().map(|l| l.split("//").next().unwrap_or_default());

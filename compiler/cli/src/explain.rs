@@ -195,7 +195,7 @@ impl Explain<'_> {
         let bits = 8 * provider.vector_bytes();
         let by = match provider {
             Provider::Plain => return "element by element".to_owned(),
-            Provider::Cranelift { .. } => "Cranelift",
+            Provider::Portable { .. } => "Cranelift",
             Provider::Encoder { .. } => "the encoder",
         };
         let all = 8 * self.target.vector_bytes;

@@ -39,7 +39,7 @@ pub fn check(kernel: &PlannedKernel, target: &Target) -> R {
     match kernel.provider {
         Provider::Plain => Ok(()),
         Provider::Encoder { .. } => fits(target, &Vectors(kernel)),
-        Provider::Cranelift { .. } => clif::check(target, &Vectors(kernel)),
+        Provider::Portable { .. } => clif::check(target, &Vectors(kernel)),
     }
 }
 

@@ -20,6 +20,8 @@ pub struct KernelFunction {
     pub steps: i64,
     /// Size of its code.
     pub code_bytes: usize,
+    /// An earlier kernel has the same function.
+    pub shared: bool,
 }
 
 /// What [`build`] put into the module.

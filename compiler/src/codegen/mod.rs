@@ -25,12 +25,16 @@ mod veval;
 mod vexpr;
 mod walk;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use cranelift_frontend::FunctionBuilderContext;
-use cranelift_module::{Linkage, Module};
+use cranelift_module::{FuncId, Linkage, Module};
 use kiln_ir::{Error, Result};
 use kiln_targets::isa::{Code, isa};
 
 use crate::variant::Variant;
+use function::Machine;
 pub use function::check;
 pub use maker::{Built, KernelFunction};
 use maker::{internal, kernel_signature};
@@ -62,12 +66,13 @@ pub fn build<M: Module>(module: &mut M, variants: &[Variant<'_>], name: &str, co
     }
     let mut scratch = FunctionBuilderContext::new();
     let mut built = run::define(module, &mut scratch, variants, &kernels, name, weights, code)?;
-    built.code_bytes += kernels.iter().flatten().map(|k| k.code_bytes).sum::<usize>();
+    built.code_bytes += kernels.iter().flatten().filter(|k| !k.shared).map(|k| k.code_bytes).sum::<usize>();
     built.kernels = kernels;
     Ok(built)
 }
 
-/// Compiles a variant's kernels for its own machine, and puts them into the module.
+/// Compiles a variant's kernels for its own machine, and puts them into the module; kernels with the same code share a
+/// function.
 fn define_kernels<M: Module>(
     module: &mut M,
     variant: &Variant<'_>,
@@ -78,15 +83,24 @@ fn define_kernels<M: Module>(
     let own = isa(target, code)?;
     let compiled = parallel::compile(&plan.kernels, target, &*own)?;
     let mut kernels = Vec::with_capacity(plan.kernels.len());
+    let mut known: HashMap<Machine, FuncId> = HashMap::new();
     for (i, (kernel, machine)) in plan.kernels.iter().zip(compiled).enumerate() {
         let at = |e: Error| e.at(&kernel.name, kernel.form.name());
         let open = || Error::unsupported("a shared loop of open extent").hint("bind it with --dim");
         let steps = kernel.steps().ok_or_else(open).map_err(at)?;
-        let id = module
-            .declare_function(&format!("{prefix}_kernel_{i}"), Linkage::Local, &kernel_signature())
-            .map_err(|e| at(internal(&e)))?;
-        module.define_function_bytes(id, machine.align, &machine.bytes, &[]).map_err(|e| at(internal(&e)))?;
-        kernels.push(KernelFunction { id, steps, code_bytes: machine.bytes.len() });
+        let code_bytes = machine.bytes.len();
+        let (id, shared) = match known.entry(machine) {
+            Entry::Occupied(known) => (*known.get(), true),
+            Entry::Vacant(new) => {
+                let id = module
+                    .declare_function(&format!("{prefix}_kernel_{i}"), Linkage::Local, &kernel_signature())
+                    .map_err(|e| at(internal(&e)))?;
+                let Machine { bytes, align } = new.key();
+                module.define_function_bytes(id, *align, bytes, &[]).map_err(|e| at(internal(&e)))?;
+                (*new.insert(id), false)
+            }
+        };
+        kernels.push(KernelFunction { id, steps, code_bytes, shared });
     }
     Ok(kernels)
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! NAME_run(inputs, outputs, arena)                      -> NAME_run_parallel(inputs, outputs, arena, null, null)
 //! NAME_run_parallel(inputs, outputs, arena, pf, context): checks, makes the frame, branches to the variant that the
-//! machine runs (see `choose`), runs kernel after kernel
+//! machine runs (see `choose`), runs kernel after kernel, returns the status that they left in the frame
 //!     kernel without a grain:  kernel(frame, 0, steps)
 //!     kernel with a grain:     fork(frame, kernel, steps, grain, pf, context)
 //! fork: without pf the same call, else pf(context, piece, &closure, ceil(steps / grain))
@@ -111,8 +111,14 @@ fn run_body<M: Module>(
     } else {
         checks.b.ins().iconst(types::I64, 0)
     };
-    let filled =
-        [(words::ARENA, arena), (words::WEIGHTS, base), (words::INPUTS, inputs), (words::OUTPUTS, outputs)];
+    let ok = checks.b.ins().iconst(types::I64, i64::from(Status::Ok as i32));
+    let filled = [
+        (words::ARENA, arena),
+        (words::WEIGHTS, base),
+        (words::INPUTS, inputs),
+        (words::OUTPUTS, outputs),
+        (words::STATUS, ok),
+    ];
     for (at, word) in filled {
         checks.b.ins().store(flags, word, frame, at);
     }
@@ -123,8 +129,9 @@ fn run_body<M: Module>(
             b.switch_to_block(blocks[i]);
         }
         call_kernels(module, b, variant.plan, kernels, frame, body.fork.map(|f| (f, parallel_for, context)));
-        let ok = b.ins().iconst(types::I32, i64::from(Status::Ok as i32));
-        b.ins().return_(&[ok]);
+        let status = b.ins().load(types::I64, flags, frame, words::STATUS);
+        let status = b.ins().ireduce(types::I32, status);
+        b.ins().return_(&[status]);
     }
     for (block, status) in failed {
         b.switch_to_block(block);

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Storage};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Scalar, Store, WindowOp};
 use kiln_ir::{DType, Dim, Error, Result};
 use kiln_runtime::abi::frame as words;
+use kiln_runtime::status::Status;
 use kiln_targets::Target;
 
 use super::constants::Constants;
@@ -354,8 +355,14 @@ impl<'k> Emitter<'_, '_, 'k> {
         if !to.guards.is_empty() {
             return Err(Error::internal("a store has no padding value"));
         }
-        let address = self.address(to)?;
+        let missing = self.missing(to);
+        let address = self.address(to, missing)?;
         self.v.b.ins().store(MemFlagsData::new().with_notrap(), value, address, 0);
+        if let Some(missing) = missing {
+            let after = self.v.b.create_block();
+            self.v.b.ins().jump(after, &[]);
+            self.report(missing, after, &[]);
+        }
         Ok(())
     }
 
@@ -364,24 +371,26 @@ impl<'k> Emitter<'_, '_, 'k> {
         found.ok_or_else(|| Error::internal(format!("access to '{}' is not prepared", access.name)))
     }
 
-    /// The element's address; inside the guards.
-    fn address(&mut self, access: &'k FlatAccess) -> Result<Value> {
+    /// The element's address, inside the guards. Where an index read at run time is outside its axis, the code goes to
+    /// `missing` instead.
+    fn address(&mut self, access: &'k FlatAccess, missing: Option<Block>) -> Result<Value> {
         let line = self.lines_of(access)?.0;
         let mut address = self.lines[line].now;
         for gather in &access.gathers {
+            let missing =
+                missing.ok_or_else(|| Error::internal("an index without a place to go when it is bad"))?;
             let index = self.load(&gather.index)?;
             let index = self.v.cast(gather.index.dtype, DType::I64, index)?;
-            let extent = constant(&gather.extent)?;
-            let (zero, end, last) = (
-                self.v.constants.int(self.v.b, I64, 0),
-                self.v.constants.int(self.v.b, I64, extent),
-                self.v.constants.int(self.v.b, I64, (extent - 1).max(0)),
-            );
+            let zero = self.v.constants.int(self.v.b, I64, 0);
+            let end = self.v.constants.int(self.v.b, I64, constant(&gather.extent)?);
             let negative = self.v.b.ins().icmp(IntCC::SignedLessThan, index, zero);
             let wrapped = self.v.b.ins().iadd(index, end);
             let index = self.v.select(negative, wrapped, index);
-            let index = self.v.binary(BinaryOp::Max, DType::I64, index, zero)?;
-            let index = self.v.binary(BinaryOp::Min, DType::I64, index, last)?;
+            // Negative indices are large unsigned ones.
+            let inside = self.v.b.ins().icmp(IntCC::UnsignedLessThan, index, end);
+            let next = self.v.b.create_block();
+            self.v.b.ins().brif(inside, next, &[], missing, &[]);
+            self.v.b.switch_to_block(next);
             let stride = constant(&gather.stride)? * access.dtype.size() as i64;
             let part = self.v.b.ins().imul_imm_s(index, stride);
             address = self.v.b.ins().iadd(address, part);
@@ -389,15 +398,59 @@ impl<'k> Emitter<'_, '_, 'k> {
         Ok(address)
     }
 
+    /// A block for indices that are outside their axes, where there can be any.
+    fn missing(&mut self, access: &FlatAccess) -> Option<Block> {
+        (!access.gathers.is_empty()).then(|| {
+            let block = self.v.b.create_block();
+            self.v.b.set_cold_block(block);
+            block
+        })
+    }
+
+    /// What happens there: the run's status tells, and the code goes on with `instead`.
+    fn report(&mut self, missing: Block, after: Block, instead: &[BlockArg]) {
+        self.v.b.switch_to_block(missing);
+        let status = self.v.b.ins().iconst(I64, i64::from(Status::IndexOutOfRange as i32));
+        self.v.b.ins().store(MemFlagsData::new().with_notrap(), status, self.frame, words::STATUS);
+        self.v.b.ins().jump(after, instead);
+        self.v.b.switch_to_block(after);
+    }
+
+    /// An element; 0 where an index is outside its axis.
     fn load(&mut self, access: &'k FlatAccess) -> Result<Value> {
         let ty = clif_type(access.dtype)?;
+        let flags = MemFlagsData::new().with_notrap();
         let guards = self.lines_of(access)?.1;
-        if guards.is_empty() {
-            let address = self.address(access)?;
-            return Ok(self.v.b.ins().load(ty, MemFlagsData::new().with_notrap(), address, 0));
+        let missing = self.missing(access);
+        if guards.is_empty() && missing.is_none() {
+            let address = self.address(access, None)?;
+            return Ok(self.v.b.ins().load(ty, flags, address, 0));
         }
-        let outside = access.otherwise.ok_or_else(|| Error::internal("a guard without a padding value"))?;
-        let outside = self.v.constant(outside)?;
+        let after = self.v.b.create_block();
+        let result = self.v.b.append_block_param(after, ty);
+        if let Some(inside) = self.inside(access, guards)? {
+            let outside =
+                access.otherwise.ok_or_else(|| Error::internal("a guard without a padding value"))?;
+            let outside = self.v.constant(outside)?;
+            let read = self.v.b.create_block();
+            self.v.b.ins().brif(inside, read, &[], after, &[outside.into()]);
+            self.v.b.switch_to_block(read);
+        }
+        let address = self.address(access, missing)?;
+        let value = self.v.b.ins().load(ty, flags, address, 0);
+        self.v.b.ins().jump(after, &[value.into()]);
+        match missing {
+            Some(missing) => {
+                let zero = self.v.constants.bits(self.v.b, ty, 0);
+                self.report(missing, after, &[zero.into()]);
+            }
+            None => self.v.b.switch_to_block(after),
+        }
+        Ok(result)
+    }
+
+    /// Whether all guards hold; `None` without any.
+    fn inside(&mut self, access: &FlatAccess, guards: Vec<usize>) -> Result<Option<Value>> {
         let mut inside = None;
         for (line, guard) in guards.into_iter().zip(&access.guards) {
             // Negative indices are large unsigned ones.
@@ -408,16 +461,7 @@ impl<'k> Emitter<'_, '_, 'k> {
                 Some(all) => self.v.b.ins().band(all, holds),
             });
         }
-        let Some(inside) = inside else { return Ok(outside) };
-        let (read, after) = (self.v.b.create_block(), self.v.b.create_block());
-        let result = self.v.b.append_block_param(after, ty);
-        self.v.b.ins().brif(inside, read, &[], after, &[outside.into()]);
-        self.v.b.switch_to_block(read);
-        let address = self.address(access)?;
-        let value = self.v.b.ins().load(ty, MemFlagsData::new().with_notrap(), address, 0);
-        self.v.b.ins().jump(after, &[value.into()]);
-        self.v.b.switch_to_block(after);
-        Ok(result)
+        Ok(inside)
     }
 
     fn expr(&mut self, e: &'k Expr<FlatAccess>, acc: Option<(DType, Value)>) -> Result<(DType, Value)> {

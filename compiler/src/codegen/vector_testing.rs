@@ -12,6 +12,7 @@ use cranelift_module::{Linkage, Module, default_libcall_names};
 use kiln_ir::kernel::plan::{FlatAccess, Guard, PlannedKernel, Provider, Schedule, Storage, Tile};
 use kiln_ir::kernel::{Form, Loop, Role, Scalar};
 use kiln_ir::{DType, Dim};
+use kiln_targets::call::Kernel;
 use kiln_targets::encode::{Program as _, encode};
 use kiln_targets::generic::clif::Clif;
 use kiln_targets::isa::{Code, isa};
@@ -101,7 +102,7 @@ impl Machine {
         let vector_bytes = 4 * self.lanes() as u32;
         kernel.provider = match self.encoded() {
             true => Provider::Encoder { vector_bytes },
-            false => Provider::Cranelift { vector_bytes },
+            false => Provider::Portable { vector_bytes },
         };
         if let (Schedule::Tile(tile), Form::Contract { lhs, .. }) = (&mut kernel.schedule, &kernel.form) {
             let innermost = tile.depth.last().map(|l| &lhs.strides[l.0 as usize]);
@@ -126,7 +127,7 @@ impl Machine {
 /// An emitted kernel, and its code's bytes.
 pub(super) struct Emitted {
     module: JITModule,
-    run: extern "sysv64" fn(*const *const u8, i64, i64),
+    run: Kernel<*const u8>,
 }
 
 impl Emitted {
@@ -149,8 +150,7 @@ impl Emitted {
         module.finalize_definitions().expect("memory for code");
         let code = module.get_finalized_function(id);
         // SAFETY: the code was emitted with exactly this signature and convention.
-        let run =
-            unsafe { std::mem::transmute::<*const u8, extern "sysv64" fn(*const *const u8, i64, i64)>(code) };
+        let run = unsafe { std::mem::transmute::<*const u8, Kernel<*const u8>>(code) };
         Ok(Self { module, run })
     }
 
@@ -170,10 +170,11 @@ impl Emitted {
         let input_table: Vec<_> = inputs.iter().map(pointer).collect();
         let output_table: Vec<_> =
             outputs.iter_mut().map(|(all, at)| all[*at..].as_mut_ptr().cast::<u8>().cast_const()).collect();
-        let frame =
+        let mut frame =
             [std::ptr::null(), pointer(&weights), input_table.as_ptr().cast(), output_table.as_ptr().cast()];
         for (begin, end) in ranges {
-            (self.run)(frame.as_ptr(), *begin, *end);
+            // SAFETY: the frame's memory is as large as the kernel's loops and ranges say.
+            unsafe { (self.run)(frame.as_mut_ptr(), *begin, *end) };
         }
         for ((all, at), out) in outputs.iter().zip(&mut memory.outputs) {
             let end = at + out.len();

@@ -8,12 +8,13 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, ModuleError, default_libcall_names};
-use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::kernel::plan::{FlatAccess, Gather, Plan, PlannedKernel, Port};
 use kiln_ir::{Error, Result, Tensor};
 use kiln_runtime::abi::{Frame, RunParallel};
 use kiln_runtime::pool::Pool;
 use kiln_runtime::status::Status;
 use kiln_targets::Target;
+use kiln_targets::call::Kernel;
 use kiln_targets::isa::{self, isa};
 
 use crate::codegen::{self, weights_symbol};
@@ -103,6 +104,9 @@ pub struct KernelInfo {
     pub name: String,
     /// Size of its code.
     pub code_bytes: usize,
+    /// What it reads by indices that arrive at run time, in words, and the node that does.
+    gathers: Vec<String>,
+    node: String,
     function: *const u8,
     steps: i64,
 }
@@ -153,6 +157,8 @@ impl Model {
         let kernels = kernels.map(|((planned, kernel), function)| KernelInfo {
             name: planned.name.clone(),
             code_bytes: kernel.code_bytes,
+            gathers: gathers(planned),
+            node: if let [node] = &planned.nodes[..] { node.clone() } else { planned.name.clone() },
             function,
             steps: kernel.steps,
         });
@@ -258,6 +264,26 @@ impl Model {
     }
 }
 
+/// What a kernel reads or writes by indices that arrive at run time.
+fn gathers(kernel: &PlannedKernel) -> Vec<String> {
+    let accesses = kernel.form.loads().into_iter().chain(kernel.form.stores());
+    let told = |access: &FlatAccess| {
+        let tell =
+            |g: &Gather| format!("'{}' is an index into {} of '{}'", g.index.name, elements(g), access.name);
+        access.gathers.iter().map(tell).collect::<Vec<_>>()
+    };
+    let mut list: Vec<String> = accesses.flat_map(told).collect();
+    list.dedup();
+    list
+}
+
+fn elements(gather: &Gather) -> String {
+    match gather.extent.as_const() {
+        Some(1) => "the one element of an axis".to_owned(),
+        _ => format!("the {} elements of an axis", gather.extent),
+    }
+}
+
 fn port_bytes(port: &Port) -> Result<usize> {
     let shape = port
         .ty
@@ -312,26 +338,45 @@ impl Session<'_> {
         };
         match Status::from_code(status) {
             Some(Status::Ok) => Ok(()),
+            Some(Status::IndexOutOfRange) => Err(self.index_error()),
             Some(status) => Err(Error::invalid(format!("the run ended with a status: {}", status.meaning()))),
             None => Err(Error::internal(format!("the run returned the unknown status {status}"))),
         }
     }
 
+    /// Which kernel met an index outside its axis: the run is done again, kernel by kernel.
+    fn index_error(&mut self) -> Error {
+        let met = (0..self.model.kernels.len()).find(|&i| self.run_alone(i) != Status::Ok as i64);
+        let meaning = Status::IndexOutOfRange.meaning();
+        let Some(kernel) = met.map(|i| &self.model.kernels[i]) else { return Error::invalid(meaning) };
+        let message = match kernel.gathers.is_empty() {
+            true => meaning.to_owned(),
+            false => format!("{meaning}: {}", kernel.gathers.join(", or ")),
+        };
+        Error::invalid(message).at(&kernel.node, "").hint("give indices that are inside")
+    }
+
     /// Runs kernel `i` alone, on one thread, after a complete run has left its operands in the arena.
     pub fn run_kernel(&mut self, i: usize) {
+        self.run_alone(i);
+    }
+
+    /// The same; gives the number of its status.
+    fn run_alone(&mut self, i: usize) -> i64 {
         let kernel = &self.model.kernels[i];
-        let frame = Frame {
+        let mut frame = Frame {
             arena: self.arena.pointer(),
             weights: self.model.weights.0.as_ptr().cast(),
             inputs: self.input_pointers.as_ptr(),
             outputs: self.output_pointers.as_ptr(),
+            status: Status::Ok as i64,
         };
         // SAFETY: kernels have this signature and convention; the frame is the one that `run` would make.
         unsafe {
-            let function: unsafe extern "sysv64" fn(*const Frame, i64, i64) =
-                std::mem::transmute(kernel.function);
-            function(&raw const frame, 0, kernel.steps);
+            let function = std::mem::transmute::<*const u8, Kernel<Frame>>(kernel.function);
+            function(&raw mut frame, 0, kernel.steps);
         }
+        frame.status
     }
 
     /// The outputs of the last run.

@@ -9,18 +9,17 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{Linkage, Module};
 use kiln_ir::{Error, Result};
 use kiln_targets::Target;
+use kiln_targets::call::Kernel;
 use kiln_targets::encode::{Program, encode};
 use kiln_targets::generic::clif::Clif;
 
 use super::jit::{Code, check_host};
 
-type Function = unsafe extern "sysv64" fn(*const *const u8, i64, i64);
-
 /// `fn(frame, begin, end)`, as kernels are.
 pub struct Leaf {
     // Owns what the function points to.
     _code: Code,
-    function: Function,
+    function: Kernel<*const u8>,
     bytes: Vec<u8>,
 }
 
@@ -57,7 +56,7 @@ impl Leaf {
         };
         let function = *code.finish(&[id])?.first().ok_or_else(|| internal(&"none was made"))?;
         // SAFETY: the function was defined with exactly this signature and convention.
-        let function = unsafe { std::mem::transmute::<*const u8, Function>(function) };
+        let function = unsafe { std::mem::transmute::<*const u8, Kernel<*const u8>>(function) };
         Ok(Self { _code: code, function, bytes })
     }
 
@@ -68,7 +67,7 @@ impl Leaf {
     /// `frame` must point to what the program reads and writes for this range of iterations.
     pub unsafe fn call(&self, frame: *const *const u8, begin: i64, end: i64) {
         // SAFETY: the code lives as long as `self`; the rest is the caller's promise.
-        unsafe { (self.function)(frame, begin, end) }
+        unsafe { (self.function)(frame.cast_mut(), begin, end) }
     }
 
     /// Its bytes.

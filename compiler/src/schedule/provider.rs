@@ -8,7 +8,7 @@ use kiln_targets::generic::clif::LANES;
 /// Providers for a schedule, the fastest first. Whether the encoder's registers are enough for a kernel shows when it
 /// is tried.
 pub fn providers(schedule: &Schedule, target: &Target) -> Vec<Provider> {
-    let cranelift = Provider::Cranelift { vector_bytes: 4 * LANES as u32 };
+    let cranelift = Provider::Portable { vector_bytes: 4 * LANES as u32 };
     match schedule {
         Schedule::Scalar { .. } => vec![Provider::Plain],
         // Blocks of 4 x 4 are turned in vectors of four.

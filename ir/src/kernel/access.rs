@@ -97,7 +97,7 @@ pub enum Index {
     /// Computed from the loops.
     Affine(Affine),
     /// Read from an integer buffer: gathers and scatters. A negative value counts from the end of the axis. A
-    /// value outside the axis is clamped to it: memory stays safe, and a check kernel reports it.
+    /// value outside the axis ends the run with an error: nothing outside is read or written.
     Gathered(Box<Access>),
 }
 

@@ -50,12 +50,13 @@ pub struct FlatAccess {
     pub otherwise: Option<Scalar>,
 }
 
-/// `offset += stride * clamp(wrap(index))` with an index read at run time.
+/// `offset += stride * wrap(index)` with an index read at run time. Where the index is outside its axis nothing is
+/// read or written: a load gives 0, and the run ends with a status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gather {
     /// Where the index is read; an i32 or i64.
     pub index: Box<FlatAccess>,
-    /// Extent of the gathered axis: negative indices wrap by it once, then clamp to it.
+    /// Extent of the gathered axis: negative indices wrap by it once.
     pub extent: Dim,
     /// In elements.
     pub stride: Dim,
@@ -191,7 +192,7 @@ pub enum Provider {
     /// Loops over single elements, compiled by Cranelift: schedules of kind [`Schedule::Scalar`], and no others.
     Plain,
     /// The vector builder on Cranelift, which has as many registers as it is asked for.
-    Cranelift {
+    Portable {
         /// Bytes of a vector.
         vector_bytes: u32,
     },
@@ -207,7 +208,7 @@ impl Provider {
     pub fn vector_bytes(self) -> u32 {
         match self {
             Self::Plain => 0,
-            Self::Cranelift { vector_bytes } | Self::Encoder { vector_bytes } => vector_bytes,
+            Self::Portable { vector_bytes } | Self::Encoder { vector_bytes } => vector_bytes,
         }
     }
 }

@@ -130,7 +130,7 @@ fn line_text(strides: &[Dim], offset: &Dim, names: &LoopNames) -> String {
 fn provider_text(provider: Provider) -> String {
     let by = match provider {
         Provider::Plain => return "plain".to_owned(),
-        Provider::Cranelift { .. } => "cranelift",
+        Provider::Portable { .. } => "portable",
         Provider::Encoder { .. } => "encoder",
     };
     format!("{by}, vectors of {} bytes", provider.vector_bytes())

@@ -1,7 +1,7 @@
 //! `Gather`: slices of one axis by index.
 //!
 //! Spec: ONNX Gather, versions 1 to 24. `y[a.., i.., b..] = x[a.., indices[i..], b..]` around `axis`; a negative
-//! index counts from the end. Constant indices are checked here, others are clamped at run time. Elements of
+//! index counts from the end. Constant indices are checked here, others at run time. Elements of
 //! known integers stay known. Lowered to one copy whose index on the axis is read from the indices.
 
 use super::elements::Elements;

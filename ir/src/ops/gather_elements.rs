@@ -2,7 +2,7 @@
 //!
 //! Spec: ONNX GatherElements, versions 11 and 13. `y[i] = x[i with indices[i] in the place of i[axis]]`; the result
 //! has the shape of the indices, which reach as far as `x` on no other axis at most. A negative index counts from
-//! the end. Constant indices are checked here, others are clamped at run time. Lowered to one copy whose index on
+//! the end. Constant indices are checked here, others at run time. Lowered to one copy whose index on
 //! the axis is read from the indices.
 
 use super::elements::Elements;
