@@ -1,8 +1,10 @@
 //! Rounding, saturation and requantisation: the one definition that interpreters, folding and tests share.
 
 mod erf;
+mod small_float;
 
 pub use erf::erf;
+pub use small_float::small_float;
 
 use crate::kernel::Scalar;
 use crate::types::DType;

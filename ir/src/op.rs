@@ -69,6 +69,34 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         Err(Error::unsupported(format!("operator {} is not compiled yet", self.name())))
     }
 
+    /// An upper bound of the multiplications that [`Op::eval`] takes, given the elements of the largest operand and of all
+    /// results. More than their sum for operators that read an element for many results.
+    fn work(&self, operand: u128, results: u128) -> u128 {
+        operand.saturating_add(results)
+    }
+
+    /// Whether equal operands give equal results: random numbers are not constants, whatever they are made of.
+    fn is_pure(&self) -> bool {
+        true
+    }
+
+    /// Whether [`Op::lower`] or [`Op::decompose`] can compute it at run time. Where it cannot, constant operands are
+    /// folded however large the results are.
+    fn has_kernels(&self) -> bool {
+        true
+    }
+
+    /// Whether kernels compute with f16 and bf16 as they are. Where not, the node computes in f32 and is put between
+    /// conversions.
+    fn takes_short_floats(&self) -> bool {
+        true
+    }
+
+    /// Whether the first result is the first operand unchanged. The others, where there are any, are made without it.
+    fn hands_on(&self) -> bool {
+        false
+    }
+
     /// The bodies of a control-flow operator. Values that a body captures are explicit inputs of the node.
     fn subgraphs(&self) -> Vec<Arc<Graph>> {
         Vec::new()

@@ -102,6 +102,12 @@ impl DType {
         self.bits() / 8
     }
 
+    /// Whether machine code holds elements of this type: whole bytes that fit a register. Those that are neither numbers
+    /// nor bools it only moves.
+    pub fn is_compiled(self) -> bool {
+        matches!(self.bits(), 8 | 16 | 32 | 64)
+    }
+
     /// f16, bf16, f32 or f64.
     pub fn is_float(self) -> bool {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod driver;
 pub mod models;
 pub mod modules;
+pub mod operator;
 pub mod random;
 pub mod sources;
 pub mod stages;

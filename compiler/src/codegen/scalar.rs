@@ -95,7 +95,7 @@ impl<'k> Emitter<'_, '_, 'k> {
     fn register(&mut self, access: &'k FlatAccess) -> Result<()> {
         let size = access.dtype.size() as i64;
         if size == 0 {
-            return Err(Error::unsupported(format!("elements of type {} in plain loops", access.dtype)));
+            return Err(Error::internal(format!("elements of type {} in machine code", access.dtype)));
         }
         let bytes = |dim: &Dim| constant(dim).map(|n| n * size);
         let base = self.base(access.storage);
@@ -224,7 +224,7 @@ impl<'k> Emitter<'_, '_, 'k> {
                 let dtype = value.dtype_with(&mut |a| a.dtype, None)?;
                 self.reduce(*op, dtype, store, reduced, &mut |e| Ok(e.expr(value, None)?.1))
             }
-            Form::Transform { .. } => Err(Error::unsupported("a transform of tiles in plain loops")),
+            Form::Transform { .. } => Err(Error::internal("a transform of tiles in plain loops")),
             Form::Extern { function, .. } => {
                 Err(Error::unsupported(format!("helper '{function}' in emitted code")))
             }

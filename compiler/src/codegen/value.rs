@@ -23,13 +23,16 @@ pub(super) struct Values<'a, 'f> {
 /// How a type's elements are held.
 pub(super) fn clif_type(dtype: DType) -> Result<Type> {
     Ok(match dtype {
-        DType::Bool | DType::I8 | DType::U8 => I8,
-        DType::I16 | DType::U16 | DType::F16 | DType::BF16 => I16,
-        DType::I32 | DType::U32 => I32,
-        DType::I64 | DType::U64 => I64,
         DType::F32 => F32,
         DType::F64 => F64,
-        other => return Err(Error::unsupported(format!("elements of type {other} in plain loops"))),
+        // Everything else as the bits that it is.
+        other => match other.bits() {
+            8 => I8,
+            16 => I16,
+            32 => I32,
+            64 => I64,
+            _ => return Err(Error::internal(format!("elements of type {other} in machine code"))),
+        },
     })
 }
 

@@ -1,7 +1,8 @@
-//! Operators that are made of simpler ones are replaced by them.
+//! Operators that are made of simpler ones are replaced by them; those that compute in f32 get f16 and bf16 converted.
 
-use kiln_ir::graph::{Graph, ValueId};
-use kiln_ir::{NodeView, Result, bail_internal};
+use kiln_ir::graph::{Graph, Patch, ValueId};
+use kiln_ir::ops::cast;
+use kiln_ir::{DType, NodeView, Op, Result, bail_internal};
 
 /// Operators made of operators made of operators; more than any chain of them takes.
 const MAX_ROUNDS: usize = 32;
@@ -14,6 +15,17 @@ pub fn run(graph: &mut Graph) -> Result<()> {
         }
     }
     bail_internal!("decomposition does not end")
+}
+
+/// What takes the node's place, if anything does.
+fn simpler(node: &NodeView<'_>, op: &dyn Op) -> Result<Option<Patch>> {
+    if !op.takes_short_floats() {
+        let widened = |_, dtype| matches!(dtype, DType::F16 | DType::BF16).then_some(DType::F32);
+        if let Some(patch) = cast::around(node, widened)? {
+            return Ok(Some(patch));
+        }
+    }
+    op.decompose(node)
 }
 
 fn round(graph: &mut Graph) -> Result<bool> {
@@ -30,7 +42,7 @@ fn round(graph: &mut Graph) -> Result<bool> {
         let node = graph.node(id);
         let view = NodeView { graph, name: &node.name, inputs: &node.inputs, outputs: &node.outputs };
         let at = |e: kiln_ir::Error| e.at(&node.name, node.op.name());
-        if let Some(patch) = node.op.decompose(&view).map_err(at)? {
+        if let Some(patch) = simpler(&view, &*node.op).map_err(at)? {
             let (name, op) = (node.name.clone(), node.op.name());
             graph.apply(patch).map_err(|e| e.at(&name, op))?;
             changed = true;

@@ -12,37 +12,8 @@ use kiln_ir::{ErrorKind, Fact, Result, Tensor, bail_internal};
 use super::infer;
 use kiln_ir::Limits;
 
-/// Multiplications that an operator of the costly kind may take, by a bound that is never too low.
+/// Multiplications that folding a node may take, by a bound that is never too low.
 const MAX_WORK: u128 = 1 << 32;
-
-/// Operators whose work is not proportional to their operands and results.
-const COSTLY: [&str; 13] = [
-    "Attention",
-    "Conv",
-    "ConvInteger",
-    "ConvTranspose",
-    "DeformConv",
-    "Einsum",
-    "GRU",
-    "Gemm",
-    "LSTM",
-    "MatMul",
-    "MatMulInteger",
-    "QLinearConv",
-    "QLinearMatMul",
-];
-
-/// Operators that stay although they could be folded: integer weights are smaller than the floats that they
-/// stand for, and what a random operator gives is not a constant.
-const KEPT: [&str; 7] = [
-    "Bernoulli",
-    "DequantizeLinear",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-];
 
 /// Folds the whole graph. Facts must have been inferred, and are up to date afterwards.
 pub fn run(graph: &mut Graph, limits: &Limits) -> Result<()> {
@@ -100,8 +71,7 @@ impl Folding<'_> {
 
     /// The results of a node, if they can be had now.
     fn node(&self, node: &Node, budget: &mut u64) -> Result<Option<Vec<Tensor>>> {
-        let name = node.op.name();
-        if KEPT.contains(&name) || !node.op.subgraphs().is_empty() {
+        if !node.op.is_pure() || !node.op.subgraphs().is_empty() {
             return Ok(None);
         }
         let facts: Vec<Option<&Fact>> =
@@ -122,9 +92,9 @@ impl Folding<'_> {
             return Ok(None);
         };
         let largest = inputs.iter().flatten().map(|t| t.elements()).max().unwrap_or(0);
-        if made.saturating_sub(held) > *budget
-            || COSTLY.contains(&name) && u128::from(made) * largest as u128 > MAX_WORK
-        {
+        let growth = made.saturating_sub(held);
+        let affordable = growth <= *budget && node.op.work(largest as u128, made.into()) <= MAX_WORK;
+        if !affordable && node.op.has_kernels() {
             return Ok(None);
         }
         let results = match node.op.eval(&inputs) {
@@ -140,17 +110,13 @@ impl Folding<'_> {
         if results.len() < facts.len() {
             bail_internal!("has {} outputs, of which {} were evaluated", facts.len(), results.len());
         }
-        *budget -= made.saturating_sub(held);
+        *budget = budget.saturating_sub(growth);
         Ok(Some(results))
     }
 
     /// The operand that a node hands on as its only result in use.
     fn unchanged(&mut self, node: &Node) -> Option<ValueId> {
-        let passes = match node.op.name() {
-            "Identity" => true,
-            "Dropout" => node.outputs[1..].iter().all(|v| self.unused(*v)),
-            _ => false,
-        };
+        let passes = node.op.hands_on() && node.outputs[1..].iter().all(|v| self.unused(*v));
         let source = node.inputs.first().copied().flatten().filter(|_| passes)?;
         let source = self.aliases.get(&source).copied().unwrap_or(source);
         let same = |id: ValueId| self.graph.value(id).fact.as_ref().map(Fact::ty);

@@ -3,25 +3,58 @@
 //! Nodes are visited in topological order. What a model declares of its values must agree with what follows
 //! from its operators.
 
-use kiln_ir::graph::{Graph, Node, NodeId};
+use std::collections::HashSet;
+
+use kiln_ir::graph::{Graph, Node, NodeId, Patch, ValueId};
 use kiln_ir::limits::{MAX_ELEMENTS, MAX_EXTENT};
-use kiln_ir::{DType, Dim, ErrorKind, Fact, Known, Result, Tensor, bail_internal, bail_invalid};
+use kiln_ir::{
+    DType, Dim, Error, ErrorKind, Fact, Known, NodeView, Result, Tensor, bail_internal, bail_invalid,
+};
 
 /// Elements of a tensor that may be part of shape arithmetic.
 const MAX_EVALUATED: usize = 1024;
 
-/// Infers the facts of all values from those of the arguments and constants.
+/// Infers the facts of all values from those of the arguments and constants. Control flow whose way is known from them
+/// is replaced by the nodes that are on it.
 pub fn run(graph: &mut Graph) -> Result<()> {
+    // A round takes at least one body apart, and bodies are finite.
+    loop {
+        let taken = round(graph)?;
+        if taken.is_empty() {
+            return Ok(());
+        }
+        for (name, op, patch) in taken {
+            graph.apply(patch).map_err(|e| e.at(&name, op))?;
+        }
+    }
+}
+
+/// Infers what does not depend on control flow that is to be replaced; gives the patches that do, with the names of node
+/// and operator.
+fn round(graph: &mut Graph) -> Result<Vec<(String, &'static str, Patch)>> {
+    let mut taken = Vec::new();
+    let mut waiting: HashSet<ValueId> = HashSet::new();
     for id in graph.topological_order()? {
-        let facts = node(graph, id).map_err(|e| {
-            let node = graph.node(id);
-            e.at(&node.name, node.op.name())
-        })?;
+        let at = |graph: &Graph, e: Error| e.at(&graph.node(id).name, graph.node(id).op.name());
+        let node = graph.node(id);
+        if node.inputs.iter().flatten().any(|v| waiting.contains(v)) {
+            waiting.extend(&node.outputs);
+            continue;
+        }
+        if !node.op.subgraphs().is_empty() {
+            let view = NodeView { graph, name: &node.name, inputs: &node.inputs, outputs: &node.outputs };
+            if let Some(patch) = node.op.decompose(&view).map_err(|e| at(graph, e))? {
+                waiting.extend(&node.outputs);
+                taken.push((node.name.clone(), node.op.name(), patch));
+                continue;
+            }
+        }
+        let facts = self::node(graph, id).map_err(|e| at(graph, e))?;
         for (value, fact) in graph.node(id).outputs.clone().into_iter().zip(facts) {
             graph.set_fact(value, fact);
         }
     }
-    Ok(())
+    Ok(taken)
 }
 
 fn node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>> {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use kiln_ir::graph::{Graph, Source, ValueId};
 use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Index, Lowering, Program};
-use kiln_ir::{Error, Result, TensorType};
+use kiln_ir::{DType, Error, Result, TensorType};
 
 use kiln_ir::Errors;
 use kiln_ir::Limits;
@@ -19,12 +19,18 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
     program.bounds = graph.bounds.clone();
     let results: HashSet<&String> = graph.output_names().iter().collect();
     let mut buffers: HashMap<ValueId, BufferId> = HashMap::new();
+    let mut errors = Vec::new();
     for &input in graph.inputs() {
+        let dtype = type_of(graph, input)?.dtype;
+        if !dtype.is_compiled() {
+            let mut error = not_compiled(dtype);
+            error.message = format!("input '{}': {}", graph.value(input).name, error.message);
+            errors.push(error);
+        }
         let id = program.add_buffer(&graph.value(input).name, type_of(graph, input)?, BufferKind::Input);
         program.inputs.push(id);
         buffers.insert(input, id);
     }
-    let mut errors = Vec::new();
     for id in graph.topological_order()? {
         let node = graph.node(id);
         let mut inputs = Vec::with_capacity(node.inputs.len());
@@ -47,6 +53,11 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
             buffers.insert(v, buffer);
             outputs.push((buffer, fact_of(graph, v)?.clone()));
         }
+        let types = inputs.iter().flatten().chain(&outputs).map(|(_, fact)| fact.dtype);
+        if let Some(dtype) = types.clone().find(|t| !t.is_compiled()) {
+            errors.push(not_compiled(dtype).at(&node.name, node.op.name()));
+            continue;
+        }
         let mut lowering = Lowering::new(&mut program, &node.name, inputs, outputs);
         if let Err(error) = node.op.lower(&mut lowering) {
             errors.push(error.at(&node.name, node.op.name()));
@@ -66,6 +77,11 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
         program.outputs.push(to);
     }
     Ok(program)
+}
+
+fn not_compiled(dtype: DType) -> Error {
+    Error::unsupported(format!("elements of type {dtype} are not supported at run time"))
+        .hint("only constants may have them; convert inputs to a type of 8 to 64 bits")
 }
 
 fn too_big(buffer: &Buffer, program: &Program, limits: &Limits) -> Option<Error> {

@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(int(Mul, DType::I64, i64::MIN, -1), i64::MIN);
         assert_eq!(int(Div, DType::I32, -7, 2), -3);
         assert_eq!(int(Div, DType::I32, -7, 0), 0);
-        assert_eq!(int(Div, DType::I32, i32::MIN.into(), -1), i32::MIN.into());
+        assert_eq!(int(Div, DType::I32, i32::MIN.into(), -1), i64::from(i32::MIN));
         assert_eq!(int(Rem, DType::I32, -7, 3), -1);
         assert_eq!(int(Mod, DType::I32, -7, 3), 2);
         assert_eq!(int(Mod, DType::I32, 7, -3), -2);

@@ -3,9 +3,10 @@
 //! A rule builds a [`Patch`]: new constants and nodes on top of existing values, then replacements of existing
 //! values by new ones. [`Graph::apply`] checks that types stay and removes what became dead.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Graph, ValueId};
+use super::{Graph, Source, ValueId};
 use crate::error::{Error, Result};
 use crate::op::{Fact, Op};
 use crate::tensor::Tensor;
@@ -42,7 +43,8 @@ struct NewNode {
 #[derive(Debug, Default)]
 pub struct Patch {
     values: Vec<New>,
-    facts: Vec<Fact>,
+    /// `None` for results whose types are left to inference.
+    facts: Vec<Option<Fact>>,
     nodes: Vec<NewNode>,
     replacements: Vec<(ValueId, PatchValue)>,
 }
@@ -55,7 +57,7 @@ impl Patch {
 
     /// Adds a constant; `name` is a stem.
     pub fn constant(&mut self, name: &str, tensor: Tensor) -> PatchValue {
-        self.facts.push(Fact::of(&tensor));
+        self.facts.push(Some(Fact::of(&tensor)));
         self.values.push(New::Const { name: name.to_owned(), tensor });
         PatchValue::New(self.values.len() - 1)
     }
@@ -70,7 +72,9 @@ impl Patch {
                     .as_ref()
                     .ok_or_else(|| Error::internal(format!("'{}' has no inferred type", value.name)))
             }
-            PatchValue::New(i) => Ok(&self.facts[i]),
+            PatchValue::New(i) => self.facts[i]
+                .as_ref()
+                .ok_or_else(|| Error::internal("a value of the patch has no inferred type")),
         }
     }
 
@@ -101,9 +105,48 @@ impl Patch {
         let first = self.values.len();
         for (index, fact) in outputs.into_iter().enumerate() {
             self.values.push(New::Output { node, index });
-            self.facts.push(fact);
+            self.facts.push(Some(fact));
         }
         Ok((first..self.values.len()).map(PatchValue::New).collect())
+    }
+
+    /// Adds a node whose results get their types from the next inference.
+    pub fn untyped_node(
+        &mut self,
+        name: &str,
+        op: Arc<dyn Op>,
+        inputs: &[Option<PatchValue>],
+        outputs: usize,
+    ) -> Vec<PatchValue> {
+        let (node, first) = (self.nodes.len(), self.values.len());
+        self.nodes.push(NewNode { name: name.to_owned(), op, inputs: inputs.to_vec() });
+        self.values.extend((0..outputs).map(|index| New::Output { node, index }));
+        self.facts.extend((0..outputs).map(|_| None));
+        (first..self.values.len()).map(PatchValue::New).collect()
+    }
+
+    /// Adds the constants and nodes of a graph, on `arguments` in place of its inputs, and gives its results, whose types
+    /// are left to the next inference. Names start with `stem`.
+    pub fn splice(&mut self, body: &Graph, arguments: &[PatchValue], stem: &str) -> Result<Vec<PatchValue>> {
+        if arguments.len() != body.inputs().len() {
+            let (n, m) = (arguments.len(), body.inputs().len());
+            return Err(Error::internal(format!("{n} arguments for a graph of {m} inputs")));
+        }
+        let mut made: HashMap<ValueId, PatchValue> =
+            body.inputs().iter().copied().zip(arguments.iter().copied()).collect();
+        for (id, value) in body.values() {
+            if let Source::Const(tensor) = &value.source {
+                made.insert(id, self.constant(&format!("{stem}/{}", value.name), tensor.clone()));
+            }
+        }
+        for id in body.topological_order()? {
+            let node = body.node(id);
+            let inputs: Vec<_> = node.inputs.iter().map(|v| v.map(|v| made[&v])).collect();
+            let name = format!("{stem}/{}", node.name);
+            let results = self.untyped_node(&name, node.op.clone(), &inputs, node.outputs.len());
+            made.extend(node.outputs.iter().copied().zip(results));
+        }
+        Ok(body.outputs().iter().map(|v| made[v]).collect())
     }
 
     /// [`Patch::node`] for an operator of one result whose inputs are all present.
@@ -131,6 +174,10 @@ impl Graph {
     /// Makes the change, or leaves the graph as it was when a replacement's type differs (an internal error).
     pub fn apply(&mut self, patch: Patch) -> Result<()> {
         for (old, new) in &patch.replacements {
+            // What is not inferred yet is checked against what the old value was declared to be.
+            if matches!(new, PatchValue::New(i) if patch.facts[*i].is_none()) {
+                continue;
+            }
             let (from, to) = (self.value(*old).fact.as_ref(), patch.fact(self, *new)?);
             if let Some(from) = from
                 && from.ty() != to.ty()
@@ -151,7 +198,7 @@ impl Graph {
                 ids[i].ok_or_else(|| Error::internal("a patch reads a value before it is made"))
             }
         };
-        let mut facts: Vec<Option<Fact>> = patch.facts.into_iter().map(Some).collect();
+        let mut facts = patch.facts;
         for (i, value) in patch.values.iter().enumerate() {
             if let New::Const { name, tensor } = value {
                 let name = self.fresh_name(name);
@@ -197,6 +244,11 @@ impl Graph {
             let new = resolve(&ids, new)?;
             if old == new {
                 continue;
+            }
+            if self.value(new).fact.is_none()
+                && let Some(declared) = self.value(old).fact.clone()
+            {
+                self.set_fact(new, declared);
             }
             self.redirect(old, new);
             unread.push(old);

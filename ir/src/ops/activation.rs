@@ -153,6 +153,10 @@ impl Op for Activation {
         Ok(vec![broadcast::map_floats(x.dtype, &[x], |v| float(v[0], params))?])
     }
 
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let dtype = cx.fact(0)?.dtype;
         let (expr, params) = (self.kind.formula().expr, self.params.map(f64::from));

@@ -10,11 +10,12 @@
 //!
 //! Lowering: a `Reduce` over the one axis.
 //!
-//! Unsupported: an empty axis; compiled code for f16 and bf16.
+//! Unsupported: an empty axis.
+//! f16 and bf16 are computed in f32.
 
 use super::nest::NestBuilder;
 use super::operand::{fact, tensor};
-use super::values::{compiled_float, to_i128s};
+use super::values::to_i128s;
 use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::Result;
@@ -24,22 +25,12 @@ use crate::tensor::Tensor;
 use crate::types::{DType, axis_of};
 
 /// The definition of `ArgMax`.
-pub const MAX: OpDef = OpDef {
-    name: "ArgMax",
-    domain: "",
-    since: (1, 13),
-    parse: |node| parse(node, true),
-    unsupported: "f16 and bf16",
-};
+pub const MAX: OpDef =
+    OpDef { name: "ArgMax", domain: "", since: (1, 13), parse: |node| parse(node, true), unsupported: "" };
 
 /// The definition of `ArgMin`.
-pub const MIN: OpDef = OpDef {
-    name: "ArgMin",
-    domain: "",
-    since: (1, 13),
-    parse: |node| parse(node, false),
-    unsupported: "f16 and bf16",
-};
+pub const MIN: OpDef =
+    OpDef { name: "ArgMin", domain: "", since: (1, 13), parse: |node| parse(node, false), unsupported: "" };
 
 /// ONNX `ArgMax` or `ArgMin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,11 +112,12 @@ impl Op for Arg {
         Ok(vec![Tensor::from_vec(&shape, positions)])
     }
 
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let x = cx.fact(0)?.clone();
-        if x.dtype.is_float() {
-            compiled_float(x.dtype)?;
-        }
         let axis = x.shape.axis(self.axis)?;
         let reduced: Vec<bool> = (0..x.shape.rank()).map(|i| i == axis).collect();
         let (nest, ids) = NestBuilder::over(&x.shape, &reduced);

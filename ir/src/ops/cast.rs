@@ -9,8 +9,9 @@
 
 use super::{broadcast, operand};
 use crate::error::{Error, Result};
+use crate::graph::Patch;
 use crate::kernel::{Expr, Form, Lowering};
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Fact, NodeProto, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use crate::{bail_invalid, bail_unsupported};
@@ -86,6 +87,41 @@ fn lower(cx: &mut Lowering<'_>) -> Result<()> {
         cx.emit(loops, Form::Map { stores: vec![crate::kernel::Store { to: target, value }] });
     }
     Ok(())
+}
+
+/// The node on operands of other types, its results converted back: operand `i` of a type becomes what `convert` says.
+/// `None` when that is nothing for all of them.
+pub fn around(node: &NodeView<'_>, convert: impl Fn(usize, DType) -> Option<DType>) -> Result<Option<Patch>> {
+    let Some(id) = node.outputs.first().and_then(|v| node.graph.producer(*v)) else { return Ok(None) };
+    let mut patch = Patch::new();
+    let mut changed = false;
+    let mut inputs = Vec::with_capacity(node.inputs.len());
+    for (i, input) in node.inputs.iter().enumerate() {
+        let Some(value) = *input else {
+            inputs.push(None);
+            continue;
+        };
+        inputs.push(Some(match convert(i, node.fact(i)?.dtype) {
+            Some(to) => {
+                changed = true;
+                patch.apply(node.graph, &format!("{}.{to}.{i}", node.name), Cast { to }, &[value.into()])?
+            }
+            None => value.into(),
+        }));
+    }
+    if !changed {
+        return Ok(None);
+    }
+    let results = patch.shared_node(node.graph, node.name, node.graph.node(id).op.clone(), &inputs)?;
+    for (i, (&old, &new)) in node.outputs.iter().zip(&results).enumerate() {
+        let fact = node.graph.value(old).fact.as_ref();
+        let to = fact.ok_or_else(|| Error::internal("a result without an inferred type"))?.dtype;
+        let same = patch.fact(node.graph, new)?.dtype == to;
+        let name = format!("{}.{to}.result{i}", node.name);
+        let back = if same { new } else { patch.apply(node.graph, &name, Cast { to }, &[new])? };
+        patch.replace(old, back);
+    }
+    Ok(Some(patch))
 }
 
 impl Op for Cast {

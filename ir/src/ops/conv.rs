@@ -12,12 +12,13 @@
 //! Lowering: a `Contract` (with a loop over groups where there are several), or a `Window` when every channel is its
 //! own group and makes one output (depthwise).
 //!
-//! Unsupported: more than three spatial axes; compiled code for f16 and bf16.
+//! Unsupported: more than three spatial axes.
+//! f16 and bf16 are computed in f32.
 
 use super::nest::{NestBuilder, add, indices};
 use super::operand::{checked, fact, same_types, tensor};
 use super::spatial::{Axis, Fixed, Spatial, loop_names};
-use super::values::{compiled_float, float, from_f64s};
+use super::values::{float, from_f64s};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Affine, Expr, Form, Index, Lowering, Scalar, Store, WindowOp};
@@ -27,13 +28,8 @@ use crate::types::Shape;
 use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
-pub const DEF: OpDef = OpDef {
-    name: "Conv",
-    domain: "",
-    since: (1, 22),
-    parse,
-    unsupported: "more than 3 spatial axes; f16 and bf16",
-};
+pub const DEF: OpDef =
+    OpDef { name: "Conv", domain: "", since: (1, 22), parse, unsupported: "more than 3 spatial axes" };
 
 /// ONNX `Conv`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,10 +149,17 @@ impl Op for Conv {
         Ok(vec![from_f64s(x.dtype, &shape, out)?])
     }
 
+    fn work(&self, operand: u128, results: u128) -> u128 {
+        operand.saturating_mul(results)
+    }
+
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, w) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
         let dtype = x.dtype;
-        compiled_float(dtype)?;
         let Geometry { axes, output } = self.geometry(&x.shape, &w.shape)?;
         let (outputs, depth, group) = (w.shape[0].clone(), w.shape[1].clone(), Dim::Const(self.group));
         let depthwise = self.group > 1 && depth.is(1) && outputs == group;

@@ -16,12 +16,13 @@
 //! zeros between the inputs.
 //!
 //! Unsupported: more than three spatial axes; more than 64 combinations of remainders; padding that depends on an
-//! open extent; compiled code for f16 and bf16.
+//! open extent.
+//! f16 and bf16 are computed in f32.
 
 use super::nest::{NestBuilder, add, constant, indices};
 use super::operand::{checked, fact, same_types, tensor};
 use super::spatial::{AutoPad, Axis, Fixed, Spatial, loop_names};
-use super::values::{compiled_float, float, from_f64s};
+use super::values::{float, from_f64s};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Affine, Expr, Form, Index, Lowering, Scalar, Store};
@@ -39,7 +40,7 @@ pub const DEF: OpDef = OpDef {
     domain: "",
     since: (1, 22),
     parse,
-    unsupported: "more than 3 spatial axes; product of strides above 64; f16 and bf16",
+    unsupported: "more than 3 spatial axes; product of strides above 64",
 };
 
 /// ONNX `ConvTranspose`.
@@ -266,9 +267,16 @@ impl Op for ConvTranspose {
         Ok(vec![from_f64s(x.dtype, &shape, out)?])
     }
 
+    fn work(&self, operand: u128, results: u128) -> u128 {
+        operand.saturating_mul(results)
+    }
+
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, w) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
-        compiled_float(x.dtype)?;
         let axes = self.geometry(&x.shape, &w.shape)?.axes;
         let count = axes.iter().try_fold(1i64, |n, a| n.checked_mul(a.stride));
         if count.is_none_or(|n| n > MAX_PHASES) {

@@ -62,6 +62,10 @@ impl Op for Dropout {
         Ok(std::iter::once(x.clone()).chain(mask).collect())
     }
 
+    fn hands_on(&self) -> bool {
+        true
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
         movement::copy_to(cx, y, x, movement::each);

@@ -21,6 +21,11 @@ impl<'a> Elements<'a> {
         Ok(Self { dtype: tensor.dtype, data: &tensor.data })
     }
 
+    /// Of a tensor of any type of 4 to 64 bits, for its bits alone.
+    pub(crate) fn raw(tensor: &'a Tensor) -> Self {
+        Self { dtype: tensor.dtype, data: &tensor.data }
+    }
+
     /// The bits of element `i`, zero-extended.
     pub(crate) fn bits(&self, i: usize) -> u64 {
         if self.dtype.bits() == 4 {

@@ -61,6 +61,10 @@ impl Op for Gelu {
         Ok(vec![broadcast::map_floats(x.dtype, &[x], |v| 0.5 * v[0] * (1.0 + gate(v[0])))?])
     }
 
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let t = cx.fact(0)?.dtype;
         cx.pointwise(|operands| {

@@ -11,12 +11,13 @@
 //!
 //! Lowering: a `Contract` whose epilogue scales and adds; transposition is an order of indices.
 //!
-//! Unsupported: integers with alpha or beta other than 1; compiled code for f16 and bf16.
+//! Unsupported: integers with alpha or beta other than 1.
+//! f16 and bf16 are computed in f32.
 
 use super::matmul::{arithmetic, product};
 use super::nest::{NestBuilder, add, constant, indices, mul};
 use super::operand::{checked, fact, same_types, tensor};
-use super::values::{compiled_float, from_f64s, from_i128s, to_i128s};
+use super::values::{from_f64s, from_i128s, to_i128s};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Expr, Form, LoopId, Lowering, Store};
@@ -31,7 +32,7 @@ pub const DEF: OpDef = OpDef {
     domain: "",
     since: (7, 13),
     parse,
-    unsupported: "integers with alpha or beta other than 1; f16 and bf16",
+    unsupported: "integers with alpha or beta other than 1",
 };
 
 /// ONNX `Gemm`.
@@ -159,12 +160,17 @@ impl Op for Gemm {
         Ok(vec![result])
     }
 
+    fn work(&self, operand: u128, results: u128) -> u128 {
+        operand.saturating_mul(results)
+    }
+
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (a, b) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
         let dtype = a.dtype;
-        if dtype.is_float() {
-            compiled_float(dtype)?;
-        }
         let [m_extent, n_extent, k_extent] = self.sizes(&a.shape, &b.shape)?;
         let mut nest = NestBuilder::default();
         let (m, n) = (nest.parallel("m", &m_extent), nest.parallel("n", &n_extent));

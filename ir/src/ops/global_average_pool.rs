@@ -6,7 +6,7 @@
 //!
 //! Shapes: x `[N, C, ...]`, y `[N, C, 1...]`. Numerics and lowering: those of `ReduceMean` (see [`super::reduce`]).
 //!
-//! Unsupported: compiled code for f16 and bf16.
+//! f16 and bf16 are computed in f32.
 
 use super::global_max_pool::global_pool;
 use super::reduce::Reduction;

@@ -6,7 +6,7 @@
 //!
 //! Shapes: x `[N, C, ...]`, y `[N, C, 1...]`. Numerics and lowering: those of `ReduceMax` (see [`super::reduce`]).
 //!
-//! Unsupported: compiled code for f16 and bf16.
+//! f16 and bf16 are computed in f32.
 
 use super::reduce::Reduction;
 use crate::bail_invalid;
@@ -39,7 +39,7 @@ macro_rules! global_pool {
                 node.arity(1..=1, 1..=1)?;
                 Ok(Box::new($op))
             },
-            unsupported: "f16 and bf16",
+            unsupported: "",
         };
 
         #[doc = concat!("ONNX `", $name, "`.")]
@@ -71,6 +71,10 @@ macro_rules! global_pool {
                 let x = super::operand::tensor(inputs, 0)?;
                 let reduced = super::global_max_pool::reduced(x.shape.len());
                 Ok(vec![super::reduce::reduce($kind, x, &reduced)?])
+            }
+
+            fn takes_short_floats(&self) -> bool {
+                false
             }
 
             fn lower(&self, cx: &mut crate::kernel::Lowering<'_>) -> crate::error::Result<()> {

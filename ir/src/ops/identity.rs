@@ -39,6 +39,10 @@ impl Op for Identity {
         Ok(vec![operand::tensor(inputs, 0)?.clone()])
     }
 
+    fn hands_on(&self) -> bool {
+        true
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
         movement::copy_to(cx, y, x, movement::each);

@@ -11,13 +11,14 @@
 //!
 //! Lowering: two `Reduce`s and a `Map`, as [`super::norm`] says.
 //!
-//! Unsupported: scale of another type than x; compiled code for f16 and bf16.
+//! Unsupported: scale of another type than x.
+//! f16 and bf16 are computed in f32.
 
 use super::nest::{add, indices, mul};
 use super::norm::{Norm, check_broadcast, statistics};
 use super::operand::{fact, tensor};
 use super::reduce::groups;
-use super::values::{compiled_float, float, from_f64s};
+use super::values::{float, from_f64s};
 use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::Result;
@@ -32,7 +33,7 @@ pub const DEF: OpDef = OpDef {
     domain: "",
     since: (17, 17),
     parse,
-    unsupported: "scale of another type than the input; f16 and bf16",
+    unsupported: "scale of another type than the input",
 };
 
 /// ONNX `LayerNormalization`.
@@ -136,9 +137,12 @@ impl Op for LayerNormalization {
         Ok(results)
     }
 
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let x = cx.fact(0)?.clone();
-        compiled_float(x.dtype)?;
         let norm = Norm {
             shape: x.shape.clone(),
             reduced: reduced(self.axis, x.shape.rank())?,
@@ -155,9 +159,6 @@ impl Op for LayerNormalization {
                 false => scaled,
             })
         })?;
-        if self.outputs > 1 {
-            compiled_float(self.stash)?;
-        }
         for (i, from) in [(1, statistics.mean), (2, Some(statistics.inv))] {
             let Some(from) = from.filter(|_| i < self.outputs) else { continue };
             let (loops, ids) = Lowering::loops_over(&cx.ty(from).shape.clone());

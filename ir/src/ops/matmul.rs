@@ -12,11 +12,11 @@
 //!
 //! Lowering: a `Contract`; a constant operand becomes its right side, which is where weights are packed.
 //!
-//! Unsupported: compiled code for f16 and bf16.
+//! f16 and bf16 are computed in f32.
 
 use super::nest::{NestBuilder, zero};
 use super::operand::{checked, fact, same_types, tensor};
-use super::values::{compiled_float, from_f64s, from_i128s, to_i128s};
+use super::values::{from_f64s, from_i128s, to_i128s};
 use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
@@ -26,8 +26,7 @@ use crate::tensor::{Tensor, row_major};
 use crate::types::{DType, Shape, broadcast};
 
 /// The definition.
-pub const DEF: OpDef =
-    OpDef { name: "MatMul", domain: "", since: (1, 13), parse, unsupported: "f16 and bf16" };
+pub const DEF: OpDef = OpDef { name: "MatMul", domain: "", since: (1, 13), parse, unsupported: "" };
 
 /// ONNX `MatMul`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,11 +117,16 @@ impl Op for MatMul {
         Ok(vec![result])
     }
 
+    fn work(&self, operand: u128, results: u128) -> u128 {
+        operand.saturating_mul(results)
+    }
+
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (a, b) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
-        if a.dtype.is_float() {
-            compiled_float(a.dtype)?;
-        }
         let sizes = Sizes::of(&a.shape, &b.shape)?;
         let mut nest = NestBuilder::default();
         let batch: Vec<LoopId> =

@@ -10,12 +10,13 @@
 //!
 //! Lowering: a `Window` whose padding is the type's least value.
 //!
-//! Unsupported: the second result (Indices); more than three spatial axes; compiled code for f16 and bf16.
+//! Unsupported: the second result (Indices); more than three spatial axes.
+//! f16 and bf16 are computed in f32.
 
 use super::nest::{NestBuilder, indices};
 use super::operand::{checked, fact, tensor};
 use super::spatial::{Axis, Fixed, Spatial, loop_names};
-use super::values::{compiled_float, from_f64s};
+use super::values::from_f64s;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Expr, Form, Index, LoopId, Lowering, Scalar, Store, WindowOp};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
@@ -29,7 +30,7 @@ pub const DEF: OpDef = OpDef {
     domain: "",
     since: (1, 22),
     parse,
-    unsupported: "Indices output; more than 3 spatial axes; f16 and bf16",
+    unsupported: "Indices output; more than 3 spatial axes",
 };
 
 /// ONNX `MaxPool`.
@@ -180,11 +181,12 @@ impl Op for MaxPool {
         Ok(vec![pool(x, &axes, &shape, start, max, |acc, _| acc)?])
     }
 
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let x = cx.fact(0)?.clone();
-        if x.dtype.is_float() {
-            compiled_float(x.dtype)?;
-        }
         let (axes, _) = geometry(&self.spatial, &x.shape)?;
         lower_window(cx, WindowOp::Max, &axes, least(x.dtype), |_| Expr::Acc)
     }

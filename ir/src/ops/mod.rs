@@ -14,9 +14,12 @@ pub mod constant;
 pub mod conv;
 pub mod conv_transpose;
 pub mod depth_space;
+pub mod dequantize_linear;
 pub mod dropout;
 mod elements;
 mod elementwise;
+#[cfg(test)]
+mod every_type_tests;
 pub mod expand;
 pub mod fill;
 pub mod flatten;
@@ -28,6 +31,7 @@ pub mod global_average_pool;
 pub mod global_max_pool;
 pub mod group_normalization;
 pub mod identity;
+pub mod if_;
 pub mod instance_normalization;
 pub mod is_inf;
 pub mod layer_normalization;
@@ -98,6 +102,7 @@ pub static OPS: &[OpDef] = &[
     unary::COS,
     unary::COSH,
     depth_space::TO_SPACE,
+    dequantize_linear::DEF,
     binary::DIV,
     dropout::DEF,
     activation::ELU,
@@ -120,6 +125,7 @@ pub static OPS: &[OpDef] = &[
     activation::HARD_SIGMOID,
     unary::HARD_SWISH,
     identity::DEF,
+    if_::DEF,
     instance_normalization::DEF,
     is_inf::DEF,
     unary::IS_NAN,

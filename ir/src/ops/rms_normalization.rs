@@ -10,14 +10,15 @@
 //!
 //! Lowering: a `Reduce` and a `Map`, as [`super::norm`] says.
 //!
-//! Unsupported: scale of another type than x; compiled code for f16 and bf16.
+//! Unsupported: scale of another type than x.
+//! f16 and bf16 are computed in f32.
 
 use super::layer_normalization::{attrs, broadcast_positions, parse_attrs, reduced};
 use super::nest::{indices, mul};
 use super::norm::{Norm, check_broadcast, statistics};
 use super::operand::{fact, tensor};
 use super::reduce::groups;
-use super::values::{compiled_float, float, from_f64s};
+use super::values::{float, from_f64s};
 use crate::error::Result;
 use crate::kernel::{Expr, Lowering};
 use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
@@ -30,7 +31,7 @@ pub const DEF: OpDef = OpDef {
     domain: "",
     since: (23, 23),
     parse,
-    unsupported: "scale of another type than the input; f16 and bf16",
+    unsupported: "scale of another type than the input",
 };
 
 /// ONNX `RMSNormalization`.
@@ -80,9 +81,12 @@ impl Op for RmsNormalization {
         Ok(vec![from_f64s(x.dtype, &x.shape, values)?])
     }
 
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let x = cx.fact(0)?.clone();
-        compiled_float(x.dtype)?;
         let norm = Norm {
             shape: x.shape.clone(),
             reduced: reduced(self.axis, x.shape.rank())?,

@@ -12,12 +12,12 @@
 //!
 //! Lowering: the loop nests above as they are, along any axis without transposition: two `Reduce`s and `Map`s.
 //!
-//! Unsupported: compiled code for f16 and bf16.
+//! f16 and bf16 are computed in f32.
 
 use super::nest::{NestBuilder, constant, div, indices, indices_except, mul, sub};
 use super::operand::{fact, tensor};
 use super::reduce::{groups, lower_max};
-use super::values::{compiled_float, float, from_f64s};
+use super::values::{float, from_f64s};
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Form, Lowering, ReduceOp, Store, UnaryOp};
@@ -26,13 +26,8 @@ use crate::tensor::Tensor;
 use crate::types::{Shape, axis_of};
 
 /// The definition of `Softmax`.
-pub const SOFTMAX: OpDef = OpDef {
-    name: "Softmax",
-    domain: "",
-    since: (1, 13),
-    parse: |node| parse(node, false),
-    unsupported: "f16 and bf16",
-};
+pub const SOFTMAX: OpDef =
+    OpDef { name: "Softmax", domain: "", since: (1, 13), parse: |node| parse(node, false), unsupported: "" };
 
 /// The definition of `LogSoftmax`.
 pub const LOG_SOFTMAX: OpDef = OpDef {
@@ -40,7 +35,7 @@ pub const LOG_SOFTMAX: OpDef = OpDef {
     domain: "",
     since: (1, 13),
     parse: |node| parse(node, true),
-    unsupported: "f16 and bf16",
+    unsupported: "",
 };
 
 /// ONNX `Softmax` or `LogSoftmax`.
@@ -117,10 +112,13 @@ impl Op for Softmax {
         Ok(vec![from_f64s(x.dtype, &x.shape, values)?])
     }
 
+    fn takes_short_floats(&self) -> bool {
+        false
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let x = cx.fact(0)?.clone();
         let (dtype, shape) = (x.dtype, x.shape);
-        compiled_float(dtype)?;
         let reduced = self.reduced(shape.rank())?;
         let kept: Shape =
             shape.iter().zip(&reduced).map(|(d, r)| if *r { Dim::Const(1) } else { d.clone() }).collect();

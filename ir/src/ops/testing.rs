@@ -1,10 +1,15 @@
-//! What the tests of operators share: an operator from its attributes, run both ways.
+//! What the tests of operators share: an operator from its attributes, run in every way, for every element type.
 
+use std::sync::Arc;
+
+use super::elements::Builder;
 use super::find;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::eval;
-use crate::kernel::{BufferKind, Lowering, Program};
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op};
+use crate::graph::Graph;
+use crate::kernel::{BufferKind, Lowering, Program, Scalar};
+use crate::numerics::Number;
+use crate::op::{Attr, Attrs, Fact, NEWEST_OPSET, NodeProto, Op};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
 
@@ -26,19 +31,20 @@ pub(super) fn parse(
     inputs: usize,
     outputs: usize,
 ) -> Result<Box<dyn Op>> {
-    let def = find("", name).expect("the operator is listed");
-    let present = vec![true; inputs];
-    let read = |mut attrs: Attrs| {
-        let op = (def.parse)(&mut NodeProto { attrs: &mut attrs, opset, inputs: &present, outputs })?;
-        assert!(attrs.is_empty(), "{name} leaves {attrs:?}");
-        Ok(op)
-    };
-    let op = read(attrs(list))?;
+    let op = read(name, opset, attrs(list), inputs, outputs)?;
     assert_eq!(
-        format!("{:?}", read(op.attrs())?),
+        format!("{:?}", read(name, opset, op.attrs(), inputs, outputs)?),
         format!("{op:?}"),
         "attributes of {name} do not round-trip"
     );
+    Ok(op)
+}
+
+fn read(name: &str, opset: i64, mut attrs: Attrs, inputs: usize, outputs: usize) -> Result<Box<dyn Op>> {
+    let def = find("", name).expect("the operator is listed");
+    let present = vec![true; inputs];
+    let op = (def.parse)(&mut NodeProto { attrs: &mut attrs, opset, inputs: &present, outputs })?;
+    assert!(attrs.is_empty(), "{name} leaves {attrs:?}");
     Ok(op)
 }
 
@@ -46,6 +52,19 @@ pub(super) fn parse(
 pub(super) fn sample(shape: &[usize], step: usize) -> Tensor {
     let n = shape.iter().product();
     Tensor::from_vec(shape, (0..n).map(|i| ((i * step + step) % 17) as f32 / 4.0 - 2.0).collect())
+}
+
+/// Numbers of both signs, and zero, of any type that has bits.
+pub(super) fn numbers(dtype: DType, shape: &[usize]) -> Tensor {
+    let mut b = Builder::new(dtype, shape);
+    for i in 0..shape.iter().product::<usize>() {
+        let value = (i * 7 % 11) as i64 - 4;
+        b.push_bits(match dtype.is_float() {
+            true => Scalar::of(dtype, value as f64 * 0.25).bits,
+            false => Number::Int(value.into()).to_bits(dtype),
+        });
+    }
+    b.finish().unwrap()
 }
 
 /// The facts of tensors, `known` for those whose elements inference may see.
@@ -58,7 +77,7 @@ fn facts(inputs: &[&Tensor], known: &[usize]) -> Vec<Fact> {
 }
 
 /// What the operator's kernels compute. Inputs listed in `known` are constants.
-pub(super) fn run_lowered(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Vec<Tensor>> {
+fn run_lowered(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Vec<Tensor>> {
     let facts = facts(inputs, known);
     let outputs = op.infer(&facts.iter().map(Some).collect::<Vec<_>>())?;
     let mut program = Program::new("test");
@@ -85,8 +104,39 @@ pub(super) fn run_lowered(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> R
     eval::kernel::run(&program, &given)
 }
 
-/// `eval`, which must agree with inference, and with the kernels within a few units in the last place of the
-/// largest element.
+/// What the operator's machine code computes, alone in a graph, by the name of each way to compile it.
+fn run_compiled(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Vec<(String, Vec<Tensor>)> {
+    let infers = facts(inputs, known);
+    let outputs = op.infer(&infers.iter().map(Some).collect::<Vec<_>>()).unwrap().len();
+    let mut graph = Graph::new("test");
+    graph.opsets.insert(String::new(), NEWEST_OPSET);
+    let parts = |t: &Tensor| (t.dtype.to_string(), t.shape.clone(), t.data.to_vec());
+    let (mut operands, mut given) = (Vec::new(), Vec::new());
+    for (i, (tensor, fact)) in inputs.iter().zip(infers).enumerate() {
+        let name = format!("in{i}");
+        operands.push(Some(if known.contains(&i) {
+            graph.add_const(&name, (*tensor).clone()).unwrap()
+        } else {
+            given.push(parts(tensor));
+            graph.add_input(&name, fact).unwrap()
+        }));
+    }
+    let names: Vec<String> = (0..outputs).map(|i| format!("out{i}")).collect();
+    let op: Arc<dyn Op> = read(op.name(), NEWEST_OPSET, op.attrs(), inputs.len(), outputs).unwrap().into();
+    let node = graph.add_node("node", op, operands, &names).unwrap();
+    for id in graph.node(node).outputs.clone() {
+        graph.add_output(id);
+    }
+    let points =
+        kiln_tests::operator::run(&graph.to_string(), &given).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+    let tensor = |(dtype, shape, data): (String, Vec<usize>, Vec<u8>)| {
+        Tensor::new(DType::parse(&dtype).unwrap(), shape, data.into()).unwrap()
+    };
+    points.into_iter().map(|(point, all)| (point, all.into_iter().map(tensor).collect())).collect()
+}
+
+/// `eval`, which must agree with inference, and with the kernels and the machine code within a few units in the last
+/// place of the largest element.
 pub(super) fn run(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Vec<Tensor>> {
     let facts = facts(inputs, known);
     let inferred = op.infer(&facts.iter().map(Some).collect::<Vec<_>>())?;
@@ -94,23 +144,71 @@ pub(super) fn run(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Ve
     for (result, fact) in results.iter().zip(&inferred) {
         assert_eq!(result.ty(), fact.ty(), "inference of {}", op.name());
     }
-    let lowered = run_lowered(op, inputs, known)?;
-    for (result, other) in results.iter().zip(&lowered) {
-        assert_close(other, result, 1e-6);
+    let compiled = inputs.iter().copied().chain(&results).all(|t| t.dtype.is_compiled());
+    let short = |t: &&Tensor| matches!(t.dtype, DType::F16 | DType::BF16);
+    if op.takes_short_floats() || !inputs.iter().any(short) {
+        match run_lowered(op, inputs, known) {
+            Err(e) if !compiled && e.kind == ErrorKind::Unsupported => {}
+            kernels => compare(op, inputs, "kernels", &kernels?, &results),
+        }
+    }
+    if compiled {
+        for (point, outputs) in run_compiled(op, inputs, known) {
+            compare(op, inputs, &point, &outputs, &results);
+        }
     }
     Ok(results)
 }
 
-/// Element-wise equality within `tolerance` times the largest magnitude; integers exactly.
+/// [`run`] for every element type that the operator takes, on the inputs that `case` makes of it; gives the types that ran
+/// as machine code.
+pub(super) fn every_type(op: &dyn Op, known: &[usize], case: impl Fn(DType) -> Vec<Tensor>) -> Vec<DType> {
+    let takes = |dtype: &DType| {
+        let inputs = case(*dtype);
+        let facts = facts(&inputs.iter().collect::<Vec<_>>(), known);
+        op.infer(&facts.iter().map(Some).collect::<Vec<_>>()).is_ok()
+    };
+    let of_bytes = |dtype: &DType| matches!(dtype.bits(), 4..=64);
+    let taken: Vec<DType> = DType::ALL.into_iter().filter(of_bytes).filter(takes).collect();
+    for dtype in &taken {
+        run(op, &case(*dtype).iter().collect::<Vec<_>>(), known)
+            .unwrap_or_else(|e| panic!("{} of {dtype}: {e}", op.name()));
+    }
+    let compiled: Vec<DType> = taken.into_iter().filter(|t| t.is_compiled()).collect();
+    assert!(!compiled.is_empty(), "{} takes no type", op.name());
+    compiled
+}
+
+fn compare(op: &dyn Op, inputs: &[&Tensor], point: &str, got: &[Tensor], expected: &[Tensor]) {
+    assert_eq!(got.len(), expected.len(), "{point}");
+    for (got, expected) in got.iter().zip(expected) {
+        let tolerance = match expected.dtype {
+            DType::BF16 => 8e-3,
+            DType::F16 => 1e-3,
+            _ => 2e-6,
+        };
+        if let Some(difference) = difference(got, expected, tolerance) {
+            panic!("{op:?} of {inputs:?}, {point}: {difference}");
+        }
+    }
+}
+
+/// Element-wise equality within `tolerance` times the largest magnitude; anything but floats exactly.
 pub(super) fn assert_close(got: &Tensor, expected: &Tensor, tolerance: f64) {
-    assert_eq!(got.ty(), expected.ty());
+    if let Some(difference) = difference(got, expected, tolerance) {
+        panic!("{difference}");
+    }
+}
+
+fn difference(got: &Tensor, expected: &Tensor, tolerance: f64) -> Option<String> {
+    if got.ty() != expected.ty() || !expected.dtype.is_float() {
+        return (got != expected).then(|| format!("{got:?} instead of {expected:?}"));
+    }
     let (a, b) = (got.to_f64s().unwrap(), expected.to_f64s().unwrap());
     let largest = b.iter().filter(|v| v.is_finite()).fold(1.0f64, |m, v| m.max(v.abs()));
-    let tolerance = if expected.dtype.is_float() { tolerance * largest } else { 0.0 };
-    for (i, (a, b)) in a.iter().zip(&b).enumerate() {
-        let same = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance;
-        assert!(same, "element {i}: {a} instead of {b} in {got:?}");
-    }
+    let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * largest;
+    let wrong = (0..a.len()).find(|&i| !same(a[i], b[i]))?;
+    Some(format!("element {wrong}: {} instead of {} in {got:?}", a[wrong], b[wrong]))
 }
 
 /// The message of the error that inference gives for inputs of these shapes, all f32.

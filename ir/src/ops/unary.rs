@@ -215,6 +215,11 @@ impl Op for Unary {
         Ok(vec![y?])
     }
 
+    fn takes_short_floats(&self) -> bool {
+        // Formulas of several steps would round at each.
+        !matches!(self.0, Kind::HardSwish | Kind::Mish | Kind::Softplus | Kind::Softsign)
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let dtype = cx.fact(0)?.dtype;
         let expr = self.0.formula().expr;

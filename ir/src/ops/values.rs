@@ -5,6 +5,7 @@
 //! which is the wrap-around that integer kernels have.
 
 use crate::error::{Error, Result};
+use crate::numerics::saturate;
 use crate::op::Fact;
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -18,15 +19,7 @@ pub(crate) fn float(fact: &Fact, what: &str) -> Result<DType> {
     Ok(fact.dtype)
 }
 
-/// Demands a type that kernels compute in: f32 or f64.
-pub(crate) fn compiled_float(dtype: DType) -> Result<()> {
-    if !matches!(dtype, DType::F32 | DType::F64) {
-        bail_unsupported!("compiled code for elements of type {dtype}");
-    }
-    Ok(())
-}
-
-/// Float elements, rounded to `dtype`; for integer types truncated towards zero.
+/// Float elements, rounded to `dtype`; for integer types truncated towards zero, at most the ends of the type.
 pub(crate) fn from_f64s(dtype: DType, shape: &[usize], values: Vec<f64>) -> Result<Tensor> {
     if shape.iter().product::<usize>() != values.len() {
         return Err(Error::internal(format!("{} values for shape {shape:?}", values.len())));
@@ -36,7 +29,7 @@ pub(crate) fn from_f64s(dtype: DType, shape: &[usize], values: Vec<f64>) -> Resu
         DType::F64 => Tensor::from_vec(shape, values),
         DType::F16 => Tensor::from_vec(shape, values.into_iter().map(half::f16::from_f64).collect()),
         DType::BF16 => Tensor::from_vec(shape, values.into_iter().map(half::bf16::from_f64).collect()),
-        _ => return from_i128s(dtype, shape, values.into_iter().map(|v| v as i128).collect()),
+        _ => return from_i128s(dtype, shape, values.into_iter().map(|v| saturate(v, dtype)).collect()),
     })
 }
 
@@ -86,5 +79,6 @@ mod tests {
         assert_eq!(from_i128s(DType::U64, &[1], to_i128s(&wide).unwrap()).unwrap(), wide);
         assert_eq!(from_f64s(DType::F32, &[], vec![0.1]).unwrap(), Tensor::scalar(0.1f32));
         assert_eq!(from_f64s(DType::I32, &[], vec![-1.7]).unwrap(), Tensor::scalar(-1i32));
+        assert_eq!(from_f64s(DType::U8, &[], vec![256.0]).unwrap(), Tensor::scalar(255u8));
     }
 }

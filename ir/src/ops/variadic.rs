@@ -102,6 +102,11 @@ impl Op for Variadic {
         Ok(vec![y?])
     }
 
+    fn takes_short_floats(&self) -> bool {
+        // Sums would round at each step.
+        matches!(self, Self::Max | Self::Min)
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let dtype = cx.fact(0)?.dtype;
         cx.pointwise(|operands| {

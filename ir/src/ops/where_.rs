@@ -61,7 +61,7 @@ impl Op for Where {
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let all = [operand::tensor(inputs, 0)?, operand::tensor(inputs, 1)?, operand::tensor(inputs, 2)?];
-        let elements = [Elements::new(all[0])?, Elements::new(all[1])?, Elements::new(all[2])?];
+        let elements = all.map(Elements::raw);
         let (shape, strides) = broadcast::aligned(&all)?;
         let mut out = Builder::new(all[1].dtype, &shape);
         broadcast::for_each_position(&shape, &strides, |at| {

@@ -49,7 +49,7 @@ const PUNCTUATION: [&str; 22] = [
     ">", "?",
 ];
 
-/// Deeper nesting than any model has; recursion beyond could exhaust the stack.
+/// Deeper nesting than any model has; recursion beyond could exhaust the stack of a thread, 2 MiB.
 const MAX_DEPTH: usize = 200;
 
 /// A position in a text that has been cut into tokens.

@@ -1,0 +1,153 @@
+//! Every listed operator, for every element type that it takes: definition, kernels and machine code agree.
+
+use super::OPS;
+use super::testing::{every_type, ints, numbers, parse, sample};
+use crate::op::Attr;
+use crate::tensor::Tensor;
+use crate::types::DType;
+
+/// Attributes, inputs whose elements are known, inputs of an element type.
+type Case = (Vec<(&'static str, Attr)>, Vec<usize>, fn(DType) -> Vec<Tensor>);
+
+/// Operators that are gone before anything is lowered.
+const FOLDED: [&str; 2] = ["DequantizeLinear", "If"];
+
+fn vector(values: &[i64]) -> Tensor {
+    Tensor::from_vec(&[values.len()], values.to_vec())
+}
+
+/// `Var` of normalisations: not negative.
+fn ones(dtype: DType, n: usize) -> Tensor {
+    let mut b = super::elements::Builder::new(dtype, &[n]);
+    (0..n).for_each(|i| b.push(crate::numerics::Number::Int(1 + i as i128)));
+    b.finish().unwrap()
+}
+
+/// A case of the operator.
+fn case(name: &str) -> Case {
+    let (mut attrs, mut known) = (vec![], vec![]);
+    let inputs: fn(DType) -> Vec<Tensor> = match name {
+        "Constant" => {
+            attrs.push(("value", Attr::Tensor(sample(&[2, 3], 5))));
+            |_| vec![]
+        }
+        "Cast" => {
+            attrs.push(("to", Attr::Int(DType::F32.to_onnx().into())));
+            |t| vec![numbers(t, &[3, 4])]
+        }
+        "CastLike" => |t| vec![numbers(t, &[3, 4]), numbers(DType::I32, &[1])],
+        "Where" => {
+            |t| vec![Tensor::from_bools(&[3, 1], [true, false, true]), numbers(t, &[3, 4]), numbers(t, &[4])]
+        }
+        "BitShift" => {
+            attrs.push(("direction", Attr::Str("LEFT".into())));
+            |t| vec![numbers(t, &[3, 4]), numbers(t, &[4])]
+        }
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Max" | "Min" | "Sum" | "Mean" | "PRelu"
+        | "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor"
+        | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" => |t| vec![numbers(t, &[3, 4]), numbers(t, &[4])],
+        "MatMul" => |t| vec![numbers(t, &[2, 3, 5]), numbers(t, &[5, 4])],
+        "Gemm" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5, 4]), numbers(t, &[4])],
+        "Conv" | "ConvTranspose" => {
+            |t| vec![numbers(t, &[1, 2, 5, 6]), numbers(t, &[2, 2, 3, 3]), numbers(t, &[2])]
+        }
+        "MaxPool" | "AveragePool" => {
+            attrs.push(("kernel_shape", ints(&[2, 2])));
+            |t| vec![numbers(t, &[1, 3, 5, 6])]
+        }
+        "LRN" => {
+            attrs.push(("size", Attr::Int(3)));
+            |t| vec![numbers(t, &[1, 5, 2, 3])]
+        }
+        "BatchNormalization" => {
+            |t| vec![numbers(t, &[2, 3, 4]), numbers(t, &[3]), numbers(t, &[3]), numbers(t, &[3]), ones(t, 3)]
+        }
+        "InstanceNormalization" => |t| vec![numbers(t, &[2, 3, 4]), numbers(t, &[3]), numbers(t, &[3])],
+        "GroupNormalization" => {
+            attrs.push(("num_groups", Attr::Int(2)));
+            |t| vec![numbers(t, &[2, 4, 5]), numbers(t, &[4]), numbers(t, &[4])]
+        }
+        "LayerNormalization" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5]), numbers(t, &[5])],
+        "RMSNormalization" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5])],
+        "Gather" => |t| vec![numbers(t, &[4, 3]), vector(&[2, 0, -1])],
+        "GatherElements" => |t| vec![numbers(t, &[3, 3]), Tensor::from_vec(&[1, 3], vec![2i64, 0, -1])],
+        "GlobalAveragePool" | "GlobalMaxPool" => |t| vec![numbers(t, &[2, 3, 4, 5])],
+        "DepthToSpace" | "SpaceToDepth" => {
+            attrs.push(("blocksize", Attr::Int(2)));
+            |t| vec![numbers(t, &[1, 8, 4, 6])]
+        }
+        "Concat" => {
+            attrs.push(("axis", Attr::Int(1)));
+            |t| vec![numbers(t, &[2, 3]), numbers(t, &[2, 1])]
+        }
+        "Clip" => |t| vec![numbers(t, &[3, 4]), numbers(t, &[]), ones(t, 1).reshaped(&[]).unwrap()],
+        "Expand" | "Reshape" | "Tile" | "Unsqueeze" | "Split" | "ConstantOfShape" | "Pad" | "Slice"
+        | "Range" => {
+            known = vec![1, 2, 3, 4];
+            match name {
+                "Expand" => |t| vec![numbers(t, &[3, 1]), vector(&[2, 3, 4])],
+                "Reshape" => |t| vec![numbers(t, &[3, 4]), vector(&[2, -1])],
+                "Tile" => |t| vec![numbers(t, &[3, 4]), vector(&[2, 1])],
+                "Unsqueeze" => |t| vec![numbers(t, &[3, 4]), vector(&[1])],
+                "Split" => |t| vec![numbers(t, &[3, 4]), vector(&[2, 1])],
+                "Pad" => |t| vec![numbers(t, &[3, 4]), vector(&[1, 0, 0, 2])],
+                "Slice" => {
+                    |t| vec![numbers(t, &[5, 4]), vector(&[3]), vector(&[-9]), vector(&[0]), vector(&[-2])]
+                }
+                "Range" => {
+                    known = vec![0, 1, 2];
+                    |t| vec![ones(t, 1), ones(t, 9), ones(t, 2)].into_iter().map(last).collect()
+                }
+                _ => {
+                    known = vec![0];
+                    |_| vec![vector(&[2, 3])]
+                }
+            }
+        }
+        _ => |t| vec![numbers(t, &[3, 4])],
+    };
+    (attrs, known, inputs)
+}
+
+/// The last element alone.
+fn last(t: Tensor) -> Tensor {
+    let size = t.dtype.size();
+    Tensor::new(t.dtype, vec![], t.data.slice(t.data.len() - size..)).unwrap()
+}
+
+fn run(part: usize) {
+    let mut lines = Vec::new();
+    let listed = OPS.iter().filter(|def| !FOLDED.contains(&def.name));
+    for def in listed.enumerate().filter(|(i, _)| i % 4 == part).map(|(_, def)| def) {
+        let (attrs, known, inputs) = case(def.name);
+        let count = inputs(DType::F32).len();
+        let outputs = if def.name == "Split" { 2 } else { 1 };
+        let op = parse(def.name, def.since.1, &attrs, count, outputs)
+            .unwrap_or_else(|e| panic!("{}: {e}", def.name));
+        let known: Vec<usize> = known.into_iter().filter(|i| *i < count).collect();
+        let types = every_type(&*op, &known, inputs);
+        lines.push(format!("{} {}", def.name, types.iter().map(|t| t.name()).collect::<Vec<_>>().join(" ")));
+    }
+    // For the curious: `--nocapture`.
+    eprintln!("{}", lines.join("\n"));
+}
+
+#[test]
+fn a_quarter_of_the_operators() {
+    run(0);
+}
+
+#[test]
+fn another_quarter() {
+    run(1);
+}
+
+#[test]
+fn a_third_quarter() {
+    run(2);
+}
+
+#[test]
+fn the_last_quarter() {
+    run(3);
+}
