@@ -5,10 +5,10 @@ pub mod call;
 pub mod encode;
 pub mod generic;
 pub mod isa;
+pub mod math;
 mod resolve;
 pub mod simd;
 pub mod target;
-pub mod vecmath;
 pub mod vector_expr;
 mod x86_64;
 

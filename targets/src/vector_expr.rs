@@ -6,6 +6,8 @@ use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
 use kiln_ir::types::DType;
 
+use crate::math;
+
 /// What the lanes of a vector hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lanes {
@@ -38,21 +40,8 @@ pub fn lanes(expr: &Expr<FlatAccess>) -> Option<Lanes> {
         Expr::Loop(_) => None,
         Expr::Unary(UnaryOp::Not, a) => all(&[a], Lanes::Masks).then_some(Lanes::Masks),
         Expr::Unary(op, a) => {
-            let result = match op {
-                UnaryOp::IsNan | UnaryOp::IsInf => Lanes::Masks,
-                UnaryOp::BitNot
-                | UnaryOp::Tan
-                | UnaryOp::Asin
-                | UnaryOp::Acos
-                | UnaryOp::Atan
-                | UnaryOp::Sinh
-                | UnaryOp::Cosh
-                | UnaryOp::Asinh
-                | UnaryOp::Acosh
-                | UnaryOp::Atanh => return None,
-                _ => Lanes::Numbers,
-            };
-            all(&[a], Lanes::Numbers).then_some(result)
+            let result = if op.result(DType::F32) == DType::Bool { Lanes::Masks } else { Lanes::Numbers };
+            (math::has_form(*op) && all(&[a], Lanes::Numbers)).then_some(result)
         }
         Expr::Binary(op, a, b) => match op {
             BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Min | BinaryOp::Max => {

@@ -11,6 +11,7 @@ mod maker;
 mod math;
 mod nest;
 mod parallel;
+mod remainder;
 mod run;
 mod scalar;
 #[cfg(test)]

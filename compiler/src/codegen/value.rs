@@ -9,9 +9,10 @@ use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value};
 use cranelift_frontend::FunctionBuilder;
 use kiln_ir::kernel::{BinaryOp, Scalar, UnaryOp};
 use kiln_ir::{DType, Error, Result};
+use kiln_targets::math::{self, Format};
 
 use super::constants::Constants;
-use super::math::{Math, Rounding};
+use super::math::Scalars;
 
 /// Emits operations at the current position of a function.
 pub(super) struct Values<'a, 'f> {
@@ -44,7 +45,7 @@ fn no_meaning(op: &dyn std::fmt::Debug, dtype: DType) -> Error {
     Error::internal(format!("{op:?} of {dtype} has no meaning"))
 }
 
-impl Values<'_, '_> {
+impl<'f> Values<'_, 'f> {
     /// A constant.
     pub(super) fn constant(&mut self, scalar: Scalar) -> Result<Value> {
         let ty = clif_type(scalar.dtype)?;
@@ -111,60 +112,36 @@ impl Values<'_, '_> {
     }
 
     fn float_unary(&mut self, op: UnaryOp, dtype: DType, a: Value) -> Result<Value> {
-        Ok(match op {
-            UnaryOp::Neg => self.b.ins().fneg(a),
-            UnaryOp::Abs => self.b.ins().fabs(a),
-            UnaryOp::Sqrt => self.b.ins().sqrt(a),
-            UnaryOp::Floor if self.rounds => self.b.ins().floor(a),
-            UnaryOp::Ceil if self.rounds => self.b.ins().ceil(a),
-            UnaryOp::Round if self.rounds => self.b.ins().nearest(a),
-            UnaryOp::IsNan => self.b.ins().fcmp(FloatCC::Unordered, a, a),
-            UnaryOp::IsInf => {
-                let magnitude = self.b.ins().fabs(a);
-                let infinity = self.constant(Scalar::of(dtype, f64::INFINITY))?;
-                self.b.ins().fcmp(FloatCC::Equal, magnitude, infinity)
-            }
-            UnaryOp::Not | UnaryOp::BitNot => return Err(no_meaning(&op, dtype)),
-            _ => self.in_f64(dtype, &[a], |math, args| {
-                let x = args[0];
-                match op {
-                    UnaryOp::Exp => math.exp(x),
-                    UnaryOp::Log => math.log(x),
-                    UnaryOp::Sin => math.sin(x),
-                    UnaryOp::Cos => math.cos(x),
-                    UnaryOp::Tan => math.tan(x),
-                    UnaryOp::Asin => math.asin(x),
-                    UnaryOp::Acos => math.acos(x),
-                    UnaryOp::Atan => math.atan(x),
-                    UnaryOp::Sinh => math.sinh(x),
-                    UnaryOp::Cosh => math.cosh(x),
-                    UnaryOp::Tanh => math.tanh(x),
-                    UnaryOp::Asinh => math.asinh(x),
-                    UnaryOp::Acosh => math.acosh(x),
-                    UnaryOp::Atanh => math.atanh(x),
-                    UnaryOp::Erf => math.erf(x),
-                    UnaryOp::Sigmoid => math.sigmoid(x),
-                    UnaryOp::Floor => math.round(x, Rounding::Down),
-                    UnaryOp::Ceil => math.round(x, Rounding::Up),
-                    UnaryOp::Round => math.round(x, Rounding::Nearest),
-                    _ => math.sign(x),
-                }
-            }),
-        })
+        let format = if dtype == DType::F32 { Format::F32 } else { Format::F64 };
+        let mut l = self.arithmetic(format);
+        if let Some(value) = math::exact(&mut l, op, a) {
+            return Ok(if op.result(dtype) == dtype { l.number(value) } else { value });
+        }
+        let mut found = false;
+        let value = self.through_f64(dtype, [a], |l, [x]| {
+            let value = math::function(l, op, x);
+            found = value.is_some();
+            value.unwrap_or(x)
+        });
+        if found { Ok(value) } else { Err(no_meaning(&op, dtype)) }
     }
 
-    /// Computes in f64 and rounds to f32 where that is the type.
-    fn in_f64(
+    fn arithmetic(&mut self, format: Format) -> Scalars<'_, 'f> {
+        Scalars { b: &mut *self.b, constants: &mut self.constants, rounds: self.rounds, format }
+    }
+
+    /// Computes in f64 and rounds to f32 where that is the type: within 1 ULP of the exact value.
+    fn through_f64<const N: usize>(
         &mut self,
         dtype: DType,
-        args: &[Value],
-        f: impl FnOnce(&mut Math<'_, '_>, &[Value]) -> Value,
+        args: [Value; N],
+        f: impl FnOnce(&mut Scalars<'_, '_>, [Value; N]) -> Value,
     ) -> Value {
         let single = dtype == DType::F32;
-        let args: Vec<Value> =
-            args.iter().map(|a| if single { self.b.ins().fpromote(F64, *a) } else { *a }).collect();
-        let mut math = Math { b: &mut *self.b, constants: &mut self.constants, rounds: self.rounds };
-        let value = f(&mut math, &args);
+        let args = args.map(|a| if single { self.b.ins().fpromote(F64, a) } else { a });
+        let mut l = self.arithmetic(Format::F64);
+        let value = f(&mut l, args);
+        let value = l.number(value);
         if single { self.b.ins().fdemote(F32, value) } else { value }
     }
 
@@ -204,10 +181,10 @@ impl Values<'_, '_> {
             BinaryOp::Eq => self.b.ins().fcmp(FloatCC::Equal, x, y),
             BinaryOp::Lt => self.b.ins().fcmp(FloatCC::LessThan, x, y),
             BinaryOp::Le => self.b.ins().fcmp(FloatCC::LessThanOrEqual, x, y),
-            BinaryOp::Pow => self.in_f64(dtype, &[x, y], |math, a| math.pow(a[0], a[1])),
-            BinaryOp::Rem => self.in_f64(dtype, &[x, y], |math, a| math.remainder(a[0], a[1])),
+            BinaryOp::Pow => self.through_f64(dtype, [x, y], |l, [x, y]| math::pow(l, x, y)),
+            BinaryOp::Rem => self.through_f64(dtype, [x, y], |l, [x, y]| l.remainder(x, y)),
             BinaryOp::Mod => {
-                let rest = self.in_f64(dtype, &[x, y], |math, a| math.remainder(a[0], a[1]));
+                let rest = self.through_f64(dtype, [x, y], |l, [x, y]| l.remainder(x, y));
                 let zero = self.constant(Scalar::of(dtype, 0.0))?;
                 let some = self.b.ins().fcmp(FloatCC::NotEqual, rest, zero);
                 let rest_negative = self.b.ins().fcmp(FloatCC::LessThan, rest, zero);
@@ -376,9 +353,7 @@ impl Values<'_, '_> {
                 (DType::F32, DType::F64) => self.b.ins().fpromote(F64, a),
                 (DType::F64, DType::F32) => self.b.ins().fdemote(F32, a),
                 (DType::F64, _) => {
-                    let rounded =
-                        Math { b: &mut *self.b, constants: &mut self.constants, rounds: self.rounds }
-                            .round_to_odd(a);
+                    let rounded = self.round_to_odd(a);
                     self.narrow_short(to, rounded)
                 }
                 _ => self.narrow_short(to, a),
@@ -510,5 +485,33 @@ impl Values<'_, '_> {
         let value = self.b.ins().select(nan, quiet, value);
         let value = self.b.ins().bor(value, sign);
         self.b.ins().ireduce(I16, value)
+    }
+
+    /// An f64 that rounds to any shorter format as an exact sum would, from its rounding `near` towards the
+    /// nearest in f32: inexact values get an odd last bit.
+    fn round_to_odd(&mut self, x: Value) -> Value {
+        let near = self.b.ins().fdemote(F32, x);
+        let back = self.b.ins().fpromote(F64, near);
+        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+        let bits = self.b.ins().bitcast(I32, flags, near);
+        let error = self.b.ins().fsub(x, back);
+        // Towards the exact value; magnitudes grow when it is further from zero.
+        let a = self.b.ins().fabs(x);
+        let near_abs = self.b.ins().fabs(back);
+        let away = self.b.ins().fcmp(FloatCC::GreaterThan, a, near_abs);
+        let (one, minus) = (self.constants.int(self.b, I32, 1), self.constants.int(self.b, I32, -1));
+        let step = self.b.ins().select(away, one, minus);
+        let moved = self.b.ins().iadd(bits, step);
+        let (zero, endless) = (self.constants.f64(self.b, 0.0), self.constants.f64(self.b, f64::INFINITY));
+        let exact = self.b.ins().fcmp(FloatCC::Equal, error, zero);
+        let odd = self.b.ins().band(bits, one);
+        let infinite = self.b.ins().fcmp(FloatCC::Equal, near_abs, endless);
+        let nan = self.b.ins().fcmp(FloatCC::Unordered, x, x);
+        let odd = self.b.ins().icmp_imm_u(IntCC::NotEqual, odd, 0);
+        let keep = self.b.ins().bor(exact, odd);
+        let keep = self.b.ins().bor(keep, infinite);
+        let keep = self.b.ins().bor(keep, nan);
+        let bits = self.b.ins().select(keep, bits, moved);
+        self.b.ins().bitcast(F32, flags, bits)
     }
 }

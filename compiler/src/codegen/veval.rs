@@ -1,8 +1,8 @@
 //! Evaluation of expression graphs: which operation of the vector builder each node becomes.
 
 use kiln_ir::kernel::{BinaryOp, UnaryOp};
-use kiln_targets::simd::{Op1, Op2, R, Refusal, Simd, Src, V};
-use kiln_targets::vecmath;
+use kiln_targets::math::tape;
+use kiln_targets::simd::{Op2, R, Refusal, Simd, Src, V};
 
 use super::vexpr::{At, Node, Operand, Values};
 
@@ -182,49 +182,11 @@ impl<'v> Eval<'v> {
 
     fn unary<S: Simd>(&mut self, s: &mut S, op: UnaryOp, a: usize) -> R<V> {
         let d = self.reg(s, a)?;
-        match op {
-            UnaryOp::Neg => s.op1(Op1::Neg, &d)?,
-            UnaryOp::Abs => s.op1(Op1::Abs, &d)?,
-            UnaryOp::Sqrt => s.op1(Op1::Sqrt, &d)?,
-            UnaryOp::Floor => s.op1(Op1::Floor, &d)?,
-            UnaryOp::Ceil => s.op1(Op1::Ceil, &d)?,
-            UnaryOp::Round => s.op1(Op1::Round, &d)?,
-            UnaryOp::Exp => vecmath::exp(s, &d)?,
-            UnaryOp::Log => vecmath::log(s, &d)?,
-            UnaryOp::Sin => vecmath::sin(s, &d)?,
-            UnaryOp::Cos => vecmath::cos(s, &d)?,
-            UnaryOp::Tanh => vecmath::tanh(s, &d)?,
-            UnaryOp::Erf => vecmath::erf(s, &d)?,
-            UnaryOp::Sigmoid => vecmath::sigmoid(s, &d)?,
-            UnaryOp::Not => s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?,
-            UnaryOp::IsNan => {
-                let x = s.copy(&d)?;
-                s.op2(Op2::Eq, &d, Src::Reg(&x))?;
-                s.free(x);
-                s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?;
-            }
-            UnaryOp::IsInf => {
-                s.op1(Op1::Abs, &d)?;
-                s.op2(Op2::Eq, &d, Src::Const(f32::INFINITY))?;
-            }
-            UnaryOp::Sign => {
-                // 1 with the operand's sign where it is neither 0 nor NaN; there it is itself.
-                let magnitude = s.copy(&d)?;
-                s.op1(Op1::Abs, &magnitude)?;
-                let nonzero = s.splat(0.0)?;
-                s.op2(Op2::Lt, &nonzero, Src::Reg(&magnitude))?;
-                s.free(magnitude);
-                let sign = s.copy(&d)?;
-                s.op2(Op2::And, &sign, Src::Bits(0x8000_0000))?;
-                s.op2(Op2::Or, &sign, Src::Const(1.0))?;
-                s.keep_where(&sign, &nonzero, Src::Reg(&d))?;
-                s.free(nonzero);
-                s.free(d);
-                return Ok(sign);
-            }
-            _ => return Err(Refusal::unsupported(format!("{op:?} in vectors"))),
+        if op == UnaryOp::Not {
+            s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?;
+            return Ok(d);
         }
-        Ok(d)
+        tape::emit(s, op, d)
     }
 }
 

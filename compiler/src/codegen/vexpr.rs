@@ -7,6 +7,7 @@ use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{BinaryOp, Expr, UnaryOp};
 use kiln_ir::types::DType;
+use kiln_targets::math::tape;
 use kiln_targets::simd::{Parked, R, Refusal, Simd, Src, V};
 use kiln_targets::vector_expr::{self, Lanes, power};
 
@@ -224,12 +225,7 @@ impl Values {
         for node in &self.nodes {
             need.push(match node {
                 Node::Acc | Node::Const(_) | Node::Load(_) => 1,
-                Node::Unary(op, a) => need[*a].max(match op {
-                    UnaryOp::Log | UnaryOp::Sin | UnaryOp::Cos => 9,
-                    UnaryOp::Exp | UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Erf => 7,
-                    UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round => 4,
-                    _ => 2,
-                }),
+                Node::Unary(op, a) => need[*a].max(tape::registers(*op)).max(2),
                 Node::MaskToNumber(a) => need[*a],
                 // An operand from memory or a constant: in a register, with a mask beside it at most. It may be the
                 // addend of a product or come first, and then waits for the other operand.

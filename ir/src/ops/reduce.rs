@@ -305,7 +305,8 @@ pub(super) fn lower(cx: &mut Lowering<'_>, kind: Reduction, reduced: &[bool], ke
     let dtype = x.dtype;
     let (nest, ids) = NestBuilder::over(&x.shape, reduced);
     let element = Expr::Load(Access::new(cx.input(0)?, ids.iter().copied().map(Index::from).collect()));
-    let through_floats = dtype.is_int() && matches!(kind, Reduction::L2 | Reduction::LogSum | Reduction::LogSumExp);
+    let through_floats =
+        dtype.is_int() && matches!(kind, Reduction::L2 | Reduction::LogSum | Reduction::LogSumExp);
     let convert = |to: DType, e: Expr| if through_floats { Expr::cast(to, e) } else { e };
     let element = convert(DType::F64, element);
     let kept = indices_except(&ids, reduced);
