@@ -49,6 +49,7 @@ pub struct Compiler {
     features: String,
     opt: u8,
     winograd: bool,
+    verify: bool,
     limits: Limits,
 }
 
@@ -63,6 +64,7 @@ impl Compiler {
             features: String::new(),
             opt: 2,
             winograd: true,
+            verify: cfg!(debug_assertions),
             limits: Limits::default(),
         }
     }
@@ -132,6 +134,13 @@ impl Compiler {
         self
     }
 
+    /// Whether every verifier runs after every pass, and Cranelift's before it compiles. It finds bugs of Kiln and
+    /// changes no result. Off by default in builds without assertions.
+    pub fn verify(mut self, on: bool) -> Self {
+        self.verify = on;
+        self
+    }
+
     /// How much the model may ask for.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -153,7 +162,8 @@ impl Compiler {
     /// Writes library, header and report.
     pub fn compile_to(&self, folder: impl AsRef<Path>) -> Result<Artifact, BuildError> {
         let emits = [Emit::Lib, Emit::Header, Emit::Report];
-        self.load()?.plan()?.write(folder.as_ref(), &emits, &ObjectOptions::default())
+        let object = ObjectOptions { verify: self.verify, ..Default::default() };
+        self.load()?.plan()?.write(folder.as_ref(), &emits, &object)
     }
 
     /// Compiles for this process, with all that the machine has unless [`Compiler::cpu`] says otherwise.
@@ -179,6 +189,7 @@ impl Compiler {
             target: targets.remove(0),
             opt: self.opt,
             winograd: self.winograd,
+            verify: self.verify,
             dims: Vec::new(),
             limits: self.limits.clone(),
             choices: Choices::default(),
@@ -243,7 +254,13 @@ impl Loaded {
     pub fn fix_input(&mut self, name: &str, tensor: kiln_ir::Tensor) -> Result<(), BuildError> {
         let id = self.graph.find(name).filter(|id| self.graph.inputs().contains(id));
         let id = id.ok_or_else(|| Error::invalid(format!("the model has no input '{name}'")))?;
-        Ok(self.graph.fix_input(id, tensor)?)
+        let before = bind::symbols(&self.graph);
+        self.graph.fix_input(id, tensor)?;
+        // A dimension of this input alone is gone, and with it what was said of it.
+        let after = bind::symbols(&self.graph);
+        let gone = |name: &str| before.iter().any(|s| **s == *name) && !after.iter().any(|s| **s == *name);
+        self.options.dims.retain(|d| !gone(&d.name));
+        Ok(())
     }
 
     /// Whether the artefact is for several processors.

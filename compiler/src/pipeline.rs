@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use kiln_ir::graph::Graph;
-use kiln_ir::kernel::Program;
+use kiln_ir::Error;
+use kiln_ir::graph::{self, Graph};
 use kiln_ir::kernel::plan::Plan;
+use kiln_ir::kernel::{self, Program};
 use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
@@ -25,6 +26,8 @@ pub struct Options {
     pub opt: u8,
     /// Whether level 2 computes convolutions by Winograd's minimal filtering, where that is faster.
     pub winograd: bool,
+    /// Whether every verifier runs after every pass, and Cranelift's on every function. Changes no result.
+    pub verify: bool,
     /// Values or bounds of symbolic dimensions.
     pub dims: Vec<DimBinding>,
     /// Bounds on what a model may make the compiler do.
@@ -40,6 +43,7 @@ impl Options {
             target,
             opt: 2,
             winograd: true,
+            verify: cfg!(debug_assertions),
             dims: Vec::new(),
             limits: Limits::default(),
             choices: Choices::default(),
@@ -47,7 +51,7 @@ impl Options {
     }
 }
 
-/// Sees the model after every pass: dumps, timings, verifiers.
+/// Sees the model after every pass: dumps, timings.
 pub trait Observer {
     /// The graph after `pass`.
     fn graph(&mut self, _pass: &'static str, _graph: &Graph) {}
@@ -82,7 +86,7 @@ pub enum Compiled {
 pub fn compile(graph: Graph, options: &Options) -> Result<Plan, Errors> {
     match run(graph, options, &mut ())? {
         Compiled::Plan(plan) => Ok(plan),
-        _ => Err(kiln_ir::Error::internal("the pipeline stopped early").into()),
+        _ => Err(Error::internal("the pipeline stopped early").into()),
     }
 }
 
@@ -105,7 +109,7 @@ pub fn run_for(
     targets: &[Target],
     observer: &mut dyn Observer,
 ) -> Result<Vec<Plan>, Errors> {
-    let early = || Errors::from(kiln_ir::Error::internal("the pipeline stopped early"));
+    let early = || Errors::from(Error::internal("the pipeline stopped early"));
     let ControlFlow::Continue(program) = portable(graph, options, observer)? else { return Err(early()) };
     let mut read_only = ReadOnly::new(targets.iter().map(|t| t.align).max().unwrap_or(1));
     // The last target takes the program itself, so that its weights go as they are packed.
@@ -132,9 +136,13 @@ fn portable(
         |pass: &'static str, graph: &mut Graph, f: &mut dyn FnMut(&mut Graph) -> Result<(), Errors>| {
             let start = Instant::now();
             f(graph)?;
-            #[cfg(debug_assertions)]
-            kiln_ir::graph::verify(graph)?;
             observer.time(pass, start.elapsed());
+            if options.verify {
+                // What comes before inference carries types that the model claims.
+                let claimed = matches!(pass, "import" | "bind");
+                let verify = if claimed { graph::verify_structure } else { graph::verify };
+                verify(graph).map_err(|e| broken(pass, e))?;
+            }
             observer.graph(pass, graph);
             Ok::<bool, Errors>(observer.proceed(pass))
         };
@@ -162,13 +170,14 @@ fn portable(
     let mut program = lower::run(&graph, &options.limits)?;
     // Weights now belong to the program alone, so that packing can let go of each as it is done.
     drop(graph);
-    if !after(observer, "lower", &program, start) {
+    let mut after = After { observer, verify: options.verify };
+    if !after.program("lower", &program, start)? {
         return Ok(ControlFlow::Break(Compiled::Program(program)));
     }
     if optimise {
         let start = Instant::now();
         absorb::run(&mut program);
-        if !after(observer, "absorb", &program, start) {
+        if !after.program("absorb", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
     }
@@ -183,27 +192,66 @@ fn specific(
     read_only: &mut ReadOnly,
     observer: &mut dyn Observer,
 ) -> Result<Compiled, Errors> {
+    let mut after = After { observer, verify: options.verify };
     if options.winograd && options.opt >= 2 {
         let start = Instant::now();
         winograd::run_with(&mut program, target, &options.choices)?;
-        if !after(observer, "winograd", &program, start) {
+        if !after.program("winograd", &program, start)? {
             return Ok(Compiled::Program(program));
         }
     }
     let start = Instant::now();
     layout::run(&mut program)?;
-    if !after(observer, "layout", &program, start) {
+    if !after.program("layout", &program, start)? {
         return Ok(Compiled::Program(program));
     }
     let start = Instant::now();
     let plan = plan::build_with(program, target, &options.choices, read_only)?;
-    observer.time("plan", start.elapsed());
+    after.observer.time("plan", start.elapsed());
     Ok(Compiled::Plan(plan))
 }
 
-/// Tells the observer about a pass on the program; whether to go on.
-fn after(observer: &mut dyn Observer, pass: &'static str, program: &Program, start: Instant) -> bool {
-    observer.time(pass, start.elapsed());
-    observer.program(pass, program);
-    observer.proceed(pass)
+/// What happens after every pass on the program.
+struct After<'o> {
+    observer: &'o mut dyn Observer,
+    verify: bool,
+}
+
+impl After<'_> {
+    /// Verifies, and tells the observer; whether to go on.
+    fn program(&mut self, pass: &'static str, program: &Program, start: Instant) -> Result<bool, Errors> {
+        self.observer.time(pass, start.elapsed());
+        if self.verify {
+            kernel::verify(program).map_err(|e| broken(pass, e))?;
+        }
+        self.observer.program(pass, program);
+        Ok(self.observer.proceed(pass))
+    }
+}
+
+/// A verifier's error, with the pass that is to blame.
+fn broken(pass: &str, mut error: Error) -> Error {
+    error.message = format!("after pass '{pass}': {}", error.message);
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a pass that reads behind the end of a row would leave.
+    const WRONG: &str = "program @m {
+        input %x: f32[4, 6]
+        output %y: f32[4, 6]
+        map \"k\" [a: 4, b: 6] { %y[a, b] = %x[a, b + 1] }
+    }";
+
+    #[test]
+    fn a_verifier_names_the_pass_that_is_to_blame() {
+        let program = kernel::parse(WRONG).unwrap();
+        let run = |verify| After { observer: &mut (), verify }.program("absorb", &program, Instant::now());
+        let error = run(true).unwrap_err().to_string();
+        assert!(error.contains("after pass 'absorb': kernel verifier: an index leaves 'x'"), "{error}");
+        assert!(run(false).unwrap());
+    }
 }

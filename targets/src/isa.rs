@@ -17,8 +17,9 @@ pub enum Code {
 
 /// The ISA for a target: no optimisation (kernels arrive in the order they shall have, and `speed` halves the
 /// pace of unrolled tiles), every feature named one by one (presets leave out `has_avx`, which turns each fused
-/// multiply-add into four calls), functions on cache lines.
-pub fn isa(target: &Target, code: Code) -> Result<OwnedTargetIsa> {
+/// multiply-add into four calls), functions on cache lines. `verify` lets Cranelift check each function before it is
+/// compiled.
+pub fn isa(target: &Target, code: Code, verify: bool) -> Result<OwnedTargetIsa> {
     let internal = |e: &dyn std::fmt::Display| Error::internal(format!("Cranelift refuses a setting: {e}"));
     let mut shared = settings::builder();
     let bare = matches!(
@@ -31,7 +32,7 @@ pub fn isa(target: &Target, code: Code) -> Result<OwnedTargetIsa> {
         ("is_pic", if pic { "true" } else { "false" }),
         ("use_colocated_libcalls", "false"),
         ("log2_min_function_alignment", "6"),
-        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ("enable_verifier", if verify { "true" } else { "false" }),
         ("unwind_info", "false"),
     ];
     for (name, value) in values {

@@ -602,7 +602,8 @@ const ELEMENTS: [Element; 9] = [
 fn elements_in_memory_become_lanes_and_back() {
     for element in ELEMENTS {
         let size = element.bytes();
-        let mut elements: Vec<u64> = (0..16u64).map(|i| (i * 0x9e37_79b9_7f4a_7c15) ^ (i << 60)).collect();
+        let mut elements: Vec<u64> =
+            (0..16u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (i << 60)).collect();
         if element == Element::Bool {
             elements.iter_mut().for_each(|x| *x &= 1);
         }

@@ -84,7 +84,7 @@ pub(crate) fn run_by_all(program: &impl Program, elements: usize, begin: i64, en
 /// Cranelift's code for another machine: that there is some.
 pub(crate) fn compile_for(triple: &str, program: &impl Program) -> Vec<u8> {
     let target = crate::resolve(triple, "", "").expect("a known machine");
-    let isa = isa(&target, Code::Object).expect("consistent settings");
+    let isa = isa(&target, Code::Object, true).expect("consistent settings");
     let mut ctx = Context::new();
     ctx.func.signature.params.extend([AbiParam::new(I64); 3]);
     build(&mut ctx, &target, isa.frontend_config(), program);
@@ -154,7 +154,7 @@ pub(crate) fn run_on(program: &impl Program, data: &[u8], begin: i64, end: i64) 
 }
 
 fn module(target: &Target) -> (JITModule, FuncId, Context) {
-    let isa = isa(target, Code::Jit).expect("consistent settings");
+    let isa = isa(target, Code::Jit, true).expect("consistent settings");
     let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
     let mut ctx = module.make_context();
     ctx.func.signature.call_conv = CallConv::SystemV;

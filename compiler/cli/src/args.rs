@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anstream::ColorChoice;
+use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, ValueEnum};
 use kiln_ir::{Error, ErrorKind};
 use kiln_targets::Target;
@@ -92,6 +93,9 @@ pub(super) struct ShapeArgs {
     /// Compute every convolution as it is defined, none by Winograd's minimal filtering.
     #[arg(long)]
     pub(super) no_winograd: bool,
+    /// Run every verifier after every pass: slower, finds bugs of Kiln.
+    #[arg(long)]
+    pub(super) verify: bool,
     /// Refuse model files that are larger.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_model_bytes)]
     pub(super) max_model_bytes: u64,
@@ -99,11 +103,16 @@ pub(super) struct ShapeArgs {
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_tensor_bytes)]
     pub(super) max_tensor_bytes: u64,
     /// Refuse models nested deeper.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_depth)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_depth, value_parser = depth())]
     pub(super) max_depth: usize,
     /// Constant folding adds at most this much to a model.
     #[arg(long, value_name = "N", default_value_t = Limits::default().fold_bytes)]
     pub(super) max_fold_bytes: u64,
+}
+
+/// Nesting for which the stack of the command suffices.
+fn depth() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=10_000)
 }
 
 impl ShapeArgs {
@@ -278,6 +287,9 @@ fn set_up(
         .opt(shape.opt)
         .winograd(!shape.no_winograd)
         .limits(shape.limits());
+    if shape.verify {
+        compiler = compiler.verify(true);
+    }
     if let Some(triple) = target {
         compiler = compiler.target(triple);
     }

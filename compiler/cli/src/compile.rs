@@ -191,7 +191,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let mut summaries: Vec<_> = variants.iter().map(report::summary).collect();
     let (inputs, outputs) = (report::ports(&planned.plan.inputs), report::ports(&planned.plan.outputs));
     drop(variants);
-    let object = ObjectOptions { weights_section: args.weights_section };
+    let object = ObjectOptions { weights_section: args.weights_section, verify: planned.options.verify };
     let artifact = planned.write(&args.output, &emits, &object)?;
     drop(progress);
     for (summary, kernels) in summaries.iter_mut().zip(&artifact.kernel_code_bytes) {

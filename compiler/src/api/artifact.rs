@@ -150,7 +150,7 @@ impl Planned {
         if !self.more.is_empty() {
             return Err(Error::invalid("code in memory is for one processor, several are given").into());
         }
-        Ok(Model::new(self.plan, &self.options.target, threads)?)
+        Ok(Model::verified(self.plan, &self.options.target, threads, self.options.verify)?)
     }
 }
 

@@ -45,7 +45,7 @@ fn joined(listings: Vec<Listing>, text: impl Fn(Listing) -> String) -> String {
 
 /// Texts of every kernel of a plan, as it is compiled for an object.
 pub fn kernels(plan: &Plan, target: &Target) -> Result<Vec<Listing>> {
-    let isa = isa(target, Code::Object)?;
+    let isa = isa(target, Code::Object, cfg!(debug_assertions))?;
     let mut scratch = FunctionBuilderContext::new();
     let mut listings = Vec::with_capacity(plan.kernels.len());
     for (i, kernel) in plan.kernels.iter().enumerate() {

@@ -81,7 +81,7 @@ fn define_kernels<M: Module>(
     code: Code,
 ) -> Result<Vec<KernelFunction>> {
     let Variant { plan, target } = variant;
-    let own = isa(target, code)?;
+    let own = isa(target, code, module.isa().flags().enable_verifier())?;
     let compiled = parallel::compile(&plan.kernels, target, &*own)?;
     let mut kernels = Vec::with_capacity(plan.kernels.len());
     let mut known: HashMap<Machine, FuncId> = HashMap::new();

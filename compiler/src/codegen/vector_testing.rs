@@ -134,7 +134,7 @@ impl Emitted {
     pub(super) fn new(kernel: &PlannedKernel, machine: Machine) -> Result<Self, Refusal> {
         let target = machine.target();
         let kernel = &machine.planned(kernel);
-        let isa = isa(&target, Code::Jit).expect("consistent settings");
+        let isa = isa(&target, Code::Jit, true).expect("consistent settings");
         let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
         let mut ctx = module.make_context();
         ctx.func.signature = signature();
@@ -240,7 +240,7 @@ pub(super) fn disassembly(kernel: &PlannedKernel, triple: &str) -> String {
 
 fn compile_for(kernel: &PlannedKernel, triple: &str, ctx: &mut Context) {
     let target = kiln_targets::resolve(triple, "", "").expect("a known target");
-    let isa = isa(&target, Code::Object).expect("consistent settings");
+    let isa = isa(&target, Code::Object, true).expect("consistent settings");
     ctx.func.signature = signature();
     let machine = match target.lhs_access {
         LhsAccess::Broadcast => Machine::CraneliftSse2,

@@ -61,8 +61,8 @@ pub(super) struct Code {
 
 impl Code {
     /// Nothing yet, for a machine; `symbols` are data that functions may name.
-    pub(super) fn new(target: &Target, symbols: &[(&str, *const u8)]) -> Result<Self> {
-        let mut builder = JITBuilder::with_isa(isa(target, isa::Code::Jit)?, default_libcall_names());
+    pub(super) fn new(target: &Target, verify: bool, symbols: &[(&str, *const u8)]) -> Result<Self> {
+        let mut builder = JITBuilder::with_isa(isa(target, isa::Code::Jit, verify)?, default_libcall_names());
         let memory = ArenaMemoryProvider::new_with_size(CODE_RESERVE_BYTES)
             .map_err(|e| Error::environment(format!("there is no address space for code: {e}")))?;
         builder.memory_provider(Box::new(memory));
@@ -137,6 +137,11 @@ impl Model {
     ///
     /// Errors when the target needs a feature that this machine lacks.
     pub fn new(plan: Plan, target: &Target, threads: usize) -> Result<Self> {
+        Self::verified(plan, target, threads, cfg!(debug_assertions))
+    }
+
+    /// The same; `verify` lets Cranelift check each function before it compiles it.
+    pub fn verified(plan: Plan, target: &Target, threads: usize, verify: bool) -> Result<Self> {
         check_host(target)?;
         let name = "model";
         let mut weights = Lines::new(plan.weights_bytes)?;
@@ -146,7 +151,7 @@ impl Model {
                 .copy_from_slice(&weight.tensor.data);
         }
         let symbol = weights_symbol(name);
-        let mut code = Code::new(target, &[(&symbol, weights.pointer() as *const u8)])?;
+        let mut code = Code::new(target, verify, &[(&symbol, weights.pointer() as *const u8)])?;
         let variant = Variant { plan: &plan, target };
         let built = codegen::build(code.module()?, &[variant], name, isa::Code::Jit)?;
         let of_kernels = || built.kernels.iter().flatten();

@@ -29,7 +29,7 @@ impl Leaf {
     pub fn new(target: &Target, program: &impl Program) -> Result<Self> {
         check_host(target)?;
         let internal = |e: &dyn std::fmt::Display| Error::internal(format!("a function by itself: {e}"));
-        let mut code = Code::new(target, &[])?;
+        let mut code = Code::new(target, cfg!(debug_assertions), &[])?;
         let module = code.module()?;
         let mut context = module.make_context();
         context.func.signature.call_conv = CallConv::SystemV;

@@ -20,10 +20,19 @@ use crate::codegen;
 use crate::variant::{self, Variant};
 
 /// What may be chosen about an object.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ObjectOptions {
     /// The section of the read-only data; the format's usual one when `None`.
     pub weights_section: Option<String>,
+    /// Whether Cranelift checks each function before it compiles it; changes no byte.
+    pub verify: bool,
+}
+
+impl Default for ObjectOptions {
+    /// The format's section; verified where our own code is built with assertions.
+    fn default() -> Self {
+        Self { weights_section: None, verify: cfg!(debug_assertions) }
+    }
 }
 
 /// An object file in memory, to be written.
@@ -71,7 +80,8 @@ pub fn emit_variants(
     if !target.has_objects() {
         return Err(Error::unsupported(format!("objects for {}", target.triple)));
     }
-    let builder = ObjectBuilder::new(isa(&target.minimum()?, Code::Object)?, name, default_libcall_names())
+    let isa = isa(&target.minimum()?, Code::Object, options.verify)?;
+    let builder = ObjectBuilder::new(isa, name, default_libcall_names())
         .map_err(|e| Error::unsupported(format!("objects for {}: {e}", target.triple)))?;
     let mut module = ObjectModule::new(builder);
     let mut weights: Vec<Weight> = plans.iter_mut().flat_map(|p| std::mem::take(&mut p.weights)).collect();
@@ -271,7 +281,7 @@ mod tests {
     #[test]
     fn weights_lie_in_the_chosen_section() {
         let target = kiln_targets::resolve("aarch64-unknown-none", "", "").unwrap();
-        let options = ObjectOptions { weights_section: Some(".flash".to_owned()) };
+        let options = ObjectOptions { weights_section: Some(".flash".to_owned()), ..Default::default() };
         let bytes = emit(plan(), &target, "m", &options).unwrap().to_bytes().unwrap();
         let file = object::File::parse(&*bytes).unwrap();
         let section = file.section_by_name(".flash").unwrap();

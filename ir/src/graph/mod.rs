@@ -14,4 +14,4 @@ pub use dot::dot;
 pub use graph::{Graph, Node, NodeId, Source, Value, ValueId};
 pub use parse::parse;
 pub use patch::{Patch, PatchValue};
-pub use verify::verify;
+pub use verify::{verify, verify_structure};
