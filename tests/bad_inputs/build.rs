@@ -26,6 +26,17 @@ pub(crate) fn value(name: &str, dtype: i32, shape: &[i64]) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), type_: MessageField::some(ty), ..Default::default() }
 }
 
+/// A vector of f32 with a named extent.
+pub(crate) fn value_of_dim(name: &str, dim: &str) -> ValueInfoProto {
+    let mut info = value(name, F32, &[1]);
+    if let Some(Value::TensorType(tensor)) = info.type_.as_mut().and_then(|t| t.value.as_mut())
+        && let Some(shape) = tensor.shape.as_mut()
+    {
+        shape.dim[0].value = Some(dimension::Value::DimParam(dim.into()));
+    }
+    info
+}
+
 /// A result of unstated type.
 pub(crate) fn untyped(name: &str) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), ..Default::default() }

@@ -41,6 +41,13 @@ fn no_models() -> Vec<Case> {
         Case::new("file/cut_off", whole[..whole.len() - 5].to_vec()),
         Case::at("file/folder", |folder| std::fs::create_dir(folder.join("model.onnx"))),
         Case::at("file/missing", |_| Ok(())),
+        Case::at("file/over_2_gib", |folder| {
+            std::fs::File::create(folder.join("model.onnx"))?.set_len((1 << 31) + 10)
+        })
+        .code(4)
+        .says("--max-model-bytes"),
+        // Ten million fields that nobody knows, each a few bytes here and a hundred in the decoder.
+        Case::new("file/unknown_fields", [0x48, 0].repeat(10_000_000)).code(4).says("fields"),
         Case::new("file/name_not_utf8", replaced(&whole, b"good", b"\xFF\xFE\xFD\xFC")),
     ]
 }
@@ -118,7 +125,20 @@ fn graphs() -> Vec<Case> {
     cases.push(case("output_of_another_shape", wrong).says("y"));
     let empty = model(graph(vec![value("v", F32, &[0, 3])], vec![], vec![relu("n", "v", "y")], y()));
     cases.push(case("no_elements", empty).survives());
+    let both = model(graph(vec![v()], vec![halves("v", &[8])], vec![relu("n", "v", "y")], y()));
+    cases.push(case("constant_that_is_an_input", both).survives());
+    let other = model(graph(vec![v()], vec![halves("v", &[7])], vec![relu("n", "v", "y")], y()));
+    cases.push(case("constant_of_another_shape_than_its_input", other).says("'v'"));
+    cases.push(
+        case("output_is_an_input", model(graph(vec![v()], vec![], vec![], vec![untyped("v")]))).survives(),
+    );
+    // Results of 8 and 3 elements, both declared to have n.
+    let both = vec![relu("one", "v", "a"), relu("other", "w", "b")];
+    let results = vec![value_of_dim("a", "n"), value_of_dim("b", "n")];
+    let two = model(graph(vec![v()], vec![halves("w", &[3])], both, results));
+    cases.push(case("one_symbol_for_two_extents", two).survives());
     cases.push(function_that_calls_itself());
+    cases.push(function_with_an_input_that_is_not_there());
     cases
 }
 
@@ -142,6 +162,24 @@ fn function_that_calls_itself() -> Case {
     Case::new("graph/function_that_calls_itself", bytes(&model)).says("Again")
 }
 
+fn function_with_an_input_that_is_not_there() -> Case {
+    let function = FunctionProto {
+        name: "Half".into(),
+        domain: "own".into(),
+        input: vec!["a".into(), "b".into()],
+        output: vec!["c".into()],
+        node: vec![node("bad", "Add", &["a", "b"], &["c"], vec![])],
+        opset_import: vec![opset("", 17)],
+        ..Default::default()
+    };
+    let mut call = node("call", "Half", &["v"], &["y"], vec![]);
+    call.domain = "own".into();
+    let mut model = around(vec![], vec![call]);
+    model.functions = vec![function];
+    model.opset_import.push(opset("own", 1));
+    Case::new("graph/function_with_an_input_that_is_not_there", bytes(&model)).says("call")
+}
+
 fn versions() -> Vec<Case> {
     let with = |name: &str, opsets: Vec<_>| {
         let model = ModelProto { opset_import: opsets, ..sound() };
@@ -153,6 +191,7 @@ fn versions() -> Vec<Case> {
         with("opset_6", vec![opset("", 6)]).says("6"),
         with("opset_missing", vec![]),
         with("opset_twice", vec![opset("", 17), opset("", 13)]),
+        with("opset_twice_the_same", vec![opset("", 17), opset("ai.onnx", 17)]).code(0),
         with("opset_negative", vec![opset("", -3)]),
         Case::new("version/ir_version_0", bytes(&ir_0)).survives(),
     ]
@@ -163,8 +202,11 @@ fn data() -> Vec<Case> {
         let nodes = vec![node("n", "Add", &["v", "w"], &["y"], vec![])];
         Case::new(&format!("data/{name}"), bytes(&around(vec![tensor], nodes))).says("'w'")
     };
+    let odd = vec![node("n", "Cast", &["w"], &["y"], vec![int("to", 1)])];
+    let odd = around(vec![raw("w", 22, &[3], vec![0x21, 0x03])], odd);
     let half = |n: usize| 0.5f32.to_le_bytes().repeat(n);
     vec![
+        Case::new("data/odd_int4", bytes(&odd)).survives(),
         case("short", raw("w", F32, &[8], half(7))),
         case("long", raw("w", F32, &[8], half(9))),
         case("empty", raw("w", F32, &[8], vec![])),
@@ -172,6 +214,7 @@ fn data() -> Vec<Case> {
         case("negative_extent", raw("w", F32, &[-8], half(8))),
         case("overflowing_extents", raw("w", F32, &[1 << 33, 1 << 33], half(8))),
         case("undefined_type", raw("w", 0, &[8], half(8))),
+        case("short_int4", raw("w", 22, &[3], vec![0x21])),
         case("type_99", raw("w", 99, &[8], half(8))),
     ]
 }
@@ -209,6 +252,10 @@ fn external_data() -> Vec<Case> {
         case("no_location", &[("offset", "0")]),
         case("empty_location", &[("location", "")]),
         case("folder", &[("location", ".")]),
+        case("unknown_key", &[("location", "data.bin"), ("basepath", "/etc")]),
+        case("negative_offset", &[("location", "data.bin"), ("offset", "-8")]),
+        case("length_no_number", &[("location", "data.bin"), ("length", "0x20")]),
+        case("key_twice", &[("location", "data.bin"), ("location", "/etc/passwd")]),
         case("length_of_petabytes", &[("location", "data.bin"), ("length", "1000000000000000")]),
         case("negative_length", &[("location", "data.bin"), ("length", "-32")]),
         case("offset_no_number", &[("location", "data.bin"), ("offset", "many")]),
@@ -225,6 +272,12 @@ fn external_data() -> Vec<Case> {
             |from, to| std::os::unix::fs::symlink(from, to.join("link")),
             "link/data.bin",
         ),
+        linked(
+            "symlink_to_the_folder_above",
+            |_, to| std::os::unix::fs::symlink(to.join("outside/../outside/data.bin"), to.join("link")),
+            "link",
+        ),
+        linked("symlink_to_itself", |_, to| std::os::unix::fs::symlink("link", to.join("link")), "link"),
         linked("hard_link", |from, to| std::fs::hard_link(from.join("data.bin"), to.join("link")), "link"),
     ]
 }
@@ -243,6 +296,8 @@ fn unsupported() -> Vec<Case> {
     let escape = around(vec![], vec![node("\u{1b}[31mred", "Unknown\u{7}", &["v"], &["y"], vec![])]);
     let branch = |n| graph(vec![], vec![halves("c", &[n])], vec![], vec![untyped("c")]);
     let branches = vec![subgraph("then_branch", branch(2)), subgraph("else_branch", branch(3))];
+    let shadow = |n| graph(vec![], vec![halves("d", &[n])], vec![relu("r", "d", "e")], vec![untyped("e")]);
+    let shadowed = vec![subgraph("then_branch", shadow(2)), subgraph("else_branch", shadow(2))];
     let condition = raw("c", 9, &[], vec![1]);
     let loops = graph(
         vec![value("n", I64, &[]), value("go", 9, &[]), value("s", F32, &[8])],
@@ -262,6 +317,14 @@ fn unsupported() -> Vec<Case> {
         Case::new(
             "unsupported/if_with_different_shapes",
             bytes(&around(vec![condition], vec![node("bad", "If", &["c"], &["y"], branches)])),
+        )
+        .survives(),
+        Case::new(
+            "unsupported/if_with_a_shadowed_constant",
+            bytes(&around(
+                vec![raw("c", 9, &[], vec![1]), halves("d", &[2])],
+                vec![node("bad", "If", &["c"], &["y"], shadowed)],
+            )),
         )
         .survives(),
         Case::new(

@@ -7,9 +7,11 @@
 mod build;
 mod damage;
 mod files;
+mod names;
 mod operators;
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -68,6 +70,7 @@ impl Case {
     fn check(&self) -> Result<(), Failed> {
         let folder = tempfile::tempdir()?;
         (self.files)(folder.path())?;
+        let before = entries(folder.path())?;
         let (model, out) = (folder.path().join("model.onnx"), folder.path().join("out"));
         let all: [&[&OsStr]; 3] = [
             &[
@@ -102,17 +105,24 @@ impl Case {
             }
             if code == 0 {
                 std::fs::remove_dir_all(&out)?;
+            }
+            if entries(folder.path())? != before {
+                return Err(wrong("leaves something behind".to_owned()).into());
+            }
+            if code == 0 {
                 continue;
             }
             if let Some(part) = self.says.iter().find(|part| !stderr.contains(&***part)) {
                 return Err(wrong(format!("must say {part}")).into());
             }
-            if out.exists() {
-                return Err(wrong("wrote something".to_owned()).into());
-            }
         }
         Ok(())
     }
+}
+
+/// What lies in a folder.
+fn entries(folder: &Path) -> std::io::Result<BTreeSet<OsString>> {
+    std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
 /// Exit code and diagnostics, within the limits.
@@ -143,7 +153,7 @@ fn run(arguments: &[&OsStr]) -> Result<(i32, String), Failed> {
 }
 
 fn main() -> ExitCode {
-    let cases = operators::cases().into_iter().chain(files::cases());
+    let cases = operators::cases().into_iter().chain(files::cases()).chain(names::cases());
     let mut trials: Vec<Trial> =
         cases.map(|case| Trial::test(case.name.clone(), move || case.check())).collect();
     trials.extend(damage::trials());

@@ -22,7 +22,10 @@ fn refused(name: &str, file: Vec<u8>) -> Case {
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
-    [axes(), indices(), sizes(), overflows(), divisions(), arity()].into_iter().flatten().collect()
+    [axes(), indices(), sizes(), overflows(), divisions(), quantisation(), arity(), no_elements()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn axes() -> Vec<Case> {
@@ -80,6 +83,20 @@ fn indices() -> Vec<Case> {
         ],
     );
     cases.push(Case::new("index/Gather_at_run_time", file).survives());
+    for op in ["GatherND", "GatherElements", "ScatterElements", "ScatterND", "Scatter"] {
+        let inputs: &[&str] = if op.starts_with("Gather") { &["d", "k"] } else { &["d", "k", "u"] };
+        let index = |name: &str, n: i64| raw(name, I64, &[1], n.to_le_bytes().into());
+        for n in [4, -5, i64::MAX] {
+            let constants = vec![halves("d", &[4]), index("k", n), halves("u", &[1])];
+            cases.push(refused(&format!("index/{op}_{n}"), one(op, inputs, vec![], constants)));
+        }
+        let nodes = vec![
+            node("index", "Mul", &["i", "far"], &["k"], vec![]),
+            node("bad", op, inputs, &["y"], vec![]),
+        ];
+        let constants = vec![halves("d", &[4]), numbers("far", &[1 << 40, -(1 << 40)]), halves("u", &[2])];
+        cases.push(Case::new(&format!("index/{op}_at_run_time"), many(constants, nodes)).survives());
+    }
     let step = vec![numbers("b", &[0]), numbers("e", &[4]), numbers("a", &[0]), numbers("s", &[0])];
     cases.push(refused("index/Slice_step_0", one("Slice", &["v", "b", "e", "a", "s"], vec![], step)));
     let far = vec![
@@ -101,6 +118,12 @@ fn sizes() -> Vec<Case> {
             one(op, &["v", "w"], vec![], vec![halves("w", &[3])]),
         ));
     }
+    for op in ["Min", "Max"] {
+        let file = one(op, &["v", "w"], vec![], vec![halves("w", &[0])]);
+        cases.push(refused(&format!("size/{op}_0_and_8"), file));
+    }
+    let broadcast = one("Add", &["v", "w"], vec![int("broadcast", -436)], vec![halves("w", &[8])]);
+    cases.push(refused("size/Add_broadcast_of_opset_6", broadcast));
     cases.push(refused("size/Add_0_and_8", one("Add", &["v", "w"], vec![], vec![halves("w", &[0])])));
     let conv = |name: &str, shape: &[i64], attrs| {
         refused(&format!("size/Conv_{name}"), one("Conv", &["x", "w"], attrs, vec![halves("w", shape)]))
@@ -158,6 +181,19 @@ fn overflows() -> Vec<Case> {
     for n in [1 << 40, i64::MAX, -100, i64::MIN] {
         let file = one("Pad", &["v", "p"], vec![], vec![numbers("p", &[n, n])]);
         cases.push(refused(&format!("overflow/Pad_{n}"), file));
+    }
+    for n in [1 << 30, 1 << 39, i64::MAX] {
+        let file = one("OneHot", &["i", "n", "w"], vec![], vec![number("n", n), numbers("w", &[0, 1])]);
+        cases.push(refused(&format!("overflow/OneHot_{n}"), file));
+        let long = node("long", "Expand", &["v", "s"], &["l"], vec![]);
+        let twice = node("bad", "Concat", &["l", "l"], &["y"], vec![int("axis", 0)]);
+        let file = many(vec![numbers("s", &[n, 1, 8])], vec![long, twice]);
+        cases.push(Case::new(&format!("overflow/Concat_{n}"), file));
+    }
+    for scale in [1e30f32, f32::INFINITY, f32::NAN, 0.0, -1.0] {
+        let scales: Vec<u8> = [1.0, 1.0, scale, scale].iter().flat_map(|s: &f32| s.to_le_bytes()).collect();
+        let file = one("Resize", &["x", "", "s"], vec![], vec![raw("s", F32, &[4], scales)]);
+        cases.push(refused(&format!("overflow/Resize_{scale}"), file));
     }
     let range = |name: &str, limit: i64, delta: i64| {
         let constants = vec![number("from", 0), number("to", limit), number("by", delta)];
@@ -225,8 +261,50 @@ fn divisions() -> Vec<Case> {
     cases
 }
 
+fn quantisation() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for scale in [0.0f32, -1.0, f32::NAN, f32::INFINITY] {
+        let constants = || vec![raw("s", F32, &[], scale.to_le_bytes().into()), raw("z", 2, &[], vec![128])];
+        let file = one("QuantizeLinear", &["v", "s", "z"], vec![], constants());
+        cases.push(Case::new(&format!("quantisation/scale_{scale}"), file).survives());
+        let nodes = vec![
+            node("q", "Cast", &["v"], &["u"], vec![int("to", 2)]),
+            node("bad", "DequantizeLinear", &["u", "s", "z"], &["y"], vec![]),
+        ];
+        cases.push(Case::new(&format!("quantisation/back_{scale}"), many(constants(), nodes)).survives());
+    }
+    let zero_of_another_type = vec![halves("s", &[]), raw("z", I32, &[], vec![0; 4])];
+    let file = one("QuantizeLinear", &["v", "s", "z"], vec![], zero_of_another_type);
+    cases.push(refused("quantisation/zero_point_i32", file));
+    let scales = vec![halves("s", &[3]), raw("z", 2, &[3], vec![0; 3])];
+    let file = one("QuantizeLinear", &["x", "s", "z"], vec![int("axis", 1)], scales);
+    cases.push(refused("quantisation/three_scales_for_four_channels", file));
+    cases
+}
+
+/// Tensors without elements through every operator: compiled or refused.
+fn no_elements() -> Vec<Case> {
+    let case = |op: &kiln_ir::op::OpDef| {
+        let counts = [1, 2, 3];
+        counts.map(|n| {
+            let inputs = vec!["e"; n];
+            let mut bad = node("bad", op.name, &inputs, &["y"], vec![]);
+            bad.domain = op.domain.into();
+            let empty = value("e", F32, &[0, 3]);
+            let file = bytes(&model(graph(vec![empty], vec![], vec![bad], vec![untyped("y")])));
+            Case::new(&format!("empty/{}_{n}", op.name), file).survives()
+        })
+    };
+    kiln_ir::ops::OPS.iter().flat_map(case).collect()
+}
+
 fn arity() -> Vec<Case> {
     let mut cases = Vec::new();
+    let split = one("Split", &["v"], vec![int("num_outputs", 0)], vec![]);
+    let split_18 = around(vec![], vec![node("bad", "Split", &["v"], &["y"], vec![int("num_outputs", 0)])]);
+    let split_18 = onnx_protobuf::ModelProto { opset_import: vec![opset("", 18)], ..split_18 };
+    cases.push(refused("zero/Split_num_outputs", split));
+    cases.push(refused("zero/Split_num_outputs_18", bytes(&split_18)));
     for op in ["Conv", "MatMul", "Add", "Relu", "Concat", "Sum", "Reshape", "Gather", "Softmax", "Max"] {
         cases.push(refused(&format!("arity/{op}_of_nothing"), one(op, &[], vec![], vec![])));
         let eight = ["x"; 8];

@@ -32,7 +32,7 @@ pub(super) fn kind(proto: &AttributeProto) -> Result<AttributeType> {
 }
 
 /// Reads an attribute that is no graph.
-pub(super) fn read(proto: &mut AttributeProto, tensors: &mut Tensors<'_>) -> Result<Attr> {
+pub(super) fn read(proto: &mut AttributeProto, tensors: &mut Tensors) -> Result<Attr> {
     let name = &proto.name;
     Ok(match kind(proto)? {
         AttributeType::FLOAT => Attr::Float(proto.f),

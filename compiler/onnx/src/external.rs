@@ -3,6 +3,10 @@
 //! The location comes from the model and may name nothing but a regular file below the model's folder: no
 //! absolute path, no `..`, no symbolic link on the way, and no second hard link, so that a model cannot make
 //! Kiln read a file that its author could not.
+//!
+//! One kind of link is followed. Caches keep a model's files side by side under their hashes, and a folder of links
+//! with the names that the model knows. There the data may be a link to a file that lies beside the one that the
+//! model itself is read from: whoever put the model there put that file there as well.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -14,10 +18,36 @@ use onnx_protobuf::StringStringEntryProto;
 
 use super::mapped;
 
+/// Where a model is.
+#[derive(Clone, Debug)]
+pub(super) struct Home {
+    /// The folder of the path by which it is named: locations start here.
+    folder: PathBuf,
+    /// The folder of the file itself, free of links; `None` where that cannot be known.
+    behind_links: Option<PathBuf>,
+}
+
+impl Home {
+    /// Of the model in the file `path`.
+    pub(super) fn of_file(path: &Path) -> Self {
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let file = path.canonicalize().ok();
+        Self { folder: folder.into(), behind_links: file.and_then(|f| f.parent().map(Path::to_owned)) }
+    }
+
+    /// Of a model in memory whose data is below `folder`.
+    pub(super) fn of_folder(folder: &Path) -> Self {
+        Self { folder: folder.into(), behind_links: folder.canonicalize().ok() }
+    }
+}
+
 /// The files that the model's tensors have used so far.
 #[derive(Debug)]
-pub(super) struct External<'a> {
-    folder: Option<&'a Path>,
+pub(super) struct External {
+    home: Option<Home>,
     files: HashMap<String, Bytes>,
 }
 
@@ -29,10 +59,10 @@ struct Place {
     length: Option<u64>,
 }
 
-impl<'a> External<'a> {
-    /// Files below `folder`.
-    pub(super) fn new(folder: Option<&'a Path>) -> Self {
-        Self { folder, files: HashMap::new() }
+impl External {
+    /// Files below the folder of a model.
+    pub(super) fn new(home: Option<Home>) -> Self {
+        Self { home, files: HashMap::new() }
     }
 
     /// The `needed` bytes that the entries of a tensor point to.
@@ -42,10 +72,10 @@ impl<'a> External<'a> {
         let file = match self.files.get(&location) {
             Some(file) => file.clone(),
             None => {
-                let Some(folder) = self.folder else {
+                let Some(home) = &self.home else {
                     bail_invalid!("external data '{location}' needs the folder of the model");
                 };
-                let file = open(folder, &location)?;
+                let file = open(home, &location)?;
                 let io = |e| Error::invalid(format!("cannot read external data '{location}': {e}"));
                 let bytes = mapped::map(&file).map_err(io)?;
                 self.files.insert(location.clone(), bytes.clone());
@@ -94,28 +124,36 @@ fn number(key: &str, value: &str) -> Result<u64> {
         .map_err(|_| Error::invalid(format!("external data has {key} '{value}', not a size in bytes")))
 }
 
-fn open(folder: &Path, location: &str) -> Result<File> {
+fn open(home: &Home, location: &str) -> Result<File> {
     let refuse = |why: &str| Error::invalid(format!("external data location '{location}' {why}"));
+    let unreadable = |e: std::io::Error| refuse(&format!("cannot be read: {e}"));
     if location.is_empty() || location.contains(['\\', '\0']) {
         return Err(refuse("is not a relative path with '/'"));
     }
-    let mut path = PathBuf::from(folder);
-    let mut last = None;
+    let mut path = home.folder.clone();
+    let mut last: Option<Metadata> = None;
     for component in Path::new(location).components() {
         match component {
             Component::CurDir => continue,
             Component::Normal(name) => path.push(name),
             _ => return Err(refuse("leaves the folder of the model")),
         }
-        let meta = fs::symlink_metadata(&path).map_err(|e| refuse(&format!("cannot be read: {e}")))?;
-        if meta.is_symlink() {
+        if last.is_some_and(|above| above.is_symlink()) {
             return Err(refuse("goes through a symbolic link"));
         }
-        last = Some(meta);
+        last = Some(fs::symlink_metadata(&path).map_err(unreadable)?);
+    }
+    if last.as_ref().is_some_and(Metadata::is_symlink) {
+        path = path.canonicalize().map_err(unreadable)?;
+        if home.behind_links.is_none() || path.parent() != home.behind_links.as_deref() {
+            return Err(refuse("is a symbolic link to a file that does not lie beside the model's own"));
+        }
+        // A path without links, unless one is put there now.
+        last = Some(fs::symlink_metadata(&path).map_err(unreadable)?);
     }
     let seen = last.filter(Metadata::is_file).ok_or_else(|| refuse("is not a regular file"))?;
-    let file = File::open(&path).map_err(|e| refuse(&format!("cannot be read: {e}")))?;
-    let opened = file.metadata().map_err(|e| refuse(&format!("cannot be read: {e}")))?;
+    let file = File::open(&path).map_err(unreadable)?;
+    let opened = file.metadata().map_err(unreadable)?;
     if !same_file(&seen, &opened) {
         return Err(refuse("changed while it was opened"));
     }

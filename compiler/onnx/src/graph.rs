@@ -20,8 +20,8 @@ use super::{attr, types};
 
 /// Imports the graphs of one model.
 #[derive(Debug)]
-pub(super) struct Importer<'a> {
-    pub(super) tensors: Tensors<'a>,
+pub(super) struct Importer {
+    pub(super) tensors: Tensors,
     pub(super) opsets: Rc<Opsets>,
     pub(super) functions: Functions,
     pub(super) report: Report,
@@ -29,7 +29,7 @@ pub(super) struct Importer<'a> {
     pub(super) nested: bool,
 }
 
-impl Importer<'_> {
+impl Importer {
     /// A graph. `captured` names values of outer graphs; they become further arguments, behind the graph's own.
     /// `None` when the report has the reason.
     pub(super) fn graph(&mut self, mut proto: GraphProto, captured: &[String]) -> Option<Graph> {

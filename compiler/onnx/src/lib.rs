@@ -32,19 +32,17 @@ use kiln_ir::{Error, Limits, Tensor};
 use onnx_protobuf::{Message, ModelProto, TensorProto};
 use protobuf::CodedInputStream;
 
+use external::Home;
 pub use mapped::map as map_file;
 pub use outline::{Declared, Extent, Outline, Weight, outline, outline_from_bytes};
 
 /// Reads a model file; external data is looked for beside it.
 pub fn load(path: &Path, limits: &Limits) -> Result<Graph> {
-    with_file(path, |reader, len, folder| read(reader, len, Some(folder), limits))
+    with_file(path, |reader, len, home| read(reader, len, Some(home), limits))
 }
 
-/// Hands on a model file, its length, and the folder that it is in.
-fn with_file<T>(
-    path: &Path,
-    use_it: impl FnOnce(&mut BufReader<File>, u64, &Path) -> Result<T>,
-) -> Result<T> {
+/// Hands on a model file, its length, and where it is.
+fn with_file<T>(path: &Path, use_it: impl FnOnce(&mut BufReader<File>, u64, Home) -> Result<T>) -> Result<T> {
     let io = |e: std::io::Error| Error::invalid(format!("cannot read {}: {e}", path.display()));
     let file = File::open(path).map_err(io)?;
     let meta = file.metadata().map_err(io)?;
@@ -52,17 +50,13 @@ fn with_file<T>(
         let what = if meta.is_dir() { "a folder" } else { "not a regular file" };
         return Err(Error::invalid(format!("cannot read {}: it is {what}", path.display())).into());
     }
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     let mut reader = BufReader::with_capacity(1 << 16, file);
-    use_it(&mut reader, meta.len(), folder)
+    use_it(&mut reader, meta.len(), Home::of_file(path))
 }
 
 /// Reads a model from memory. Without `folder` a model with external data is refused.
 pub fn from_bytes(bytes: &[u8], folder: Option<&Path>, limits: &Limits) -> Result<Graph> {
-    read(&mut Cursor::new(bytes), bytes.len() as u64, folder, limits)
+    read(&mut Cursor::new(bytes), bytes.len() as u64, folder.map(Home::of_folder), limits)
 }
 
 /// Reads a `TensorProto` from memory, as ONNX's test data holds them: its name and its values.
@@ -76,13 +70,8 @@ pub fn tensor_from_bytes(bytes: &[u8], limits: &Limits) -> kiln_ir::Result<(Stri
     Ok((name, tensor))
 }
 
-fn read(
-    reader: &mut (impl BufRead + Seek),
-    len: u64,
-    folder: Option<&Path>,
-    limits: &Limits,
-) -> Result<Graph> {
-    model::import(checked(reader, len, limits)?, folder, limits)
+fn read(reader: &mut (impl BufRead + Seek), len: u64, home: Option<Home>, limits: &Limits) -> Result<Graph> {
+    model::import(checked(reader, len, limits)?, home, limits)
 }
 
 /// The message, decoded after its bytes have been checked.

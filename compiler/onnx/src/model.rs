@@ -1,6 +1,5 @@
 //! `ModelProto`: versions, then the graph.
 
-use std::path::Path;
 use std::rc::Rc;
 
 use kiln_ir::errors::Result;
@@ -9,7 +8,7 @@ use kiln_ir::op::NEWEST_OPSET;
 use kiln_ir::{Error, Limits, bail_invalid, bail_unsupported};
 use onnx_protobuf::ModelProto;
 
-use super::external::External;
+use super::external::{External, Home};
 use super::function::Functions;
 use super::graph::Importer;
 use super::opsets::{self, Opsets};
@@ -23,14 +22,14 @@ const OLDEST_OPSET: i64 = 7;
 const OLDEST_IR: i64 = 3;
 
 /// The graph of a decoded model.
-pub(super) fn import(mut proto: ModelProto, folder: Option<&Path>, limits: &Limits) -> Result<Graph> {
+pub(super) fn import(mut proto: ModelProto, home: Option<Home>, limits: &Limits) -> Result<Graph> {
     let opsets = versions(&proto)?;
     let Some(graph) = proto.graph.take() else { return Err(Error::invalid("the model has no graph").into()) };
     let mut report = Report::default();
     let functions = Functions::new(std::mem::take(&mut proto.functions), &mut report);
     // Training information, metadata and the rest of the file are of no use from here on.
     drop(proto);
-    let tensors = Tensors::new(External::new(folder), limits.max_tensor_bytes);
+    let tensors = Tensors::new(External::new(home), limits.max_tensor_bytes);
     let mut importer = Importer { tensors, opsets: Rc::new(opsets), functions, report, nested: false };
     let graph = importer.graph(graph, &[]);
     importer.report.finish(graph)

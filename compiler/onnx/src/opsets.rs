@@ -16,8 +16,15 @@ pub(super) fn read(imports: &[OperatorSetIdProto]) -> Result<Opsets> {
         if import.version < 1 {
             bail_invalid!("version {} of operator set '{domain}'", import.version);
         }
-        if opsets.insert(domain.to_owned(), import.version).is_some() {
-            bail_invalid!("operator set '{domain}' is imported twice");
+        // Converters write the same import twice; two versions of one set contradict each other.
+        match opsets.insert(domain.to_owned(), import.version) {
+            Some(other) if other != import.version => {
+                bail_invalid!(
+                    "operator set '{domain}' is imported twice, as version {other} and {}",
+                    import.version
+                );
+            }
+            _ => {}
         }
     }
     Ok(opsets)

@@ -8,7 +8,7 @@ use onnx_protobuf::tensor_shape_proto::dimension;
 use onnx_protobuf::type_proto::Value;
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
 
-use super::external::External;
+use super::external::{External, Home};
 use super::opsets;
 use super::tensor::Tensors;
 use kiln_ir::errors::Result;
@@ -82,8 +82,8 @@ impl Outline {
 
 /// The outline of a model file; external data is looked for beside it.
 pub fn outline(path: &Path, limits: &Limits) -> Result<Outline> {
-    super::with_file(path, |reader, len, folder| {
-        Ok(of(super::checked(reader, len, limits)?, Some(folder), limits))
+    super::with_file(path, |reader, len, home| {
+        Ok(of(super::checked(reader, len, limits)?, Some(home), limits))
     })
 }
 
@@ -93,9 +93,9 @@ pub fn outline_from_bytes(bytes: &[u8], limits: &Limits) -> Result<Outline> {
     Ok(of(proto, None, limits))
 }
 
-fn of(mut model: ModelProto, folder: Option<&Path>, limits: &Limits) -> Outline {
+fn of(mut model: ModelProto, home: Option<Home>, limits: &Limits) -> Outline {
     let mut graph = model.graph.take().unwrap_or_default();
-    let mut tensors = Tensors::new(External::new(folder), limits.max_tensor_bytes);
+    let mut tensors = Tensors::new(External::new(home), limits.max_tensor_bytes);
     let weights = weights(&mut graph, &mut tensors);
     let constant = |name: &str| weights.iter().any(|w| w.name == name);
     let mut operators = BTreeMap::new();
@@ -113,7 +113,7 @@ fn of(mut model: ModelProto, folder: Option<&Path>, limits: &Limits) -> Outline 
     }
 }
 
-fn weights(graph: &mut GraphProto, tensors: &mut Tensors<'_>) -> Vec<Weight> {
+fn weights(graph: &mut GraphProto, tensors: &mut Tensors) -> Vec<Weight> {
     let dtype = |code: i32| DType::from_onnx(code).map_or_else(|_| "?".to_owned(), |d| d.name().to_owned());
     let mut out = Vec::new();
     for proto in std::mem::take(&mut graph.initializer) {

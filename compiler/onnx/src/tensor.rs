@@ -11,15 +11,15 @@ use super::external::External;
 
 /// Reads the tensors of one model.
 #[derive(Debug)]
-pub(super) struct Tensors<'a> {
-    external: External<'a>,
+pub(super) struct Tensors {
+    external: External,
     bytes: u64,
     max_bytes: u64,
 }
 
-impl<'a> Tensors<'a> {
+impl Tensors {
     /// Tensors that together have at most `max_bytes`.
-    pub(super) fn new(external: External<'a>, max_bytes: u64) -> Self {
+    pub(super) fn new(external: External, max_bytes: u64) -> Self {
         Self { external, bytes: 0, max_bytes }
     }
 

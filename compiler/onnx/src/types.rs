@@ -6,8 +6,8 @@ use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
 use onnx_protobuf::type_proto::Value;
 use onnx_protobuf::{TypeProto, ValueInfoProto};
 
-/// The fact of a graph's argument. An axis without a name, or of extent 0, becomes the symbol `NAME.AXIS`:
-/// exporters write 0 for an extent that they do not know.
+/// The fact of a graph's argument. An axis without a name, or of extent 0 or -1, becomes the symbol
+/// `NAME.AXIS`: exporters write these for an extent that they do not know.
 pub(super) fn input(info: &ValueInfoProto) -> Result<Fact> {
     let Some(ty) = info.type_.as_ref() else { bail_invalid!("input '{}' has no type", info.name) };
     match fact(&info.name, ty, true) {
@@ -52,6 +52,7 @@ fn extent(name: &str, axis: usize, dim: &Dimension, is_input: bool) -> Result<Di
     let unnamed = || Dim::symbol(&format!("{name}.{axis}"));
     Ok(match &dim.value {
         Some(dimension::Value::DimValue(0)) if is_input => unnamed(),
+        Some(dimension::Value::DimValue(-1)) => unnamed(),
         Some(dimension::Value::DimValue(v @ 0..=MAX_EXTENT)) => Dim::Const(*v),
         Some(dimension::Value::DimValue(v)) => bail_invalid!("axis {axis} has the extent {v}"),
         Some(dimension::Value::DimParam(param)) if !param.is_empty() => Dim::symbol(param),

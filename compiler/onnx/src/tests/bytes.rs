@@ -52,6 +52,18 @@ fn any_byte_changed_in_any_bit() {
     }
 }
 
+/// Fields that the decoder does not know cost it a hundred times their bytes.
+#[test]
+fn unknown_fields_are_counted() {
+    let many = |pair: [u8; 2]| pair.repeat(crate::wire::MAX_FIELDS as usize + 1);
+    let errors = from_bytes(&many([0x48, 0]), None, &Limits::default()).unwrap_err();
+    assert!(errors.to_string().contains("more than 8000000 fields"), "{errors}");
+    // Numbers of a list that was not packed are no more than numbers.
+    let dims = many([0x08, 1]);
+    let errors = crate::tensor_from_bytes(&dims, &Limits::default()).unwrap_err();
+    assert!(!errors.to_string().contains("fields"), "{errors}");
+}
+
 #[test]
 fn a_cut_tells_the_byte() {
     let mut whole = sample();

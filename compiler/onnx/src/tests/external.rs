@@ -96,6 +96,44 @@ fn links() {
     refused(folder.path(), &[("location", "hard.bin")], "hard link");
 }
 
+/// A cache: files under their hashes, and a folder of links with the names that the model knows.
+#[cfg(unix)]
+#[test]
+fn a_cache_made_of_links() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let (blobs, names) = (folder.path().join("blobs"), folder.path().join("snapshots/1"));
+    fs::create_dir_all(blobs.join("below")).unwrap();
+    fs::create_dir_all(&names).unwrap();
+    for path in
+        [blobs.join("9f86"), blobs.join("below/9f86"), folder.path().join("secret"), names.join("own")]
+    {
+        fs::write(path, [0; 12]).unwrap();
+    }
+    let loaded = |location: &str, target: &str| {
+        let _ = fs::remove_file(names.join("w.bin"));
+        symlink(target, names.join("w.bin")).unwrap();
+        fs::write(blobs.join("6030"), bytes(&external(&[("location", location)]))).unwrap();
+        load(&names.join("m.onnx"), &Limits::default())
+    };
+    symlink("../../blobs/6030", names.join("m.onnx")).unwrap();
+    assert!(loaded("w.bin", "../../blobs/9f86").is_ok());
+    // A file that is no link is found beside the model's name.
+    assert!(loaded("own", "../../blobs/9f86").is_ok());
+    for target in ["../../secret", "../../blobs/below/9f86", "own", "/etc/passwd"] {
+        let error = loaded("w.bin", target).expect_err(target).to_string();
+        assert!(error.contains("does not lie beside the model's own"), "{error}");
+    }
+    assert!(loaded("w.bin", "../../blobs/none").unwrap_err().to_string().contains("cannot be read"));
+    // The link may not be on the way, whatever it leads to.
+    symlink("../../blobs", names.join("dir")).unwrap();
+    let error = loaded("dir/9f86", "own").unwrap_err().to_string();
+    assert!(error.contains("goes through a symbolic link"), "{error}");
+    // Nor may the target have another name.
+    fs::hard_link(folder.path().join("secret"), blobs.join("hard")).unwrap();
+    assert!(loaded("w.bin", "../../blobs/hard").unwrap_err().to_string().contains("hard link"));
+}
+
 #[test]
 fn offsets_and_lengths() {
     let folder = folder();

@@ -3,6 +3,7 @@
 mod bytes;
 mod external;
 mod functions;
+mod fuzz;
 mod names;
 mod subgraphs;
 mod tensors;
