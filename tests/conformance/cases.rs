@@ -1,0 +1,89 @@
+//! Finding the cases, and running some of them in one call of the command.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use kiln_tests::{Outcome, text, tools};
+use serde_json::Value;
+
+use super::Ends;
+
+const KILN: &str = env!("CARGO_BIN_EXE_kiln-under-test");
+
+/// Folders of cases with inputs and outputs; `light` and `real` have models that must be downloaded.
+const SUITES: [&str; 4] = ["node", "pytorch-converted", "pytorch-operator", "simple"];
+
+/// Levels of optimisation that every case runs at.
+const LEVELS: [&str; 2] = ["0", "2"];
+
+/// A folder with a model, inputs and expected outputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    suite: &'static str,
+    name: String,
+    folder: PathBuf,
+}
+
+impl Case {
+    /// How lists call it: `node/test_abs`.
+    pub(crate) fn id(&self) -> String {
+        format!("{}/{}", self.suite, self.name)
+    }
+
+    /// The operator, roughly: the first word behind `test_`.
+    fn group(&self) -> String {
+        let name = self.name.strip_prefix("test_").unwrap_or(&self.name);
+        format!("{}/{}", self.suite, name.split('_').next().unwrap_or(name))
+    }
+}
+
+/// How a case ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct End {
+    /// `passed`, `failed` or `unsupported`.
+    pub(crate) status: String,
+    /// Why it did not pass.
+    pub(crate) reason: String,
+}
+
+/// All cases, by operator.
+pub(crate) fn groups(root: &Path) -> BTreeMap<String, Vec<Case>> {
+    let mut groups: BTreeMap<String, Vec<Case>> = BTreeMap::new();
+    for suite in SUITES {
+        let entries = std::fs::read_dir(root.join(suite)).unwrap_or_else(|e| panic!("{suite}: {e}"));
+        for folder in
+            entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| p.join("model.onnx").is_file())
+        {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let case = Case { suite, name, folder };
+            groups.entry(case.group()).or_default().push(case);
+        }
+    }
+    groups.values_mut().for_each(|cases| cases.sort_by(|a, b| a.name.cmp(&b.name)));
+    groups
+}
+
+/// Runs cases of one suite at every level.
+pub(crate) fn run(cases: &[Case]) -> Outcome<Ends> {
+    let mut ends = Ends::new();
+    for level in LEVELS {
+        let mut arguments: Vec<&OsStr> =
+            ["check", "--json", "--bind-inputs", "--threads", "1", "--opt", level].map(OsStr::new).into();
+        arguments.extend(cases.iter().map(|c| c.folder.as_os_str()));
+        let ended = tools::kiln(KILN, &arguments)?;
+        let line = ended.stdout.lines().last().unwrap_or_default();
+        let json: Value = serde_json::from_str(line)
+            .map_err(|e| format!("exit code {}, no JSON ({e}): {}", ended.code, ended.stderr))?;
+        let found = json["cases"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if found.len() != cases.len() {
+            return Err(text(format!("{} cases instead of {}", found.len(), cases.len())));
+        }
+        for (case, found) in cases.iter().zip(found) {
+            let field = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+            let end = End { status: field("status"), reason: field("reason") };
+            ends.entry(case.id()).or_default().push((level, end));
+        }
+    }
+    Ok(ends)
+}
