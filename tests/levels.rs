@@ -1,5 +1,5 @@
 //! Sweeps at every level that this machine runs: libraries, linked and run with memory that ends at pages that cannot be
-//! read, against the graph interpreter.
+//! read, against the graph interpreter; their plans too.
 
 use std::process::ExitCode;
 
@@ -16,6 +16,8 @@ fn check(sweep: &Sweep, level: &str) -> Outcome {
     let options = stages::options(level, 2)?;
     let plan = pipeline::compile(graph, &options).map_err(text)?;
     sweep.check(&plan)?;
+    let interpreted = stages::run_plan(&plan, &inputs)?;
+    compare::close(&interpreted, &expected, ACROSS_STAGES).map_err(|e| format!("plan interpreter: {e}"))?;
     let found = stages::run_object(sweep.name, &plan, &options, &inputs)?;
     compare::close(&found, &expected, ACROSS_STAGES)
 }

@@ -32,7 +32,7 @@ pub fn plan(program: &Program, align: usize) -> Result<Arena> {
     let mut live: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
     for (i, kernel) in program.kernels().iter().enumerate() {
         kernel.form.each_buffer(&mut |b, _| {
-            let root = program.buffer(b).place.as_ref().map_or(b, |p| p.root);
+            let root = program.root(b);
             if program.buffer(root).kind == BufferKind::Temp {
                 live.entry(root).or_insert((i, i)).1 = i;
             }

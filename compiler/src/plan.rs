@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use kiln_ir::format::packed::Panels;
-use kiln_ir::kernel::Uses;
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight};
-use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Form, Kernel, LoopId, Place, Program};
+use kiln_ir::kernel::{
+    Access, Buffer, BufferId, BufferKind, Form, Kernel, LoopId, Place, Program, Uses, each_buffer,
+};
 use kiln_ir::tensor::row_major;
 use kiln_ir::{DType, Dim, Error, Result, Tensor};
 use kiln_targets::Target;
@@ -46,7 +47,8 @@ pub fn build_with(
         arena_lower_bound_bytes: arena.lower_bound_bytes,
         ..Plan::default()
     };
-    let uses = Uses::of(&program);
+    // Views count: they read the storage of the constant that they are views of.
+    let uses = Uses::of_roots(&program);
     let mut weights = Weights { list: Vec::new(), raw: HashMap::new(), read_only };
     for i in 0..program.kernels().len() {
         let kernel = program.kernel(i).clone();
@@ -60,12 +62,14 @@ pub fn build_with(
                         Error::internal(format!("'{}' has no place in the arena", program.buffer(root).name))
                     })?,
                 },
-                // The panels get their place once they are packed.
+                // The one access to it gets its storage once the panels have a place.
                 BufferKind::Const(_) if Some(root) == packable => Storage::Weights { offset_bytes: 0 },
-                BufferKind::Const(tensor) => weights.raw(root, program.buffer(root), tensor)?,
+                BufferKind::Const(_) | BufferKind::Released => {
+                    weights.raw(root, program.buffer(root), program.constant(root)?)?
+                }
             })
         };
-        let mut flat =
+        let flat =
             flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
         let planned = match packable {
             None => {
@@ -74,21 +78,20 @@ pub fn build_with(
             }
             Some(root) => {
                 let last = uses.readers(root).last() == Some(&i);
-                let BufferKind::Const(tensor) = &program.buffer(root).kind else { continue };
+                let tensor = if last { program.release(root)? } else { program.constant(root)?.clone() };
                 let tensor = laid_out(tensor, program.buffer(root).place.as_ref())?;
-                if last {
-                    let empty = Tensor::zeros(tensor.dtype, &[0]);
-                    program.set_kind(root, BufferKind::Const(empty));
-                }
-                let name = program.buffer(root).name.clone();
-                match pack(&mut flat, target, &tensor, choices) {
-                    Ok((packed, choice)) => {
+                let name = &program.buffer(root).name;
+                match pack(&flat, target, &tensor, choices) {
+                    Ok((packed, panels, choice)) => {
                         drop(tensor);
-                        set_rhs_storage(&mut flat, weights.add(&format!("{name}.packed"), packed));
-                        settle(flat, choice, target)
+                        settle(
+                            with_rhs(packed, weights.add(&format!("{name}.packed"), panels)),
+                            choice,
+                            target,
+                        )
                     }
                     Err(reason) => {
-                        set_rhs_storage(&mut flat, weights.add(&name, tensor));
+                        let flat = with_rhs(flat, weights.add(name, tensor));
                         let schedule = schedule::plain(&flat);
                         settle(flat, Chosen { schedule, why: format!("plain loops: {reason}") }, target)
                     }
@@ -159,34 +162,41 @@ fn position(list: &[BufferId], id: BufferId) -> Result<usize> {
         .ok_or_else(|| Error::internal("an argument is missing from the program's list"))
 }
 
-/// The constant right operand of a contraction, read nowhere else in the kernel.
+/// The constant that the right operand of a contraction is, or is a view of; read nowhere else in the kernel, by
+/// itself or through a view.
 fn packable(program: &Program, kernel: &Kernel) -> Option<BufferId> {
     let Form::Contract { rhs, .. } = &kernel.form else { return None };
+    let root = program.root(rhs.buffer);
     let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
-    let constant = matches!(&program.buffer(rhs.buffer).kind, BufferKind::Const(t) if t.dtype == DType::F32);
-    let once = kernel.form.loads().iter().filter(|a| a.buffer == rhs.buffer).count() == 1;
-    (constant && once && plain(rhs)).then_some(rhs.buffer)
+    let constant = matches!(&program.buffer(root).kind, BufferKind::Const(t) if t.dtype == DType::F32);
+    let mut reads = 0;
+    for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
+        each_buffer(access, &mut |b| reads += usize::from(program.root(b) == root));
+    }
+    (constant && reads == 1 && plain(rhs)).then_some(root)
 }
 
-fn set_rhs_storage(flat: &mut FlatKernel, storage: Storage) {
+/// The kernel with the storage of its right operand.
+fn with_rhs(mut flat: FlatKernel, storage: Storage) -> FlatKernel {
     if let Form::Contract { rhs, .. } = &mut flat.form {
         rhs.storage = storage;
     }
+    flat
 }
 
-/// Packs the weights into the panels of the tile that the kernel will use, and makes `rhs` the access to them.
+/// Packs the weights into the panels of the tile that the kernel will use: the kernel whose `rhs` is the access to
+/// them, the panels, the tile.
 fn pack(
-    flat: &mut FlatKernel,
+    flat: &FlatKernel,
     target: &Target,
     tensor: &Tensor,
     choices: &Choices,
-) -> Result<(Tensor, Chosen), String> {
-    let before = flat.clone();
+) -> Result<(FlatKernel, Tensor, Chosen), String> {
     let roles = contract::roles(flat, true)?;
     let Form::Contract { rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };
     let size = |l: &LoopId| -> Option<(usize, isize)> {
         let stride = schedule::stride_of(rhs, *l)?;
-        Some((before.loops[l.0 as usize].extent.as_usize()?, stride as isize))
+        Some((flat.loops[l.0 as usize].extent.as_usize()?, stride as isize))
     };
     let open = || "an extent is open".to_owned();
     let list = |loops: &[LoopId]| loops.iter().map(size).collect::<Option<Vec<_>>>().ok_or_else(open);
@@ -199,24 +209,20 @@ fn pack(
     };
     // Loops merge by the strides of the packed form, whose order is ours to choose; any panel width gives the
     // same answer.
-    set_panel_strides(flat, &roles, &panels);
-    merge_loops(flat);
-    let merged = contract::roles(flat, true).inspect_err(|_| *flat = before.clone())?;
-    let pick = contract::pick(flat, target, true, choices)?;
+    let mut packed = flat.clone();
+    set_panel_strides(&mut packed, &roles, &panels);
+    merge_loops(&mut packed);
+    let merged = contract::roles(&packed, true)?;
+    let pick = contract::pick(&packed, target, true, choices)?;
     panels.nr = pick.vectors as usize * target.lanes();
-    set_panel_strides(flat, &merged, &panels);
-    let choice = contract::choose(flat, target, Some(panels.nr as u32), choices)
-        .inspect_err(|_| *flat = before.clone())?;
+    set_panel_strides(&mut packed, &merged, &panels);
+    let choice = contract::choose(&packed, target, Some(panels.nr as u32), choices)?;
     // Weights in panels are of use to tiles alone.
-    let mut tentative = planned(flat.clone(), choice.schedule.clone(), String::new());
-    provide(&mut tentative, target).map_err(|refusal| {
-        *flat = before.clone();
-        refusal.to_string()
-    })?;
+    let mut tentative = planned(packed.clone(), choice.schedule.clone(), String::new());
+    provide(&mut tentative, target).map_err(|refusal| refusal.to_string())?;
     let source = tensor.as_slice::<f32>().map_err(|e| e.message)?;
-    let packed = panels.encode(&source).map_err(|e| e.message)?;
-    let len = packed.len();
-    Ok((Tensor::from_vec(&[len], packed), choice))
+    let elements = panels.encode(&source).map_err(|e| e.message)?;
+    Ok((packed, Tensor::from_vec(&[elements.len()], elements), choice))
 }
 
 /// Strides of rhs as [`Panels`] lays it out: depth innermost, then panels, then batches.
@@ -240,12 +246,12 @@ pub(crate) fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, 
 }
 
 /// A constant's elements in the order of its place; the bytes are shared when that is the order they have.
-fn laid_out(tensor: &Tensor, place: Option<&Place>) -> Result<Tensor> {
+fn laid_out(tensor: Tensor, place: Option<&Place>) -> Result<Tensor> {
     let dense: Vec<usize> = row_major(&tensor.shape);
     let strides = place.and_then(|p| p.strides.iter().map(Dim::as_usize).collect::<Option<Vec<_>>>());
     let Some(strides) = strides.filter(|s| (0..s.len()).any(|i| tensor.shape[i] > 1 && s[i] != dense[i]))
     else {
-        return Ok(tensor.clone());
+        return Ok(tensor);
     };
     let size = tensor.dtype.size();
     if size == 0 {
@@ -275,7 +281,7 @@ impl Weights<'_> {
         if let Some(storage) = self.raw.get(&id) {
             return Ok(*storage);
         }
-        let storage = self.add(&buffer.name, laid_out(tensor, buffer.place.as_ref())?);
+        let storage = self.add(&buffer.name, laid_out(tensor.clone(), buffer.place.as_ref())?);
         self.raw.insert(id, storage);
         Ok(storage)
     }
@@ -296,6 +302,81 @@ mod tests {
     use super::*;
     use crate::passes::testing::conv_bias_relu;
     use crate::passes::{absorb, layout};
+
+    /// What the plan of a program computes, which must be what the program does.
+    fn check(kernels: &str) -> Plan {
+        let text = format!(
+            "program @m {{
+               input %x: f32[3, 2]
+               const @c: f32[2, 4] = [0.5, -1.0, 2.0, 3.0, 7.0, 11.0, -13.0, 17.0]
+               const @v: f32[2] = [-1.5, 4.0]
+               temp %e: f32[3, 2, 4] temp %w: f32[3, 2] temp %r: f32[2, 4]
+               output %y: f32[3, 4] output %z: f32[3, 2, 4]
+               {kernels}
+             }}"
+        );
+        let mut program = kiln_ir::kernel::parse(&text).unwrap();
+        kiln_ir::kernel::verify(&program).unwrap();
+        let x = Tensor::from_vec(&[3, 2], vec![1f32, -2.0, 3.0, 0.25, -5.0, 6.0]);
+        let expected = kiln_ir::eval::kernel::run(&program, std::slice::from_ref(&x)).unwrap();
+        layout::run(&mut program).unwrap();
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "sse2", "").unwrap();
+        let plan = build(program, &target).unwrap();
+        assert_eq!(kiln_ir::eval::plan::run(&plan, &[x]).unwrap(), expected, "{plan}");
+        plan
+    }
+
+    const EXPAND: &str = "rearrange \"e\" [i: 3, a: 2, b: 4] { %e[i, a, b] = @c[a, b] }";
+    const USE: &str = "map \"z\" [i: 3, a: 2, b: 4] { %z[i, a, b] = neg(%e[i, a, b]) }";
+
+    #[test]
+    fn a_packed_constant_is_there_for_the_views_of_it() {
+        let product = "contract \"y\" [m: 3, n: 4 | k: 2] { acc: f32 = %x[m, k] * @c[k, n] %y[m, n] = acc }";
+        for kernels in [[product, EXPAND, USE].concat(), [EXPAND, product, USE].concat()] {
+            let plan = check(&kernels);
+            let names: Vec<&str> = plan.weights.iter().map(|w| w.name.as_str()).collect();
+            assert_eq!(names, ["c.packed", "c"]);
+        }
+    }
+
+    #[test]
+    fn a_constant_that_is_no_matrix_is_there_for_the_views_of_it() {
+        let product = "contract \"y\" [m: 3, n: 4 | k: 2] { acc: f32 = %x[m, k] * @v[k] %y[m, n] = acc }";
+        let expand = "rearrange \"w\" [i: 3, a: 2] { %w[i, a] = @v[a] }";
+        check(&[product, expand, "map \"z\" [i: 3, a: 2, b: 4] { %z[i, a, b] = neg(%w[i, a]) }"].concat());
+    }
+
+    #[test]
+    fn a_view_in_the_epilogue_of_the_product_reads_what_is_not_packed() {
+        let product = "contract \"y\" [m: 3, n: 4 | k: 2] {
+            acc: f32 = %x[m, k] * @c[k, n]
+            %y[m, n] = acc + %e[m, 1, n]
+        }";
+        let plan = check(&[EXPAND, product, USE].concat());
+        assert_eq!(plan.weights.len(), 1, "{plan}");
+    }
+
+    #[test]
+    fn a_view_of_a_constant_is_packed() {
+        let turn = "rearrange \"r\" [a: 2, b: 4] { %r[a, b] = @c[a, 3 - b] }";
+        let product =
+            "contract \"y\" [m: 3, n: 4 | k: 2] { acc: f32 = %x[m, k] * %e[1, k, n] %y[m, n] = acc }";
+        let names = |plan: &Plan| plan.weights.iter().map(|w| w.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&check(&[EXPAND, product, USE].concat())), ["c.packed", "c"]);
+        let plan = check(&[turn, &product.replace("%e[1, k, n]", "%r[k, n]"), EXPAND, USE].concat());
+        assert!(names(&plan).contains(&"c".to_owned()), "{plan}");
+    }
+
+    #[test]
+    fn what_is_let_go_of_cannot_be_read() {
+        let mut program = kiln_ir::kernel::parse("program @m { released %w: f32[2] }").unwrap();
+        let w = BufferId(0);
+        assert!(program.constant(w).unwrap_err().message.contains("after it was let go of"));
+        assert!(program.release(w).is_err());
+        program.set_kind(w, BufferKind::Const(Tensor::from_vec(&[2], vec![1f32, 2.0])));
+        assert_eq!(program.release(w).unwrap().elements(), 2);
+        assert_eq!(program.buffer(w).kind, BufferKind::Released);
+    }
 
     #[test]
     fn a_convolution_becomes_a_tile_over_packed_panels() {

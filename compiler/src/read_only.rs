@@ -42,7 +42,8 @@ impl ReadOnly {
             return Weight { name: name.to_owned(), offset_bytes: *offset_bytes, tensor };
         }
         let offset_bytes = self.bytes.next_multiple_of(self.align);
-        self.bytes = offset_bytes + tensor.data.len();
+        // An empty tensor takes a byte, so that a place names one tensor.
+        self.bytes = offset_bytes + tensor.data.len().max(1);
         same.push((offset_bytes, tensor.clone()));
         Weight { name: name.to_owned(), offset_bytes, tensor }
     }

@@ -1,8 +1,9 @@
 //! The one error type of Kiln's lower layers.
 //!
-//! Four kinds, which the command line maps to exit codes 3, 4, 5 and 1: *invalid* (the model breaks the ONNX
-//! rules), *unsupported* (valid, not compiled yet), *internal* (our own bug) and *environment* (the machine has no
-//! memory or space, or refuses access). None of them may ever become a wrong answer.
+//! The command line maps the kinds to exit codes: *invalid* (the model breaks the ONNX rules) and *index out of
+//! range* (an index in the model or in the data of a run does) to 3, *unsupported* (valid, not compiled yet) to 4,
+//! *internal* (our own bug) to 5 and *environment* (the machine has no memory or space, or refuses access) to 1. None
+//! of them may ever become a wrong answer.
 
 use std::fmt;
 
@@ -11,6 +12,9 @@ use std::fmt;
 pub enum ErrorKind {
     /// The model or an input breaks the rules of ONNX or of the file format.
     Invalid,
+    /// An index, as a rule one that a run was given, is outside the axis that it is for: what compiled code reports
+    /// by the status of the same name.
+    IndexOutOfRange,
     /// Valid, but not compiled yet.
     Unsupported,
     /// A broken invariant of Kiln itself.
@@ -45,6 +49,11 @@ impl Error {
     /// The model is wrong.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// An index is outside an axis of `extent` elements, which may be counted from either end.
+    pub fn index_out_of_range(index: i64, extent: i64) -> Self {
+        Self::new(ErrorKind::IndexOutOfRange, format!("index {index} is outside [-{extent}, {extent})"))
     }
 
     /// The model is right and Kiln is not there yet.

@@ -20,6 +20,7 @@ impl Errors {
             () if self.0.is_empty() || has(ErrorKind::Internal) => ErrorKind::Internal,
             () if has(ErrorKind::Environment) => ErrorKind::Environment,
             () if has(ErrorKind::Invalid) => ErrorKind::Invalid,
+            () if has(ErrorKind::IndexOutOfRange) => ErrorKind::IndexOutOfRange,
             () => ErrorKind::Unsupported,
         }
     }
@@ -28,7 +29,7 @@ impl Errors {
     pub fn exit_code(&self) -> u8 {
         match self.kind() {
             ErrorKind::Environment => 1,
-            ErrorKind::Invalid => 3,
+            ErrorKind::Invalid | ErrorKind::IndexOutOfRange => 3,
             ErrorKind::Unsupported => 4,
             ErrorKind::Internal => 5,
         }

@@ -100,7 +100,7 @@ fn outputs(case: &Case) -> Outcome<String> {
     };
     let mut outputs = Vec::new();
     for opt in [0, 2] {
-        outputs = stages::five_points("case", &graph, &inputs, opt).map_err(|e| format!("opt {opt}: {e}"))?;
+        outputs = stages::six_points("case", &graph, &inputs, opt).map_err(|e| format!("opt {opt}: {e}"))?;
     }
     let mut shown = Graph::new("outputs");
     for (name, tensor) in graph.output_names().iter().zip(outputs) {

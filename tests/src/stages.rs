@@ -1,4 +1,5 @@
-//! One model at every point of the way: imported graph, optimised graph, kernel interpreter, JIT, linked object.
+//! One model at every point of the way: imported graph, optimised graph, kernel interpreter, plan interpreter, JIT,
+//! linked object.
 //!
 //! The first point whose outputs differ names the guilty stage.
 
@@ -96,6 +97,11 @@ pub fn write_library(folder: &Path, name: &str, plan: Plan, options: &Options) -
     std::fs::write(folder.join(format!("{name}.h")), header).map_err(text)
 }
 
+/// The outputs of the plan's interpreter.
+pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
+    kiln_ir::eval::plan::run(plan, inputs).map_err(text)
+}
+
 /// The outputs of the JIT.
 pub fn run_jit(plan: &Plan, options: &Options, threads: usize, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
     let model = jit::Model::new(plan.clone(), &options.target, threads).map_err(text)?;
@@ -110,7 +116,7 @@ pub fn run_object(name: &str, plan: &Plan, options: &Options, inputs: &[Tensor])
 }
 
 /// Runs a graph at all points and gives the outputs of the imported graph, with which all others agree.
-pub fn five_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Outcome<Vec<Tensor>> {
+pub fn six_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Outcome<Vec<Tensor>> {
     let at = |point: String| move |e: String| format!("{point}: {e}");
     let expected =
         kiln_ir::eval::graph::run(graph, inputs).map_err(text).map_err(at("imported graph".into()))?;
@@ -129,6 +135,7 @@ pub fn five_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Out
         check(format!("kernel interpreter after '{pass}'"), outputs)?;
     }
     drop((trace.graphs, trace.programs));
+    check("plan interpreter".into(), run_plan(&trace.plan, inputs))?;
     let jit = run_jit(&trace.plan, &baseline, 1, inputs).map_err(at("JIT".into()))?;
     check("JIT".into(), Ok(jit.clone()))?;
     let threads = run_jit(&trace.plan, &baseline, 3, inputs).map_err(at("JIT on 3 threads".into()))?;
@@ -138,6 +145,7 @@ pub fn five_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Out
     // The same on everything that this machine has.
     let native = options("native", opt)?;
     let plan = pipeline::compile(graph.clone(), &native).map_err(text)?;
+    check("plan interpreter for the native CPU".into(), run_plan(&plan, inputs))?;
     check("JIT on the native CPU".into(), run_jit(&plan, &native, 1, inputs))?;
     Ok(expected)
 }

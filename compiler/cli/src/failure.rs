@@ -110,10 +110,11 @@ impl fmt::Display for Failure {
     }
 }
 
-/// `invalid`, `unsupported`, `internal` or `environment`.
+/// `invalid`, `index_out_of_range`, `unsupported`, `internal` or `environment`.
 pub(super) fn kind_name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Invalid => "invalid",
+        ErrorKind::IndexOutOfRange => "index_out_of_range",
         ErrorKind::Unsupported => "unsupported",
         ErrorKind::Internal => "internal",
         ErrorKind::Environment => "environment",

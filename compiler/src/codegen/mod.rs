@@ -107,8 +107,6 @@ fn define_kernels<M: Module>(
 }
 
 #[cfg(test)]
-mod vector_reference;
-#[cfg(test)]
 mod vector_testing;
 #[cfg(test)]
 mod vector_tests;

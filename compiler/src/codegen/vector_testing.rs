@@ -1,4 +1,4 @@
-//! Runs planned kernels in memory and beside a naive interpreter of flat kernels: the vector generators' tests.
+//! Runs planned kernels in memory and beside the interpreter of plans: the vector generators' tests.
 #![allow(unsafe_code)] // calls of emitted code
 
 use cranelift_codegen::Context;
@@ -9,9 +9,11 @@ use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
-use kiln_ir::kernel::plan::{FlatAccess, Guard, PlannedKernel, Provider, Schedule, Storage, Tile};
+use kiln_ir::kernel::plan::{
+    FlatAccess, Guard, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Tile, Weight,
+};
 use kiln_ir::kernel::{Form, Loop, Role, Scalar};
-use kiln_ir::{DType, Dim};
+use kiln_ir::{DType, Dim, Shape, Tensor, TensorType, eval};
 use kiln_targets::call::Kernel;
 use kiln_targets::encode::{Program as _, encode};
 use kiln_targets::generic::clif::Clif;
@@ -20,7 +22,6 @@ use kiln_targets::simd::Refusal;
 use kiln_targets::{LhsAccess, Target};
 
 use super::vector::Vectors;
-use super::vector_reference::reference;
 use crate::schedule;
 
 /// What a kernel reads and writes.
@@ -276,12 +277,11 @@ pub(super) fn check_on(kernel: &PlannedKernel, memory: &Memory, machine: Machine
     }
     let emitted = Emitted::new(kernel, machine).unwrap_or_else(|e| panic!("{machine:?}: {e}\n{kernel:#?}"));
     let n = machine.planned(kernel).steps().expect("constant extents");
-    let mut want = memory.clone();
-    reference(kernel, &mut want);
+    let want = interpreted(kernel, memory);
     for ranges in [vec![(0, n)], vec![(0, n / 2), (n / 2, n)], (0..n).map(|i| (i, i + 1)).collect()] {
         let mut got = memory.clone();
         emitted.call(&mut got, &ranges);
-        for (o, (got, want)) in got.outputs.iter().zip(&want.outputs).enumerate() {
+        for (o, (got, want)) in got.outputs.iter().zip(&want).enumerate() {
             let scale = want.iter().fold(1e-3f32, |m, v| if v.is_finite() { m.max(v.abs()) } else { m });
             for (i, (g, w)) in got.iter().zip(want).enumerate() {
                 let same =
@@ -290,6 +290,44 @@ pub(super) fn check_on(kernel: &PlannedKernel, memory: &Memory, machine: Machine
             }
         }
     }
+}
+
+/// The outputs by the definition of the plan: one with this kernel alone.
+fn interpreted(kernel: &PlannedKernel, memory: &Memory) -> Vec<Vec<f32>> {
+    let tensor = |values: &[f32]| Tensor::from_vec(&[values.len()], values.to_vec());
+    let port = |values: &Vec<f32>| Port {
+        name: String::new(),
+        ty: TensorType::new(DType::F32, Shape::of(&[values.len()])),
+    };
+    // Where an access begins, a constant does; it ends where the next one begins.
+    let mut starts: Vec<usize> = kernel
+        .form
+        .loads()
+        .into_iter()
+        .filter_map(|a| match a.storage {
+            Storage::Weights { offset_bytes } => Some(offset_bytes),
+            _ => None,
+        })
+        .collect();
+    starts.sort_unstable();
+    starts.dedup();
+    let ends = starts.iter().skip(1).map(|start| start / 4).chain([memory.weights.len()]);
+    let weight = |(&offset_bytes, end): (&usize, usize)| Weight {
+        name: "w".to_owned(),
+        offset_bytes,
+        tensor: tensor(&memory.weights[offset_bytes / 4..end]),
+    };
+    let plan = Plan {
+        inputs: memory.inputs.iter().map(port).collect(),
+        outputs: memory.outputs.iter().map(port).collect(),
+        weights: starts.iter().zip(ends).map(weight).collect(),
+        weights_bytes: memory.weights.len() * 4,
+        kernels: vec![kernel.clone()],
+        ..Plan::default()
+    };
+    let inputs: Vec<Tensor> = memory.inputs.iter().map(|values| tensor(values)).collect();
+    let outputs = eval::plan::run(&plan, &inputs).unwrap_or_else(|e| panic!("{e}\n{plan}"));
+    outputs.iter().map(|t| t.as_slice::<f32>().expect("the type of the port").to_vec()).collect()
 }
 
 /// Deterministic numbers in `-1..1`, with the denominators of halves so that sums of few are exact.

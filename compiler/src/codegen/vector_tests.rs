@@ -1,4 +1,4 @@
-//! Sweeps of the vector generators against the naive interpreter.
+//! Sweeps of the vector generators against the interpreter of plans.
 
 use Role::{Parallel, Reduce};
 use kiln_ir::kernel::plan::{self, FlatAccess, Nest, PlannedKernel, Schedule, Storage, Tile, Transpose};

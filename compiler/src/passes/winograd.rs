@@ -32,7 +32,7 @@ use kiln_ir::kernel::{
     Access, Affine, BufferId, BufferKind, Edits, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role,
     Scalar, Side, Store, Uses,
 };
-use kiln_ir::{DType, Dim, Error, Result, Shape, Tensor, TensorType};
+use kiln_ir::{DType, Dim, Result, Shape, Tensor, TensorType};
 use kiln_targets::Target;
 
 use super::absorb::{Substitution, substitute_access};
@@ -105,7 +105,7 @@ fn rewrite(
     let (th, tw) = ((h + m - 1) / m, (w + m - 1) / m);
     let transformed = transformed_weights(program, conv, filter)?;
     if last {
-        program.set_kind(conv.weights, BufferKind::Const(Tensor::zeros(DType::F32, &[0])));
+        program.release(conv.weights)?;
     }
     let u = program.add_buffer(&format!("{name}.weights"), transformed.ty(), BufferKind::Const(transformed));
     let mut temp = |suffix: &str, channels: i64| {
@@ -212,9 +212,7 @@ fn rewrite(
 
 /// `U[xi, nu, c, o] = (G g Gt)[xi, nu]` for every pair of channels.
 fn transformed_weights(program: &Program, conv: &Convolution, filter: Filter) -> Result<Tensor> {
-    let BufferKind::Const(tensor) = &program.buffer(conv.weights).kind else {
-        return Err(Error::internal("weights that are no constant"));
-    };
+    let tensor = program.constant(conv.weights)?;
     let source = tensor.as_slice::<f32>()?;
     let strides = kiln_ir::tensor::row_major(&tensor.shape);
     let [so, sc, sh, sw] = conv.axes.map(|axis| strides[axis]);

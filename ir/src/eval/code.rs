@@ -1,14 +1,13 @@
 //! Accesses and expressions compiled for interpretation: strides instead of indices, functions instead of
-//! operation names.
+//! operation names. Both interpreters of kernels run on these.
 
 use bytes::Bytes;
 
-use super::scalar::{self, Binary, Unary};
-use super::{Symbols, scalar::cast};
+use super::Symbols;
+use super::scalar::{Binary, Unary};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Affine, BinaryOp, Expr, Index, Kernel, Program};
-use crate::tensor::row_major;
+use crate::kernel::{Loop, Role};
 use crate::types::DType;
 
 /// The bytes of one buffer.
@@ -83,41 +82,68 @@ impl Line {
 
 /// An index read at run time.
 #[derive(Clone, Debug)]
-struct Gather {
-    index: Box<Flat>,
-    to_i64: Unary,
-    extent: i64,
-    stride: i64,
+pub(super) struct Gather {
+    pub(super) index: Box<Flat>,
+    pub(super) to_i64: Unary,
+    pub(super) extent: i64,
+    pub(super) stride: i64,
+}
+
+impl Gather {
+    /// The index as it was read.
+    fn read(&self, iteration: &[i64], memory: &[Storage]) -> i64 {
+        (self.to_i64)(self.index.load(iteration, memory)) as i64
+    }
+}
+
+/// Columns in panels: every `nr` iterations of a loop begin `stride` elements behind the `nr` before them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panels {
+    pub(super) col: usize,
+    pub(super) nr: i64,
+    pub(super) stride: i64,
 }
 
 /// An access as one offset and a stride per loop.
 #[derive(Clone, Debug)]
 pub(super) struct Flat {
+    /// Position in the memory that the interpreter hands to its kernels; of a store, among its results.
     pub(super) buffer: usize,
     pub(super) dtype: DType,
     pub(super) element: Line,
+    /// A loop whose stride changes between panels.
+    pub(super) panels: Option<Panels>,
     /// Ranges that may be left: index and extent.
     pub(super) guards: Vec<(Line, i64)>,
-    gathers: Vec<Gather>,
+    pub(super) gathers: Vec<Gather>,
     /// Bits of the value outside.
     pub(super) otherwise: u64,
 }
 
 impl Flat {
     /// The element at an iteration; `None` in the padding.
-    pub(super) fn locate(&self, iteration: &[i64], memory: &[Storage]) -> Option<usize> {
-        if self.guards.iter().any(|(line, extent)| !(0..*extent).contains(&line.at(iteration))) {
+    pub(super) fn locate(&self, iteration: &[i64], memory: &[Storage]) -> Option<i64> {
+        if !self.is_inside(iteration) {
             return None;
         }
-        Some((self.element.at(iteration) + self.gathered(iteration, memory)) as usize)
+        Some(self.start(iteration) + self.gathered(iteration, memory))
     }
 
-    /// What the gathers add to the offset.
+    fn is_inside(&self, iteration: &[i64]) -> bool {
+        self.guards.iter().all(|(line, extent)| (0..*extent).contains(&line.at(iteration)))
+    }
+
+    /// The element without what gathers add.
+    pub(super) fn start(&self, iteration: &[i64]) -> i64 {
+        let panels = self.panels.map_or(0, |p| iteration[p.col] / p.nr * (p.stride - p.nr));
+        self.element.at(iteration) + panels
+    }
+
+    /// What the gathers add to the offset; their indices have been checked.
     pub(super) fn gathered(&self, iteration: &[i64], memory: &[Storage]) -> i64 {
         let one = |g: &Gather| {
-            let index = (g.to_i64)(g.index.load(iteration, memory)) as i64;
-            let wrapped = if index < 0 { index.saturating_add(g.extent) } else { index };
-            wrapped.clamp(0, g.extent - 1) * g.stride
+            let index = g.read(iteration, memory);
+            (if index < 0 { index + g.extent } else { index }) * g.stride
         };
         self.gathers.iter().map(one).sum()
     }
@@ -125,17 +151,51 @@ impl Flat {
     /// The element's bits, or the padding value's.
     pub(super) fn load(&self, iteration: &[i64], memory: &[Storage]) -> u64 {
         match self.locate(iteration, memory) {
-            Some(i) => get(memory[self.buffer].bytes(), self.dtype.bits(), i),
+            Some(i) => get(memory[self.buffer].bytes(), self.dtype.bits(), i as usize),
             None => self.otherwise,
         }
     }
 
+    /// Whether the element depends on loop `l`.
+    pub(super) fn uses(&self, l: usize) -> bool {
+        self.element.coefficients[l] != 0
+            || self.panels.is_some_and(|p| p.col == l)
+            || self.guards.iter().any(|(line, _)| line.coefficients[l] != 0)
+            || self.gathers_along(l)
+    }
+
     /// Whether a gathered index depends on loop `l`.
     pub(super) fn gathers_along(&self, l: usize) -> bool {
-        self.gathers.iter().any(|g| {
-            g.index.element.coefficients[l] != 0
-                || g.index.guards.iter().any(|(line, _)| line.coefficients[l] != 0)
-                || g.index.gathers_along(l)
+        self.gathers.iter().any(|g| g.index.uses(l))
+    }
+
+    /// Calls `f` with an iteration for every element that kernels with these loops touch, until it fails. Loops that
+    /// the access does not use stay at 0.
+    pub(super) fn sweep(&self, loops: &Loops, mut f: impl FnMut(&[i64]) -> Result<()>) -> Result<()> {
+        let empty = |l: &usize| loops.extents[*l] == 0;
+        if loops.parallel.iter().any(empty) {
+            return Ok(());
+        }
+        let used: Vec<usize> = (0..loops.extents.len()).filter(|l| self.uses(*l)).collect();
+        let mut result = Ok(());
+        for_each(&used, &loops.extents, &mut vec![0; loops.extents.len()], |iteration| {
+            if result.is_ok() && self.is_inside(iteration) {
+                result = f(iteration);
+            }
+        });
+        result
+    }
+
+    /// Refuses an index read at run time that is outside its axis.
+    pub(super) fn check_indices(&self, loops: &Loops, memory: &[Storage]) -> Result<()> {
+        if self.gathers.is_empty() {
+            return Ok(());
+        }
+        self.sweep(loops, |iteration| {
+            self.gathers.iter().try_for_each(|g| match g.read(iteration, memory) {
+                index if (-g.extent..g.extent).contains(&index) => Ok(()),
+                index => Err(Error::index_out_of_range(index, g.extent)),
+            })
         })
     }
 }
@@ -170,134 +230,6 @@ impl Code {
     }
 }
 
-/// Compiles the accesses and expressions of one kernel.
-pub(super) struct Compiler<'a> {
-    pub(super) program: &'a Program,
-    pub(super) kernel: &'a Kernel,
-    pub(super) symbols: &'a Symbols,
-    /// The loops' extents.
-    pub(super) extents: Vec<i64>,
-}
-
-impl<'a> Compiler<'a> {
-    pub(super) fn new(program: &'a Program, kernel: &'a Kernel, symbols: &'a Symbols) -> Result<Self> {
-        let extents = kernel.loops.iter().map(|l| value(&l.extent, symbols)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { program, kernel, symbols, extents })
-    }
-
-    /// An access, after a check that it stays inside its buffer.
-    pub(super) fn access(&self, access: &Access) -> Result<Flat> {
-        let buffer = self
-            .program
-            .buffers()
-            .get(access.buffer.0 as usize)
-            .ok_or_else(|| Error::internal(format!("buffer {} does not exist", access.buffer.0)))?;
-        let shape = shape(&buffer.ty.shape, self.symbols)?;
-        if shape.len() != access.index.len() {
-            let n = access.index.len();
-            return Err(Error::internal(format!(
-                "'{}' of rank {} has {n} indices",
-                buffer.name,
-                shape.len()
-            )));
-        }
-        if matches!(buffer.ty.dtype.bits(), 0 | 128) {
-            return Err(Error::unsupported(format!("elements of type {}", buffer.ty.dtype)));
-        }
-        let mut flat = Flat {
-            buffer: access.buffer.0 as usize,
-            dtype: buffer.ty.dtype,
-            element: Line { offset: 0, coefficients: vec![0; self.extents.len()] },
-            guards: Vec::new(),
-            gathers: Vec::new(),
-            otherwise: access.otherwise.map_or(0, |s| s.bits),
-        };
-        for (axis, (index, stride)) in access.index.iter().zip(row_major(&shape)).enumerate() {
-            let (extent, stride) = (shape[axis] as i64, stride as i64);
-            match index {
-                Index::Affine(affine) => {
-                    let line = self.line(affine)?;
-                    flat.element.offset += line.offset * stride;
-                    for (sum, c) in flat.element.coefficients.iter_mut().zip(&line.coefficients) {
-                        *sum += c * stride;
-                    }
-                    let (lo, hi) = self.range(&line);
-                    if lo >= 0 && hi < extent || self.extents.contains(&0) {
-                        continue;
-                    }
-                    if access.otherwise.is_none() {
-                        return Err(Error::internal(format!(
-                            "index {lo}..{hi} of axis {axis} leaves '{}' of shape {shape:?}",
-                            buffer.name
-                        )));
-                    }
-                    flat.guards.push((line, extent));
-                }
-                Index::Gathered(inner) => {
-                    if extent == 0 && !self.extents.contains(&0) {
-                        return Err(Error::internal(format!(
-                            "gathers from '{}', which is empty",
-                            buffer.name
-                        )));
-                    }
-                    let index = Box::new(self.access(inner)?);
-                    let to_i64 = cast(index.dtype, DType::I64)?;
-                    flat.gathers.push(Gather { index, to_i64, extent, stride });
-                }
-            }
-        }
-        Ok(flat)
-    }
-
-    fn line(&self, affine: &Affine) -> Result<Line> {
-        let mut line =
-            Line { offset: value(&affine.offset, self.symbols)?, coefficients: vec![0; self.extents.len()] };
-        for (l, c) in &affine.terms {
-            let slot = line
-                .coefficients
-                .get_mut(l.0 as usize)
-                .ok_or_else(|| Error::internal(format!("loop {} does not exist", l.0)))?;
-            *slot += value(c, self.symbols)?;
-        }
-        Ok(line)
-    }
-
-    /// Least and greatest value over all iterations.
-    fn range(&self, line: &Line) -> (i64, i64) {
-        let spans = line.coefficients.iter().zip(&self.extents).map(|(c, extent)| c * (extent - 1).max(0));
-        spans.fold((line.offset, line.offset), |(lo, hi), span| (lo + span.min(0), hi + span.max(0)))
-    }
-
-    /// An expression; `acc` is the type of [`Expr::Acc`].
-    pub(super) fn expr(&self, expr: &Expr, acc: Option<DType>) -> Result<Code> {
-        let child = |e: &Expr| Ok::<_, Error>(Box::new(self.expr(e, acc)?));
-        let ty = |e: &Expr| e.dtype(self.program, acc);
-        Ok(match expr {
-            Expr::Acc => {
-                ty(expr)?;
-                Code::Acc
-            }
-            Expr::Const(s) => Code::Const(s.bits),
-            Expr::Load(access) => Code::Load(self.access(access)?),
-            Expr::Loop(l) if (l.0 as usize) < self.extents.len() => Code::Loop(l.0 as usize),
-            Expr::Loop(l) => return Err(Error::internal(format!("loop {} does not exist", l.0))),
-            Expr::Unary(op, a) => Code::Unary(scalar::unary(*op, ty(a)?)?, child(a)?),
-            Expr::Binary(op, a, b) => {
-                ty(expr)?;
-                Code::Binary(scalar::binary(*op, ty(a)?)?, child(a)?, child(b)?)
-            }
-            Expr::Select(c, a, b) => {
-                scalar::binary(BinaryOp::And, ty(c)?)?;
-                if ty(a)? != ty(b)? {
-                    return Err(Error::internal(format!("select of {} and {}", ty(a)?, ty(b)?)));
-                }
-                Code::Select(child(c)?, child(a)?, child(b)?)
-            }
-            Expr::Cast(to, a) => Code::Unary(cast(ty(a)?, *to)?, child(a)?),
-        })
-    }
-}
-
 /// A dimension's value.
 pub(super) fn value(dim: &Dim, symbols: &Symbols) -> Result<i64> {
     dim.eval(symbols).ok_or_else(|| Error::internal(format!("{dim} has no value")))
@@ -310,6 +242,29 @@ pub(super) fn shape(dims: &[Dim], symbols: &Symbols) -> Result<Vec<usize>> {
             .map_err(|_| Error::internal(format!("extent {dim} is negative")))
     };
     dims.iter().map(extent).collect()
+}
+
+/// The loops of one kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Loops {
+    pub(super) parallel: Vec<usize>,
+    pub(super) reduced: Vec<usize>,
+    /// Of every loop.
+    pub(super) extents: Vec<i64>,
+}
+
+impl Loops {
+    pub(super) fn new(loops: &[Loop], symbols: &Symbols) -> Result<Self> {
+        let of = |role: Role| (0..loops.len()).filter(|&l| loops[l].role == role).collect();
+        let extents = loops.iter().map(|l| value(&l.extent, symbols)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { parallel: of(Role::Parallel), reduced: of(Role::Reduce), extents })
+    }
+
+    /// Least and greatest value of a line over all iterations.
+    pub(super) fn range(&self, line: &Line) -> (i64, i64) {
+        let spans = line.coefficients.iter().zip(&self.extents).map(|(c, extent)| c * (extent - 1).max(0));
+        spans.fold((line.offset, line.offset), |(lo, hi), span| (lo + span.min(0), hi + span.max(0)))
+    }
 }
 
 /// Calls `f` for every combination of the counters of `loops`, the last one fastest; the others stay.

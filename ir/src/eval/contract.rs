@@ -2,23 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::code::{Flat, Storage, for_each, get};
+use super::code::{Flat, Loops, Storage, for_each, get};
 use super::scalar::cast;
 use crate::error::Result;
 use crate::tensor::Element;
 use crate::types::DType;
 
-/// The loops of a contraction.
-pub(super) struct Contraction<'a> {
-    pub(super) parallel: &'a [usize],
-    pub(super) reduced: &'a [usize],
-    pub(super) extents: &'a [i64],
-}
-
 /// Calls `finish` with every iteration of the parallel loops and the bits, of type `acc`, of the sum over the
 /// reduced loops of `lhs * rhs`. Floats are added in f64 and rounded once; integers wrap.
 pub(super) fn contract(
-    nest: &Contraction<'_>,
+    loops: &Loops,
     acc: DType,
     lhs: &Flat,
     rhs: &Flat,
@@ -32,17 +25,17 @@ pub(super) fn contract(
             Operand { flat: lhs, values: a, otherwise: from_bits(lhs.otherwise) },
             Operand { flat: rhs, values: b, otherwise: from_bits(rhs.otherwise) },
         );
-        run(nest, &a, &b, memory, |iteration, sum| finish(iteration, (sum as f32).to_bits().into()));
+        run(loops, &a, &b, memory, |iteration, sum| finish(iteration, (sum as f32).to_bits().into()));
     } else if acc.is_float() {
         let round = cast(DType::F64, acc)?;
         let (a, b) = (widened(lhs, acc, DType::F64, memory)?, widened(rhs, acc, DType::F64, memory)?);
         let (a, b) = (a.map(f64::from_bits), b.map(f64::from_bits));
-        run(nest, &a, &b, memory, |iteration, sum: f64| finish(iteration, round(sum.to_bits())));
+        run(loops, &a, &b, memory, |iteration, sum: f64| finish(iteration, round(sum.to_bits())));
     } else {
         let round = cast(DType::I64, acc)?;
         let (a, b) = (widened(lhs, acc, DType::I64, memory)?, widened(rhs, acc, DType::I64, memory)?);
         let (a, b) = (a.map(|bits| bits as i64), b.map(|bits| bits as i64));
-        run(nest, &a, &b, memory, |iteration, sum: i64| finish(iteration, round(sum as u64)));
+        run(loops, &a, &b, memory, |iteration, sum: i64| finish(iteration, round(sum as u64)));
     }
     Ok(())
 }
@@ -117,7 +110,7 @@ impl Number for i64 {
 }
 
 fn run<T: Number>(
-    nest: &Contraction<'_>,
+    loops: &Loops,
     lhs: &Operand<'_, T>,
     rhs: &Operand<'_, T>,
     memory: &[Storage],
@@ -125,18 +118,19 @@ fn run<T: Number>(
 ) {
     // The longest reduced loop that no gather follows goes innermost: the order carries no meaning.
     let straight = |&&l: &&usize| !lhs.flat.gathers_along(l) && !rhs.flat.gathers_along(l);
-    let inner = nest.reduced.iter().filter(straight).max_by_key(|&&l| nest.extents[l]).copied();
-    let outer: Vec<usize> = nest.reduced.iter().copied().filter(|l| Some(*l) != inner).collect();
-    let mut iteration = vec![0; nest.extents.len()];
-    for_each(nest.parallel, nest.extents, &mut iteration, |iteration| {
+    let inner = loops.reduced.iter().filter(straight).max_by_key(|&&l| loops.extents[l]).copied();
+    let outer: Vec<usize> = loops.reduced.iter().copied().filter(|l| Some(*l) != inner).collect();
+    let mut iteration = vec![0; loops.extents.len()];
+    let (left, right): (&[T], &[T]) = (&lhs.values, &rhs.values);
+    for_each(&loops.parallel, &loops.extents, &mut iteration, |iteration| {
         let mut sum = T::Sum::default();
-        for_each(&outer, nest.extents, iteration, |iteration| {
-            let extent = inner.map_or(1, |l| nest.extents[l]);
+        for_each(&outer, &loops.extents, iteration, |iteration| {
+            let extent = inner.map_or(1, |l| loops.extents[l]);
             if let Some(l) = inner {
                 iteration[l] = 0;
             }
             let piece = |o: &Operand<'_, T>| {
-                let start = o.flat.element.at(iteration) + o.flat.gathered(iteration, memory);
+                let start = o.flat.start(iteration) + o.flat.gathered(iteration, memory);
                 let stride = inner.map_or(0, |l| o.flat.element.coefficients[l]);
                 // Without an inner loop the single iteration is inside or not: any loop's counter tells.
                 let (lo, hi) = match inner {
@@ -159,7 +153,7 @@ fn run<T: Number>(
             }
             for i in lo..hi {
                 let (a, b) = ((a0 + a_step * i) as usize, (b0 + b_step * i) as usize);
-                total = T::mac(total, lhs.values[a], rhs.values[b]);
+                total = T::mac(total, left[a], right[b]);
             }
             sum = total;
         });

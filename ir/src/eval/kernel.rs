@@ -1,19 +1,15 @@
 //! Interpreter of the Kernel IR.
 //!
-//! Buffers are dense and row-major whatever their place says: a place is about memory, not about meaning. The
-//! accumulator of a window has its input's type; floats are summed in f64 and rounded once to the accumulator's
-//! type, integers wrap in it.
+//! Buffers are dense and row-major whatever their place says: a place is about memory, not about meaning. What the
+//! forms compute stands in `forms`.
 
-use super::code::{Code, Compiler, Flat, Storage, for_each, put, shape};
-use super::contract::{Contraction, contract};
-use super::scalar::{self, cast};
-use super::{Symbols, bind};
+use super::code::{Flat, Gather, Line, Loops, Storage, put, shape, value};
+use super::forms::{self, Level, Sink};
+use super::scalar::cast;
+use super::{Symbols, bind, of_kernel};
 use crate::error::{Error, Result};
-use crate::kernel::{
-    Access, BinaryOp, Buffer, BufferId, BufferKind, Expr, Form, Kernel, Program, ReduceOp, Role, Scalar,
-    Side, Store, WindowOp,
-};
-use crate::tensor::Tensor;
+use crate::kernel::{Access, Affine, Buffer, BufferId, BufferKind, Index, Kernel, Program};
+use crate::tensor::{Tensor, row_major};
 use crate::types::DType;
 
 /// Runs a program; the results are in the order of `program.outputs`.
@@ -66,7 +62,8 @@ impl<'a> Machine<'a> {
 
     fn run(mut self, mut observer: Option<Observer<'_>>) -> Result<Vec<Tensor>> {
         for (k, kernel) in self.program.kernels().iter().enumerate() {
-            self.execute(kernel).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
+            self.execute(kernel)
+                .map_err(|e| of_kernel(e, &kernel.name, kernel.form.name(), &kernel.nodes))?;
             if let Some(observe) = &mut observer {
                 for id in kernel.form.written() {
                     observe(kernel, self.program.buffer(id), &self.tensor(id)?);
@@ -104,11 +101,6 @@ impl<'a> Machine<'a> {
     }
 
     fn execute(&mut self, kernel: &Kernel) -> Result<()> {
-        if let Form::Extern { function, .. } = &kernel.form {
-            return Err(Error::unsupported(format!(
-                "the interpreter has no definition of helper '{function}'"
-            )));
-        }
         let outputs = kernel.form.written();
         let mut reads = Vec::new();
         kernel.form.each_buffer(&mut |id, write| reads.extend((!write).then_some(id)));
@@ -134,8 +126,15 @@ impl<'a> Machine<'a> {
             };
             results.push((id, bytes));
         }
-        let compiler = Compiler::new(self.program, kernel, &self.symbols)?;
-        Run { compiler, memory: &self.memory, results: &mut results }.form(&kernel.form)?;
+        let loops = Loops::new(&kernel.loops, &self.symbols)?;
+        let mut level = Logical {
+            program: self.program,
+            symbols: &self.symbols,
+            loops: &loops,
+            memory: &self.memory,
+            results: Results(&mut results),
+        };
+        forms::run(&kernel.form, &loops, &mut level)?;
         for (id, bytes) in results {
             self.memory[id.0 as usize] = Storage::Owned(bytes);
         }
@@ -143,230 +142,132 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// One kernel being executed.
-struct Run<'a> {
-    compiler: Compiler<'a>,
+/// Accesses by logical index to whole buffers.
+struct Logical<'a> {
+    program: &'a Program,
+    symbols: &'a Symbols,
+    loops: &'a Loops,
     memory: &'a [Storage],
-    results: &'a mut [(BufferId, Vec<u8>)],
+    results: Results<'a>,
 }
 
-impl Run<'_> {
-    fn form(&mut self, form: &Form) -> Result<()> {
-        let parallel = self.loops(Role::Parallel);
-        let reduced = self.loops(Role::Reduce);
-        let extents = self.compiler.extents.clone();
-        match form {
-            Form::Map { stores } => {
-                let compiled = stores.iter().map(|s| self.store(s, None)).collect::<Result<Vec<_>>>()?;
-                let memory = self.memory;
-                let mut iteration = vec![0; extents.len()];
-                for_each(&parallel, &extents, &mut iteration, |iteration| {
-                    for (to, value) in &compiled {
-                        self.write(to, iteration, value.eval(iteration, 0, memory));
-                    }
-                });
-                Ok(())
-            }
-            Form::Rearrange { from, to } => {
-                let (from, to) = (self.compiler.access(from)?, self.target(to)?);
-                if from.dtype != to.dtype {
-                    return Err(Error::internal(format!("copies {} to {}", from.dtype, to.dtype)));
-                }
-                let memory = self.memory;
-                let mut iteration = vec![0; extents.len()];
-                for_each(&parallel, &extents, &mut iteration, |iteration| {
-                    self.write(&to, iteration, from.load(iteration, memory));
-                });
-                Ok(())
-            }
-            Form::Contract { acc, lhs, rhs, store } => {
-                let (lhs, rhs) = (self.compiler.access(lhs)?, self.compiler.access(rhs)?);
-                self.contract(*acc, &lhs, &rhs, store, &parallel, &reduced)
-            }
-            Form::Window { op: WindowOp::Dot, input, weight, store } => {
-                let weight =
-                    weight.as_ref().ok_or_else(|| Error::internal("a window of products needs weights"))?;
-                let (lhs, rhs) = (self.compiler.access(input)?, self.compiler.access(weight)?);
-                self.contract(lhs.dtype, &lhs, &rhs, store, &parallel, &reduced)
-            }
-            Form::Window { op, input, store, .. } => {
-                let op = if *op == WindowOp::Max { ReduceOp::Max } else { ReduceOp::Sum };
-                self.reduce(op, &Expr::Load(input.clone()), store, &parallel, &reduced)
-            }
-            Form::Reduce { op, value, store } => self.reduce(*op, value, store, &parallel, &reduced),
-            Form::Transform { left, right, from, store } => {
-                self.transform([left, right], from, store, &parallel, &reduced)
-            }
-            Form::Extern { .. } => Ok(()),
-        }
+/// Buffers that a kernel is writing.
+struct Results<'a>(&'a mut [(BufferId, Vec<u8>)]);
+
+impl Sink for Results<'_> {
+    fn put(&mut self, to: &Flat, element: i64, _: &[i64], bits: u64) {
+        put(&mut self.0[to.buffer].1, to.dtype.bits(), element as usize, bits);
+    }
+}
+
+impl Level for Logical<'_> {
+    type Access = Access;
+
+    fn dtype(&self, access: &Access) -> DType {
+        self.program.buffer(access.buffer).ty.dtype
     }
 
-    /// Sums in f64, rounded once.
-    fn transform(
-        &mut self,
-        sides: [&Side; 2],
-        from: &Access,
-        store: &Store,
-        parallel: &[usize],
-        reduced: &[usize],
-    ) -> Result<()> {
-        let from = self.compiler.access(from)?;
-        let to = self.place(&store.to)?;
-        let value = self.compiler.expr(&store.value, Some(DType::F32))?;
-        if from.dtype != DType::F32 || to.dtype != DType::F32 {
-            return Err(Error::internal(format!("transforms {} to {}", from.dtype, to.dtype)));
-        }
-        let (left, right) = (sides[0].rows()?, sides[1].rows()?);
-        let [i, k, j, l] = [sides[0].to, sides[0].over, sides[1].to, sides[1].over].map(|l| l.0 as usize);
-        let extents = self.compiler.extents.clone();
-        let memory = self.memory;
-        let mut iteration = vec![0; extents.len()];
-        for_each(parallel, &extents, &mut iteration, |iteration| {
-            let mut sum = 0.0;
-            for_each(reduced, &extents, iteration, |at| {
-                let (a, b) = (left[at[i] as usize][at[k] as usize], right[at[j] as usize][at[l] as usize]);
-                if a != 0.0 && b != 0.0 {
-                    sum +=
-                        f64::from(a) * f64::from(b) * f64::from(f32::from_bits(from.load(at, memory) as u32));
-                }
-            });
-            let acc = u64::from((sum as f32).to_bits());
-            self.write(&to, iteration, value.eval(iteration, acc, memory));
-        });
-        Ok(())
+    fn load(&mut self, access: &Access) -> Result<Flat> {
+        self.access(access)
     }
 
-    fn contract(
-        &mut self,
-        acc: DType,
-        lhs: &Flat,
-        rhs: &Flat,
-        store: &Store,
-        parallel: &[usize],
-        reduced: &[usize],
-    ) -> Result<()> {
-        let (to, value) = self.store(store, Some(acc))?;
-        let extents = self.compiler.extents.clone();
-        let nest = Contraction { parallel, reduced, extents: &extents };
-        let memory = self.memory;
-        contract(&nest, acc, lhs, rhs, memory, |iteration, sum| {
-            self.write(&to, iteration, value.eval(iteration, sum, memory));
-        })
-    }
-
-    fn reduce(
-        &mut self,
-        op: ReduceOp,
-        value: &Expr,
-        store: &Store,
-        parallel: &[usize],
-        reduced: &[usize],
-    ) -> Result<()> {
-        let dtype = value.dtype(self.compiler.program, None)?;
-        let value = self.compiler.expr(value, None)?;
-        let index = matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. });
-        let (to, epilogue) = self.store(store, Some(if index { DType::I64 } else { dtype }))?;
-        // Float sums and products are carried in f64.
-        let wide =
-            if dtype.is_float() && matches!(op, ReduceOp::Sum | ReduceOp::Prod) { DType::F64 } else { dtype };
-        let (widen, round) = (cast(dtype, wide)?, cast(wide, dtype)?);
-        let combine = match op {
-            ReduceOp::Sum => scalar::binary(BinaryOp::Add, wide)?,
-            ReduceOp::Prod => scalar::binary(BinaryOp::Mul, wide)?,
-            ReduceOp::Max => scalar::binary(BinaryOp::Max, wide)?,
-            ReduceOp::Min => scalar::binary(BinaryOp::Min, wide)?,
-            ReduceOp::ArgMax { last: true } | ReduceOp::ArgMin { last: true } => {
-                scalar::binary(BinaryOp::Le, wide)?
-            }
-            ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. } => scalar::binary(BinaryOp::Lt, wide)?,
-        };
-        let start = identity(op, wide);
-        let counter = match reduced {
-            [l] => *l,
-            _ if index => return Err(Error::internal("an arg-reduction has exactly one reduced loop")),
-            _ => 0,
-        };
-        let extents = self.compiler.extents.clone();
-        let memory = self.memory;
-        let mut iteration = vec![0; extents.len()];
-        for_each(parallel, &extents, &mut iteration, |iteration| {
-            let (mut acc, mut best) = (start, None);
-            for_each(reduced, &extents, iteration, |iteration| {
-                let v = widen(value.eval(iteration, 0, memory));
-                if !index {
-                    acc = combine(acc, v);
-                    return;
-                }
-                let better = best.is_none_or(|(_, old)| match op {
-                    ReduceOp::ArgMin { .. } => combine(v, old) != 0,
-                    _ => combine(old, v) != 0,
-                });
-                if better {
-                    best = Some((iteration[counter] as u64, v));
-                }
-            });
-            let acc = if index { best.map_or(0, |b| b.0) } else { round(acc) };
-            self.write(&to, iteration, epilogue.eval(iteration, acc, memory));
-        });
-        Ok(())
-    }
-
-    fn loops(&self, role: Role) -> Vec<usize> {
-        self.compiler.kernel.loops_of(role).into_iter().map(|l| l.0 as usize).collect()
-    }
-
-    fn store(&self, store: &Store, acc: Option<DType>) -> Result<(Flat, Code)> {
-        let to = self.target(&store.to)?;
-        let dtype = store.value.dtype(self.compiler.program, acc)?;
-        if dtype != to.dtype {
-            return Err(Error::internal(format!("stores {dtype} to {}", to.dtype)));
-        }
-        Ok((to, self.compiler.expr(&store.value, acc)?))
-    }
-
-    fn target(&self, to: &Access) -> Result<Flat> {
-        if to.otherwise.is_some() {
+    fn store(&mut self, to: &Access, clipped: bool) -> Result<Flat> {
+        if to.otherwise.is_some() && !clipped {
             return Err(Error::internal("a store has no padding value"));
         }
-        self.place(to)
-    }
-
-    /// Where results go; outside of a clipped buffer nothing is written.
-    fn place(&self, to: &Access) -> Result<Flat> {
-        let mut flat = self.compiler.access(to)?;
+        let mut flat = self.access(to)?;
         // From here on the position among the kernel's results.
-        flat.buffer = self.results.iter().position(|(id, _)| *id == to.buffer).unwrap_or_default();
+        flat.buffer = self.results.0.iter().position(|(id, _)| *id == to.buffer).unwrap_or_default();
         Ok(flat)
     }
 
-    fn write(&mut self, to: &Flat, iteration: &[i64], value: u64) {
-        if let Some(i) = to.locate(iteration, self.memory) {
-            put(&mut self.results[to.buffer].1, to.dtype.bits(), i, value);
-        }
+    fn parts(&mut self) -> (&[Storage], &mut dyn Sink) {
+        (self.memory, &mut self.results)
     }
 }
 
-/// The bits that a reduction starts from.
-fn identity(op: ReduceOp, dtype: DType) -> u64 {
-    let (bits, signed) = (dtype.bits() as u32, dtype.is_signed_int());
-    let all = if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
-    match op {
-        ReduceOp::Prod => Scalar::of(dtype, 1.0).bits,
-        ReduceOp::Max if dtype.is_float() => Scalar::of(dtype, f64::NEG_INFINITY).bits,
-        ReduceOp::Max if signed => 1 << (bits - 1),
-        ReduceOp::Min if dtype.is_float() => Scalar::of(dtype, f64::INFINITY).bits,
-        ReduceOp::Min if signed => all >> 1,
-        ReduceOp::Min if dtype == DType::Bool => 1,
-        ReduceOp::Min => all,
-        _ => 0,
+impl Logical<'_> {
+    /// An access, after a check that it stays inside its buffer.
+    fn access(&self, access: &Access) -> Result<Flat> {
+        let buffer = self
+            .program
+            .buffers()
+            .get(access.buffer.0 as usize)
+            .ok_or_else(|| Error::internal(format!("buffer {} does not exist", access.buffer.0)))?;
+        let shape = shape(&buffer.ty.shape, self.symbols)?;
+        if shape.len() != access.index.len() {
+            let n = access.index.len();
+            return Err(Error::internal(format!(
+                "'{}' of rank {} has {n} indices",
+                buffer.name,
+                shape.len()
+            )));
+        }
+        if matches!(buffer.ty.dtype.bits(), 0 | 128) {
+            return Err(Error::unsupported(format!("elements of type {}", buffer.ty.dtype)));
+        }
+        let extents = &self.loops.extents;
+        let mut flat = Flat {
+            buffer: access.buffer.0 as usize,
+            dtype: buffer.ty.dtype,
+            element: Line { offset: 0, coefficients: vec![0; extents.len()] },
+            panels: None,
+            guards: Vec::new(),
+            gathers: Vec::new(),
+            otherwise: access.otherwise.map_or(0, |s| s.bits),
+        };
+        for (axis, (index, stride)) in access.index.iter().zip(row_major(&shape)).enumerate() {
+            let (extent, stride) = (shape[axis] as i64, stride as i64);
+            match index {
+                Index::Affine(affine) => {
+                    let line = self.line(affine)?;
+                    flat.element.offset += line.offset * stride;
+                    for (sum, c) in flat.element.coefficients.iter_mut().zip(&line.coefficients) {
+                        *sum += c * stride;
+                    }
+                    let (lo, hi) = self.loops.range(&line);
+                    if lo >= 0 && hi < extent || extents.contains(&0) {
+                        continue;
+                    }
+                    if access.otherwise.is_none() {
+                        return Err(Error::internal(format!(
+                            "index {lo}..{hi} of axis {axis} leaves '{}' of shape {shape:?}",
+                            buffer.name
+                        )));
+                    }
+                    flat.guards.push((line, extent));
+                }
+                Index::Gathered(inner) => {
+                    let index = Box::new(self.access(inner)?);
+                    let to_i64 = cast(index.dtype, DType::I64)?;
+                    flat.gathers.push(Gather { index, to_i64, extent, stride });
+                }
+            }
+        }
+        flat.check_indices(self.loops, self.memory)?;
+        Ok(flat)
+    }
+
+    fn line(&self, affine: &Affine) -> Result<Line> {
+        let coefficients = vec![0; self.loops.extents.len()];
+        let mut line = Line { offset: value(&affine.offset, self.symbols)?, coefficients };
+        for (l, c) in &affine.terms {
+            let slot = line
+                .coefficients
+                .get_mut(l.0 as usize)
+                .ok_or_else(|| Error::internal(format!("loop {} does not exist", l.0)))?;
+            *slot += value(c, self.symbols)?;
+        }
+        Ok(line)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
     use crate::dim::Dim;
-    use crate::kernel::{Affine, Index, Loop, LoopId, UnaryOp};
+    use crate::kernel::{BinaryOp, Expr, Form, Loop, LoopId, ReduceOp, Role, Scalar, Store, UnaryOp};
     use crate::types::{Shape, TensorType};
 
     /// A program whose buffers are inputs until the last, which is the output.
@@ -458,19 +359,23 @@ mod tests {
     }
 
     #[test]
-    fn gathers_wrap_once_and_clamp() {
+    fn gathers_wrap_once_and_refuse_what_is_outside() {
         let from = Access::new(BufferId(0), vec![Index::Gathered(Box::new(at(1, &[l(0)])))]);
         let form = Form::Rearrange { from, to: at(2, &[l(0)]) };
-        let shapes: [(DType, &[usize]); 3] = [(DType::I32, &[3]), (DType::I64, &[5]), (DType::I32, &[5])];
-        let p = program(&shapes, &[(5, P)], form);
-        let out = run(
-            &p,
-            &[
-                Tensor::from_vec(&[3], vec![10i32, 20, 30]),
-                Tensor::from_vec(&[5], vec![0i64, -1, 2, 9, i64::MIN]),
-            ],
-        );
-        assert_eq!(out.unwrap()[0].to_i64s().unwrap(), [10, 30, 30, 30, 10]);
+        let gather = |extent: usize, indices: &[i64]| {
+            let n = indices.len();
+            let shapes: [(DType, &[usize]); 3] =
+                [(DType::I32, &[extent]), (DType::I64, &[n]), (DType::I32, &[n])];
+            let p = program(&shapes, &[(n as i64, P)], form.clone());
+            let x: Vec<i32> = [10, 20, 30][..extent].to_vec();
+            run(&p, &[Tensor::from_vec(&[extent], x), Tensor::from_vec(&[n], indices.to_vec())])
+        };
+        assert_eq!(gather(3, &[0, -1, 2, -3]).unwrap()[0].to_i64s().unwrap(), [10, 30, 30, 10]);
+        assert_eq!(gather(0, &[]).unwrap()[0].shape, [0]);
+        for (extent, index) in [(3, 3), (3, -4), (3, i64::MIN), (3, i64::MAX), (0, 0)] {
+            let error = gather(extent, &[0, index][usize::from(extent == 0)..]).unwrap_err();
+            assert_eq!((error.kind, &*error.node), (ErrorKind::IndexOutOfRange, "k"), "{error}");
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! Reference interpreters: the living definition of what both IR levels mean.
+//! Reference interpreters: the living definition of what graphs, programs and plans mean.
 //!
 //! They are written to be read and to be right. Sums of f32 are accumulated in f64 and rounded once, so that the
 //! result is a reference for code that adds in any order.
 
 mod code;
 mod contract;
+mod forms;
 pub mod graph;
 pub mod kernel;
+pub mod plan;
 pub mod scalar;
 
 pub(crate) use code::{get as element, put as set_element};
@@ -21,6 +23,13 @@ use crate::types::TensorType;
 
 /// A value for every symbolic dimension.
 pub type Symbols = BTreeMap<Arc<str>, i64>;
+
+/// An error in a kernel: its name, and the model's nodes that it computes.
+fn of_kernel(e: Error, name: &str, form: &str, nodes: &[String]) -> Error {
+    let e = e.at(name, form);
+    let others = nodes.iter().any(|n| n != name) && e.hint.is_empty();
+    if others { e.hint(format!("the kernel computes {}", nodes.join(", "))) } else { e }
+}
 
 /// Checks arguments against declared types and finds the value of every symbolic dimension in them. A symbol must
 /// have one value throughout, within its bounds.

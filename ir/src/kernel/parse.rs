@@ -46,7 +46,7 @@ impl Parser {
             let word = self.at.ident()?;
             match &word[..] {
                 "dim" => self.at.bound(&mut self.program.bounds)?,
-                "input" | "output" | "temp" | "const" => self.buffer(&word, &mut places)?,
+                "input" | "output" | "temp" | "const" | "released" => self.buffer(&word, &mut places)?,
                 "inputs" => inputs = Some(self.buffers()?),
                 "outputs" => outputs = Some(self.buffers()?),
                 _ => self.kernel(&word)?,
@@ -78,6 +78,7 @@ impl Parser {
             "input" => BufferKind::Input,
             "output" => BufferKind::Output,
             "temp" => BufferKind::Temp,
+            "released" => BufferKind::Released,
             _ => {
                 self.at.expect("=")?;
                 let own = if self.at.eat_word("tensor") { self.at.tensor_type()? } else { ty.clone() };

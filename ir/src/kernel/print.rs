@@ -100,6 +100,7 @@ fn buffer_text(p: &Program, b: &Buffer, elide: bool) -> String {
         BufferKind::Input => ("input", '%'),
         BufferKind::Output => ("output", '%'),
         BufferKind::Const(_) => ("const", '@'),
+        BufferKind::Released => ("released", '%'),
         BufferKind::Temp => ("temp", '%'),
     };
     let mut out = format!("{word} {}: {}", name_text(sigil, &b.name), b.ty);

@@ -7,7 +7,7 @@ use super::expr::Expr;
 use super::form::Kernel;
 use super::names::Names;
 use crate::dim::{Bounds, Dim};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::types::{DType, TensorType};
 
@@ -20,6 +20,8 @@ pub enum BufferKind {
     Output,
     /// Read-only data.
     Const(Tensor),
+    /// Read-only data whose elements have been let go of, since no kernel reads them any more.
+    Released,
     /// A place in the arena.
     Temp,
 }
@@ -98,6 +100,35 @@ impl Program {
     /// A buffer.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0 as usize]
+    }
+
+    /// The buffer that owns a buffer's storage: itself until the layout pass has run.
+    pub fn root(&self, id: BufferId) -> BufferId {
+        self.buffer(id).place.as_ref().map_or(id, |p| p.root)
+    }
+
+    /// The elements of a constant.
+    pub fn constant(&self, id: BufferId) -> Result<&Tensor> {
+        match &self.buffer(id).kind {
+            BufferKind::Const(tensor) => Ok(tensor),
+            BufferKind::Released => Err(self.not_constant(id, "is read after it was let go of")),
+            _ => Err(self.not_constant(id, "is not constant")),
+        }
+    }
+
+    /// The elements of a constant that nothing else reads from now on.
+    pub fn release(&mut self, id: BufferId) -> Result<Tensor> {
+        match self.set_kind(id, BufferKind::Released) {
+            BufferKind::Const(tensor) => Ok(tensor),
+            kind => {
+                self.set_kind(id, kind);
+                Err(self.not_constant(id, "is let go of and holds no elements"))
+            }
+        }
+    }
+
+    fn not_constant(&self, id: BufferId, what: &str) -> Error {
+        Error::internal(format!("'{}' {what}", self.buffer(id).name))
     }
 
     /// All buffers' ids.

@@ -113,6 +113,7 @@ fn program() -> impl Strategy<Value = Program> {
         Just(BufferKind::Input),
         Just(BufferKind::Output),
         Just(BufferKind::Temp),
+        Just(BufferKind::Released),
         testing::tensor().prop_map(BufferKind::Const),
     ];
     let place = (0..BUFFERS, testing::dim(), prop::collection::vec(testing::dim(), 0..3), testing::dim())

@@ -16,19 +16,32 @@ pub struct Uses {
 impl Uses {
     /// Reads them off a program.
     pub fn of(program: &Program) -> Self {
+        Self::by(program, &|b| b)
+    }
+
+    /// Those of storage: whoever reads or writes a view does so with the buffer that owns it.
+    pub fn of_roots(program: &Program) -> Self {
+        Self::by(program, &|b| program.root(b))
+    }
+
+    fn by(program: &Program, key: &dyn Fn(BufferId) -> BufferId) -> Self {
         let none = vec![BTreeSet::new(); program.buffers().len()];
         let mut uses = Self { writers: none.clone(), readers: none };
         for (i, kernel) in program.kernels().iter().enumerate() {
-            uses.add(i, kernel);
+            uses.add_by(i, kernel, key);
         }
         uses
     }
 
     /// A kernel now stands at position `i`.
     pub fn add(&mut self, i: usize, kernel: &Kernel) {
+        self.add_by(i, kernel, &|b| b);
+    }
+
+    fn add_by(&mut self, i: usize, kernel: &Kernel, key: &dyn Fn(BufferId) -> BufferId) {
         kernel.form.each_buffer(&mut |buffer, write| {
             let list = if write { &mut self.writers } else { &mut self.readers };
-            let at = buffer.0 as usize;
+            let at = key(buffer).0 as usize;
             if at >= list.len() {
                 list.resize_with(at + 1, BTreeSet::new);
             }

@@ -47,7 +47,7 @@ pub fn verify(program: &Program) -> Result<()> {
         })?;
         for id in kernel.form.written() {
             written.insert(id);
-            written.insert(root(program, id));
+            written.insert(program.root(id));
         }
     }
     for &id in &program.outputs {
@@ -63,15 +63,11 @@ fn broken(program: &Program, id: BufferId, rule: &str) -> Error {
     Error::internal(format!("kernel verifier: buffer '{}' ({}) {rule}", b.name, b.ty))
 }
 
-fn root(program: &Program, id: BufferId) -> BufferId {
-    program.buffer(id).place.as_ref().map_or(id, |p| p.root)
-}
-
 /// A buffer holds data once it, its root or another view of its root is written: which elements those are is the
 /// layout pass's business.
 fn is_written(program: &Program, written: &BTreeSet<BufferId>, id: BufferId) -> bool {
     let given = |id: BufferId| matches!(program.buffer(id).kind, BufferKind::Input | BufferKind::Const(_));
-    let root = root(program, id);
+    let root = program.root(id);
     written.contains(&id) || written.contains(&root) || given(id) || given(root)
 }
 
@@ -145,7 +141,7 @@ impl Checker<'_> {
         let own = form.written();
         for &id in &own {
             let b = self.buffer(id)?;
-            if matches!(b.kind, BufferKind::Input | BufferKind::Const(_)) {
+            if matches!(b.kind, BufferKind::Input | BufferKind::Const(_) | BufferKind::Released) {
                 return rule(format!("writes '{}', which is read only", b.name));
             }
         }

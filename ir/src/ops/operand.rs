@@ -117,7 +117,7 @@ pub(crate) fn movable(dtype: DType) -> Result<()> {
 /// Integers `lo..` such that a value below zero counts from `extent`: ONNX's rule for indices.
 pub(crate) fn wrapped(index: i64, extent: i64) -> Result<i64> {
     if index < -extent || index >= extent {
-        bail_invalid!("index {index} is outside [-{extent}, {extent})");
+        return Err(Error::index_out_of_range(index, extent));
     }
     Ok(if index < 0 { index + extent } else { index })
 }

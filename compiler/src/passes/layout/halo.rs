@@ -105,11 +105,10 @@ fn padded_copy(program: &mut Program, before: usize, from: BufferId) -> (BufferI
 /// Inserts the kernels that write the halos, each before the first writer of its buffer.
 pub(super) fn fill(program: &mut Program, halos: &Halos) {
     // Writers of views count: parts of a concat write straight into its storage.
-    let root = |b: BufferId| program.buffer(b).place.as_ref().map_or(b, |p| p.root);
     let mut first: HashMap<BufferId, usize> = HashMap::new();
     for (i, kernel) in program.kernels().iter().enumerate() {
         for store in kernel.form.stores() {
-            first.entry(root(store.buffer)).or_insert(i);
+            first.entry(program.root(store.buffer)).or_insert(i);
         }
     }
     let mut edits = Edits::default();

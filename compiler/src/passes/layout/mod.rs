@@ -75,7 +75,7 @@ fn own_place(
     let rank = buffer.ty.shape.rank();
     let order = match buffer.kind {
         BufferKind::Temp | BufferKind::Const(_) => orders.axes(id, rank),
-        BufferKind::Input | BufferKind::Output => (0..rank).collect(),
+        BufferKind::Input | BufferKind::Output | BufferKind::Released => (0..rank).collect(),
     };
     let mut strides = vec![Dim::Const(0); rank];
     let (mut stride, mut offset) = (Dim::Const(1), Dim::Const(0));

@@ -1,4 +1,4 @@
-//! Every shipped model at five points of the way, at `--opt 0`, 1 and 2, and against ONNX Runtime.
+//! Every shipped model at six points of the way, at `--opt 0`, 1 and 2, and against ONNX Runtime.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 fn check(model: &Model, opt: u8) -> Result<(), Failed> {
     let graph = model.graph()?;
     let inputs = models::inputs(&graph)?;
-    let outputs = stages::five_points(&model.name, &graph, &inputs, opt)?;
+    let outputs = stages::six_points(&model.name, &graph, &inputs, opt)?;
     compare::close(&outputs, &model.expected()?, ACROSS_RUNTIMES)
         .map_err(|e| format!("ONNX Runtime: {e}"))?;
     Ok(())

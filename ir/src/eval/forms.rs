@@ -1,0 +1,276 @@
+//! What each form computes, once for both interpreters of kernels.
+//!
+//! The accumulator of a window has its input's type; floats are summed in f64 and rounded once to the accumulator's
+//! type, integers wrap in it.
+
+use super::code::{Code, Flat, Loops, Storage, for_each};
+use super::contract::contract;
+use super::scalar::{self, cast};
+use crate::error::{Error, Result};
+use crate::kernel::{BinaryOp, Expr, Form, ReduceOp, Scalar, Side, Store, WindowOp};
+use crate::types::DType;
+
+/// What the interpreters differ in: what an access names, and where results go.
+pub(super) trait Level {
+    /// How the forms access elements.
+    type Access;
+
+    /// The type of the elements.
+    fn dtype(&self, access: &Self::Access) -> DType;
+
+    /// An access that reads. Every element that it reaches is there.
+    fn load(&mut self, access: &Self::Access) -> Result<Flat>;
+
+    /// The right operand of a contraction.
+    fn rhs(&mut self, access: &Self::Access) -> Result<Flat> {
+        self.load(access)
+    }
+
+    /// An access that writes. Where `clipped`, what is outside of its guards is dropped.
+    fn store(&mut self, access: &Self::Access, clipped: bool) -> Result<Flat>;
+
+    /// What loads read from, and what takes the results.
+    fn parts(&mut self) -> (&[Storage], &mut dyn Sink);
+}
+
+/// Takes results.
+pub(super) trait Sink {
+    /// An element of a store, made in this iteration.
+    fn put(&mut self, to: &Flat, element: i64, iteration: &[i64], bits: u64);
+}
+
+/// Runs one kernel's form.
+pub(super) fn run<L: Level>(form: &Form<L::Access>, loops: &Loops, level: &mut L) -> Result<()> {
+    let parts = form.parts();
+    for value in parts.reduced.into_iter().chain(parts.stores.iter().map(|s| &s.value)) {
+        counters(value, loops.extents.len())?;
+    }
+    match form {
+        Form::Map { stores } => {
+            let compiled = stores.iter().map(|s| store(level, s, None, false)).collect::<Result<Vec<_>>>()?;
+            each(loops, level, |iteration, memory, sink| {
+                for (to, value) in &compiled {
+                    write(sink, to, iteration, value.eval(iteration, 0, memory), memory);
+                }
+            });
+            Ok(())
+        }
+        Form::Rearrange { from, to } => {
+            let (from, to) = (level.load(from)?, level.store(to, false)?);
+            if from.dtype != to.dtype {
+                return Err(Error::internal(format!("copies {} to {}", from.dtype, to.dtype)));
+            }
+            each(loops, level, |iteration, memory, sink| {
+                write(sink, &to, iteration, from.load(iteration, memory), memory);
+            });
+            Ok(())
+        }
+        Form::Contract { acc, lhs, rhs, store: to } => {
+            let (lhs, rhs) = (level.load(lhs)?, level.rhs(rhs)?);
+            products(level, loops, *acc, &lhs, &rhs, to)
+        }
+        Form::Window { op: WindowOp::Dot, input, weight, store: to } => {
+            let weight =
+                weight.as_ref().ok_or_else(|| Error::internal("a window of products needs weights"))?;
+            let (lhs, rhs) = (level.load(input)?, level.load(weight)?);
+            products(level, loops, lhs.dtype, &lhs, &rhs, to)
+        }
+        Form::Window { op, input, store: to, .. } => {
+            let op = if *op == WindowOp::Max { ReduceOp::Max } else { ReduceOp::Sum };
+            let value = level.load(input)?;
+            reduce(level, loops, op, value.dtype, &Code::Load(value), to)
+        }
+        Form::Reduce { op, value, store: to } => {
+            let dtype = dtype_of(level, value, None)?;
+            let value = code(level, value, None)?;
+            reduce(level, loops, *op, dtype, &value, to)
+        }
+        Form::Transform { left, right, from, store: to } => transform(level, loops, [left, right], from, to),
+        Form::Extern { function, .. } => {
+            Err(Error::unsupported(format!("the interpreter has no definition of helper '{function}'")))
+        }
+    }
+}
+
+/// Sums in f64, rounded once.
+fn transform<L: Level>(
+    level: &mut L,
+    loops: &Loops,
+    sides: [&Side; 2],
+    from: &L::Access,
+    to: &Store<L::Access>,
+) -> Result<()> {
+    let from = level.load(from)?;
+    let (to, value) = store(level, to, Some(DType::F32), true)?;
+    if from.dtype != DType::F32 || to.dtype != DType::F32 {
+        return Err(Error::internal(format!("transforms {} to {}", from.dtype, to.dtype)));
+    }
+    let (left, right) = (sides[0].rows()?, sides[1].rows()?);
+    let [i, k, j, l] = [sides[0].to, sides[0].over, sides[1].to, sides[1].over].map(|l| l.0 as usize);
+    each(loops, level, |iteration, memory, sink| {
+        let mut sum = 0.0;
+        for_each(&loops.reduced, &loops.extents, iteration, |at| {
+            let (a, b) = (left[at[i] as usize][at[k] as usize], right[at[j] as usize][at[l] as usize]);
+            if a != 0.0 && b != 0.0 {
+                sum += f64::from(a) * f64::from(b) * f64::from(f32::from_bits(from.load(at, memory) as u32));
+            }
+        });
+        let acc = u64::from((sum as f32).to_bits());
+        write(sink, &to, iteration, value.eval(iteration, acc, memory), memory);
+    });
+    Ok(())
+}
+
+fn products<L: Level>(
+    level: &mut L,
+    loops: &Loops,
+    acc: DType,
+    lhs: &Flat,
+    rhs: &Flat,
+    to: &Store<L::Access>,
+) -> Result<()> {
+    let (to, value) = store(level, to, Some(acc), false)?;
+    let (memory, sink) = level.parts();
+    contract(loops, acc, lhs, rhs, memory, |iteration, sum| {
+        write(sink, &to, iteration, value.eval(iteration, sum, memory), memory);
+    })
+}
+
+fn reduce<L: Level>(
+    level: &mut L,
+    loops: &Loops,
+    op: ReduceOp,
+    dtype: DType,
+    value: &Code,
+    to: &Store<L::Access>,
+) -> Result<()> {
+    let index = matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. });
+    let (to, epilogue) = store(level, to, Some(if index { DType::I64 } else { dtype }), false)?;
+    // Float sums and products are carried in f64.
+    let wide =
+        if dtype.is_float() && matches!(op, ReduceOp::Sum | ReduceOp::Prod) { DType::F64 } else { dtype };
+    let (widen, round) = (cast(dtype, wide)?, cast(wide, dtype)?);
+    let combine = match op {
+        ReduceOp::Sum => scalar::binary(BinaryOp::Add, wide)?,
+        ReduceOp::Prod => scalar::binary(BinaryOp::Mul, wide)?,
+        ReduceOp::Max => scalar::binary(BinaryOp::Max, wide)?,
+        ReduceOp::Min => scalar::binary(BinaryOp::Min, wide)?,
+        ReduceOp::ArgMax { last: true } | ReduceOp::ArgMin { last: true } => {
+            scalar::binary(BinaryOp::Le, wide)?
+        }
+        ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. } => scalar::binary(BinaryOp::Lt, wide)?,
+    };
+    let start = identity(op, wide);
+    let counter = match loops.reduced[..] {
+        [l] => l,
+        _ if index => return Err(Error::internal("an arg-reduction has exactly one reduced loop")),
+        _ => 0,
+    };
+    each(loops, level, |iteration, memory, sink| {
+        let (mut acc, mut best) = (start, None);
+        for_each(&loops.reduced, &loops.extents, iteration, |iteration| {
+            let v = widen(value.eval(iteration, 0, memory));
+            if !index {
+                acc = combine(acc, v);
+                return;
+            }
+            let better = best.is_none_or(|(_, old)| match op {
+                ReduceOp::ArgMin { .. } => combine(v, old) != 0,
+                _ => combine(old, v) != 0,
+            });
+            if better {
+                best = Some((iteration[counter] as u64, v));
+            }
+        });
+        let acc = if index { best.map_or(0, |b| b.0) } else { round(acc) };
+        write(sink, &to, iteration, epilogue.eval(iteration, acc, memory), memory);
+    });
+    Ok(())
+}
+
+/// Calls `f` with every iteration of the parallel loops.
+fn each<L: Level>(loops: &Loops, level: &mut L, mut f: impl FnMut(&mut [i64], &[Storage], &mut dyn Sink)) {
+    let (memory, sink) = level.parts();
+    let mut iteration = vec![0; loops.extents.len()];
+    for_each(&loops.parallel, &loops.extents, &mut iteration, |iteration| f(iteration, memory, &mut *sink));
+}
+
+fn write(sink: &mut dyn Sink, to: &Flat, iteration: &[i64], bits: u64, memory: &[Storage]) {
+    if let Some(element) = to.locate(iteration, memory) {
+        sink.put(to, element, iteration, bits);
+    }
+}
+
+/// A store's target and what is written there.
+fn store<L: Level>(
+    level: &mut L,
+    store: &Store<L::Access>,
+    acc: Option<DType>,
+    clipped: bool,
+) -> Result<(Flat, Code)> {
+    let to = level.store(&store.to, clipped)?;
+    let dtype = dtype_of(level, &store.value, acc)?;
+    if dtype != to.dtype {
+        return Err(Error::internal(format!("stores {dtype} to {}", to.dtype)));
+    }
+    Ok((to, code(level, &store.value, acc)?))
+}
+
+fn dtype_of<L: Level>(level: &L, e: &Expr<L::Access>, acc: Option<DType>) -> Result<DType> {
+    e.dtype_with(&mut |a| level.dtype(a), acc)
+}
+
+/// Refuses counters of loops that do not exist.
+fn counters<A>(e: &Expr<A>, loops: usize) -> Result<()> {
+    match e {
+        Expr::Loop(l) if l.0 as usize >= loops => {
+            Err(Error::internal(format!("loop {} does not exist", l.0)))
+        }
+        _ => e.children().into_iter().try_for_each(|c| counters(c, loops)),
+    }
+}
+
+/// An expression; `acc` is the type of [`Expr::Acc`].
+fn code<L: Level>(level: &mut L, expr: &Expr<L::Access>, acc: Option<DType>) -> Result<Code> {
+    let ty = |level: &L, e: &Expr<L::Access>| dtype_of(level, e, acc);
+    let child = |level: &mut L, e: &Expr<L::Access>| Ok::<_, Error>(Box::new(code(level, e, acc)?));
+    Ok(match expr {
+        Expr::Acc => {
+            ty(level, expr)?;
+            Code::Acc
+        }
+        Expr::Const(s) => Code::Const(s.bits),
+        Expr::Load(access) => Code::Load(level.load(access)?),
+        Expr::Loop(l) => Code::Loop(l.0 as usize),
+        Expr::Unary(op, a) => Code::Unary(scalar::unary(*op, ty(level, a)?)?, child(level, a)?),
+        Expr::Binary(op, a, b) => {
+            ty(level, expr)?;
+            Code::Binary(scalar::binary(*op, ty(level, a)?)?, child(level, a)?, child(level, b)?)
+        }
+        Expr::Select(c, a, b) => {
+            scalar::binary(BinaryOp::And, ty(level, c)?)?;
+            let (x, y) = (ty(level, a)?, ty(level, b)?);
+            if x != y {
+                return Err(Error::internal(format!("select of {x} and {y}")));
+            }
+            Code::Select(child(level, c)?, child(level, a)?, child(level, b)?)
+        }
+        Expr::Cast(to, a) => Code::Unary(cast(ty(level, a)?, *to)?, child(level, a)?),
+    })
+}
+
+/// The bits that a reduction starts from.
+fn identity(op: ReduceOp, dtype: DType) -> u64 {
+    let (bits, signed) = (dtype.bits() as u32, dtype.is_signed_int());
+    let all = if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
+    match op {
+        ReduceOp::Prod => Scalar::of(dtype, 1.0).bits,
+        ReduceOp::Max if dtype.is_float() => Scalar::of(dtype, f64::NEG_INFINITY).bits,
+        ReduceOp::Max if signed => 1 << (bits - 1),
+        ReduceOp::Min if dtype.is_float() => Scalar::of(dtype, f64::INFINITY).bits,
+        ReduceOp::Min if signed => all >> 1,
+        ReduceOp::Min if dtype == DType::Bool => 1,
+        ReduceOp::Min => all,
+        _ => 0,
+    }
+}
