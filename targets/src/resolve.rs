@@ -39,8 +39,10 @@ fn arch(triple: &Triple) -> Result<Arch> {
             probe: None,
             required: |_| Ok(Vec::new()),
         }),
-        other => Err(Error::unsupported(format!("architecture {other} of target {triple}"))
-            .hint("known are x86_64 and aarch64, see `kiln list targets`")),
+        other => Err(Error::unsupported(format!(
+            "no code is made for the architecture {other} of target {triple}"
+        ))
+        .hint("known are x86_64 and aarch64, see `kiln list targets`")),
     }
 }
 

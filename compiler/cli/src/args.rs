@@ -15,20 +15,24 @@ use kiln_compiler::api::{Compiler, Loaded};
 use kiln_compiler::passes::bind::DimBinding;
 use kiln_ir::Limits;
 
+/// Headings in help.
+const OUTPUT: &str = "What is told";
+const LIMITS: &str = "Limits";
+
 /// Understood by every subcommand.
 #[derive(Debug, clap::Args)]
 pub(super) struct Global {
     /// Print one JSON object as the last line of stdout, and nothing else there.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = OUTPUT)]
     pub(super) json: bool,
     /// No progress, no notes.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = OUTPUT)]
     pub(super) quiet: bool,
     /// Tell of every node and every case where lists are grouped.
-    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    #[arg(long, short, global = true, conflicts_with = "quiet", help_heading = OUTPUT)]
     pub(super) verbose: bool,
     /// When to color.
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = OUTPUT)]
     pub(super) color: Color,
 }
 
@@ -97,16 +101,16 @@ pub(super) struct ShapeArgs {
     #[arg(long)]
     pub(super) verify: bool,
     /// Refuse model files that are larger.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_model_bytes)]
+    #[arg(long, value_name = "N", help_heading = LIMITS, default_value_t = Limits::default().max_model_bytes)]
     pub(super) max_model_bytes: u64,
     /// Refuse models whose constants are larger together.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_tensor_bytes)]
+    #[arg(long, value_name = "N", help_heading = LIMITS, default_value_t = Limits::default().max_tensor_bytes)]
     pub(super) max_tensor_bytes: u64,
     /// Refuse models nested deeper.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_depth, value_parser = depth())]
+    #[arg(long, value_name = "N", help_heading = LIMITS, default_value_t = Limits::default().max_depth, value_parser = depth())]
     pub(super) max_depth: usize,
     /// Constant folding adds at most this much to a model.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().fold_bytes)]
+    #[arg(long, value_name = "N", help_heading = LIMITS, default_value_t = Limits::default().fold_bytes)]
     pub(super) max_fold_bytes: u64,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[command(flatten)]
     inputs: InputArgs,
     /// How long to measure.
-    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, allow_negative_numbers = true)]
     seconds: f64,
     /// Runs before measuring.
     #[arg(long, value_name = "N", default_value_t = 5)]

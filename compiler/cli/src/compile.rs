@@ -200,13 +200,9 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let files: Vec<String> = artifact.files.iter().map(|f| f.display().to_string()).collect();
     files.iter().for_each(|f| ui.chat(format_args!("wrote {f}")));
     ui.chat(format_args!(
-        "{}: for {}: {} bytes of code, {} bytes of weights, {} bytes of arena, {:.0} ms",
-        name,
-        levels,
-        artifact.code_bytes,
-        weights_bytes,
-        arena_bytes,
+        "{name} for {levels}, in {:.0} ms: {} bytes of code,\n{weights_bytes} of weights and {arena_bytes} of arena",
         ms(start.elapsed()),
+        artifact.code_bytes,
     ));
     let mut json = json!({
         "name": name,

@@ -92,6 +92,9 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         last: String::new(),
         printed: Vec::new(),
     };
+    // What passes print would run into a bar.
+    let progress = (!texts.changed && texts.after.is_empty()).then(|| ui.progress(1));
+    progress.iter().for_each(|p| p.step("compiling"));
     let text = match texts.stop {
         Some(_) => {
             let compiled = pipeline::run(model.graph, &model.options, &mut texts)?;
@@ -111,6 +114,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
             }
         }
     };
+    drop(progress);
     if texts.printed.is_empty() {
         ui.text(text.trim_end());
     } else {

@@ -12,7 +12,8 @@ use super::args::{self, ModelArgs, TargetArgs};
 use super::failure::Failure;
 use super::list::schedule_name;
 use super::output::{Answer, NOTE, Ui};
-use super::rewrites::Rewrites;
+use super::rewrites::{self, Rewrites};
+use super::table::{self, Room};
 use super::tune::TuneArgs;
 
 /// Arguments of `kiln explain`.
@@ -35,12 +36,17 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         args.target.target.as_deref(),
         &args.target.cpu,
     )?;
+    let progress = ui.progress(2);
+    progress.step("reading the model");
     let mut model = compiler.load()?;
+    progress.done();
     args.target.cpu.tell(ui, args.target.target.as_deref(), false, &model.options.target);
     args::bind_rest(ui, &mut model);
+    progress.step("planning");
     args.tune.prepare(ui, &mut model)?;
     let mut rewrites = Rewrites::new(&model.options);
     let planned = model.plan_observed(&mut rewrites)?;
+    drop(progress);
     let (plan, target) = (&planned.plan, &planned.options.target);
     let explain = Explain { plan, types: &rewrites.types, target };
     ui.text(format_args!(
@@ -53,9 +59,10 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         plan.weights_bytes,
         plan.arena_bytes,
     ));
+    let room = Room::of_stdout();
     let mut kernels = Vec::new();
     for (i, kernel) in plan.kernels.iter().enumerate() {
-        ui.text(explain.text(i, kernel));
+        ui.text(fit(&explain.text(i, kernel), room));
         kernels.push(explain.object(kernel));
     }
     let plain = plan.kernels.iter().filter(|k| in_plain_loops(k)).count();
@@ -65,15 +72,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
             plan.kernels.len()
         ));
     }
-    for fired in &rewrites.fired {
-        let node = Printable(&fired.node);
-        match &fired.missed {
-            None => ui.text(format_args!("rewrite {} fired at '{node}'", fired.rule)),
-            Some(why) => {
-                ui.text(format_args!("rewrite {} did not fire at '{node}': {}", fired.rule, Printable(why)));
-            }
-        }
-    }
+    rewrites::tell(ui, &rewrites.fired);
     Ok(Answer::yes(json!({
         "target": target.triple.to_string(),
         "cpu": target.level,
@@ -83,6 +82,24 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
             "rule": f.rule, "node": f.node, "fired": f.missed.is_none(), "reason": f.missed,
         })).collect::<Vec<_>>(),
     })))
+}
+
+/// Columns before what is told under a title.
+const INDENT: usize = 15;
+
+/// The text of a kernel with its long lines broken on a terminal; elsewhere each stays one line, to be searched.
+fn fit(text: &str, room: Room) -> String {
+    if !room.elide {
+        return text.to_owned();
+    }
+    let lines = text.lines().flat_map(|line| {
+        let (title, rest) =
+            line.split_at_checked(INDENT).filter(|_| line.starts_with(' ')).unwrap_or(("", line));
+        let room = if title.is_empty() { usize::MAX } else { room.width.saturating_sub(INDENT) };
+        let told = table::wrap(rest, room).into_iter().enumerate();
+        told.map(move |(i, part)| format!("{:1$}{part}", if i == 0 { title } else { "" }, title.len()))
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The kernel's loops; those that are summed over have a plus.

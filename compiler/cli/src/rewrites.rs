@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use kiln_ir::error::Printable;
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::Program;
 
 use kiln_compiler::passes::{absorb, winograd};
 use kiln_compiler::pipeline::{Observer, Options};
 use kiln_compiler::rules::{self, Fired};
+
+use super::group;
+use super::output::Ui;
 
 /// Watches the passes for their reasons.
 pub(super) struct Rewrites {
@@ -56,6 +60,30 @@ impl Observer for Rewrites {
                 self.types = buffers.map(|b| (b.name.clone(), b.ty.to_string())).collect();
             }
             _ => {}
+        }
+    }
+}
+
+/// Rewrites by rule and reason, with one place for instance; every one if lists are told in full.
+pub(super) fn tell(ui: &Ui, fired: &[Fired]) {
+    let mut groups: Vec<((&str, Option<String>), Vec<&Fired>)> = Vec::new();
+    for fired in fired {
+        let key = (fired.rule, fired.missed.as_deref().map(group::pattern));
+        match groups.iter_mut().find(|(of, _)| *of == key && !ui.verbose()) {
+            Some((_, members)) => members.push(fired),
+            None => groups.push((key, vec![fired])),
+        }
+    }
+    for (_, members) in groups {
+        let first = members[0];
+        let (rule, node) = (first.rule, Printable(&first.node));
+        let at = match members.len() {
+            1 => format!("at '{node}'"),
+            n => format!("at {n} nodes, for instance '{node}'"),
+        };
+        match &first.missed {
+            None => ui.text(format_args!("rewrite {rule} fired {at}")),
+            Some(why) => ui.text(format_args!("rewrite {rule} did not fire {at}: {}", Printable(why))),
         }
     }
 }
