@@ -203,7 +203,11 @@ impl Compiler {
             bind::run(&mut graph, &self.dims)?;
         }
         let import_time = start.elapsed();
-        Ok(Loaded { name, graph, options, more_targets: targets, import_time, keep_text: false })
+        let source = match &self.source {
+            Source::Path(path) => Some(path.clone()),
+            Source::Bytes(_) => None,
+        };
+        Ok(Loaded { name, graph, options, more_targets: targets, source, import_time, keep_text: false })
     }
 
     fn default_name(&self) -> String {
@@ -225,6 +229,8 @@ pub struct Loaded {
     pub options: Options,
     /// The others.
     more_targets: Vec<Target>,
+    /// The model's file.
+    source: Option<PathBuf>,
     import_time: Duration,
     keep_text: bool,
 }
@@ -292,7 +298,7 @@ impl Loaded {
             .hint(format!("bind it to one value: --dim {name}={hi}"))
             .into());
         }
-        let Self { name, graph, options, more_targets, import_time, keep_text } = self;
+        let Self { name, graph, options, more_targets, source, import_time, keep_text } = self;
         let last = keep_text.then_some(if options.opt >= 2 { "rules" } else { "decompose" });
         let (graph_text, dot) = (String::new(), String::new());
         let mut timed =
@@ -302,7 +308,7 @@ impl Loaded {
         let plan = plans.next().ok_or_else(|| Error::internal("no plan"))?;
         let Timed { times, graph_text, dot, .. } = timed;
         let more = more_targets.into_iter().zip(plans).collect();
-        Ok(Planned { name, plan, options, more, times, graph_text, dot })
+        Ok(Planned { name, plan, options, more, times, source, graph_text, dot })
     }
 }
 

@@ -27,9 +27,9 @@ pub fn weights_bytes(variants: &[Variant<'_>]) -> usize {
     variants.iter().map(|v| v.plan.weights_bytes).max().unwrap_or(0)
 }
 
-/// The levels, joined by commas.
+/// The names of the processors, joined by commas.
 pub fn levels(variants: &[Variant<'_>]) -> String {
-    variants.iter().map(|v| v.target.level).collect::<Vec<_>>().join(",")
+    variants.iter().map(|v| v.target.name()).collect::<Vec<_>>().join(",")
 }
 
 /// The features that every variant needs: without them nothing of the artefact runs.

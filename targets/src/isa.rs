@@ -3,6 +3,7 @@
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use kiln_ir::{Error, Result};
+use target_lexicon::{Architecture, DeploymentTarget, OperatingSystem, Triple};
 
 use crate::target::Target;
 
@@ -22,10 +23,7 @@ pub enum Code {
 pub fn isa(target: &Target, code: Code, verify: bool) -> Result<OwnedTargetIsa> {
     let internal = |e: &dyn std::fmt::Display| Error::internal(format!("Cranelift refuses a setting: {e}"));
     let mut shared = settings::builder();
-    let bare = matches!(
-        target.triple.operating_system,
-        target_lexicon::OperatingSystem::None_ | target_lexicon::OperatingSystem::Unknown
-    );
+    let bare = matches!(target.triple.operating_system, OperatingSystem::None_ | OperatingSystem::Unknown);
     let pic = code == Code::Object && !bare;
     let values = [
         ("opt_level", "none"),
@@ -38,10 +36,25 @@ pub fn isa(target: &Target, code: Code, verify: bool) -> Result<OwnedTargetIsa> 
     for (name, value) in values {
         shared.set(name, value).map_err(|e| internal(&e))?;
     }
-    let mut builder = cranelift_codegen::isa::lookup(target.triple.clone())
+    let mut builder = cranelift_codegen::isa::lookup(with_oldest_system(target.triple.clone()))
         .map_err(|e| Error::unsupported(format!("target {}: {e}", target.triple)))?;
     for flag in &target.isa_flags {
         builder.enable(flag).map_err(|e| internal(&e))?;
     }
     builder.finish(settings::Flags::new(shared)).map_err(|e| internal(&e))
+}
+
+/// A triple of Apple's systems with the oldest version that can run the code, where it names none: linkers compare the
+/// version in an object with the program's. The versions are those of Rust's targets.
+fn with_oldest_system(mut triple: Triple) -> Triple {
+    let arm = matches!(triple.architecture, Architecture::Aarch64(_));
+    let oldest = |major, minor| Some(DeploymentTarget { major, minor, patch: 0 });
+    match &mut triple.operating_system {
+        OperatingSystem::Darwin(version @ None) | OperatingSystem::MacOSX(version @ None) => {
+            *version = if arm { oldest(11, 0) } else { oldest(10, 12) };
+        }
+        OperatingSystem::IOS(version @ None) => *version = oldest(10, 0),
+        _ => {}
+    }
+    triple
 }

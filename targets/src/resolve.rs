@@ -5,13 +5,13 @@ use std::str::FromStr;
 use kiln_ir::{Error, Result};
 use target_lexicon::{Architecture, BinaryFormat, Triple};
 
-use crate::target::{Level, Probe, Target};
+use crate::target::{Feature, Level, Probe, Target};
 use crate::{aarch64, x86_64};
 
 /// What an architecture provides.
 struct Arch {
     levels: &'static [Level],
-    features: Vec<&'static str>,
+    features: &'static [Feature],
     detected: Vec<&'static str>,
     describe: fn(Triple, &[&'static str]) -> Target,
     /// How code asks for features; `None` where only the system can tell.
@@ -23,7 +23,7 @@ fn arch(triple: &Triple) -> Result<Arch> {
     match triple.architecture {
         Architecture::X86_64 => Ok(Arch {
             levels: x86_64::LEVELS,
-            features: x86_64::features(),
+            features: x86_64::FEATURES,
             detected: x86_64::detect(),
             describe: x86_64::describe,
             probe: Some(|| Ok(Probe { code: x86_64::probe::code()?, words: x86_64::probe::WORDS })),
@@ -31,7 +31,7 @@ fn arch(triple: &Triple) -> Result<Arch> {
         }),
         Architecture::Aarch64(_) => Ok(Arch {
             levels: aarch64::LEVELS,
-            features: aarch64::features(),
+            features: aarch64::FEATURES,
             detected: aarch64::detect(),
             describe: aarch64::describe,
             // The identification registers belong to the system: reading one is allowed to programs where Linux
@@ -53,6 +53,16 @@ impl Target {
         Ok((arch.describe)(self.triple.clone(), arch.levels[0].features))
     }
 
+    /// What the features are called together: the level of the vectors, with `-` before each feature of the level that
+    /// is missing and `+` before each that is there besides, as in `avx2-bmi2` or `avx+fma`.
+    pub fn name(&self) -> String {
+        let levels = arch(&self.triple).map(|a| a.levels).unwrap_or_default();
+        let level = levels.iter().find(|l| l.name == self.level).map_or(&[][..], |l| l.features);
+        let missing = level.iter().filter(|f| !self.features.contains(f)).map(|f| format!("-{f}"));
+        let besides = self.features.iter().filter(|f| !level.contains(f)).map(|f| format!("+{f}"));
+        missing.chain(besides).fold(self.level.to_owned(), |name, change| name + &change)
+    }
+
     /// How code finds out what the machine has; `None` where only the operating system can tell.
     pub fn probe(&self) -> Result<Option<Probe>> {
         arch(&self.triple)?.probe.map(|probe| probe()).transpose()
@@ -62,6 +72,18 @@ impl Target {
     pub fn required(&self) -> Result<Vec<u32>> {
         (arch(&self.triple)?.required)(&self.features)
     }
+}
+
+/// A feature and all that it needs.
+fn with_needs(features: &[Feature], name: &'static str) -> Vec<&'static str> {
+    let mut found = vec![name];
+    // What is needed comes earlier in the list.
+    for feature in features.iter().rev() {
+        if found.contains(&feature.name) {
+            found.extend(feature.needs);
+        }
+    }
+    found
 }
 
 /// The machine that Kiln runs on.
@@ -106,17 +128,20 @@ pub fn resolve(triple: &str, cpu: &str, features: &str) -> Result<Target> {
             (_, Some(name)) => (name, false),
             _ => return Err(Error::invalid(format!("feature '{change}' needs a + or - in front"))),
         };
-        let known = arch.features.iter().copied().find(|f| *f == name || f.replace('.', "") == name);
+        let names = || arch.features.iter().map(|f| f.name);
+        let known = names().find(|f| *f == name || f.replace('.', "") == name);
         let known = known.ok_or_else(|| {
             Error::invalid(format!("feature '{name}' is not known for {triple}"))
-                .hint(format!("known are {}", arch.features.join(", ")))
+                .hint(format!("known are {}", names().collect::<Vec<_>>().join(", ")))
         })?;
-        chosen.retain(|f| *f != known);
         if add {
-            chosen.push(known);
+            chosen.extend(with_needs(arch.features, known));
+        } else {
+            chosen.retain(|f| !with_needs(arch.features, f).contains(&known));
         }
     }
-    chosen.sort_by_key(|f| arch.features.iter().position(|x| x == f));
+    chosen.sort_by_key(|f| arch.features.iter().position(|x| x.name == *f));
+    chosen.dedup();
     Ok((arch.describe)(triple, &chosen))
 }
 
@@ -181,6 +206,30 @@ mod tests {
         assert!(target("avx", "fma").is_err() && target("avx", "+neon").is_err());
         assert_eq!(resolve("aarch64-unknown-none", "", "").unwrap().level, "neon");
         assert!(resolve("riscv64gc-unknown-linux-gnu", "", "").is_err());
+    }
+
+    #[test]
+    fn features_bring_what_they_need_and_are_told_by_name() {
+        let target = |cpu: &str, features: &str| resolve("x86_64-unknown-linux-gnu", cpu, features).unwrap();
+        for (cpu, features, name) in [
+            ("baseline", "", "sse2"),
+            ("haswell", "", "avx2"),
+            ("baseline", "+avx,+avx2,+fma", "avx2-popcnt-bmi1-bmi2-lzcnt"),
+            ("baseline", "+avx2", "avx2-popcnt-bmi1-bmi2-lzcnt"),
+            ("avx", "+avx2", "avx2-bmi1-bmi2-lzcnt"),
+            ("avx", "+fma", "avx+fma"),
+            ("avx2", "-bmi2", "avx2-bmi2"),
+            ("avx2", "-fma", "avx+bmi1+bmi2+lzcnt"),
+            ("avx512", "-avx", "sse2+sse3+ssse3+sse4.1+sse4.2+popcnt+bmi1+bmi2+lzcnt"),
+            ("baseline", "+sse4.1", "sse2+sse3+ssse3+sse4.1"),
+            ("baseline", "+avx512vl,+avx512dq", "avx512-popcnt-bmi1-bmi2-lzcnt"),
+        ] {
+            let target = target(cpu, features);
+            assert_eq!(target.name(), name, "{cpu} {features}");
+            // Wide vectors are never asked for without what makes them worth it.
+            assert_eq!(target.vector_bytes > 16, name.starts_with("avx2") || name.starts_with("avx512"));
+        }
+        assert_eq!(resolve("aarch64-unknown-linux-gnu", "neon", "+i8mm").unwrap().name(), "neon+i8mm");
     }
 
     #[test]

@@ -13,6 +13,17 @@ pub struct Level {
     pub processors: &'static [&'static str],
 }
 
+/// Something that a processor may have and code may need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// As `--features` names it.
+    pub name: &'static str,
+    /// Cranelift's flag; empty where there is none.
+    pub flag: &'static str,
+    /// Features without which it is of no use; they come earlier in the architecture's list.
+    pub needs: &'static [&'static str],
+}
+
 /// How a tile gets the elements of lhs into all lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LhsAccess {
@@ -37,7 +48,7 @@ pub struct Probe {
 pub struct Target {
     /// For the object and Cranelift.
     pub triple: Triple,
-    /// The name of the level: `sse2`, `avx`, `avx2`, `avx512`, `neon`, `generic`.
+    /// The name of the level that the vectors are of: `sse2`, `avx`, `avx2`, `avx512`, `neon`, `dotprod`, `i8mm`.
     pub level: &'static str,
     /// The processor features that the code needs, as `--features` names them, in order of introduction.
     pub features: Vec<&'static str>,

@@ -8,7 +8,7 @@ use kiln_compiler::api::{Emit, ObjectOptions};
 use kiln_compiler::emit::report;
 use kiln_compiler::variant;
 use kiln_ir::Error;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::args::{self, ModelArgs, TargetArgs};
 use super::failure::Failure;
@@ -216,6 +216,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "inputs": inputs,
         "outputs": outputs,
         "compile_ms": ms(start.elapsed()),
+        "stage_ms": artifact.times.iter().map(|(s, t)| ((*s).to_owned(), json!(ms(*t)))).collect::<Map<_, _>>(),
         "peak_rss_bytes": report::peak_rss_bytes(),
     });
     if let Some(tuned) = tuned {

@@ -53,7 +53,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "{} for {}, {} ({}-bit vectors): {} kernels, {} bytes of weights, {} bytes of arena",
         planned.name,
         target.triple,
-        target.level,
+        target.name(),
         8 * target.vector_bytes,
         plan.kernels.len(),
         plan.weights_bytes,
@@ -75,7 +75,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     rewrites::tell(ui, &rewrites.fired);
     Ok(Answer::yes(json!({
         "target": target.triple.to_string(),
-        "cpu": target.level,
+        "cpu": target.name(),
         "kernels": kernels,
         "kernels_in_plain_loops": plain,
         "rewrites": rewrites.fired.iter().map(|f| json!({
@@ -217,7 +217,7 @@ impl Explain<'_> {
         };
         let all = 8 * self.target.vector_bytes;
         let of = if bits as usize == all { String::new() } else { format!(" of {all}") };
-        format!("{} with {bits}{of} bits by {by}", self.target.level)
+        format!("{} with {bits}{of} bits by {by}", self.target.name())
     }
 
     fn object(&self, kernel: &PlannedKernel) -> Value {
@@ -234,7 +234,7 @@ impl Explain<'_> {
             "weights": self.weights(kernel),
             "writes": self.activations(&kernel.form.stores()),
             "microkernel": microkernel(kernel),
-            "level": self.target.level,
+            "level": self.target.name(),
             "vector_bits": 8 * kernel.provider.vector_bytes(),
             "schedule": schedule(kernel),
             "grain": kernel.grain,

@@ -74,7 +74,7 @@ impl TuneArgs {
         drop(bar);
         let path = cache.path().display().to_string();
         if let Err(e) = cache.save() {
-            ui.warn(format_args!("cannot write {}: {e}; the next run measures again", Printable(&path)));
+            ui.warn(format_args!("{}; the next run measures again", Printable(&e.to_string())));
         }
         ui.note(format_args!(
             "tuned: {} distinct kernels, {} measured now, {} other than by the cost model",

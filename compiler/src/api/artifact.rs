@@ -32,6 +32,8 @@ pub struct Planned {
     pub more: Vec<(Target, Plan)>,
     /// The time that each stage took, in order.
     pub times: Vec<(&'static str, Duration)>,
+    /// The model's file.
+    pub(super) source: Option<PathBuf>,
     pub(super) graph_text: String,
     pub(super) dot: String,
 }
@@ -83,6 +85,8 @@ pub struct Artifact {
     pub files: Vec<PathBuf>,
     /// Identifies model and options.
     pub hash: String,
+    /// The time that each stage took, in order; the passes on the program once for all variants.
+    pub times: Vec<(&'static str, Duration)>,
     /// Size of all code.
     pub code_bytes: usize,
     /// Size of each kernel's code, per variant in the plan's order.
@@ -93,7 +97,8 @@ impl Planned {
     /// A plan that was made otherwise than by [`Loaded::plan`]: without the text of the graph and without times.
     pub fn new(name: &str, plan: Plan, options: Options) -> Self {
         let (graph_text, dot) = (String::new(), String::new());
-        Self { name: name.to_owned(), plan, options, more: Vec::new(), times: Vec::new(), graph_text, dot }
+        let (more, times, source) = (Vec::new(), Vec::new(), None);
+        Self { name: name.to_owned(), plan, options, more, times, source, graph_text, dot }
     }
 
     /// Every variant, the least demanding first.
@@ -102,7 +107,8 @@ impl Planned {
         [first].into_iter().chain(self.more.iter().map(|(target, plan)| Variant { plan, target })).collect()
     }
 
-    /// Writes files, all of them or none.
+    /// Writes files, all of them or none. A report of another artefact of that name goes, since it would seem to be
+    /// this one's.
     pub fn write(
         self,
         folder: &Path,
@@ -113,6 +119,14 @@ impl Planned {
         let hash = hash::of(&self.name, &variants, &self.options);
         let mut staging = Staging::new(folder)?;
         let files: Vec<String> = emits.iter().map(|e| e.file(&self.name)).collect();
+        if let Some(place) = files.iter().map(|f| staging.place(f)).find(|p| self.is_source(p)) {
+            let text = "it is the model that is compiled: choose another name or folder";
+            return Err(staging::failed(&place)(io::Error::new(io::ErrorKind::AlreadyExists, text)));
+        }
+        let old_report = Emit::Report.file(&self.name);
+        if !emits.contains(&Emit::Report) && report::is_of_another(&staging.place(&old_report), &hash) {
+            staging.remove(&old_report);
+        }
         // All that reads the plans comes before the object, which takes the weights out of them.
         let facts = report::Facts { name: &self.name, hash: &hash, files: &files };
         let mut report = emits.contains(&Emit::Report).then(|| report::build(&variants, &facts));
@@ -139,10 +153,17 @@ impl Planned {
         write_object(&mut staging, built, emits, &name, &targets[0])?;
         times.push(("write", start.elapsed()));
         if let Some(report) = &mut report {
-            report::add_code(report, code_bytes, &kernel_code_bytes, &times);
+            report::add_code(report, code_bytes, &kernel_code_bytes);
             staging.write(&Emit::Report.file(&name), format!("{report:#}\n"))?;
         }
-        Ok(Artifact { files: staging.commit()?, hash, code_bytes, kernel_code_bytes })
+        let times = sums(&times);
+        Ok(Artifact { files: staging.commit()?, hash, times, code_bytes, kernel_code_bytes })
+    }
+
+    /// Whether a file is the one that the model was read from.
+    fn is_source(&self, place: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().ok();
+        self.source.as_deref().and_then(real).is_some_and(|source| real(place) == Some(source))
     }
 
     /// Compiles for this process. `threads` are those that a run may use, the caller's included.
@@ -181,6 +202,18 @@ fn write_object(
     Ok(())
 }
 
+/// The time of each stage, which takes it once for every variant.
+fn sums(times: &[(&'static str, Duration)]) -> Vec<(&'static str, Duration)> {
+    let mut stages: Vec<(&'static str, Duration)> = Vec::new();
+    for (stage, time) in times {
+        match stages.iter_mut().find(|(known, _)| known == stage) {
+            Some((_, sum)) => *sum += *time,
+            None => stages.push((stage, *time)),
+        }
+    }
+    stages
+}
+
 /// A text of every plan, each behind its level where there are several.
 fn each(
     variants: &[Variant<'_>],
@@ -188,6 +221,61 @@ fn each(
 ) -> kiln_ir::Result<String> {
     match variants {
         [one] => text(one),
-        many => many.iter().map(|v| Ok(format!("// {}\n{}", v.target.level, text(v)?))).collect(),
+        many => many.iter().map(|v| Ok(format!("// {}\n{}", v.target.name(), text(v)?))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::testing::conv_bias_relu;
+    use crate::passes::{absorb, layout};
+
+    /// A model of one convolution with so many channels, called `q`.
+    fn planned(channels: usize) -> Planned {
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "sse2", "").unwrap();
+        let mut program = conv_bias_relu(4, channels);
+        absorb::run(&mut program);
+        layout::run(&mut program).unwrap();
+        let plan = crate::plan::build(program, &target).unwrap();
+        Planned::new("q", plan, Options::new(target))
+    }
+
+    #[test]
+    fn a_model_is_not_replaced_by_what_is_made_of_it() {
+        let root = tempfile::tempdir().unwrap();
+        let model = root.path().join("libq.a");
+        std::fs::write(&model, "a model").unwrap();
+        let source = Some(root.path().join("../").join(root.path().file_name().unwrap()).join("libq.a"));
+        let write = |emit| {
+            Planned { source: source.clone(), ..planned(8) }.write(root.path(), &[emit], &Default::default())
+        };
+        let error = write(Emit::Lib).unwrap_err().to_string();
+        assert!(error.contains("libq.a: it is the model that is compiled"), "{error}");
+        assert_eq!(std::fs::read_to_string(&model).unwrap(), "a model");
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+        write(Emit::Obj).unwrap();
+        assert!(root.path().join("q.o").exists());
+    }
+
+    #[test]
+    fn a_report_stays_with_its_artefact_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |channels, emits: &[Emit]| {
+            planned(channels).write(root.path(), emits, &Default::default()).unwrap()
+        };
+        let report = root.path().join("q.report.json");
+        write(8, &[Emit::Lib, Emit::Report]);
+        let first = std::fs::read(&report).unwrap();
+        write(8, &[Emit::Lib, Emit::Report]);
+        assert!(std::fs::read(&report).unwrap() == first, "the same input and options give the same bytes");
+        write(8, &[Emit::Lib]);
+        assert!(report.exists());
+        write(16, &[Emit::Lib]);
+        assert!(!report.exists());
+        // What is no report of ours is nobody's business.
+        std::fs::write(&report, "{}").unwrap();
+        write(16, &[Emit::Lib]);
+        assert!(report.exists());
     }
 }

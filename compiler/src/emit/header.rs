@@ -72,7 +72,7 @@ fn processors(name: &str, variants: &[Variant<'_>]) -> Result<String> {
         let extra = v.target.features.iter().filter(|f| !minimum.features.contains(f));
         let extra = extra.copied().collect::<Vec<_>>().join(" ");
         let extra = if extra.is_empty() { "every processor".to_owned() } else { extra };
-        format!(" *     {}: {extra}\n", v.target.level)
+        format!(" *     {}: {extra}\n", v.target.name())
     };
     let lines: String = variants.iter().map(line).collect();
     let checked = variants.iter().map(needs).collect::<Result<Vec<_>>>()?.contains(&true);

@@ -7,4 +7,5 @@ pub mod jit;
 pub mod leaf;
 pub mod object;
 pub mod report;
+mod scratch;
 pub mod staging;

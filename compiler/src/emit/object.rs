@@ -46,7 +46,7 @@ pub struct ObjectFile {
 
 impl ObjectFile {
     /// Writes the file; the weights are copied nowhere else first. The outer error is Kiln's, the inner one that of
-    /// `out`.
+    /// `out`, such as a full disk.
     pub fn write(&self, out: impl Write) -> Result<io::Result<()>> {
         match self.object.write_stream(out) {
             Ok(()) => Ok(Ok(())),
@@ -252,6 +252,47 @@ mod tests {
             assert_eq!(global, [format!("{prefix}m_run"), format!("{prefix}m_run_parallel")], "{triple}");
             assert!(file.symbols().all(|s| !s.is_undefined() || s.name() == Ok("")), "{triple}");
         }
+    }
+
+    #[test]
+    fn objects_for_apple_name_the_oldest_system_that_runs_them() {
+        for (triple, version) in [
+            ("x86_64-apple-darwin", (10, 12)),
+            ("aarch64-apple-darwin", (11, 0)),
+            ("aarch64-apple-macosx13.1.0", (13, 1)),
+            ("aarch64-apple-ios", (10, 0)),
+        ] {
+            use object::macho::{LC_BUILD_VERSION, MachHeader64};
+            use object::read::macho::MachHeader;
+            let target = kiln_targets::resolve(triple, "baseline", "").unwrap();
+            let bytes = emit(plan(), &target, "m", &ObjectOptions::default()).unwrap().to_bytes().unwrap();
+            let header = MachHeader64::<object::Endianness>::parse(&*bytes, 0).unwrap();
+            let endian = header.endian().unwrap();
+            let mut commands = header.load_commands(endian, &*bytes, 0).unwrap();
+            let minos = loop {
+                let command = commands.next().unwrap().expect(triple);
+                if command.cmd() == LC_BUILD_VERSION {
+                    break command.build_version().unwrap().unwrap().minos.get(endian);
+                }
+            };
+            assert_eq!((minos >> 16, minos >> 8 & 0xff), version, "{triple}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_what_it_is() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "", "").unwrap();
+        let object = emit(plan(), &target, "m", &ObjectOptions::default()).unwrap();
+        assert_eq!(object.write(Full).unwrap().unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! `NAME.report.json`: everything that is known of a compiled model, for people and programs.
+//! `NAME.report.json`: everything that is known of a compiled model, for people and programs. The same model and
+//! options give the same bytes, so times and memory of the compilation are no part of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::path::Path;
 
 use kiln_ir::Dim;
 use kiln_ir::kernel::plan::{Plan, Port};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::variant::{self, Variant};
 
@@ -55,7 +56,7 @@ pub fn summary(variant: &Variant<'_>) -> Value {
     let distinct: BTreeMap<usize, usize> =
         variant.plan.weights.iter().map(|w| (w.offset_bytes, w.tensor.data.len())).collect();
     json!({
-        "cpu": variant.target.level,
+        "cpu": variant.target.name(),
         "features": variant.target.features,
         "arena_bytes": variant.plan.arena_bytes,
         "weights_bytes": distinct.values().sum::<usize>(),
@@ -99,12 +100,7 @@ fn add_details(entry: &mut Value, plan: &Plan) {
 }
 
 /// Completes the report once the code is there. A variant's code is that of its kernels.
-pub fn add_code(
-    report: &mut Value,
-    code_bytes: usize,
-    kernel_bytes: &[Vec<usize>],
-    times: &[(&'static str, Duration)],
-) {
+pub fn add_code(report: &mut Value, code_bytes: usize, kernel_bytes: &[Vec<usize>]) {
     let add_kernels = |entry: &mut Value, bytes: &[usize]| {
         for (kernel, bytes) in entry["kernels"].as_array_mut().into_iter().flatten().zip(bytes) {
             kernel["code_bytes"] = json!(bytes);
@@ -120,18 +116,12 @@ pub fn add_code(
     if let [bytes] = kernel_bytes {
         add_kernels(report, bytes);
     }
-    // A pass takes its time once for every variant.
-    let mut stages: Vec<(&'static str, Duration)> = Vec::new();
-    for (stage, time) in times {
-        match stages.iter_mut().find(|(known, _)| known == stage) {
-            Some((_, sum)) => *sum += *time,
-            None => stages.push((stage, *time)),
-        }
-    }
-    let ms = |time: &Duration| json!((time.as_secs_f64() * 1e6).round() / 1e3);
-    let stages = stages.iter().map(|(stage, time)| ((*stage).to_owned(), ms(time)));
-    report["stage_ms"] = stages.collect::<Map<_, _>>().into();
-    report["peak_rss_bytes"] = json!(peak_rss_bytes());
+}
+
+/// Whether a file is the report of an artefact other than the one of this hash.
+pub fn is_of_another(path: &Path, hash: &str) -> bool {
+    let report = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    report.is_some_and(|r| r["kiln"].is_string() && r["hash"].as_str().is_some_and(|other| other != hash))
 }
 
 /// Name, type and shape of each.

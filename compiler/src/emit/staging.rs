@@ -1,76 +1,24 @@
 //! Files that appear all together or not at all.
 //!
-//! Everything is written into a folder inside the output folder first; [`Staging::commit`] renames each file to
-//! its place. When an error ends the work before, the folder goes, and so do the output folders made for it; a
-//! process that ends otherwise calls [`discard_all`] first.
+//! Everything is written into a hidden folder inside the output folder first. [`Staging::commit`] renames each file
+//! to its place, and where one cannot be put there takes all back. When an error ends the work before, the hidden
+//! folder goes, and so do the output folders made for it; what a killed process leaves the next one sweeps.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
 
-use tempfile::TempDir;
-
+use super::scratch::Scratch;
 use crate::error::BuildError;
+
+pub use super::scratch::discard_all;
 
 /// An output folder in the making.
 #[derive(Debug)]
 pub struct Staging {
     folder: PathBuf,
-    staged: Option<TempDir>,
-    made: Made,
+    scratch: Scratch,
     files: Vec<String>,
-}
-
-/// What is staged in this process: the hidden folder, and the output folders made for it.
-static PENDING: Mutex<Vec<(PathBuf, Vec<PathBuf>)>> = Mutex::new(Vec::new());
-
-fn pending() -> MutexGuard<'static, Vec<(PathBuf, Vec<PathBuf>)>> {
-    PENDING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Removes all that is staged in this process, for good: for a handler of signals, right before the process ends.
-/// Files that are being put in place are all in place first; none is afterwards.
-pub fn discard_all() {
-    const TRIES: usize = 100;
-    let wait = || std::thread::sleep(Duration::from_millis(10));
-    // Not forever: the thread that is to be ended may be the one that holds the lock.
-    let lock = (0..TRIES).find_map(|_| match PENDING.try_lock() {
-        Ok(pending) => Some(pending),
-        Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
-        Err(TryLockError::WouldBlock) => {
-            wait();
-            None
-        }
-    });
-    let Some(pending) = lock else { return };
-    for (staged, made) in pending.iter() {
-        // Other threads may be writing another file into it.
-        for _ in 0..TRIES {
-            match std::fs::remove_dir_all(staged) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => wait(),
-                _ => break,
-            }
-        }
-        made.iter().rev().for_each(|folder| {
-            let _ = std::fs::remove_dir(folder);
-        });
-    }
-    // Locked until the end of the process, so that nothing is committed any more.
-    std::mem::forget(pending);
-}
-
-/// Folders that were made, outermost first; they are removed again, if empty, unless kept.
-#[derive(Debug, Default)]
-struct Made(Vec<PathBuf>);
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        for folder in self.0.iter().rev() {
-            // Not empty: somebody else uses it by now.
-            let _ = std::fs::remove_dir(folder);
-        }
-    }
+    stale: Vec<String>,
 }
 
 /// A failure to write `path`.
@@ -80,15 +28,12 @@ pub fn failed(path: &Path) -> impl Fn(io::Error) -> BuildError + use<> {
 }
 
 impl Staging {
-    /// Makes the folder where it is missing, and a hidden one inside.
+    /// Makes the folder where it is missing, and a hidden one inside; sweeps those of processes that were killed.
     pub fn new(folder: &Path) -> Result<Self, BuildError> {
-        let made = make_folders(folder).map_err(failed(folder))?;
-        // Locked from before the folder is there until it is known.
-        let mut pending = pending();
-        let staged = tempfile::Builder::new().prefix(".kiln-").tempdir_in(folder).map_err(failed(folder))?;
-        pending.push((staged.path().to_owned(), made.0.clone()));
-        drop(pending);
-        Ok(Self { folder: folder.to_owned(), staged: Some(staged), made, files: Vec::new() })
+        // An empty path is this folder; entries of it have names without a folder.
+        let within = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let scratch = Scratch::new(within).map_err(failed(within))?;
+        Ok(Self { folder: folder.to_owned(), scratch, files: Vec::new(), stale: Vec::new() })
     }
 
     /// Where to write the file that will be called `name`.
@@ -99,7 +44,7 @@ impl Staging {
 
     /// Where to write a file that is to be gone in the end.
     pub fn scratch(&self, name: &str) -> PathBuf {
-        self.staged.as_ref().map_or(&*self.folder, |d| d.path()).join(name)
+        self.scratch.path().join(name)
     }
 
     /// Where the file that will be called `name` will be.
@@ -113,49 +58,70 @@ impl Staging {
         std::fs::write(&path, contents).map_err(failed(&self.place(name)))
     }
 
-    /// Puts every file in its place; gives their paths.
-    pub fn commit(mut self) -> Result<Vec<PathBuf>, BuildError> {
+    /// Notes that a file of that name, if there is one, says what is no longer so: it goes with the commit.
+    pub fn remove(&mut self, name: &str) {
+        self.stale.push(name.to_owned());
+    }
+
+    /// Puts every file in its place; gives their paths. Either all are there then, or what was there before is.
+    pub fn commit(self) -> Result<Vec<PathBuf>, BuildError> {
         let places: Vec<PathBuf> = self.files.iter().map(|name| self.place(name)).collect();
         // A folder of that name is the one thing that a rename cannot replace: found before anything changes.
         if let Some(place) = places.iter().find(|p| p.is_dir()) {
             return Err(failed(place)(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder")));
         }
-        let pending = pending();
+        let before = self.scratch(".kiln-before");
+        std::fs::create_dir(&before).map_err(failed(&self.folder))?;
+        let guard = self.scratch.uninterrupted();
+        let mut changes = Changes::default();
         for (name, place) in self.files.iter().zip(&places) {
-            std::fs::rename(self.scratch(name), place).map_err(failed(place))?;
+            let new = self.scratch(name);
+            changes.make(place, &before, || std::fs::rename(&new, place)).map_err(failed(place))?;
         }
-        drop(pending);
-        self.made.0.clear();
+        for place in self.stale.iter().map(|name| self.place(name)).filter(|p| p.is_file()) {
+            changes.make(&place, &before, || std::fs::remove_file(&place)).map_err(failed(&place))?;
+        }
+        changes.0.clear();
+        drop(guard);
+        self.scratch.keep_around();
         Ok(places)
     }
 }
 
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if let Some(staged) = self.staged.take() {
-            let folder = staged.path().to_owned();
-            drop(staged);
-            pending().retain(|(other, _)| *other != folder);
+/// Changed places with what was there before; they are changed back, last first, unless cleared.
+#[derive(Default)]
+struct Changes(Vec<(PathBuf, Option<PathBuf>)>);
+
+impl Changes {
+    /// Makes a change to `place`, whose file is kept in the folder `before`.
+    fn make(
+        &mut self,
+        place: &Path,
+        before: &Path,
+        change: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut kept = None;
+        if place.symlink_metadata().is_ok() {
+            let copy = before.join(self.0.len().to_string());
+            // A second name costs nothing; some file systems have none.
+            std::fs::hard_link(place, &copy).or_else(|_| std::fs::copy(place, &copy).map(|_| ()))?;
+            kept = Some(copy);
         }
+        change()?;
+        self.0.push((place.to_owned(), kept));
+        Ok(())
     }
 }
 
-fn make_folders(folder: &Path) -> io::Result<Made> {
-    let mut made = Made::default();
-    let missing = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
-    let mut missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
-    missing.reverse();
-    for folder in missing {
-        match std::fs::create_dir(&folder) {
-            Ok(()) => made.0.push(folder),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
+impl Drop for Changes {
+    fn drop(&mut self) {
+        for (place, before) in self.0.drain(..).rev() {
+            let _ = match before {
+                Some(before) => std::fs::rename(before, &place),
+                None => std::fs::remove_file(&place),
+            };
         }
     }
-    if folder.is_dir() {
-        return Ok(made);
-    }
-    Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"))
 }
 
 #[cfg(test)]
@@ -184,6 +150,38 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(out.join("x.h")).unwrap(), "new");
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_put_in_its_place_takes_the_others_back() {
+        let root = tempfile::tempdir().unwrap();
+        let read = |name: &str| std::fs::read_to_string(root.path().join(name)).ok();
+        std::fs::write(root.path().join("b"), "old").unwrap();
+        std::fs::write(root.path().join("stale"), "old").unwrap();
+        let mut staging = Staging::new(root.path()).unwrap();
+        staging.write("a", "new").unwrap();
+        staging.write("b", "new").unwrap();
+        staging.remove("stale");
+        // Never written.
+        staging.file("c");
+        assert!(staging.commit().is_err());
+        assert_eq!(
+            (read("a"), read("b").as_deref(), read("stale").as_deref()),
+            (None, Some("old"), Some("old"))
+        );
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn stale_files_go_with_the_commit() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("stale"), "old").unwrap();
+        let mut staging = Staging::new(root.path()).unwrap();
+        staging.write("a", "new").unwrap();
+        staging.remove("stale");
+        staging.remove("never there");
+        staging.commit().unwrap();
+        assert!(!root.path().join("stale").exists() && root.path().join("a").exists());
     }
 
     #[test]

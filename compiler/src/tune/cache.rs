@@ -11,12 +11,14 @@
 //! the machine's name, so that one file serves many machines and versions.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use kiln_targets::Target;
 use serde::{Deserialize, Serialize};
 
+use crate::emit::staging::{self, Staging};
+use crate::error::BuildError;
 use crate::schedule::Choices;
 use crate::schedule::choices::Pick;
 
@@ -94,7 +96,7 @@ impl Cache {
 
     /// Writes the file when there is something new, all of it or nothing. What others have put there meanwhile
     /// stays.
-    pub fn save(&mut self) -> io::Result<()> {
+    pub fn save(&mut self) -> Result<(), BuildError> {
         if !self.changed {
             return Ok(());
         }
@@ -105,11 +107,12 @@ impl Cache {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        std::fs::create_dir_all(folder)?;
-        let mut out = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer_pretty(&mut out, &file)?;
-        writeln!(out)?;
-        out.persist(&self.path)?;
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        let failed = staging::failed(&self.path);
+        let name = name.ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
+        let mut staging = Staging::new(folder)?;
+        staging.write(name, serde_json::to_string_pretty(&file).map_err(|e| failed(e.into()))? + "\n")?;
+        staging.commit()?;
         self.changed = false;
         Ok(())
     }

@@ -2,9 +2,14 @@
 
 use target_lexicon::Triple;
 
-use crate::target::{Level, LhsAccess, Target};
+use crate::target::{Feature, Level, LhsAccess, Target};
 
-const FEATURES: &[(&str, &str)] = &[("neon", ""), ("dotprod", "has_dotprod"), ("i8mm", "has_i8mm")];
+/// Features in the order in which they were introduced.
+pub(crate) const FEATURES: &[Feature] = &[
+    Feature { name: "neon", flag: "", needs: &[] },
+    Feature { name: "dotprod", flag: "has_dotprod", needs: &["neon"] },
+    Feature { name: "i8mm", flag: "has_i8mm", needs: &["neon"] },
+];
 
 /// The levels and the processors known by name.
 pub(crate) const LEVELS: &[Level] = &[
@@ -16,11 +21,6 @@ pub(crate) const LEVELS: &[Level] = &[
 /// 8 rows by lane and 2 vectors of columns: 16 accumulators, 8 vectors of lhs and 2 of rhs leave 6 of 32 registers for
 /// the constants of epilogues. 8 x 3 would need 35.
 const TILES: &[(u32, u32)] = &[(8, 2), (4, 4)];
-
-/// Every feature name.
-pub(crate) fn features() -> Vec<&'static str> {
-    FEATURES.iter().map(|f| f.0).collect()
-}
 
 /// The features of the machine that this runs on; none when it is another architecture.
 pub(crate) fn detect() -> Vec<&'static str> {
@@ -35,7 +35,7 @@ pub(crate) fn detect() -> Vec<&'static str> {
             found.push("i8mm");
         }
     }
-    found.sort_by_key(|f| FEATURES.iter().position(|x| x.0 == *f));
+    found.sort_by_key(|f| FEATURES.iter().position(|x| x.name == *f));
     found
 }
 
@@ -43,12 +43,12 @@ pub(crate) fn detect() -> Vec<&'static str> {
 pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
     let has = |name: &str| name == "neon" || features.contains(&name);
     let level = LEVELS.iter().rev().find(|l| l.features.iter().all(|f| has(f))).map_or("neon", |l| l.name);
-    let kept: Vec<_> = FEATURES.iter().filter(|(name, _)| has(name)).collect();
+    let kept: Vec<_> = FEATURES.iter().filter(|f| has(f.name)).collect();
     Target {
         triple,
         level,
-        features: kept.iter().map(|f| f.0).collect(),
-        isa_flags: kept.iter().map(|f| f.1).filter(|f| !f.is_empty()).collect(),
+        features: kept.iter().map(|f| f.name).collect(),
+        isa_flags: kept.iter().map(|f| f.flag).filter(|f| !f.is_empty()).collect(),
         fma: true,
         vector_bytes: 16,
         vector_registers: 32,

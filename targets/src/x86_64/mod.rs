@@ -6,24 +6,25 @@ pub(crate) mod probe;
 
 use target_lexicon::Triple;
 
-use crate::target::{Level, LhsAccess, Target};
+use crate::target::{Feature, Level, LhsAccess, Target};
 
-/// Features in the order in which they were introduced: name for `--features`, Cranelift's flag.
-const FEATURES: &[(&str, &str)] = &[
-    ("sse3", "has_sse3"),
-    ("ssse3", "has_ssse3"),
-    ("sse4.1", "has_sse41"),
-    ("sse4.2", "has_sse42"),
-    ("popcnt", "has_popcnt"),
-    ("avx", "has_avx"),
-    ("fma", "has_fma"),
-    ("avx2", "has_avx2"),
-    ("bmi1", "has_bmi1"),
-    ("bmi2", "has_bmi2"),
-    ("lzcnt", "has_lzcnt"),
-    ("avx512f", "has_avx512f"),
-    ("avx512dq", "has_avx512dq"),
-    ("avx512vl", "has_avx512vl"),
+/// Features in the order in which they were introduced. Vectors of 256 bits are there for their multiply-adds: code
+/// with AVX2 and without FMA would need newer machines and gain nothing, and no processor of note has one alone.
+pub(crate) const FEATURES: &[Feature] = &[
+    Feature { name: "sse3", flag: "has_sse3", needs: &[] },
+    Feature { name: "ssse3", flag: "has_ssse3", needs: &["sse3"] },
+    Feature { name: "sse4.1", flag: "has_sse41", needs: &["ssse3"] },
+    Feature { name: "sse4.2", flag: "has_sse42", needs: &["sse4.1"] },
+    Feature { name: "popcnt", flag: "has_popcnt", needs: &[] },
+    Feature { name: "avx", flag: "has_avx", needs: &["sse4.2"] },
+    Feature { name: "fma", flag: "has_fma", needs: &["avx"] },
+    Feature { name: "avx2", flag: "has_avx2", needs: &["avx", "fma"] },
+    Feature { name: "bmi1", flag: "has_bmi1", needs: &[] },
+    Feature { name: "bmi2", flag: "has_bmi2", needs: &[] },
+    Feature { name: "lzcnt", flag: "has_lzcnt", needs: &[] },
+    Feature { name: "avx512f", flag: "has_avx512f", needs: &["avx2"] },
+    Feature { name: "avx512dq", flag: "has_avx512dq", needs: &["avx512f"] },
+    Feature { name: "avx512vl", flag: "has_avx512vl", needs: &["avx512f"] },
 ];
 
 const SSE2: &[&str] = &[];
@@ -81,11 +82,6 @@ const UNROLL_512: u32 = 1;
 /// 512-bit tiles, for 32 registers.
 const TILES_512: &[(u32, u32)] = &[(14, 2), (9, 3), (6, 4)];
 
-/// Every feature name.
-pub(crate) fn features() -> Vec<&'static str> {
-    FEATURES.iter().map(|f| f.0).collect()
-}
-
 /// The features of the machine that this runs on; none when it is another architecture.
 pub(crate) fn detect() -> Vec<&'static str> {
     let mut found = Vec::new();
@@ -99,24 +95,23 @@ pub(crate) fn detect() -> Vec<&'static str> {
             "avx512f", "avx512dq", "avx512vl"
         );
     }
-    found.sort_by_key(|f| FEATURES.iter().position(|x| x.0 == *f));
+    found.sort_by_key(|f| FEATURES.iter().position(|x| x.name == *f));
     found
 }
 
 /// The description of a processor with exactly these features.
 pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
     let has = |name: &str| features.contains(&name);
-    let level = LEVELS.iter().rev().find(|l| l.features.iter().all(|f| has(f))).map_or("sse2", |l| l.name);
-    let (vector_bytes, vector_registers, f32_tiles) = if has("avx512f") && has("avx512dq") {
-        (64, 32, TILES_512)
+    let (level, vector_bytes, vector_registers, f32_tiles) = if has("avx512f") && has("avx512dq") {
+        ("avx512", 64, 32, TILES_512)
     } else if has("avx2") && has("fma") {
-        (32, 16, TILES_256)
+        ("avx2", 32, 16, TILES_256)
     } else if has("avx") {
-        (16, 16, if has("fma") { TILES_128 } else { TILES_AVX })
+        ("avx", 16, 16, if has("fma") { TILES_128 } else { TILES_AVX })
     } else {
-        (16, 16, TILES_SSE2)
+        ("sse2", 16, 16, TILES_SSE2)
     };
-    let flags = FEATURES.iter().filter(|(name, _)| has(name)).map(|(_, flag)| *flag).collect();
+    let flags = FEATURES.iter().filter(|f| has(f.name)).map(|f| f.flag).collect();
     Target {
         triple,
         level,

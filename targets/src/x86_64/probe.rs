@@ -119,12 +119,12 @@ fn instructions() -> Result<Vec<Instruction>, iced_x86::IcedError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::x86_64::{LEVELS, detect, features};
+    use crate::x86_64::{FEATURES, LEVELS, detect};
 
     #[test]
     fn every_feature_can_be_asked_for() {
         let known: Vec<&str> = BITS.iter().map(|b| b.0).collect();
-        assert_eq!(known, features());
+        assert_eq!(known, FEATURES.iter().map(|f| f.name).collect::<Vec<_>>());
         for level in LEVELS {
             let words = required(level.features).unwrap();
             assert_eq!(words.iter().all(|w| *w == 0), level.features.is_empty(), "{}", level.name);
@@ -139,8 +139,9 @@ mod tests {
     fn this_machine_answers_as_the_standard_library_does() {
         let words = crate::testing::ask(&code().unwrap(), WORDS);
         assert!(words.iter().any(|w| *w != 0));
-        let found: Vec<&str> = features()
-            .into_iter()
+        let found: Vec<&str> = FEATURES
+            .iter()
+            .map(|f| f.name)
             .filter(|f| required(&[f]).unwrap().iter().zip(&words).all(|(need, word)| need & word == *need))
             .collect();
         assert_eq!(found, detect());
