@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ::object::{Object as _, ObjectSection as _, ObjectSymbol as _};
-use kiln_compiler::emit::object::{self, ObjectOptions};
-use kiln_compiler::pipeline;
+use kiln_compiler::internals::emit::object::{self, ObjectOptions};
+use kiln_compiler::internals::pipeline;
 use kiln_ir::Tensor;
 use kiln_ir::graph::{self, Graph};
 use kiln_ir::kernel::plan::{Plan, Schedule};

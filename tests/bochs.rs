@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use kiln_compiler::pipeline;
+use kiln_compiler::internals::pipeline;
 use kiln_ir::Tensor;
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::plan::Plan;

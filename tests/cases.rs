@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use kiln_compiler::passes::bind::{self, DimBinding, DimValue};
-use kiln_compiler::pipeline;
+use kiln_compiler::internals::passes::bind::{self, DimBinding, DimValue};
+use kiln_compiler::internals::pipeline;
 use kiln_ir::errors::Errors;
 use kiln_ir::graph::Graph;
 use kiln_ir::{Dim, ErrorKind, Limits, Tensor};

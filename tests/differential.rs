@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use kiln_compiler::passes::infer;
-use kiln_compiler::pipeline;
+use kiln_compiler::internals::passes::infer;
+use kiln_compiler::internals::pipeline;
 use kiln_ir::graph::{self, Graph};
 use kiln_ir::{DType, Tensor};
 use kiln_tests::compare::{self, ACROSS_STAGES};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kiln_compiler::{memory, pipeline};
+use kiln_compiler::internals::{memory, pipeline};
 use kiln_ir::kernel::plan::{FlatAccess, Plan, Storage};
 use kiln_ir::kernel::{self, Form};
 use kiln_ir::{Tensor, graph};
@@ -74,14 +74,17 @@ fn the_library_carries_nothing_of_the_command() {
     }
 }
 
-/// Within a crate modules use each other one way. The exception is one idea in three files: operators hold graphs as
-/// attributes and rewrite themselves by patches, and graphs hold operators.
+/// Within a crate modules use each other one way. Two ideas take several files each: operators hold graphs as attributes
+/// and rewrite themselves by patches, and graphs hold operators; and what every vector builder can do with its other
+/// methods stands beside the trait.
 #[test]
 fn modules_use_each_other_in_no_circle() {
-    for folder in ["targets", "compiler/onnx", "compiler", "compiler/cli", "runtime"] {
+    for folder in ["compiler/onnx", "compiler", "compiler/cli", "runtime"] {
         assert_eq!(modules::circles(folder), [[""; 0]; 0], "{folder}");
     }
     assert_eq!(modules::circles("ir"), [["graph::graph", "graph::patch", "op"]]);
+    let simd = ["simd", "simd::convert", "simd::elements", "simd::short"];
+    assert_eq!(modules::circles("targets"), [simd]);
 }
 
 fn files_that_name(word: &str) -> Vec<String> {
@@ -97,7 +100,7 @@ fn one_file_names_petgraph() {
 /// Invariant 11: only these two files know which kind of module they fill.
 #[test]
 fn jit_and_object_part_at_the_module() {
-    assert_eq!(files_that_name("cranelift_jit"), ["compiler/src/emit/jit.rs"]);
+    assert_eq!(files_that_name("cranelift_jit"), ["compiler/src/emit/host.rs"]);
     assert_eq!(files_that_name("cranelift_object"), ["compiler/src/emit/object.rs"]);
 }
 
@@ -224,7 +227,7 @@ fn small_plan() -> (Plan, pipeline::Options, Vec<Tensor>) {
 #[test]
 fn compiled_models_are_reentrant() {
     let (plan, options, inputs) = small_plan();
-    let model = kiln_compiler::emit::jit::Model::new(plan, &options.target, 1).unwrap();
+    let model = kiln_compiler::internals::emit::jit::Model::new(plan, &options.target, 1).unwrap();
     let expected = model.run(&inputs).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {

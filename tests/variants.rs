@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use kiln_compiler::pipeline;
+use kiln_compiler::internals::pipeline;
 use kiln_ir::Tensor;
 use kiln_tests::driver::{self, Case, Host, NATIVE};
 use kiln_tests::models::{self, Model};

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use kiln_compiler::pipeline;
+use kiln_compiler::internals::pipeline;
 use kiln_tests::compare::{self, ACROSS_STAGES};
 use kiln_tests::driver::{self, Case, Host};
 use kiln_tests::models::{self, Model};

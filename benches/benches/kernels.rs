@@ -4,8 +4,8 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use kiln_compiler::emit::jit::{Model, check_host};
-use kiln_compiler::pipeline::{self, Options};
+use kiln_compiler::internals::emit::jit::{Model, check_host};
+use kiln_compiler::internals::pipeline::{self, Options};
 use kiln_ir::Tensor;
 use kiln_ir::graph::parse;
 
@@ -34,7 +34,7 @@ fn node(bencher: Bencher<'_, '_>, level: &str, graph: &str, winograd: bool, item
         Tensor::from_vec(&shape, vec![0.5f32; shape.iter().product()])
     };
     let inputs: Vec<Tensor> = model.inputs().iter().map(fill).collect();
-    let mut session = model.session(&inputs).expect("arguments of the model");
+    let mut session = model.session_with(&inputs).expect("arguments of the model");
     session.run().expect("a run");
     let of_node = |name: &str| name == "op" || name.starts_with("op.");
     let kernels: Vec<usize> =

@@ -1,22 +1,68 @@
-//! Kiln: ONNX in, a static library or machine code in memory out.
+//! Kiln compiles trained ONNX models: to static libraries with a C header that need nothing, or to functions in this
+//! process.
+//!
+//! ```
+//! use kiln_compiler::{Compiler, Tensor};
+//!
+//! # fn main() -> Result<(), kiln_compiler::Error> {
+//! # let folder = std::env::temp_dir().join(format!("kiln-lib-doc-{}", std::process::id()));
+//! let compiler = Compiler::from_path("../tests/models/tiny/tiny_ic_resnet8.onnx").name("resnet8");
+//!
+//! // For a C program: libresnet8.a, resnet8.h and resnet8.report.json, for any machine of the target.
+//! compiler.compile_to(&folder)?;
+//!
+//! // For this program, on two threads, with all that this machine has.
+//! let model = compiler.jit(2)?;
+//! let outputs = model.run(&[Tensor::from_vec(&[1, 32, 32, 3], vec![0.5f32; 3072])])?;
+//! assert_eq!(outputs[0].shape, [1, 10]);
+//! # std::fs::remove_dir_all(folder).unwrap();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Dimensions that the model leaves open need a value, [`Compiler::dim`]. [`Session`] runs without allocating, on memory
+//! that it lends. [`Error`] tells models that are wrong from those that are not compiled yet and from disks that are full.
 
-pub mod api;
-pub mod codegen;
-pub mod digest;
-pub mod emit;
-pub mod error;
-pub mod flatten;
-pub mod memory;
-pub mod passes;
-pub mod peak;
-pub mod pipeline;
-pub mod plan;
-pub mod read_only;
-pub mod rules;
-pub mod schedule;
-pub mod tune;
-pub mod variant;
-pub mod work;
+mod api;
+mod codegen;
+mod digest;
+mod emit;
+mod error;
+mod flatten;
+mod memory;
+mod passes;
+mod peak;
+mod pipeline;
+mod plan;
+mod read_only;
+mod rules;
+mod schedule;
+mod tune;
+mod variant;
+mod work;
 
-pub use api::{BuildError, Compiler, Model};
-pub use kiln_ir::Tensor;
+#[doc(inline)]
+pub use api::{Artifact, Compiler, Emit};
+#[doc(inline)]
+pub use emit::jit::{Model, PortKey, Session};
+#[doc(inline)]
+pub use error::Error;
+#[doc(inline)]
+pub use kiln_ir::kernel::plan::Port;
+#[doc(inline)]
+pub use kiln_ir::tensor::Element;
+#[doc(inline)]
+pub use kiln_ir::{
+    DType, Dim, Error as Problem, ErrorKind, Errors as Problems, Limits, Shape, Tensor, TensorType,
+};
+
+/// Everything inside, for the command, the tests and the benchmarks of this repository. Not part of the interface: it
+/// changes without notice, and there is no promise behind it. It is a module rather than a feature, so that there is one
+/// build of the library.
+#[doc(hidden)]
+pub mod internals {
+    macro_rules! door {
+        ($($module:ident)*) => { $(pub mod $module { pub use crate::$module::*; })* };
+    }
+    door! { api codegen digest emit flatten memory passes peak pipeline plan read_only rules schedule tune variant work }
+}

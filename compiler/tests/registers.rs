@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use kiln_compiler::pipeline::{self, Options};
+use kiln_compiler::internals::pipeline::{self, Options};
 use kiln_ir::graph;
 use kiln_ir::kernel::plan::Provider;
 

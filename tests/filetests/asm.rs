@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use kiln_compiler::codegen::listing;
-use kiln_compiler::pipeline::{self, Options};
+use kiln_compiler::internals::codegen::listing;
+use kiln_compiler::internals::pipeline::{self, Options};
 use kiln_ir::graph;
 use kiln_ir::kernel::Form;
 use kiln_tests::{Outcome, text};

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use kiln_compiler::passes::{absorb, infer, layout};
-use kiln_compiler::pipeline::{self, Observer, PASSES};
-use kiln_compiler::rules;
+use kiln_compiler::internals::passes::{absorb, infer, layout};
+use kiln_compiler::internals::pipeline::{self, Observer, PASSES};
+use kiln_compiler::internals::rules;
 use kiln_ir::Tensor;
 use kiln_ir::graph::{self, Graph, Source};
 use kiln_ir::kernel::{self, Program};

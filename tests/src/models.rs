@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use kiln_compiler::passes::bind::{self, DimBinding, DimValue};
+use kiln_compiler::internals::passes::bind::{self, DimBinding, DimValue};
 use kiln_ir::Limits;
 use kiln_ir::graph::Graph;
 use kiln_ir::{Tensor, TensorType};

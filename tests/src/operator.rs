@@ -3,7 +3,7 @@
 //! Those tests are built with a copy of `kiln_ir` of their own, whose types are not the compiler's: the graph comes as
 //! text, tensors as plain parts.
 
-use kiln_compiler::pipeline;
+use kiln_compiler::internals::pipeline;
 use kiln_ir::{DType, Tensor};
 
 use crate::stages::{options, run_jit};

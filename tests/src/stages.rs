@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use kiln_compiler::emit::object::{self, ObjectOptions};
-use kiln_compiler::emit::{archive, hash, header, jit};
-use kiln_compiler::pipeline::{self, Compiled, Observer, Options};
-use kiln_compiler::variant::Variant;
+use kiln_compiler::internals::emit::object::{self, ObjectOptions};
+use kiln_compiler::internals::emit::{archive, hash, header, jit};
+use kiln_compiler::internals::pipeline::{self, Compiled, Observer, Options};
+use kiln_compiler::internals::variant::Variant;
 use kiln_ir::Tensor;
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::Program;

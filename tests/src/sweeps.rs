@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use kiln_compiler::passes::infer;
+use kiln_compiler::internals::passes::infer;
 use kiln_ir::graph::{self, Graph};
 use kiln_ir::kernel::plan::{Plan, Schedule};
 

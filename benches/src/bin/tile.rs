@@ -3,9 +3,9 @@
 //! `cargo run --release -p kiln-benches --bin tile [level]`; every level that this machine has by default.
 #![allow(unsafe_code)] // calls of emitted code
 
-use kiln_compiler::codegen::vector::Vectors;
-use kiln_compiler::emit::leaf::Leaf;
-use kiln_compiler::peak;
+use kiln_compiler::internals::codegen::vector::Vectors;
+use kiln_compiler::internals::emit::leaf::Leaf;
+use kiln_compiler::internals::peak;
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Provider, Schedule, Shared, Storage, Tile};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, Role, Store};
 use kiln_ir::{DType, Dim};

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kiln_compiler::emit::staging;
+use kiln_compiler::internals::emit::staging;
 
 use super::failure::EXIT_NO;
 use super::output;

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use anstream::ColorChoice;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, ValueEnum};
+use kiln_compiler::Compiler;
+use kiln_compiler::internals::api::Loaded;
+use kiln_compiler::internals::passes::bind::DimBinding;
+use kiln_ir::Limits;
 use kiln_ir::{Error, ErrorKind};
 use kiln_targets::Target;
 
 use super::failure::Failure;
 use super::output::Ui;
 use super::source::Source;
-use kiln_compiler::api::{Compiler, Loaded};
-use kiln_compiler::passes::bind::DimBinding;
-use kiln_ir::Limits;
 
 /// Headings in help.
 const OUTPUT: &str = "What is told";

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kiln_compiler::api::Session;
+use kiln_compiler::Session;
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
@@ -65,7 +65,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let (arena_bytes, weights_bytes) = (planned.plan.arena_bytes, planned.plan.weights_bytes);
     let jit = planned.jit(threads)?;
     let compile = start.elapsed();
-    let mut session = jit.session(&inputs.tensors(jit.inputs())?)?;
+    let mut session = jit.session_with(&inputs.tensors(jit.inputs())?)?;
     progress.done();
     progress.step("measuring");
     let mut times = measure(&mut session, args.warmup, Duration::from_secs_f64(args.seconds))?;

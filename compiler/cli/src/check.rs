@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_compiler::api::{Loaded, Model};
+use kiln_compiler::Model;
+use kiln_compiler::internals::api::Loaded;
 use kiln_ir::error::Printable;
 use kiln_ir::{Error, ErrorKind, Tensor};
 use serde_json::{Value, json};

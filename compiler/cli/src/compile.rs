@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use kiln_compiler::api::{Emit, ObjectOptions};
-use kiln_compiler::emit::report;
-use kiln_compiler::variant;
+use kiln_compiler::Emit;
+use kiln_compiler::internals::emit::object::ObjectOptions;
+use kiln_compiler::internals::emit::report;
+use kiln_compiler::internals::variant;
 use kiln_ir::Error;
 use serde_json::{Map, json};
 
@@ -160,7 +161,7 @@ fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
 
 /// Runs the subcommand.
 pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
-    if let Some(name) = args.name.as_ref().filter(|n| !kiln_compiler::api::is_c_identifier(n)) {
+    if let Some(name) = args.name.as_ref().filter(|n| !kiln_compiler::internals::api::is_c_identifier(n)) {
         return Err(Failure::usage(format!("--name '{name}' is not a C identifier")));
     }
     let emits = refuse(&args)?;

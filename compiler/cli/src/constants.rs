@@ -1,6 +1,6 @@
 //! `--bind-inputs`: arguments that become constants, because operators need their values to be compiled.
 
-use kiln_compiler::api::{Loaded, Planned};
+use kiln_compiler::internals::api::{Loaded, Planned};
 use kiln_ir::{ErrorKind, Errors, Tensor};
 
 use super::failure::Failure;

@@ -1,8 +1,8 @@
 //! `kiln dump`: the text of a stage of compilation.
 
 use clap::ValueEnum;
-use kiln_compiler::codegen::listing;
-use kiln_compiler::pipeline::{self, Observer, PASSES};
+use kiln_compiler::internals::codegen::listing;
+use kiln_compiler::internals::pipeline::{self, Observer, PASSES};
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::Program;
 use serde_json::{Value, json};

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::{self, ErrorKind as Io};
 use std::path::Path;
 
-use kiln_compiler::api::BuildError;
 use kiln_ir::{Error, ErrorKind, Errors};
 use serde_json::{Value, json};
 
@@ -40,11 +39,17 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
+impl From<kiln_compiler::Error> for Failure {
+    fn from(error: kiln_compiler::Error) -> Self {
+        use kiln_compiler::Error as E;
         match error {
-            BuildError::Model(errors) => Self::Errors(errors),
-            BuildError::Write { path, error } => Self::write(&path, &error),
+            E::Invalid(list) | E::Unsupported(list) | E::Environment(list) | E::Internal(list) => {
+                Self::Errors(list)
+            }
+            E::Write { path, error, .. } => Self::write(&path, &error),
+            other => {
+                Error::unsupported(other.to_string()).hint("--dim NAME=N gives a dimension its value").into()
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `kiln inspect`: what is in a model, and what of it is unsupported.
 
-use kiln_compiler::api::Loaded;
-use kiln_compiler::pipeline::{self, Observer};
+use kiln_compiler::internals::api::Loaded;
+use kiln_compiler::internals::pipeline::{self, Observer};
 use kiln_ir::error::Printable;
 use kiln_ir::kernel::{Form, Program, WindowOp};
 use kiln_ir::{Dim, ErrorKind, Errors};

@@ -1,6 +1,6 @@
 //! The `kiln` command: one file per subcommand, and what they share.
 //!
-//! A subcommand returns an [`output::Answer`] or a [`Failure`]; only this file turns those into JSON and exit codes.
+//! A subcommand returns an `Answer` or a `Failure`; only this file turns those into JSON and exit codes.
 
 mod allocator;
 mod args;

@@ -1,7 +1,7 @@
 //! `kiln list`: what this build knows.
 
 use clap::ValueEnum;
-use kiln_compiler::rules::RULES;
+use kiln_compiler::internals::rules::RULES;
 use kiln_ir::kernel::plan::Schedule;
 use kiln_ir::op::NEWEST_OPSET;
 use kiln_ir::ops::OPS;
@@ -83,7 +83,9 @@ fn ops() -> Listed {
 }
 
 fn rules() -> Listed {
-    let row = |r: &kiln_compiler::rules::Rule| vec![r.name.to_owned(), r.roots.join(" "), r.about.to_owned()];
+    let row = |r: &kiln_compiler::internals::rules::Rule| {
+        vec![r.name.to_owned(), r.roots.join(" "), r.about.to_owned()]
+    };
     Listed {
         keys: &["name", "operators", "about"],
         columns: &[Column::Text("name"), Column::Prose("operators"), Column::Prose("about")],

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use kiln_compiler::Session;
+use kiln_compiler::internals::peak::Peak;
+use kiln_compiler::internals::work::{self, Group, Work};
 use kiln_ir::error::Printable;
 use kiln_ir::kernel::plan::PlannedKernel;
 use kiln_targets::Target;
@@ -11,9 +14,6 @@ use super::explain;
 use super::failure::Failure;
 use super::output::{NOTE, Ui};
 use super::table::{self, Column, Room};
-use kiln_compiler::api::Session;
-use kiln_compiler::peak::Peak;
-use kiln_compiler::work::{self, Group, Work};
 
 /// Runs of the whole model that a profile takes the fastest time of each kernel from.
 const LEAST_RUNS: usize = 3;

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use kiln_compiler::internals::passes::{absorb, winograd};
+use kiln_compiler::internals::pipeline::{Observer, Options};
+use kiln_compiler::internals::rules::{self, Fired};
 use kiln_ir::error::Printable;
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::Program;
-
-use kiln_compiler::passes::{absorb, winograd};
-use kiln_compiler::pipeline::{Observer, Options};
-use kiln_compiler::rules::{self, Fired};
 
 use super::group;
 use super::output::Ui;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use kiln_compiler::emit::staging::{self, Staging};
+use kiln_compiler::internals::emit::staging::{self, Staging};
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};

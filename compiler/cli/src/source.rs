@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_compiler::api::Compiler;
+use kiln_compiler::Compiler;
 use kiln_ir::{Error, Limits};
 use kiln_onnx::Outline;
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kiln_compiler::internals::api::Loaded;
+use kiln_ir::Limits;
 use kiln_ir::error::Printable;
 use kiln_ir::kernel::plan::Port;
 use kiln_ir::{Dim, Error, Tensor};
 
 use super::failure::Failure;
 use super::{npy, random};
-use kiln_compiler::api::Loaded;
-use kiln_ir::Limits;
 
 /// Where inputs come from.
 #[derive(Clone, Debug, clap::Args)]

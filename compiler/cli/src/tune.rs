@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
+use kiln_compiler::internals::api::{Loaded, Planned};
+use kiln_compiler::internals::tune::cache::{self, Cache};
+use kiln_compiler::internals::tune::{self, Watch};
 use kiln_ir::error::Printable;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::output::Ui;
 use super::progress::Progress;
-use kiln_compiler::api::{Loaded, Planned};
-use kiln_compiler::tune::cache::{self, Cache};
-use kiln_compiler::tune::{self, Watch};
 
 /// Whether to measure, and where the measurements are.
 #[derive(Clone, Debug, clap::Args)]
@@ -66,7 +66,7 @@ impl TuneArgs {
             return Ok((model.plan()?, None));
         }
         let Some(mut cache) = self.open(ui, &model)? else { return Ok((model.plan()?, None)) };
-        if let Err(e) = kiln_compiler::emit::jit::check_host(&model.options.target) {
+        if let Err(e) = kiln_compiler::internals::emit::jit::check_host(&model.options.target) {
             return Err(Failure::usage(format!("--tune measures on this machine: {}", e.message)));
         }
         let mut bar = Bar { progress: ui.progress(1) };

@@ -1,7 +1,7 @@
 //! ONNX files to graphs. Nothing outside this crate reads protobuf.
 //!
-//! A model file is untrusted. [`wire`] checks the bytes before the decoder sees them, [`tensor`] and
-//! [`external`] check every size before memory is taken, [`graph`] checks names, and everything that is wrong
+//! A model file is untrusted. `wire` checks the bytes before the decoder sees them, `tensor` and
+//! `external` check every size before memory is taken, `graph` checks names, and everything that is wrong
 //! or unsupported is reported at once.
 
 mod attr;

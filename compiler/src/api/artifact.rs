@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kiln_ir::Error;
 use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
 
@@ -14,7 +13,7 @@ use crate::emit::jit::Model;
 use crate::emit::object::{ObjectFile, ObjectOptions};
 use crate::emit::staging::{self, Staging};
 use crate::emit::{archive, hash, header, object, report};
-use crate::error::BuildError;
+use crate::error::Error;
 use crate::pipeline::Options;
 use crate::variant::Variant;
 
@@ -109,12 +108,7 @@ impl Planned {
 
     /// Writes files, all of them or none. A report of another artefact of that name goes, since it would seem to be
     /// this one's.
-    pub fn write(
-        self,
-        folder: &Path,
-        emits: &[Emit],
-        object: &ObjectOptions,
-    ) -> Result<Artifact, BuildError> {
+    pub fn write(self, folder: &Path, emits: &[Emit], object: &ObjectOptions) -> Result<Artifact, Error> {
         let variants = self.variants();
         let hash = hash::of(&self.name, &variants, &self.options);
         let mut staging = Staging::new(folder)?;
@@ -167,9 +161,11 @@ impl Planned {
     }
 
     /// Compiles for this process. `threads` are those that a run may use, the caller's included.
-    pub fn jit(self, threads: usize) -> Result<Model, BuildError> {
+    pub fn jit(self, threads: usize) -> Result<Model, Error> {
         if !self.more.is_empty() {
-            return Err(Error::invalid("code in memory is for one processor, several are given").into());
+            return Err(
+                kiln_ir::Error::invalid("code in memory is for one processor, several are given").into()
+            );
         }
         Ok(Model::verified(self.plan, &self.options.target, threads, self.options.verify)?)
     }
@@ -182,7 +178,7 @@ fn write_object(
     emits: &[Emit],
     name: &str,
     target: &Target,
-) -> Result<(), BuildError> {
+) -> Result<(), Error> {
     let file = Emit::Obj.file(name);
     let path = match (emits.contains(&Emit::Obj), emits.contains(&Emit::Lib)) {
         (true, _) => staging.file(&file),

@@ -24,7 +24,7 @@ pub struct KernelFunction {
     pub shared: bool,
 }
 
-/// What [`build`] put into the module.
+/// What `build` put into the module.
 #[derive(Debug)]
 pub struct Built {
     /// `NAME_run`.

@@ -3,101 +3,30 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
-use cranelift_module::{FuncId, ModuleError, default_libcall_names};
+use cranelift_module::FuncId;
 use kiln_ir::kernel::plan::{FlatAccess, Gather, Plan, PlannedKernel, Port};
+use kiln_ir::tensor::Element;
 use kiln_ir::{Error, Result, Tensor};
 use kiln_runtime::abi::{Frame, RunParallel};
 use kiln_runtime::pool::Pool;
 use kiln_runtime::status::Status;
 use kiln_targets::Target;
 use kiln_targets::call::Kernel;
-use kiln_targets::isa::{self, isa};
+use kiln_targets::isa;
 
+pub use super::host::check_host;
+use super::host::{Code, Lines};
+pub use super::ports::PortKey;
+use super::ports::{of_type, port_bytes};
 use crate::codegen::{self, weights_symbol};
+use crate::error::Error as ApiError;
 use crate::variant::Variant;
 
-/// Address space reserved for code: kernels are kilobytes, so this is never the limit, and it keeps every call
-/// within the reach of a relative branch.
-const CODE_RESERVE_BYTES: usize = 1 << 28;
-
-/// Memory on cache lines.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-// SAFETY: plain bytes without padding.
-unsafe impl bytemuck::Zeroable for Line {}
-// SAFETY: plain bytes without padding.
-unsafe impl bytemuck::Pod for Line {}
-
-/// Zeroed memory of at least `bytes` bytes, aligned to 64.
-#[derive(Default)]
-struct Lines(Vec<Line>);
-
-impl Lines {
-    fn new(bytes: usize) -> Result<Self> {
-        let lines = bytemuck::allocation::try_zeroed_vec(bytes.div_ceil(64));
-        lines.map(Self).map_err(|()| Error::environment(format!("there is no memory for {bytes} bytes")))
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
-    }
-
-    fn pointer(&mut self) -> *mut c_void {
-        self.0.as_mut_ptr().cast()
-    }
-}
-
-/// Functions in memory: defined through the module, then run. They live as long as this.
-pub(super) struct Code {
-    // `None` only while dropping.
-    module: Option<JITModule>,
-}
-
-impl Code {
-    /// Nothing yet, for a machine; `symbols` are data that functions may name.
-    pub(super) fn new(target: &Target, verify: bool, symbols: &[(&str, *const u8)]) -> Result<Self> {
-        let mut builder = JITBuilder::with_isa(isa(target, isa::Code::Jit, verify)?, default_libcall_names());
-        let memory = ArenaMemoryProvider::new_with_size(CODE_RESERVE_BYTES)
-            .map_err(|e| Error::environment(format!("there is no address space for code: {e}")))?;
-        builder.memory_provider(Box::new(memory));
-        symbols.iter().for_each(|(name, address)| {
-            builder.symbol(*name, *address);
-        });
-        Ok(Self { module: Some(JITModule::new(builder)) })
-    }
-
-    /// Where functions are defined.
-    pub(super) fn module(&mut self) -> Result<&mut JITModule> {
-        self.module.as_mut().ok_or_else(|| Error::internal("code that is being dropped"))
-    }
-
-    /// Makes the defined functions executable and gives the addresses of some.
-    pub(super) fn finish(&mut self, functions: &[FuncId]) -> Result<Vec<*const u8>> {
-        let module = self.module()?;
-        module.finalize_definitions().map_err(|e| match e {
-            ModuleError::Allocation { .. } => Error::environment(format!("there is no memory for code: {e}")),
-            e => Error::internal(format!("finishing code: {e}")),
-        })?;
-        Ok(functions.iter().map(|id| module.get_finalized_function(*id)).collect())
-    }
-}
-
-impl Drop for Code {
-    fn drop(&mut self) {
-        if let Some(module) = self.module.take() {
-            // SAFETY: whoever calls the functions owns this, so that no call outlives it.
-            unsafe { module.free_memory() };
-        }
-    }
-}
-
 /// One kernel of a [`Model`], for profiles.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct KernelInfo {
     /// Its name in the plan.
@@ -112,6 +41,22 @@ pub struct KernelInfo {
 }
 
 /// A compiled model in memory. It may run on several threads at once: every run has an arena of its own.
+///
+/// ```
+/// # fn main() -> Result<(), kiln_compiler::Error> {
+/// use kiln_compiler::{Compiler, DType, Tensor};
+///
+/// let model = Compiler::from_path("../tests/models/tiny/tiny_ic_resnet8.onnx").jit(1)?;
+/// let port = &model.inputs()[0];
+/// let shape = port.ty.shape.as_const().unwrap();
+/// assert_eq!(port.ty.dtype, DType::F32);
+/// let outputs = model.run(&[Tensor::zeros(DType::F32, &shape)])?;
+/// assert_eq!(outputs[0].shape, [1, 10]);
+/// let probabilities = outputs[0].as_slice::<f32>().unwrap();
+/// assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Model {
     // Owns what the pointers below point to.
     _code: Code,
@@ -136,18 +81,20 @@ impl Model {
     /// Compiles a plan for this machine. `threads` are those that a run may use, the caller's included.
     ///
     /// Errors when the target needs a feature that this machine lacks.
+    #[doc(hidden)]
     pub fn new(plan: Plan, target: &Target, threads: usize) -> Result<Self> {
         Self::verified(plan, target, threads, cfg!(debug_assertions))
     }
 
     /// The same; `verify` lets Cranelift check each function before it compiles it.
+    #[doc(hidden)]
     pub fn verified(plan: Plan, target: &Target, threads: usize, verify: bool) -> Result<Self> {
         check_host(target)?;
         let name = "model";
         let mut weights = Lines::new(plan.weights_bytes)?;
         let mut plan = plan;
         for weight in std::mem::take(&mut plan.weights) {
-            weights.bytes()[weight.offset_bytes..][..weight.tensor.data.len()]
+            weights.bytes_mut()[weight.offset_bytes..][..weight.tensor.data.len()]
                 .copy_from_slice(&weight.tensor.data);
         }
         let symbol = weights_symbol(name);
@@ -214,58 +161,62 @@ impl Model {
 
     /// Size of the read-only data.
     pub fn weights_bytes(&self) -> usize {
-        self.weights.0.len() * 64
+        self.weights.bytes().len()
     }
 
     /// The kernels in execution order.
+    #[doc(hidden)]
     pub fn kernels(&self) -> &[KernelInfo] {
         &self.kernels
     }
 
-    /// Runs the model. Errors name the input whose number, type or shape is wrong.
-    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let mut session = self.session(inputs)?;
+    /// Runs the model on the inputs in their order; gives the outputs in theirs. Several threads may do so at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] names the input whose number, type or shape is wrong, or tells what the model's run ended
+    /// with.
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ApiError> {
+        let mut session = self.session_with(inputs)?;
         session.run()?;
-        session.into_outputs()
+        session.outputs()
     }
 
-    /// Memory for repeated runs on the same inputs: nothing is allocated between them.
-    pub fn session(&self, inputs: &[Tensor]) -> Result<Session<'_>> {
-        if inputs.len() != self.inputs.len() {
-            return Err(Error::invalid(format!(
-                "the model has {} inputs, {} are given",
-                self.inputs.len(),
-                inputs.len()
-            )));
-        }
-        for (port, tensor) in self.inputs.iter().zip(inputs) {
-            if port.ty != tensor.ty() {
-                return Err(Error::invalid(format!(
-                    "input '{}' is {}, {} is given",
-                    port.name,
-                    port.ty,
-                    tensor.ty()
-                )));
-            }
-        }
-        let copy = |t: &Tensor| {
-            let mut lines = Lines::new(t.data.len())?;
-            lines.bytes()[..t.data.len()].copy_from_slice(&t.data);
-            Ok(lines)
-        };
-        let mut inputs = inputs.iter().map(copy).collect::<Result<Vec<Lines>>>()?;
-        let mut outputs =
-            self.outputs.iter().map(|p| Lines::new(port_bytes(p)?)).collect::<Result<Vec<_>>>()?;
-        let spare = self.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        let arena = spare.map_or_else(|| Lines::new(self.arena_bytes), Ok)?;
+    /// Memory for repeated runs: nothing is allocated between them. The inputs are zeros at first.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Environment`] where there is no memory for it.
+    pub fn session(&self) -> Result<Session<'_>, ApiError> {
+        let lines =
+            |ports: &[Port]| ports.iter().map(|p| Lines::new(port_bytes(p)?)).collect::<Result<Vec<_>>>();
+        let (inputs, outputs) = (lines(&self.inputs)?, lines(&self.outputs)?);
+        let spare = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Ok(Session {
             model: self,
-            input_pointers: inputs.iter_mut().map(|l| l.pointer().cast_const()).collect(),
-            output_pointers: outputs.iter_mut().map(Lines::pointer).collect(),
-            _inputs: inputs,
+            input_pointers: vec![std::ptr::null(); inputs.len()],
+            output_pointers: vec![std::ptr::null_mut(); outputs.len()],
+            inputs,
             outputs,
-            arena,
+            arena: spare.map_or_else(|| Lines::new(self.arena_bytes), Ok)?,
         })
+    }
+
+    /// The same with inputs in place.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] names the input whose number, type or shape is wrong.
+    pub fn session_with(&self, inputs: &[Tensor]) -> Result<Session<'_>, ApiError> {
+        if inputs.len() != self.inputs.len() {
+            let (needs, given) = (self.inputs.len(), inputs.len());
+            return Err(Error::invalid(format!("the model has {needs} inputs, {given} are given")).into());
+        }
+        let mut session = self.session()?;
+        for (i, tensor) in inputs.iter().enumerate() {
+            session.set_input(i, tensor)?;
+        }
+        Ok(session)
     }
 }
 
@@ -289,45 +240,83 @@ fn elements(gather: &Gather) -> String {
     }
 }
 
-fn port_bytes(port: &Port) -> Result<usize> {
-    let shape = port
-        .ty
-        .shape
-        .as_const()
-        .ok_or_else(|| Error::internal(format!("'{}' has an open shape", port.name)))?;
-    Ok(port.ty.dtype.bytes_of(shape.iter().product()))
-}
-
-/// Refuses code that this machine could not run.
-pub fn check_host(target: &Target) -> Result<()> {
-    let host = kiln_targets::resolve("host", "native", "")?;
-    if host.triple.architecture != target.triple.architecture {
-        return Err(Error::invalid(format!(
-            "code for {} does not run on this {} machine",
-            target.triple, host.triple
-        ))
-        .hint("compile it to a library instead"));
-    }
-    let missing: Vec<_> = target.features.iter().filter(|f| !host.features.contains(f)).copied().collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("this machine lacks {}", missing.join(", "))).hint("choose a lower --cpu"))
-}
-
-/// A model with inputs in place, an arena and room for the outputs.
+/// Memory of a model for run after run: lends the inputs to be written and the outputs to be read.
+///
+/// ```
+/// # fn main() -> Result<(), kiln_compiler::Error> {
+/// use kiln_compiler::Compiler;
+///
+/// let model = Compiler::from_path("../tests/models/tiny/tiny_ic_resnet8.onnx").jit(1)?;
+/// let mut session = model.session()?;
+/// for brightness in [0.0f32, 0.5, 1.0] {
+///     session.input::<f32>(0)?.fill(brightness);
+///     session.run()?;
+///     let probabilities: &[f32] = session.output(0)?;
+///     assert_eq!(probabilities.len(), 10);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Session<'a> {
     model: &'a Model,
-    _inputs: Vec<Lines>,
+    inputs: Vec<Lines>,
     outputs: Vec<Lines>,
     arena: Lines,
+    // Set for every run.
     input_pointers: Vec<*const c_void>,
     output_pointers: Vec<*mut c_void>,
 }
 
+// SAFETY: the pointers are set for each run, to memory that the session owns; what it borrows may be shared.
+unsafe impl Send for Session<'_> {}
+
 impl Session<'_> {
-    /// Runs the model once.
-    pub fn run(&mut self) -> Result<()> {
+    /// The elements of an input, to be written: zeros at first, then what was written last.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] where the model has no such input, or one of another type than `T`; see
+    /// [`input_bytes`](Self::input_bytes) for bools.
+    pub fn input<'k, T: Element>(&mut self, which: impl Into<PortKey<'k>>) -> Result<&mut [T], ApiError> {
+        let i = which.into().find(&self.model.inputs, "input")?;
+        of_type::<T>(&self.model.inputs[i], "input")?;
+        Ok(bytemuck::cast_slice_mut(self.input_bytes(i)?))
+    }
+
+    /// The bytes of an input, as [`Tensor::data`] has them: little-endian, a byte per bool.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] where the model has no such input.
+    pub fn input_bytes<'k>(&mut self, which: impl Into<PortKey<'k>>) -> Result<&mut [u8], ApiError> {
+        let i = which.into().find(&self.model.inputs, "input")?;
+        let bytes = port_bytes(&self.model.inputs[i])?;
+        Ok(&mut self.inputs[i].bytes_mut()[..bytes])
+    }
+
+    /// Copies a tensor to an input.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] where the model has no such input, or one of another type or shape.
+    pub fn set_input<'k>(&mut self, which: impl Into<PortKey<'k>>, tensor: &Tensor) -> Result<(), ApiError> {
+        let i = which.into().find(&self.model.inputs, "input")?;
+        let port = &self.model.inputs[i];
+        if port.ty != tensor.ty() {
+            let text = format!("input '{}' is {}, {} is given", port.name, port.ty, tensor.ty());
+            return Err(Error::invalid(text).into());
+        }
+        self.input_bytes(i)?.copy_from_slice(&tensor.data);
+        Ok(())
+    }
+
+    /// Runs the model once on what the inputs hold.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] with the status that the run ended with.
+    pub fn run(&mut self) -> Result<(), ApiError> {
+        self.point();
         let pool = self.model.pool.as_ref();
         let context = pool.map_or(std::ptr::null_mut(), |p| std::ptr::from_ref(p).cast_mut().cast());
         // SAFETY: the pointers are to live memory of the sizes that the plan states, the arena is aligned to 64
@@ -343,9 +332,11 @@ impl Session<'_> {
         };
         match Status::from_code(status) {
             Some(Status::Ok) => Ok(()),
-            Some(Status::IndexOutOfRange) => Err(self.index_error()),
-            Some(status) => Err(Error::invalid(format!("the run ended with a status: {}", status.meaning()))),
-            None => Err(Error::internal(format!("the run returned the unknown status {status}"))),
+            Some(Status::IndexOutOfRange) => Err(self.index_error().into()),
+            Some(status) => {
+                Err(Error::invalid(format!("the run ended with a status: {}", status.meaning())).into())
+            }
+            None => Err(Error::internal(format!("the run returned the unknown status {status}")).into()),
         }
     }
 
@@ -361,17 +352,55 @@ impl Session<'_> {
         Error::invalid(message).at(&kernel.node, "").hint("give indices that are inside")
     }
 
+    /// The elements of an output, as the last run left them.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] where the model has no such output, or one of another type than `T`; see
+    /// [`output_bytes`](Self::output_bytes) for bools.
+    pub fn output<'k, T: Element>(&self, which: impl Into<PortKey<'k>>) -> Result<&[T], ApiError> {
+        let i = which.into().find(&self.model.outputs, "output")?;
+        of_type::<T>(&self.model.outputs[i], "output")?;
+        Ok(bytemuck::cast_slice(self.output_bytes(i)?))
+    }
+
+    /// The bytes of an output, as [`Tensor::data`] has them: little-endian, a byte per bool.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] where the model has no such output.
+    pub fn output_bytes<'k>(&self, which: impl Into<PortKey<'k>>) -> Result<&[u8], ApiError> {
+        let i = which.into().find(&self.model.outputs, "output")?;
+        let bytes = port_bytes(&self.model.outputs[i])?;
+        Ok(&self.outputs[i].bytes()[..bytes])
+    }
+
+    /// Copies of all outputs, as the last run left them.
+    ///
+    /// # Errors
+    ///
+    /// None, for models that [`Compiler::jit`](crate::Compiler::jit) made.
+    pub fn outputs(&self) -> Result<Vec<Tensor>, ApiError> {
+        let copy = |(i, port): (usize, &Port)| {
+            let shape = port.ty.shape.as_const().unwrap_or_default();
+            Ok(Tensor::new(port.ty.dtype, shape, Bytes::copy_from_slice(self.output_bytes(i)?))?)
+        };
+        self.model.outputs.iter().enumerate().map(copy).collect()
+    }
+
     /// Runs kernel `i` alone, on one thread, after a complete run has left its operands in the arena.
+    #[doc(hidden)]
     pub fn run_kernel(&mut self, i: usize) {
         self.run_alone(i);
     }
 
     /// The same; gives the number of its status.
     fn run_alone(&mut self, i: usize) -> i64 {
+        self.point();
         let kernel = &self.model.kernels[i];
         let mut frame = Frame {
             arena: self.arena.pointer(),
-            weights: self.model.weights.0.as_ptr().cast(),
+            weights: self.model.weights.bytes().as_ptr().cast(),
             inputs: self.input_pointers.as_ptr(),
             outputs: self.output_pointers.as_ptr(),
             status: Status::Ok as i64,
@@ -384,17 +413,21 @@ impl Session<'_> {
         frame.status
     }
 
-    /// The outputs of the last run.
-    pub fn into_outputs(mut self) -> Result<Vec<Tensor>> {
+    /// Sets the pointers to where inputs and outputs are.
+    fn point(&mut self) {
+        for (pointer, lines) in self.input_pointers.iter_mut().zip(&mut self.inputs) {
+            *pointer = lines.pointer().cast_const();
+        }
+        for (pointer, lines) in self.output_pointers.iter_mut().zip(&mut self.outputs) {
+            *pointer = lines.pointer();
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    /// Leaves the arena to the next session.
+    fn drop(&mut self) {
         let arena = std::mem::take(&mut self.arena);
-        self.model.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(arena);
-        let ports = self.model.outputs.iter().zip(std::mem::take(&mut self.outputs));
-        ports
-            .map(|(port, mut lines)| {
-                let bytes = port_bytes(port)?;
-                let shape = port.ty.shape.as_const().unwrap_or_default();
-                Tensor::new(port.ty.dtype, shape, Bytes::copy_from_slice(&lines.bytes()[..bytes]))
-            })
-            .collect()
+        self.model.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
     }
 }

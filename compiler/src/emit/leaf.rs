@@ -13,7 +13,7 @@ use kiln_targets::call::Kernel;
 use kiln_targets::encode::{Program, encode};
 use kiln_targets::generic::clif::Clif;
 
-use super::jit::{Code, check_host};
+use super::host::{Code, check_host};
 
 /// `fn(frame, begin, end)`, as kernels are.
 pub struct Leaf {

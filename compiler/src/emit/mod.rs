@@ -3,9 +3,11 @@
 pub mod archive;
 pub mod hash;
 pub mod header;
+mod host;
 pub mod jit;
 pub mod leaf;
 pub mod object;
+mod ports;
 pub mod report;
 mod scratch;
 pub mod staging;

@@ -8,9 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::scratch::Scratch;
-use crate::error::BuildError;
-
 pub use super::scratch::discard_all;
+use crate::error::Error;
 
 /// An output folder in the making.
 #[derive(Debug)]
@@ -22,14 +21,14 @@ pub struct Staging {
 }
 
 /// A failure to write `path`.
-pub fn failed(path: &Path) -> impl Fn(io::Error) -> BuildError + use<> {
+pub fn failed(path: &Path) -> impl Fn(io::Error) -> Error + use<> {
     let path = path.to_owned();
-    move |error| BuildError::Write { path: path.clone(), error }
+    move |error| Error::write(path.clone(), error)
 }
 
 impl Staging {
     /// Makes the folder where it is missing, and a hidden one inside; sweeps those of processes that were killed.
-    pub fn new(folder: &Path) -> Result<Self, BuildError> {
+    pub fn new(folder: &Path) -> Result<Self, Error> {
         // An empty path is this folder; entries of it have names without a folder.
         let within = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let scratch = Scratch::new(within).map_err(failed(within))?;
@@ -53,7 +52,7 @@ impl Staging {
     }
 
     /// Writes a whole file that will be called `name`.
-    pub fn write(&mut self, name: &str, contents: impl AsRef<[u8]>) -> Result<(), BuildError> {
+    pub fn write(&mut self, name: &str, contents: impl AsRef<[u8]>) -> Result<(), Error> {
         let path = self.file(name);
         std::fs::write(&path, contents).map_err(failed(&self.place(name)))
     }
@@ -64,7 +63,7 @@ impl Staging {
     }
 
     /// Puts every file in its place; gives their paths. Either all are there then, or what was there before is.
-    pub fn commit(self) -> Result<Vec<PathBuf>, BuildError> {
+    pub fn commit(self) -> Result<Vec<PathBuf>, Error> {
         let places: Vec<PathBuf> = self.files.iter().map(|name| self.place(name)).collect();
         // A folder of that name is the one thing that a rename cannot replace: found before anything changes.
         if let Some(place) = places.iter().find(|p| p.is_dir()) {

@@ -16,7 +16,7 @@
 //! 3. a transform `At M A` to results, which carries the epilogue; results beyond the border are dropped.
 //!
 //! F(4x4, 3x3) multiplies 36 numbers where the definition multiplies 144, F(2x2, 3x3) 16 where it multiplies 36.
-//! Which of them, if any, is decided by [`cost`].
+//! Which of them, if any, is decided by `cost`.
 //!
 //! Rounding. The transforms add numbers of either sign, so errors are larger than those of the definition's sum.
 //! With `u = 2^-24` and `s = max |x| * max over o of sum |g|`, the greatest error against f64 that is measured over

@@ -18,7 +18,7 @@ use kiln_targets::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::emit::staging::{self, Staging};
-use crate::error::BuildError;
+use crate::error;
 use crate::schedule::Choices;
 use crate::schedule::choices::Pick;
 
@@ -96,7 +96,7 @@ impl Cache {
 
     /// Writes the file when there is something new, all of it or nothing. What others have put there meanwhile
     /// stays.
-    pub fn save(&mut self) -> Result<(), BuildError> {
+    pub fn save(&mut self) -> Result<(), error::Error> {
         if !self.changed {
             return Ok(());
         }

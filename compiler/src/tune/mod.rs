@@ -32,7 +32,7 @@ use kiln_ir::kernel::Program;
 
 use crate::api::{Loaded, Planned};
 use crate::emit::jit;
-use crate::error::BuildError;
+use crate::error;
 use crate::passes;
 use crate::pipeline::Observer;
 use cache::Cache;
@@ -55,7 +55,7 @@ pub fn plan(
     mut model: Loaded,
     cache: &mut Cache,
     watch: &mut dyn Watch,
-) -> Result<(Planned, Outcome), BuildError> {
+) -> Result<(Planned, Outcome), error::Error> {
     jit::check_host(&model.options.target)?;
     let mut outcome = Outcome::default();
     model.options.choices = cache.choices();

@@ -11,7 +11,7 @@ use super::watch::Watch;
 use super::winner::winner;
 use crate::api::Planned;
 use crate::emit::jit::{Model, Session};
-use crate::error::BuildError;
+use crate::error;
 
 /// Runs of a candidate one after the other: the first finds weights that nobody has read for long.
 const REPEATS: usize = 2;
@@ -29,7 +29,7 @@ pub(super) fn measure(
     subjects: &[Subject],
     cache: &mut Cache,
     watch: &mut dyn Watch,
-) -> std::result::Result<(), BuildError> {
+) -> std::result::Result<(), error::Error> {
     let target = planned.options.target.clone();
     let mut plan = planned.plan;
     let kernels = plan.kernels.len();
@@ -44,7 +44,7 @@ pub(super) fn measure(
     }
     let model = Model::new(plan, &target, 1)?;
     let inputs = inputs(model.inputs())?;
-    let mut session = model.session(&inputs)?;
+    let mut session = model.session_with(&inputs)?;
     let times = take_turns(&mut session, kernels, &races, &mut |done, of| {
         watch.progress("measuring kernels", done, of);
     });

@@ -202,11 +202,11 @@ mod tests {
         let model = Model::new(plan, target, 1).unwrap();
         let inputs = super::super::trial::inputs(model.inputs()).unwrap();
         let outputs = |instead: Option<(usize, usize)>| {
-            let mut session = model.session(&inputs).unwrap();
+            let mut session = model.session_with(&inputs).unwrap();
             for i in 0..base {
                 session.run_kernel(instead.filter(|x| x.0 == i).map_or(i, |x| x.1));
             }
-            session.into_outputs().unwrap()[0].as_slice::<f32>().unwrap().to_vec()
+            session.outputs().unwrap()[0].as_slice::<f32>().unwrap().to_vec()
         };
         let expected = outputs(None);
         assert!(expected.iter().any(|x| *x != 0.0));

@@ -6,15 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use kiln_ir::Result;
-
 use super::cache::Cache;
 use super::trial::{inputs, timed};
 use super::watch::Watch;
 use super::winner::winner;
 use crate::api::{Loaded, Planned};
 use crate::emit::jit::{Model, Session};
-use crate::error::BuildError;
+use crate::error::Error;
 use crate::passes::winograd::Candidate;
 use crate::schedule::choices::Pick;
 
@@ -32,7 +30,7 @@ pub(super) fn measure(
     convolutions: &[Candidate],
     cache: &mut Cache,
     watch: &mut dyn Watch,
-) -> std::result::Result<usize, BuildError> {
+) -> Result<usize, Error> {
     let most = convolutions.iter().map(|c| c.picks.len()).max().unwrap_or(0);
     let base = planned.jit(1)?;
     // Per distinct convolution, how many times as long as the cost model's choice every candidate takes.
@@ -81,7 +79,7 @@ fn race(
     a: &Model,
     b: &Model,
     progress: &mut dyn FnMut(u64),
-) -> Result<(HashMap<String, f64>, HashMap<String, f64>)> {
+) -> Result<(HashMap<String, f64>, HashMap<String, f64>), Error> {
     let mut both = [Times::new(a)?, Times::new(b)?];
     let start = Instant::now();
     for run in 0..MOST_RUNS {
@@ -102,8 +100,8 @@ struct Times<'m> {
 }
 
 impl<'m> Times<'m> {
-    fn new(model: &'m Model) -> Result<Self> {
-        let session = model.session(&inputs(model.inputs())?)?;
+    fn new(model: &'m Model) -> Result<Self, Error> {
+        let session = model.session_with(&inputs(model.inputs())?)?;
         Ok(Self { model, session, seconds: vec![f64::INFINITY; model.kernels().len()] })
     }
 

@@ -9,7 +9,7 @@
 //!
 //! Numerics: in the element type; `eval` computes in f64.
 //!
-//! Lowering: two `Reduce`s and a `Map`, as [`super::norm`] says, with the channels as two loops.
+//! Lowering: two `Reduce`s and a `Map`, as `super::norm` says, with the channels as two loops.
 //!
 //! f16 and bf16 are computed in f32.
 

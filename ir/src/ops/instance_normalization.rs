@@ -8,7 +8,7 @@
 //!
 //! Numerics: in the element type; `eval` computes in f64.
 //!
-//! Lowering: two `Reduce`s and a `Map`, as [`super::norm`] says.
+//! Lowering: two `Reduce`s and a `Map`, as `super::norm` says.
 //!
 //! f16 and bf16 are computed in f32.
 

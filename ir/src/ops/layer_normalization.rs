@@ -9,7 +9,7 @@
 //!
 //! Numerics: statistics are computed in the type of x (f64 by `eval`), which is at least as exact as `stash_type`.
 //!
-//! Lowering: two `Reduce`s and a `Map`, as [`super::norm`] says.
+//! Lowering: two `Reduce`s and a `Map`, as `super::norm` says.
 //!
 //! Unsupported: scale of another type than x.
 //! f16 and bf16 are computed in f32.

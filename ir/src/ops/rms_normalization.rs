@@ -8,7 +8,7 @@
 //!
 //! Numerics: the mean is computed in the type of x (f64 by `eval`), which is at least as exact as `stash_type`.
 //!
-//! Lowering: a `Reduce` and a `Map`, as [`super::norm`] says.
+//! Lowering: a `Reduce` and a `Map`, as `super::norm` says.
 //!
 //! Unsupported: scale of another type than x.
 //! f16 and bf16 are computed in f32.

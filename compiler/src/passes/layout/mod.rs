@@ -2,11 +2,11 @@
 //!
 //! Forms index logical axes, so a layout is a property of a buffer alone: its strides. This pass
 //!
-//! 1. turns padded loads of contractions and windows into *halos* ([`halo`]): storage around the buffer that
+//! 1. turns padded loads of contractions and windows into *halos* (`halo`): storage around the buffer that
 //!    holds the padding value, so that no kernel tests an index;
-//! 2. chooses the innermost axis of each buffer for the whole program ([`order`]): the axis that the kernels
+//! 2. chooses the innermost axis of each buffer for the whole program (`order`): the axis that the kernels
 //!    around it want as vector lanes (constants are laid out anew when the plan is built);
-//! 3. lets copies vanish ([`alias`]): a reshape, a part of a concat or a result of the program becomes a view of
+//! 3. lets copies vanish (`alias`): a reshape, a part of a concat or a result of the program becomes a view of
 //!    the storage it would be copied from or to.
 
 mod alias;

@@ -1,0 +1,262 @@
+//! The builder: from a model and options to files or to a function in memory.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use kiln_ir::Limits;
+use kiln_targets::Target;
+
+use super::artifact::{Artifact, Emit};
+use super::loaded::Loaded;
+use super::names::{c_identifier, is_c_identifier};
+use crate::emit::jit::Model;
+use crate::emit::object::ObjectOptions;
+use crate::error::Error;
+use crate::passes::bind::{self, DimBinding, DimValue};
+use crate::pipeline::Options;
+use crate::schedule::Choices;
+
+/// Where the model is.
+#[derive(Clone, Debug)]
+enum Source {
+    Path(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+/// What to compile, for what machine, and how.
+///
+/// ```
+/// use kiln_compiler::Compiler;
+///
+/// # fn main() -> Result<(), kiln_compiler::Error> {
+/// # let folder = std::env::temp_dir().join(format!("kiln-doc-{}", std::process::id()));
+/// let compiler = Compiler::from_path("../tests/models/tiny/tiny_ic_resnet8.onnx").name("resnet8");
+/// let artifact = compiler.cpus(&["baseline", "avx2"]).target("x86_64-unknown-linux-gnu").compile_to(&folder)?;
+/// assert!(artifact.files[0].ends_with("libresnet8.a"));
+/// # std::fs::remove_dir_all(folder).unwrap();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    source: Source,
+    name: Option<String>,
+    dims: Vec<DimBinding>,
+    triple: Option<String>,
+    /// Empty: the default of what is made.
+    cpus: Vec<String>,
+    features: String,
+    opt: u8,
+    winograd: bool,
+    verify: bool,
+    limits: Limits,
+    emits: Vec<Emit>,
+    weights_section: Option<String>,
+}
+
+impl Compiler {
+    fn new(source: Source) -> Self {
+        Self {
+            source,
+            name: None,
+            dims: Vec::new(),
+            triple: None,
+            cpus: Vec::new(),
+            features: String::new(),
+            opt: 2,
+            winograd: true,
+            verify: cfg!(debug_assertions),
+            limits: Limits::default(),
+            emits: vec![Emit::Lib, Emit::Header, Emit::Report],
+            weights_section: None,
+        }
+    }
+
+    /// A model file; external data is looked for beside it.
+    pub fn from_path(path: impl AsRef<Path>) -> Self {
+        Self::new(Source::Path(path.as_ref().to_owned()))
+    }
+
+    /// A model in memory, without external data.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::new(Source::Bytes(bytes.into()))
+    }
+
+    /// A model that is read from somewhere, without external data.
+    ///
+    /// # Errors
+    ///
+    /// Those of the reader.
+    pub fn from_reader(reader: impl Read) -> io::Result<Self> {
+        // One byte more than is accepted tells that there are too many.
+        let mut bytes = Vec::new();
+        reader.take(Limits::default().max_model_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok(Self::new(Source::Bytes(bytes)))
+    }
+
+    /// The prefix of every symbol: a C identifier. By default the file's stem, made one.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Gives a symbolic dimension its value or bounds.
+    #[doc(hidden)]
+    pub fn bind(mut self, binding: DimBinding) -> Self {
+        self.dims.push(binding);
+        self
+    }
+
+    /// Gives a symbolic dimension its value. `INPUT.AXIS` names one without a name. A model with a dimension that has
+    /// none is refused with [`Error::UnboundDimensions`].
+    pub fn dim(self, name: &str, value: i64) -> Self {
+        self.bind(DimBinding { name: name.to_owned(), value: DimValue::Fixed(value) })
+    }
+
+    /// The target triple; the host's by default.
+    pub fn target(mut self, triple: &str) -> Self {
+        self.triple = Some(triple.to_owned());
+        self
+    }
+
+    /// `native`, `baseline` (the target's minimum), a level such as `avx2`, or the name of a CPU. By default `native` for
+    /// [`jit`](Self::jit) and `baseline` for [`compile_to`](Self::compile_to).
+    pub fn cpu(self, cpu: &str) -> Self {
+        self.cpus(&[cpu])
+    }
+
+    /// Several of these for one artefact, which picks the best that the machine can run when it runs.
+    pub fn cpus(mut self, cpus: &[impl AsRef<str>]) -> Self {
+        self.cpus = cpus.iter().map(|cpu| cpu.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// Features on top of or taken from the CPU's: `+avx2,-fma`. A feature brings what it needs, and takes along what
+    /// needs it.
+    pub fn features(mut self, features: &str) -> Self {
+        self.features = features.to_owned();
+        self
+    }
+
+    /// 0: no rewrites, for comparing; 1: folding and fusion; 2, the default: rewrites too.
+    pub fn opt(mut self, level: u8) -> Self {
+        self.opt = level;
+        self
+    }
+
+    /// Whether level 2 may compute convolutions by Winograd's minimal filtering, which is faster and rounds
+    /// differently. On by default.
+    pub fn winograd(mut self, on: bool) -> Self {
+        self.winograd = on;
+        self
+    }
+
+    /// Whether every verifier runs after every pass, and Cranelift's before it compiles. It finds bugs of Kiln and
+    /// changes no result. Off by default in builds without assertions.
+    pub fn verify(mut self, on: bool) -> Self {
+        self.verify = on;
+        self
+    }
+
+    /// How much the model may ask for.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What [`compile_to`](Self::compile_to) writes: by default library, header and report.
+    pub fn emit(mut self, emits: &[Emit]) -> Self {
+        self.emits = emits.to_vec();
+        self
+    }
+
+    /// The section of an object that weights are put into, by default the format's usual one for read-only data.
+    pub fn weights_section(mut self, name: &str) -> Self {
+        self.weights_section = Some(name.to_owned());
+        self
+    }
+
+    /// Writes the artefact into a folder, which is made where it is missing: all files, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] names the file that could not be written; the others say what is wrong with the model or the
+    /// options.
+    pub fn compile_to(&self, folder: impl AsRef<Path>) -> Result<Artifact, Error> {
+        let object = ObjectOptions { weights_section: self.weights_section.clone(), verify: self.verify };
+        self.load_for("baseline")?.plan()?.write(folder.as_ref(), &self.emits, &object)
+    }
+
+    /// Compiles for this process. A run may use so many threads, the caller's included; the results have the same bits
+    /// for any number.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the model or the options; [`Error::Invalid`] too where this machine lacks what the chosen CPU
+    /// has.
+    pub fn jit(&self, threads: usize) -> Result<Model, Error> {
+        self.load_for(if self.triple.is_none() { "native" } else { "baseline" })?.plan()?.jit(threads)
+    }
+
+    /// The machines that code is for, the least demanding first.
+    #[doc(hidden)]
+    pub fn resolve_targets(&self) -> Result<Vec<Target>, Error> {
+        self.targets_or("baseline")
+    }
+
+    fn targets_or(&self, default: &str) -> Result<Vec<Target>, Error> {
+        let default = [default.to_owned()];
+        let cpus = if self.cpus.is_empty() { &default[..] } else { &self.cpus };
+        Ok(kiln_targets::resolve_list(self.triple.as_deref().unwrap_or_default(), cpus, &self.features)?)
+    }
+
+    /// Reads the model and binds its dimensions, for the target's minimum unless a CPU is chosen.
+    #[doc(hidden)]
+    pub fn load(&self) -> Result<Loaded, Error> {
+        self.load_for("baseline")
+    }
+
+    fn load_for(&self, default_cpu: &str) -> Result<Loaded, Error> {
+        let name = match &self.name {
+            Some(name) if is_c_identifier(name) => name.clone(),
+            Some(name) => {
+                return Err(
+                    kiln_ir::Error::invalid(format!("the name '{name}' is not a C identifier")).into()
+                );
+            }
+            None => self.default_name(),
+        };
+        let mut targets = self.targets_or(default_cpu)?;
+        let options = Options {
+            target: targets.remove(0),
+            opt: self.opt,
+            winograd: self.winograd,
+            verify: self.verify,
+            dims: Vec::new(),
+            limits: self.limits.clone(),
+            choices: Choices::default(),
+        };
+        let start = Instant::now();
+        let mut graph = match &self.source {
+            Source::Path(path) => kiln_onnx::load(path, &self.limits)?,
+            Source::Bytes(bytes) => kiln_onnx::from_bytes(bytes, None, &self.limits)?,
+        };
+        if !self.dims.is_empty() {
+            bind::run(&mut graph, &self.dims)?;
+        }
+        let import_time = start.elapsed();
+        let source = match &self.source {
+            Source::Path(path) => Some(path.clone()),
+            Source::Bytes(_) => None,
+        };
+        Ok(Loaded::new(name, graph, options, targets, source, import_time))
+    }
+
+    fn default_name(&self) -> String {
+        match &self.source {
+            Source::Path(path) => c_identifier(&path.file_stem().unwrap_or_default().to_string_lossy()),
+            Source::Bytes(_) => "model".to_owned(),
+        }
+    }
+}

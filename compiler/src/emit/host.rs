@@ -1,0 +1,110 @@
+//! This process as a place for code: executable memory, data on cache lines, and what the machine has.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+
+use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
+use cranelift_module::{FuncId, ModuleError, default_libcall_names};
+use kiln_ir::{Error, Result};
+use kiln_targets::Target;
+use kiln_targets::isa::{self, isa};
+
+/// Address space reserved for code: kernels are kilobytes, so this is never the limit, and it keeps every call
+/// within the reach of a relative branch.
+const CODE_RESERVE_BYTES: usize = 1 << 28;
+
+/// Memory on cache lines.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+// SAFETY: plain bytes without padding.
+unsafe impl bytemuck::Zeroable for Line {}
+// SAFETY: plain bytes without padding.
+unsafe impl bytemuck::Pod for Line {}
+
+/// Zeroed memory of at least `bytes` bytes, aligned to 64.
+#[derive(Default)]
+pub(super) struct Lines(Vec<Line>);
+
+impl Lines {
+    pub(super) fn new(bytes: usize) -> Result<Self> {
+        let lines = bytemuck::allocation::try_zeroed_vec(bytes.div_ceil(64));
+        lines.map(Self).map_err(|()| Error::environment(format!("there is no memory for {bytes} bytes")))
+    }
+
+    /// The bytes, zero at first, whole lines.
+    pub(super) fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+
+    pub(super) fn pointer(&mut self) -> *mut c_void {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+/// Functions in memory: defined through the module, then run. They live as long as this.
+pub(super) struct Code {
+    // `None` only while dropping.
+    module: Option<JITModule>,
+}
+
+impl Code {
+    /// Nothing yet, for a machine; `symbols` are data that functions may name.
+    pub(super) fn new(target: &Target, verify: bool, symbols: &[(&str, *const u8)]) -> Result<Self> {
+        let mut builder = JITBuilder::with_isa(isa(target, isa::Code::Jit, verify)?, default_libcall_names());
+        let memory = ArenaMemoryProvider::new_with_size(CODE_RESERVE_BYTES)
+            .map_err(|e| Error::environment(format!("there is no address space for code: {e}")))?;
+        builder.memory_provider(Box::new(memory));
+        symbols.iter().for_each(|(name, address)| {
+            builder.symbol(*name, *address);
+        });
+        Ok(Self { module: Some(JITModule::new(builder)) })
+    }
+
+    /// Where functions are defined.
+    pub(super) fn module(&mut self) -> Result<&mut JITModule> {
+        self.module.as_mut().ok_or_else(|| Error::internal("code that is being dropped"))
+    }
+
+    /// Makes the defined functions executable and gives the addresses of some.
+    pub(super) fn finish(&mut self, functions: &[FuncId]) -> Result<Vec<*const u8>> {
+        let module = self.module()?;
+        module.finalize_definitions().map_err(|e| match e {
+            ModuleError::Allocation { .. } => Error::environment(format!("there is no memory for code: {e}")),
+            e => Error::internal(format!("finishing code: {e}")),
+        })?;
+        Ok(functions.iter().map(|id| module.get_finalized_function(*id)).collect())
+    }
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        if let Some(module) = self.module.take() {
+            // SAFETY: whoever calls the functions owns this, so that no call outlives it.
+            unsafe { module.free_memory() };
+        }
+    }
+}
+
+/// Refuses code that this machine could not run.
+pub fn check_host(target: &Target) -> Result<()> {
+    let host = kiln_targets::resolve("host", "native", "")?;
+    if host.triple.architecture != target.triple.architecture {
+        return Err(Error::invalid(format!(
+            "code for {} does not run on this {} machine",
+            target.triple, host.triple
+        ))
+        .hint("compile it to a library instead"));
+    }
+    let missing: Vec<_> = target.features.iter().filter(|f| !host.features.contains(f)).copied().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("this machine lacks {}", missing.join(", "))).hint("choose a lower --cpu"))
+}
