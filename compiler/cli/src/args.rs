@@ -190,7 +190,7 @@ impl CpuArgs {
         let machine = chosen.triple.architecture.to_string();
         if Self::default_for(target, library) == "native" {
             ui.note(format_args!(
-                "code for {}, all that this machine has (--cpu native); --cpu baseline is for every {machine}",
+                "made for this machine, {} (--cpu native); for every {machine}: --cpu baseline",
                 chosen.level
             ));
             return;
@@ -203,7 +203,7 @@ impl CpuArgs {
             .collect();
         if !faster.is_empty() {
             ui.note(format_args!(
-                "code for {}, which every {machine} runs (--cpu baseline); faster where they are had: --cpu {}",
+                "made for every {machine}, {} (--cpu baseline); faster: --cpu {}",
                 chosen.level,
                 faster.join(", ")
             ));

@@ -1,6 +1,7 @@
 //! `--bind-inputs`: arguments that become constants, because operators need their values to be compiled.
 
 use kiln_compiler::internals::api::{Loaded, Planned};
+use kiln_ir::graph::ValueId;
 use kiln_ir::{ErrorKind, Errors, Tensor};
 
 use super::failure::Failure;
@@ -27,29 +28,43 @@ pub(super) fn plan(
     }
 }
 
-/// The inputs that refused nodes read, and that hold no data.
+/// The inputs that refused nodes read beside their data, or that what they read is computed from.
 fn parameters<'a>(
     model: &Loaded,
     given: &'a [(String, Tensor)],
     errors: &Errors,
 ) -> Vec<(&'a str, &'a Tensor)> {
     let graph = &model.graph;
-    let mut out = Vec::new();
+    let mut read: Vec<ValueId> = Vec::new();
     for id in graph.node_ids() {
         let node = graph.node(id);
-        if !errors.0.iter().any(|e| e.op == node.op.name() && e.node == node.name) {
-            continue;
+        if errors.0.iter().any(|e| e.op == node.op.name() && e.node == node.name) {
+            // Operators whose operands say what is to be made have no data.
+            let first = usize::from(!matches!(node.op.name(), "Range" | "ConstantOfShape"));
+            read.extend(node.inputs.iter().skip(first).flatten());
         }
-        // Operators whose operands say what is to be made have no data.
-        let first = usize::from(!matches!(node.op.name(), "Range" | "ConstantOfShape"));
-        for value in node.inputs.iter().skip(first).flatten() {
-            let name = &graph.value(*value).name;
-            let found = given.iter().find(|(n, tensor)| n == name && tensor.shape.len() <= 1);
-            if let Some((name, tensor)) = found.filter(|_| graph.inputs().contains(value))
-                && !out.iter().any(|(n, _)| n == name)
-            {
-                out.push((&**name, tensor));
+    }
+    let mut at = 0;
+    while let Some(value) = read.get(at).copied() {
+        at += 1;
+        let Some(producer) = graph.producer(value).map(|id| graph.node(id)) else { continue };
+        // What is only measured stays an input.
+        if !matches!(producer.op.name(), "Shape" | "Size") {
+            for more in producer.inputs.iter().flatten().copied() {
+                if !read.contains(&more) {
+                    read.push(more);
+                }
             }
+        }
+    }
+    let names = read.iter().filter(|v| graph.inputs().contains(v)).map(|v| &*graph.value(*v).name);
+    let mut out: Vec<(&str, &Tensor)> = Vec::new();
+    for name in names {
+        let small = given.iter().find(|(n, tensor)| n == name && tensor.shape.len() <= 1);
+        if let Some((name, tensor)) = small
+            && !out.iter().any(|(n, _)| n == name)
+        {
+            out.push((name, tensor));
         }
     }
     out

@@ -50,7 +50,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let (plan, target) = (&planned.plan, &planned.options.target);
     let explain = Explain { plan, types: &rewrites.types, target };
     ui.text(format_args!(
-        "{} for {}, {} ({}-bit vectors): {} kernels, {} bytes of weights, {} bytes of arena",
+        "{} for {}, {} ({}-bit vectors):\n{} kernels, {} bytes of weights, {} bytes of arena",
         planned.name,
         target.triple,
         target.name(),

@@ -86,6 +86,12 @@ fn parameters_that_are_inputs_may_be_bound() {
     assert_eq!(code(&kiln(&["check", &folder])), 4);
     let bound = kiln(&["check", &folder, "--bind-inputs"]);
     assert_eq!(code(&bound), 0, "{} {}", String::from_utf8_lossy(&bound.stdout), stderr(&bound));
+    // Through what computes it, too.
+    let inputs = [inputs[0].clone(), integers(&[1, 1])];
+    let expected = floats(&[1.0, 2.0, 3.0, 4.0], &[2, 2]);
+    let folder = case(root.path(), "doubled", &models::reshape_doubled(), &inputs, &expected);
+    assert_eq!(code(&kiln(&["check", &folder])), 4);
+    assert_eq!(code(&kiln(&["check", &folder, "--bind-inputs"])), 0);
     // Data stays data: what is refused for another reason still is.
     let odd = case(root.path(), "odd", &models::unknown_operators(1), &inputs[..1], &inputs[0]);
     assert_eq!(code(&kiln(&["check", &odd, "--bind-inputs"])), 4);

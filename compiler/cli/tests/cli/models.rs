@@ -104,6 +104,14 @@ pub(crate) fn reshape() -> ModelProto {
     model(inputs, vec![], vec![node("reshape", "Reshape", &["x", "s"], &["y"])])
 }
 
+/// `y = Reshape(x, s + s)` with `s` as an input.
+pub(crate) fn reshape_doubled() -> ModelProto {
+    let inputs = vec![value("x", 1, &[Ok(1), Ok(4)]), value("s", 7, &[Ok(2)])];
+    let nodes =
+        vec![node("double", "Add", &["s", "s"], &["t"]), node("reshape", "Reshape", &["x", "t"], &["y"])];
+    model(inputs, vec![], nodes)
+}
+
 /// So many nodes of an operator that nobody knows, `foo_0` and so on, around a Relu.
 pub(crate) fn unknown_operators(count: usize) -> ModelProto {
     let mut nodes = vec![node("relu", "Relu", &["x"], &["v0"])];
