@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use kiln_compiler::internals::pipeline;
 use kiln_tests::compare::{self, ACROSS_STAGES};
 use kiln_tests::sweeps::{self, Sweep};
-use kiln_tests::{Outcome, models, stages, text};
+use kiln_tests::{Outcome, stages, text};
 use libtest_mimic::{Arguments, Trial};
 
 fn check(sweep: &Sweep, level: &str) -> Outcome {
     let graph = sweep.graph()?;
-    let inputs = models::inputs(&graph)?;
+    let inputs = sweep.inputs(&graph)?;
     let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
     let options = stages::options(level, 2)?;
     let plan = pipeline::compile(graph, &options).map_err(text)?;

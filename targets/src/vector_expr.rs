@@ -3,28 +3,142 @@
 //! Passes and schedules ask before they plan vectors; code generation computes what this module allows.
 
 use kiln_ir::kernel::plan::FlatAccess;
-use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, Scalar, UnaryOp};
 use kiln_ir::types::DType;
 
 use crate::math;
 
+/// The type of an expression's value where nests compute it in vectors, for any types of elements; else what has no
+/// vector form. `acc`: the type of [`Expr::Acc`].
+pub fn dtype(expr: &Expr<FlatAccess>, acc: Option<DType>) -> Result<DType, String> {
+    let none = |op: &dyn std::fmt::Debug, ty: DType| Err(format!("{op:?} of {ty} has no vector form"));
+    match expr {
+        Expr::Acc => acc.ok_or_else(|| "a sum outside a reducing form".to_owned()),
+        Expr::Const(scalar) => held(scalar.dtype),
+        Expr::Load(a) if !a.gathers.is_empty() => Err(format!("'{}' is gathered", a.name)),
+        Expr::Load(a)
+            if a.offset.as_const().is_none() || a.strides.iter().any(|d| d.as_const().is_none()) =>
+        {
+            Err(format!("'{}' has open strides", a.name))
+        }
+        Expr::Load(a) => held(a.dtype),
+        Expr::Loop(_) => Err("a loop's counter has no vector form".to_owned()),
+        Expr::Unary(op, a) => {
+            let ty = dtype(a, acc)?;
+            if has_unary(*op, ty) { Ok(op.result(ty)) } else { none(op, ty) }
+        }
+        Expr::Binary(op, a, b) => {
+            let (x, y) = (dtype(a, acc)?, dtype(b, acc)?);
+            let whole = *op == BinaryOp::Pow && product_power(b, y).is_some();
+            if x == y && (whole || has_binary(*op, x)) { Ok(op.result(x)) } else { none(op, x) }
+        }
+        Expr::Select(c, a, b) => {
+            let (c, x, y) = (dtype(c, acc)?, dtype(a, acc)?, dtype(b, acc)?);
+            if c == DType::Bool && x == y { Ok(x) } else { none(&"a choice", x) }
+        }
+        Expr::Cast(to, a) => match (dtype(a, acc)?, held(*to)?) {
+            // Two roundings on the way.
+            (from @ (DType::I32 | DType::U32 | DType::I64 | DType::U64), DType::BF16) => {
+                Err(format!("a cast from {from} to bf16 has no vector form"))
+            }
+            (_, to) => Ok(to),
+        },
+    }
+}
+
+/// A type whose elements become lanes.
+fn held(ty: DType) -> Result<DType, String> {
+    if ty == DType::Bool || ty.is_float() || ty.is_int() && ty.size() > 0 {
+        Ok(ty)
+    } else {
+        Err(format!("elements of type {ty} have no vector form"))
+    }
+}
+
+fn has_unary(op: UnaryOp, ty: DType) -> bool {
+    let exact = matches!(
+        op,
+        UnaryOp::Neg
+            | UnaryOp::Abs
+            | UnaryOp::Sqrt
+            | UnaryOp::Floor
+            | UnaryOp::Ceil
+            | UnaryOp::Round
+            | UnaryOp::Sign
+            | UnaryOp::IsNan
+            | UnaryOp::IsInf
+    );
+    match ty {
+        DType::Bool => op == UnaryOp::Not,
+        DType::F64 => exact,
+        _ if ty.is_float() => math::has_form(op),
+        _ => matches!(op, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::BitNot),
+    }
+}
+
+fn has_binary(op: BinaryOp, ty: DType) -> bool {
+    use BinaryOp::{Add, And, BitAnd, BitOr, BitXor, Div, Eq, Le, Lt, Max, Min, Mul, Or, Shl, Shr, Sub, Xor};
+    let any = matches!(op, Min | Max | Eq | Lt | Le);
+    let number = any || matches!(op, Add | Sub | Mul);
+    match ty {
+        DType::Bool => any || matches!(op, And | Or | Xor),
+        _ if ty.is_float() => number || op == Div,
+        _ => number || matches!(op, BitAnd | BitOr | BitXor | Shl) || op == Shr && ty.is_unsigned_int(),
+    }
+}
+
+/// Constant exponents of a type that are a few products: 1, 2, 3, 4, and -1 of floats.
+pub fn product_power(exponent: &Expr<FlatAccess>, ty: DType) -> Option<i32> {
+    let Expr::Const(scalar) = exponent else { return None };
+    let least = if ty.is_float() { -1 } else { 1 };
+    [1, 2, 3, 4, -1].into_iter().find(|n| *n >= least && f64::from(*n) == scalar.to_f64())
+}
+
+/// Elements of a vector of so many bytes in a nest of this form: copies of short elements move bytes; otherwise lanes
+/// have 32 bits, or 64 where any type has.
+pub fn nest_lanes(form: &Form<FlatAccess>, vector_bytes: u32) -> u32 {
+    match form {
+        Form::Rearrange { to, .. } => vector_bytes / to.dtype.size().max(1) as u32,
+        form => {
+            let (values, acc): (Vec<&Expr<FlatAccess>>, _) = match form {
+                Form::Map { stores } => (stores.iter().map(|s| &s.value).collect(), None),
+                Form::Reduce { value, store, .. } => (vec![value, &store.value], dtype(value, None).ok()),
+                Form::Window { input, store, .. } => (vec![&store.value], Some(input.dtype)),
+                _ => (Vec::new(), None),
+            };
+            let wide = acc.is_some_and(|ty| ty.size() == 8) || values.into_iter().any(has_wide);
+            vector_bytes / if wide { 8 } else { 4 }
+        }
+    }
+}
+
+fn has_wide(expr: &Expr<FlatAccess>) -> bool {
+    let here = match expr {
+        Expr::Const(scalar) => scalar.dtype.size() == 8,
+        Expr::Load(a) => a.dtype.size() == 8,
+        Expr::Cast(to, _) => to.size() == 8,
+        _ => false,
+    };
+    here || expr.children().into_iter().any(has_wide)
+}
+
 /// What the lanes of a vector hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lanes {
+enum Lanes {
     /// f32.
     Numbers,
     /// All ones or 0.
     Masks,
 }
 
-/// Whether the vector generators compute this expression: f32 throughout, bools as masks in between, no
+/// Whether tiles and transforms compute this expression: f32 throughout, bools as masks in between, no
 /// gathers, constant strides. Strides along the vector are checked by the generators.
 pub fn supported(expr: &Expr<FlatAccess>) -> bool {
     lanes(expr) == Some(Lanes::Numbers)
 }
 
 /// What the lanes of an expression's value hold; `None` where vectors do not compute it.
-pub fn lanes(expr: &Expr<FlatAccess>) -> Option<Lanes> {
+fn lanes(expr: &Expr<FlatAccess>) -> Option<Lanes> {
     let all = |operands: &[&Expr<FlatAccess>], k: Lanes| operands.iter().all(|e| lanes(e) == Some(k));
     match expr {
         Expr::Acc => Some(Lanes::Numbers),
@@ -66,12 +180,9 @@ pub fn lanes(expr: &Expr<FlatAccess>) -> Option<Lanes> {
 }
 
 /// Exponents that are a few products: 1, 2, 3, 4 and -1.
-pub fn power(exponent: &Expr<FlatAccess>) -> Option<i32> {
+fn power(exponent: &Expr<FlatAccess>) -> Option<i32> {
     match exponent {
-        Expr::Const(Scalar { dtype: DType::F32, bits }) => {
-            let value = f32::from_bits(*bits as u32);
-            [1, 2, 3, 4, -1].into_iter().find(|n| *n as f32 == value)
-        }
+        Expr::Const(Scalar { dtype: DType::F32, .. }) => product_power(exponent, DType::F32),
         _ => None,
     }
 }

@@ -7,9 +7,11 @@ use std::fmt::Write as _;
 
 use kiln_compiler::internals::passes::infer;
 use kiln_ir::graph::{self, Graph};
+use kiln_ir::kernel::Scalar;
 use kiln_ir::kernel::plan::{Plan, Schedule};
+use kiln_ir::{DType, Tensor, TensorType};
 
-use crate::{Outcome, text};
+use crate::{Outcome, random, text};
 
 /// Kernels that a sweep is about.
 type Wanted = fn(&Schedule) -> bool;
@@ -33,6 +35,12 @@ impl Sweep {
         Ok(graph)
     }
 
+    /// Seeded inputs: floats close to a standard normal distribution, integers of the whole range of their type.
+    pub fn inputs(&self, graph: &Graph) -> Outcome<Vec<Tensor>> {
+        let types = graph.inputs().iter().map(|id| graph.value(*id).fact.as_ref().map(kiln_ir::Fact::ty));
+        types.enumerate().map(|(i, ty)| tensor(&ty.ok_or("an input without a type")?, i)).collect()
+    }
+
     /// Errors when a plan of the graph has not the kernels that the sweep is about.
     pub fn check(&self, plan: &Plan) -> Outcome {
         let found = plan.kernels.iter().filter(|k| (self.wanted)(&k.schedule)).count();
@@ -42,6 +50,27 @@ impl Sweep {
         Err(format!("{found} kernels of the kind that {} is about, {} expected", self.name, self.count))
     }
 }
+
+fn tensor(ty: &TensorType, position: usize) -> Outcome<Tensor> {
+    let shape = ty.shape.as_const().ok_or_else(|| format!("input {position} has the open type {ty}"))?;
+    if matches!(ty.dtype, DType::Bool | DType::F32 | DType::F64) {
+        return random::tensor(ty.dtype, &shape, SEED, position).map_err(text);
+    }
+    let floats = random::tensor(DType::F32, &shape, SEED, position).map_err(text)?;
+    let floats = floats.as_slice::<f32>().map_err(text)?;
+    let bytes = floats.iter().enumerate().flat_map(|(i, x)| {
+        let bits = match ty.dtype {
+            DType::F16 | DType::BF16 => Scalar::of(ty.dtype, f64::from(*x)).bits,
+            // Every other one close to 0, where comparisons and shifts differ.
+            _ if i % 2 == 0 => (x * 20.0) as i64 as u64,
+            _ => random::split_mix(SEED, (position * 1000 + i) as u64),
+        };
+        bits.to_le_bytes().into_iter().take(ty.dtype.size()).collect::<Vec<u8>>()
+    });
+    Tensor::new(ty.dtype, shape, bytes.collect::<Vec<u8>>().into()).map_err(text)
+}
+
+const SEED: u64 = 7;
 
 /// Every sweep.
 pub fn all() -> Vec<Sweep> {
@@ -61,6 +90,12 @@ pub fn all() -> Vec<Sweep> {
         sweep("masks", nest, 30, masks()),
         sweep("reductions", nest, 40, reductions()),
         sweep("movement", |_| true, 6, movement()),
+        sweep("integers", nest, 600, integers()),
+        sweep("other_floats", nest, 300, other_floats()),
+        sweep("bools", nest, 75, bools()),
+        sweep("casts", nest, 290, casts()),
+        sweep("typed_reductions", nest, 150, typed_reductions()),
+        sweep("typed_copies", nest, 60, typed_copies()),
         sweep("attention", tile, 5, attention()),
     ]
 }
@@ -85,7 +120,11 @@ impl Text {
     }
 
     fn input(&mut self, name: &str, shape: &[usize]) {
-        self.line(&format!("input %{name}: f32{shape:?}"));
+        self.typed_input(name, "f32", shape);
+    }
+
+    fn typed_input(&mut self, name: &str, dtype: &str, shape: &[usize]) {
+        self.line(&format!("input %{name}: {dtype}{shape:?}"));
     }
 
     /// A value that folds to a constant; its name.
@@ -298,6 +337,144 @@ fn movement() -> Text {
     t.output("Pad(%x, @pads)");
     t.output("Slice(%x, @from, @to, @axes, @steps)");
     t.output("Gather(%x, @rows) {axis = 0}");
+    t
+}
+
+/// Around the widths of vectors of 2 to 64 elements.
+const TYPED_LENGTHS: [usize; 6] = [1, 3, 8, 17, 33, 67];
+const INTEGERS: [&str; 8] = ["i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"];
+
+/// Arguments `x` and `z` of rows and a row of a type; their suffix.
+fn operands(t: &mut Text, dtype: &str, n: usize) -> String {
+    let suffix = format!("{dtype}_{n}");
+    t.typed_input(&format!("x_{suffix}"), dtype, &[3, n]);
+    t.typed_input(&format!("z_{suffix}"), dtype, &[n]);
+    suffix
+}
+
+fn integers() -> Text {
+    let mut t = Text::default();
+    for dtype in INTEGERS {
+        for n in TYPED_LENGTHS {
+            let s = operands(&mut t, dtype, n);
+            for op in ["Add", "Sub", "Mul", "Min", "Max", "Less", "LessOrEqual", "Equal", "BitwiseAnd"] {
+                t.output(&format!("{op}(%x_{s}, %z_{s})"));
+            }
+            t.line(&format!("%less_{s} = Less(%x_{s}, %z_{s})"));
+            t.output(&format!("Where(%less_{s}, %x_{s}, %z_{s})"));
+            t.output(&format!("BitwiseNot(%x_{s})"));
+            t.output(&format!("Abs(%x_{s})"));
+            if dtype.starts_with('u') {
+                t.output(&format!("BitShift(%x_{s}, %z_{s}) {{direction = \"LEFT\"}}"));
+            } else {
+                t.output(&format!("Neg(%x_{s})"));
+                t.output(&format!("Sign(%x_{s})"));
+            }
+        }
+    }
+    t
+}
+
+fn other_floats() -> Text {
+    let mut t = Text::default();
+    for dtype in ["f16", "bf16", "f64"] {
+        for n in TYPED_LENGTHS {
+            let s = operands(&mut t, dtype, n);
+            for op in ["Add", "Sub", "Mul", "Div", "Min", "Max", "Less", "Equal"] {
+                t.output(&format!("{op}(%x_{s}, %z_{s})"));
+            }
+            for op in ["Abs", "Neg", "Floor", "Ceil", "Round", "Sign", "IsNaN", "Relu"] {
+                t.output(&format!("{op}(%x_{s})"));
+            }
+            t.line(&format!("%size_{s} = Abs(%z_{s})"));
+            t.output(&format!("Sqrt(%size_{s})"));
+        }
+    }
+    t
+}
+
+fn bools() -> Text {
+    let mut t = Text::default();
+    for n in TYPED_LENGTHS {
+        let s = operands(&mut t, "bool", n);
+        for op in ["And", "Or", "Xor", "Equal"] {
+            t.output(&format!("{op}(%x_{s}, %z_{s})"));
+        }
+        t.output(&format!("Not(%x_{s})"));
+        for dtype in ["f32", "i64", "u8", "f64"] {
+            let values = operands(&mut t, dtype, n);
+            t.output(&format!("Where(%x_{s}, %x_{values}, %z_{values})"));
+            // Comparisons of two widths meet.
+            t.line(&format!("%less_{values} = Less(%x_{values}, %z_{values})"));
+            t.output(&format!("Xor(%less_{values}, %x_{s})"));
+        }
+    }
+    t
+}
+
+fn casts() -> Text {
+    let mut t = Text::default();
+    let types = INTEGERS.into_iter().chain(["bool", "f16", "bf16", "f32", "f64"]);
+    let number = |dtype: &str| match dtype {
+        "f32" => 1,
+        "u8" => 2,
+        "i8" => 3,
+        "u16" => 4,
+        "i16" => 5,
+        "i32" => 6,
+        "i64" => 7,
+        "bool" => 9,
+        "f16" => 10,
+        "f64" => 11,
+        "u32" => 12,
+        "u64" => 13,
+        _ => 16,
+    };
+    for from in types.clone() {
+        for n in [3, 33] {
+            let s = operands(&mut t, from, n);
+            for to in types.clone().filter(|to| *to != from) {
+                t.output(&format!("Cast(%x_{s}) {{to = {}}}", number(to)));
+            }
+        }
+    }
+    t
+}
+
+fn typed_reductions() -> Text {
+    let mut t = Text::default();
+    for (axis, name) in [(0, "down"), (1, "along")] {
+        t.line(&format!("const @{name}: i64[1] = [{axis}]"));
+    }
+    for dtype in ["i32", "i64", "f64", "f16"] {
+        for n in TYPED_LENGTHS {
+            let s = operands(&mut t, dtype, n);
+            for op in ["ReduceSum", "ReduceMax", "ReduceMin"] {
+                t.output(&format!("{op}(%x_{s}, @down)"));
+                t.output(&format!("{op}(%x_{s}, @along)"));
+            }
+            // A sum of f32 beside wide lanes.
+            t.line(&format!("%float_{s} = Cast(%x_{s}) {{to = 1}}"));
+            t.output(&format!("ReduceSum(%float_{s}, @along)"));
+        }
+    }
+    t
+}
+
+fn typed_copies() -> Text {
+    let mut t = Text::default();
+    t.line("const @from: i64[1] = [1]");
+    t.line("const @to: i64[1] = [3]");
+    t.line("const @last: i64[1] = [-1]");
+    for dtype in ["u8", "bool", "f16", "i64"] {
+        for n in TYPED_LENGTHS {
+            let s = operands(&mut t, dtype, n);
+            t.typed_input(&format!("y_{s}"), dtype, &[2, n]);
+            t.output(&format!("Concat(%x_{s}, %y_{s}) {{axis = 0}}"));
+            t.output(&format!("Concat(%y_{s}, %y_{s}) {{axis = 1}}"));
+            t.output(&format!("Slice(%x_{s}, @from, @to)"));
+        }
+    }
     t
 }
 

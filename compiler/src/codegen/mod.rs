@@ -20,6 +20,7 @@ mod share;
 mod tile;
 mod transform;
 mod transpose;
+mod typed;
 mod value;
 pub mod vector;
 mod veval;

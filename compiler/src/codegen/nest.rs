@@ -18,17 +18,23 @@ mod columns;
 use kiln_ir::kernel::Expr;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel};
-use kiln_ir::kernel::{Form, ReduceOp, Role, WindowOp};
-use kiln_targets::simd::{Across, Op2, R, Refusal, Simd, Src, V};
+use kiln_ir::kernel::{Form, ReduceOp, Role, Scalar, WindowOp};
+use kiln_ir::{DType, Error};
+use kiln_targets::simd::sequences::{keep_first, splat_bits};
+use kiln_targets::simd::{Across, Lane, Narrow, Op2, Overflow, R, Refusal, Simd, Src, V};
+use kiln_targets::vector_expr::nest_lanes;
 
 use super::share::shared;
-use super::vexpr::{At, Values};
+use super::typed;
+use super::vexpr::{At, Values, lane, lane_bits};
 use super::walk::{AccessId, Walk, Walks, trips};
 
 /// What happens in the innermost loop.
 enum Work {
     /// Nothing but the stores.
     Map,
+    /// Copies of bytes.
+    Copy { from: AccessId },
     /// `acc = op(acc, value)`.
     Reduce { op: Op2, value: Values },
     /// `acc += input * weight`.
@@ -46,10 +52,13 @@ struct Generator<'k> {
     /// Whether lanes are iterations of a reduced loop.
     across: Option<Across>,
     work: Work,
-    /// The empty reduction.
-    identity: f32,
+    /// The accumulators' type.
+    acc: DType,
+    /// The empty reduction, as lanes hold it.
+    identity: u64,
     epilogue: Values,
     stores: Vec<AccessId>,
+    /// Elements of a vector.
     lanes: usize,
 }
 
@@ -70,39 +79,45 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, nest: &Nest, s: &mut S) -> R
     {
         return Err(Refusal::unsupported("a tile along a loop that is not parallel"));
     }
-    let (work, identity, combine, stores): (_, _, _, Vec<(&FlatAccess, Expr<FlatAccess>)>) =
+    let none = Scalar { dtype: DType::F32, bits: 0 };
+    let (work, identity, combine, stores): (_, Scalar, _, Vec<(&FlatAccess, Expr<FlatAccess>)>) =
         match &kernel.form {
             Form::Map { stores } => {
-                (Work::Map, 0.0, None, stores.iter().map(|st| (&st.to, st.value.clone())).collect())
+                (Work::Map, none, None, stores.iter().map(|st| (&st.to, st.value.clone())).collect())
             }
-            Form::Rearrange { from, to } => (Work::Map, 0.0, None, vec![(to, Expr::Load(from.clone()))]),
+            Form::Rearrange { from, to } if to.dtype.size() < 4 => {
+                (Work::Copy { from: walk.access(from)? }, none, None, vec![(to, Expr::Const(none))])
+            }
+            Form::Rearrange { from, to } => (Work::Map, none, None, vec![(to, Expr::Load(from.clone()))]),
             Form::Reduce { op, value, store } => {
-                let (op, identity, combine) = reduction(*op)?;
-                let value = Values::new(&mut walk, [value])?;
+                let dtype = value.dtype_with(&mut |a| a.dtype, None).map_err(|e| refusal(&e))?;
+                let (op, identity, combine) = reduction(*op, dtype)?;
+                let value = Values::typed(&mut walk, dtype, [value])?;
                 (Work::Reduce { op, value }, identity, Some(combine), vec![(&store.to, store.value.clone())])
             }
             Form::Window { op, input, weight, store } => {
+                let dtype = input.dtype;
                 let input = walk.access(input)?;
+                let (zero, least) = (Scalar::of(dtype, 0.0), Scalar::of(dtype, f64::NEG_INFINITY));
                 let (work, identity, combine) = match (op, weight) {
                     (WindowOp::Dot, Some(weight)) => {
-                        (Work::Dot { input, weight: walk.access(weight)? }, 0.0, Across::Sum)
+                        (Work::Dot { input, weight: walk.access(weight)? }, zero, Across::Sum)
                     }
                     (WindowOp::Dot, None) => return Err(Refusal::unsupported("a window without weights")),
-                    (WindowOp::Sum, _) => (Work::Window { op: Op2::Add, input }, 0.0, Across::Sum),
-                    (WindowOp::Max, _) => {
-                        (Work::Window { op: Op2::MaxNan, input }, f32::NEG_INFINITY, Across::Max)
-                    }
+                    (WindowOp::Sum, _) => (Work::Window { op: Op2::Add, input }, zero, Across::Sum),
+                    (WindowOp::Max, _) => (Work::Window { op: Op2::MaxNan, input }, least, Across::Max),
                 };
                 (work, identity, Some(combine), vec![(&store.to, store.value.clone())])
             }
             form => return Err(Refusal::unsupported(format!("{} along one loop", form.name()))),
         };
-    let epilogue = Values::new(&mut walk, stores.iter().map(|(_, value)| value))?;
+    let epilogue = Values::typed(&mut walk, identity.dtype, stores.iter().map(|(_, value)| value))?;
     let stores = stores.iter().map(|(to, _)| walk.access(to)).collect::<R<Vec<_>>>()?;
     let across = if role(&nest.vector) == Role::Reduce { combine } else { None };
-    let lanes = s.lanes();
+    let lanes = nest_lanes(&kernel.form, 4 * s.lanes() as u32) as usize;
+    let (acc, identity) = (identity.dtype, lane_bits(identity));
     let mut this =
-        Generator { walk, nest, parallel, reduced, across, work, identity, epilogue, stores, lanes };
+        Generator { walk, nest, parallel, reduced, across, work, acc, identity, epilogue, stores, lanes };
     this.walk.open(s)?;
     match kernel.shared {
         Some(share) if share.along == nest.vector => {
@@ -118,13 +133,28 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, nest: &Nest, s: &mut S) -> R
     Ok(())
 }
 
-/// Operation, identity and how lanes combine.
-fn reduction(op: ReduceOp) -> R<(Op2, f32, Across)> {
+fn refusal(e: &Error) -> Refusal {
+    Refusal::unsupported(e.message.clone())
+}
+
+/// Operation, identity and how lanes combine, for numbers of a type.
+fn reduction(op: ReduceOp, dtype: DType) -> R<(Op2, Scalar, Across)> {
+    if dtype == DType::Bool {
+        return Err(Refusal::unsupported("reductions of bools in vectors"));
+    }
+    let width = dtype.bits() as u32;
+    let (least, most) = match (dtype.is_float(), dtype.is_signed_int()) {
+        (true, _) => (Scalar::of(dtype, f64::NEG_INFINITY), Scalar::of(dtype, f64::INFINITY)),
+        (_, true) => {
+            (Scalar::int(dtype, i64::MIN >> (64 - width)), Scalar::int(dtype, i64::MAX >> (64 - width)))
+        }
+        _ => (Scalar::int(dtype, 0), Scalar::int(dtype, -1)),
+    };
     Ok(match op {
-        ReduceOp::Sum => (Op2::Add, 0.0, Across::Sum),
-        ReduceOp::Prod => (Op2::Mul, 1.0, Across::Prod),
-        ReduceOp::Max => (Op2::MaxNan, f32::NEG_INFINITY, Across::Max),
-        ReduceOp::Min => (Op2::MinNan, f32::INFINITY, Across::Min),
+        ReduceOp::Sum => (Op2::Add, Scalar::of(dtype, 0.0), Across::Sum),
+        ReduceOp::Prod => (Op2::Mul, Scalar::of(dtype, 1.0), Across::Prod),
+        ReduceOp::Max => (Op2::MaxNan, least, Across::Max),
+        ReduceOp::Min => (Op2::MinNan, most, Across::Min),
         ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. } => {
             return Err(Refusal::unsupported("positions of extremes in vectors"));
         }
@@ -186,7 +216,7 @@ impl Generator<'_> {
     /// `count` elements along the vector loop, `tile` iterations of the tiled one.
     fn block_of<S: Simd>(&mut self, s: &mut S, count: i64, tile: i64) -> R {
         let widths = widths(count, self.lanes);
-        if matches!(self.work, Work::Map) {
+        if matches!(self.work, Work::Map | Work::Copy { .. }) {
             for t in 0..tile {
                 for (j, &n) in widths.iter().enumerate() {
                     self.finish(s, t, (j * self.lanes) as i64, n, None)?;
@@ -240,10 +270,14 @@ impl Generator<'_> {
         for t in 0..tile {
             let total = acc.next().expect("an accumulator per tile and vector");
             for part in acc.by_ref().take(vectors - 1) {
-                s.op2(self.combine_op(), &total, Src::Reg(&part))?;
+                s.op2_as(self.lane(), self.combine_op(), &total, Src::Reg(&part))?;
                 s.free(part);
             }
-            s.across(combine, &total)?;
+            if !self.lane().is_wide() && self.lanes < s.lanes() {
+                // Beside wide lanes only half of the register is of consequence.
+                keep_first(s, self.lane(), &total, self.lanes, self.identity)?;
+            }
+            s.across_as(self.lane(), combine, &total)?;
             self.finish(s, t, 0, 1, Some(total))?;
         }
         Ok(())
@@ -252,12 +286,25 @@ impl Generator<'_> {
     fn combine_op(&self) -> Op2 {
         match &self.work {
             Work::Reduce { op, .. } | Work::Window { op, .. } => *op,
-            Work::Dot { .. } | Work::Map => Op2::Add,
+            Work::Dot { .. } | Work::Map | Work::Copy { .. } => Op2::Add,
+        }
+    }
+
+    /// What accumulators' lanes are taken for.
+    fn lane(&self) -> Lane {
+        lane(self.acc)
+    }
+
+    /// Lanes from `n` on become the empty reduction.
+    fn keep_first<S: Simd>(&self, s: &mut S, d: &V, n: usize) -> R {
+        match self.lane() {
+            Lane::F32 => s.keep_first(d, n, f32::from_bits(self.identity as u32)),
+            lane => keep_first(s, lane, d, n, self.identity),
         }
     }
 
     fn start<S: Simd>(&mut self, s: &mut S, tile: i64, vectors: usize) -> R<Vec<V>> {
-        (0..tile as usize * vectors).map(|_| s.splat(self.identity)).collect()
+        (0..tile as usize * vectors).map(|_| splat_bits(s, self.lane(), self.identity)).collect()
     }
 
     /// The reduced loops from the `i`th on, without those from the `last`th on.
@@ -361,7 +408,7 @@ impl Generator<'_> {
         let at = At { walk: &self.walk, lane: self.nest.vector, ahead: &ahead, n };
         let partial = self.across.is_some() && n < self.lanes;
         match &self.work {
-            Work::Map => Ok(()),
+            Work::Map | Work::Copy { .. } => Ok(()),
             Work::Dot { input, weight } => {
                 if !self.contributes(*input)? {
                     return Ok(());
@@ -374,7 +421,7 @@ impl Generator<'_> {
                 }
                 let x = at.load(s, *input)?.into_reg(s, &self.walk)?;
                 if partial {
-                    s.keep_first(&x, n, 0.0)?;
+                    self.keep_first(s, &x, n)?;
                 }
                 let w = at.load(s, *weight)?;
                 s.fma(acc, &x, w.src(&self.walk))?;
@@ -389,7 +436,7 @@ impl Generator<'_> {
                 let mut x = at.load(s, *input)?;
                 if partial {
                     let reg = x.into_reg(s, &self.walk)?;
-                    s.keep_first(&reg, n, self.identity)?;
+                    self.keep_first(s, &reg, n)?;
                     x = super::vexpr::Operand::Reg(reg);
                 }
                 s.op2(*op, acc, x.src(&self.walk))?;
@@ -406,9 +453,9 @@ impl Generator<'_> {
             Work::Reduce { op, value } => {
                 for v in value.eval(s, &at, None)? {
                     if partial {
-                        s.keep_first(&v, n, self.identity)?;
+                        self.keep_first(s, &v, n)?;
                     }
-                    s.op2(*op, acc, Src::Reg(&v))?;
+                    s.op2_as(self.lane(), *op, acc, Src::Reg(&v))?;
                     s.free(v);
                 }
                 Ok(())
@@ -421,9 +468,36 @@ impl Generator<'_> {
         let mut ahead = vec![(self.nest.vector, offset)];
         ahead.extend(self.nest.tile.map(|(l, _)| (l, t)));
         let at = At { walk: &self.walk, lane: self.nest.vector, ahead: &ahead, n };
+        if let Work::Copy { from } = self.work {
+            return self.copy(s, &at, from);
+        }
+        if let Some(acc) = &acc {
+            typed::round(s, self.acc, acc)?;
+        }
         let values = self.epilogue.eval(s, &at, acc)?;
         for (to, v) in self.stores.iter().zip(values) {
             at.store(s, *to, &v)?;
+            s.free(v);
+        }
+        Ok(())
+    }
+
+    /// Elements of one or two bytes: words of them, then the bytes that are left.
+    fn copy<S: Simd>(&self, s: &mut S, at: &At<'_>, from: AccessId) -> R {
+        const BYTES: Narrow = Narrow { two: false, signed: false };
+        let to = self.stores[0];
+        let (source, target) = (self.walk.disp(from, at.ahead, 0)?, self.walk.disp(to, at.ahead, 0)?);
+        let bytes = at.n * self.walk.element(to).bytes();
+        let (words, rest) = (bytes / 4, bytes % 4);
+        if words > 0 {
+            let v = s.load(self.walk.ptr(from), source, words)?;
+            s.store(self.walk.ptr(to), target, &v, words)?;
+            s.free(v);
+        }
+        if rest > 0 {
+            let past = 4 * words as i32;
+            let v = s.load_narrow(BYTES, self.walk.ptr(from), source + past, rest)?;
+            s.store_narrow(BYTES, Overflow::Wrap, self.walk.ptr(to), target + past, &v, rest)?;
             s.free(v);
         }
         Ok(())

@@ -1,10 +1,12 @@
 //! Evaluation of expression graphs: which operation of the vector builder each node becomes.
 
+use kiln_ir::DType;
 use kiln_ir::kernel::{BinaryOp, UnaryOp};
 use kiln_targets::math::tape;
 use kiln_targets::simd::{Op2, R, Refusal, Simd, Src, V};
 
-use super::vexpr::{At, Node, Operand, Values};
+use super::typed;
+use super::vexpr::{At, Kind, Node, Operand, Values, lane, splat};
 
 impl Values {
     /// The value, when there is only one and it is a product: for fused multiply-add into an accumulator.
@@ -53,7 +55,7 @@ impl<'v> Eval<'v> {
     /// The node's value in a register of its own.
     pub(super) fn reg<S: Simd>(&mut self, s: &mut S, n: usize) -> R<V> {
         match self.values.nodes[n] {
-            Node::Const(bits) => return s.splat(f32::from_bits(bits)),
+            Node::Const(bits, kind) => return splat(s, bits, kind),
             Node::Load(a) => return self.at.load(s, a)?.into_reg(s, self.at.walk),
             _ => {}
         }
@@ -75,14 +77,14 @@ impl<'v> Eval<'v> {
 
     pub(super) fn operand<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Operand> {
         match self.values.nodes[n] {
-            Node::Const(bits) => Ok(Operand::Const(f32::from_bits(bits))),
+            Node::Const(bits, kind) => Ok(Operand::constant(bits, kind)),
             Node::Load(a) => self.at.load(s, a),
             _ => Ok(Operand::Reg(self.reg(s, n)?)),
         }
     }
 
     fn is_leaf(&self, n: usize) -> bool {
-        matches!(self.values.nodes[n], Node::Const(_) | Node::Load(_))
+        matches!(self.values.nodes[n], Node::Const(..) | Node::Load(_))
     }
 
     fn op2<S: Simd>(&mut self, s: &mut S, op: Op2, a: usize, b: usize) -> R<V> {
@@ -96,9 +98,43 @@ impl<'v> Eval<'v> {
     fn compute<S: Simd>(&mut self, s: &mut S, n: usize) -> R<V> {
         match self.values.nodes[n] {
             Node::Acc => Err(Refusal::unsupported("`acc` outside a reducing form")),
-            Node::Const(_) | Node::Load(_) => self.reg(s, n),
-            Node::Unary(op, a) => self.unary(s, op, a),
-            Node::Binary(op, a, b) => self.binary(s, op, a, b),
+            Node::Const(..) | Node::Load(_) => self.reg(s, n),
+            Node::Unary(op, a) => {
+                let d = self.reg(s, a)?;
+                match self.values.kinds[a] {
+                    Kind::F32 | Kind::Mask { .. } => unary(s, op, d),
+                    Kind::Number(dtype) => typed::unary(s, op, dtype, d),
+                }
+            }
+            Node::Binary(op, a, b) => match self.values.kinds[a] {
+                Kind::F32 => self.binary(s, op, a, b),
+                Kind::Number(dtype @ (DType::F16 | DType::BF16)) => {
+                    let d = self.binary(s, op, a, b)?;
+                    if !matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le) {
+                        typed::round(s, dtype, &d)?;
+                    }
+                    Ok(d)
+                }
+                Kind::Number(dtype) => {
+                    let op2 = typed::binary(op, dtype)?;
+                    let (a, b) = if typed::commutes(op) && self.is_leaf(a) { (b, a) } else { (a, b) };
+                    let d = self.reg(s, a)?;
+                    let operand = self.operand(s, b)?;
+                    s.op2_as(lane(dtype), op2, &d, operand.src(self.at.walk))?;
+                    operand.free(s);
+                    if typed::leaves_range(op) {
+                        typed::round(s, dtype, &d)?;
+                    }
+                    Ok(d)
+                }
+                Kind::Mask { .. } => {
+                    let d = self.reg(s, a)?;
+                    let operand = self.operand(s, b)?;
+                    typed::of_masks(s, op, &d, operand.src(self.at.walk))?;
+                    operand.free(s);
+                    Ok(d)
+                }
+            },
             Node::Select(c, a, b) => {
                 let mask = self.reg(s, c)?;
                 let d = self.reg(s, a)?;
@@ -108,9 +144,9 @@ impl<'v> Eval<'v> {
                 s.free(mask);
                 Ok(d)
             }
-            Node::MaskToNumber(a) => {
+            Node::Cast(to, a) => {
                 let d = self.reg(s, a)?;
-                s.op2(Op2::And, &d, Src::Const(1.0))?;
+                typed::cast(s, self.values.kinds[a], to, &d)?;
                 Ok(d)
             }
         }
@@ -135,16 +171,15 @@ impl<'v> Eval<'v> {
             BinaryOp::Mul => Op2::Mul,
             BinaryOp::Div => match self.values.nodes[b] {
                 // Exact for powers of two only.
-                Node::Const(bits) if is_power_of_two(f32::from_bits(bits)) => {
+                Node::Const(bits, _) if is_power_of_two(f32::from_bits(bits as u32)) => {
                     let d = self.reg(s, a)?;
-                    s.op2(Op2::Mul, &d, Src::Const(1.0 / f32::from_bits(bits)))?;
+                    s.op2(Op2::Mul, &d, Src::Const(1.0 / f32::from_bits(bits as u32)))?;
                     return Ok(d);
                 }
                 _ => Op2::Div,
             },
             BinaryOp::Min | BinaryOp::Max => {
-                let number =
-                    matches!(self.values.nodes[b], Node::Const(bits) if !f32::from_bits(bits).is_nan());
+                let number = matches!(self.values.nodes[b], Node::Const(bits, _) if !f32::from_bits(bits as u32).is_nan());
                 match (op, number) {
                     (BinaryOp::Min, true) => Op2::Min,
                     (BinaryOp::Min, false) => Op2::MinNan,
@@ -155,9 +190,6 @@ impl<'v> Eval<'v> {
             BinaryOp::Eq => Op2::Eq,
             BinaryOp::Lt => Op2::Lt,
             BinaryOp::Le => Op2::Le,
-            BinaryOp::And => Op2::And,
-            BinaryOp::Or => Op2::Or,
-            BinaryOp::Xor => Op2::Xor,
             _ => return Err(Refusal::unsupported(format!("{op:?} in vectors"))),
         };
         self.op2(s, op, a, b)
@@ -166,6 +198,10 @@ impl<'v> Eval<'v> {
     /// `product + addend` in one operation, when nothing else needs the product.
     fn multiply_add<S: Simd>(&mut self, s: &mut S, product: usize, addend: usize) -> R<Option<V>> {
         let Node::Binary(BinaryOp::Mul, a, b) = self.values.nodes[product] else { return Ok(None) };
+        // Of f32 only: shorter floats are rounded in between, and wider ones compared more closely.
+        if self.values.kinds[product] != Kind::F32 {
+            return Ok(None);
+        }
         if self.left[product] != 1 || self.held[product].is_some() || product == addend {
             return Ok(None);
         }
@@ -179,15 +215,15 @@ impl<'v> Eval<'v> {
         s.free(a);
         Ok(Some(d))
     }
+}
 
-    fn unary<S: Simd>(&mut self, s: &mut S, op: UnaryOp, a: usize) -> R<V> {
-        let d = self.reg(s, a)?;
-        if op == UnaryOp::Not {
-            s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?;
-            return Ok(d);
-        }
-        tape::emit(s, op, d)
+/// A function of f32, or of a mask.
+pub(super) fn unary<S: Simd>(s: &mut S, op: UnaryOp, d: V) -> R<V> {
+    if op == UnaryOp::Not {
+        s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?;
+        return Ok(d);
     }
+    tape::emit(s, op, d)
 }
 
 fn is_power_of_two(value: f32) -> bool {

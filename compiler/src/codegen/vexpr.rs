@@ -1,35 +1,103 @@
-//! Expressions in f32 vectors: bodies and epilogues of the vector generators.
+//! Expressions in vectors: bodies and epilogues of the vector generators.
 //!
 //! Trees are turned into graphs first, so that a value used twice is computed once. Constants and elements in
-//! memory are operands of the operation that uses them. A bool is a mask: all ones or 0 per lane.
+//! memory are operands of the operation that uses them. A bool is a mask, all ones or 0 per lane, of the width of what was
+//! compared. Short integers are extended to 32 bits, floats of 16 bits are f32 that such a one can hold: after every
+//! operation that leaves their range they are brought back into it.
 
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::FlatAccess;
-use kiln_ir::kernel::{BinaryOp, Expr, UnaryOp};
+use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
 use kiln_ir::types::DType;
 use kiln_targets::math::tape;
-use kiln_targets::simd::{Parked, R, Refusal, Simd, Src, V};
-use kiln_targets::vector_expr::{self, Lanes, power};
+use kiln_targets::simd::sequences::splat_bits;
+use kiln_targets::simd::{Element, Lane, Parked, R, Refusal, Simd, Src, V};
+use kiln_targets::vector_expr::product_power;
 
-use super::walk::{AccessId, ELEMENT, Walk};
+use super::walk::{AccessId, Walk};
+
+/// What the lanes of a node hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Numbers of a type.
+    Number(DType),
+    /// All ones or 0, in lanes of 64 bits when `wide`.
+    Mask { wide: bool },
+}
+
+impl Kind {
+    pub(super) const F32: Self = Self::Number(DType::F32);
+
+    fn of(dtype: DType) -> Self {
+        if dtype == DType::Bool { Self::Mask { wide: false } } else { Self::Number(dtype) }
+    }
+
+    /// What operations take the lanes for.
+    pub(super) fn lane(self) -> Lane {
+        match self {
+            Self::Number(dtype) => lane(dtype),
+            Self::Mask { wide } => {
+                if wide {
+                    Lane::I64
+                } else {
+                    Lane::I32
+                }
+            }
+        }
+    }
+}
+
+/// A register of a constant of that kind.
+pub(super) fn splat<S: Simd>(s: &mut S, bits: u64, kind: Kind) -> R<V> {
+    splat_bits(s, kind.lane(), bits)
+}
+
+/// The lanes that hold elements of a type.
+pub(super) fn lane(dtype: DType) -> Lane {
+    match dtype {
+        DType::F64 => Lane::F64,
+        DType::I64 => Lane::I64,
+        DType::U64 => Lane::U64,
+        DType::U32 => Lane::U32,
+        _ if dtype.is_float() => Lane::F32,
+        _ => Lane::I32,
+    }
+}
+
+/// A constant as lanes hold it.
+pub(super) fn lane_bits(scalar: Scalar) -> u64 {
+    match scalar.dtype {
+        DType::Bool => {
+            if scalar.bits != 0 {
+                u32::MAX.into()
+            } else {
+                0
+            }
+        }
+        DType::F16 | DType::BF16 => u64::from((scalar.to_f64() as f32).to_bits()),
+        DType::I8 | DType::I16 => u64::from(scalar.to_i64() as u32),
+        _ => scalar.bits,
+    }
+}
 
 /// An operation of the graph; operands are positions of earlier nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
     Acc,
-    /// By its bits, so that NaN equals itself.
-    Const(u32),
+    /// By its bits in a lane, so that NaN equals itself.
+    Const(u64, Kind),
     Load(AccessId),
     Unary(UnaryOp, usize),
     Binary(BinaryOp, usize, usize),
     Select(usize, usize, usize),
-    /// 1 where the mask is set, else 0.
-    MaskToNumber(usize),
+    Cast(Kind, usize),
 }
 
 /// Expressions with shared parts.
 pub(super) struct Values {
     pub(super) nodes: Vec<Node>,
+    pub(super) kinds: Vec<Kind>,
+    acc: Kind,
     pub(super) roots: Vec<usize>,
     pub(super) uses: Vec<u32>,
     loads: Vec<(FlatAccess, AccessId)>,
@@ -63,16 +131,24 @@ pub(super) struct At<'a> {
 pub(super) enum Operand {
     Reg(V),
     Const(f32),
+    /// In lanes of 64 bits.
+    Wide(u64),
     Mem(AccessId, i32),
     Splat(AccessId, i32),
 }
 
 impl Operand {
+    /// A constant of a kind.
+    pub(super) fn constant(bits: u64, kind: Kind) -> Self {
+        if kind.lane().is_wide() { Self::Wide(bits) } else { Self::Const(f32::from_bits(bits as u32)) }
+    }
+
     /// As an operation's second operand.
     pub(super) fn src<'a>(&'a self, walk: &'a Walk) -> Src<'a> {
         match self {
             Self::Reg(v) => Src::Reg(v),
             Self::Const(value) => Src::Const(*value),
+            Self::Wide(bits) => Src::Wide(*bits),
             Self::Mem(a, disp) => Src::Mem(walk.ptr(*a), *disp),
             Self::Splat(a, disp) => Src::Splat(walk.ptr(*a), *disp),
         }
@@ -83,6 +159,7 @@ impl Operand {
         match self {
             Self::Reg(v) => Ok(v),
             Self::Const(value) => s.splat(value),
+            Self::Wide(bits) => s.splat_wide(bits),
             Self::Mem(a, disp) => {
                 let lanes = s.lanes();
                 s.load(walk.ptr(a), disp, lanes)
@@ -106,30 +183,56 @@ impl At<'_> {
             return Ok(Operand::Const(otherwise));
         }
         let disp = self.walk.disp(a, self.ahead, 0)?;
-        match self.walk.stride(a, self.lane) {
-            0 => Ok(Operand::Splat(a, disp)),
-            ELEMENT if self.n == s.lanes() => Ok(Operand::Mem(a, disp)),
-            ELEMENT => Ok(Operand::Reg(s.load(self.walk.ptr(a), disp, self.n)?)),
+        let (element, stride) = (self.walk.element(a), self.walk.stride(a, self.lane));
+        let size = element.bytes() as i64;
+        // Elements that are lanes as they are, a whole vector of them.
+        let whole = match element {
+            Element::B32 => self.n == s.lanes(),
+            Element::B64 => 2 * self.n == s.lanes(),
+            _ => false,
+        };
+        match stride {
+            0 if element == Element::B32 => Ok(Operand::Splat(a, disp)),
+            0 => Ok(Operand::Reg(s.load_splat_as(element, self.walk.ptr(a), disp)?)),
+            _ if stride == size && whole => Ok(Operand::Mem(a, disp)),
+            _ if stride == size => Ok(Operand::Reg(s.load_as(element, self.walk.ptr(a), disp, self.n)?)),
             // A single element, however the next one lies.
-            _ if self.n == 1 => Ok(Operand::Reg(s.load(self.walk.ptr(a), disp, 1)?)),
+            _ if self.n == 1 => Ok(Operand::Reg(s.load_as(element, self.walk.ptr(a), disp, 1)?)),
             _ => Err(Refusal::unsupported("a stride along the vector that is neither 0 nor 1")),
         }
     }
 
-    /// Writes the lanes; a single element where the access does not move along the lanes.
+    /// Writes the lanes, which may be overwritten; a single element where the access does not move along the lanes.
     pub(super) fn store<S: Simd>(&self, s: &mut S, a: AccessId, v: &V) -> R {
         let disp = self.walk.disp(a, self.ahead, 0)?;
         let n = if self.walk.stride(a, self.lane) == 0 { 1 } else { self.n };
-        s.store(self.walk.ptr(a), disp, v, n)
+        s.store_as(self.walk.element(a), self.walk.ptr(a), disp, v, n)
     }
 }
 
 impl Values {
-    /// Registers the expressions' loads and finds what they share.
+    /// Registers the loads of expressions whose accumulator, if any, is f32, and finds what they share.
     pub(super) fn new<'e>(walk: &mut Walk, exprs: impl IntoIterator<Item = &'e Expr<FlatAccess>>) -> R<Self> {
-        let mut this = Self { nodes: Vec::new(), roots: Vec::new(), uses: Vec::new(), loads: Vec::new() };
+        Self::typed(walk, DType::F32, exprs)
+    }
+
+    /// The same with an accumulator of a type.
+    pub(super) fn typed<'e>(
+        walk: &mut Walk,
+        acc: DType,
+        exprs: impl IntoIterator<Item = &'e Expr<FlatAccess>>,
+    ) -> R<Self> {
+        let mut this = Self {
+            nodes: Vec::new(),
+            kinds: Vec::new(),
+            acc: Kind::of(acc),
+            roots: Vec::new(),
+            uses: Vec::new(),
+            loads: Vec::new(),
+        };
         for expr in exprs {
             let root = this.add(walk, expr)?;
+            let root = this.mask_of(root, false);
             this.uses[root] += 1;
             this.roots.push(root);
         }
@@ -137,12 +240,12 @@ impl Values {
     }
 
     fn add(&mut self, walk: &mut Walk, expr: &Expr<FlatAccess>) -> R<usize> {
-        let node = match expr {
-            Expr::Acc => Node::Acc,
-            Expr::Const(scalar) if scalar.dtype == DType::Bool => {
-                Node::Const(if scalar.bits != 0 { u32::MAX } else { 0 })
+        Ok(match expr {
+            Expr::Acc => self.node(Node::Acc, self.acc),
+            Expr::Const(scalar) => {
+                let kind = Kind::of(scalar.dtype);
+                self.node(Node::Const(lane_bits(*scalar), kind), kind)
             }
-            Expr::Const(scalar) if scalar.dtype == DType::F32 => Node::Const(scalar.bits as u32),
             Expr::Load(access) => {
                 let known = self.loads.iter().find(|(other, _)| other == access).map(|(_, id)| *id);
                 let id = match known {
@@ -153,32 +256,84 @@ impl Values {
                         id
                     }
                 };
-                Node::Load(id)
+                self.node(Node::Load(id), Kind::of(access.dtype))
             }
             Expr::Binary(BinaryOp::Pow, base, exponent) => {
-                let n = power(exponent).ok_or_else(|| Refusal::unsupported("a power in vectors"))?;
                 let base = self.add(walk, base)?;
-                return Ok(self.power(base, n));
+                let n = match self.kinds[base] {
+                    Kind::Number(dtype) => product_power(exponent, dtype),
+                    Kind::Mask { .. } => None,
+                };
+                let n = n.ok_or_else(|| Refusal::unsupported("a power in vectors"))?;
+                self.power(base, n)
             }
-            Expr::Unary(op, a) => Node::Unary(*op, self.add(walk, a)?),
-            Expr::Binary(op, a, b) => Node::Binary(*op, self.add(walk, a)?, self.add(walk, b)?),
-            Expr::Select(c, a, b) => Node::Select(self.add(walk, c)?, self.add(walk, a)?, self.add(walk, b)?),
-            Expr::Cast(DType::F32, a) => match vector_expr::lanes(a) {
-                Some(Lanes::Masks) => Node::MaskToNumber(self.add(walk, a)?),
-                _ => return self.add(walk, a),
-            },
-            _ => return Err(Refusal::unsupported(format!("expression in vectors: {expr:?}"))),
-        };
-        Ok(self.node(node))
+            Expr::Unary(op, a) => {
+                let a = self.add(walk, a)?;
+                let kind = match op {
+                    UnaryOp::IsNan | UnaryOp::IsInf => Kind::Mask { wide: self.kinds[a].lane().is_wide() },
+                    _ => self.kinds[a],
+                };
+                self.node(Node::Unary(*op, a), kind)
+            }
+            Expr::Binary(op, a, b) => {
+                let (mut a, mut b) = (self.add(walk, a)?, self.add(walk, b)?);
+                let kind = match (self.kinds[a], self.kinds[b]) {
+                    (Kind::Mask { wide: x }, Kind::Mask { wide: y }) => {
+                        (a, b) = (self.mask_of(a, x && y), self.mask_of(b, x && y));
+                        Kind::Mask { wide: x && y }
+                    }
+                    (x, y) if x != y => return Err(Refusal::unsupported(format!("{op:?} of two types"))),
+                    (x, _) => match op {
+                        BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le => Kind::Mask { wide: x.lane().is_wide() },
+                        _ => x,
+                    },
+                };
+                self.node(Node::Binary(*op, a, b), kind)
+            }
+            Expr::Select(c, a, b) => {
+                let (c, a, b) = (self.add(walk, c)?, self.add(walk, a)?, self.add(walk, b)?);
+                let (a, b) = (self.mask_of(a, false), self.mask_of(b, false));
+                let c = self.mask_of(c, self.kinds[a].lane().is_wide());
+                self.node(Node::Select(c, a, b), self.kinds[a])
+            }
+            Expr::Cast(to, a) => {
+                let a = self.add(walk, a)?;
+                if self.kinds[a] == Kind::Number(*to) {
+                    return Ok(a);
+                }
+                let kind = match (self.kinds[a], *to) {
+                    (from @ Kind::Mask { .. }, DType::Bool) => from,
+                    (from, DType::Bool) => Kind::Mask { wide: from.lane().is_wide() },
+                    (_, to) => Kind::Number(to),
+                };
+                if kind == self.kinds[a] { a } else { self.node(Node::Cast(kind, a), kind) }
+            }
+            Expr::Loop(_) => return Err(Refusal::unsupported(format!("expression in vectors: {expr:?}"))),
+        })
     }
 
-    fn node(&mut self, node: Node) -> usize {
+    /// A mask in lanes of a width; what is no mask stays.
+    fn mask_of(&mut self, n: usize, wide: bool) -> usize {
+        let kind = Kind::Mask { wide };
+        match (&self.nodes[n], self.kinds[n]) {
+            (_, Kind::Number(_)) => n,
+            (_, known) if known == kind => n,
+            (Node::Const(bits, _), _) => {
+                let all = if wide { u64::MAX } else { u32::MAX.into() };
+                let bits = if *bits == 0 { 0 } else { all };
+                self.node(Node::Const(bits, kind), kind)
+            }
+            _ => self.node(Node::Cast(kind, n), kind),
+        }
+    }
+
+    fn node(&mut self, node: Node, kind: Kind) -> usize {
         if let Some(known) = self.nodes.iter().position(|other| *other == node) {
             return known;
         }
         match &node {
-            Node::Acc | Node::Const(_) | Node::Load(_) => {}
-            Node::Unary(_, a) | Node::MaskToNumber(a) => self.uses[*a] += 1,
+            Node::Acc | Node::Const(..) | Node::Load(_) => {}
+            Node::Unary(_, a) | Node::Cast(_, a) => self.uses[*a] += 1,
             Node::Binary(_, a, b) => {
                 self.uses[*a] += 1;
                 self.uses[*b] += 1;
@@ -190,12 +345,14 @@ impl Values {
             }
         }
         self.nodes.push(node);
+        self.kinds.push(kind);
         self.uses.push(0);
         self.nodes.len() - 1
     }
 
     fn power(&mut self, base: usize, n: i32) -> usize {
-        let times = |this: &mut Self, a, b| this.node(Node::Binary(BinaryOp::Mul, a, b));
+        let kind = self.kinds[base];
+        let times = |this: &mut Self, a, b| this.node(Node::Binary(BinaryOp::Mul, a, b), kind);
         match n {
             1 => base,
             2 => times(self, base, base),
@@ -208,25 +365,28 @@ impl Values {
                 times(self, square, square)
             }
             _ => {
-                let one = self.node(Node::Const(1f32.to_bits()));
-                self.node(Node::Binary(BinaryOp::Div, one, base))
+                let bits = if kind.lane().is_wide() { 1f64.to_bits() } else { 1f32.to_bits().into() };
+                let one = self.node(Node::Const(bits, kind), kind);
+                self.node(Node::Binary(BinaryOp::Div, one, base), kind)
             }
         }
     }
 
-    /// Whether the value is a single product.
+    /// Whether the value is a single product of f32.
     pub(super) fn is_product(&self) -> bool {
-        matches!(self.roots[..], [root] if matches!(self.nodes[root], Node::Binary(BinaryOp::Mul, ..)))
+        let product = |n: usize| matches!(self.nodes[n], Node::Binary(BinaryOp::Mul, ..));
+        matches!(self.roots[..], [root] if product(root) && self.kinds[root] == Kind::F32)
     }
 
     /// Vector registers that evaluation may need at once, the results and `acc` included: an upper bound.
     fn registers(&self) -> usize {
         let mut need: Vec<usize> = Vec::with_capacity(self.nodes.len());
-        for node in &self.nodes {
-            need.push(match node {
-                Node::Acc | Node::Const(_) | Node::Load(_) => 1,
+        for (node, kind) in self.nodes.iter().zip(&self.kinds) {
+            let here = match node {
+                Node::Acc | Node::Const(..) | Node::Load(_) => 1,
                 Node::Unary(op, a) => need[*a].max(tape::registers(*op)).max(2),
-                Node::MaskToNumber(a) => need[*a],
+                Node::Cast(Kind::F32, a) if matches!(self.kinds[*a], Kind::Mask { .. }) => need[*a],
+                Node::Cast(_, a) => need[*a].max(5),
                 // An operand from memory or a constant: in a register, with a mask beside it at most. It may be the
                 // addend of a product or come first, and then waits for the other operand.
                 Node::Binary(op, a, b) if self.is_leaf(*a) || self.is_leaf(*b) => {
@@ -238,16 +398,19 @@ impl Values {
                 // added keeps both factors.
                 Node::Binary(_, a, b) => need[*a].max(need[*b] + 1).max(need[*a] + 1) + 2,
                 Node::Select(c, a, b) => need[*c].max(need[*a] + 1).max(need[*b] + 2) + 1,
-            });
+            };
+            // What sequences of instructions take beside their operands.
+            let sequences = matches!(kind, Kind::Number(dtype) if *dtype != DType::F32);
+            need.push(here + if sequences { 3 } else { 0 });
         }
-        let leaf = |n: &Node| matches!(n, Node::Const(_) | Node::Load(_));
+        let leaf = |n: &Node| matches!(n, Node::Const(..) | Node::Load(_));
         let held = self.nodes.iter().zip(&self.uses).filter(|(node, uses)| !leaf(node) && **uses > 1).count();
         let largest = self.roots.iter().map(|root| need[*root]).max().unwrap_or(0);
         largest + held + self.roots.len().saturating_sub(1)
     }
 
     fn is_leaf(&self, n: usize) -> bool {
-        matches!(self.nodes[n], Node::Const(_) | Node::Load(_))
+        matches!(self.nodes[n], Node::Const(..) | Node::Load(_))
     }
 
     /// Makes room for the evaluation beside accumulators: as many of the last ones as necessary are parked. Where

@@ -7,14 +7,15 @@
 //! Guards (padding) are decided at compile time too: [`Walk::parts`] splits a loop into ranges in which each
 //! guard has one outcome. Iterations where the outcome depends on a loop further in become ranges of their own.
 
+use kiln_ir::DType;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Storage};
 use kiln_runtime::abi::frame as words;
-use kiln_targets::simd::{P, R, Refusal, Simd};
+use kiln_targets::simd::{Element, P, R, Refusal, Simd};
 
 /// Accesses of equal strides share a cursor up to this distance, so that displacements stay small immediates.
 const SHARED_CURSOR_BYTES: i64 = 4096;
-/// Bytes of an element.
+/// Bytes of an f32.
 pub(super) const ELEMENT: i64 = 4;
 
 /// `0 <= offset + sum(coefficients * loops) < extent`.
@@ -39,8 +40,28 @@ struct Cursor {
 struct Access {
     cursor: usize,
     offset: i64,
+    element: Element,
     guards: Vec<Guard>,
     otherwise: f32,
+}
+
+/// How elements of a type lie in memory.
+fn element(dtype: DType) -> Option<Element> {
+    Some(match dtype {
+        DType::Bool => Element::Bool,
+        DType::U8 => Element::U8,
+        DType::I8 => Element::I8,
+        DType::U16 => Element::U16,
+        DType::I16 => Element::I16,
+        DType::F16 => Element::F16,
+        DType::BF16 => Element::BF16,
+        DType::F32 | DType::I32 | DType::U32 => Element::B32,
+        DType::F64 | DType::I64 | DType::U64 => Element::B64,
+        // Only copied.
+        _ if dtype.size() == 1 => Element::U8,
+        DType::C64 => Element::B64,
+        _ => return None,
+    })
 }
 
 /// An access of a [`Walk`].
@@ -88,15 +109,16 @@ impl Walk {
 
     /// Registers an access that moves by its own number of bytes along one loop: panels.
     pub(super) fn access_scaled(&mut self, access: &FlatAccess, scale: Option<(LoopId, i64)>) -> R<AccessId> {
-        if access.dtype.bits() as i64 != 8 * ELEMENT || !access.gathers.is_empty() {
+        let element = element(access.dtype).filter(|_| access.gathers.is_empty());
+        let Some(element) = element else {
             return Err(Refusal::unsupported(format!("access to '{}' in vectors", access.name)));
-        }
+        };
+        let size = element.bytes() as i64;
         let constant = |d: &kiln_ir::dim::Dim| {
             d.as_const()
                 .ok_or_else(|| Refusal::unsupported(format!("open strides of '{}' in vectors", access.name)))
         };
-        let mut strides =
-            access.strides.iter().map(|d| Ok(constant(d)? * ELEMENT)).collect::<R<Vec<i64>>>()?;
+        let mut strides = access.strides.iter().map(|d| Ok(constant(d)? * size)).collect::<R<Vec<i64>>>()?;
         if strides.len() != self.extents.len() {
             return Err(Refusal::unsupported(format!("strides of '{}' do not match the loops", access.name)));
         }
@@ -119,7 +141,7 @@ impl Walk {
             Storage::Arena { offset_bytes } => (Storage::Arena { offset_bytes: 0 }, offset_bytes as i64),
             other => (other, 0),
         };
-        let start = base + constant(&access.offset)? * ELEMENT;
+        let start = base + constant(&access.offset)? * size;
         let found = self.cursors.iter().position(|c| {
             c.storage == storage && c.strides == strides && (start - c.start).abs() <= SHARED_CURSOR_BYTES
         });
@@ -128,25 +150,30 @@ impl Walk {
             self.cursors.len() - 1
         });
         let offset = start - self.cursors[cursor].start;
-        let otherwise = access.otherwise.map_or(0.0, |s| f32::from_bits(s.bits as u32));
-        self.accesses.push(Access { cursor, offset, guards, otherwise });
+        let otherwise = access.otherwise.map_or(0.0, |s| s.to_f64() as f32);
+        self.accesses.push(Access { cursor, offset, element, guards, otherwise });
         Ok(AccessId(self.accesses.len() - 1))
     }
 
     /// Registers a place `ahead` bytes from an access that moves by strides of its own, in bytes per iteration.
     pub(super) fn follow(&mut self, access: &FlatAccess, ahead: i64, strides: Vec<i64>) -> R<AccessId> {
         let id = self.access(access)?;
-        let Access { cursor, offset, .. } = self.accesses[id.0];
+        let Access { cursor, offset, element, .. } = self.accesses[id.0];
         let (storage, start) = (self.cursors[cursor].storage, self.cursors[cursor].start + offset + ahead);
         self.cursors.push(Cursor { storage, start, strides, ptr: None, drift: 0 });
         let cursor = self.cursors.len() - 1;
-        self.accesses.push(Access { cursor, offset: 0, guards: Vec::new(), otherwise: 0.0 });
+        self.accesses.push(Access { cursor, offset: 0, element, guards: Vec::new(), otherwise: 0.0 });
         Ok(AccessId(self.accesses.len() - 1))
     }
 
     /// Bytes that the access moves per iteration of the loop.
     pub(super) fn stride(&self, a: AccessId, l: LoopId) -> i64 {
         self.cursors[self.accesses[a.0].cursor].strides[l.0 as usize]
+    }
+
+    /// How its elements lie in memory.
+    pub(super) fn element(&self, a: AccessId) -> Element {
+        self.accesses[a.0].element
     }
 
     /// Whether padding may take the place of an element.

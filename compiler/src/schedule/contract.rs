@@ -9,7 +9,7 @@ use kiln_targets::{LhsAccess, Target};
 use super::choices::{Choices, TilePick};
 use super::chosen::Chosen;
 use super::cost;
-use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use super::strides::{by_falling_stride, even_part, extent_of, f32_access, stride_of};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Bytes of a cache line.
@@ -43,7 +43,7 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
         return Err(format!("sums are {acc}"));
     }
     for access in kernel.form.loads().into_iter().chain([&store.to]) {
-        vector_access(access, false)?;
+        f32_access(access)?;
     }
     if !vector_expr::supported(&store.value) {
         return Err("the epilogue has an operation without a vector form".to_owned());

@@ -1,7 +1,8 @@
 //! Maps, reductions, windows and copies: vectors along one loop.
 
+use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Nest, Schedule, Transpose};
-use kiln_ir::kernel::{Form, LoopId, ReduceOp, Role};
+use kiln_ir::kernel::{Form, LoopId, ReduceOp, Role, Store};
 use kiln_targets::Target;
 use kiln_targets::vector_expr;
 
@@ -20,9 +21,8 @@ const WINDOW_REGISTERS: i64 = 3;
 
 /// The vector schedule of a form that is no contraction.
 pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result<Chosen, String> {
-    let copy = matches!(kernel.form, Form::Rearrange { .. });
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
-        vector_access(access, copy)?;
+        vector_access(access)?;
     }
     check_form(kernel)?;
     if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
@@ -95,7 +95,7 @@ fn model(
     unrolled: &[LoopId],
 ) -> NestPick {
     let extent = |l: LoopId| extent_of(kernel, l).unwrap_or(1);
-    let lanes = target.lanes() as i64;
+    let lanes = i64::from(vector_expr::nest_lanes(&kernel.form, target.vector_bytes as u32));
     let free = free_registers(kernel, unrolled, target);
     let columns = has_columns(kernel, unrolled) && free >= 4;
     let widest = if columns { free.min(WIDEST_WINDOW_TILE) } else { 4 };
@@ -158,6 +158,9 @@ pub fn candidates(kernel: &FlatKernel, nest: &Nest, target: &Target) -> Vec<Nest
 /// A copy between two layouts: the source is contiguous in one loop, the destination in another.
 fn transpose(kernel: &FlatKernel) -> Option<Chosen> {
     let Form::Rearrange { from, to } = &kernel.form else { return None };
+    if to.dtype.size() != 4 {
+        return None;
+    }
     let all = loops_of(&kernel.loops, Role::Parallel);
     let unit = |a: &FlatAccess| {
         all.iter().copied().filter(|l| stride_of(a, *l) == Some(1)).max_by_key(|l| extent_of(kernel, *l))
@@ -172,21 +175,32 @@ fn transpose(kernel: &FlatKernel) -> Option<Chosen> {
 }
 
 fn check_form(kernel: &FlatKernel) -> Result<(), String> {
-    let unsupported = || "an operation has no vector form".to_owned();
+    let store = |store: &Store<FlatAccess>, acc: Option<DType>| {
+        let found = vector_expr::dtype(&store.value, acc)?;
+        let wanted = store.to.dtype;
+        if found == wanted { Ok(()) } else { Err(format!("{found} stored as {wanted}")) }
+    };
     match &kernel.form {
-        Form::Map { stores } => {
-            stores.iter().all(|s| vector_expr::supported(&s.value)).then_some(()).ok_or_else(unsupported)
-        }
-        Form::Reduce { op, value, store } => {
+        Form::Map { stores } => stores.iter().try_for_each(|s| store(s, None)),
+        Form::Reduce { op, value, store: result } => {
             if matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }) {
                 return Err("the result is an index".to_owned());
             }
-            (vector_expr::supported(value) && vector_expr::supported(&store.value))
-                .then_some(())
-                .ok_or_else(unsupported)
+            let acc = vector_expr::dtype(value, None)?;
+            if acc == DType::Bool {
+                return Err("a reduction of bools has no vector form".to_owned());
+            }
+            store(result, Some(acc))
         }
-        Form::Window { store, .. } => {
-            vector_expr::supported(&store.value).then_some(()).ok_or_else(unsupported)
+        Form::Window { input, weight, store: result, .. } => {
+            let short = |ty: DType| ty.is_float() && ty.size() <= 4;
+            if !short(input.dtype) || weight.as_ref().is_some_and(|w| w.dtype != input.dtype) {
+                return Err(format!("a window over {} has no vector form", input.dtype));
+            }
+            store(result, Some(input.dtype))
+        }
+        Form::Rearrange { to, .. } if ![1, 2, 4, 8].contains(&to.dtype.size()) => {
+            Err(format!("elements of type {}", to.dtype))
         }
         _ => Ok(()),
     }
@@ -195,7 +209,12 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
 /// The loop whose iterations are lanes: steps of 1 in every store and of 0 or 1 in every load. The longest; a
 /// parallel one where there is one.
 fn vector_loop(kernel: &FlatKernel) -> Result<LoopId, String> {
-    let unit = |a: &FlatAccess, l: LoopId| matches!(stride_of(a, l), Some(0 | 1));
+    // Short elements are copied as bytes.
+    let bytes = matches!(&kernel.form, Form::Rearrange { to, .. } if to.dtype.size() < 4);
+    let unit = |a: &FlatAccess, l: LoopId| {
+        let stride = stride_of(a, l);
+        stride == Some(1) || stride == Some(0) && !bytes
+    };
     let lanes = |l: &LoopId| {
         let role = kernel.loops[l.0 as usize].role;
         let store_stride = if role == Role::Parallel { 1 } else { 0 };

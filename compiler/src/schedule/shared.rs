@@ -2,8 +2,9 @@
 
 use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel, Schedule, Shared, Tile};
 use kiln_ir::kernel::{Form, LoopId, Role};
+use kiln_targets::vector_expr::nest_lanes;
 
-/// The shared loop of a kernel with vectors of `lanes` elements:
+/// The shared loop of a kernel with vectors of `lanes` elements of 32 bits:
 ///
 /// - of plain loops and nests the outermost one when it is parallel and not tiled; blocks of vectors where the
 ///   vectors' loop is the only parallel one and no padding splits it;
@@ -20,7 +21,7 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
                 whole(Some(first).filter(|first| tile.is_none_or(|(l, _)| l != **first)))
             }
             _ if parallel(*vector) && !guarded(form, *vector) => {
-                Some(Shared { along: *vector, step: (*vectors).max(1) * lanes })
+                Some(Shared { along: *vector, step: (*vectors).max(1) * nest_lanes(form, 4 * lanes) })
             }
             _ => None,
         },

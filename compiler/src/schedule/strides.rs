@@ -27,9 +27,8 @@ pub(crate) fn even_part(n: i64, most: i64) -> i64 {
     (n + parts - 1) / parts.max(1)
 }
 
-/// What vectors need of every access: constant strides, no index read at run time, no padding test, f32 (or,
-/// for plain copies, any type of four bytes).
-pub(crate) fn vector_access(access: &FlatAccess, copy: bool) -> Result<(), String> {
+/// What vectors need of every access: constant strides, no index read at run time, no padding test.
+pub(crate) fn vector_access(access: &FlatAccess) -> Result<(), String> {
     let name = &access.name;
     if !access.gathers.is_empty() {
         return Err(format!("'{name}' is gathered"));
@@ -37,13 +36,16 @@ pub(crate) fn vector_access(access: &FlatAccess, copy: bool) -> Result<(), Strin
     if !access.guards.is_empty() {
         return Err(format!("'{name}' is padded"));
     }
-    if !(access.dtype == DType::F32 || copy && access.dtype.size() == 4) {
-        return Err(format!("'{name}' is {}", access.dtype));
-    }
     if access.offset.as_const().is_none() || access.strides.iter().any(|s| s.as_const().is_none()) {
         return Err(format!("'{name}' has open strides"));
     }
     Ok(())
+}
+
+/// The same, and elements of f32: what tiles and transforms need.
+pub(crate) fn f32_access(access: &FlatAccess) -> Result<(), String> {
+    vector_access(access)?;
+    if access.dtype == DType::F32 { Ok(()) } else { Err(format!("'{}' is {}", access.name, access.dtype)) }
 }
 
 #[cfg(test)]

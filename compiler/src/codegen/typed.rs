@@ -1,0 +1,221 @@
+//! Operations of expressions on lanes other than f32: which of the vector builder's each becomes.
+
+use kiln_ir::DType;
+use kiln_ir::kernel::{BinaryOp, UnaryOp};
+use kiln_targets::simd::sequences::{bits, invert, sign_bit};
+use kiln_targets::simd::{Lane, Op1, Op2, R, Refusal, Simd, Src, V, short};
+
+use super::veval;
+use super::vexpr::{Kind, lane};
+
+fn none<T>(op: &dyn std::fmt::Debug, dtype: DType) -> R<T> {
+    Err(Refusal::unsupported(format!("{op:?} of {dtype} in vectors")))
+}
+
+/// Brings lanes back to what their type can hold: short integers wrap, short floats round.
+pub(super) fn round<S: Simd>(s: &mut S, dtype: DType, d: &V) -> R {
+    match dtype {
+        DType::F16 => {
+            short::to_f16(s, d)?;
+            short::from_f16(s, d)
+        }
+        DType::BF16 => {
+            short::to_bf16(s, d)?;
+            s.op1(Op1::Shl(16), d)
+        }
+        DType::U8 => s.op2(Op2::And, d, Src::Bits(0xff)),
+        DType::U16 => s.op2(Op2::And, d, Src::Bits(0xffff)),
+        DType::I8 | DType::I16 => {
+            let by = 32 - dtype.bits() as u8;
+            s.op1(Op1::Shl(by), d)?;
+            s.op1(Op1::Sar(by), d)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The builder's operation for integers and f64.
+pub(super) fn binary(op: BinaryOp, dtype: DType) -> R<Op2> {
+    Ok(match op {
+        BinaryOp::Add => Op2::Add,
+        BinaryOp::Sub => Op2::Sub,
+        BinaryOp::Mul => Op2::Mul,
+        BinaryOp::Div if dtype.is_float() => Op2::Div,
+        BinaryOp::Min => Op2::MinNan,
+        BinaryOp::Max => Op2::MaxNan,
+        BinaryOp::Eq => Op2::Eq,
+        BinaryOp::Lt => Op2::Lt,
+        BinaryOp::Le => Op2::Le,
+        BinaryOp::BitAnd => Op2::And,
+        BinaryOp::BitOr => Op2::Or,
+        BinaryOp::BitXor => Op2::Xor,
+        BinaryOp::Shl => Op2::Shl,
+        BinaryOp::Shr => Op2::Shr,
+        _ => return none(&op, dtype),
+    })
+}
+
+pub(super) fn commutes(op: BinaryOp) -> bool {
+    use BinaryOp::{Add, BitAnd, BitOr, BitXor, Eq, Max, Min, Mul};
+    matches!(op, Add | Mul | Min | Max | Eq | BitAnd | BitOr | BitXor)
+}
+
+/// Whether the result of short integers may be none.
+pub(super) fn leaves_range(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Shl)
+}
+
+/// `d = d op s` of masks of one width.
+pub(super) fn of_masks<S: Simd>(s: &mut S, op: BinaryOp, d: &V, other: Src<'_>) -> R {
+    match op {
+        BinaryOp::And | BinaryOp::Min => s.op2(Op2::And, d, other),
+        BinaryOp::Or | BinaryOp::Max => s.op2(Op2::Or, d, other),
+        BinaryOp::Xor => s.op2(Op2::Xor, d, other),
+        BinaryOp::Eq => {
+            s.op2(Op2::Xor, d, other)?;
+            invert(s, d)
+        }
+        // False is less than true.
+        BinaryOp::Lt => s.op2(Op2::AndNot, d, other),
+        BinaryOp::Le => {
+            invert(s, d)?;
+            s.op2(Op2::Or, d, other)
+        }
+        _ => none(&op, DType::Bool),
+    }
+}
+
+/// A function of anything but f32.
+pub(super) fn unary<S: Simd>(s: &mut S, op: UnaryOp, dtype: DType, d: V) -> R<V> {
+    if dtype == DType::F64 {
+        return of_f64(s, op, d);
+    }
+    if dtype.is_float() {
+        let d = veval::unary(s, op, d)?;
+        let exact = matches!(
+            op,
+            UnaryOp::Neg
+                | UnaryOp::Abs
+                | UnaryOp::Floor
+                | UnaryOp::Ceil
+                | UnaryOp::Round
+                | UnaryOp::Sign
+                | UnaryOp::IsNan
+                | UnaryOp::IsInf
+        );
+        if !exact {
+            round(s, dtype, &d)?;
+        }
+        return Ok(d);
+    }
+    let ty = lane(dtype);
+    match op {
+        UnaryOp::Neg => s.op1_as(ty, Op1::Neg, &d)?,
+        UnaryOp::Abs if dtype.is_unsigned_int() => {}
+        UnaryOp::Abs => s.op1_as(ty, Op1::Abs, &d)?,
+        UnaryOp::BitNot => invert(s, &d)?,
+        UnaryOp::Sign => {
+            s.op2_as(ty, Op2::Min, &d, bits(ty, 1))?;
+            if ty.is_signed() {
+                s.op2_as(ty, Op2::Max, &d, bits(ty, u64::MAX))?;
+            }
+        }
+        _ => return none(&op, dtype),
+    }
+    round(s, dtype, &d)?;
+    Ok(d)
+}
+
+fn of_f64<S: Simd>(s: &mut S, op: UnaryOp, d: V) -> R<V> {
+    let ty = Lane::F64;
+    match op {
+        UnaryOp::Neg => s.op1_as(ty, Op1::Neg, &d)?,
+        UnaryOp::Abs => s.op1_as(ty, Op1::Abs, &d)?,
+        UnaryOp::Sqrt => s.op1_as(ty, Op1::Sqrt, &d)?,
+        UnaryOp::Floor => s.op1_as(ty, Op1::Floor, &d)?,
+        UnaryOp::Ceil => s.op1_as(ty, Op1::Ceil, &d)?,
+        UnaryOp::Round => s.op1_as(ty, Op1::Round, &d)?,
+        UnaryOp::IsNan => {
+            let x = s.copy(&d)?;
+            s.op2_as(ty, Op2::Eq, &d, Src::Reg(&x))?;
+            s.free(x);
+            invert(s, &d)?;
+        }
+        UnaryOp::IsInf => {
+            s.op1_as(ty, Op1::Abs, &d)?;
+            s.op2_as(ty, Op2::Eq, &d, Src::Wide(f64::INFINITY.to_bits()))?;
+        }
+        UnaryOp::Sign => {
+            // 1 with the operand's sign where it is neither 0 nor NaN; there it is itself.
+            let nonzero = s.splat_wide(0)?;
+            let sign = s.copy(&d)?;
+            s.op1_as(ty, Op1::Abs, &sign)?;
+            s.op2_as(ty, Op2::Lt, &nonzero, Src::Reg(&sign))?;
+            s.assign(&sign, &d);
+            s.op2(Op2::And, &sign, Src::Wide(sign_bit(ty)))?;
+            s.op2(Op2::Or, &sign, Src::Wide(1f64.to_bits()))?;
+            s.keep_where(&sign, &nonzero, Src::Reg(&d))?;
+            s.free(nonzero);
+            s.free(d);
+            return Ok(sign);
+        }
+        _ => return none(&op, DType::F64),
+    }
+    Ok(d)
+}
+
+/// Lanes of one kind become lanes of another, as `Cast` says.
+pub(super) fn cast<S: Simd>(s: &mut S, from: Kind, to: Kind, d: &V) -> R {
+    match (from, to) {
+        (Kind::Mask { wide: from }, Kind::Mask { wide: to }) => match (from, to) {
+            (false, true) => s.convert(Lane::I32, Lane::I64, d),
+            (true, false) => s.convert(Lane::I64, Lane::I32, d),
+            _ => Ok(()),
+        },
+        (Kind::Mask { .. }, Kind::Number(dtype)) => {
+            let ty = lane(dtype);
+            cast(s, from, Kind::Mask { wide: ty.is_wide() }, d)?;
+            match ty {
+                Lane::F32 => s.op2(Op2::And, d, Src::Const(1.0)),
+                Lane::F64 => s.op2(Op2::And, d, Src::Wide(1f64.to_bits())),
+                _ => s.op2(Op2::And, d, bits(ty, 1)),
+            }
+        }
+        // Whether it is other than 0; NaN is.
+        (Kind::Number(dtype), Kind::Mask { wide }) => {
+            let ty = lane(dtype);
+            s.op2_as(ty, Op2::Eq, d, bits(ty, 0))?;
+            invert(s, d)?;
+            cast(s, Kind::Mask { wide: ty.is_wide() }, Kind::Mask { wide }, d)
+        }
+        (Kind::Number(from), Kind::Number(to)) => number(s, from, to, d),
+    }
+}
+
+fn number<S: Simd>(s: &mut S, from: DType, to: DType, d: &V) -> R {
+    let (source, target) = (lane(from), lane(to));
+    match to {
+        // Floats saturate at the bounds of short integers, integers wrap.
+        DType::I8 | DType::I16 | DType::U8 | DType::U16 if from.is_float() => {
+            s.convert(source, Lane::I32, d)?;
+            let width = to.bits() as u32;
+            let (least, most) = if to.is_signed_int() {
+                (-(1i32 << (width - 1)), (1i32 << (width - 1)) - 1)
+            } else {
+                (0, (1i32 << width) - 1)
+            };
+            s.op2_as(Lane::I32, Op2::Max, d, Src::Bits(least as u32))?;
+            s.op2_as(Lane::I32, Op2::Min, d, Src::Bits(most as u32))
+        }
+        DType::F16 | DType::BF16 if from == DType::F64 => {
+            short::f64_to_odd(s, d)?;
+            round(s, to, d)
+        }
+        _ => {
+            s.convert(source, target, d)?;
+            // From unsigned bytes to two signed ones, say, nothing is lost.
+            let kept = from.is_int() && to.is_int() && from.bits() < to.bits() && !from.is_signed_int();
+            if to.size() < 4 && !kept { round(s, to, d) } else { Ok(()) }
+        }
+    }
+}
