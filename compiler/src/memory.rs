@@ -72,6 +72,29 @@ fn most_alive(items: &[(usize, BufferId, (usize, usize))], moments: usize) -> us
     after.max().unwrap_or(0)
 }
 
+/// Refuses an arena of more than `max_bytes`: unsupported, with the largest of the buffers that live when most is
+/// needed.
+pub fn check_limit(program: &Program, arena: &Arena, max_bytes: u64) -> Result<()> {
+    if arena.bytes as u64 <= max_bytes {
+        return Ok(());
+    }
+    let needed = |k: usize| {
+        let alive = arena.slots.iter().filter(|s| (s.live.0..=s.live.1).contains(&k));
+        alive.fold(0, |n: usize, s| n.saturating_add(s.bytes))
+    };
+    // Most is needed where a lifetime begins; of many, those of the largest buffers tell.
+    let mut largest: Vec<&Slot> = arena.slots.iter().collect();
+    largest.sort_by_key(|s| std::cmp::Reverse(s.bytes));
+    let starts = largest.iter().take(100).map(|s| s.live.0);
+    let peak = starts.rev().max_by_key(|k| needed(*k)).unwrap_or(0);
+    let alive = largest.into_iter().filter(|s| (s.live.0..=s.live.1).contains(&peak));
+    let named: Vec<String> = alive.take(3).map(|s| format!("'{}' of {} bytes", s.name, s.bytes)).collect();
+    let kernel = program.kernels().get(peak).map_or("", |k| &k.name);
+    let (total, named) = (arena.bytes, named.join(", "));
+    let text = format!("intermediate values need {total} bytes of memory, most at '{kernel}': {named}");
+    Err(Error::unsupported(text).hint(format!("the limit is {max_bytes} bytes; --max-arena-bytes raises it")))
+}
+
 /// Storage of a buffer, rounded up to the alignment.
 fn bytes_of(program: &Program, id: BufferId, align: usize) -> Result<usize> {
     let buffer = program.buffer(id);
@@ -155,6 +178,17 @@ mod tests {
         assert_eq!(arena.lower_bound_bytes, (16 + 64) * 4);
         assert_eq!(arena.bytes, arena.lower_bound_bytes);
         verify(&arena.slots, arena.bytes, 64).unwrap();
+    }
+
+    #[test]
+    fn an_arena_beyond_the_limit_names_its_largest_buffers() {
+        let program = chain(&[16, 32, 16, 64, 16]);
+        let arena = plan(&program, 64).unwrap();
+        check_limit(&program, &arena, 320).unwrap();
+        let error = check_limit(&program, &arena, 319).unwrap_err();
+        let expected = "intermediate values need 320 bytes of memory, most at 'k2': 't.3' of 256 bytes, \
+                        't.2' of 64 bytes; the limit is 319 bytes; --max-arena-bytes raises it";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

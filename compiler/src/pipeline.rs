@@ -206,8 +206,11 @@ fn specific(
         return Ok(Compiled::Program(program));
     }
     let start = Instant::now();
-    let plan = plan::build_with(program, target, &options.choices, read_only)?;
+    let plan = plan::build_with(program, target, &options.choices, &options.limits, read_only)?;
     after.observer.time("plan", start.elapsed());
+    if options.verify {
+        kernel::verify_plan(&plan).map_err(|e| broken("plan", e))?;
+    }
     Ok(Compiled::Plan(plan))
 }
 

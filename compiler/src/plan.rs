@@ -8,7 +8,7 @@ use kiln_ir::kernel::{
     Access, Buffer, BufferId, BufferKind, Form, Kernel, LoopId, Place, Program, Uses, each_buffer,
 };
 use kiln_ir::tensor::row_major;
-use kiln_ir::{DType, Dim, Error, Result, Tensor};
+use kiln_ir::{DType, Dim, Error, Limits, Result, Tensor};
 use kiln_targets::Target;
 use kiln_targets::simd::{R, Refusal};
 
@@ -21,7 +21,7 @@ use crate::schedule::{self, Choices, Chosen, contract};
 /// Builds the plan by the cost model alone. Constants leave the program as they are packed, so that weights are
 /// held once.
 pub fn build(program: Program, target: &Target) -> Result<Plan> {
-    build_with(program, target, &Choices::default(), &mut ReadOnly::new(target.align))
+    build_with(program, target, &Choices::default(), &Limits::default(), &mut ReadOnly::new(target.align))
 }
 
 /// The same with measured choices, for one of several variants, whose read-only data is in one block.
@@ -29,9 +29,11 @@ pub fn build_with(
     mut program: Program,
     target: &Target,
     choices: &Choices,
+    limits: &Limits,
     read_only: &mut ReadOnly,
 ) -> Result<Plan> {
     let arena = memory::plan(&program, target.align)?;
+    memory::check_limit(&program, &arena, limits.max_arena_bytes)?;
     memory::verify(&arena.slots, arena.bytes, target.align)?;
     let port = |id: &BufferId| {
         let buffer = program.buffer(*id);

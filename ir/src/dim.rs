@@ -4,11 +4,18 @@
 //! produces: a sum of terms, each an integer coefficient times a sorted product of atoms; an atom is a symbol
 //! or one of the three operations that are not polynomial (`floordiv`, `max`, `min`).
 //!
+//! Expressions are bounded: what would need more than [`MAX_SIZE`] symbols, numbers and operations, or a coefficient
+//! beyond 64 bits, is [unknown](Dim::is_unknown), and so is all that follows from it. A product of sums is as large as
+//! the product of their sizes, so that a few dozen squarings would otherwise fill any memory.
+//!
 //! Text form: `7`, `batch`, `2*seq + 1`, `floordiv(seq + 1, 2)`, `max(a, b)`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+/// Symbols, numbers and operations in one expression at most.
+pub const MAX_SIZE: usize = 2048;
 
 /// The extent of one axis, or any integer that follows from extents.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +43,8 @@ pub enum Atom {
     Max(Dim, Dim),
     /// The smaller.
     Min(Dim, Dim),
+    /// Too large to be written out; always alone.
+    Unknown,
 }
 
 /// The values that each symbol may take, both ends included.
@@ -48,7 +57,32 @@ impl Dim {
     }
 
     fn atom(atom: Atom) -> Self {
-        Self::Expr(Arc::new(Sum { terms: BTreeMap::from([(vec![atom], 1)]) }))
+        match &atom {
+            Atom::FloorDiv(a, b) | Atom::Max(a, b) | Atom::Min(a, b)
+                if a.is_unknown() || b.is_unknown() || atom.size() > MAX_SIZE =>
+            {
+                Self::unknown()
+            }
+            _ => Self::Expr(Arc::new(Sum { terms: BTreeMap::from([(vec![atom], 1)]) })),
+        }
+    }
+
+    fn unknown() -> Self {
+        Self::atom(Atom::Unknown)
+    }
+
+    /// Whether the expression was too large to be written out. Nothing is known of its value, not even that two of
+    /// these are the same: no shape may hold one.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Expr(sum) if sum.terms.keys().next().is_some_and(|t| t[..] == [Atom::Unknown]))
+    }
+
+    /// Symbols, numbers and operations.
+    fn size(&self) -> usize {
+        match self {
+            Self::Const(_) => 1,
+            Self::Expr(sum) => sum.size(),
+        }
     }
 
     /// The value, when no symbol is involved.
@@ -90,6 +124,7 @@ impl Dim {
     pub fn floor_div(&self, divisor: &Dim) -> Option<Dim> {
         match (self, divisor) {
             (_, Dim::Const(0)) => None,
+            _ if self.is_unknown() || divisor.is_unknown() => Some(Self::unknown()),
             (Dim::Const(a), Dim::Const(b)) => {
                 Some(Dim::Const(a.div_euclid(*b) - i64::from(*b < 0 && a.rem_euclid(*b) != 0)))
             }
@@ -130,7 +165,7 @@ impl Dim {
     pub fn max_with(&self, other: &Dim) -> Dim {
         match (self, other) {
             (Dim::Const(a), Dim::Const(b)) => Dim::Const(*a.max(b)),
-            _ if self == other => self.clone(),
+            _ if self == other && !self.is_unknown() => self.clone(),
             _ => Self::atom(Atom::Max(self.min_of(other).clone(), self.max_of(other).clone())),
         }
     }
@@ -139,7 +174,7 @@ impl Dim {
     pub fn min_with(&self, other: &Dim) -> Dim {
         match (self, other) {
             (Dim::Const(a), Dim::Const(b)) => Dim::Const(*a.min(b)),
-            _ if self == other => self.clone(),
+            _ if self == other && !self.is_unknown() => self.clone(),
             _ => Self::atom(Atom::Min(self.min_of(other).clone(), self.max_of(other).clone())),
         }
     }
@@ -204,6 +239,7 @@ impl Dim {
         for atom in sum.terms.keys().flatten() {
             match atom {
                 Atom::Symbol(name) => out.push(name.clone()),
+                Atom::Unknown => {}
                 Atom::FloorDiv(a, b) | Atom::Max(a, b) | Atom::Min(a, b) => {
                     a.collect_symbols(out);
                     b.collect_symbols(out);
@@ -218,7 +254,20 @@ impl Dim {
     }
 }
 
+impl Sum {
+    fn size(&self) -> usize {
+        self.terms.keys().map(|atoms| 1 + atoms.iter().map(Atom::size).sum::<usize>()).sum()
+    }
+}
+
 impl Atom {
+    fn size(&self) -> usize {
+        match self {
+            Self::Symbol(_) | Self::Unknown => 1,
+            Self::FloorDiv(a, b) | Self::Max(a, b) | Self::Min(a, b) => 1 + a.size() + b.size(),
+        }
+    }
+
     fn substitute(&self, values: &BTreeMap<Arc<str>, Dim>) -> Dim {
         match self {
             Self::Symbol(name) => values.get(name).cloned().unwrap_or_else(|| Dim::symbol(name)),
@@ -226,6 +275,7 @@ impl Atom {
                 let (a, b) = (a.substitute(values), b.substitute(values));
                 a.floor_div(&b).unwrap_or_else(|| Dim::atom(Self::FloorDiv(a, b)))
             }
+            Self::Unknown => Dim::unknown(),
             Self::Max(a, b) => a.substitute(values).max_with(&b.substitute(values)),
             Self::Min(a, b) => a.substitute(values).min_with(&b.substitute(values)),
         }
@@ -234,6 +284,7 @@ impl Atom {
     fn range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
         match self {
             Self::Symbol(name) => bounds.get(name).copied(),
+            Self::Unknown => None,
             Self::FloorDiv(a, b) => {
                 let ((a_lo, a_hi), (b_lo, b_hi)) = (a.range(bounds)?, b.range(bounds)?);
                 (b_lo > 0).then(|| corners((a_lo, a_hi), (b_lo, b_hi), i64::div_euclid))
@@ -262,10 +313,14 @@ impl std::ops::Add for Dim {
         if let (Dim::Const(a), Dim::Const(b)) = (&self, &other) {
             return Dim::Const(a.saturating_add(*b));
         }
+        if self.is_unknown() || other.is_unknown() || self.size() + other.size() > MAX_SIZE {
+            return Dim::unknown();
+        }
         let mut sum = self.sum();
         for (atoms, coefficient) in other.sum().terms {
             let entry = sum.terms.entry(atoms).or_insert(0);
-            *entry = entry.saturating_add(coefficient);
+            let Some(total) = entry.checked_add(coefficient) else { return Dim::unknown() };
+            *entry = total;
         }
         sum.terms.retain(|_, c| *c != 0);
         Dim::from_sum(sum)
@@ -278,14 +333,24 @@ impl std::ops::Mul for Dim {
         if let (Dim::Const(a), Dim::Const(b)) = (&self, &other) {
             return Dim::Const(a.saturating_mul(*b));
         }
-        let mut sum = Sum::default();
+        if self.is(0) || other.is(0) {
+            return Dim::Const(0);
+        }
         let (left, right) = (self.sum(), other.sum());
+        let size = left.terms.len() * right.size() + right.terms.len() * left.size();
+        if self.is_unknown() || other.is_unknown() || size > 2 * MAX_SIZE {
+            return Dim::unknown();
+        }
+        let mut sum = Sum::default();
         for (a, x) in &left.terms {
             for (b, y) in &right.terms {
                 let mut atoms: Vec<Atom> = a.iter().chain(b).cloned().collect();
                 atoms.sort();
                 let entry = sum.terms.entry(atoms).or_insert(0);
-                *entry = entry.saturating_add(x.saturating_mul(*y));
+                let Some(total) = x.checked_mul(*y).and_then(|p| entry.checked_add(p)) else {
+                    return Dim::unknown();
+                };
+                *entry = total;
             }
         }
         sum.terms.retain(|_, c| *c != 0);
@@ -356,6 +421,7 @@ impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Symbol(name) => write!(f, "{}", quote_symbol(name)),
+            Self::Unknown => write!(f, "?"),
             Self::FloorDiv(a, b) => write!(f, "floordiv({a}, {b})"),
             Self::Max(a, b) => write!(f, "max({a}, {b})"),
             Self::Min(a, b) => write!(f, "min({a}, {b})"),
@@ -411,6 +477,44 @@ mod tests {
         assert_eq!(half.range(&bounds), Some((1, 256)));
         assert_eq!(half.eval(&BTreeMap::from([("s".into(), 7)])), Some(4));
         assert_eq!((Dim::Const(10) - Dim::symbol("s")).range(&bounds), Some((-502, 9)));
+    }
+
+    /// Every way to make expressions grow ends in what is unknown, at once.
+    #[test]
+    fn growth_is_bounded() {
+        let start = std::time::Instant::now();
+        let steps: [fn(&Dim) -> Dim; 5] = [
+            |d| d.clone() * d.clone(),
+            |d| d.clone() * (d.clone() + Dim::Const(1)),
+            |d| d.max_with(&(d.clone() + Dim::Const(1))),
+            |d| (d.clone() + Dim::Const(1)).floor_div(d).unwrap(),
+            |d| d.min_with(&(d.clone() - Dim::Const(1))) + d.clone(),
+        ];
+        for step in steps {
+            let mut dim = Dim::symbol("n") + Dim::symbol("m");
+            for _ in 0..30 {
+                dim = step(&dim);
+            }
+            let known = Dim::symbol("n");
+            for d in
+                [dim.clone(), dim.clone() + known.clone(), known.clone() - dim.clone(), dim.max_with(&known)]
+            {
+                assert!(d.is_unknown(), "{d}");
+            }
+            assert_eq!((dim.to_string(), dim.symbols().len(), dim.as_const()), ("?".to_owned(), 0, None));
+            assert_eq!(dim.range(&Bounds::from([("n".into(), (1, 2)), ("m".into(), (1, 2))])), None);
+            assert_eq!(dim.eval(&BTreeMap::from([("n".into(), 1), ("m".into(), 1)])), None);
+            assert!((dim * Dim::Const(0)).is(0));
+        }
+        // Coefficients too: 3 * n to the 64th has one of more than 64 bits.
+        let mut dim = Dim::Const(3) * Dim::symbol("n");
+        (0..6).for_each(|_| dim = dim.clone() * dim.clone());
+        assert!(dim.is_unknown());
+        assert!(start.elapsed().as_secs() < 5);
+        // What models have stays: a product of padded and halved extents.
+        let half = |d: Dim| (d + Dim::Const(1)).floor_div(&Dim::Const(2)).unwrap();
+        let side = |name| (0..6).fold(Dim::symbol(name), |d, _| half(d)) + Dim::Const(2);
+        assert!(!(side("h") * side("w") * Dim::symbol("n") * Dim::Const(64)).is_unknown());
     }
 
     proptest::proptest! {

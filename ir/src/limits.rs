@@ -6,6 +6,9 @@ pub const MAX_EXTENT: i64 = 1 << 40;
 /// The most elements of a tensor: no machine holds it, and products of extents stay far from 2^63.
 pub const MAX_ELEMENTS: i64 = 1 << 40;
 
+/// The most axes of a tensor, as in NumPy.
+pub const MAX_RANK: usize = 64;
+
 /// How much a model may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -13,6 +16,8 @@ pub struct Limits {
     pub max_model_bytes: u64,
     /// Bytes of all constants of the model together, external data included; and of any one value that it computes.
     pub max_tensor_bytes: u64,
+    /// Bytes of the arena: what the values that live at one time need, with the padding around them.
+    pub max_arena_bytes: u64,
     /// Messages inside messages; a subgraph takes three.
     pub max_depth: usize,
     /// Bytes that constant folding may add to the model beyond the constants that it removes.
@@ -24,6 +29,7 @@ impl Default for Limits {
         Self {
             max_model_bytes: (1 << 31) - 1,
             max_tensor_bytes: 1 << 34,
+            max_arena_bytes: 1 << 35,
             max_depth: 100,
             fold_bytes: 1 << 24,
         }

@@ -107,6 +107,9 @@ pub(super) struct ShapeArgs {
     /// Refuse models whose constants are larger together.
     #[arg(long, value_name = "N", help_heading = LIMITS, default_value_t = Limits::default().max_tensor_bytes)]
     pub(super) max_tensor_bytes: u64,
+    /// Refuse models whose intermediate values need more at one time.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_arena_bytes)]
+    pub(super) max_arena_bytes: u64,
     /// Refuse models nested deeper.
     #[arg(long, value_name = "N", help_heading = LIMITS, default_value_t = Limits::default().max_depth, value_parser = depth())]
     pub(super) max_depth: usize,
@@ -126,6 +129,7 @@ impl ShapeArgs {
         Limits {
             max_model_bytes: self.max_model_bytes,
             max_tensor_bytes: self.max_tensor_bytes,
+            max_arena_bytes: self.max_arena_bytes,
             max_depth: self.max_depth,
             fold_bytes: self.max_fold_bytes,
         }

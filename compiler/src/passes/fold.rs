@@ -243,6 +243,6 @@ mod tests {
         graph.add_output(y);
         let result = infer::run(&mut graph).and_then(|()| run(&mut graph, &Limits::default()));
         let error = result.unwrap_err();
-        assert_eq!((error.kind, error.node.as_str()), (ErrorKind::Invalid, "y"), "{error}");
+        assert_eq!((error.kind, error.node.as_str()), (ErrorKind::IndexOutOfRange, "y"), "{error}");
     }
 }

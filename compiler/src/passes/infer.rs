@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use kiln_ir::graph::{Graph, Node, NodeId, Patch, ValueId};
-use kiln_ir::limits::{MAX_ELEMENTS, MAX_EXTENT};
+use kiln_ir::limits::{MAX_ELEMENTS, MAX_EXTENT, MAX_RANK};
 use kiln_ir::{
     DType, Dim, Error, ErrorKind, Fact, Known, NodeView, Result, Tensor, bail_internal, bail_invalid,
 };
@@ -69,13 +69,18 @@ fn node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>> {
             },
         });
     }
+    for (input, fact) in node.inputs.iter().flatten().zip(inputs.iter().flatten()) {
+        check_rank(&graph.value(*input).name, fact)?;
+    }
     let mut facts = node.op.infer(&inputs)?;
+    facts.iter_mut().for_each(forget_unknown);
     evaluate(node, &inputs, &mut facts)?;
     if facts.len() < node.outputs.len() {
         bail_internal!("has {} outputs, of which {} were inferred", node.outputs.len(), facts.len());
     }
     for (value, fact) in node.outputs.iter().zip(&facts) {
         let value = graph.value(*value);
+        check_rank(&value.name, fact)?;
         check_extents(&value.name, fact)?;
         if let Some(declared) = &value.fact {
             fact.check_declared(&value.name, declared)?;
@@ -130,7 +135,28 @@ pub(super) fn elements(fact: &Fact) -> Option<Tensor> {
     }
 }
 
+/// Drops known elements some of which are too large to be written out.
+fn forget_unknown(fact: &mut Fact) {
+    if matches!(&fact.known, Some(Known::Dims(dims)) if dims.iter().any(Dim::is_unknown)) {
+        fact.known = None;
+    }
+}
+
+fn check_rank(name: &str, fact: &Fact) -> Result<()> {
+    if fact.shape.rank() > MAX_RANK {
+        let rank = fact.shape.rank();
+        return Err(Error::unsupported(format!("'{name}' has {rank} axes, more than {MAX_RANK}")));
+    }
+    Ok(())
+}
+
 fn check_extents(name: &str, fact: &Fact) -> Result<()> {
+    if let Some(axis) = fact.shape.iter().position(Dim::is_unknown) {
+        return Err(Error::unsupported(format!(
+            "the extent of axis {axis} of '{name}' is too long an expression of open dimensions"
+        ))
+        .hint("bind them with --dim"));
+    }
     let mut elements = 1i64;
     for extent in fact.shape.iter().filter_map(Dim::as_const) {
         if !(0..=MAX_EXTENT).contains(&extent) {
@@ -153,6 +179,45 @@ mod tests {
 
     use super::*;
     use crate::rules::testing::Build;
+
+    #[test]
+    fn expressions_that_grow_without_end_are_refused_where_a_shape_needs_them() {
+        let squarings: String = (0..30).map(|i| format!("%s{} = Mul(%s{i}, %s{i})\n", i + 1)).collect();
+        let text = |end: &str| {
+            format!(
+                "graph @g opset(17) {{
+                   input %x: f32[n, 4]
+                   const @two: i64[1] = [2]
+                   %shape = Shape(%x)
+                   %s0 = Add(%shape, @two)
+                   {squarings}
+                   {end}
+                   output %y
+                 }}"
+            )
+        };
+        let infer = |end: &str| {
+            let mut graph = kiln_ir::graph::parse(&text(end)).unwrap();
+            run(&mut graph).map(|()| graph)
+        };
+        assert!(infer("%y = Identity(%s30)").is_ok());
+        let error = infer("%y = ConstantOfShape(%s30)").unwrap_err();
+        assert_eq!((error.kind, &*error.node), (ErrorKind::Unsupported, "y"), "{error}");
+    }
+
+    #[test]
+    fn ranks_are_bounded() {
+        let ones = |n: usize| {
+            let list = vec!["1"; n].join(", ");
+            format!(
+                "graph @g opset(17) {{ input %x: f32[1] const @s: i64[{n}] = [{list}] %y = Reshape(%x, @s) output %y }}"
+            )
+        };
+        let infer = |n: usize| run(&mut kiln_ir::graph::parse(&ones(n)).unwrap());
+        assert!(infer(MAX_RANK).is_ok());
+        let error = infer(MAX_RANK + 1).unwrap_err();
+        assert!(error.message.contains("has 65 axes"), "{error}");
+    }
 
     #[test]
     fn errors_name_the_node() {

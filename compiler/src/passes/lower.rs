@@ -43,6 +43,7 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
             });
         }
         let mut outputs = Vec::with_capacity(node.outputs.len());
+        let known = errors.len();
         for &v in &node.outputs {
             // The name of a result belongs to the caller's buffer.
             let name = &graph.value(v).name;
@@ -52,6 +53,10 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
             errors.extend(big.map(|e| e.at(&node.name, node.op.name())));
             buffers.insert(v, buffer);
             outputs.push((buffer, fact_of(graph, v)?.clone()));
+        }
+        if errors.len() > known {
+            // Tables that operators make are as large as their results.
+            continue;
         }
         let types = inputs.iter().flatten().chain(&outputs).map(|(_, fact)| fact.dtype);
         if let Some(dtype) = types.clone().find(|t| !t.is_compiled()) {
@@ -84,6 +89,7 @@ fn not_compiled(dtype: DType) -> Error {
         .hint("only constants may have them; convert inputs to a type of 8 to 64 bits")
 }
 
+/// A result beyond the limit of a value's size.
 fn too_big(buffer: &Buffer, program: &Program, limits: &Limits) -> Option<Error> {
     let (_, elements) = buffer.ty.shape.elements().range(&program.bounds)?;
     let bytes = u64::try_from(elements).ok()?.saturating_mul(buffer.ty.dtype.bits() as u64) / 8;

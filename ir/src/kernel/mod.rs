@@ -24,6 +24,7 @@ mod scalar;
 mod text_tests;
 mod uses;
 mod verify;
+mod verify_plan;
 
 pub use access::{Access, Affine, BufferId, Index, LoopId, each_buffer, each_index_buffer};
 pub use expr::Expr;
@@ -37,3 +38,4 @@ pub use program::{Buffer, BufferKind, Edits, Place, Program};
 pub use scalar::Scalar;
 pub use uses::Uses;
 pub use verify::verify;
+pub use verify_plan::verify_plan;

@@ -10,7 +10,7 @@
 //! Numerics: a sum in the element type times the reciprocal of the count; `eval` sums in f64 and divides.
 //!
 //! Lowering: a `Window` with a constant factor, or with a constant tensor of factors where windows at the border
-//! count fewer elements.
+//! count fewer elements; of factors per axis where that would be large.
 //!
 //! Unsupported: more than three spatial axes; open extents where counts differ.
 //! f16 and bf16 are computed in f32.
@@ -21,10 +21,13 @@ use super::operand::{fact, tensor};
 use super::spatial::{Axis, Fixed, Spatial};
 use super::values::{float, from_f64s};
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Expr, Lowering, Scalar, WindowOp};
+use crate::kernel::{Access, BufferId, Expr, LoopId, Lowering, Scalar, WindowOp};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::Shape;
+
+/// Entries of the table of factors at most.
+const MOST_FACTORS: usize = 1 << 16;
 
 /// The definition.
 pub const DEF: OpDef = OpDef {
@@ -53,15 +56,10 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 impl AveragePool {
     /// How many elements window `o` of an axis counts.
     fn count(&self, axis: &Fixed, o: usize) -> usize {
-        let inside = |k: &usize| {
-            let i = axis.raw(o, *k);
-            if self.count_padding {
-                i < axis.input as i64 + axis.end
-            } else {
-                (0..axis.input as i64).contains(&i)
-            }
-        };
-        (0..axis.kernel).filter(inside).count()
+        let (input, end) = (axis.input as i64, axis.end);
+        let counted =
+            if self.count_padding { axis.reach(o, i64::MIN, input + end) } else { axis.reach(o, 0, input) };
+        counted.len()
     }
 
     /// Whether every window counts all of its elements, whatever the extents.
@@ -122,12 +120,24 @@ impl Op for AveragePool {
             Error::unsupported("padded average pooling over open extents")
                 .hint("bind the spatial dimensions with --dim")
         })?;
-        let mut counts = vec![1usize];
-        for axis in &fixed {
-            let own: Vec<usize> = (0..axis.output).map(|o| self.count(axis, o)).collect();
-            counts = counts.iter().flat_map(|outer| own.iter().map(move |inner| outer * inner)).collect();
-        }
+        let counts = |axis: &Fixed| (0..axis.output).map(|o| self.count(axis, o)).collect::<Vec<usize>>();
         let shape: Vec<usize> = fixed.iter().map(|a| a.output).collect();
+        if shape.iter().product::<usize>() > MOST_FACTORS {
+            // A factor per axis: a table of all would be as large as the result.
+            let mut tables = Vec::with_capacity(fixed.len());
+            for axis in &fixed {
+                let factors = counts(axis).into_iter().map(|c| 1.0 / c as f64).collect();
+                tables.push(cx.constant("reciprocals", from_f64s(dtype, &[axis.output], factors)?));
+            }
+            return lower_window(cx, WindowOp::Sum, &axes, zero, |out| {
+                let factor =
+                    |(table, l): (&BufferId, &LoopId)| Expr::Load(Access::new(*table, indices(&[*l])));
+                tables.iter().zip(out).map(factor).fold(Expr::Acc, mul)
+            });
+        }
+        let counts = fixed.iter().map(counts).fold(vec![1usize], |all, own| {
+            all.iter().flat_map(|outer| own.iter().map(move |inner| outer * inner)).collect()
+        });
         let factors = counts.into_iter().map(|c| 1.0 / c as f64).collect();
         let factors = cx.constant("reciprocals", from_f64s(dtype, &shape, factors)?);
         lower_window(cx, WindowOp::Sum, &axes, zero, |out| {
@@ -172,6 +182,31 @@ mod tests {
         for include in [0, 1] {
             assert_eq!(pooled(&list(include), &x), Tensor::from_vec(&[1, 1, 2], vec![2f32, 3.5]));
         }
+    }
+
+    #[test]
+    fn large_results_have_a_factor_per_axis() {
+        let list =
+            [("kernel_shape", ints(&[2, 3])), ("pads", ints(&[1, 1, 1, 1])), ("strides", ints(&[1, 1]))];
+        pooled(&list, &sample(&[1, 1, 2, MOST_FACTORS / 2], 5));
+    }
+
+    #[test]
+    fn windows_far_larger_than_their_input_take_no_time() {
+        let far = i64::from(i32::MAX);
+        let list = [
+            ("kernel_shape", ints(&[far])),
+            ("pads", ints(&[far - 2, far - 2])),
+            ("strides", ints(&[far / 4])),
+        ];
+        let start = std::time::Instant::now();
+        for include in [0, 1] {
+            let list = [&list[..], &[("count_include_pad", Attr::Int(include))]].concat();
+            let op = parse("AveragePool", 19, &list, 1, 1).unwrap();
+            let y = op.eval(&[Some(&Tensor::from_vec(&[1, 1, 3], vec![1f32, 2.0, 3.0]))]).unwrap();
+            assert!(y[0].to_f64s().unwrap().iter().all(|v| v.is_finite()));
+        }
+        assert!(start.elapsed().as_secs() < 2);
     }
 
     #[test]

@@ -106,10 +106,14 @@ pub(super) fn pool(
         for q in 0..d.output * h.output * w.output {
             let (od, oh, ow) = (q / (h.output * w.output), q / w.output % h.output, q % w.output);
             let mut acc = start;
-            for id in (0..d.kernel).filter_map(|k| d.at(od, k)) {
-                for ih in (0..h.kernel).filter_map(|k| h.at(oh, k)) {
+            let inside = |axis: &Fixed, o: usize| {
+                let axis = *axis;
+                axis.reach(o, 0, axis.input as i64).map(move |k| axis.raw(o, k) as usize)
+            };
+            for id in inside(&d, od) {
+                for ih in inside(&h, oh) {
                     let row = &x[(id * h.input + ih) * w.input..][..w.input];
-                    acc = (0..w.kernel).filter_map(|k| w.at(ow, k)).fold(acc, |acc, iw| fold(acc, row[iw]));
+                    acc = inside(&w, ow).fold(acc, |acc, iw| fold(acc, row[iw]));
                 }
             }
             out.push(finish(acc, [od, oh, ow]));

@@ -6,7 +6,8 @@
 //! from 18. Constant padding is a copy with a value for what is outside; the other modes read through a table
 //! of indices.
 //!
-//! Unsupported: pads or a value computed at run time; modes other than `constant` on open extents.
+//! Unsupported: pads or a value computed at run time; modes other than `constant` on open extents and on axes of more
+//! than 2^24 elements.
 
 use super::elements::Elements;
 use super::{movement, operand};
@@ -18,6 +19,9 @@ use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::{Tensor, row_major};
 use crate::types::{DType, Shape};
 use crate::{bail_invalid, bail_unsupported};
+
+/// Entries of a table of indices at most, one per element of a padded axis.
+const MOST_ENTRIES: i64 = 1 << 24;
 
 /// What lies outside.
 #[allow(missing_docs)] // ONNX's names
@@ -200,6 +204,13 @@ impl Op for Pad {
             let shifted = || Index::Affine(Affine::of(id).shifted(-before));
             index.push(match extent.as_const() {
                 Some(n) if self.mode != Mode::Constant && (before, after) != (0, 0) => {
+                    if n + before + after > MOST_ENTRIES {
+                        bail_unsupported!(
+                            "mode {:?} on an axis of {} elements, more than {MOST_ENTRIES}",
+                            self.mode,
+                            n + before + after
+                        );
+                    }
                     let table: Option<Vec<i64>> =
                         (0..n + before + after).map(|i| self.source(i, before, n)).collect();
                     let table = table.ok_or_else(|| Error::internal("an index outside"))?;

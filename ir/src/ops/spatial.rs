@@ -277,6 +277,17 @@ impl Fixed {
         usize::try_from(self.raw(o, k)).ok().filter(|i| *i < self.input)
     }
 
+    /// The elements of window `o` whose input index is from `lo` up to, not including, `hi`.
+    pub fn reach(&self, o: usize, lo: i64, hi: i64) -> std::ops::Range<usize> {
+        let first = self.raw(o, 0);
+        let elements = |n: i64| {
+            let n = n.max(0);
+            (n / self.dilation + i64::from(n % self.dilation != 0)).min(self.kernel as i64) as usize
+        };
+        let (from, to) = (elements(lo.saturating_sub(first)), elements(hi.saturating_sub(first)));
+        from..to.max(from)
+    }
+
     /// The windows whose element `k` lies inside the input.
     pub fn inside(&self, k: usize) -> std::ops::Range<usize> {
         let first = self.raw(0, k);
@@ -295,6 +306,22 @@ pub fn loop_names(prefix: &str, rank: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_reach_what_their_elements_do() {
+        for (stride, dilation, begin) in [(1, 1, 0), (2, 1, 3), (3, 2, 1), (1, 5, 7)] {
+            let axis = Fixed { input: 9, output: 12, kernel: 4, stride, dilation, begin, end: 2 };
+            for o in 0..axis.output {
+                for (lo, hi) in [(0, 9), (i64::MIN, 11), (2, 1)] {
+                    let inside = |k: &usize| (lo..hi).contains(&axis.raw(o, *k));
+                    let wanted: Vec<usize> = (0..axis.kernel).filter(inside).collect();
+                    assert_eq!(axis.reach(o, lo, hi).collect::<Vec<_>>(), wanted, "{axis:?} {o} {lo} {hi}");
+                }
+            }
+        }
+        let wide = Fixed { input: 1, kernel: i32::MAX as usize, begin: 7, end: MAX, ..Fixed::UNIT };
+        assert_eq!(wide.reach(0, 0, 1), 7..8);
+    }
 
     fn axis(spatial: Spatial, input: Dim, kernel: i64) -> Axis {
         spatial.axes(&[input], &[kernel]).unwrap().remove(0)

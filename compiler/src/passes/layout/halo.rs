@@ -73,8 +73,8 @@ fn needed(program: &Program, kernel: &Kernel, access: &Access, value: Scalar) ->
     for (index, extent) in access.index.iter().zip(buffer.ty.shape.iter()) {
         let (lo, hi) = index.affine().and_then(|a| range(kernel, a)).ok_or_else(|| open(kernel))?;
         let extent = extent.as_const().ok_or_else(|| open(kernel))?;
-        halo.before.push((-lo).max(0));
-        halo.after.push((hi - extent + 1).max(0));
+        halo.before.push(lo.saturating_neg().max(0));
+        halo.after.push(hi.saturating_sub(extent - 1).max(0));
     }
     Ok(halo)
 }

@@ -16,10 +16,13 @@ mod order;
 use std::collections::BTreeMap;
 
 use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Index, Kernel, LoopId, Place, Program};
-use kiln_ir::{Dim, Result};
+use kiln_ir::{Dim, Error, Result};
 
 use halo::Halo;
 use order::Orders;
+
+/// Bytes of one buffer at most.
+const MAX_BYTES: usize = 1 << 46;
 
 /// Gives every buffer a place.
 pub fn run(program: &mut Program) -> Result<()> {
@@ -28,11 +31,26 @@ pub fn run(program: &mut Program) -> Result<()> {
     let planes = planes(program);
     for id in program.buffer_ids() {
         let place = own_place(program, id, &orders, halos.get(&id), planes.get(&id).copied());
+        check_size(program, id, &place)?;
         program.set_place(id, Some(place));
     }
     alias::run(program, &orders, &halos);
     halo::fill(program, &halos);
     Ok(())
+}
+
+/// Refuses storage that nothing can address: offsets of all that is smaller stay far within 64 bits.
+fn check_size(program: &Program, id: BufferId, place: &Place) -> Result<()> {
+    let buffer = program.buffer(id);
+    let elements = place.extent.range(&program.bounds).map_or(0, |r| r.1.max(0));
+    let bytes = buffer.ty.dtype.bytes_of(usize::try_from(elements).unwrap_or(usize::MAX));
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!(
+        "'{}' of type {} does not fit into memory with the padding that is read around it",
+        buffer.name, buffer.ty
+    )))
 }
 
 /// The axis along the elements of a transform's tiles, of buffers that hold a plane for each element: one tile touches
@@ -56,7 +74,11 @@ fn stagger(stride: Dim, element_bytes: usize) -> Dim {
     const CONFLICT_BYTES: i64 = 1024;
     const LINE_BYTES: i64 = 64;
     match (stride.as_const(), element_bytes as i64) {
-        (Some(elements), size) if size > 0 && elements > 0 && elements * size % CONFLICT_BYTES == 0 => {
+        (Some(elements), size)
+            if size > 0
+                && elements > 0
+                && elements.checked_mul(size).is_some_and(|bytes| bytes % CONFLICT_BYTES == 0) =>
+        {
             Dim::Const(elements + LINE_BYTES / size)
         }
         _ => stride,
@@ -86,7 +108,7 @@ fn own_place(
         let (before, after) = halo.map_or((0, 0), |h| (h.before[axis], h.after[axis]));
         strides[axis] = stride.clone();
         offset = offset + Dim::Const(before) * stride.clone();
-        stride = stride * (buffer.ty.shape[axis].clone() + Dim::Const(before + after));
+        stride = stride * (buffer.ty.shape[axis].clone() + Dim::Const(before) + Dim::Const(after));
     }
     Place { root: id, offset, strides, extent: stride }
 }

@@ -1,0 +1,355 @@
+//! Rules that every plan obeys, as far as they can be seen without running it; [`eval::plan`](crate::eval::plan) sees
+//! the rest.
+//!
+//! - Slots and constants are inside their blocks, at multiples of the alignment, and constants do not overlap.
+//! - Every access has one stride per loop, names storage that there is, and lies in it: a slot that lives in the
+//!   kernel. Elements are aligned. Guards and a value outside of them come together; indices are i32 or i64.
+//! - A schedule names every loop once, those of the outside first, and what it promises of strides is true.
+
+use super::access::LoopId;
+use super::form::{Form, Role};
+use super::plan::{FlatAccess, Plan, PlannedKernel, Provider, Schedule, Storage};
+use crate::error::{Error, Result};
+use crate::types::DType;
+
+/// Checks a plan; an internal error names the kernel and the rule.
+pub fn verify_plan(plan: &Plan) -> Result<()> {
+    memory(plan)?;
+    for (position, kernel) in plan.kernels.iter().enumerate() {
+        let checker = Checker { plan, kernel, position };
+        checker.kernel().map_err(|e| {
+            let message = format!("plan verifier: {}", e.message);
+            Error { message, ..e }.at(&kernel.name, kernel.form.name())
+        })?;
+    }
+    Ok(())
+}
+
+fn rule<T>(message: String) -> Result<T> {
+    Err(Error::internal(message))
+}
+
+fn memory(plan: &Plan) -> Result<()> {
+    for slot in &plan.slots {
+        let end = slot.offset_bytes.checked_add(slot.bytes);
+        if end.is_none_or(|end| end > plan.arena_bytes) {
+            return rule(format!(
+                "slot '{}' is not inside the arena of {} bytes",
+                slot.name, plan.arena_bytes
+            ));
+        }
+        if plan.arena_align > 0 && !slot.offset_bytes.is_multiple_of(plan.arena_align) {
+            return rule(format!("slot '{}' at byte {} is not aligned", slot.name, slot.offset_bytes));
+        }
+    }
+    let mut constants: Vec<(usize, usize, &str)> =
+        plan.weights.iter().map(|w| (w.offset_bytes, w.tensor.data.len(), &*w.name)).collect();
+    constants.sort_unstable();
+    for &(offset, bytes, name) in &constants {
+        if offset.checked_add(bytes).is_none_or(|end| end > plan.weights_bytes) {
+            return rule(format!(
+                "constant '{name}' is not inside the {} read-only bytes",
+                plan.weights_bytes
+            ));
+        }
+    }
+    for pair in constants.windows(2) {
+        let ((a, n, first), (b, m, second)) = (pair[0], pair[1]);
+        // Equal bytes are held once.
+        if a + n > b && (a, n) != (b, m) {
+            return rule(format!("constants '{first}' and '{second}' overlap"));
+        }
+    }
+    Ok(())
+}
+
+struct Checker<'a> {
+    plan: &'a Plan,
+    kernel: &'a PlannedKernel,
+    position: usize,
+}
+
+impl Checker<'_> {
+    fn kernel(&self) -> Result<()> {
+        let form = &self.kernel.form;
+        form.loads().into_iter().try_for_each(|a| self.access(a, true))?;
+        form.stores().into_iter().try_for_each(|a| self.access(a, false))?;
+        if let Some(shared) = self.kernel.shared
+            && (shared.step == 0 || self.role(shared.along)? != Role::Parallel)
+        {
+            return rule("the shared loop is parallel, in steps of one at least".to_owned());
+        }
+        let plain = matches!(self.kernel.schedule, Schedule::Scalar { .. });
+        if plain != (self.kernel.provider == Provider::Plain) {
+            return rule(format!("{:?} makes another kind of schedule", self.kernel.provider));
+        }
+        self.schedule()
+    }
+
+    fn role(&self, l: LoopId) -> Result<Role> {
+        match self.kernel.loops.get(l.0 as usize) {
+            Some(l) => Ok(l.role),
+            None => rule(format!("loop {} does not exist", l.0)),
+        }
+    }
+
+    fn access(&self, a: &FlatAccess, load: bool) -> Result<()> {
+        let name = &a.name;
+        let loops = self.kernel.loops.len();
+        if a.strides.len() != loops || a.guards.iter().any(|g| g.coefficients.len() != loops) {
+            return rule(format!("'{name}' has not one stride per loop"));
+        }
+        if a.guards.is_empty() != a.otherwise.is_none() {
+            return rule(format!("'{name}' has guards or a value outside of them, not both"));
+        }
+        if a.otherwise.is_some_and(|o| o.dtype != a.dtype) {
+            return rule(format!("'{name}' of {} has a value of another type outside", a.dtype));
+        }
+        let plan = self.plan;
+        let (there, offset_bytes) = match a.storage {
+            Storage::Input(i) => (load && plan.inputs.get(i).is_some_and(|p| p.ty.dtype == a.dtype), 0),
+            Storage::Output(i) => (plan.outputs.get(i).is_some_and(|p| p.ty.dtype == a.dtype), 0),
+            Storage::Weights { offset_bytes } => {
+                (load && plan.weights.iter().any(|w| w.offset_bytes == offset_bytes), offset_bytes)
+            }
+            Storage::Arena { offset_bytes } => {
+                let here = |s: &super::plan::Slot| {
+                    s.offset_bytes == offset_bytes && (s.live.0..=s.live.1).contains(&self.position)
+                };
+                (plan.slots.iter().any(here), offset_bytes)
+            }
+        };
+        if !there {
+            let does = if load { "read" } else { "written" };
+            return rule(format!(
+                "'{name}' of {} is {does} at {:?}, where there is no such thing",
+                a.dtype, a.storage
+            ));
+        }
+        if a.dtype.size() > 0 && !offset_bytes.is_multiple_of(a.dtype.size()) {
+            return rule(format!("'{name}' of {} at byte {offset_bytes} is not aligned", a.dtype));
+        }
+        a.gathers.iter().try_for_each(|g| {
+            if !matches!(g.index.dtype, DType::I32 | DType::I64) {
+                return rule(format!("'{name}' is indexed by {}", g.index.dtype));
+            }
+            self.access(&g.index, true)
+        })
+    }
+
+    /// A schedule's loops: every one once; parallel ones before reduced ones within `order`.
+    fn once(&self, order: &[LoopId], others: &[LoopId]) -> Result<()> {
+        let mut all: Vec<LoopId> = order.iter().chain(others).copied().collect();
+        all.sort_unstable();
+        let wanted: Vec<LoopId> = (0..self.kernel.loops.len() as u16).map(LoopId).collect();
+        if all != wanted {
+            return rule("the schedule does not name every loop once".to_owned());
+        }
+        for pair in order.windows(2) {
+            if self.role(pair[0])? == Role::Reduce && self.role(pair[1])? == Role::Parallel {
+                return rule("a parallel loop inside a reduced one".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn is(&self, loops: &[LoopId], role: Role) -> Result<()> {
+        for &l in loops {
+            if self.role(l)? != role {
+                let name = &self.kernel.loops[l.0 as usize].name;
+                return rule(format!("the schedule needs a {role:?} loop, which '{name}' is not"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an access whose stride in a loop is none of `allowed`.
+    fn stride(&self, a: &FlatAccess, l: LoopId, allowed: &[i64]) -> Result<()> {
+        let stride = a.strides[l.0 as usize].as_const();
+        if stride.is_some_and(|s| allowed.contains(&s)) {
+            return Ok(());
+        }
+        let (name, along) = (&a.name, &self.kernel.loops[l.0 as usize].name);
+        rule(format!(
+            "'{name}' has a stride of {} in '{along}', {allowed:?} promised",
+            a.strides[l.0 as usize]
+        ))
+    }
+
+    fn schedule(&self) -> Result<()> {
+        let form = &self.kernel.form;
+        match (&self.kernel.schedule, form) {
+            (Schedule::Scalar { order }, _) => self.once(order, &[]),
+            (
+                Schedule::Nest(nest),
+                Form::Map { .. } | Form::Reduce { .. } | Form::Window { .. } | Form::Rearrange { .. },
+            ) => {
+                self.once(&nest.order, &[nest.vector])?;
+                let own = [if self.role(nest.vector)? == Role::Parallel { 1 } else { 0 }];
+                form.stores().into_iter().try_for_each(|a| self.stride(a, nest.vector, &own))?;
+                form.loads().into_iter().try_for_each(|a| self.stride(a, nest.vector, &[0, 1]))?;
+                if let Some((l, n)) = nest.tile {
+                    self.is(&[l], Role::Parallel)?;
+                    if n == 0 || l == nest.vector {
+                        return rule("accumulators lie along another loop than vectors".to_owned());
+                    }
+                }
+                self.is(&nest.unrolled, Role::Reduce)?;
+                if nest.vectors == 0 || !nest.order.ends_with(&nest.unrolled) {
+                    return rule("the unrolled loops are the last ones".to_owned());
+                }
+                Ok(())
+            }
+            (Schedule::Tile(tile), Form::Contract { lhs, rhs, store, .. }) => {
+                let around: Vec<LoopId> =
+                    tile.outer.iter().chain(&tile.row).copied().chain([tile.col]).collect();
+                self.once(&[&around[..], &tile.depth].concat(), &[])?;
+                self.is(&around, Role::Parallel)?;
+                self.is(&tile.depth, Role::Reduce)?;
+                self.stride(lhs, tile.col, &[0])?;
+                self.stride(rhs, tile.col, &[1])?;
+                self.stride(&store.to, tile.col, &[1])?;
+                let mut epilogue = Vec::new();
+                store.value.for_each_access(&mut |a| epilogue.push(a));
+                epilogue.into_iter().try_for_each(|a| self.stride(a, tile.col, &[0, 1]))?;
+                if let Some(row) = tile.row {
+                    self.stride(rhs, row, &[0])?;
+                }
+                if tile.mr == 0 || tile.nr == 0 || tile.panel_stride % i64::from(tile.nr) != 0 {
+                    return rule(format!(
+                        "panels every {} for tiles of {} x {}",
+                        tile.panel_stride, tile.mr, tile.nr
+                    ));
+                }
+                Ok(())
+            }
+            (Schedule::Transpose(t), Form::Rearrange { from, to }) => {
+                self.once(&t.outer, &[t.read, t.write])?;
+                self.stride(from, t.read, &[1])?;
+                self.stride(to, t.write, &[1])?;
+                if from.dtype.size() != 4 {
+                    return rule(format!("blocks of {} in registers", from.dtype));
+                }
+                Ok(())
+            }
+            (Schedule::Transform(t), Form::Transform { left, right, from, store }) => {
+                let tiles = [left.to, left.over, right.to, right.over];
+                self.once(&t.outer, &tiles.into_iter().chain(t.lane).collect::<Vec<_>>())?;
+                self.is(&t.outer, Role::Parallel)?;
+                let Some(lane) = t.lane else { return Ok(()) };
+                self.is(&[lane], Role::Parallel)?;
+                self.stride(from, lane, &[1])?;
+                self.stride(&store.to, lane, &[1])?;
+                let mut epilogue = Vec::new();
+                store.value.for_each_access(&mut |a| epilogue.push(a));
+                epilogue.into_iter().try_for_each(|a| self.stride(a, lane, &[0, 1]))
+            }
+            (_, form) => rule(format!("a schedule that is not for the form {}", form.name())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dim::Dim;
+    use crate::kernel::form::Loop;
+    use crate::kernel::plan::{Nest, Port, Shared, Slot, Weight};
+    use crate::tensor::Tensor;
+    use crate::types::{Shape, TensorType};
+
+    fn access(storage: Storage, strides: &[i64]) -> FlatAccess {
+        FlatAccess {
+            name: "b".into(),
+            storage,
+            dtype: DType::F32,
+            offset: Dim::Const(0),
+            strides: strides.iter().copied().map(Dim::Const).collect(),
+            gathers: vec![],
+            guards: vec![],
+            otherwise: None,
+        }
+    }
+
+    /// A copy of 2 x 8 elements from a slot, in vectors.
+    fn plan() -> Plan {
+        let loop_ = |name: &str, n| Loop { name: name.into(), extent: Dim::Const(n), role: Role::Parallel };
+        let nest = Nest {
+            order: vec![LoopId(0)],
+            vector: LoopId(1),
+            vectors: 1,
+            tile: None,
+            unrolled: vec![],
+            columns: false,
+        };
+        let kernel = PlannedKernel {
+            name: "k".into(),
+            nodes: vec![],
+            loops: vec![loop_("r", 2), loop_("c", 8)],
+            form: Form::Rearrange {
+                from: access(Storage::Arena { offset_bytes: 64 }, &[8, 1]),
+                to: access(Storage::Output(0), &[8, 1]),
+            },
+            schedule: Schedule::Nest(nest),
+            provider: Provider::Portable { vector_bytes: 16 },
+            shared: Some(Shared { along: LoopId(0), step: 1 }),
+            why: String::new(),
+            grain: None,
+        };
+        let weight = |name: &str, offset_bytes| Weight {
+            name: name.into(),
+            offset_bytes,
+            tensor: Tensor::zeros(DType::F32, &[16]),
+        };
+        Plan {
+            outputs: vec![Port { name: "y".into(), ty: TensorType::new(DType::F32, Shape::of(&[2, 8])) }],
+            arena_bytes: 128,
+            arena_align: 64,
+            slots: vec![Slot { name: "t".into(), offset_bytes: 64, bytes: 64, live: (0, 0) }],
+            weights: vec![weight("v", 0), weight("w", 64)],
+            weights_bytes: 128,
+            kernels: vec![kernel],
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn sound_plans_pass_and_each_rule_has_its_message() {
+        verify_plan(&plan()).unwrap();
+        let says = |change: &dyn Fn(&mut Plan), message: &str| {
+            let mut plan = plan();
+            change(&mut plan);
+            let error = verify_plan(&plan).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        };
+        says(&|p| p.arena_bytes = 127, "slot 't' is not inside the arena");
+        says(&|p| p.arena_align = 128, "slot 't' at byte 64 is not aligned");
+        says(&|p| p.weights_bytes = 127, "constant 'w' is not inside");
+        says(&|p| p.weights[1].offset_bytes = 32, "constants 'v' and 'w' overlap");
+        says(
+            &|p| p.slots[0].live = (1, 2),
+            "node 'k' (rearrange): plan verifier: 'b' of f32 is read at Arena",
+        );
+        says(
+            &|p| p.outputs[0].ty.dtype = DType::I32,
+            "is written at Output(0), where there is no such thing",
+        );
+        says(&|p| p.kernels[0].loops.truncate(1), "has not one stride per loop");
+        says(&|p| p.kernels[0].shared = Some(Shared { along: LoopId(7), step: 1 }), "loop 7 does not exist");
+        says(&|p| p.kernels[0].provider = Provider::Plain, "Plain makes another kind of schedule");
+        let nest = |change: &dyn Fn(&mut Nest), message: &str| {
+            let change = |p: &mut Plan| {
+                let Schedule::Nest(nest) = &mut p.kernels[0].schedule else { panic!("a nest") };
+                change(nest);
+            };
+            says(&change, message);
+        };
+        nest(&|n| n.order.push(LoopId(1)), "does not name every loop once");
+        nest(
+            &|n| (n.order[0], n.vector) = (LoopId(1), LoopId(0)),
+            "'b' has a stride of 8 in 'r', [1] promised",
+        );
+        nest(&|n| n.tile = Some((LoopId(1), 2)), "accumulators lie along another loop");
+        nest(&|n| n.unrolled = vec![LoopId(0)], "needs a Reduce loop, which 'r' is not");
+    }
+}
