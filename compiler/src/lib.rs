@@ -13,7 +13,7 @@
 //!
 //! // For this program, on two threads, with all that this machine has.
 //! let model = compiler.jit(2)?;
-//! let outputs = model.run(&[Tensor::from_vec(&[1, 32, 32, 3], vec![0.5f32; 3072])])?;
+//! let outputs = model.run(&[Tensor::from_vec(&[1, 3, 32, 32], vec![0.5f32; 3072])])?;
 //! assert_eq!(outputs[0].shape, [1, 10]);
 //! # std::fs::remove_dir_all(folder).unwrap();
 //! # Ok(())

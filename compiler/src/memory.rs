@@ -111,7 +111,7 @@ fn bytes_of(program: &Program, id: BufferId, align: usize) -> Result<usize> {
 
 /// Checks a plan's arena: aligned offsets, and no two buffers that live at the same time overlap.
 pub fn verify(slots: &[Slot], arena_bytes: usize, align: usize) -> Result<()> {
-    let outside = |s: &&Slot| s.offset_bytes % align != 0 || s.offset_bytes + s.bytes > arena_bytes;
+    let outside = |s: &&Slot| !s.offset_bytes.is_multiple_of(align) || s.offset_bytes + s.bytes > arena_bytes;
     if let Some(slot) = slots.iter().find(outside) {
         return Err(Error::internal(format!(
             "arena slot '{}' is misaligned or outside the arena",

@@ -47,7 +47,7 @@ fn a_session_takes_new_inputs_and_lends_outputs() {
     let tensor = Tensor::from_vec(&[2, 3], vec![7.0f32; 6]);
     session.set_input(0, &tensor).unwrap();
     session.run().unwrap();
-    assert_eq!(session.outputs().unwrap(), [tensor.clone()]);
+    assert_eq!(session.outputs().unwrap(), std::slice::from_ref(&tensor));
     assert_eq!(model.run(std::slice::from_ref(&tensor)).unwrap(), [tensor]);
 }
 

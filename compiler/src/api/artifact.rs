@@ -80,7 +80,7 @@ impl Emit {
 /// What was written.
 #[derive(Debug)]
 pub struct Artifact {
-    /// Every file.
+    /// Every file, in the order asked for.
     pub files: Vec<PathBuf>,
     /// Identifies model and options.
     pub hash: String,
@@ -151,7 +151,9 @@ impl Planned {
             staging.write(&Emit::Report.file(&name), format!("{report:#}\n"))?;
         }
         let times = sums(&times);
-        Ok(Artifact { files: staging.commit()?, hash, times, code_bytes, kernel_code_bytes })
+        let files = files.iter().map(|file| staging.place(file)).collect();
+        staging.commit()?;
+        Ok(Artifact { files, hash, times, code_bytes, kernel_code_bytes })
     }
 
     /// Whether a file is the one that the model was read from.

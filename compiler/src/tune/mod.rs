@@ -8,7 +8,8 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use kiln_compiler::{Compiler, tune};
+//! use kiln_compiler::Compiler;
+//! use kiln_compiler::internals::tune;
 //!
 //! let model = Compiler::from_path("model.onnx").cpu("native").load()?;
 //! let (mut cache, _problem) = tune::cache::Cache::open("tune.json".as_ref(), &model.options.target);

@@ -69,17 +69,16 @@ pub(super) fn measure(
 }
 
 /// Seconds of a convolution's kernels, whatever it is made of.
-fn of(seconds: &HashMap<String, f64>, kernel: &str) -> f64 {
+fn of(seconds: &Seconds, kernel: &str) -> f64 {
     let part = |suffix: &str| seconds.get(&format!("{kernel}{suffix}")).copied().unwrap_or(0.0);
     part("") + part(".tiles") + part(".product")
 }
 
+/// Seconds of the fastest run by the kernel's name.
+type Seconds = HashMap<String, f64>;
+
 /// Seconds of the fastest run of every kernel of two models that run in turn.
-fn race(
-    a: &Model,
-    b: &Model,
-    progress: &mut dyn FnMut(u64),
-) -> Result<(HashMap<String, f64>, HashMap<String, f64>), Error> {
+fn race(a: &Model, b: &Model, progress: &mut dyn FnMut(u64)) -> Result<(Seconds, Seconds), Error> {
     let mut both = [Times::new(a)?, Times::new(b)?];
     let start = Instant::now();
     for run in 0..MOST_RUNS {
@@ -111,7 +110,7 @@ impl<'m> Times<'m> {
         }
     }
 
-    fn by_name(self) -> HashMap<String, f64> {
+    fn by_name(self) -> Seconds {
         self.model.kernels().iter().map(|k| k.name.clone()).zip(self.seconds).collect()
     }
 }
