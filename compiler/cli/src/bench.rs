@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::measure::{self, ms};
 use super::output::{Answer, Ui};
 use super::profile::Profile;
+use super::progress::Progress;
 use super::tensors::InputArgs;
 use super::tune::TuneArgs;
 
@@ -43,6 +44,9 @@ const LEAST_RUNS: usize = 3;
 /// At most so many: memory for their times is taken before the first.
 const MOST_RUNS: usize = 1 << 20;
 
+/// Between two moves of the progress bar, which are not to be felt in the times.
+const BETWEEN: Duration = Duration::from_millis(200);
+
 /// Runs the subcommand.
 pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     if !(args.seconds >= 0.0 && args.seconds <= 1e6) {
@@ -68,7 +72,8 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let mut session = jit.session_with(&inputs.tensors(jit.inputs())?)?;
     progress.done();
     progress.step("measuring");
-    let mut times = measure(&mut session, args.warmup, Duration::from_secs_f64(args.seconds))?;
+    let length = Duration::from_secs_f64(args.seconds);
+    let mut times = measure(&mut session, args.warmup, length, &progress)?;
     let runs = times.len();
     let summary = measure::summarise(&mut times);
     drop(progress);
@@ -113,16 +118,26 @@ fn merge(json: &mut Value, more: Value) {
     }
 }
 
-fn measure(session: &mut Session<'_>, warmup: u32, length: Duration) -> Result<Vec<Duration>, Failure> {
+fn measure(
+    session: &mut Session<'_>,
+    warmup: u32,
+    length: Duration,
+    progress: &Progress,
+) -> Result<Vec<Duration>, Failure> {
     for _ in 0..warmup {
         session.run()?;
     }
     let mut times = Vec::with_capacity(MOST_RUNS);
     let start = Instant::now();
+    let mut shown = start;
     while times.len() < LEAST_RUNS || (start.elapsed() < length && times.len() < MOST_RUNS) {
         let begin = Instant::now();
         session.run()?;
         times.push(begin.elapsed());
+        if shown.elapsed() >= BETWEEN {
+            shown = Instant::now();
+            progress.at("measuring", start.elapsed().as_millis() as u64, length.as_millis() as u64);
+        }
     }
     Ok(times)
 }

@@ -20,7 +20,7 @@ impl Progress {
     /// A bar of so many steps; never visible unless `shown`.
     pub(super) fn new(steps: u64, shown: bool) -> Self {
         let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::hidden());
-        if let Ok(style) = ProgressStyle::with_template("{bar:30.cyan} {pos}/{len} {wide_msg} {elapsed}") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:30.cyan} {percent:>3} % {wide_msg} {elapsed}") {
             bar.set_style(style);
         }
         if !shown {

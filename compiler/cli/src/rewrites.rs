@@ -65,15 +65,16 @@ impl Observer for Rewrites {
 
 /// Rewrites by rule and reason, with one place for instance; every one if lists are told in full.
 pub(super) fn tell(ui: &Ui, fired: &[Fired]) {
-    let mut groups: Vec<((&str, Option<String>), Vec<&Fired>)> = Vec::new();
+    let pattern = |f: &Fired| f.missed.as_deref().map(group::pattern);
+    let mut groups: Vec<Vec<&Fired>> = Vec::new();
     for fired in fired {
-        let key = (fired.rule, fired.missed.as_deref().map(group::pattern));
-        match groups.iter_mut().find(|(of, _)| *of == key && !ui.verbose()) {
-            Some((_, members)) => members.push(fired),
-            None => groups.push((key, vec![fired])),
+        let same = |g: &&mut Vec<&Fired>| g[0].rule == fired.rule && pattern(g[0]) == pattern(fired);
+        match groups.iter_mut().find(|group| !ui.verbose() && same(group)) {
+            Some(members) => members.push(fired),
+            None => groups.push(vec![fired]),
         }
     }
-    for (_, members) in groups {
+    for members in groups {
         let first = members[0];
         let (rule, node) = (first.rule, Printable(&first.node));
         let at = match members.len() {

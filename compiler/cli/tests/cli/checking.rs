@@ -32,11 +32,10 @@ fn integers(values: &[i64]) -> Vec<u8> {
 #[test]
 fn stray_files_are_passed_over_and_others_checked() {
     let root = tempfile::tempdir().unwrap();
-    let x = floats(&[1.0, -2.0, 3.0, -4.0], &[1, 4]);
-    let good =
-        case(root.path(), "good", &models::relu(), &[x.clone()], &floats(&[1.0, 0.0, 3.0, 0.0], &[1, 4]));
-    let bad = case(root.path(), "bad", &models::relu(), &[x.clone()], &x);
-    let odd = case(root.path(), "odd", &models::unknown_operators(3), &[x.clone()], &x);
+    let x = [floats(&[1.0, -2.0, 3.0, -4.0], &[1, 4])];
+    let good = case(root.path(), "good", &models::relu(), &x, &floats(&[1.0, 0.0, 3.0, 0.0], &[1, 4]));
+    let bad = case(root.path(), "bad", &models::relu(), &x, &x[0]);
+    let odd = case(root.path(), "odd", &models::unknown_operators(3), &x, &x[0]);
     let stray = root.path().join("README.txt");
     std::fs::write(&stray, "no case").unwrap();
     std::fs::create_dir(root.path().join("empty")).unwrap();
@@ -59,9 +58,9 @@ fn stray_files_are_passed_over_and_others_checked() {
 #[test]
 fn many_cases_are_told_by_reason() {
     let root = tempfile::tempdir().unwrap();
-    let x = floats(&[1.0; 4], &[1, 4]);
+    let x = [floats(&[1.0; 4], &[1, 4])];
     let folders: Vec<String> = (0..25)
-        .map(|i| case(root.path(), &format!("odd_{i}"), &models::unknown_operators(1), &[x.clone()], &x))
+        .map(|i| case(root.path(), &format!("odd_{i}"), &models::unknown_operators(1), &x, &x[0]))
         .collect();
     let args: Vec<&str> = std::iter::once("check").chain(folders.iter().map(String::as_str)).collect();
     let text = |args: &[&str]| String::from_utf8(kiln(args).stdout).unwrap();
@@ -100,8 +99,8 @@ fn parameters_that_are_inputs_may_be_bound() {
 #[test]
 fn a_loop_is_unsupported_though_its_body_declares_no_types() {
     let root = tempfile::tempdir().unwrap();
-    let x = floats(&[1.0; 4], &[1, 4]);
-    let folder = case(root.path(), "loop", &models::untyped_loop(), &[x.clone()], &x);
+    let x = [floats(&[1.0; 4], &[1, 4])];
+    let folder = case(root.path(), "loop", &models::untyped_loop(), &x, &x[0]);
     let output = kiln(&["check", &folder]);
     assert_eq!(code(&output), 4, "{}", String::from_utf8_lossy(&output.stdout));
 }
