@@ -67,7 +67,9 @@ fn run(folder: &Path, opt: u8) -> Outcome<String> {
         let inputs = inputs(&set, &graph)?;
         let mut graph = graph.clone();
         let extents = extents(&graph, &inputs);
-        bind::run(&mut graph, &extents).map_err(text)?;
+        if let Err(error) = bind::run(&mut graph, &extents) {
+            return refused(error.into());
+        }
         if let Err(errors) = pipeline::compile(graph.clone(), &stages::options("baseline", opt)?) {
             return refused(errors);
         }

@@ -139,8 +139,11 @@ impl Op for DequantizeLinear {
         if !matches!(output, DType::F32 | DType::F16 | DType::BF16) {
             bail_invalid!("does not give results of type {output}");
         }
+        // A single one may be a scalar or a vector, whatever the other is.
+        let single = |shape: &Shape| shape.rank() <= 1 && shape.iter().all(|d| d.is(1));
+        let alike = |a: &Shape, b: &Shape| a == b || single(a) && single(b);
         if let Some(zero) = inputs.get(2).copied().flatten()
-            && (zero.dtype != x.dtype || zero.shape != scale.shape)
+            && (zero.dtype != x.dtype || !alike(&zero.shape, &scale.shape))
         {
             bail_invalid!(
                 "zero points {} must have the type {} and the shape {}",
@@ -212,6 +215,8 @@ mod tests {
     fn values_of_the_onnx_node_tests() {
         let x = Tensor::from_vec(&[4], vec![0u8, 3, 128, 255]);
         let y = run(&[], &[&x, &Tensor::scalar(2f32), &Tensor::scalar(128u8)]);
+        assert_eq!(y, Tensor::from_vec(&[4], vec![-256f32, -250.0, 0.0, 254.0]));
+        let y = run(&[], &[&x, &Tensor::scalar(2f32), &Tensor::from_vec(&[1], vec![128u8])]);
         assert_eq!(y, Tensor::from_vec(&[4], vec![-256f32, -250.0, 0.0, 254.0]));
         let x = Tensor::from_vec(&[1, 2, 2], vec![3u8, 89, 34, 200]);
         let (scale, zero) = (Tensor::from_vec(&[2], vec![2f32, 4.0]), Tensor::from_vec(&[2], vec![84u8, 24]));
