@@ -1,1 +1,3 @@
 //! Helpers of the benchmarks.
+
+pub mod graphs;

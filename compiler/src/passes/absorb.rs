@@ -108,19 +108,24 @@ impl Absorb<'_> {
     }
 
     fn merge(&mut self, reader: usize, writer: usize, map: &Substitution) {
-        let (m, p) = (self.program.kernel(reader), self.program.kernel(writer));
-        self.fused.push((m.name.clone(), p.name.clone()));
-        let form = merged(m, p, map);
-        self.uses.remove(reader, m);
-        self.uses.remove(writer, p);
+        let nothing = Kernel {
+            name: String::new(),
+            nodes: Vec::new(),
+            loops: Vec::new(),
+            form: Form::Map { stores: Vec::new() },
+        };
+        self.uses.remove(writer, self.program.kernel(writer));
+        self.uses.remove(reader, self.program.kernel(reader));
+        // What went into another kernel is let go of at once.
+        let mut p = std::mem::replace(self.program.kernel_mut(writer), nothing);
         self.gone[writer] = true;
-        let p = self.program.kernel_mut(writer);
-        let (name, loops) = (p.name.clone(), std::mem::take(&mut p.loops));
-        let mut nodes = std::mem::take(&mut p.nodes);
-        let m = self.program.kernel_mut(reader);
-        nodes.append(&mut m.nodes);
-        *m = Kernel { name, nodes, loops, form };
-        self.uses.add(reader, m);
+        let slot = self.program.kernel_mut(reader);
+        self.fused.push((std::mem::take(&mut slot.name), p.name.clone()));
+        p.nodes.append(&mut slot.nodes);
+        let m = std::mem::replace(&mut slot.form, Form::Map { stores: Vec::new() });
+        p.form = merged(m, p.form, map);
+        *slot = p;
+        self.uses.add(reader, slot);
     }
 
     /// Forwards copies, one sweep. A forwarded copy's readers now read what it read, so the copy that made that may be
@@ -192,14 +197,14 @@ const COPY_FOR_CALLER: &str = "it copies a result for the caller";
 /// `M`'s loops as affine expressions of `P`'s, or why `M` may not become the epilogue of `P`.
 fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Substitution, &'static str> {
     let (m, p) = (program.kernel(reader), program.kernel(writer));
-    let (to, value) = single_store(p).ok_or("it takes no epilogue")?;
+    let to = p.form.takes_epilogue().then(|| p.form.stores()[0]).ok_or("it takes no epilogue")?;
     let shape = &program.buffer(to.buffer).ty.shape;
-    let m_stores = Store::all_of(&m.form);
-    if m_stores.len() > 1 && !p.form.is_pointwise() {
+    let results = m.form.stores();
+    if results.len() > 1 && !p.form.is_pointwise() {
         return Err("it makes several results");
     }
     // Layouts of results are the caller's: whether that copy can go is the layout pass's decision.
-    let to_caller = m_stores.iter().any(|s| program.buffer(s.to.buffer).kind == BufferKind::Output);
+    let to_caller = results.iter().any(|to| program.buffer(to.buffer).kind == BufferKind::Output);
     if matches!(m.form, Form::Rearrange { .. }) && to_caller {
         return Err(COPY_FOR_CALLER);
     }
@@ -214,8 +219,8 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
     if first.otherwise.is_some() || gathers_from(m, to.buffer) {
         return Err("it pads or gathers what it reads");
     }
-    let own: usize = m_stores.iter().map(|s| s.value.operations()).sum();
-    if value.operations() * loads.len() + own > MAX_OPERATIONS {
+    let operations = |k: &Kernel| k.form.parts().stores.iter().map(|s| s.value.operations()).sum::<usize>();
+    if operations(p) * loads.len() + operations(m) > MAX_OPERATIONS {
         return Err("the epilogue would be too long");
     }
     if places(p) - 1 + places(m) - loads.len().min(1) > MAX_PLACES {
@@ -321,41 +326,51 @@ fn gathers_from(kernel: &Kernel, buffer: BufferId) -> bool {
     })
 }
 
-/// The one store of a kernel that can take an epilogue, and the value it stores.
-fn single_store(kernel: &Kernel) -> Option<(&Access, Expr)> {
-    match &kernel.form {
-        Form::Rearrange { from, to } => Some((to, Expr::Load(from.clone()))),
-        form if form.takes_epilogue() => form.parts().stores.first().map(|s| (&s.to, s.value.clone())),
-        _ => None,
-    }
-}
-
-/// The form of writer `p` with reader `m` as its epilogue.
-fn merged(m: &Kernel, p: &Kernel, map: &Substitution) -> Form {
-    let Some((to, value)) = single_store(p) else { return p.form.clone() };
-    let temp = to.buffer;
-    let follow = |s: Store| Store {
-        to: substitute_access(&s.to, map),
-        value: s.value.map(&mut |leaf| match leaf {
-            Expr::Load(a) if a.buffer == temp => Some(value.clone()),
-            Expr::Load(a) => Some(Expr::Load(substitute_access(a, map))),
-            Expr::Loop(l) => map.get(l).and_then(Affine::as_loop).map(Expr::Loop),
-            _ => None,
-        }),
+/// The form of writer `p`, which takes an epilogue, with the pointwise reader `m` as that.
+fn merged(m: Form, mut p: Form, map: &Substitution) -> Form {
+    let (temp, value) = match &mut p {
+        Form::Rearrange { from, to } => (to.buffer, Expr::Load(from.clone())),
+        form => match form.parts_mut().stores {
+            [store] => (store.to.buffer, std::mem::replace(&mut store.value, Expr::Acc)),
+            _ => return p,
+        },
     };
-    let mut stores: Vec<Store> = Store::all_of(&m.form).into_iter().map(follow).collect();
-    match (p.form.is_pointwise(), &stores[..]) {
-        (true, [Store { to, value: Expr::Load(from) }]) => {
-            Form::Rearrange { from: from.clone(), to: to.clone() }
+    let stores = match m {
+        Form::Rearrange { from, to } => vec![Store { to, value: Expr::Load(from) }],
+        Form::Map { stores } => stores,
+        _ => return p,
+    };
+    // The last load gets the value itself, others a copy.
+    let mut left = 0;
+    for store in &stores {
+        store.value.for_each_access(&mut |a| left += usize::from(a.buffer == temp));
+    }
+    let mut value = Some(value);
+    let mut take = || {
+        left -= 1;
+        if left == 0 { value.take() } else { value.clone() }
+    };
+    let stores: Vec<Store> = stores
+        .into_iter()
+        .map(|s| Store {
+            to: substitute_access(&s.to, map),
+            value: s.value.map(&mut |leaf| match leaf {
+                Expr::Load(a) if a.buffer == temp => take(),
+                Expr::Load(a) => Some(Expr::Load(substitute_access(a, map))),
+                Expr::Loop(l) => map.get(l).and_then(Affine::as_loop).map(Expr::Loop),
+                _ => None,
+            }),
+        })
+        .collect();
+    if !p.is_pointwise() {
+        for (own, store) in p.parts_mut().stores.iter_mut().zip(stores) {
+            *own = store;
         }
-        (true, _) => Form::Map { stores },
-        (false, _) => {
-            let mut form = p.form.clone();
-            for (own, store) in form.parts_mut().stores.iter_mut().zip(stores.drain(..)) {
-                *own = store;
-            }
-            form
-        }
+        return p;
+    }
+    match &stores[..] {
+        [Store { to, value: Expr::Load(from) }] => Form::Rearrange { from: from.clone(), to: to.clone() },
+        _ => Form::Map { stores },
     }
 }
 

@@ -3,6 +3,7 @@
 use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
 use super::form::{Form, Kernel, Loop, Role, Store};
+use super::function::BinaryOp;
 use super::program::{BufferKind, Program};
 use super::scalar::Scalar;
 use crate::dim::Dim;
@@ -10,6 +11,9 @@ use crate::error::{Error, Result};
 use crate::fact::Fact;
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
+
+/// Operations of one kernel of [`Lowering::pointwise_fold`].
+const MAX_FOLDED: usize = 32;
 
 /// The lowering of one node.
 pub struct Lowering<'a> {
@@ -152,6 +156,32 @@ impl<'a> Lowering<'a> {
             value: value(operands)?,
         };
         self.emit(loops, Form::Map { stores: vec![store] });
+        Ok(())
+    }
+
+    /// Emits `finish(x0 op x1 op ..)` over the shape of output 0, the inputs broadcast and taken from the left. Many
+    /// inputs make several kernels, so that no expression is as deep as there are inputs.
+    pub fn pointwise_fold(&mut self, op: BinaryOp, finish: impl FnOnce(Expr) -> Expr) -> Result<()> {
+        let to = self.output(0)?;
+        let ty = self.ty(to).clone();
+        let (loops, ids) = Self::loops_over(&ty.shape);
+        let at = |buffer| Access::new(buffer, ids.iter().copied().map(Index::from).collect());
+        let mut operands = (0..self.input_count())
+            .filter(|&i| self.has_input(i))
+            .map(|i| self.operand(i, &ty.shape, &ids))
+            .collect::<Result<Vec<_>>>()?
+            .into_iter();
+        let mut value = operands.next().ok_or_else(|| Error::internal("needs at least 1 input"))?;
+        for (i, operand) in operands.enumerate() {
+            if i > 0 && i % MAX_FOLDED == 0 {
+                let part = self.temp("part", ty.dtype, ty.shape.clone());
+                let store =
+                    Store { to: at(part), value: std::mem::replace(&mut value, Expr::Load(at(part))) };
+                self.emit(loops.clone(), Form::Map { stores: vec![store] });
+            }
+            value = Expr::binary(op, value, operand);
+        }
+        self.emit(loops, Form::Map { stores: vec![Store { to: at(to), value: finish(value) }] });
         Ok(())
     }
 

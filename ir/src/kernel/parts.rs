@@ -206,13 +206,3 @@ impl Form {
         out
     }
 }
-
-impl Store {
-    /// Where the results of a form go, as stores: a copy stores what it loads.
-    pub fn all_of(form: &Form) -> Vec<Store> {
-        match form {
-            Form::Rearrange { from, to } => vec![Store { to: to.clone(), value: Expr::Load(from.clone()) }],
-            form => form.parts().stores.to_vec(),
-        }
-    }
-}

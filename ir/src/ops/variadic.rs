@@ -8,7 +8,7 @@ use super::elementwise::{nan_max, nan_min, num};
 use super::{broadcast, operand};
 use crate::bail_invalid;
 use crate::dim::Dim;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernel::{BinaryOp, Expr, Lowering};
 use crate::numerics::Number;
 use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
@@ -109,19 +109,15 @@ impl Op for Variadic {
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let dtype = cx.fact(0)?.dtype;
-        cx.pointwise(|operands| {
-            let count = operands.len();
-            let op = match self {
-                Self::Max => BinaryOp::Max,
-                Self::Min => BinaryOp::Min,
-                Self::Mean | Self::Sum => BinaryOp::Add,
-            };
-            let all = operands.into_iter().reduce(|a, b| Expr::binary(op, a, b));
-            let all = all.ok_or_else(|| Error::internal("needs at least 1 input"))?;
-            Ok(match self {
-                Self::Mean if count > 1 => Expr::binary(BinaryOp::Mul, all, num(dtype, 1.0 / count as f64)),
-                _ => all,
-            })
+        let op = match self {
+            Self::Max => BinaryOp::Max,
+            Self::Min => BinaryOp::Min,
+            Self::Mean | Self::Sum => BinaryOp::Add,
+        };
+        let count = cx.input_count();
+        cx.pointwise_fold(op, |all| match self {
+            Self::Mean if count > 1 => Expr::binary(BinaryOp::Mul, all, num(dtype, 1.0 / count as f64)),
+            _ => all,
         })
     }
 }
@@ -144,6 +140,16 @@ mod tests {
         assert_eq!(Variadic::Sum.eval(&all).unwrap()[0], v([6.0, 11.0, 8.0]));
         assert_eq!(Variadic::Mean.eval(&[Some(&a), Some(&b)]).unwrap()[0], v([2.0, 3.0, 2.5]));
         assert_eq!(Variadic::Max.eval(&[Some(&a)]).unwrap()[0], a);
+    }
+
+    #[test]
+    fn thousands_of_inputs_need_no_deep_expression() {
+        let tensors: Vec<Tensor> =
+            (0..5000).map(|i| Tensor::from_vec::<f32>(&[2], vec![(i % 17) as f32, 1.0])).collect();
+        let inputs: Vec<&Tensor> = tensors.iter().collect();
+        for op in [Variadic::Sum, Variadic::Max, Variadic::Mean] {
+            crate::ops::testing::run(&op, &inputs, &[]).unwrap();
+        }
     }
 
     #[test]
