@@ -113,7 +113,8 @@ pub struct Transpose {
     pub write: LoopId,
 }
 
-/// Vectors of f32 along one loop, with a row of accumulators along another.
+/// Vectors along one loop, with a row of accumulators along another. Elements are of any type; a vector has as many of
+/// them as of the widest type in the kernel, at least 32 bits, and of copies as many as fit.
 ///
 /// Guards are decided at compile time: loops are split where a guard changes, iterations at the border that
 /// depend on a further loop get code of their own (nine variants of the body for a 3 x 3 window with padding).
