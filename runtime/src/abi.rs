@@ -45,6 +45,9 @@ pub struct Frame {
     /// The run's status so far, as a number of [`Status`](crate::status::Status): kernels that meet an index outside its
     /// axis store it, from any thread.
     pub status: i64,
+    /// For kernels that share a function: where the operands of this one lie, in bytes from the start of arena or
+    /// read-only data.
+    pub places: *const i64,
 }
 
 /// The words of a [`Frame`] as emitted code reads them: bytes from its start, on machines whose words have 8 bytes.
@@ -61,8 +64,10 @@ pub mod frame {
     pub const OUTPUTS: i32 = 3 * WORD;
     /// [`Frame::status`](super::Frame::status).
     pub const STATUS: i32 = 4 * WORD;
+    /// [`Frame::places`](super::Frame::places).
+    pub const PLACES: i32 = 5 * WORD;
     /// Words of a frame.
-    pub const WORDS: u32 = 5;
+    pub const WORDS: u32 = 6;
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -73,5 +78,6 @@ const _: () = {
     assert!(offset_of!(Frame, inputs) == frame::INPUTS as usize);
     assert!(offset_of!(Frame, outputs) == frame::OUTPUTS as usize);
     assert!(offset_of!(Frame, status) == frame::STATUS as usize);
+    assert!(offset_of!(Frame, places) == frame::PLACES as usize);
     assert!(size_of::<Frame>() == (frame::WORD as usize) * frame::WORDS as usize);
 };

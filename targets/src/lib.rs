@@ -1,6 +1,8 @@
 //! Everything of Kiln that differs between machines, and nothing else.
 
 mod aarch64;
+mod arch;
+mod architectures;
 pub mod call;
 pub mod encode;
 pub mod generic;

@@ -3,47 +3,46 @@
 use std::str::FromStr;
 
 use kiln_ir::{Error, Result};
-use target_lexicon::{Architecture, BinaryFormat, Triple};
+use target_lexicon::{BinaryFormat, Triple};
 
+use crate::arch::{Arch, Visit};
+use crate::architectures::{self, visit};
 use crate::target::{Feature, Level, Probe, Target};
-use crate::{aarch64, x86_64};
 
 /// What an architecture provides.
-struct Arch {
+struct Provided {
     levels: &'static [Level],
     features: &'static [Feature],
     detected: Vec<&'static str>,
     describe: fn(Triple, &[&'static str]) -> Target,
-    /// How code asks for features; `None` where only the system can tell.
-    probe: Option<fn() -> Result<Probe>>,
+    probe: fn() -> Result<Option<Probe>>,
     required: fn(&[&str]) -> Result<Vec<u32>>,
 }
 
-fn arch(triple: &Triple) -> Result<Arch> {
-    match triple.architecture {
-        Architecture::X86_64 => Ok(Arch {
-            levels: x86_64::LEVELS,
-            features: x86_64::FEATURES,
-            detected: x86_64::detect(),
-            describe: x86_64::describe,
-            probe: Some(|| Ok(Probe { code: x86_64::probe::code()?, words: x86_64::probe::WORDS })),
-            required: x86_64::probe::required,
-        }),
-        Architecture::Aarch64(_) => Ok(Arch {
-            levels: aarch64::LEVELS,
-            features: aarch64::FEATURES,
-            detected: aarch64::detect(),
-            describe: aarch64::describe,
-            // The identification registers belong to the system: reading one is allowed to programs where Linux
-            // emulates it, and nowhere else.
-            probe: None,
-            required: |_| Ok(Vec::new()),
-        }),
-        other => Err(Error::unsupported(format!(
-            "no code is made for the architecture {other} of target {triple}"
-        ))
-        .hint("known are x86_64 and aarch64, see `kiln list targets`")),
+struct Provide;
+
+impl Visit for Provide {
+    type Out = Provided;
+
+    fn visit<A: Arch>(self) -> Provided {
+        Provided {
+            levels: A::LEVELS,
+            features: A::FEATURES,
+            detected: A::detect(),
+            describe: A::describe,
+            probe: A::probe,
+            required: A::required,
+        }
     }
+}
+
+fn arch(triple: &Triple) -> Result<Provided> {
+    visit(triple, Provide).ok_or_else(|| {
+        let known: Vec<&str> = architectures::list().iter().map(|(name, _)| *name).collect();
+        let architecture = triple.architecture;
+        Error::unsupported(format!("no code is made for the architecture {architecture} of target {triple}"))
+            .hint(format!("known are {}, see `kiln list targets`", known.join(" and ")))
+    })
 }
 
 impl Target {
@@ -65,7 +64,7 @@ impl Target {
 
     /// How code finds out what the machine has; `None` where only the operating system can tell.
     pub fn probe(&self) -> Result<Option<Probe>> {
-        arch(&self.triple)?.probe.map(|probe| probe()).transpose()
+        (arch(&self.triple)?.probe)()
     }
 
     /// The bits that must be set in each word of the probe's answer.
@@ -168,7 +167,7 @@ pub fn resolve_list(triple: &str, cpus: &[impl AsRef<str>], features: &str) -> R
     match &targets[..] {
         [] => return Err(Error::invalid("the list of processors is empty")),
         [_] => {}
-        [(_, first), ..] if arch(&first.triple)?.probe.is_some() => {}
+        [(_, first), ..] if first.probe()?.is_some() => {}
         [(_, first), ..] => {
             return Err(Error::unsupported(format!(
                 "one artefact for several processors of {}: a program there cannot find out which features it has \
@@ -186,7 +185,7 @@ pub fn resolve_list(triple: &str, cpus: &[impl AsRef<str>], features: &str) -> R
 /// Every architecture with its levels, for `kiln list targets`: name, and per level its name, features and the
 /// processors that are known by name.
 pub fn list() -> Vec<(&'static str, &'static [Level])> {
-    vec![("x86_64", x86_64::LEVELS), ("aarch64", aarch64::LEVELS)]
+    architectures::list()
 }
 
 #[cfg(test)]

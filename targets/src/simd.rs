@@ -335,3 +335,9 @@ pub trait Simd {
         convert::convert(self, from, to, d)
     }
 }
+
+/// Something that any vector builder can emit.
+pub trait Program {
+    /// Emits the body of `fn(frame, begin, end)`.
+    fn emit<S: Simd>(&self, s: &mut S) -> R;
+}

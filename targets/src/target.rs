@@ -56,6 +56,16 @@ pub struct Target {
     pub isa_flags: Vec<&'static str>,
     /// Fused multiply-add of vectors in hardware. Without it products and sums are rounded separately.
     pub fma: bool,
+    /// Rounding to integers is an instruction.
+    pub rounds: bool,
+    /// Minimum and maximum are a comparison and a choice, whose second operand wins where one is NaN, instead of NaN.
+    pub extremes_choose: bool,
+    /// Comparisons of vectors read operands in memory that need not be aligned.
+    pub compares_unaligned: bool,
+    /// Whether [`encode`](crate::encode::encode) makes code for it.
+    pub encoder: bool,
+    /// Whether Cranelift writes COFF objects for it.
+    pub coff_objects: bool,
     /// Bytes of a vector register as the vector builder uses it.
     pub vector_bytes: usize,
     /// Number of vector registers.
@@ -82,15 +92,8 @@ impl Target {
         self.vector_bytes / 4
     }
 
-    /// Whether rounding to integers is an instruction.
-    pub fn rounds(&self) -> bool {
-        let x86 = self.triple.architecture == target_lexicon::Architecture::X86_64;
-        !x86 || self.isa_flags.contains(&"has_sse41")
-    }
-
-    /// Whether Cranelift can write object files for it: relocations of AArch64 in COFF are missing.
+    /// Whether Cranelift can write object files for it: some of its relocations may be missing in COFF.
     pub fn has_objects(&self) -> bool {
-        self.triple.binary_format != target_lexicon::BinaryFormat::Coff
-            || self.triple.architecture == target_lexicon::Architecture::X86_64
+        self.coff_objects || self.triple.binary_format != target_lexicon::BinaryFormat::Coff
     }
 }

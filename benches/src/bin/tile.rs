@@ -81,7 +81,7 @@ fn main() {
                 // A depth whose panel stays in the first-level cache.
                 let (m, n, k) = (i64::from(mr) * 24, i64::from(nr) * 4, 128);
                 let kernel = matmul(m, n, k, mr, nr, unroll, target.vector_bytes as u32);
-                let Ok(leaf) = Leaf::new(&target, &Vectors(&kernel)) else {
+                let Ok(leaf) = Leaf::new(&target, &Vectors::new(&kernel)) else {
                     println!("  {mr}x{nr}: refused");
                     break;
                 };

@@ -13,6 +13,7 @@ use kiln_targets::generic::clif::{self, Clif};
 use kiln_targets::simd::R;
 
 use super::maker::{internal, kernel_signature};
+use super::places::{Group, Places, groups};
 use super::scalar;
 use super::vector::Vectors;
 
@@ -36,10 +37,21 @@ pub(super) enum Made {
 
 /// Whether the kernel's provider can make it: the same generators run without keeping what they generate.
 pub fn check(kernel: &PlannedKernel, target: &Target) -> R {
+    check_placed(kernel, None, target)
+}
+
+/// Groups of kernels that share a function on a target.
+pub(super) fn grouped(kernels: &[PlannedKernel], target: &Target) -> Vec<Group> {
+    groups(kernels, &|kernel, places| check_placed(kernel, Some(places), target).is_ok())
+}
+
+/// [`check`] for code that reads its places from the frame.
+fn check_placed(kernel: &PlannedKernel, places: Option<&Places>, target: &Target) -> R {
+    let vectors = Vectors::placed(kernel, places);
     match kernel.provider {
         Provider::Plain => Ok(()),
-        Provider::Encoder { .. } => fits(target, &Vectors(kernel)),
-        Provider::Portable { .. } => clif::check(target, &Vectors(kernel)),
+        Provider::Encoder { .. } => fits(target, &vectors),
+        Provider::Portable { .. } => clif::check(target, &vectors),
     }
 }
 
@@ -48,11 +60,12 @@ pub(super) fn make(
     config: TargetFrontendConfig,
     scratch: &mut FunctionBuilderContext,
     number: u32,
-    kernel: &PlannedKernel,
+    (kernel, places): (&PlannedKernel, Option<&Places>),
     target: &Target,
 ) -> Result<Made> {
+    let vectors = Vectors::placed(kernel, places);
     if let Provider::Encoder { .. } = kernel.provider {
-        let code = encode(target, &Vectors(kernel))?;
+        let code = encode(target, &vectors)?;
         return code.map(Made::Code).ok_or_else(|| internal(&"an encoder that the target does not have"));
     }
     let mut context = Box::new(Context::new());
@@ -65,9 +78,11 @@ pub(super) fn make(
     let params = b.block_params(entry);
     let args = [params[0], params[1], params[2]];
     match (kernel.provider, &kernel.schedule) {
-        (Provider::Plain, Schedule::Scalar { order }) => scalar::emit(kernel, order, &mut b, args, target)?,
+        (Provider::Plain, Schedule::Scalar { order }) => {
+            scalar::emit(kernel, places, order, &mut b, args, target)?
+        }
         (Provider::Plain, _) => return Err(internal(&"vectors by plain loops")),
-        _ => Vectors(kernel).emit(&mut Clif::new(&mut b, entry, args, target))?,
+        _ => vectors.emit(&mut Clif::new(&mut b, entry, args, target))?,
     }
     b.ins().return_(&[]);
     b.seal_all_blocks();
@@ -79,7 +94,7 @@ pub(super) fn make(
 pub(super) fn compile(
     isa: &dyn TargetIsa,
     scratch: &mut FunctionBuilderContext,
-    kernel: &PlannedKernel,
+    kernel: (&PlannedKernel, Option<&Places>),
     target: &Target,
 ) -> Result<Machine> {
     let mut context = match make(isa.frontend_config(), scratch, 0, kernel, target)? {

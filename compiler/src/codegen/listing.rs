@@ -10,8 +10,9 @@ use kiln_targets::Target;
 use kiln_targets::encode::disassemble;
 use kiln_targets::isa::{Code, isa};
 
-use super::function::{Made, make};
+use super::function::{Made, grouped, make};
 use super::maker::internal;
+use super::places::Places;
 
 /// Texts of one kernel.
 #[derive(Clone, Debug)]
@@ -48,9 +49,19 @@ pub fn kernels(plan: &Plan, target: &Target) -> Result<Vec<Listing>> {
     let isa = isa(target, Code::Object, cfg!(debug_assertions))?;
     let mut scratch = FunctionBuilderContext::new();
     let mut listings = Vec::with_capacity(plan.kernels.len());
+    let mut shared: Vec<Option<&Places>> = vec![None; plan.kernels.len()];
+    let groups = grouped(&plan.kernels, target);
+    let mut first: Vec<usize> = (0..plan.kernels.len()).collect();
+    for group in &groups {
+        for &i in &group.members {
+            (first[i], shared[i]) = (group.members[0], group.places.as_ref());
+        }
+    }
     for (i, kernel) in plan.kernels.iter().enumerate() {
+        // What it shares with others is their first one's.
+        let job = (&plan.kernels[first[i]], shared[i]);
         let at = |e: kiln_ir::Error| e.at(&kernel.name, kernel.form.name());
-        let made = make(isa.frontend_config(), &mut scratch, i as u32, kernel, target).map_err(at)?;
+        let made = make(isa.frontend_config(), &mut scratch, i as u32, job, target).map_err(at)?;
         let (clif, asm) = match made {
             Made::Code(code) => (None, disassemble(target, &code).unwrap_or_default()),
             Made::Input(mut context) => {

@@ -1,5 +1,7 @@
 //! What functions of a module are made with: their signatures, their checks, their errors.
 
+use std::ops::Range;
+
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -7,7 +9,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{DataId, FuncId, Linkage, Module};
+use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use kiln_ir::{Error, Result};
 use kiln_runtime::status::Status;
 
@@ -22,6 +24,19 @@ pub struct KernelFunction {
     pub code_bytes: usize,
     /// An earlier kernel has the same function.
     pub shared: bool,
+    /// Its words of the table of places, if its function reads its places from the frame.
+    pub row: Option<Range<usize>>,
+}
+
+/// A variant's kernels.
+#[derive(Clone, Debug)]
+pub struct Kernels {
+    /// In the plan's order.
+    pub functions: Vec<KernelFunction>,
+    /// The table of places in the module, where there is one.
+    pub places: Option<DataId>,
+    /// Its words.
+    pub table: Vec<i64>,
 }
 
 /// What `build` put into the module.
@@ -33,8 +48,8 @@ pub struct Built {
     pub run_parallel: FuncId,
     /// The read-only data, declared and to be defined by the caller.
     pub weights: DataId,
-    /// Of each variant, in the plan's order.
-    pub kernels: Vec<Vec<KernelFunction>>,
+    /// Of each variant.
+    pub kernels: Vec<Kernels>,
     /// Size of all code.
     pub code_bytes: usize,
 }
@@ -90,6 +105,18 @@ impl<'a, M: Module> Maker<'a, M> {
         signature.returns.extend(returns.then(|| AbiParam::new(types::I32)));
         signature
     }
+}
+
+/// Defines the table of places.
+pub(super) fn table<M: Module>(module: &mut M, prefix: &str, words: &[i64]) -> Result<DataId> {
+    let id = module
+        .declare_data(&format!("{prefix}_places"), Linkage::Local, false, false)
+        .map_err(|e| internal(&e))?;
+    let mut data = DataDescription::new();
+    data.define(words.iter().flat_map(|word| word.to_le_bytes()).collect());
+    data.set_align(8);
+    module.define_data(id, &data).map_err(|e| internal(&e))?;
+    Ok(id)
 }
 
 /// A stack slot of 8-byte words; its address.

@@ -11,6 +11,7 @@ mod maker;
 mod math;
 mod nest;
 mod parallel;
+mod places;
 mod remainder;
 mod run;
 mod scalar;
@@ -27,19 +28,17 @@ mod veval;
 mod vexpr;
 mod walk;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use cranelift_frontend::FunctionBuilderContext;
-use cranelift_module::{FuncId, Linkage, Module};
+use cranelift_module::{Linkage, Module};
 use kiln_ir::{Error, Result};
 use kiln_targets::isa::{Code, isa};
 
 use crate::variant::Variant;
-use function::Machine;
 pub use function::check;
-pub use maker::{Built, KernelFunction};
+use function::{Machine, grouped};
+pub use maker::{Built, KernelFunction, Kernels};
 use maker::{internal, kernel_signature};
+use places::Places;
 
 /// The symbol of the read-only data.
 pub fn weights_symbol(name: &str) -> String {
@@ -68,43 +67,52 @@ pub fn build<M: Module>(module: &mut M, variants: &[Variant<'_>], name: &str, co
     }
     let mut scratch = FunctionBuilderContext::new();
     let mut built = run::define(module, &mut scratch, variants, &kernels, name, weights, code)?;
-    built.code_bytes += kernels.iter().flatten().filter(|k| !k.shared).map(|k| k.code_bytes).sum::<usize>();
+    built.code_bytes +=
+        kernels.iter().flat_map(|k| &k.functions).filter(|k| !k.shared).map(|k| k.code_bytes).sum::<usize>();
     built.kernels = kernels;
     Ok(built)
 }
 
-/// Compiles a variant's kernels for its own machine, and puts them into the module; kernels with the same code share a
-/// function.
+/// Compiles a variant's kernels for its own machine, and puts them into the module: one function for kernels that are
+/// equal but for their places.
 fn define_kernels<M: Module>(
     module: &mut M,
     variant: &Variant<'_>,
     prefix: &str,
     code: Code,
-) -> Result<Vec<KernelFunction>> {
+) -> Result<Kernels> {
     let Variant { plan, target } = variant;
     let own = isa(target, code, module.isa().flags().enable_verifier())?;
-    let compiled = parallel::compile(&plan.kernels, target, &*own)?;
-    let mut kernels = Vec::with_capacity(plan.kernels.len());
-    let mut known: HashMap<Machine, FuncId> = HashMap::new();
-    for (i, (kernel, machine)) in plan.kernels.iter().zip(compiled).enumerate() {
+    let groups = grouped(&plan.kernels, target);
+    let jobs: Vec<_> = groups.iter().map(|g| (&plan.kernels[g.members[0]], g.places.as_ref())).collect();
+    let compiled = parallel::compile(&jobs, target, &*own)?;
+    let mut functions: Vec<Option<KernelFunction>> = vec![None; plan.kernels.len()];
+    let mut table = Vec::new();
+    for (group, machine) in groups.iter().zip(compiled) {
+        let first = group.members[0];
+        let kernel = &plan.kernels[first];
         let at = |e: Error| e.at(&kernel.name, kernel.form.name());
         let open = || Error::unsupported("a shared loop of open extent").hint("bind it with --dim");
         let steps = kernel.steps().ok_or_else(open).map_err(at)?;
-        let code_bytes = machine.bytes.len();
-        let (id, shared) = match known.entry(machine) {
-            Entry::Occupied(known) => (*known.get(), true),
-            Entry::Vacant(new) => {
-                let id = module
-                    .declare_function(&format!("{prefix}_kernel_{i}"), Linkage::Local, &kernel_signature())
-                    .map_err(|e| at(internal(&e)))?;
-                let Machine { bytes, align } = new.key();
-                module.define_function_bytes(id, *align, bytes, &[]).map_err(|e| at(internal(&e)))?;
-                (*new.insert(id), false)
-            }
-        };
-        kernels.push(KernelFunction { id, steps, code_bytes, shared });
+        let id = module
+            .declare_function(&format!("{prefix}_kernel_{first}"), Linkage::Local, &kernel_signature())
+            .map_err(|e| at(internal(&e)))?;
+        let Machine { bytes, align } = machine;
+        module.define_function_bytes(id, align, &bytes, &[]).map_err(|e| at(internal(&e)))?;
+        for &i in &group.members {
+            let row = group.places.is_some().then(|| {
+                let row = table.len();
+                Places::of(&plan.kernels[i]).iter().for_each(|places| table.extend(places.row()));
+                row..table.len()
+            });
+            let code_bytes = bytes.len();
+            functions[i] = Some(KernelFunction { id, steps, code_bytes, shared: i != first, row });
+        }
     }
-    Ok(kernels)
+    let functions = functions.into_iter().collect::<Option<Vec<_>>>();
+    let functions = functions.ok_or_else(|| internal(&"a kernel without a function"))?;
+    let places = if table.is_empty() { None } else { Some(maker::table(module, prefix, &table)?) };
+    Ok(Kernels { functions, places, table })
 }
 
 #[cfg(test)]

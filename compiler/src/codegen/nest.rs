@@ -24,6 +24,7 @@ use kiln_targets::simd::sequences::{keep_first, splat_bits};
 use kiln_targets::simd::{Across, Lane, Narrow, Op2, Overflow, R, Refusal, Simd, Src, V};
 use kiln_targets::vector_expr::nest_lanes;
 
+use super::places::Places;
 use super::share::shared;
 use super::typed;
 use super::vexpr::{At, Values, lane, lane_bits};
@@ -69,8 +70,8 @@ impl Walks for Generator<'_> {
 }
 
 /// Emits the kernel.
-pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, nest: &Nest, s: &mut S) -> R {
-    let mut walk = Walk::new(kernel)?;
+pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nest: &Nest, s: &mut S) -> R {
+    let mut walk = Walk::new(kernel, places)?;
     let role = |l: &LoopId| kernel.loops[l.0 as usize].role;
     let parallel: Vec<_> = nest.order.iter().copied().filter(|l| role(l) == Role::Parallel).collect();
     let reduced: Vec<_> = nest.order.iter().copied().filter(|l| role(l) == Role::Reduce).collect();

@@ -12,24 +12,24 @@ use kiln_ir::kernel::plan::PlannedKernel;
 use kiln_targets::Target;
 
 use super::function::{self, Machine};
+use super::places::Places;
 
 /// Kernels that a thread takes at a time, and below which no second thread is worth its start.
 const CHUNK: usize = 8;
 
+/// A kernel, and its places if its code reads them from the frame.
+pub(super) type Job<'k> = (&'k PlannedKernel, Option<&'k Places>);
+
 /// The code of every kernel, in order: the same for any number of threads. The error is that of the first kernel that
 /// has one.
-pub(super) fn compile(
-    kernels: &[PlannedKernel],
-    target: &Target,
-    isa: &dyn TargetIsa,
-) -> Result<Vec<Machine>> {
+pub(super) fn compile(kernels: &[Job<'_>], target: &Target, isa: &dyn TargetIsa) -> Result<Vec<Machine>> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     compile_on(cores.min(kernels.len().div_ceil(CHUNK)), kernels, target, isa)
 }
 
 fn compile_on(
     threads: usize,
-    kernels: &[PlannedKernel],
+    kernels: &[Job<'_>],
     target: &Target,
     isa: &dyn TargetIsa,
 ) -> Result<Vec<Machine>> {
@@ -40,8 +40,8 @@ fn compile_on(
         loop {
             let chunk = next.fetch_add(1, Ordering::Relaxed);
             let Some(mine) = kernels.chunks(CHUNK).nth(chunk) else { return };
-            let codes = mine.iter().map(|kernel| {
-                let code = function::compile(isa, &mut scratch, kernel, target);
+            let codes = mine.iter().map(|job @ (kernel, _)| {
+                let code = function::compile(isa, &mut scratch, *job, target);
                 if code.is_err() {
                     // Half a function may be left in it.
                     scratch = FunctionBuilderContext::new();

@@ -10,8 +10,10 @@
 //! piece(closure, i): kernel(frame, i * grain, min((i + 1) * grain, steps))
 //! ```
 
+use std::collections::HashMap;
+
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::{AbiParam, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 use kiln_ir::Result;
@@ -21,7 +23,7 @@ use kiln_runtime::status::Status;
 use kiln_targets::isa::Code;
 
 use super::choose::{self, Choice};
-use super::maker::{Built, Checks, KernelFunction, Maker, internal, kernel_signature, stack_words};
+use super::maker::{Built, Checks, Kernels, Maker, internal, kernel_signature, stack_words};
 use crate::variant::{self, Variant};
 
 /// Compiles the host's functions and their helpers.
@@ -29,7 +31,7 @@ pub(super) fn define<M: Module>(
     module: &mut M,
     scratch: &mut FunctionBuilderContext,
     variants: &[Variant<'_>],
-    kernels: &[Vec<KernelFunction>],
+    kernels: &[Kernels],
     name: &str,
     weights: DataId,
     code: Code,
@@ -67,7 +69,7 @@ pub(super) fn define<M: Module>(
 /// What `NAME_run_parallel` is made of.
 struct Body<'a> {
     variants: &'a [Variant<'a>],
-    kernels: &'a [Vec<KernelFunction>],
+    kernels: &'a [Kernels],
     weights: DataId,
     fork: Option<FuncId>,
     choice: Option<Choice>,
@@ -146,13 +148,23 @@ fn call_kernels<M: Module>(
     module: &mut M,
     b: &mut FunctionBuilder<'_>,
     plan: &Plan,
-    kernels: &[KernelFunction],
+    kernels: &Kernels,
     frame: Value,
     fork: Option<(FuncId, Value, Value)>,
 ) {
     let zero = b.ins().iconst(types::I64, 0);
-    for (planned, kernel) in plan.kernels.iter().zip(kernels) {
-        let callee = module.declare_func_in_func(kernel.id, b.func);
+    let table = kernels.places.map(|data| {
+        let data = module.declare_data_in_func(data, b.func);
+        b.ins().symbol_value(types::I64, data)
+    });
+    let mut callees: HashMap<FuncId, FuncRef> = HashMap::new();
+    for (planned, kernel) in plan.kernels.iter().zip(&kernels.functions) {
+        let callee =
+            *callees.entry(kernel.id).or_insert_with(|| module.declare_func_in_func(kernel.id, b.func));
+        if let (Some(table), Some(row)) = (table, &kernel.row) {
+            let row = b.ins().iadd_imm_s(table, i64::from(words::WORD) * row.start as i64);
+            b.ins().store(MemFlagsData::new().with_notrap(), row, frame, words::PLACES);
+        }
         let steps = b.ins().iconst(types::I64, kernel.steps);
         match (planned.grain, fork) {
             (Some(grain), Some((fork, parallel_for, context))) if i64::from(grain) < kernel.steps => {

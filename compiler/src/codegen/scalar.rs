@@ -17,6 +17,7 @@ use kiln_runtime::status::Status;
 use kiln_targets::Target;
 
 use super::constants::Constants;
+use super::places::{Places, place};
 use super::value::{Values, clif_type};
 
 fn constant(dim: &Dim) -> Result<i64> {
@@ -43,6 +44,8 @@ struct Emitter<'a, 'f, 'k> {
     counters: Vec<Option<Value>>,
     /// `NAME_run`'s words: arena, weights, inputs, outputs; and the pointers in the latter two.
     frame: Value,
+    /// Of kernels that share a function: their places, and where these stand.
+    places: Option<(&'k Places, Value)>,
     bases: HashMap<Storage, Value>,
     shared: Option<(LoopId, Value, Value)>,
 }
@@ -50,6 +53,7 @@ struct Emitter<'a, 'f, 'k> {
 /// Emits the loops of a kernel at the current position; `args` are frame, begin, end.
 pub(super) fn emit(
     kernel: &PlannedKernel,
+    places: Option<&Places>,
     order: &[LoopId],
     b: &mut FunctionBuilder<'_>,
     args: [Value; 3],
@@ -73,14 +77,17 @@ pub(super) fn emit(
         Some(_) => return Err(Error::internal("plain loops share whole iterations of the outermost one")),
         None => None,
     };
+    let flags = MemFlagsData::new().with_notrap();
+    let places = places.map(|places| (places, b.ins().load(I64, flags, args[0], words::PLACES)));
     let mut e = Emitter {
-        v: Values { b, constants: Constants::new(entry), rounds: target.rounds() },
+        v: Values { b, constants: Constants::new(entry), rounds: target.rounds },
         kernel,
         counters: vec![None; extents.len()],
         extents,
         lines: vec![],
         accesses: HashMap::new(),
         frame: args[0],
+        places,
         bases: HashMap::new(),
         shared,
     };
@@ -98,12 +105,17 @@ impl<'k> Emitter<'_, '_, 'k> {
             return Err(Error::internal(format!("elements of type {} in machine code", access.dtype)));
         }
         let bytes = |dim: &Dim| constant(dim).map(|n| n * size);
-        let base = self.base(access.storage);
-        let displacement = match access.storage {
-            Storage::Arena { offset_bytes } | Storage::Weights { offset_bytes } => offset_bytes as i64,
-            Storage::Input(_) | Storage::Output(_) => 0,
-        };
-        let start = bytes(&access.offset)? + displacement;
+        let open = || Error::unsupported(format!("the place of '{}' is open at run time", access.name));
+        let (memory, mut start) = place(access).ok_or_else(|| open().hint("bind it with --dim"))?;
+        let mut base = self.base(memory);
+        if let Some((places, row)) = self.places
+            && let Some(word) = places.word((memory, start))
+        {
+            let flags = MemFlagsData::new().with_notrap();
+            let from = self.v.b.ins().load(I64, flags, row, words::WORD * word as i32);
+            base = self.v.b.ins().iadd(base, from);
+            start = 0;
+        }
         let now = self.v.b.ins().iadd_imm_s(base, start);
         let coefficients = access.strides.iter().map(bytes).collect::<Result<_>>()?;
         self.lines.push(Line { coefficients, now });
@@ -119,19 +131,14 @@ impl<'k> Emitter<'_, '_, 'k> {
         access.gathers.iter().try_for_each(|g| self.register(&g.index))
     }
 
-    fn base(&mut self, storage: Storage) -> Value {
-        let key = match storage {
-            Storage::Arena { .. } => Storage::Arena { offset_bytes: 0 },
-            Storage::Weights { .. } => Storage::Weights { offset_bytes: 0 },
-            other => other,
-        };
-        if let Some(base) = self.bases.get(&key) {
+    fn base(&mut self, memory: Storage) -> Value {
+        if let Some(base) = self.bases.get(&memory) {
             return *base;
         }
         let word = |e: &mut Self, pointer: Value, at: i32| {
             e.v.b.ins().load(I64, MemFlagsData::new().with_notrap(), pointer, at)
         };
-        let base = match key {
+        let base = match memory {
             Storage::Arena { .. } => word(self, self.frame, words::ARENA),
             Storage::Weights { .. } => word(self, self.frame, words::WEIGHTS),
             Storage::Input(i) => {
@@ -143,7 +150,7 @@ impl<'k> Emitter<'_, '_, 'k> {
                 word(self, list, words::WORD * i as i32)
             }
         };
-        self.bases.insert(key, base);
+        self.bases.insert(memory, base);
         base
     }
 

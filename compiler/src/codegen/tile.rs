@@ -17,6 +17,7 @@ use kiln_ir::kernel::plan::{PlannedKernel, Shared, Tile};
 use kiln_ir::types::DType;
 use kiln_targets::simd::{R, Refusal, Simd, Src, V};
 
+use super::places::Places;
 use super::share::shared;
 use super::vexpr::{At, Values};
 use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
@@ -55,7 +56,7 @@ impl Walks for Generator<'_> {
 }
 
 /// Emits the kernel.
-pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, tile: &Tile, s: &mut S) -> R {
+pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, tile: &Tile, s: &mut S) -> R {
     let Form::Contract { acc: DType::F32, lhs, rhs, store } = &kernel.form else {
         return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
     };
@@ -64,7 +65,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, tile: &Tile, s: &mut S) -> R
     if tile.mr == 0 || nr == 0 || nr % lanes as i64 != 0 || tile.panel_stride % nr != 0 {
         return Err(Refusal::unsupported(format!("a tile of {} x {} elements", tile.mr, tile.nr)));
     }
-    let mut walk = Walk::new(kernel)?;
+    let mut walk = Walk::new(kernel, places)?;
     let lhs = walk.access(lhs)?;
     let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / nr * ELEMENT)))?;
     let epilogue = Values::new(&mut walk, [&store.value])?;

@@ -14,6 +14,7 @@ use kiln_ir::kernel::plan::{PlannedKernel, Transform};
 use kiln_ir::kernel::{Form, LoopId, Side};
 use kiln_targets::simd::{Op2, Parked, R, Refusal, Simd, Src, V};
 
+use super::places::Places;
 use super::share::shared;
 use super::vexpr::{At, Values};
 use super::walk::{AccessId, Walk, Walks, trips};
@@ -35,11 +36,16 @@ impl Walks for Generator<'_> {
 }
 
 /// Emits the kernel.
-pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, schedule: &Transform, s: &mut S) -> R {
+pub(super) fn emit<S: Simd>(
+    kernel: &PlannedKernel,
+    places: Option<&Places>,
+    schedule: &Transform,
+    s: &mut S,
+) -> R {
     let Form::Transform { left, right, from, store } = &kernel.form else {
         return Err(Refusal::unsupported(format!("{} as a transform of tiles", kernel.form.name())));
     };
-    let mut walk = Walk::new(kernel)?;
+    let mut walk = Walk::new(kernel, places)?;
     let from = walk.access(from)?;
     let epilogue = Values::new(&mut walk, [&store.value])?;
     let to = walk.access(&store.to)?;

@@ -5,6 +5,7 @@ use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{PlannedKernel, Transpose};
 use kiln_targets::simd::{R, Refusal, Simd, V};
 
+use super::places::Places;
 use super::share::shared;
 use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
 
@@ -25,11 +26,16 @@ impl Walks for Generator<'_> {
 }
 
 /// Emits the kernel.
-pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, schedule: &Transpose, s: &mut S) -> R {
+pub(super) fn emit<S: Simd>(
+    kernel: &PlannedKernel,
+    places: Option<&Places>,
+    schedule: &Transpose,
+    s: &mut S,
+) -> R {
     let Form::Rearrange { from, to } = &kernel.form else {
         return Err(Refusal::unsupported(format!("{} as a transpose", kernel.form.name())));
     };
-    let mut walk = Walk::new(kernel)?;
+    let mut walk = Walk::new(kernel, places)?;
     let (from, to) = (walk.access(from)?, walk.access(to)?);
     if walk.stride(from, schedule.read) != ELEMENT || walk.stride(to, schedule.write) != ELEMENT {
         return Err(Refusal::unsupported("a transpose of strided elements"));

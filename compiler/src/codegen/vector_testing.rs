@@ -141,7 +141,7 @@ impl Emitted {
         ctx.func.signature = signature();
         let id = module.declare_function("kernel", Linkage::Export, &ctx.func.signature).expect("a new name");
         if machine.encoded() {
-            let bytes = encode(&target, &Vectors(kernel))?.expect("an encoder");
+            let bytes = encode(&target, &Vectors::new(kernel))?.expect("an encoder");
             module.define_function_bytes(id, 64, &bytes, &[]).expect("a declared function");
         } else {
             build(kernel, &target, &mut ctx.func, module.target_config())?;
@@ -217,7 +217,7 @@ fn build(
     b.switch_to_block(entry);
     b.seal_block(entry);
     let args = [0, 1, 2].map(|i| b.block_params(entry)[i]);
-    Vectors(kernel).emit(&mut Clif::new(&mut b, entry, args, target))?;
+    Vectors::new(kernel).emit(&mut Clif::new(&mut b, entry, args, target))?;
     b.ins().return_(&[]);
     b.finalize(config);
     Ok(())

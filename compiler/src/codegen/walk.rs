@@ -13,8 +13,8 @@ use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Storage};
 use kiln_runtime::abi::frame as words;
 use kiln_targets::simd::{Element, P, R, Refusal, Simd};
 
-/// Accesses of equal strides share a cursor up to this distance, so that displacements stay small immediates.
-const SHARED_CURSOR_BYTES: i64 = 4096;
+use super::places::{NEAR_BYTES, Place, Places, place};
+
 /// Bytes of an f32.
 pub(super) const ELEMENT: i64 = 4;
 
@@ -28,6 +28,8 @@ struct Guard {
 /// A pointer and how it moves.
 struct Cursor {
     storage: Storage,
+    /// Where the access begins that it was made for.
+    place: Place,
     /// Bytes from the storage's start.
     start: i64,
     /// Bytes per iteration of each loop.
@@ -70,6 +72,8 @@ pub(super) struct AccessId(usize);
 
 /// The loops of a kernel and the pointers that follow them.
 pub(super) struct Walk {
+    /// Of kernels that share a function: their places, which are read from the frame.
+    places: Option<Places>,
     extents: Vec<i64>,
     /// The range of each loop's counter at the current place in the code.
     ranges: Vec<(i64, i64)>,
@@ -85,7 +89,7 @@ pub(super) trait Walks {
 
 impl Walk {
     /// The loops of a kernel; all extents must be constants.
-    pub(super) fn new(kernel: &PlannedKernel) -> R<Self> {
+    pub(super) fn new(kernel: &PlannedKernel, places: Option<&Places>) -> R<Self> {
         let extents: Vec<i64> = kernel
             .loops
             .iter()
@@ -94,7 +98,7 @@ impl Walk {
             })
             .collect::<R<_>>()?;
         let ranges = extents.iter().map(|n| (0, *n)).collect();
-        Ok(Self { extents, ranges, cursors: Vec::new(), accesses: Vec::new() })
+        Ok(Self { places: places.cloned(), extents, ranges, cursors: Vec::new(), accesses: Vec::new() })
     }
 
     /// Iterations of a loop.
@@ -136,17 +140,14 @@ impl Walk {
                 })
             })
             .collect::<R<Vec<_>>>()?;
-        let (storage, base) = match access.storage {
-            Storage::Weights { offset_bytes } => (Storage::Weights { offset_bytes: 0 }, offset_bytes as i64),
-            Storage::Arena { offset_bytes } => (Storage::Arena { offset_bytes: 0 }, offset_bytes as i64),
-            other => (other, 0),
-        };
-        let start = base + constant(&access.offset)? * size;
+        let place = place(access)
+            .ok_or_else(|| Refusal::unsupported(format!("open place of '{}' in vectors", access.name)))?;
+        let (storage, start) = place;
         let found = self.cursors.iter().position(|c| {
-            c.storage == storage && c.strides == strides && (start - c.start).abs() <= SHARED_CURSOR_BYTES
+            c.storage == storage && c.strides == strides && (start - c.start).abs() <= NEAR_BYTES
         });
         let cursor = found.unwrap_or_else(|| {
-            self.cursors.push(Cursor { storage, start, strides, ptr: None, drift: 0 });
+            self.cursors.push(Cursor { storage, place, start, strides, ptr: None, drift: 0 });
             self.cursors.len() - 1
         });
         let offset = start - self.cursors[cursor].start;
@@ -160,7 +161,8 @@ impl Walk {
         let id = self.access(access)?;
         let Access { cursor, offset, element, .. } = self.accesses[id.0];
         let (storage, start) = (self.cursors[cursor].storage, self.cursors[cursor].start + offset + ahead);
-        self.cursors.push(Cursor { storage, start, strides, ptr: None, drift: 0 });
+        let place = self.cursors[cursor].place;
+        self.cursors.push(Cursor { storage, place, start, strides, ptr: None, drift: 0 });
         let cursor = self.cursors.len() - 1;
         self.accesses.push(Access { cursor, offset: 0, element, guards: Vec::new(), otherwise: 0.0 });
         Ok(AccessId(self.accesses.len() - 1))
@@ -184,6 +186,7 @@ impl Walk {
     /// Loads every pointer from the frame.
     pub(super) fn open<S: Simd>(&mut self, s: &mut S) -> R {
         let frame = s.arg(0)?;
+        let row = self.places.as_ref().map(|_| s.load_ptr(&frame, words::PLACES)).transpose()?;
         for cursor in &mut self.cursors {
             let ptr = match cursor.storage {
                 Storage::Arena { .. } => s.load_ptr(&frame, words::ARENA)?,
@@ -198,8 +201,22 @@ impl Walk {
                     ptr
                 }
             };
-            s.advance(&ptr, cursor.start);
+            let mut start = cursor.start;
+            if let (Some(places), Some(row)) = (&self.places, &row)
+                && let Some(word) = places.word(cursor.place)
+            {
+                let disp =
+                    i32::try_from(words::WORD as usize * word).map_err(|_| Refusal::FarDisplacement)?;
+                let place = s.load_ptr(row, disp)?;
+                s.advance_by(&ptr, &place, 1)?;
+                s.free_ptr(place);
+                start -= cursor.place.1;
+            }
+            s.advance(&ptr, start);
             cursor.ptr = Some(ptr);
+        }
+        if let Some(row) = row {
+            s.free_ptr(row);
         }
         s.free_ptr(frame);
         Ok(())

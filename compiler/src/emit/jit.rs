@@ -36,6 +36,8 @@ pub struct KernelInfo {
     /// What it reads by indices that arrive at run time, in words, and the node that does.
     gathers: Vec<String>,
     node: String,
+    /// Of a function that others share: where this kernel's operands lie.
+    places: Vec<i64>,
     function: *const u8,
     steps: i64,
 }
@@ -101,7 +103,8 @@ impl Model {
         let mut code = Code::new(target, verify, &[(&symbol, weights.pointer() as *const u8)])?;
         let variant = Variant { plan: &plan, target };
         let built = codegen::build(code.module()?, &[variant], name, isa::Code::Jit)?;
-        let of_kernels = || built.kernels.iter().flatten();
+        let of_kernels = || built.kernels.iter().flat_map(|k| &k.functions);
+        let table: Vec<i64> = built.kernels.iter().flat_map(|k| &k.table).copied().collect();
         let ids: Vec<FuncId> = of_kernels().map(|k| k.id).chain([built.run_parallel]).collect();
         let mut functions = code.finish(&ids)?;
         let run = functions.pop().ok_or_else(|| Error::internal("a model without a function"))?;
@@ -111,6 +114,7 @@ impl Model {
             code_bytes: kernel.code_bytes,
             gathers: gathers(planned),
             node: if let [node] = &planned.nodes[..] { node.clone() } else { planned.name.clone() },
+            places: kernel.row.clone().map_or_else(Vec::new, |row| table[row].to_vec()),
             function,
             steps: kernel.steps,
         });
@@ -404,6 +408,7 @@ impl Session<'_> {
             inputs: self.input_pointers.as_ptr(),
             outputs: self.output_pointers.as_ptr(),
             status: Status::Ok as i64,
+            places: kernel.places.as_ptr(),
         };
         // SAFETY: kernels have this signature and convention; the frame is the one that `run` would make.
         unsafe {

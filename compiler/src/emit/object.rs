@@ -40,7 +40,7 @@ pub struct ObjectFile {
     object: Object<'static>,
     /// Size of all code.
     pub code_bytes: usize,
-    /// Size of each kernel's code, per variant in the plan's order.
+    /// Size of each kernel's code, per variant in the plan's order; 0 where it is an earlier one's.
     pub kernel_code_bytes: Vec<Vec<usize>>,
 }
 
@@ -109,7 +109,8 @@ pub fn emit_variants(
         symbol.scope = SymbolScope::Compilation;
     }
     refuse_library_calls(&product.object)?;
-    let sizes = |kernels: &Vec<codegen::KernelFunction>| kernels.iter().map(|k| k.code_bytes).collect();
+    let own = |k: &codegen::KernelFunction| if k.shared { 0 } else { k.code_bytes };
+    let sizes = |kernels: &codegen::Kernels| kernels.functions.iter().map(own).collect();
     Ok(ObjectFile {
         object: product.object,
         code_bytes: built.code_bytes,

@@ -2,7 +2,6 @@
 
 use kiln_ir::kernel::plan::{Provider, Schedule};
 use kiln_targets::Target;
-use kiln_targets::encode::has_encoder;
 use kiln_targets::generic::clif::LANES;
 
 /// Providers for a schedule, the fastest first. Whether the encoder's registers are enough for a kernel shows when it
@@ -13,7 +12,7 @@ pub fn providers(schedule: &Schedule, target: &Target) -> Vec<Provider> {
         Schedule::Scalar { .. } => vec![Provider::Plain],
         // Blocks of 4 x 4 are turned in vectors of four.
         Schedule::Transpose(_) if target.lanes() > LANES => vec![cranelift],
-        _ if has_encoder(target) => {
+        _ if target.encoder => {
             vec![Provider::Encoder { vector_bytes: target.vector_bytes as u32 }, cranelift]
         }
         _ => vec![cranelift],

@@ -1,18 +1,19 @@
 //! AArch64: Neon, which every such processor has.
 
-use target_lexicon::Triple;
+use target_lexicon::{Architecture, Triple};
 
+use crate::arch::Arch;
 use crate::target::{Feature, Level, LhsAccess, Target};
 
 /// Features in the order in which they were introduced.
-pub(crate) const FEATURES: &[Feature] = &[
+const FEATURES: &[Feature] = &[
     Feature { name: "neon", flag: "", needs: &[] },
     Feature { name: "dotprod", flag: "has_dotprod", needs: &["neon"] },
     Feature { name: "i8mm", flag: "has_i8mm", needs: &["neon"] },
 ];
 
 /// The levels and the processors known by name.
-pub(crate) const LEVELS: &[Level] = &[
+const LEVELS: &[Level] = &[
     Level { name: "neon", features: &["neon"], processors: &["cortex-a53", "cortex-a72"] },
     Level { name: "dotprod", features: &["neon", "dotprod"], processors: &["cortex-a76", "apple-m1"] },
     Level { name: "i8mm", features: &["neon", "dotprod", "i8mm"], processors: &["neoverse-v1", "apple-m2"] },
@@ -22,8 +23,30 @@ pub(crate) const LEVELS: &[Level] = &[
 /// the constants of epilogues. 8 x 3 would need 35.
 const TILES: &[(u32, u32)] = &[(8, 2), (4, 4)];
 
+/// See [`Arch`]. The identification registers belong to the system: reading one is allowed to programs where Linux
+/// emulates it, and nowhere else. So there is no probe.
+pub(crate) struct Aarch64;
+
+impl Arch for Aarch64 {
+    const NAME: &'static str = "aarch64";
+    const LEVELS: &'static [Level] = LEVELS;
+    const FEATURES: &'static [Feature] = FEATURES;
+
+    fn is(architecture: Architecture) -> bool {
+        matches!(architecture, Architecture::Aarch64(_))
+    }
+
+    fn detect() -> Vec<&'static str> {
+        detect()
+    }
+
+    fn describe(triple: Triple, features: &[&'static str]) -> Target {
+        describe(triple, features)
+    }
+}
+
 /// The features of the machine that this runs on; none when it is another architecture.
-pub(crate) fn detect() -> Vec<&'static str> {
+fn detect() -> Vec<&'static str> {
     let mut found = Vec::new();
     #[cfg(target_arch = "aarch64")]
     {
@@ -40,7 +63,7 @@ pub(crate) fn detect() -> Vec<&'static str> {
 }
 
 /// The description of a processor with these features; Neon always counts.
-pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
+fn describe(triple: Triple, features: &[&'static str]) -> Target {
     let has = |name: &str| name == "neon" || features.contains(&name);
     let level = LEVELS.iter().rev().find(|l| l.features.iter().all(|f| has(f))).map_or("neon", |l| l.name);
     let kept: Vec<_> = FEATURES.iter().filter(|f| has(f.name)).collect();
@@ -50,6 +73,11 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         features: kept.iter().map(|f| f.name).collect(),
         isa_flags: kept.iter().map(|f| f.flag).filter(|f| !f.is_empty()).collect(),
         fma: true,
+        rounds: true,
+        extremes_choose: false,
+        compares_unaligned: true,
+        encoder: false,
+        coff_objects: false,
         vector_bytes: 16,
         vector_registers: 32,
         lhs_access: LhsAccess::ByLane,

@@ -4,9 +4,13 @@ pub(crate) mod disassemble;
 pub(crate) mod encoder;
 pub(crate) mod probe;
 
-use target_lexicon::Triple;
+use kiln_ir::Result;
+use target_lexicon::{Architecture, Triple};
 
-use crate::target::{Feature, Level, LhsAccess, Target};
+use crate::arch::Arch;
+use crate::simd::{Program, R};
+use crate::target::{Feature, Level, LhsAccess, Probe, Target};
+use encoder::Encoder;
 
 /// Features in the order in which they were introduced. Vectors of 256 bits are there for their multiply-adds: code
 /// with AVX2 and without FMA would need newer machines and gain nothing, and no processor of note has one alone.
@@ -82,6 +86,48 @@ const UNROLL_512: u32 = 1;
 /// 512-bit tiles, for 32 registers.
 const TILES_512: &[(u32, u32)] = &[(14, 2), (9, 3), (6, 4)];
 
+/// See [`Arch`].
+pub(crate) struct X86_64;
+
+impl Arch for X86_64 {
+    const NAME: &'static str = "x86_64";
+    const LEVELS: &'static [Level] = LEVELS;
+    const FEATURES: &'static [Feature] = FEATURES;
+
+    fn is(architecture: Architecture) -> bool {
+        architecture == Architecture::X86_64
+    }
+
+    fn detect() -> Vec<&'static str> {
+        detect()
+    }
+
+    fn describe(triple: Triple, features: &[&'static str]) -> Target {
+        describe(triple, features)
+    }
+
+    fn probe() -> Result<Option<Probe>> {
+        Ok(Some(Probe { code: probe::code()?, words: probe::WORDS }))
+    }
+
+    fn required(features: &[&str]) -> Result<Vec<u32>> {
+        probe::required(features)
+    }
+
+    fn encode(target: &Target, program: &impl Program) -> Option<R<Vec<u8>>> {
+        let mut encoder = Encoder::new(target)?;
+        Some(program.emit(&mut encoder).and_then(|()| encoder.finish()))
+    }
+
+    fn fits(target: &Target, program: &impl Program) -> Option<R> {
+        Some(program.emit(&mut Encoder::new(target)?.without_code()))
+    }
+
+    fn disassemble(code: &[u8]) -> Option<String> {
+        Some(disassemble::text(code))
+    }
+}
+
 /// The features of the machine that this runs on; none when it is another architecture.
 pub(crate) fn detect() -> Vec<&'static str> {
     let mut found = Vec::new();
@@ -118,6 +164,11 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         features: features.to_vec(),
         isa_flags: flags,
         fma: has("fma") && has("avx"),
+        rounds: has("sse4.1"),
+        extremes_choose: true,
+        compares_unaligned: has("avx"),
+        encoder: true,
+        coff_objects: true,
         vector_bytes,
         vector_registers,
         lhs_access: LhsAccess::Broadcast,

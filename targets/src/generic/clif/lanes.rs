@@ -117,7 +117,7 @@ impl Clif<'_, '_> {
             Op2::Eq => self.b.ins().fcmp(FloatCC::Equal, x, y),
             Op2::Min | Op2::Max | Op2::MinNan | Op2::MaxNan => {
                 let max = matches!(op, Op2::Max | Op2::MaxNan);
-                if !self.x86 {
+                if !self.extremes_choose {
                     return Ok(if max { self.b.ins().fmax(x, y) } else { self.b.ins().fmin(x, y) });
                 }
                 // `s < d ? s : d` and `d < s ? s : d`, as for f32.

@@ -18,10 +18,8 @@ use cranelift_codegen::ir::{
     AbiParam, Block, Constant, Endianness, Function, InstBuilder, MemFlagsData, Type, Value,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
-use target_lexicon::Architecture;
 
-use crate::encode::Program;
-use crate::simd::{Op1, P, R, Simd, Src, V};
+use crate::simd::{Op1, P, Program, R, Simd, Src, V};
 use crate::target::Target;
 
 /// Lanes of Cranelift's vectors.
@@ -38,10 +36,10 @@ pub struct Clif<'a, 'f> {
     fma: bool,
     /// `floor` and its kin are instructions.
     rounds: bool,
-    /// Minimum and maximum follow x86's rules for NaN, and patterns for them exist.
-    x86: bool,
+    /// See [`Target::extremes_choose`]; patterns for these exist.
+    extremes_choose: bool,
     /// `cmpps` reads a memory operand that need not be aligned; see [`Clif::compared`].
-    folds_compares: bool,
+    compares_unaligned: bool,
     constants: HashMap<[u32; LANES], Value>,
     /// Variables given back, by type, for reuse: keeps Cranelift's tables small.
     free_vectors: Vec<Variable>,
@@ -64,15 +62,14 @@ impl<'a, 'f> Clif<'a, 'f> {
     /// Builds at the current position of `b`; `entry` is the function's entry block and `args` are the kernel's
     /// arguments: frame, begin, end.
     pub fn new(b: &'a mut FunctionBuilder<'f>, entry: Block, args: [Value; 3], target: &Target) -> Self {
-        let x86 = matches!(target.triple.architecture, Architecture::X86_64);
         Self {
             b,
             entry,
             args,
             fma: target.fma,
-            rounds: !x86 || target.isa_flags.contains(&"has_sse41"),
-            x86,
-            folds_compares: !x86 || target.isa_flags.contains(&"has_avx"),
+            rounds: target.rounds,
+            extremes_choose: target.extremes_choose,
+            compares_unaligned: target.compares_unaligned,
             constants: HashMap::new(),
             free_vectors: Vec::new(),
             free_pointers: Vec::new(),
@@ -155,7 +152,7 @@ impl<'a, 'f> Clif<'a, 'f> {
     /// those into registers too when this is their only use; it does not see a load behind a bitcast.
     fn compared(&mut self, s: Src<'_>) -> Value {
         let value = self.source(s);
-        if self.folds_compares {
+        if self.compares_unaligned {
             return value;
         }
         let bits = self.cast(I32X4, value);
@@ -209,7 +206,7 @@ impl<'a, 'f> Clif<'a, 'f> {
 
     /// Minimum or maximum in the form that is one instruction; a NaN in `d` stays.
     fn extreme(&mut self, max: bool, d: Value, s: Value) -> Value {
-        if !self.x86 {
+        if !self.extremes_choose {
             return if max { self.b.ins().fmax(d, s) } else { self.b.ins().fmin(d, s) };
         }
         // `vminps s, d` is `s < d ? s : d`, `vmaxps s, d` is `d < s ? s : d`.
@@ -221,7 +218,7 @@ impl<'a, 'f> Clif<'a, 'f> {
     /// NaN if either is NaN.
     fn extreme_nan(&mut self, max: bool, d: Value, s: Value) -> Value {
         let plain = self.extreme(max, d, s);
-        if !self.x86 {
+        if !self.extremes_choose {
             return plain;
         }
         let unordered = self.compare(FloatCC::Unordered, s, s);

@@ -107,7 +107,7 @@ impl Encoder {
         Some(Self {
             encoding,
             fma: target.fma,
-            rounds: target.rounds(),
+            rounds: target.rounds,
             iced: Iced::new(64),
             code: Vec::new(),
             vectors: if registers == 32 { u32::MAX } else { (1 << registers) - 1 },
