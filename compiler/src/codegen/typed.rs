@@ -2,10 +2,10 @@
 
 use kiln_ir::DType;
 use kiln_ir::kernel::{BinaryOp, UnaryOp};
+use kiln_targets::math::tape;
 use kiln_targets::simd::sequences::{bits, invert, sign_bit};
 use kiln_targets::simd::{Lane, Op1, Op2, R, Refusal, Simd, Src, V, short};
 
-use super::veval;
 use super::vexpr::{Kind, lane};
 
 fn none<T>(op: &dyn std::fmt::Debug, dtype: DType) -> R<T> {
@@ -85,13 +85,22 @@ pub(super) fn of_masks<S: Simd>(s: &mut S, op: BinaryOp, d: &V, other: Src<'_>) 
     }
 }
 
+/// A function of f32, or of a mask.
+pub(super) fn of_f32<S: Simd>(s: &mut S, op: UnaryOp, d: V) -> R<V> {
+    if op == UnaryOp::Not {
+        s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?;
+        return Ok(d);
+    }
+    tape::emit(s, op, d)
+}
+
 /// A function of anything but f32.
 pub(super) fn unary<S: Simd>(s: &mut S, op: UnaryOp, dtype: DType, d: V) -> R<V> {
     if dtype == DType::F64 {
         return of_f64(s, op, d);
     }
     if dtype.is_float() {
-        let d = veval::unary(s, op, d)?;
+        let d = of_f32(s, op, d)?;
         let exact = matches!(
             op,
             UnaryOp::Neg

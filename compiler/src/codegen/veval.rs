@@ -1,8 +1,7 @@
 //! Evaluation of expression graphs: which operation of the vector builder each node becomes.
 
 use kiln_ir::DType;
-use kiln_ir::kernel::{BinaryOp, UnaryOp};
-use kiln_targets::math::tape;
+use kiln_ir::kernel::BinaryOp;
 use kiln_targets::simd::{Op2, R, Refusal, Simd, Src, V};
 
 use super::typed;
@@ -102,7 +101,7 @@ impl<'v> Eval<'v> {
             Node::Unary(op, a) => {
                 let d = self.reg(s, a)?;
                 match self.values.kinds[a] {
-                    Kind::F32 | Kind::Mask { .. } => unary(s, op, d),
+                    Kind::F32 | Kind::Mask { .. } => typed::of_f32(s, op, d),
                     Kind::Number(dtype) => typed::unary(s, op, dtype, d),
                 }
             }
@@ -215,15 +214,6 @@ impl<'v> Eval<'v> {
         s.free(a);
         Ok(Some(d))
     }
-}
-
-/// A function of f32, or of a mask.
-pub(super) fn unary<S: Simd>(s: &mut S, op: UnaryOp, d: V) -> R<V> {
-    if op == UnaryOp::Not {
-        s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?;
-        return Ok(d);
-    }
-    tape::emit(s, op, d)
 }
 
 fn is_power_of_two(value: f32) -> bool {
