@@ -100,7 +100,7 @@ fn bytes_of(program: &Program, id: BufferId, align: usize) -> Result<usize> {
     let buffer = program.buffer(id);
     let extent = buffer.place.as_ref().and_then(|p| p.extent.range(&program.bounds)).map(|r| r.1);
     let elements = extent.and_then(|e| usize::try_from(e).ok()).ok_or_else(|| {
-        Error::unsupported(format!("'{}' has the unbounded type {}", buffer.name, buffer.ty))
+        Error::unsupported(format!("'{}' has the type {}, whose size has no bound", buffer.name, buffer.ty))
             .hint("bind its dimensions with --dim")
     })?;
     let bytes = buffer.ty.dtype.bytes_of(elements).checked_next_multiple_of(align);

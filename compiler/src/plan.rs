@@ -257,7 +257,10 @@ fn laid_out(tensor: Tensor, place: Option<&Place>) -> Result<Tensor> {
     };
     let size = tensor.dtype.size();
     if size == 0 {
-        return Err(Error::unsupported(format!("{} constants in another layout", tensor.dtype)));
+        return Err(Error::unsupported(format!(
+            "constants of type {} cannot be brought into another layout",
+            tensor.dtype
+        )));
     }
     let mut bytes = vec![0; tensor.data.len()];
     for (i, element) in tensor.data.chunks_exact(size).enumerate() {

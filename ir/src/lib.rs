@@ -24,6 +24,6 @@ pub use dim::{Bounds, Dim};
 pub use error::{Error, ErrorKind, Result};
 pub use errors::Errors;
 pub use limits::Limits;
-pub use op::{Attr, Attrs, Fact, Known, NodeProto, NodeView, Op, OpDef};
+pub use op::{Attr, Attrs, Fact, Known, NodeProto, NodeView, Op, OpDef, PRIVATE_ATTRIBUTE};
 pub use tensor::Tensor;
 pub use types::{DType, Shape, TensorType};

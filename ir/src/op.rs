@@ -14,6 +14,10 @@ use crate::graph::{Graph, Patch, ValueId};
 use crate::kernel::Lowering;
 use crate::tensor::Tensor;
 
+/// How names of attributes begin that only text forms have: they keep what a model says by its opset. Models of others are
+/// refused when they use them.
+pub const PRIVATE_ATTRIBUTE: &str = "kiln.";
+
 /// An attribute value of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attr {
@@ -66,7 +70,10 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
 
     /// Emits kernel forms that compute the outputs.
     fn lower(&self, _cx: &mut Lowering<'_>) -> Result<()> {
-        Err(Error::unsupported(format!("operator {} is not compiled yet", self.name())))
+        Err(Error::unsupported(format!(
+            "operator {} is not supported on values that are computed at run time",
+            self.name()
+        )))
     }
 
     /// An upper bound of the multiplications that [`Op::eval`] takes, given the elements of the largest operand and of all

@@ -35,7 +35,7 @@ impl Tensor {
     /// A tensor from its parts; the byte count must be what type and shape need.
     pub fn new(dtype: DType, shape: Vec<usize>, data: Bytes) -> Result<Self> {
         if dtype == DType::String {
-            return Err(Error::unsupported("tensors of strings"));
+            return Err(Error::unsupported("tensors of strings are not supported"));
         }
         let elements = shape.iter().try_fold(1usize, |n, &e| n.checked_mul(e));
         let needed = elements.filter(|n| n.checked_mul(16).is_some()).map(|n| dtype.bytes_of(n));

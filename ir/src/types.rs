@@ -67,9 +67,9 @@ impl DType {
     /// From `TensorProto.DataType`.
     pub fn from_onnx(number: i32) -> Result<Self> {
         match number {
-            0 => Err(Error::invalid("element type 0 (UNDEFINED)")),
+            0 => Err(Error::invalid("element type 0 (UNDEFINED) is no type")),
             1..=24 => Ok(Self::ALL[number as usize - 1]),
-            _ => Err(Error::unsupported(format!("element type number {number}"))),
+            _ => Err(Error::unsupported(format!("element type number {number} is not known"))),
         }
     }
 

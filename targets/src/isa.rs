@@ -37,7 +37,7 @@ pub fn isa(target: &Target, code: Code, verify: bool) -> Result<OwnedTargetIsa> 
         shared.set(name, value).map_err(|e| internal(&e))?;
     }
     let mut builder = cranelift_codegen::isa::lookup(with_oldest_system(target.triple.clone()))
-        .map_err(|e| Error::unsupported(format!("target {}: {e}", target.triple)))?;
+        .map_err(|e| Error::unsupported(format!("target {} is not supported: {e}", target.triple)))?;
     for flag in &target.isa_flags {
         builder.enable(flag).map_err(|e| internal(&e))?;
     }

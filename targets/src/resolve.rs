@@ -95,7 +95,8 @@ pub fn host() -> Triple {
 pub fn resolve(triple: &str, cpu: &str, features: &str) -> Result<Target> {
     let mut triple = match triple {
         "" | "host" => host(),
-        text => Triple::from_str(text).map_err(|e| Error::invalid(format!("target '{text}': {e}")))?,
+        text => Triple::from_str(text)
+            .map_err(|e| Error::invalid(format!("target '{text}' is not known: {e}")))?,
     };
     if triple.binary_format == BinaryFormat::Unknown {
         // Bare machines: `aarch64-unknown-none` names no format, and ELF is what their linkers take.

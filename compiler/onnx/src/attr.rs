@@ -54,11 +54,13 @@ pub(super) fn read(proto: &mut AttributeProto, tensors: &mut Tensors) -> Result<
             Attr::Tensor(tensors.sparse(tensor).map_err(|e| in_attribute(name, e))?)
         }
         AttributeType::TENSORS | AttributeType::SPARSE_TENSORS => {
-            bail_unsupported!("attribute '{name}' is a list of tensors")
+            bail_unsupported!("attribute '{name}' is a list of tensors, which is not supported")
         }
-        AttributeType::GRAPHS => bail_unsupported!("attribute '{name}' is a list of graphs"),
+        AttributeType::GRAPHS => {
+            bail_unsupported!("attribute '{name}' is a list of graphs, which is not supported")
+        }
         AttributeType::TYPE_PROTO | AttributeType::TYPE_PROTOS => {
-            bail_unsupported!("attribute '{name}' is a type")
+            bail_unsupported!("attribute '{name}' is a type, which is not supported")
         }
         AttributeType::GRAPH | AttributeType::UNDEFINED => {
             return Err(Error::internal(format!("attribute '{name}' has no value to read")));

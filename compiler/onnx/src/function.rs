@@ -89,7 +89,9 @@ impl Functions {
                 let inlined = if from.contains(id) {
                     Err(Error::invalid("the function calls itself"))
                 } else if from.len() == MAX_NESTING {
-                    Err(Error::unsupported(format!("calls of functions more than {MAX_NESTING} deep")))
+                    Err(Error::unsupported(format!(
+                        "calls of functions are nested more than {MAX_NESTING} deep, which is not supported"
+                    )))
                 } else {
                     // Nodes may share a name.
                     let mut stem = call.name.clone();
@@ -155,7 +157,9 @@ fn inline(call: &Call, function: &FunctionProto, stem: &str) -> Result<Vec<NodeP
         let actual = node.output.get(i).filter(|o| !o.is_empty());
         let actual = actual.cloned().unwrap_or_else(|| format!("{stem}/{formal}"));
         if names.insert(formal, actual).is_some() {
-            bail_unsupported!("function result '{formal}' is also an input or another result");
+            bail_unsupported!(
+                "function result '{formal}' is also an input or another result, which is not supported"
+            );
         }
     }
     let made: HashSet<&str> =
@@ -185,7 +189,7 @@ fn inline(call: &Call, function: &FunctionProto, stem: &str) -> Result<Vec<NodeP
         let mut kept = Vec::with_capacity(inner.attribute.len());
         for attribute in inner.attribute {
             if matches!(attr::kind(&attribute), Ok(AttributeType::GRAPH | AttributeType::GRAPHS)) {
-                bail_unsupported!("subgraphs in functions");
+                bail_unsupported!("subgraphs in functions are not supported");
             }
             if attribute.ref_attr_name.is_empty() {
                 kept.push(attribute);

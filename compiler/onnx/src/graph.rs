@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use kiln_ir::graph::Graph;
 use kiln_ir::{
-    Attr, Attrs, DType, Error, Fact, NodeProto as ParsedNode, Op, Result, Shape, Tensor, bail_invalid, ops,
+    Attr, Attrs, DType, Error, Fact, NodeProto as ParsedNode, Op, PRIVATE_ATTRIBUTE, Result, Shape, Tensor,
+    bail_invalid, ops,
 };
 use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::{GraphProto, ValueInfoProto};
@@ -139,7 +140,9 @@ impl Importer {
         let mut good = true;
         for mut attribute in std::mem::take(&mut node.attribute) {
             let key = attribute.name.clone();
-            let value = if !attribute.ref_attr_name.is_empty() {
+            let value = if key.starts_with(PRIVATE_ATTRIBUTE) {
+                Err(Error::unsupported(format!("attribute '{key}' is not known")))
+            } else if !attribute.ref_attr_name.is_empty() {
                 Err(Error::invalid(format!("attribute '{key}' refers to one of a function outside of any")))
             } else if matches!(attr::kind(&attribute), Ok(AttributeType::GRAPH)) {
                 match attribute.g.take() {

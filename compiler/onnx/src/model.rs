@@ -38,7 +38,9 @@ pub(super) fn import(mut proto: ModelProto, home: Option<Home>, limits: &Limits)
 fn versions(proto: &ModelProto) -> kiln_ir::Result<Opsets> {
     match proto.ir_version {
         v if v < 1 => bail_invalid!("the model has the ir_version {v}"),
-        v if v < OLDEST_IR => bail_unsupported!("ir_version {v}, older than {OLDEST_IR}"),
+        v if v < OLDEST_IR => {
+            bail_unsupported!("ir_version {v} is older than the oldest that is supported, {OLDEST_IR}")
+        }
         _ => {}
     }
     let opsets = opsets::read(&proto.opset_import)?;
@@ -47,12 +49,16 @@ fn versions(proto: &ModelProto) -> kiln_ir::Result<Opsets> {
         None if !opsets.is_empty() => {}
         None => bail_invalid!("the model imports no operator set"),
         Some(&v) if v < OLDEST_OPSET => {
-            return Err(Error::unsupported(format!("opset {v}, older than {OLDEST_OPSET}"))
-                .hint("convert the model with onnx.version_converter"));
+            return Err(Error::unsupported(format!(
+                "opset {v} is older than the oldest that is supported, {OLDEST_OPSET}"
+            ))
+            .hint("convert the model with onnx.version_converter"));
         }
         Some(&v) if v > NEWEST_OPSET => {
-            return Err(Error::unsupported(format!("opset {v}, newer than {NEWEST_OPSET}"))
-                .hint("export the model for an older opset"));
+            return Err(Error::unsupported(format!(
+                "opset {v} is newer than the newest that is supported, {NEWEST_OPSET}"
+            ))
+            .hint("export the model for an older opset"));
         }
         Some(_) => {}
     }

@@ -14,7 +14,7 @@ pub(super) fn read(imports: &[OperatorSetIdProto]) -> Result<Opsets> {
     for import in imports {
         let domain = domain(&import.domain);
         if import.version < 1 {
-            bail_invalid!("version {} of operator set '{domain}'", import.version);
+            bail_invalid!("version {} of operator set '{domain}' does not exist", import.version);
         }
         // Converters write the same import twice; two versions of one set contradict each other.
         match opsets.insert(domain.to_owned(), import.version) {

@@ -26,7 +26,7 @@ impl Tensors {
     /// A dense tensor.
     pub(super) fn dense(&mut self, proto: TensorProto) -> Result<Tensor> {
         if proto.segment.is_some() {
-            bail_unsupported!("tensors stored in segments");
+            bail_unsupported!("tensors stored in segments are not supported");
         }
         let (dtype, shape, needed) = self.layout(proto.data_type, &proto.dims)?;
         let location = proto.data_location.value();
@@ -60,7 +60,7 @@ impl Tensors {
             );
         }
         if dtype.size() == 0 {
-            bail_unsupported!("sparse tensors of {dtype}");
+            bail_unsupported!("sparse tensors of {dtype} are not supported");
         }
         let strides = match indices.shape[..] {
             [n] if n == count => vec![1],
@@ -97,11 +97,11 @@ impl Tensors {
     fn layout(&mut self, data_type: i32, dims: &[i64]) -> Result<(DType, Vec<usize>, usize)> {
         let dtype = DType::from_onnx(data_type)?;
         if dtype == DType::String {
-            bail_unsupported!("tensors of strings");
+            bail_unsupported!("tensors of strings are not supported");
         }
         let extent = |&d: &i64| match usize::try_from(d) {
             Ok(extent) if d <= MAX_EXTENT => Ok(extent),
-            _ => Err(Error::invalid(format!("extent {d} in shape {dims:?}"))),
+            _ => Err(Error::invalid(format!("extent {d} in shape {dims:?} is out of range"))),
         };
         let shape = dims.iter().map(extent).collect::<Result<Vec<_>>>()?;
         let elements = shape

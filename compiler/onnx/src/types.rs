@@ -12,7 +12,7 @@ pub(super) fn input(info: &ValueInfoProto) -> Result<Fact> {
     let Some(ty) = info.type_.as_ref() else { bail_invalid!("input '{}' has no type", info.name) };
     match fact(&info.name, ty, true) {
         Ok(Some(fact)) => Ok(fact),
-        Ok(None) => bail_unsupported!("input '{}' has no shape", info.name),
+        Ok(None) => bail_unsupported!("input '{}' has no shape, which is not supported", info.name),
         Err(mut e) => {
             e.message = format!("input '{}': {}", info.name, e.message);
             Err(e)
@@ -32,16 +32,16 @@ pub(super) fn declared(info: &ValueInfoProto) -> Result<Option<Fact>> {
 fn fact(name: &str, ty: &TypeProto, is_input: bool) -> Result<Option<Fact>> {
     let tensor = match &ty.value {
         Some(Value::TensorType(tensor)) => tensor,
-        Some(Value::SequenceType(_)) => bail_unsupported!("sequences"),
-        Some(Value::MapType(_)) => bail_unsupported!("maps"),
-        Some(Value::OptionalType(_)) => bail_unsupported!("optional values"),
-        Some(Value::SparseTensorType(_)) => bail_unsupported!("sparse tensors as values"),
-        Some(_) => bail_unsupported!("values of an unknown kind"),
+        Some(Value::SequenceType(_)) => bail_unsupported!("sequences are not supported"),
+        Some(Value::MapType(_)) => bail_unsupported!("maps are not supported"),
+        Some(Value::OptionalType(_)) => bail_unsupported!("optional values are not supported"),
+        Some(Value::SparseTensorType(_)) => bail_unsupported!("sparse tensors as values are not supported"),
+        Some(_) => bail_unsupported!("values of an unknown kind are not supported"),
         None => bail_invalid!("has no type"),
     };
     let dtype = DType::from_onnx(tensor.elem_type)?;
     if dtype == DType::String {
-        bail_unsupported!("tensors of strings");
+        bail_unsupported!("tensors of strings are not supported");
     }
     let Some(shape) = tensor.shape.as_ref() else { return Ok(None) };
     let dims = shape.dim.iter().enumerate().map(|(axis, dim)| extent(name, axis, dim, is_input));

@@ -75,7 +75,7 @@ impl Message {
 
 /// An *invalid* error about the file as a whole.
 pub(super) fn damaged(what: &str) -> Error {
-    Error::invalid(format!("not an ONNX model, or a damaged one: {what}"))
+    Error::invalid(format!("the file is not an ONNX model, or is a damaged one: {what}"))
 }
 
 /// Walks the whole file of a model.
@@ -125,7 +125,7 @@ fn check_as(root: Message, reader: &mut (impl BufRead + Seek), len: u64, max_dep
                     Some(child) if open.len() < max_depth => open.push((child, walk.pos + size)),
                     Some(_) => {
                         return Err(Error::unsupported(format!(
-                            "more than {max_depth} messages inside each other at byte {start}"
+                            "more than {max_depth} messages are inside each other at byte {start}"
                         ))
                         .hint("raise the nesting limit if the model is sound"));
                     }

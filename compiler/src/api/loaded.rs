@@ -103,7 +103,7 @@ impl Loaded {
         }
         if let Some((name, (lo, hi))) = self.graph.bounds.iter().next() {
             return Err(kiln_ir::Error::unsupported(format!(
-                "dimension '{name}' left open between {lo} and {hi} is not compiled yet"
+                "dimension '{name}' left open between {lo} and {hi} is not supported"
             ))
             .hint(format!("bind it to one value: --dim {name}={hi}"))
             .into());

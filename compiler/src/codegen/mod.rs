@@ -92,7 +92,10 @@ fn define_kernels<M: Module>(
         let first = group.members[0];
         let kernel = &plan.kernels[first];
         let at = |e: Error| e.at(&kernel.name, kernel.form.name());
-        let open = || Error::unsupported("a shared loop of open extent").hint("bind it with --dim");
+        let open = || {
+            Error::unsupported("a kernel whose outermost loop has an open extent is not supported")
+                .hint("bind it with --dim")
+        };
         let steps = kernel.steps().ok_or_else(open).map_err(at)?;
         let id = module
             .declare_function(&format!("{prefix}_kernel_{first}"), Linkage::Local, &kernel_signature())

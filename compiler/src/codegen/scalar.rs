@@ -22,7 +22,8 @@ use super::value::{Values, clif_type};
 
 fn constant(dim: &Dim) -> Result<i64> {
     dim.as_const().ok_or_else(|| {
-        Error::unsupported(format!("an extent that is open at run time: {dim}")).hint("bind it with --dim")
+        Error::unsupported(format!("the extent {dim}, which is open at run time, is not supported"))
+            .hint("bind it with --dim")
     })
 }
 
@@ -233,7 +234,7 @@ impl<'k> Emitter<'_, '_, 'k> {
             }
             Form::Transform { .. } => Err(Error::internal("a transform of tiles in plain loops")),
             Form::Extern { function, .. } => {
-                Err(Error::unsupported(format!("helper '{function}' in emitted code")))
+                Err(Error::unsupported(format!("helper '{function}' is not supported in machine code")))
             }
         }
     }

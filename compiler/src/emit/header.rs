@@ -120,7 +120,10 @@ fn macros(name: &str, kind: &str, ports: &[Port]) -> Result<String> {
         let prefix = format!("{name}_{kind}_{i}");
         let dtype = port.ty.dtype;
         let shape = port.ty.shape.as_const().ok_or_else(|| {
-            Error::unsupported(format!("'{}' with a shape open at run time in a header", port.name))
+            Error::unsupported(format!(
+                "'{}' has a shape that is open at run time, which a header cannot state: bind it with --dim",
+                port.name
+            ))
         })?;
         let elements: usize = shape.iter().product();
         let extents: Vec<String> = shape.iter().map(usize::to_string).collect();

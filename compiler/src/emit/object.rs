@@ -78,11 +78,11 @@ pub fn emit_variants(
 ) -> Result<ObjectFile> {
     let target = targets.first().ok_or_else(|| Error::internal("an object without code"))?;
     if !target.has_objects() {
-        return Err(Error::unsupported(format!("objects for {}", target.triple)));
+        return Err(Error::unsupported(format!("objects for {} are not supported", target.triple)));
     }
     let isa = isa(&target.minimum()?, Code::Object, options.verify)?;
     let builder = ObjectBuilder::new(isa, name, default_libcall_names())
-        .map_err(|e| Error::unsupported(format!("objects for {}: {e}", target.triple)))?;
+        .map_err(|e| Error::unsupported(format!("objects for {} are not supported: {e}", target.triple)))?;
     let mut module = ObjectModule::new(builder);
     let mut weights: Vec<Weight> = plans.iter_mut().flat_map(|p| std::mem::take(&mut p.weights)).collect();
     weights.sort_by_key(|w| (w.offset_bytes, w.tensor.data.len()));

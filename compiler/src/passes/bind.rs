@@ -101,7 +101,7 @@ pub fn check_bound(graph: &Graph) -> Result<()> {
     let unbound: Vec<_> = symbols(graph).into_iter().filter(|s| !graph.bounds.contains_key(s)).collect();
     match unbound.first() {
         None => Ok(()),
-        Some(first) => Err(Error::unsupported(format!("dimensions without a value: {}", unbound.join(", ")))
+        Some(first) => Err(Error::unsupported(format!("dimensions have no value: {}", unbound.join(", ")))
             .hint(format!("bind them, for instance with --dim {first}=1"))),
     }
 }

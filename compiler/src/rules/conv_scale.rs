@@ -106,6 +106,9 @@ mod tests {
         }
         let zero = conv(&[1]).tensor("zero", Tensor::scalar(0f32)).node("Div", &["c", "zero"], "y");
         misses(zero.outputs(&["y"]), "conv_scale", "zero");
+        // The reciprocal is beyond f32, the quotients of small results are not.
+        let tiny = conv(&[1]).tensor("tiny", Tensor::scalar(1e-40f32)).node("Div", &["c", "tiny"], "y");
+        misses(tiny.outputs(&["y"]), "conv_scale", "would overflow");
         let nan = conv(&[1]).tensor("nan", Tensor::scalar(f32::NAN)).node("Mul", &["c", "nan"], "y");
         misses(nan.outputs(&["y"]), "conv_scale", "finite");
     }

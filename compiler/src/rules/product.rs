@@ -116,7 +116,11 @@ impl<'g> Product<'g> {
             (None, Some(addends)) => Some(vector(self.ty.dtype, addends)),
             (Some(bias), _) => {
                 let f = |v, c: usize| factors.map_or(v, |f| f[c] * v) + addends.map_or(0.0, |a| a[c]);
-                Some(map_along(&bias, bias.shape.len() - 1, f)?)
+                let new = map_along(&bias, bias.shape.len() - 1, f)?;
+                if overflows(&bias, &new)? {
+                    return Ok(Outcome::Missed(format!("the bias of {} would overflow", self.what())));
+                }
+                Some(new)
             }
         };
         let mut patch = Patch::new();
@@ -124,6 +128,9 @@ impl<'g> Product<'g> {
         if let Some(factors) = factors {
             let name = node.inputs[1].map_or("", |id| &graph.value(id).name);
             let scaled = map_along(self.weights, self.weights_axis, |v, c| v * factors[c])?;
+            if overflows(self.weights, &scaled)? {
+                return Ok(Outcome::Missed(format!("the weights of {} would overflow", self.what())));
+            }
             inputs[1] = Some(patch.constant(&format!("{name}.scaled"), scaled));
         }
         if let Some(bias) = bias {
@@ -154,6 +161,11 @@ fn vector(dtype: DType, values: &[f64]) -> Tensor {
         DType::F64 => Tensor::from_vec(&[values.len()], values.to_vec()),
         _ => Tensor::from_vec(&[values.len()], values.iter().map(|&v| v as f32).collect()),
     }
+}
+
+/// Whether scaling made numbers infinite: results that are scaled instead may well be finite.
+fn overflows(before: &Tensor, after: &Tensor) -> Result<bool> {
+    Ok(before.to_f64s()?.iter().zip(after.to_f64s()?).any(|(v, scaled)| v.is_finite() && !scaled.is_finite()))
 }
 
 /// One number for each position along `axis` of a tensor of `rank` axes and `extent` there, when that is what

@@ -204,7 +204,10 @@ impl Logical<'_> {
             )));
         }
         if matches!(buffer.ty.dtype.bits(), 0 | 128) {
-            return Err(Error::unsupported(format!("elements of type {}", buffer.ty.dtype)));
+            return Err(Error::unsupported(format!(
+                "elements of type {} are not supported by the interpreter",
+                buffer.ty.dtype
+            )));
         }
         let extents = &self.loops.extents;
         let mut flat = Flat {

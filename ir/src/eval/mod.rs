@@ -35,7 +35,11 @@ fn of_kernel(e: Error, name: &str, form: &str, nodes: &[String]) -> Error {
 /// have one value throughout, within its bounds.
 pub fn bind(declared: &[(&str, &TensorType)], arguments: &[Tensor], bounds: &Bounds) -> Result<Symbols> {
     if declared.len() != arguments.len() {
-        return Err(Error::invalid(format!("{} inputs given, {} needed", arguments.len(), declared.len())));
+        return Err(Error::invalid(format!(
+            "{} inputs are given, {} are needed",
+            arguments.len(),
+            declared.len()
+        )));
     }
     let mut symbols = Symbols::new();
     for ((name, ty), tensor) in declared.iter().zip(arguments) {

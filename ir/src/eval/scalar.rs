@@ -164,7 +164,7 @@ pub fn cast(from: DType, to: DType) -> Result<Unary> {
         _ if to.is_float() => dispatch!(int from, int_to_float(to)),
         _ => dispatch!(int from, int_to_int(to)),
     };
-    found.ok_or_else(|| Error::unsupported(format!("cast from {from} to {to}")))
+    found.ok_or_else(|| Error::unsupported(format!("a cast from {from} to {to} is not supported")))
 }
 
 /// [`unary`], applied.

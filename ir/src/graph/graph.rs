@@ -150,7 +150,8 @@ impl Graph {
 
     fn add_value(&mut self, name: &str, source: Source, fact: Option<Fact>) -> Result<ValueId> {
         let id = ValueId(
-            u32::try_from(self.values.len()).map_err(|_| Error::unsupported("more than 2^32 values"))?,
+            u32::try_from(self.values.len())
+                .map_err(|_| Error::unsupported("graphs of more than 2^32 values are not supported"))?,
         );
         if self.names.insert(name.to_owned(), id).is_some() {
             return Err(Error::invalid(format!("value '{name}' is defined twice")));

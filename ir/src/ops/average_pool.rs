@@ -117,7 +117,7 @@ impl Op for AveragePool {
         }
         let fixed: Option<Vec<Fixed>> = axes.iter().map(Axis::fixed).collect();
         let fixed = fixed.ok_or_else(|| {
-            Error::unsupported("padded average pooling over open extents")
+            Error::unsupported("padded average pooling over open extents is not supported")
                 .hint("bind the spatial dimensions with --dim")
         })?;
         let counts = |axis: &Fixed| (0..axis.output).map(|o| self.count(axis, o)).collect::<Vec<usize>>();

@@ -44,12 +44,11 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     // The momentum concerns the running statistics of training alone.
     node.float("momentum")?;
     if node.flag("training_mode", false)? || node.outputs > 1 {
-        return Err(
-            Error::unsupported("batch normalisation in training mode").hint("export the model for inference")
-        );
+        return Err(Error::unsupported("batch normalisation in training mode is not supported")
+            .hint("export the model for inference"));
     }
     if !node.flag("spatial", true)? {
-        bail_unsupported!("spatial = 0");
+        bail_unsupported!("attribute 'spatial' = 0 is not supported: statistics must be those of channels");
     }
     Ok(Box::new(BatchNormalization { epsilon }))
 }

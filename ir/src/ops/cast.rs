@@ -64,7 +64,7 @@ pub const LIKE: OpDef = OpDef {
 fn infer(x: &Fact, to: DType) -> Result<Vec<Fact>> {
     for dtype in [x.dtype, to] {
         if !(dtype.is_float() || dtype.is_int() || dtype == DType::Bool) {
-            bail_unsupported!("conversion from {} to {to}", x.dtype);
+            bail_unsupported!("conversion from {} to {to} is not supported", x.dtype);
         }
     }
     Ok(vec![operand::with_dims(to, x.shape.clone(), operand::known_dims(x))])

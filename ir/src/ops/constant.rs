@@ -23,7 +23,9 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(0..=0, 1..=1)?;
     for name in ["sparse_value", "value_string", "value_strings"] {
         if node.attrs.contains_key(name) {
-            bail_unsupported!("attribute '{name}'");
+            bail_unsupported!(
+                "attribute '{name}' is not supported: give the elements as a dense tensor of numbers"
+            );
         }
     }
     let values = [

@@ -64,11 +64,17 @@ impl Conv {
             bail_invalid!("weights {w} have rank {} and the input {x} has rank {}", w.rank(), x.rank());
         }
         if x.rank() > 5 {
-            bail_unsupported!("{} spatial axes", x.rank() - 2);
+            bail_unsupported!("{} spatial axes are not supported, at most 3 are", x.rank() - 2);
         }
         let kernel: Vec<i64> = w[2..]
             .iter()
-            .map(|d| d.as_const().ok_or_else(|| Error::unsupported(format!("weights with open extents {w}"))))
+            .map(|d| {
+                d.as_const().ok_or_else(|| {
+                    Error::unsupported(format!(
+                        "weights with open extents {w} are not supported: bind their dimensions with --dim"
+                    ))
+                })
+            })
             .collect::<Result<_>>()?;
         if !self.spatial.kernel.is_empty() && self.spatial.kernel != kernel {
             bail_invalid!("kernel_shape {:?} differs from that of the weights {w}", self.spatial.kernel);

@@ -88,9 +88,13 @@ impl ConvTranspose {
             bail_invalid!("weights {w} have rank {} and the input {x} has rank {}", w.rank(), x.rank());
         }
         if x.rank() > 5 {
-            bail_unsupported!("{} spatial axes", x.rank() - 2);
+            bail_unsupported!("{} spatial axes are not supported, at most 3 are", x.rank() - 2);
         }
-        let Some(weights) = w.as_const() else { bail_unsupported!("weights with open extents {w}") };
+        let Some(weights) = w.as_const() else {
+            bail_unsupported!(
+                "weights with open extents {w} are not supported: bind their dimensions with --dim"
+            )
+        };
         let kernel: Vec<i64> = w[2..].iter().filter_map(Dim::as_const).collect();
         if kernel.contains(&0) {
             bail_invalid!("the window of weights {w} is empty");
@@ -177,7 +181,10 @@ struct Phase {
 
 fn phases(axis: &Axis) -> Result<Vec<Phase>> {
     let Some(begin) = axis.begin.as_const() else {
-        bail_unsupported!("padding {} that depends on an open extent", axis.begin);
+        bail_unsupported!(
+            "padding {} that depends on an open extent is not supported: bind it with --dim",
+            axis.begin
+        );
     };
     let (stride, dilation) = (axis.stride, axis.dilation);
     // Elements of the window repeat their remainder after this many.
@@ -280,7 +287,10 @@ impl Op for ConvTranspose {
         let axes = self.geometry(&x.shape, &w.shape)?.axes;
         let count = axes.iter().try_fold(1i64, |n, a| n.checked_mul(a.stride));
         if count.is_none_or(|n| n > MAX_PHASES) {
-            bail_unsupported!("strides {:?}, whose product is above {MAX_PHASES}", self.spatial.strides);
+            bail_unsupported!(
+                "strides {:?} are not supported: their product is above {MAX_PHASES}",
+                self.spatial.strides
+            );
         }
         let mut combinations: Vec<Vec<&Phase>> = vec![vec![]];
         let all = axes.iter().map(phases).collect::<Result<Vec<_>>>()?;

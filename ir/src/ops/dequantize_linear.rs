@@ -91,7 +91,11 @@ impl DequantizeLinear {
                     // Older exporters write the only scale as a vector.
                     false if scale[0].is(1) => Ok(Scales::One),
                     false => {
-                        bail_invalid!("{} scales for the {} positions of axis {axis}", scale[0], x[axis])
+                        bail_invalid!(
+                            "{} scales do not fit the {} positions of axis {axis}",
+                            scale[0],
+                            x[axis]
+                        )
                     }
                 }
             }

@@ -48,8 +48,12 @@ impl Op for Dropout {
         if let Some(training) = inputs.get(2).copied().flatten() {
             match training.tensor().map(|t| t.data.iter().any(|b| *b != 0)) {
                 Some(false) => {}
-                Some(true) => bail_unsupported!("training mode"),
-                None => bail_unsupported!("training mode that is chosen at run time"),
+                Some(true) => {
+                    bail_unsupported!("training mode is not supported: export the model for inference")
+                }
+                None => bail_unsupported!(
+                    "training mode that is chosen at run time is not supported: export the model for inference"
+                ),
             }
         }
         let mask = self.mask.then(|| Fact::new(DType::Bool, x.shape.clone()));

@@ -16,7 +16,7 @@ impl<'a> Elements<'a> {
     /// Of a tensor of integers (4-bit ones included), bools or floats of 16 to 64 bits.
     pub(crate) fn new(tensor: &'a Tensor) -> Result<Self> {
         if !(tensor.dtype.is_float() || tensor.dtype.is_int() || tensor.dtype == DType::Bool) {
-            bail_unsupported!("computing with elements of type {}", tensor.dtype);
+            bail_unsupported!("elements of type {} are no numbers to compute with", tensor.dtype);
         }
         Ok(Self { dtype: tensor.dtype, data: &tensor.data })
     }

@@ -119,7 +119,7 @@ impl Op for EyeLike {
             bail_invalid!("takes a matrix, found shape {}", x.shape);
         }
         if !dtype.is_float() && !dtype.is_int() && dtype != DType::Bool {
-            bail_unsupported!("elements of type {dtype}");
+            bail_unsupported!("elements of type {dtype} are not supported");
         }
         Ok(vec![Fact::new(dtype, x.shape.clone())])
     }

@@ -109,7 +109,11 @@ impl Op for Gemm {
         let dtype = same_types(&all)?;
         arithmetic(dtype)?;
         if dtype.is_int() && (self.alpha != 1.0 || self.beta != 1.0) {
-            bail_unsupported!("{dtype} operands with alpha {} and beta {}", self.alpha, self.beta);
+            bail_unsupported!(
+                "{dtype} operands with alpha {} and beta {} are not supported: both must be 1 for integers",
+                self.alpha,
+                self.beta
+            );
         }
         let [m, n, _] = self.sizes(&all[0].shape, &all[1].shape)?;
         let shape = checked(Shape(vec![m, n]))?;

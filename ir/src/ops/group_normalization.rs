@@ -59,7 +59,9 @@ impl GroupNormalization {
         match x[1].as_const() {
             Some(channels) if channels % self.groups == 0 => Ok(channels / self.groups),
             Some(channels) => bail_invalid!("{channels} channels do not divide into {} groups", self.groups),
-            None => bail_unsupported!("an open number of channels in {x}"),
+            None => {
+                bail_unsupported!("an open number of channels in {x} is not supported: bind it with --dim")
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     // The storage order concerns the indices alone.
     node.flag("storage_order", false)?;
     if node.outputs > 1 {
-        bail_unsupported!("the output Indices");
+        bail_unsupported!("the second result, Indices, is not supported");
     }
     Ok(Box::new(MaxPool { spatial: parse_window(node)? }))
 }
@@ -75,7 +75,7 @@ pub(super) fn geometry(spatial: &Spatial, x: &Shape) -> Result<(Vec<Axis>, Shape
         bail_invalid!("the input must have batch, channels and at least one spatial axis, found {x}");
     }
     if x.rank() > 5 {
-        bail_unsupported!("{} spatial axes", x.rank() - 2);
+        bail_unsupported!("{} spatial axes are not supported, at most 3 are", x.rank() - 2);
     }
     if spatial.kernel.len() != x.rank() - 2 {
         bail_invalid!("kernel_shape {:?} needs {} elements for the input {x}", spatial.kernel, x.rank() - 2);

@@ -114,7 +114,11 @@ pub(super) fn check_broadcast(inputs: &[Option<&Fact>], first: usize) -> Result<
             bail_invalid!("input {i} must be floating-point, found {}", operand.dtype);
         }
         if operand.dtype != x.dtype {
-            bail_unsupported!("input {i} of type {} beside an input of type {}", operand.dtype, x.dtype);
+            bail_unsupported!(
+                "input {i} of type {} beside an input of type {} is not supported: both must have one type",
+                operand.dtype,
+                x.dtype
+            );
         }
         let fits = operand.shape.rank() <= x.shape.rank() && broadcast(&operand.shape, &x.shape)? == x.shape;
         if !fits {

@@ -48,7 +48,7 @@ pub(crate) fn dims(fact: &Fact, what: &str) -> Result<Vec<Dim>> {
         bail_invalid!("{what} must be a vector, found shape {}", fact.shape);
     }
     fact.dims().ok_or_else(|| {
-        Error::unsupported(format!("{what} is computed at run time"))
+        Error::unsupported(format!("{what} is computed at run time, which is not supported"))
             .hint("shapes must follow from constants and from the extents of the inputs")
     })
 }
@@ -56,7 +56,11 @@ pub(crate) fn dims(fact: &Fact, what: &str) -> Result<Vec<Dim>> {
 /// The integers that an operand holds, all constants. `what` names it in errors.
 pub(crate) fn ints(fact: &Fact, what: &str) -> Result<Vec<i64>> {
     let constant = |d: Dim| {
-        d.as_const().ok_or_else(|| Error::unsupported(format!("{what} depends on the open dimension {d}")))
+        d.as_const().ok_or_else(|| {
+            Error::unsupported(format!(
+                "{what} depends on the open dimension {d}, which is not supported: bind it with --dim"
+            ))
+        })
     };
     dims(fact, what)?.into_iter().map(constant).collect()
 }
@@ -109,7 +113,9 @@ pub(crate) fn with_dims(dtype: DType, shape: Shape, dims: Option<Vec<Dim>>) -> F
 /// Demands elements of whole bytes, which data movement works on.
 pub(crate) fn movable(dtype: DType) -> Result<()> {
     if dtype.bits() < 8 || dtype.bits() > 64 {
-        bail_unsupported!("moving elements of type {dtype}");
+        bail_unsupported!(
+            "elements of type {dtype} cannot be moved at run time: they are not whole bytes of a register"
+        );
     }
     Ok(())
 }

@@ -74,7 +74,9 @@ fn value(op: &Pad, dtype: DType, input: Option<&Fact>) -> Result<Scalar> {
     }
     match fact.tensor() {
         Some(t) => Ok(Scalar { dtype, bits: Elements::new(t)?.bits(0) }),
-        None => bail_unsupported!("a value that is computed at run time"),
+        None => {
+            bail_unsupported!("a value that is computed at run time is not supported: it must be a constant")
+        }
     }
 }
 
@@ -91,7 +93,7 @@ impl Pad {
             None => (0..x.rank() as i64).collect(),
         };
         if pads.len() != 2 * axes.len() {
-            bail_invalid!("{} pads for {} axes", pads.len(), axes.len());
+            bail_invalid!("{} pads do not fit {} axes", pads.len(), axes.len());
         }
         let mut all = vec![(0, 0); x.rank()];
         let mut seen = vec![false; x.rank()];
@@ -116,10 +118,15 @@ impl Pad {
         }
         for (extent, (a, b)) in x.iter().zip(pads).filter(|(_, p)| **p != (0, 0)) {
             match extent.as_const() {
-                None => bail_unsupported!("mode {:?} on the open extent {extent}", self.mode),
-                Some(0) => bail_invalid!("mode {:?} on an axis without elements", self.mode),
+                None => bail_unsupported!(
+                    "mode {:?} on the open extent {extent} is not supported: bind it with --dim",
+                    self.mode
+                ),
+                Some(0) => {
+                    bail_invalid!("mode {:?} has nothing to repeat on an axis without elements", self.mode)
+                }
                 Some(n) if self.mode == Mode::Reflect && *a.max(b) >= n => {
-                    bail_invalid!("reflects {} elements of an axis of {n}", a.max(b));
+                    bail_invalid!("cannot reflect {} elements of an axis of {n}", a.max(b));
                 }
                 Some(_) => {}
             }

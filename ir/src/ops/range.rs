@@ -49,7 +49,12 @@ fn count(bounds: [Number; 3]) -> Result<usize> {
         [start, limit, delta] => {
             let steps = ((limit.float() - start.float()) / delta.float()).ceil();
             if !steps.is_finite() {
-                bail_invalid!("from {} to {} by {}", start.float(), limit.float(), delta.float());
+                bail_invalid!(
+                    "a range from {} to {} by {} is not supported: it has more elements than a tensor may",
+                    start.float(),
+                    limit.float(),
+                    delta.float()
+                );
             }
             steps.max(0.0) as i128
         }
@@ -84,12 +89,19 @@ impl Op for Range {
         match bounds.as_deref() {
             Some([start, limit, delta]) if [start, limit, delta].iter().all(|d| d.len() == 1) => {
                 let Some(delta) = delta[0].as_const().filter(|d| (1..=1 << 40).contains(d)) else {
-                    bail_unsupported!("from {} to {} by {}", start[0], limit[0], delta[0]);
+                    bail_unsupported!(
+                        "a range from {} to {} by {} is not supported: it has more elements than a tensor may",
+                        start[0],
+                        limit[0],
+                        delta[0]
+                    );
                 };
                 let distance = operand::or_zero(limit[0].clone() - start[0].clone());
                 Ok(vec![Fact::new(dtype, Shape(vec![distance.ceil_div(delta)]))])
             }
-            _ => bail_unsupported!("bounds that are computed at run time"),
+            _ => bail_unsupported!(
+                "bounds that are computed at run time are not supported: they must follow from constants and extents"
+            ),
         }
     }
 

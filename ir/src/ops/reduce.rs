@@ -100,7 +100,7 @@ fn parse(node: &mut NodeProto<'_>, kind: Reduction, input_since: i64) -> Result<
     node.arity(if node.opset < input_since { 1..=1 } else { 1..=2 }, 1..=1)?;
     let axes = node.ints("axes")?.unwrap_or_default();
     if !axes.is_empty() && node.inputs.get(1) == Some(&true) {
-        bail_invalid!("axes {axes:?} as attribute and as input");
+        bail_invalid!("axes {axes:?} are given as attribute and as input");
     }
     let (keep, noop) = (node.flag("keepdims", true)?, node.flag("noop_with_empty_axes", false)?);
     Ok(Box::new(Reduce { kind, axes, keep, noop }))
@@ -349,8 +349,10 @@ pub(super) fn lower(cx: &mut Lowering<'_>, kind: Reduction, reduced: &[bool], ke
 fn int_count(dtype: DType, count: &Dim) -> Result<Scalar> {
     match count.as_const() {
         Some(count) => Ok(Scalar::int(dtype, count)),
-        None => Err(Error::unsupported(format!("the mean of {count} integers, an open number"))
-            .hint("bind the dimension with --dim")),
+        None => {
+            Err(Error::unsupported(format!("the mean of {count} integers, an open number, is not supported"))
+                .hint("bind the dimension with --dim"))
+        }
     }
 }
 

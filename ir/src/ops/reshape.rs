@@ -105,7 +105,10 @@ impl Op for Reshape {
 pub(crate) fn lower(cx: &mut Lowering<'_>) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
     if cx.ty(x).dtype.bits() < 8 {
-        bail_unsupported!("compiled code that moves elements of type {}", cx.ty(x).dtype);
+        bail_unsupported!(
+            "elements of type {} cannot be moved at run time: they are not whole bytes",
+            cx.ty(x).dtype
+        );
     }
     movement::reshape(cx, x, y);
     Ok(())

@@ -58,7 +58,7 @@ impl Shape {
 fn lower(cx: &mut Lowering<'_>) -> Result<()> {
     let y = cx.output(0)?;
     let Some(value) = cx.output_fact(0)?.tensor().cloned() else {
-        bail_unsupported!("an open dimension as a value at run time");
+        bail_unsupported!("an open dimension as a value at run time is not supported: bind it with --dim");
     };
     let data = cx.constant("value", value);
     movement::copy_to(cx, y, data, movement::each);

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! along `axis`. Before opset 13 over `axis` and all later axes together (the input was coerced to a matrix), with
-//! another default axis; such a node keeps that meaning here and shows it by the attribute `coerced`.
+//! another default axis; such a node keeps that meaning here and shows it by the attribute `kiln.coerced`.
 //!
 //! Numerics: the maximum is subtracted first, so nothing overflows. Compiled code multiplies by the reciprocal of s.
 //!
@@ -24,6 +24,9 @@ use crate::kernel::{Access, Expr, Form, Lowering, ReduceOp, Store, UnaryOp};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::{Shape, axis_of};
+
+/// Shows in text forms that a node has the meaning of opsets before 13.
+const COERCED: &str = "kiln.coerced";
 
 /// The definition of `Softmax`.
 pub const SOFTMAX: OpDef =
@@ -51,7 +54,7 @@ pub struct Softmax {
 
 fn parse(node: &mut NodeProto<'_>, log: bool) -> Result<Box<dyn Op>> {
     node.arity(1..=1, 1..=1)?;
-    let coerced = node.flag("coerced", node.opset < 13)?;
+    let coerced = node.flag(COERCED, node.opset < 13)?;
     let axis = node.int("axis")?.unwrap_or(if coerced { 1 } else { -1 });
     Ok(Box::new(Softmax { log, axis, coerced }))
 }
@@ -79,7 +82,7 @@ impl Op for Softmax {
     fn attrs(&self) -> Attrs {
         let mut attrs = Attrs::from([("axis".to_owned(), Attr::Int(self.axis))]);
         if self.coerced {
-            attrs.insert("coerced".into(), Attr::Int(1));
+            attrs.insert(COERCED.into(), Attr::Int(1));
         }
         attrs
     }

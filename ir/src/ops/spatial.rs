@@ -88,7 +88,7 @@ impl Spatial {
             ceil: false,
         };
         if auto_pad != AutoPad::NotSet && out.pads.iter().any(|p| *p != 0) {
-            bail_invalid!("pads {:?} together with auto_pad {}", out.pads, auto_pad.name());
+            bail_invalid!("pads {:?} must not be given together with auto_pad {}", out.pads, auto_pad.name());
         }
         Ok(out)
     }

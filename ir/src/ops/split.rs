@@ -56,7 +56,10 @@ impl Split {
             let parts = Dim::from(self.parts);
             let Some(extent) = extent.as_const() else {
                 let part = extent.exact_div(&parts).ok_or_else(|| {
-                    Error::unsupported(format!("{} equal parts of the open extent {extent}", self.parts))
+                    Error::unsupported(format!(
+                        "{} equal parts of the open extent {extent} are not supported",
+                        self.parts
+                    ))
                 })?;
                 return Ok(vec![part; self.parts]);
             };
@@ -65,7 +68,7 @@ impl Split {
             return Ok((0..self.parts).map(|i| at(i).into()).collect());
         };
         if given.len() != self.parts {
-            bail_invalid!("{} extents for {} outputs", given.len(), self.parts);
+            bail_invalid!("{} extents do not fit {} outputs", given.len(), self.parts);
         }
         let sum = given.iter().fold(Dim::Const(0), |n, d| n + d.clone());
         let negative = given.iter().filter_map(Dim::as_const).any(|d| d < 0);

@@ -74,7 +74,7 @@ fn squeezed(from: &Shape, axes: Option<&[i64]>) -> Result<Shape> {
     let remove = match axes {
         Some(axes) => mask(axes, from.rank())?,
         None if from.iter().any(|d| d.as_const().is_none()) => {
-            bail_unsupported!("without axes, of shape {from}: which extents are 1 is open")
+            bail_unsupported!("needs axes for the shape {from}: which extents are 1 is open")
         }
         None => from.iter().map(|d| d.is(1)).collect(),
     };

@@ -61,7 +61,7 @@ pub(crate) fn from_i128s(dtype: DType, shape: &[usize], values: Vec<i128>) -> Re
         DType::U32 => narrow!(u32),
         DType::U64 => narrow!(u64),
         DType::Bool => Tensor::from_bools(shape, values.into_iter().map(|v| v != 0)),
-        other => bail_unsupported!("integer arithmetic with results of type {other}"),
+        other => bail_unsupported!("integer arithmetic with results of type {other} is not supported"),
     })
 }
 

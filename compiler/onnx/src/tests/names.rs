@@ -75,6 +75,14 @@ fn arity_and_attributes() {
     assert!(text.contains("needs 1 inputs, found 0"), "{text}");
     let extra = with(node("Relu", &["x"], &["y"]), vec![int("surprise", 1)]);
     assert!(refused(&model(graph(vec![x()], vec![], vec![extra])), 4).contains("'surprise' is not known"));
+    // What text forms write of softmax before opset 13 is no attribute of models.
+    for private in ["kiln.coerced", "coerced"] {
+        let softmax = with(node("Softmax", &["x"], &["y"]), vec![int(private, 1)]);
+        assert!(
+            refused(&model(graph(vec![x()], vec![], vec![softmax])), 4).contains("is not known"),
+            "{private}"
+        );
+    }
     let twice = with(node("Softmax", &["x"], &["y"]), vec![int("axis", 1), int("axis", 1)]);
     assert!(refused(&model(graph(vec![x()], vec![], vec![twice])), 3).contains("given twice"));
 }

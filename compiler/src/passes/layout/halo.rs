@@ -80,7 +80,7 @@ fn needed(program: &Program, kernel: &Kernel, access: &Access, value: Scalar) ->
 }
 
 fn open(kernel: &Kernel) -> Error {
-    Error::unsupported("padding over an open dimension is not compiled yet")
+    Error::unsupported("padding over an open dimension is not supported")
         .hint("bind it with --dim")
         .at(&kernel.name, kernel.form.name())
 }

@@ -82,7 +82,10 @@ impl<'a> Placed<'a> {
         let name = &access.name;
         let bits = access.dtype.bits();
         if matches!(bits, 0 | 128) {
-            return Err(Error::unsupported(format!("elements of type {}", access.dtype)));
+            return Err(Error::unsupported(format!(
+                "elements of type {} are not supported by the interpreter",
+                access.dtype
+            )));
         }
         let offset_bytes = match access.storage {
             Storage::Weights { offset_bytes } | Storage::Arena { offset_bytes } => offset_bytes,
