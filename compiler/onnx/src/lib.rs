@@ -6,6 +6,7 @@
 
 mod attr;
 mod external;
+mod file;
 mod function;
 mod graph;
 mod mapped;
@@ -22,36 +23,22 @@ mod tests;
 mod types;
 mod wire;
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::io::{BufRead, Cursor, Seek};
 use std::path::Path;
 
 use kiln_ir::errors::Result;
 use kiln_ir::graph::Graph;
 use kiln_ir::{Error, Limits, Tensor};
-use onnx_protobuf::{Message, ModelProto, TensorProto};
-use protobuf::CodedInputStream;
+use onnx_protobuf::{Message, TensorProto};
 
 use external::Home;
+use file::{checked, with_file};
 pub use mapped::map as map_file;
 pub use outline::{Declared, Extent, Outline, Weight, outline, outline_from_bytes};
 
 /// Reads a model file; external data is looked for beside it.
 pub fn load(path: &Path, limits: &Limits) -> Result<Graph> {
     with_file(path, |reader, len, home| read(reader, len, Some(home), limits))
-}
-
-/// Hands on a model file, its length, and where it is.
-fn with_file<T>(path: &Path, use_it: impl FnOnce(&mut BufReader<File>, u64, Home) -> Result<T>) -> Result<T> {
-    let io = |e: std::io::Error| Error::invalid(format!("cannot read {}: {e}", path.display()));
-    let file = File::open(path).map_err(io)?;
-    let meta = file.metadata().map_err(io)?;
-    if !meta.is_file() {
-        let what = if meta.is_dir() { "a folder" } else { "not a regular file" };
-        return Err(Error::invalid(format!("cannot read {}: it is {what}", path.display())).into());
-    }
-    let mut reader = BufReader::with_capacity(1 << 16, file);
-    use_it(&mut reader, meta.len(), Home::of_file(path))
 }
 
 /// Reads a model from memory. Without `folder` a model with external data is refused.
@@ -72,29 +59,4 @@ pub fn tensor_from_bytes(bytes: &[u8], limits: &Limits) -> kiln_ir::Result<(Stri
 
 fn read(reader: &mut (impl BufRead + Seek), len: u64, home: Option<Home>, limits: &Limits) -> Result<Graph> {
     model::import(checked(reader, len, limits)?, home, limits)
-}
-
-/// The message, decoded after its bytes have been checked.
-fn checked(reader: &mut (impl BufRead + Seek), len: u64, limits: &Limits) -> Result<ModelProto> {
-    if len > limits.max_model_bytes {
-        return Err(Error::unsupported(format!(
-            "the model file has {len} bytes, the limit is {}",
-            limits.max_model_bytes
-        ))
-        .hint("raise --max-model-bytes, or keep the weights in external data")
-        .into());
-    }
-    wire::check(reader, len, limits.max_depth)?;
-    reader.rewind().map_err(|e| Error::invalid(format!("cannot read the model: {e}")))?;
-    decode(reader, limits)
-}
-
-fn decode(reader: &mut dyn BufRead, limits: &Limits) -> Result<ModelProto> {
-    let mut stream = CodedInputStream::from_buf_read(reader);
-    stream.set_recursion_limit(u32::try_from(limits.max_depth).unwrap_or(u32::MAX));
-    let mut proto = ModelProto::new();
-    match proto.merge_from(&mut stream) {
-        Ok(()) => Ok(proto),
-        Err(e) => Err(wire::damaged(&format!("{e} at byte {}", stream.pos())).into()),
-    }
 }

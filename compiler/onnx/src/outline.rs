@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use kiln_ir::errors::Result;
 use kiln_ir::{DType, Limits, Tensor};
 use onnx_protobuf::tensor_shape_proto::dimension;
 use onnx_protobuf::type_proto::Value;
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
 
 use super::external::{External, Home};
-use super::opsets;
 use super::tensor::Tensors;
-use kiln_ir::errors::Result;
+use super::{file, opsets};
 
 /// A model's declarations, counts and weights.
 #[derive(Debug)]
@@ -82,14 +82,12 @@ impl Outline {
 
 /// The outline of a model file; external data is looked for beside it.
 pub fn outline(path: &Path, limits: &Limits) -> Result<Outline> {
-    super::with_file(path, |reader, len, home| {
-        Ok(of(super::checked(reader, len, limits)?, Some(home), limits))
-    })
+    file::with_file(path, |reader, len, home| Ok(of(file::checked(reader, len, limits)?, Some(home), limits)))
 }
 
 /// The outline of a model in memory.
 pub fn outline_from_bytes(bytes: &[u8], limits: &Limits) -> Result<Outline> {
-    let proto = super::checked(&mut std::io::Cursor::new(bytes), bytes.len() as u64, limits)?;
+    let proto = file::checked(&mut std::io::Cursor::new(bytes), bytes.len() as u64, limits)?;
     Ok(of(proto, None, limits))
 }
 

@@ -46,7 +46,7 @@ fn fuzz<S: Strategy<Value = Vec<u8>> + 'static>(inputs: fn() -> S, property: fn(
 /// not look at. (The decoder accepts some files that are cut off, which the check refuses.)
 fn the_decoder_reads_what_the_check_accepts(bytes: &[u8]) -> TestCaseResult {
     if wire::check(&mut Cursor::new(bytes), bytes.len() as u64, DEPTH).is_ok()
-        && let Err(e) = crate::decode(&mut Cursor::new(bytes), &limits())
+        && let Err(e) = crate::file::decode(&mut Cursor::new(bytes), &limits())
     {
         let message = e.to_string();
         let inside = ["UTF-8", "Incorrect varint", "Unexpected EOF", "Truncated message"];
