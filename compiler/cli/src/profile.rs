@@ -145,7 +145,7 @@ impl Profile {
 
     /// The time of the kernels in plain loops, of everyone's `best`.
     fn plain_seconds(&self, best: &[f64]) -> f64 {
-        self.code.iter().zip(best).filter(|(code, _)| code.1).map(|(_, seconds)| seconds).sum()
+        self.code.iter().zip(best).filter(|(code, _)| code.1).fold(0.0, |sum, (_, seconds)| sum + seconds)
     }
 }
 
