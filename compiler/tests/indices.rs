@@ -88,7 +88,7 @@ fn rows_outside_are_errors_that_name_node_and_values() {
     for bad in [9i64, 5, -6, i64::MAX, i64::MIN] {
         let indices = Tensor::from_vec(&[3], vec![0, bad, 3]);
         let error = run(ROWS, &[numbers(&[5, 4]), indices]).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+        assert_eq!(error.kind, ErrorKind::IndexOutOfRange, "{error}");
         assert!(!error.node.is_empty(), "{error}");
         assert!(error.message.contains("'i' is an index into the 5 elements of an axis of 'x'"), "{error}");
     }

@@ -27,7 +27,7 @@ use kiln_targets::vector_expr::nest_lanes;
 use super::places::Places;
 use super::share::shared;
 use super::typed;
-use super::vexpr::{At, Values, lane, lane_bits};
+use super::vexpr::{At, Dag, lane, lane_bits};
 use super::walk::{AccessId, Walk, Walks, trips};
 
 /// What happens in the innermost loop.
@@ -37,7 +37,7 @@ enum Work {
     /// Copies of bytes.
     Copy { from: AccessId },
     /// `acc = op(acc, value)`.
-    Reduce { op: Op2, value: Values },
+    Reduce { op: Op2, value: Dag },
     /// `acc += input * weight`.
     Dot { input: AccessId, weight: AccessId },
     /// `acc = op(acc, input)`.
@@ -57,7 +57,7 @@ struct Generator<'k> {
     acc: DType,
     /// The empty reduction, as lanes hold it.
     identity: u64,
-    epilogue: Values,
+    epilogue: Dag,
     stores: Vec<AccessId>,
     /// Elements of a vector.
     lanes: usize,
@@ -93,7 +93,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
             Form::Reduce { op, value, store } => {
                 let dtype = value.dtype_with(&mut |a| a.dtype, None).map_err(|e| refusal(&e))?;
                 let (op, identity, combine) = reduction(*op, dtype)?;
-                let value = Values::typed(&mut walk, dtype, [value])?;
+                let value = Dag::typed(&mut walk, dtype, [value])?;
                 (Work::Reduce { op, value }, identity, Some(combine), vec![(&store.to, store.value.clone())])
             }
             Form::Window { op, input, weight, store } => {
@@ -112,7 +112,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
             }
             form => return Err(Refusal::unsupported(format!("{} along one loop", form.name()))),
         };
-    let epilogue = Values::typed(&mut walk, identity.dtype, stores.iter().map(|(_, value)| value))?;
+    let epilogue = Dag::typed(&mut walk, identity.dtype, stores.iter().map(|(_, value)| value))?;
     let stores = stores.iter().map(|(to, _)| walk.access(to)).collect::<R<Vec<_>>>()?;
     let across = if role(&nest.vector) == Role::Reduce { combine } else { None };
     let lanes = nest_lanes(&kernel.form, 4 * s.lanes() as u32) as usize;

@@ -62,3 +62,46 @@ fn compile_on(
     done.sort_by_key(|(chunk, _)| *chunk);
     done.into_iter().flat_map(|(_, codes)| codes).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::graph;
+    use kiln_targets::isa::{Code, isa};
+
+    use super::*;
+    use crate::pipeline::{self, Options};
+
+    /// One kernel each at least: tiles, vectors, blocks and plain loops.
+    const NODES: usize = 60;
+
+    fn source() -> String {
+        let mut text = "graph @m opset(17) {\n  input %v0: f32[24, 24]\n".to_owned();
+        for i in 0..NODES {
+            let at = |op: &str| format!("  %v{} = {op}(%v{i})\n", i + 1);
+            text += &match i % 5 {
+                0 => format!("  %v{} = MatMul(%v{i}, %v{i})\n", i + 1),
+                1 => at("Tanh"),
+                2 => at("Tan"),
+                3 => at("Softmax"),
+                _ => at("Transpose"),
+            };
+        }
+        text + &format!("  output %v{NODES}\n}}\n")
+    }
+
+    #[test]
+    fn any_number_of_threads_makes_the_same_bytes() {
+        for level in ["baseline", "avx2", "avx512"] {
+            let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap();
+            let options = Options { opt: 0, ..Options::new(target.clone()) };
+            let plan = pipeline::compile(graph::parse(&source()).unwrap(), &options).unwrap();
+            assert!(plan.kernels.len() > 4 * CHUNK, "{} kernels", plan.kernels.len());
+            let jobs: Vec<Job<'_>> = plan.kernels.iter().map(|kernel| (kernel, None)).collect();
+            let isa = isa(&target, Code::Object, true).unwrap();
+            let alone = compile_on(1, &jobs, &target, &*isa).unwrap();
+            for threads in [2, 3, 8] {
+                assert_eq!(compile_on(threads, &jobs, &target, &*isa).unwrap(), alone, "{threads} threads");
+            }
+        }
+    }
+}

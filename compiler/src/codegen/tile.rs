@@ -19,7 +19,7 @@ use kiln_targets::simd::{R, Refusal, Simd, Src, V};
 
 use super::places::Places;
 use super::share::shared;
-use super::vexpr::{At, Values};
+use super::vexpr::{At, Dag};
 use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
 
 /// Bytes of a cache line.
@@ -45,7 +45,7 @@ struct Generator<'k> {
     store: AccessId,
     /// Where the lines of the next panel are that are asked for next.
     next_panel: Option<AccessId>,
-    epilogue: Values,
+    epilogue: Dag,
     lanes: usize,
 }
 
@@ -68,7 +68,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let mut walk = Walk::new(kernel, places)?;
     let lhs = walk.access(lhs)?;
     let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / nr * ELEMENT)))?;
-    let epilogue = Values::new(&mut walk, [&store.value])?;
+    let epilogue = Dag::new(&mut walk, [&store.value])?;
     let store = walk.access(&store.to)?;
     let next_panel = next_panel(&mut walk, tile, kernel)?;
     if walk.stride(lhs, tile.col) != 0 || tile.row.is_some_and(|row| walk.stride(rhs, row) != 0) {

@@ -16,7 +16,7 @@ use kiln_targets::simd::{Op2, Parked, R, Refusal, Simd, Src, V};
 
 use super::places::Places;
 use super::share::shared;
-use super::vexpr::{At, Values};
+use super::vexpr::{At, Dag};
 use super::walk::{AccessId, Walk, Walks, trips};
 
 struct Generator<'k> {
@@ -26,7 +26,7 @@ struct Generator<'k> {
     right: Product,
     from: AccessId,
     to: AccessId,
-    epilogue: Values,
+    epilogue: Dag,
 }
 
 impl Walks for Generator<'_> {
@@ -47,7 +47,7 @@ pub(super) fn emit<S: Simd>(
     };
     let mut walk = Walk::new(kernel, places)?;
     let from = walk.access(from)?;
-    let epilogue = Values::new(&mut walk, [&store.value])?;
+    let epilogue = Dag::new(&mut walk, [&store.value])?;
     let to = walk.access(&store.to)?;
     let (left, right) = (Product::new(left)?, Product::new(right)?);
     let mut this = Generator { walk, schedule, left, right, from, to, epilogue };

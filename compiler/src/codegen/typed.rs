@@ -6,7 +6,7 @@ use kiln_targets::math::tape;
 use kiln_targets::simd::sequences::{bits, invert, sign_bit};
 use kiln_targets::simd::{Lane, Op1, Op2, R, Refusal, Simd, Src, V, short};
 
-use super::vexpr::{Kind, lane};
+use super::vexpr::{VectorKind, lane};
 
 fn none<T>(op: &dyn std::fmt::Debug, dtype: DType) -> R<T> {
     Err(Refusal::unsupported(format!("{op:?} of {dtype} in vectors")))
@@ -174,16 +174,16 @@ fn of_f64<S: Simd>(s: &mut S, op: UnaryOp, d: V) -> R<V> {
 }
 
 /// Lanes of one kind become lanes of another, as `Cast` says.
-pub(super) fn cast<S: Simd>(s: &mut S, from: Kind, to: Kind, d: &V) -> R {
+pub(super) fn cast<S: Simd>(s: &mut S, from: VectorKind, to: VectorKind, d: &V) -> R {
     match (from, to) {
-        (Kind::Mask { wide: from }, Kind::Mask { wide: to }) => match (from, to) {
+        (VectorKind::Mask { wide: from }, VectorKind::Mask { wide: to }) => match (from, to) {
             (false, true) => s.convert(Lane::I32, Lane::I64, d),
             (true, false) => s.convert(Lane::I64, Lane::I32, d),
             _ => Ok(()),
         },
-        (Kind::Mask { .. }, Kind::Number(dtype)) => {
+        (VectorKind::Mask { .. }, VectorKind::Number(dtype)) => {
             let ty = lane(dtype);
-            cast(s, from, Kind::Mask { wide: ty.is_wide() }, d)?;
+            cast(s, from, VectorKind::Mask { wide: ty.is_wide() }, d)?;
             match ty {
                 Lane::F32 => s.op2(Op2::And, d, Src::Const(1.0)),
                 Lane::F64 => s.op2(Op2::And, d, Src::Wide(1f64.to_bits())),
@@ -191,13 +191,13 @@ pub(super) fn cast<S: Simd>(s: &mut S, from: Kind, to: Kind, d: &V) -> R {
             }
         }
         // Whether it is other than 0; NaN is.
-        (Kind::Number(dtype), Kind::Mask { wide }) => {
+        (VectorKind::Number(dtype), VectorKind::Mask { wide }) => {
             let ty = lane(dtype);
             s.op2_as(ty, Op2::Eq, d, bits(ty, 0))?;
             invert(s, d)?;
-            cast(s, Kind::Mask { wide: ty.is_wide() }, Kind::Mask { wide }, d)
+            cast(s, VectorKind::Mask { wide: ty.is_wide() }, VectorKind::Mask { wide }, d)
         }
-        (Kind::Number(from), Kind::Number(to)) => number(s, from, to, d),
+        (VectorKind::Number(from), VectorKind::Number(to)) => number(s, from, to, d),
     }
 }
 

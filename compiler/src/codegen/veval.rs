@@ -5,9 +5,9 @@ use kiln_ir::kernel::BinaryOp;
 use kiln_targets::simd::{Op2, R, Refusal, Simd, Src, V};
 
 use super::typed;
-use super::vexpr::{At, Kind, Node, Operand, Values, lane, splat};
+use super::vexpr::{At, Dag, Node, Operand, VectorKind, lane, splat};
 
-impl Values {
+impl Dag {
     /// The value, when there is only one and it is a product: for fused multiply-add into an accumulator.
     pub(super) fn as_product<S: Simd>(&self, s: &mut S, at: &At<'_>) -> R<Option<(V, Operand)>> {
         let [root] = self.roots[..] else { return Ok(None) };
@@ -31,7 +31,7 @@ impl Values {
 
 /// The evaluation of all values at one place.
 pub(super) struct Eval<'v> {
-    values: &'v Values,
+    values: &'v Dag,
     at: &'v At<'v>,
     /// Values that are needed again.
     pub(super) held: Vec<Option<V>>,
@@ -40,7 +40,7 @@ pub(super) struct Eval<'v> {
 }
 
 impl<'v> Eval<'v> {
-    pub(super) fn new(values: &'v Values, at: &'v At<'v>, acc: Option<V>) -> Self {
+    pub(super) fn new(values: &'v Dag, at: &'v At<'v>, acc: Option<V>) -> Self {
         let mut held: Vec<Option<V>> = values.nodes.iter().map(|_| None).collect();
         match (values.nodes.iter().position(|n| *n == Node::Acc), acc) {
             (Some(i), acc) => held[i] = acc,
@@ -101,20 +101,20 @@ impl<'v> Eval<'v> {
             Node::Unary(op, a) => {
                 let d = self.reg(s, a)?;
                 match self.values.kinds[a] {
-                    Kind::F32 | Kind::Mask { .. } => typed::of_f32(s, op, d),
-                    Kind::Number(dtype) => typed::unary(s, op, dtype, d),
+                    VectorKind::F32 | VectorKind::Mask { .. } => typed::of_f32(s, op, d),
+                    VectorKind::Number(dtype) => typed::unary(s, op, dtype, d),
                 }
             }
             Node::Binary(op, a, b) => match self.values.kinds[a] {
-                Kind::F32 => self.binary(s, op, a, b),
-                Kind::Number(dtype @ (DType::F16 | DType::BF16)) => {
+                VectorKind::F32 => self.binary(s, op, a, b),
+                VectorKind::Number(dtype @ (DType::F16 | DType::BF16)) => {
                     let d = self.binary(s, op, a, b)?;
                     if !matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le) {
                         typed::round(s, dtype, &d)?;
                     }
                     Ok(d)
                 }
-                Kind::Number(dtype) => {
+                VectorKind::Number(dtype) => {
                     let op2 = typed::binary(op, dtype)?;
                     let (a, b) = if typed::commutes(op) && self.is_leaf(a) { (b, a) } else { (a, b) };
                     let d = self.reg(s, a)?;
@@ -126,7 +126,7 @@ impl<'v> Eval<'v> {
                     }
                     Ok(d)
                 }
-                Kind::Mask { .. } => {
+                VectorKind::Mask { .. } => {
                     let d = self.reg(s, a)?;
                     let operand = self.operand(s, b)?;
                     typed::of_masks(s, op, &d, operand.src(self.at.walk))?;
@@ -198,7 +198,7 @@ impl<'v> Eval<'v> {
     fn multiply_add<S: Simd>(&mut self, s: &mut S, product: usize, addend: usize) -> R<Option<V>> {
         let Node::Binary(BinaryOp::Mul, a, b) = self.values.nodes[product] else { return Ok(None) };
         // Of f32 only: shorter floats are rounded in between, and wider ones compared more closely.
-        if self.values.kinds[product] != Kind::F32 {
+        if self.values.kinds[product] != VectorKind::F32 {
             return Ok(None);
         }
         if self.left[product] != 1 || self.held[product].is_some() || product == addend {

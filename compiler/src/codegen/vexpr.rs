@@ -18,14 +18,14 @@ use super::walk::{AccessId, Walk};
 
 /// What the lanes of a node hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum VectorKind {
     /// Numbers of a type.
     Number(DType),
     /// All ones or 0, in lanes of 64 bits when `wide`.
     Mask { wide: bool },
 }
 
-impl Kind {
+impl VectorKind {
     pub(super) const F32: Self = Self::Number(DType::F32);
 
     fn of(dtype: DType) -> Self {
@@ -48,7 +48,7 @@ impl Kind {
 }
 
 /// A register of a constant of that kind.
-pub(super) fn splat<S: Simd>(s: &mut S, bits: u64, kind: Kind) -> R<V> {
+pub(super) fn splat<S: Simd>(s: &mut S, bits: u64, kind: VectorKind) -> R<V> {
     splat_bits(s, kind.lane(), bits)
 }
 
@@ -85,19 +85,19 @@ pub(super) fn lane_bits(scalar: Scalar) -> u64 {
 pub(super) enum Node {
     Acc,
     /// By its bits in a lane, so that NaN equals itself.
-    Const(u64, Kind),
+    Const(u64, VectorKind),
     Load(AccessId),
     Unary(UnaryOp, usize),
     Binary(BinaryOp, usize, usize),
     Select(usize, usize, usize),
-    Cast(Kind, usize),
+    Cast(VectorKind, usize),
 }
 
 /// Expressions with shared parts.
-pub(super) struct Values {
+pub(super) struct Dag {
     pub(super) nodes: Vec<Node>,
-    pub(super) kinds: Vec<Kind>,
-    acc: Kind,
+    pub(super) kinds: Vec<VectorKind>,
+    acc: VectorKind,
     pub(super) roots: Vec<usize>,
     pub(super) uses: Vec<u32>,
     loads: Vec<(FlatAccess, AccessId)>,
@@ -139,7 +139,7 @@ pub(super) enum Operand {
 
 impl Operand {
     /// A constant of a kind.
-    pub(super) fn constant(bits: u64, kind: Kind) -> Self {
+    pub(super) fn constant(bits: u64, kind: VectorKind) -> Self {
         if kind.lane().is_wide() { Self::Wide(bits) } else { Self::Const(f32::from_bits(bits as u32)) }
     }
 
@@ -210,7 +210,7 @@ impl At<'_> {
     }
 }
 
-impl Values {
+impl Dag {
     /// Registers the loads of expressions whose accumulator, if any, is f32, and finds what they share.
     pub(super) fn new<'e>(walk: &mut Walk, exprs: impl IntoIterator<Item = &'e Expr<FlatAccess>>) -> R<Self> {
         Self::typed(walk, DType::F32, exprs)
@@ -225,7 +225,7 @@ impl Values {
         let mut this = Self {
             nodes: Vec::new(),
             kinds: Vec::new(),
-            acc: Kind::of(acc),
+            acc: VectorKind::of(acc),
             roots: Vec::new(),
             uses: Vec::new(),
             loads: Vec::new(),
@@ -243,7 +243,7 @@ impl Values {
         Ok(match expr {
             Expr::Acc => self.node(Node::Acc, self.acc),
             Expr::Const(scalar) => {
-                let kind = Kind::of(scalar.dtype);
+                let kind = VectorKind::of(scalar.dtype);
                 self.node(Node::Const(lane_bits(*scalar), kind), kind)
             }
             Expr::Load(access) => {
@@ -256,13 +256,13 @@ impl Values {
                         id
                     }
                 };
-                self.node(Node::Load(id), Kind::of(access.dtype))
+                self.node(Node::Load(id), VectorKind::of(access.dtype))
             }
             Expr::Binary(BinaryOp::Pow, base, exponent) => {
                 let base = self.add(walk, base)?;
                 let n = match self.kinds[base] {
-                    Kind::Number(dtype) => product_power(exponent, dtype),
-                    Kind::Mask { .. } => None,
+                    VectorKind::Number(dtype) => product_power(exponent, dtype),
+                    VectorKind::Mask { .. } => None,
                 };
                 let n = n.ok_or_else(|| Refusal::unsupported("a power in vectors"))?;
                 self.power(base, n)
@@ -270,7 +270,9 @@ impl Values {
             Expr::Unary(op, a) => {
                 let a = self.add(walk, a)?;
                 let kind = match op {
-                    UnaryOp::IsNan | UnaryOp::IsInf => Kind::Mask { wide: self.kinds[a].lane().is_wide() },
+                    UnaryOp::IsNan | UnaryOp::IsInf => {
+                        VectorKind::Mask { wide: self.kinds[a].lane().is_wide() }
+                    }
                     _ => self.kinds[a],
                 };
                 self.node(Node::Unary(*op, a), kind)
@@ -278,13 +280,15 @@ impl Values {
             Expr::Binary(op, a, b) => {
                 let (mut a, mut b) = (self.add(walk, a)?, self.add(walk, b)?);
                 let kind = match (self.kinds[a], self.kinds[b]) {
-                    (Kind::Mask { wide: x }, Kind::Mask { wide: y }) => {
+                    (VectorKind::Mask { wide: x }, VectorKind::Mask { wide: y }) => {
                         (a, b) = (self.mask_of(a, x && y), self.mask_of(b, x && y));
-                        Kind::Mask { wide: x && y }
+                        VectorKind::Mask { wide: x && y }
                     }
                     (x, y) if x != y => return Err(Refusal::unsupported(format!("{op:?} of two types"))),
                     (x, _) => match op {
-                        BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le => Kind::Mask { wide: x.lane().is_wide() },
+                        BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le => {
+                            VectorKind::Mask { wide: x.lane().is_wide() }
+                        }
                         _ => x,
                     },
                 };
@@ -298,13 +302,13 @@ impl Values {
             }
             Expr::Cast(to, a) => {
                 let a = self.add(walk, a)?;
-                if self.kinds[a] == Kind::Number(*to) {
+                if self.kinds[a] == VectorKind::Number(*to) {
                     return Ok(a);
                 }
                 let kind = match (self.kinds[a], *to) {
-                    (from @ Kind::Mask { .. }, DType::Bool) => from,
-                    (from, DType::Bool) => Kind::Mask { wide: from.lane().is_wide() },
-                    (_, to) => Kind::Number(to),
+                    (from @ VectorKind::Mask { .. }, DType::Bool) => from,
+                    (from, DType::Bool) => VectorKind::Mask { wide: from.lane().is_wide() },
+                    (_, to) => VectorKind::Number(to),
                 };
                 if kind == self.kinds[a] { a } else { self.node(Node::Cast(kind, a), kind) }
             }
@@ -314,9 +318,9 @@ impl Values {
 
     /// A mask in lanes of a width; what is no mask stays.
     fn mask_of(&mut self, n: usize, wide: bool) -> usize {
-        let kind = Kind::Mask { wide };
+        let kind = VectorKind::Mask { wide };
         match (&self.nodes[n], self.kinds[n]) {
-            (_, Kind::Number(_)) => n,
+            (_, VectorKind::Number(_)) => n,
             (_, known) if known == kind => n,
             (Node::Const(bits, _), _) => {
                 let all = if wide { u64::MAX } else { u32::MAX.into() };
@@ -327,7 +331,7 @@ impl Values {
         }
     }
 
-    fn node(&mut self, node: Node, kind: Kind) -> usize {
+    fn node(&mut self, node: Node, kind: VectorKind) -> usize {
         if let Some(known) = self.nodes.iter().position(|other| *other == node) {
             return known;
         }
@@ -375,7 +379,7 @@ impl Values {
     /// Whether the value is a single product of f32.
     pub(super) fn is_product(&self) -> bool {
         let product = |n: usize| matches!(self.nodes[n], Node::Binary(BinaryOp::Mul, ..));
-        matches!(self.roots[..], [root] if product(root) && self.kinds[root] == Kind::F32)
+        matches!(self.roots[..], [root] if product(root) && self.kinds[root] == VectorKind::F32)
     }
 
     /// Vector registers that evaluation may need at once, the results and `acc` included: an upper bound.
@@ -385,7 +389,9 @@ impl Values {
             let here = match node {
                 Node::Acc | Node::Const(..) | Node::Load(_) => 1,
                 Node::Unary(op, a) => need[*a].max(tape::registers(*op)).max(2),
-                Node::Cast(Kind::F32, a) if matches!(self.kinds[*a], Kind::Mask { .. }) => need[*a],
+                Node::Cast(VectorKind::F32, a) if matches!(self.kinds[*a], VectorKind::Mask { .. }) => {
+                    need[*a]
+                }
                 Node::Cast(_, a) => need[*a].max(5),
                 // An operand from memory or a constant: in a register, with a mask beside it at most. It may be the
                 // addend of a product or come first, and then waits for the other operand.
@@ -400,7 +406,7 @@ impl Values {
                 Node::Select(c, a, b) => need[*c].max(need[*a] + 1).max(need[*b] + 2) + 1,
             };
             // What sequences of instructions take beside their operands.
-            let sequences = matches!(kind, Kind::Number(dtype) if *dtype != DType::F32);
+            let sequences = matches!(kind, VectorKind::Number(dtype) if *dtype != DType::F32);
             need.push(here + if sequences { 3 } else { 0 });
         }
         let leaf = |n: &Node| matches!(n, Node::Const(..) | Node::Load(_));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cranelift_module::FuncId;
 use kiln_ir::kernel::plan::{FlatAccess, Gather, Plan, PlannedKernel, Port};
 use kiln_ir::tensor::Element;
-use kiln_ir::{Error, Result, Tensor};
+use kiln_ir::{Error, ErrorKind, Result, Tensor};
 use kiln_runtime::abi::{Frame, RunParallel};
 use kiln_runtime::pool::Pool;
 use kiln_runtime::status::Status;
@@ -353,7 +353,8 @@ impl Session<'_> {
             true => meaning.to_owned(),
             false => format!("{meaning}: {}", kernel.gathers.join(", or ")),
         };
-        Error::invalid(message).at(&kernel.node, "").hint("give indices that are inside")
+        let error = Error { kind: ErrorKind::IndexOutOfRange, ..Error::invalid(message) };
+        error.at(&kernel.node, "").hint("give indices that are inside")
     }
 
     /// The elements of an output, as the last run left them.

@@ -19,7 +19,7 @@ use crate::types::DType;
 /// Which operator of the table.
 #[allow(missing_docs)] // ONNX's names
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ActivationKind {
     Celu,
     Elu,
     HardSigmoid,
@@ -34,7 +34,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Activation {
     /// Which one.
-    pub kind: Kind,
+    pub kind: ActivationKind,
     /// Its attributes.
     pub params: [f32; 2],
 }
@@ -46,7 +46,7 @@ struct Formula {
     expr: fn(DType, Expr, [f64; 2]) -> Expr,
 }
 
-impl Kind {
+impl ActivationKind {
     fn formula(self) -> Formula {
         match self {
             Self::LeakyRelu => Formula {
@@ -164,13 +164,13 @@ impl Op for Activation {
     }
 }
 
-fn parse(kind: Kind, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+fn parse(kind: ActivationKind, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(1..=1, 1..=1)?;
     let mut params = [0.0; 2];
     for (param, (name, default)) in params.iter_mut().zip(kind.formula().params) {
         *param = node.float(name)?.unwrap_or(*default);
     }
-    if kind == Kind::Celu && params[0] == 0.0 {
+    if kind == ActivationKind::Celu && params[0] == 0.0 {
         bail_invalid!("attribute 'alpha' must not be 0");
     }
     Ok(Box::new(Activation { kind, params }))
@@ -183,7 +183,7 @@ macro_rules! defs {
             name: stringify!($kind),
             domain: "",
             since: ($since, $newest),
-            parse: |node| parse(Kind::$kind, node),
+            parse: |node| parse(ActivationKind::$kind, node),
             unsupported: "",
         };
     )* };
@@ -203,7 +203,7 @@ defs! {
 mod tests {
     use super::*;
 
-    fn eval(kind: Kind, params: [f32; 2], x: &[f32]) -> Vec<f32> {
+    fn eval(kind: ActivationKind, params: [f32; 2], x: &[f32]) -> Vec<f32> {
         let x = Tensor::from_vec(&[x.len()], x.to_vec());
         let op = Activation { kind, params };
         op.eval(&[Some(&x)]).unwrap()[0].as_slice::<f32>().unwrap().into_owned()
@@ -217,20 +217,25 @@ mod tests {
             assert!(got.iter().zip(y).all(error), "{kind:?}: {got:?}, expected {y:?}");
         };
         let x = [-1.0, 0.0, 1.0];
-        check(Kind::LeakyRelu, [0.1, 0.0], &x, &[-0.1, 0.0, 1.0]);
-        check(Kind::Elu, [2.0, 0.0], &x, &[-1.264_241_1, 0.0, 1.0]);
-        check(Kind::Selu, [2.0, 3.0], &x, &[-3.792_723_4, 0.0, 3.0]);
-        check(Kind::HardSigmoid, [0.5, 0.6], &x, &[0.1, 0.6, 1.0]);
-        check(Kind::ThresholdedRelu, [2.0, 0.0], &[-1.5, 0.0, 1.2, 2.0, 2.2], &[0.0, 0.0, 0.0, 0.0, 2.2]);
-        check(Kind::Shrink, [1.5, 1.5], &[-2.0, -1.0, 0.0, 1.0, 2.0], &[-0.5, 0.0, 0.0, 0.0, 0.5]);
+        check(ActivationKind::LeakyRelu, [0.1, 0.0], &x, &[-0.1, 0.0, 1.0]);
+        check(ActivationKind::Elu, [2.0, 0.0], &x, &[-1.264_241_1, 0.0, 1.0]);
+        check(ActivationKind::Selu, [2.0, 3.0], &x, &[-3.792_723_4, 0.0, 3.0]);
+        check(ActivationKind::HardSigmoid, [0.5, 0.6], &x, &[0.1, 0.6, 1.0]);
+        check(
+            ActivationKind::ThresholdedRelu,
+            [2.0, 0.0],
+            &[-1.5, 0.0, 1.2, 2.0, 2.2],
+            &[0.0, 0.0, 0.0, 0.0, 2.2],
+        );
+        check(ActivationKind::Shrink, [1.5, 1.5], &[-2.0, -1.0, 0.0, 1.0, 2.0], &[-0.5, 0.0, 0.0, 0.0, 0.5]);
     }
 
     #[test]
     fn attributes_come_back_from_parse() {
-        let op = Activation { kind: Kind::Selu, params: [2.0, 3.0] };
+        let op = Activation { kind: ActivationKind::Selu, params: [2.0, 3.0] };
         let mut attrs = op.attrs();
         let mut node = NodeProto { attrs: &mut attrs, opset: 22, inputs: &[true], outputs: 1 };
-        let again = parse(Kind::Selu, &mut node).unwrap();
+        let again = parse(ActivationKind::Selu, &mut node).unwrap();
         assert_eq!(again.attrs(), op.attrs());
         assert!(attrs.is_empty());
     }

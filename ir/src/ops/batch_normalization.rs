@@ -15,7 +15,7 @@
 //! Unsupported: training (several results, `training_mode`), `spatial = 0` of opset 7.
 //! f16 and bf16 are computed in f32.
 
-use super::binary::{Binary, Kind};
+use super::binary::{Binary, BinaryKind};
 use super::nest::{add, constant, indices, mul, rsqrt, sub, zero};
 use super::operand::{fact, tensor};
 use super::values::{float, from_f64s};
@@ -128,8 +128,9 @@ impl Op for BatchNormalization {
         let name = |what: &str| format!("{}.{what}", node.name);
         let factors = patch.constant(&name("factor"), from_f64s(dtype, &shape, factors)?);
         let addends = patch.constant(&name("addend"), from_f64s(dtype, &shape, addends)?);
-        let scaled = patch.apply(node.graph, &name("scale"), Binary(Kind::Mul), &[x.into(), factors])?;
-        let shifted = patch.apply(node.graph, node.name, Binary(Kind::Add), &[scaled, addends])?;
+        let scaled =
+            patch.apply(node.graph, &name("scale"), Binary(BinaryKind::Mul), &[x.into(), factors])?;
+        let shifted = patch.apply(node.graph, node.name, Binary(BinaryKind::Add), &[scaled, addends])?;
         patch.replace(y, shifted);
         Ok(Some(patch))
     }

@@ -23,7 +23,7 @@ use crate::{bail_internal, bail_invalid};
 /// Which operator of the table.
 #[allow(missing_docs)] // ONNX's names
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum BinaryKind {
     Add,
     And,
     BitwiseAnd,
@@ -43,7 +43,7 @@ pub enum Kind {
 
 /// An elementwise operator of two inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Binary(pub Kind);
+pub struct Binary(pub BinaryKind);
 
 /// One line of the table: a formula for each class of types that the operator takes.
 #[derive(Default)]
@@ -53,7 +53,7 @@ struct Formula {
     boolean: Option<fn(bool, bool) -> bool>,
 }
 
-impl Kind {
+impl BinaryKind {
     fn name(self) -> &'static str {
         match self {
             Self::Add => "Add",
@@ -199,7 +199,7 @@ impl Op for Binary {
             let [a, b] = <[Expr; 2]>::try_from(x).map_err(|_| Error::internal("needs 2 inputs"))?;
             Ok(match (self.0, &b) {
                 // A constant divisor costs a multiplication where its reciprocal is exact.
-                (Kind::Div, Expr::Const(c)) if c.dtype.is_float() && e::power_of_two(c.to_f64()) => {
+                (BinaryKind::Div, Expr::Const(c)) if c.dtype.is_float() && e::power_of_two(c.to_f64()) => {
                     e::mul(a, e::num(c.dtype, 1.0 / c.to_f64()))
                 }
                 _ => self.0.expr(a, b),
@@ -208,7 +208,7 @@ impl Op for Binary {
     }
 }
 
-fn parse(kind: Kind, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+fn parse(kind: BinaryKind, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=2, 1..=1)?;
     Ok(Box::new(Binary(kind)))
 }
@@ -220,7 +220,7 @@ macro_rules! defs {
             name: stringify!($kind),
             domain: "",
             since: ($since, $newest),
-            parse: |node| parse(Kind::$kind, node),
+            parse: |node| parse(BinaryKind::$kind, node),
             unsupported: "",
         };
     )* };
@@ -248,29 +248,38 @@ mod tests {
     use super::*;
     use crate::types::Shape;
 
-    fn eval(kind: Kind, a: Tensor, b: Tensor) -> Tensor {
+    fn eval(kind: BinaryKind, a: Tensor, b: Tensor) -> Tensor {
         Binary(kind).eval(&[Some(&a), Some(&b)]).unwrap().swap_remove(0)
     }
 
     #[test]
     fn integers_wrap_and_divide_towards_zero() {
         let v = |x: &[i32]| Tensor::from_vec(&[x.len()], x.to_vec());
-        assert_eq!(eval(Kind::Add, v(&[i32::MAX]), v(&[1])), v(&[i32::MIN]));
-        assert_eq!(eval(Kind::Div, v(&[-7, 7, 5, i32::MIN]), v(&[2, -2, 0, -1])), v(&[-3, -3, 0, i32::MIN]));
+        assert_eq!(eval(BinaryKind::Add, v(&[i32::MAX]), v(&[1])), v(&[i32::MIN]));
+        assert_eq!(
+            eval(BinaryKind::Div, v(&[-7, 7, 5, i32::MIN]), v(&[2, -2, 0, -1])),
+            v(&[-3, -3, 0, i32::MIN])
+        );
         let big = Tensor::from_vec(&[1], vec![u64::MAX]);
-        assert_eq!(eval(Kind::Mul, big.clone(), big), Tensor::from_vec(&[1], vec![1u64]));
+        assert_eq!(eval(BinaryKind::Mul, big.clone(), big), Tensor::from_vec(&[1], vec![1u64]));
     }
 
     #[test]
     fn comparisons_give_bools() {
         let a = Tensor::from_vec(&[3], vec![1f32, f32::NAN, 3.0]);
         let b = Tensor::scalar(1f32);
-        assert_eq!(eval(Kind::Equal, a.clone(), b.clone()), Tensor::from_bools(&[3], [true, false, false]));
-        assert_eq!(eval(Kind::Greater, a.clone(), b.clone()), Tensor::from_bools(&[3], [false, false, true]));
-        assert_eq!(eval(Kind::LessOrEqual, a, b), Tensor::from_bools(&[3], [true, false, false]));
+        assert_eq!(
+            eval(BinaryKind::Equal, a.clone(), b.clone()),
+            Tensor::from_bools(&[3], [true, false, false])
+        );
+        assert_eq!(
+            eval(BinaryKind::Greater, a.clone(), b.clone()),
+            Tensor::from_bools(&[3], [false, false, true])
+        );
+        assert_eq!(eval(BinaryKind::LessOrEqual, a, b), Tensor::from_bools(&[3], [true, false, false]));
         let (t, f) = (Tensor::from_bools(&[1], [true]), Tensor::from_bools(&[1], [false]));
-        assert_eq!(eval(Kind::Xor, t, f.clone()), Tensor::from_bools(&[1], [true]));
-        assert_eq!(eval(Kind::Or, f.clone(), f), Tensor::from_bools(&[1], [false]));
+        assert_eq!(eval(BinaryKind::Xor, t, f.clone()), Tensor::from_bools(&[1], [true]));
+        assert_eq!(eval(BinaryKind::Or, f.clone(), f), Tensor::from_bools(&[1], [false]));
     }
 
     #[test]
@@ -278,18 +287,18 @@ mod tests {
         let seq = Fact::of_dims(vec![Dim::symbol("s")]);
         let two = Fact::of(&Tensor::from_vec(&[1], vec![2i64]));
         let infer = |kind, a, b| Binary(kind).infer(&[Some(a), Some(b)]).unwrap().swap_remove(0);
-        assert_eq!(infer(Kind::Mul, &seq, &two).dims().unwrap(), [Dim::Const(2) * Dim::symbol("s")]);
+        assert_eq!(infer(BinaryKind::Mul, &seq, &two).dims().unwrap(), [Dim::Const(2) * Dim::symbol("s")]);
         let half = Dim::symbol("s").floor_div(&Dim::Const(2)).unwrap();
-        assert_eq!(infer(Kind::Div, &seq, &two).dims().unwrap(), [half]);
-        assert_eq!(infer(Kind::Sub, &two, &two).dims().unwrap(), [Dim::Const(0)]);
+        assert_eq!(infer(BinaryKind::Div, &seq, &two).dims().unwrap(), [half]);
+        assert_eq!(infer(BinaryKind::Sub, &two, &two).dims().unwrap(), [Dim::Const(0)]);
         // Rounds towards zero, which is not known to be rounding down here.
-        assert_eq!(infer(Kind::Div, &infer(Kind::Sub, &seq, &two), &two).dims(), None);
+        assert_eq!(infer(BinaryKind::Div, &infer(BinaryKind::Sub, &seq, &two), &two).dims(), None);
     }
 
     #[test]
     fn types_must_agree() {
         let fact = |t| Fact::new(t, Shape::of(&[2]));
-        let op = Binary(Kind::Add);
+        let op = Binary(BinaryKind::Add);
         assert!(op.infer(&[Some(&fact(DType::F32)), Some(&fact(DType::F64))]).is_err());
         assert!(op.infer(&[Some(&fact(DType::Bool)), Some(&fact(DType::Bool))]).is_err());
         assert!(op.infer(&[Some(&fact(DType::F32)), None]).is_err());

@@ -32,7 +32,7 @@ struct Formula {
 /// Which operator of the table.
 #[allow(missing_docs)] // ONNX's names
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum UnaryKind {
     Abs,
     Acos,
     Acosh,
@@ -69,7 +69,7 @@ pub enum Kind {
 
 /// An elementwise operator of one input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unary(pub Kind);
+pub struct Unary(pub UnaryKind);
 
 const FLOAT: Formula =
     Formula { name: "", float: None, int: None, boolean: None, result: None, expr: |_, x| x };
@@ -84,7 +84,7 @@ fn softplus_f64(x: f64) -> f64 {
     nan_max(x, 0.0) + (-x.abs()).exp().ln_1p()
 }
 
-impl Kind {
+impl UnaryKind {
     fn formula(self) -> Formula {
         // Scalar functions under their own names: the row says what they mean.
         macro_rules! direct {
@@ -185,7 +185,7 @@ impl Op for Unary {
         let accepted = match x.dtype {
             DType::Bool => formula.boolean.is_some(),
             t if t.is_float() => formula.float.is_some(),
-            t => t.is_int() && formula.int.is_some() && !(self.0 == Kind::Neg && t.is_unsigned_int()),
+            t => t.is_int() && formula.int.is_some() && !(self.0 == UnaryKind::Neg && t.is_unsigned_int()),
         };
         if !accepted {
             bail_invalid!("does not take elements of type {}", x.dtype);
@@ -217,7 +217,7 @@ impl Op for Unary {
 
     fn takes_short_floats(&self) -> bool {
         // Formulas of several steps would round at each.
-        !matches!(self.0, Kind::HardSwish | Kind::Mish | Kind::Softplus | Kind::Softsign)
+        !matches!(self.0, UnaryKind::HardSwish | UnaryKind::Mish | UnaryKind::Softplus | UnaryKind::Softsign)
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
@@ -227,7 +227,7 @@ impl Op for Unary {
     }
 }
 
-fn parse(kind: Kind, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+fn parse(kind: UnaryKind, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(1..=1, 1..=1)?;
     Ok(Box::new(Unary(kind)))
 }
@@ -239,12 +239,12 @@ macro_rules! defs {
             name: stringify!($kind),
             domain: "",
             since: ($since, $newest),
-            parse: |node| parse(Kind::$kind, node),
+            parse: |node| parse(UnaryKind::$kind, node),
             unsupported: "",
         };
     )*
         #[cfg(test)]
-        const ALL: &[(Kind, OpDef)] = &[$((Kind::$kind, $def)),*];
+        const ALL: &[(UnaryKind, OpDef)] = &[$((UnaryKind::$kind, $def)),*];
     };
 }
 defs! {
@@ -286,7 +286,7 @@ defs! {
 mod tests {
     use super::*;
 
-    fn eval(kind: Kind, x: Vec<f32>) -> Vec<f32> {
+    fn eval(kind: UnaryKind, x: Vec<f32>) -> Vec<f32> {
         let x = Tensor::from_vec(&[x.len()], x);
         Unary(kind).eval(&[Some(&x)]).unwrap()[0].as_slice::<f32>().unwrap().into_owned()
     }
@@ -306,20 +306,24 @@ mod tests {
             assert!(got.iter().zip(y).all(error), "{kind:?}: {got:?}, expected {y:?}");
         };
         let x = [-1.0, 0.0, 1.0];
-        check(Kind::Relu, &x, &[0.0, 0.0, 1.0]);
-        check(Kind::Sigmoid, &x, &[0.268_941_43, 0.5, 0.731_058_6]);
-        check(Kind::Softsign, &x, &[-0.5, 0.0, 0.5]);
-        check(Kind::Softplus, &x, &[0.313_261_7, std::f32::consts::LN_2, 1.313_261_6]);
-        check(Kind::Mish, &x, &[-0.303_401_44, 0.0, 0.865_098_4]);
-        check(Kind::HardSwish, &[-4.0, -1.0, 1.0, 4.0], &[0.0, -1.0 / 3.0, 2.0 / 3.0, 4.0]);
-        check(Kind::Round, &[0.1, 0.5, 0.9, 1.5, 2.5, -1.5, -2.5], &[0.0, 0.0, 1.0, 2.0, 2.0, -2.0, -2.0]);
+        check(UnaryKind::Relu, &x, &[0.0, 0.0, 1.0]);
+        check(UnaryKind::Sigmoid, &x, &[0.268_941_43, 0.5, 0.731_058_6]);
+        check(UnaryKind::Softsign, &x, &[-0.5, 0.0, 0.5]);
+        check(UnaryKind::Softplus, &x, &[0.313_261_7, std::f32::consts::LN_2, 1.313_261_6]);
+        check(UnaryKind::Mish, &x, &[-0.303_401_44, 0.0, 0.865_098_4]);
+        check(UnaryKind::HardSwish, &[-4.0, -1.0, 1.0, 4.0], &[0.0, -1.0 / 3.0, 2.0 / 3.0, 4.0]);
+        check(
+            UnaryKind::Round,
+            &[0.1, 0.5, 0.9, 1.5, 2.5, -1.5, -2.5],
+            &[0.0, 0.0, 1.0, 2.0, 2.0, -2.0, -2.0],
+        );
     }
 
     #[test]
     fn extremes_stay_finite_and_nan_stays() {
-        assert_eq!(eval(Kind::Sigmoid, vec![-1e4, 1e4]), [0.0, 1.0]);
-        assert_eq!(eval(Kind::Softplus, vec![-1e4, 1e4]), [0.0, 1e4]);
-        for kind in [Kind::Relu, Kind::HardSwish, Kind::Softplus, Kind::Sign] {
+        assert_eq!(eval(UnaryKind::Sigmoid, vec![-1e4, 1e4]), [0.0, 1.0]);
+        assert_eq!(eval(UnaryKind::Softplus, vec![-1e4, 1e4]), [0.0, 1e4]);
+        for kind in [UnaryKind::Relu, UnaryKind::HardSwish, UnaryKind::Softplus, UnaryKind::Sign] {
             assert!(eval(kind, vec![f32::NAN])[0].is_nan(), "{kind:?}");
         }
     }
@@ -327,10 +331,13 @@ mod tests {
     #[test]
     fn integers_wrap() {
         let x = Tensor::from_vec(&[2], vec![i8::MIN, 3]);
-        assert_eq!(Unary(Kind::Neg).eval(&[Some(&x)]).unwrap()[0], Tensor::from_vec(&[2], vec![i8::MIN, -3]));
+        assert_eq!(
+            Unary(UnaryKind::Neg).eval(&[Some(&x)]).unwrap()[0],
+            Tensor::from_vec(&[2], vec![i8::MIN, -3])
+        );
         let x = Tensor::from_vec(&[2], vec![0u8, 1]);
         assert_eq!(
-            Unary(Kind::BitwiseNot).eval(&[Some(&x)]).unwrap()[0],
+            Unary(UnaryKind::BitwiseNot).eval(&[Some(&x)]).unwrap()[0],
             Tensor::from_vec(&[2], vec![255u8, 254])
         );
     }
@@ -338,8 +345,8 @@ mod tests {
     #[test]
     fn types_outside_the_spec_are_invalid() {
         let ints = Fact::new(DType::I32, Default::default());
-        assert!(Unary(Kind::Exp).infer(&[Some(&ints)]).is_err());
-        assert!(Unary(Kind::Not).infer(&[Some(&ints)]).is_err());
-        assert_eq!(Unary(Kind::Abs).infer(&[Some(&ints)]).unwrap()[0].dtype, DType::I32);
+        assert!(Unary(UnaryKind::Exp).infer(&[Some(&ints)]).is_err());
+        assert!(Unary(UnaryKind::Not).infer(&[Some(&ints)]).is_err());
+        assert_eq!(Unary(UnaryKind::Abs).infer(&[Some(&ints)]).unwrap()[0].dtype, DType::I32);
     }
 }
