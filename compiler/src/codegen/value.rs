@@ -181,7 +181,10 @@ impl<'f> Values<'_, 'f> {
             BinaryOp::Eq => self.b.ins().fcmp(FloatCC::Equal, x, y),
             BinaryOp::Lt => self.b.ins().fcmp(FloatCC::LessThan, x, y),
             BinaryOp::Le => self.b.ins().fcmp(FloatCC::LessThanOrEqual, x, y),
-            BinaryOp::Pow => self.through_f64(dtype, [x, y], |l, [x, y]| math::pow(l, x, y)),
+            BinaryOp::Pow => self.through_f64(dtype, [x, y], |l, [x, y]| match dtype {
+                DType::F64 => math::pow(l, x, y),
+                _ => math::pow_short(l, x, y),
+            }),
             BinaryOp::Rem => self.through_f64(dtype, [x, y], |l, [x, y]| l.remainder(x, y)),
             BinaryOp::Mod => {
                 let rest = self.through_f64(dtype, [x, y], |l, [x, y]| l.remainder(x, y));

@@ -1,10 +1,9 @@
-//! `exp`, the logistic function and powers.
+//! `exp` and the logistic function.
 //!
 //! f64: a Taylor sum over half an octave's reach. f32: minimax on `[-ln 2 / 2, ln 2 / 2]` by the exchange algorithm of
 //! Remez, relative error 2e-9, rounded to f32 with 1 for the last two coefficients.
 
 use super::arithmetic::Arithmetic;
-use super::logarithm;
 use crate::simd::{Op1, Op2};
 
 const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
@@ -31,9 +30,7 @@ pub(super) fn exp<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     let (low, high) = (l.c(-746.0), l.c(710.0));
     let x = l.op2(Op2::MaxNan, x, low);
     let x = l.op2(Op2::MinNan, x, high);
-    let t = l.mul_c(x, std::f64::consts::LOG2_E);
-    let t = l.add_c(t, MAGIC);
-    let k = l.sub_c(t, MAGIC);
+    let (t, k) = octaves(l, x);
     let r = l.fma_c(x, k, -LN2_HIGH);
     let r = l.fma_c(r, k, -LN2_LOW);
     let mut coefficients = [1.0; 14];
@@ -43,7 +40,25 @@ pub(super) fn exp<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
         *c = 1.0 / factorial;
     }
     let p = l.poly(r, &coefficients);
-    // 2^k in two factors: one alone would not reach the ends. The low bits of t are k, which is above -2048.
+    times_power_of_two(l, p, t)
+}
+
+/// The nearest integer `k` to `x / ln 2`, in the low bits and as a number.
+fn octaves<L: Arithmetic>(l: &mut L, x: L::V) -> (L::V, L::V) {
+    let t = l.mul_c(x, std::f64::consts::LOG2_E);
+    let t = l.add_c(t, MAGIC);
+    (t, l.sub_c(t, MAGIC))
+}
+
+/// `(t, a, b)` with `x = k ln 2 + a + b`, `a` exactly and `b` within 1e-23; `k` is in the low bits of `t`.
+pub(super) fn reduced<L: Arithmetic>(l: &mut L, x: L::V) -> (L::V, L::V, L::V) {
+    let (t, k) = octaves(l, x);
+    (t, l.fma_c(x, k, -LN2_HIGH), l.mul_c(k, -LN2_LOW))
+}
+
+/// `p * 2^k` for the integer `k` in the low bits of `t`, above -2048: in two factors, since one alone would not reach the
+/// ends.
+pub(super) fn times_power_of_two<L: Arithmetic>(l: &mut L, p: L::V, t: L::V) -> L::V {
     let magic = l.int(MAGIC.to_bits());
     let k = l.op2(Op2::IntSub, t, magic);
     let (bias, half_bias) = (l.int(2048), l.int(1024));
@@ -130,38 +145,4 @@ pub(super) fn sigmoid_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     let e = inside_f32(l, x, -1.0);
     let d = l.add_c(e, 1.0);
     l.c_div(1.0, d)
-}
-
-/// C's `pow` in f64.
-pub fn pow<L: Arithmetic>(l: &mut L, x: L::V, y: L::V) -> L::V {
-    let a = l.abs(x);
-    let log = logarithm::log(l, a);
-    let product = l.mul(y, log);
-    let magnitude = exp(l, product);
-    let whole = l.op1(Op1::Floor, y);
-    let is_whole = l.op2(Op2::Eq, whole, y);
-    let half = l.mul_c(y, 0.5);
-    let whole_half = l.op1(Op1::Floor, half);
-    let is_even = l.op2(Op2::Eq, whole_half, half);
-    let odd = l.op2(Op2::AndNot, is_even, is_whole);
-    // The sign bit counts: -0 to an odd power is -0.
-    let signed = l.with_sign(magnitude, x);
-    let value = l.select(odd, signed, magnitude);
-    // Negative numbers to fractions, but for -inf.
-    let negative = l.is(Op2::Lt, x, 0.0);
-    let below = l.is(Op2::Eq, x, f64::NEG_INFINITY);
-    let negative = l.op2(Op2::AndNot, below, negative);
-    let undefined = l.op2(Op2::AndNot, is_whole, negative);
-    let nan = l.c(f64::NAN);
-    let value = l.select(undefined, nan, value);
-    let unit = l.is(Op2::Eq, a, 1.0);
-    let distance = l.abs(y);
-    let endless = l.is(Op2::Eq, distance, f64::INFINITY);
-    let unit = l.op2(Op2::And, unit, endless);
-    let certain = l.is(Op2::Eq, x, 1.0);
-    let empty = l.is(Op2::Eq, y, 0.0);
-    let certain = l.op2(Op2::Or, certain, empty);
-    let certain = l.op2(Op2::Or, certain, unit);
-    let one = l.c(1.0);
-    l.select(certain, one, value)
 }

@@ -8,14 +8,14 @@ const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 const LN2_HIGH_F32: f64 = 0.693_359_4;
 const LN2_LOW_F32: f64 = -2.121_944_4e-4;
 
-/// Natural logarithm in f64. -inf for 0, NaN for negative numbers.
-pub(super) fn log<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+/// `(m, e)` with `x = m * 2^e`, `m` in `[sqrt(1/2), sqrt(2))` and `e` a number, for positive finite `x` in f64.
+pub(super) fn parts<L: Arithmetic>(l: &mut L, x: L::V) -> (L::V, L::V) {
     let small = l.is(Op2::Lt, x, f64::MIN_POSITIVE);
     let scaled = l.mul_c(x, 18_014_398_509_481_984.0); // 2^54
     let y = l.select(small, scaled, x);
     let (shifted, zero) = (l.c(-54.0), l.c(0.0));
     let lift = l.select(small, shifted, zero);
-    // y = 2^e * m, m in [sqrt(1/2), sqrt(2)). An arithmetic shift by way of a biased logical one.
+    // An arithmetic shift by way of a biased logical one.
     let origin = l.int(std::f64::consts::FRAC_1_SQRT_2.to_bits());
     let above = l.op2(Op2::IntSub, y, origin);
     let (bias, bias_bits) = (l.int(1024), l.int(1024 << 52));
@@ -25,7 +25,12 @@ pub(super) fn log<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     let exponent = l.op1(Op1::Shl(52), e);
     let m = l.op2(Op2::IntSub, y, exponent);
     let e = l.op1(Op1::ToFloat, e);
-    let e = l.add(e, lift);
+    (m, l.add(e, lift))
+}
+
+/// Natural logarithm in f64. -inf for 0, NaN for negative numbers.
+pub(super) fn log<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let (m, e) = parts(l, x);
     let f = l.sub_c(m, 1.0);
     let f2 = l.add_c(f, 2.0);
     let s = l.div(f, f2);
