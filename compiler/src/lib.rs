@@ -33,7 +33,7 @@ mod memory;
 mod passes;
 mod peak;
 mod pipeline;
-mod plan;
+mod planner;
 mod read_only;
 mod rules;
 mod schedule;
@@ -64,5 +64,5 @@ pub mod internals {
     macro_rules! door {
         ($($module:ident)*) => { $(pub mod $module { pub use crate::$module::*; })* };
     }
-    door! { api codegen digest emit flatten memory passes peak pipeline plan read_only rules schedule tune variant work }
+    door! { api codegen digest emit flatten memory passes peak pipeline planner read_only rules schedule tune variant work }
 }

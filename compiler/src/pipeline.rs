@@ -13,7 +13,7 @@ use crate::passes::bind::DimBinding;
 use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower, winograd};
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
-use crate::{plan, rules};
+use crate::{planner, rules};
 use kiln_ir::Errors;
 use kiln_ir::Limits;
 
@@ -206,7 +206,7 @@ fn specific(
         return Ok(Compiled::Program(program));
     }
     let start = Instant::now();
-    let plan = plan::build_with(program, target, &options.choices, &options.limits, read_only)?;
+    let plan = planner::build_with(program, target, &options.choices, &options.limits, read_only)?;
     after.observer.time("plan", start.elapsed());
     if options.verify {
         kernel::verify_plan(&plan).map_err(|e| broken("plan", e))?;

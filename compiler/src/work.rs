@@ -213,7 +213,7 @@ mod tests {
         }
         winograd::run_with(&mut program, &target, &choices).unwrap();
         layout::run(&mut program).unwrap();
-        crate::plan::build(program, &target).unwrap().kernels
+        crate::planner::build(program, &target).unwrap().kernels
     }
 
     #[test]

@@ -235,7 +235,7 @@ mod tests {
         let mut program = conv_bias_relu(4, channels);
         absorb::run(&mut program);
         layout::run(&mut program).unwrap();
-        let plan = crate::plan::build(program, &target).unwrap();
+        let plan = crate::planner::build(program, &target).unwrap();
         Planned::new("q", plan, Options::new(target))
     }
 

@@ -96,7 +96,7 @@ mod tests {
             ("aarch64-unknown-linux-gnu", "neon", "fmla v", false),
         ] {
             let target = kiln_targets::resolve(triple, level, "").unwrap();
-            let plan = crate::plan::build(program.clone(), &target).unwrap();
+            let plan = crate::planner::build(program.clone(), &target).unwrap();
             let listings = kernels(&plan, &target).unwrap();
             assert_eq!(listings.len(), plan.kernels.len());
             for listing in &listings {

@@ -140,7 +140,7 @@ mod tests {
             absorb::run(&mut p);
             (0..p.kernels().len()).for_each(|i| p.kernel_mut(i).name.push_str(rename));
             layout::run(&mut p).unwrap();
-            let plan = crate::plan::build(p, &target).unwrap();
+            let plan = crate::planner::build(p, &target).unwrap();
             let conv = plan.kernels.iter().find(|k| k.name.starts_with("conv")).unwrap();
             key(&conv.loops, &conv.form, true)
         };

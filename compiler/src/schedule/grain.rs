@@ -74,7 +74,7 @@ mod tests {
         absorb::run(&mut p);
         layout::run(&mut p).unwrap();
         let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "sse2", "").unwrap();
-        let plan = crate::plan::build(p, &target).unwrap();
+        let plan = crate::planner::build(p, &target).unwrap();
         let of = |name: &str| plan.kernels.iter().find(|k| k.name == name).unwrap();
         let conv = of("conv");
         let piece = i64::from(conv.grain.unwrap());

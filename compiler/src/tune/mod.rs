@@ -23,8 +23,8 @@
 //! The result is [`Choices`](crate::schedule::Choices), an input of planning like the model: the same choices give the same bytes.
 
 pub mod cache;
+mod candidates;
 mod trial;
-mod variants;
 mod watch;
 mod winner;
 mod winograd;
@@ -72,7 +72,7 @@ pub fn plan(
         planned = model.clone().plan()?;
     }
     let target = model.options.target.clone();
-    let subjects = variants::subjects(&planned.plan, &target);
+    let subjects = candidates::subjects(&planned.plan, &target);
     let keys = known.into_iter().chain(subjects.iter().map(|s| s.key.clone()));
     let keys: std::collections::BTreeSet<String> = keys.collect();
     let missing: Vec<_> = subjects.into_iter().filter(|s| !cache.knows(&s.key)).collect();

@@ -6,7 +6,7 @@ use kiln_ir::kernel::plan::Port;
 use kiln_ir::{DType, Error, Result, Tensor};
 
 use super::cache::Cache;
-use super::variants::{Subject, Variants};
+use super::candidates::{Candidates, Subject};
 use super::watch::Watch;
 use super::winner::winner;
 use crate::api::Planned;
@@ -33,12 +33,12 @@ pub(super) fn measure(
     let target = planned.options.target.clone();
     let mut plan = planned.plan;
     let kernels = plan.kernels.len();
-    let mut variants = Variants::new(&mut plan, &target);
+    let mut candidates = Candidates::new(&mut plan, &target);
     // Per subject the candidates that can be run: position of the kernel, position of the pick.
     let mut races: Vec<Race> = Vec::new();
     for subject in subjects {
         let others = subject.picks.iter().enumerate().skip(1);
-        let others = others.filter_map(|(i, pick)| Some((variants.add(subject, pick)?, i)));
+        let others = others.filter_map(|(i, pick)| Some((candidates.add(subject, pick)?, i)));
         let runners = std::iter::once((subject.kernel, 0)).chain(others).collect();
         races.push(Race { place: subject.kernel, runners });
     }

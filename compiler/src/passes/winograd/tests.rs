@@ -7,7 +7,7 @@ use super::*;
 use crate::emit;
 use crate::passes::layout;
 use crate::passes::testing::{at, buffer, kernel, loops};
-use crate::plan;
+use crate::planner;
 
 /// A convolution of images with a residual and relu in its epilogue.
 #[derive(Clone, Copy)]
@@ -230,7 +230,7 @@ fn emitted_code_does_the_same_on_every_level() {
             let target = target(level);
             let mut p = forced(&case, filter);
             layout::run(&mut p).unwrap();
-            let plan = plan::build(p, &target).unwrap();
+            let plan = planner::build(p, &target).unwrap();
             // A host without the level refuses its code.
             let Ok(model) = emit::jit::Model::new(plan, &target, 1) else { continue };
             let got = model.run(&case.arguments()).unwrap();
@@ -245,7 +245,7 @@ fn other_machines_get_code() {
     for filter in [Filter::Two, Filter::Four] {
         let mut p = forced(&Case::new(20, 9, 7, 5), filter);
         layout::run(&mut p).unwrap();
-        let plan = plan::build(p, &target).unwrap();
+        let plan = planner::build(p, &target).unwrap();
         assert!(emit::object::emit(plan, &target, "m", &emit::object::ObjectOptions::default()).is_ok());
     }
 }
@@ -257,7 +257,7 @@ fn rounding_is_bounded() {
         let target = target(l);
         let mut p = Case::new(2, 2, 4, 4).program();
         layout::run(&mut p).unwrap();
-        plan::build(p, &target).is_ok_and(|plan| emit::jit::Model::new(plan, &target, 1).is_ok())
+        planner::build(p, &target).is_ok_and(|plan| emit::jit::Model::new(plan, &target, 1).is_ok())
     });
     let Some(target) = level.map(target) else { return };
     for (filter, bound) in [(Filter::Two, 2.0), (Filter::Four, 20.0)] {
@@ -267,7 +267,7 @@ fn rounding_is_bounded() {
             let exact = eval::kernel::run(&case.program(), &case.arguments()).unwrap()[0].to_f64s().unwrap();
             let mut p = forced(&case, filter);
             layout::run(&mut p).unwrap();
-            let model = emit::jit::Model::new(plan::build(p, &target).unwrap(), &target, 1).unwrap();
+            let model = emit::jit::Model::new(planner::build(p, &target).unwrap(), &target, 1).unwrap();
             let got = model.run(&case.arguments()).unwrap()[0].to_f64s().unwrap();
             // max |x| is 1.
             let weights = numbers(&[16, c as usize, 3, 3], 3).to_f64s().unwrap();

@@ -9,7 +9,7 @@ use kiln_ir::{DType, Tensor};
 use kiln_targets::Target;
 
 use crate::flatten::FlatKernel;
-use crate::plan::{set_panel_strides, settle};
+use crate::planner::{set_panel_strides, settle};
 use crate::schedule::choices::{self, Choices, Pick};
 use crate::schedule::{self, contract, nest};
 
@@ -54,14 +54,14 @@ fn flat(kernel: &PlannedKernel) -> FlatKernel {
 }
 
 /// Adds kernels to a plan that its run does not need.
-pub(super) struct Variants<'p> {
+pub(super) struct Candidates<'p> {
     plan: &'p mut Plan,
     target: &'p Target,
     /// Weights in panels of another width: of which storage, how wide, where.
     packed: HashMap<(usize, usize), usize>,
 }
 
-impl<'p> Variants<'p> {
+impl<'p> Candidates<'p> {
     pub(super) fn new(plan: &'p mut Plan, target: &'p Target) -> Self {
         Self { plan, target, packed: HashMap::new() }
     }
@@ -189,10 +189,10 @@ mod tests {
         let base = plan.kernels.len();
         let subjects = subjects(&plan, target);
         let mut list = Vec::new();
-        let mut variants = Variants::new(&mut plan, target);
+        let mut candidates = Candidates::new(&mut plan, target);
         for subject in &subjects {
             for pick in &subject.picks[1..] {
-                let position = variants.add(subject, pick).expect("a kernel");
+                let position = candidates.add(subject, pick).expect("a kernel");
                 list.push((subject.kernel, position, pick.clone()));
             }
         }
@@ -228,7 +228,7 @@ mod tests {
             let mut p = conv_bias_relu(19, 40);
             absorb::run(&mut p);
             layout::run(&mut p).unwrap();
-            let plan = crate::plan::build(p, &target).unwrap();
+            let plan = crate::planner::build(p, &target).unwrap();
             assert!(compare(level, plan, &target) > 2, "{level}");
         }
     }
