@@ -3,7 +3,7 @@
 
     bench_commits.py OLD NEW [MODEL.onnx...] [--threads 1,2] [--rounds 5] [--seconds 1] [--json]
 
-OLD and NEW are what git understands, or `.` for the working tree as it is. Each is built in a worktree under
+OLD and NEW are what git understands, `.` for the working tree as it is, or the path of a built kiln. A commit is built in a worktree under
 target/compare/, once. Every round runs `kiln bench` of both in turn; the speed-up is the median of the rounds'
 ratios, above 1 where NEW is faster. Sizes, compile time and peak memory are those of `kiln compile` for the same CPU.
 Without models it measures those of the README's table.
@@ -37,6 +37,8 @@ def build(revision):
     if revision == ".":
         subprocess.run(cargo, cwd=common.REPOSITORY, check=True, stdout=sys.stderr)
         return common.REPOSITORY / "target/release/kiln", "working tree"
+    if pathlib.Path(revision).is_file():
+        return pathlib.Path(revision).resolve(), revision
     commit = git("rev-parse", "--verify", f"{revision}^{{commit}}")
     binary = COMPARE / f"kiln-{commit[:12]}"
     if not binary.exists():

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 pub use crate::fact::{Fact, Known};
-use crate::graph::{Graph, Patch, ValueId};
+use crate::graph::{PatchValue, ValueId, graph, patch};
 use crate::kernel::Lowering;
 use crate::tensor::Tensor;
 
@@ -38,6 +38,15 @@ pub enum Attr {
     /// GRAPH: the body of a control-flow operator.
     Graph(Arc<Graph>),
 }
+
+/// A graph of operators. See [`graph::Graph`].
+pub type Graph = graph::Graph<Arc<dyn Op>>;
+
+/// An operator applied to values.
+pub type Node = graph::Node<Arc<dyn Op>>;
+
+/// A change of a graph, not yet made.
+pub type Patch = patch::Patch<Arc<dyn Op>>;
 
 /// Attributes by name, sorted, so that printing is deterministic.
 pub type Attrs = BTreeMap<String, Attr>;
@@ -107,6 +116,44 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// The bodies of a control-flow operator. Values that a body captures are explicit inputs of the node.
     fn subgraphs(&self) -> Vec<Arc<Graph>> {
         Vec::new()
+    }
+}
+
+impl graph::Operator for Arc<dyn Op> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        (**self).infer(inputs)
+    }
+}
+
+impl Patch {
+    /// [`Patch::shared_node`] for an operator of its own.
+    pub fn node(
+        &mut self,
+        graph: &Graph,
+        name: &str,
+        op: impl Op,
+        inputs: &[Option<PatchValue>],
+    ) -> Result<Vec<PatchValue>> {
+        self.shared_node(graph, name, Arc::new(op), inputs)
+    }
+
+    /// [`Patch::node`] for an operator of one result whose inputs are all present.
+    pub fn apply(
+        &mut self,
+        graph: &Graph,
+        name: &str,
+        op: impl Op,
+        inputs: &[PatchValue],
+    ) -> Result<PatchValue> {
+        let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+        self.node(graph, name, op, &inputs)?
+            .first()
+            .copied()
+            .ok_or_else(|| Error::internal("operator without a result"))
     }
 }
 

@@ -5,7 +5,7 @@ use kiln_ir::eval::scalar::apply_cast;
 use kiln_ir::kernel::Scalar;
 
 use crate::simd::sequences::keep_first;
-use crate::simd::{Across, Element, Lane, Narrow, Op1, Op2, Overflow, R, Simd, Src};
+use crate::simd::{Across, Element, Lane, Narrow, Op1, Op2, Overflow, R, Simd, SimdExt as _, Src};
 use crate::testing::{compile_for, run_on};
 
 const TYPES: [Lane; 6] = [Lane::F32, Lane::I32, Lane::U32, Lane::F64, Lane::I64, Lane::U64];

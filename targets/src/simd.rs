@@ -8,16 +8,19 @@
 //!
 //! Every operation acts on all lanes alike; its documentation is the meaning for one lane. Lanes are f32 unless an
 //! operation says otherwise: those that end in `_as` take a [`Lane`] or an [`Element`], and mean the same on every machine.
-//! What a machine has no instruction for is written once, over the builder ([`mod@sequences`], [`mod@convert`], [`mod@short`]).
+//! What a machine has no instruction for is written once, over the builder ([`mod@sequences`], [`mod@convert`], [`mod@short`]), and
+//! what kernels call of it is [`SimdExt`].
 
 pub mod convert;
 mod elements;
+mod ext;
 mod lane;
 pub mod sequences;
 pub mod short;
 
 use std::fmt;
 
+pub use ext::SimdExt;
 pub use lane::{Element, Lane, Narrow, Overflow};
 
 /// A vector register.
@@ -316,24 +319,6 @@ pub trait Simd {
     fn load_splat_narrow(&mut self, e: Narrow, p: &P, disp: i32) -> R<V>;
     /// Writes the first `n` lanes of 32 bits as short integers. Touches no byte beyond them.
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R;
-
-    /// The first `n` elements from memory, one a lane; the others are 0, for bools false. Touches no byte beyond them.
-    fn load_as(&mut self, e: Element, p: &P, disp: i32, n: usize) -> R<V> {
-        elements::load(self, e, p, disp, n)
-    }
-    /// One element from memory in every lane.
-    fn load_splat_as(&mut self, e: Element, p: &P, disp: i32) -> R<V> {
-        elements::load_splat(self, e, p, disp)
-    }
-    /// Writes the first `n` lanes as elements; of integers the low bits. `v` may be overwritten: the
-    /// caller frees it. Touches no byte beyond them.
-    fn store_as(&mut self, e: Element, p: &P, disp: i32, v: &V, n: usize) -> R {
-        elements::store(self, e, p, disp, v, n)
-    }
-    /// Numbers of one type become numbers of another: see [`convert::convert`].
-    fn convert(&mut self, from: Lane, to: Lane, d: &V) -> R {
-        convert::convert(self, from, to, d)
-    }
 }
 
 /// Something that any vector builder can emit.

@@ -4,7 +4,7 @@ use kiln_ir::DType;
 use kiln_ir::kernel::{BinaryOp, UnaryOp};
 use kiln_targets::math::tape;
 use kiln_targets::simd::sequences::{bits, invert, sign_bit};
-use kiln_targets::simd::{Lane, Op1, Op2, R, Refusal, Simd, Src, V, short};
+use kiln_targets::simd::{Lane, Op1, Op2, R, Refusal, Simd, SimdExt as _, Src, V, short};
 
 use super::vexpr::{VectorKind, lane};
 

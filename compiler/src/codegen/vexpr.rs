@@ -11,7 +11,7 @@ use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
 use kiln_ir::types::DType;
 use kiln_targets::math::tape;
 use kiln_targets::simd::sequences::splat_bits;
-use kiln_targets::simd::{Element, Lane, Parked, R, Refusal, Simd, Src, V};
+use kiln_targets::simd::{Element, Lane, Parked, R, Refusal, Simd, SimdExt as _, Src, V};
 use kiln_targets::vector_expr::product_power;
 
 use super::walk::{AccessId, Walk};

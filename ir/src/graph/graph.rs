@@ -4,7 +4,7 @@
 //! node's operands is kept in the node; edges merely mirror it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
 
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
@@ -12,7 +12,7 @@ use petgraph::visit::EdgeRef;
 
 use crate::dim::Bounds;
 use crate::error::{Error, Result};
-use crate::op::{Fact, Op};
+use crate::fact::Fact;
 use crate::tensor::Tensor;
 
 /// A node of one graph. Not kept across a patch.
@@ -24,13 +24,22 @@ pub struct NodeId(NodeIndex);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(u32);
 
+/// What a graph has to know of the operators that it holds. It holds any kind of them, since operators hold graphs
+/// (the bodies of control flow) and give patches themselves: [`crate::op`] ties the knot.
+pub trait Operator: Clone + fmt::Debug {
+    /// What messages call it.
+    fn name(&self) -> &'static str;
+    /// Types (and known elements) of the results.
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>>;
+}
+
 /// An operator applied to values.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct Node<O> {
     /// The name in the model, or one derived from it.
     pub name: String,
     /// The operator.
-    pub op: Arc<dyn Op>,
+    pub op: O,
     /// Operands in order; `None` for optional ones left out.
     pub inputs: Vec<Option<ValueId>>,
     /// Results in order.
@@ -62,15 +71,15 @@ pub struct Value {
 /// A graph of operators.
 ///
 /// It is built with the `add_*` methods; afterwards it changes only through [`Patch`](super::Patch).
-#[derive(Clone, Debug, Default)]
-pub struct Graph {
+#[derive(Clone, Debug)]
+pub struct Graph<O> {
     /// The name in the model.
     pub name: String,
     /// Versions of the operator domains that it was written for.
     pub opsets: BTreeMap<String, i64>,
     /// Bounds of the symbolic dimensions.
     pub bounds: Bounds,
-    nodes: StableDiGraph<Node, ValueId>,
+    nodes: StableDiGraph<Node<O>, ValueId>,
     // Values removed by a patch stay as holes, so that ids keep their meaning.
     values: Vec<Option<Value>>,
     /// By value: operands of nodes and results of the graph that it is.
@@ -83,14 +92,25 @@ pub struct Graph {
     clean: bool,
 }
 
-impl PartialEq for Graph {
-    /// Equality of the text form.
-    fn eq(&self, other: &Self) -> bool {
-        self.to_string() == other.to_string()
+impl<O> Default for Graph<O> {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            opsets: BTreeMap::new(),
+            bounds: Bounds::default(),
+            nodes: StableDiGraph::default(),
+            values: Vec::new(),
+            readers: Vec::new(),
+            names: BTreeMap::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            output_names: Vec::new(),
+            clean: false,
+        }
     }
 }
 
-impl Graph {
+impl<O: Operator> Graph<O> {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
@@ -114,7 +134,7 @@ impl Graph {
     pub fn add_node(
         &mut self,
         name: &str,
-        op: Arc<dyn Op>,
+        op: O,
         inputs: Vec<Option<ValueId>>,
         outputs: &[String],
     ) -> Result<NodeId> {
@@ -198,7 +218,7 @@ impl Graph {
     }
 
     /// A node.
-    pub fn node(&self, id: NodeId) -> &Node {
+    pub fn node(&self, id: NodeId) -> &Node<O> {
         &self.nodes[id.0]
     }
 

@@ -2,16 +2,18 @@
 
 mod dot;
 #[expect(clippy::module_inception, reason = "graph.rs is the one file that names petgraph")]
-mod graph;
+pub mod graph;
 mod parse;
-mod patch;
+pub mod patch;
 mod print;
 #[cfg(test)]
 mod text_tests;
 mod verify;
 
 pub use dot::dot;
-pub use graph::{Graph, Node, NodeId, Source, Value, ValueId};
+pub use graph::{NodeId, Source, Value, ValueId};
 pub use parse::parse;
-pub use patch::{Patch, PatchValue};
+pub use patch::PatchValue;
 pub use verify::{verify, verify_structure};
+
+pub use crate::op::{Graph, Node, Patch};

@@ -4,11 +4,10 @@
 //! values by new ones. [`Graph::apply`] checks that types stay and removes what became dead.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::{Graph, Source, ValueId};
+use super::graph::{Graph, Operator, Source, ValueId};
 use crate::error::{Error, Result};
-use crate::op::{Fact, Op};
+use crate::fact::Fact;
 use crate::tensor::Tensor;
 
 /// A value inside a patch: one of the graph's, or one that the patch makes.
@@ -33,23 +32,29 @@ enum New {
 }
 
 #[derive(Debug)]
-struct NewNode {
+struct NewNode<O> {
     name: String,
-    op: Arc<dyn Op>,
+    op: O,
     inputs: Vec<Option<PatchValue>>,
 }
 
 /// A change of a graph, not yet made.
-#[derive(Debug, Default)]
-pub struct Patch {
+#[derive(Debug)]
+pub struct Patch<O> {
     values: Vec<New>,
     /// `None` for results whose types are left to inference.
     facts: Vec<Option<Fact>>,
-    nodes: Vec<NewNode>,
+    nodes: Vec<NewNode<O>>,
     replacements: Vec<(ValueId, PatchValue)>,
 }
 
-impl Patch {
+impl<O> Default for Patch<O> {
+    fn default() -> Self {
+        Self { values: Vec::new(), facts: Vec::new(), nodes: Vec::new(), replacements: Vec::new() }
+    }
+}
+
+impl<O: Operator> Patch<O> {
     /// A patch that changes nothing.
     pub fn new() -> Self {
         Self::default()
@@ -63,7 +68,7 @@ impl Patch {
     }
 
     /// What is known of a value that the patch reads or makes.
-    pub fn fact<'a>(&'a self, graph: &'a Graph, value: PatchValue) -> Result<&'a Fact> {
+    pub fn fact<'a>(&'a self, graph: &'a Graph<O>, value: PatchValue) -> Result<&'a Fact> {
         match value {
             PatchValue::Old(id) => {
                 let value = graph.value(id);
@@ -79,22 +84,11 @@ impl Patch {
     }
 
     /// Adds a node named `name` and infers its results, which it returns.
-    pub fn node(
-        &mut self,
-        graph: &Graph,
-        name: &str,
-        op: impl Op,
-        inputs: &[Option<PatchValue>],
-    ) -> Result<Vec<PatchValue>> {
-        self.shared_node(graph, name, Arc::new(op), inputs)
-    }
-
-    /// [`Patch::node`] for an operator that a node of the graph has already.
     pub fn shared_node(
         &mut self,
-        graph: &Graph,
+        graph: &Graph<O>,
         name: &str,
-        op: Arc<dyn Op>,
+        op: O,
         inputs: &[Option<PatchValue>],
     ) -> Result<Vec<PatchValue>> {
         let facts =
@@ -114,7 +108,7 @@ impl Patch {
     pub fn untyped_node(
         &mut self,
         name: &str,
-        op: Arc<dyn Op>,
+        op: O,
         inputs: &[Option<PatchValue>],
         outputs: usize,
     ) -> Vec<PatchValue> {
@@ -127,7 +121,12 @@ impl Patch {
 
     /// Adds the constants and nodes of a graph, on `arguments` in place of its inputs, and gives its results, whose types
     /// are left to the next inference. Names start with `stem`.
-    pub fn splice(&mut self, body: &Graph, arguments: &[PatchValue], stem: &str) -> Result<Vec<PatchValue>> {
+    pub fn splice(
+        &mut self,
+        body: &Graph<O>,
+        arguments: &[PatchValue],
+        stem: &str,
+    ) -> Result<Vec<PatchValue>> {
         if arguments.len() != body.inputs().len() {
             let (n, m) = (arguments.len(), body.inputs().len());
             return Err(Error::internal(format!("{n} arguments for a graph of {m} inputs")));
@@ -149,30 +148,15 @@ impl Patch {
         Ok(body.outputs().iter().map(|v| made[v]).collect())
     }
 
-    /// [`Patch::node`] for an operator of one result whose inputs are all present.
-    pub fn apply(
-        &mut self,
-        graph: &Graph,
-        name: &str,
-        op: impl Op,
-        inputs: &[PatchValue],
-    ) -> Result<PatchValue> {
-        let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
-        self.node(graph, name, op, &inputs)?
-            .first()
-            .copied()
-            .ok_or_else(|| Error::internal("operator without a result"))
-    }
-
     /// Makes all readers of `old` read `new`.
     pub fn replace(&mut self, old: ValueId, new: impl Into<PatchValue>) {
         self.replacements.push((old, new.into()));
     }
 }
 
-impl Graph {
+impl<O: Operator> Graph<O> {
     /// Makes the change, or leaves the graph as it was when a replacement's type differs (an internal error).
-    pub fn apply(&mut self, patch: Patch) -> Result<()> {
+    pub fn apply(&mut self, patch: Patch<O>) -> Result<()> {
         for (old, new) in &patch.replacements {
             // What is not inferred yet is checked against what the old value was declared to be.
             if matches!(new, PatchValue::New(i) if patch.facts[*i].is_none()) {

@@ -23,6 +23,13 @@ use crate::text::{
     bounds_text, is_identifier, join, literal_text, name_text, tensor_text, typed_tensor_text,
 };
 
+impl PartialEq for Graph {
+    /// Equality of the text form.
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&graph_text(self, "", false))

@@ -24,25 +24,25 @@ pub fn convert<S: Simd + ?Sized>(s: &mut S, from: Lane, to: Lane, d: &V) -> R {
         return Ok(());
     }
     match (from, to) {
-        (I32, U64) => s.convert(I32, I64, d),
-        (U32, I64) => s.convert(U32, U64, d),
-        (I64 | U64, I32 | U32) => s.convert(I64, I32, d),
+        (I32, U64) => convert(s, I32, I64, d),
+        (U32, I64) => convert(s, U32, U64, d),
+        (I64 | U64, I32 | U32) => convert(s, I64, I32, d),
         (U32, F32) => u32_to_f32(s, d),
         (F32, U32) => f32_to_u32(s, d),
         (U32, F64) => {
-            s.convert(U32, U64, d)?;
+            convert(s, U32, U64, d)?;
             s.op2(Op2::Or, d, Src::Wide(TWO_52))?;
             s.op2_as(F64, Op2::Sub, d, Src::Wide(TWO_52))
         }
         (I64 | U64, F64) => long_to_f64(s, from == I64, d),
         (I64 | U64, F32) => {
             keep_53_bits(s, from, d)?;
-            s.convert(from, F64, d)?;
-            s.convert(F64, F32, d)
+            convert(s, from, F64, d)?;
+            convert(s, F64, F32, d)
         }
         (F32, I64 | U64) => {
-            s.convert(F32, F64, d)?;
-            s.convert(F64, to, d)
+            convert(s, F32, F64, d)?;
+            convert(s, F64, to, d)
         }
         (F64, I32 | U32) => {
             let (low, high) =
@@ -53,7 +53,7 @@ pub fn convert<S: Simd + ?Sized>(s: &mut S, from: Lane, to: Lane, d: &V) -> R {
             truncate(s, d)?;
             // Its low bits are those of the number in two's complement.
             s.op2_as(F64, Op2::Add, d, float(1.5 * 2f64.powi(52)))?;
-            s.convert(I64, I32, d)
+            convert(s, I64, I32, d)
         }
         (F64, _) => f64_to_long(s, to, d),
         // What every builder does itself.
@@ -81,10 +81,10 @@ fn f32_to_u32<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
     let beyond = s.copy(d)?;
     s.op2(Op2::Sub, &beyond, Src::Const(HALF))?;
     s.op2(Op2::Max, &beyond, Src::Const(0.0))?;
-    s.convert(F32, I32, &beyond)?;
+    convert(s, F32, I32, &beyond)?;
     let large = s.splat(HALF)?;
     s.op2(Op2::Le, &large, Src::Reg(d))?;
-    s.convert(F32, I32, d)?;
+    convert(s, F32, I32, d)?;
     s.op2(Op2::IntAdd, d, Src::Reg(&beyond))?;
     // The first of them ends one below 2^31.
     s.op2(Op2::IntSub, d, Src::Reg(&large))?;

@@ -1,5 +1,6 @@
 //! Floats of 16 bits: to f32 and back by bits, where a machine has no instruction for it.
 
+use super::convert::convert;
 use super::{Lane, Op1, Op2, R, Simd, Src, V};
 
 const SIGN: u32 = 0x8000_0000;
@@ -98,9 +99,9 @@ pub fn to_bf16<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
 /// f64 becomes f32 by rounding to odd: what rounds it again to fewer than 22 digits rounds as if from f64.
 pub fn f64_to_odd<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
     let single = s.copy(d)?;
-    s.convert(Lane::F64, Lane::F32, &single)?;
+    convert(s, Lane::F64, Lane::F32, &single)?;
     let back = s.copy(&single)?;
-    s.convert(Lane::F32, Lane::F64, &back)?;
+    convert(s, Lane::F32, Lane::F64, &back)?;
     // Towards zero: one less where it went away from it.
     let away = s.copy(&back)?;
     s.op1_as(Lane::F64, Op1::Abs, &away)?;
@@ -108,12 +109,12 @@ pub fn f64_to_odd<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
     s.op1_as(Lane::F64, Op1::Abs, &magnitude)?;
     s.op2_as(Lane::F64, Op2::Lt, &magnitude, Src::Reg(&away))?;
     s.free(away);
-    s.convert(Lane::I64, Lane::I32, &magnitude)?;
+    convert(s, Lane::I64, Lane::I32, &magnitude)?;
     s.op2(Op2::IntAdd, &single, Src::Reg(&magnitude))?;
     s.free(magnitude);
     // Odd where anything was lost; NaN is neither equal nor harmed.
     s.op2_as(Lane::F64, Op2::Eq, &back, Src::Reg(d))?;
-    s.convert(Lane::I64, Lane::I32, &back)?;
+    convert(s, Lane::I64, Lane::I32, &back)?;
     s.op2(Op2::AndNot, &back, Src::Bits(1))?;
     s.op2(Op2::Or, &single, Src::Reg(&back))?;
     s.free(back);
