@@ -1,5 +1,7 @@
 //! From a program with places to the plan: storage, flat kernels, packed weights, schedules.
 
+mod rows;
+
 use std::collections::HashMap;
 
 use kiln_ir::format::packed::Panels;
@@ -11,11 +13,13 @@ use kiln_ir::tensor::row_major;
 use kiln_ir::{DType, Dim, Error, Limits, Result, Tensor};
 use kiln_targets::Target;
 use kiln_targets::simd::{R, Refusal};
+use rows::ByDepth;
 
 use crate::codegen;
 use crate::flatten::{FlatKernel, flatten, merge_loops};
 use crate::memory;
 use crate::read_only::ReadOnly;
+use crate::schedule::lanes::{self, Lanes};
 use crate::schedule::{self, Choices, Chosen, contract};
 
 /// Builds the plan by the cost model alone. Constants leave the program as they are packed, so that weights are
@@ -71,8 +75,19 @@ pub fn build_with(
                 }
             })
         };
-        let flat =
+        let mut flat =
             flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
+        let by_depth = packable.and_then(|_| ByDepth::new(&flat));
+        let lanes = match (&flat.form, packable) {
+            (Form::Contract { .. }, None) => lanes::choose(&flat, false, Some(&flat), target),
+            (Form::Contract { .. }, Some(_)) => {
+                lanes::choose(&flat, true, by_depth.as_ref().map(|b| &b.kernel), target)
+            }
+            _ => None,
+        };
+        if lanes == Some(Lanes::Rows) {
+            flat = lanes::turned(&flat);
+        }
         let planned = match packable {
             None => {
                 let choice = schedule::choose(&flat, target, choices);
@@ -83,19 +98,27 @@ pub fn build_with(
                 let tensor = if last { program.release(root)? } else { program.constant(root)?.clone() };
                 let tensor = laid_out(tensor, program.buffer(root).place.as_ref())?;
                 let name = &program.buffer(root).name;
-                match pack(&flat, target, &tensor, choices) {
+                let packed = match lanes {
+                    Some(Lanes::Depth) => by_column(by_depth, target, &tensor),
+                    Some(Lanes::Rows) => Err(String::new()),
+                    _ => pack(&flat, target, &tensor, choices),
+                };
+                match packed {
                     Ok((packed, panels, choice)) => {
                         drop(tensor);
-                        settle(
-                            with_rhs(packed, weights.add(&format!("{name}.packed"), panels)),
-                            choice,
-                            target,
-                        )
+                        let storage = weights.add(&format!("{name}.packed"), panels);
+                        settle(with_weights(packed, false, storage), choice, target)
                     }
                     Err(reason) => {
-                        let flat = with_rhs(flat, weights.add(name, tensor));
-                        let schedule = schedule::plain(&flat);
-                        settle(flat, Chosen { schedule, why: format!("plain loops: {reason}") }, target)
+                        let turned = lanes == Some(Lanes::Rows);
+                        let flat = with_weights(flat, turned, weights.add(name, tensor));
+                        let choice = if turned {
+                            schedule::choose(&flat, target, choices)
+                        } else {
+                            let why = format!("plain loops: {reason}");
+                            Chosen { schedule: schedule::plain(&flat), why }
+                        };
+                        settle(flat, choice, target)
                     }
                 }
             }
@@ -178,12 +201,25 @@ fn packable(program: &Program, kernel: &Kernel) -> Option<BufferId> {
     (constant && reads == 1 && plain(rhs)).then_some(root)
 }
 
-/// The kernel with the storage of its right operand.
-fn with_rhs(mut flat: FlatKernel, storage: Storage) -> FlatKernel {
-    if let Form::Contract { rhs, .. } = &mut flat.form {
-        rhs.storage = storage;
+/// The kernel with the storage of its weights: rhs, unless the operands are exchanged.
+fn with_weights(mut flat: FlatKernel, turned: bool, storage: Storage) -> FlatKernel {
+    if let Form::Contract { lhs, rhs, .. } = &mut flat.form {
+        let weights = if turned { lhs } else { rhs };
+        weights.storage = storage;
     }
     flat
+}
+
+/// Lays weights out column by column for dot products: as [`pack`].
+fn by_column(
+    by_depth: Option<ByDepth>,
+    target: &Target,
+    tensor: &Tensor,
+) -> Result<(FlatKernel, Tensor, Chosen), String> {
+    let by_depth = by_depth.ok_or_else(|| "an extent is open".to_owned())?;
+    let choice = schedule::dots::choose(&by_depth.kernel, target)?;
+    let elements = by_depth.encode(tensor)?;
+    Ok((by_depth.kernel, elements, choice))
 }
 
 /// Packs the weights into the panels of the tile that the kernel will use: the kernel whose `rhs` is the access to

@@ -3,6 +3,8 @@
 //!
 //! Weights are sines of their positions, which folding makes constants of.
 
+mod products;
+
 use std::fmt::Write as _;
 
 use kiln_compiler::internals::passes::infer;
@@ -77,6 +79,8 @@ pub fn all() -> Vec<Sweep> {
     let tile: Wanted = |s| matches!(s, Schedule::Tile(_));
     let nest: Wanted = |s| matches!(s, Schedule::Nest(_));
     let transform: Wanted = |s| matches!(s, Schedule::Transform(_));
+    let dots: Wanted = |s| matches!(s, Schedule::Dots(_));
+    let product: Wanted = |s| matches!(s, Schedule::Tile(_) | Schedule::Dots(_));
     // Numbers of kernels: a few of each sweep may be of another kind.
     let sweep = |name, wanted, count, text: Text| Sweep { name, source: text.finish(name), wanted, count };
     vec![
@@ -84,6 +88,10 @@ pub fn all() -> Vec<Sweep> {
         sweep("depths", tile, 12, depths()),
         sweep("plain_tiles", tile, 20, plain()),
         sweep("convolutions", tile, 8, convolutions()),
+        sweep("few_columns", dots, 40, products::few_columns()),
+        sweep("depth_innermost", dots, 80, products::depth_innermost()),
+        sweep("few_channels", product, 11, products::few_channels()),
+        sweep("typed_products", product, 80, products::typed()),
         sweep("winograd", transform, 8, winograd()),
         sweep("windows", nest, 30, windows()),
         sweep("functions", nest, 100, functions()),

@@ -284,6 +284,20 @@ fn schedule(kernel: &PlannedKernel) -> String {
             if tile.by_lane { ", lane by lane" } else { "" },
             names(&tile.outer)
         ),
+        Schedule::Dots(dots) => {
+            let side = |side: &Option<(LoopId, u32)>| {
+                side.map_or("1".to_owned(), |(l, n)| format!("{n} {}", name(&l)))
+            };
+            format!(
+                "dot products of {} x {} at once, lanes along {}, {} vectors at once, depth [{}], loops [{}]",
+                side(&dots.row),
+                side(&dots.col),
+                name(&dots.lane),
+                dots.vectors,
+                names(&dots.depth),
+                names(&dots.outer)
+            )
+        }
         Schedule::Transpose(t) => {
             format!("4 x 4 blocks of {} x {}, loops [{}]", name(&t.read), name(&t.write), names(&t.outer))
         }
@@ -301,6 +315,10 @@ pub(super) fn microkernel(kernel: &PlannedKernel) -> String {
         Schedule::Scalar { .. } => schedule_name(&kernel.schedule).to_owned(),
         Schedule::Nest(nest) => format!("nest_{}", nest.vectors),
         Schedule::Tile(tile) => format!("tile_{}x{}", tile.mr, tile.nr),
+        Schedule::Dots(dots) => {
+            let size = |side: Option<(LoopId, u32)>| side.map_or(1, |(_, n)| n);
+            format!("dots_{}x{}", size(dots.row), size(dots.col))
+        }
         Schedule::Transpose(_) => "transpose_4x4".to_owned(),
         Schedule::Transform(_) => match &kernel.form {
             Form::Transform { left, .. } => {

@@ -120,7 +120,8 @@ fn targets() -> Listed {
 const KERNELS: &[(&str, &str)] = &[
     ("scalar", "plain loops over single elements: any form, any type"),
     ("nest", "vectors of f32 along one loop, with rows of accumulators: maps, reductions, windows"),
-    ("tile", "register tiles of rows by columns of f32: contractions"),
+    ("tile", "register tiles of rows by columns: contractions"),
+    ("dots", "tiles of dot products with the depth in lanes: contractions with few columns"),
     ("transpose", "4 x 4 blocks of 4-byte elements turned in registers: rearrangements"),
     ("transform", "small matrices on both sides of whole tiles of f32: convolutions by minimal filtering"),
 ];
@@ -131,8 +132,9 @@ pub(super) fn schedule_name(schedule: &Schedule) -> &'static str {
         Schedule::Scalar { .. } => 0,
         Schedule::Nest(_) => 1,
         Schedule::Tile(_) => 2,
-        Schedule::Transpose(_) => 3,
-        Schedule::Transform(_) => 4,
+        Schedule::Dots(_) => 3,
+        Schedule::Transpose(_) => 4,
+        Schedule::Transform(_) => 5,
     };
     KERNELS[at].0
 }

@@ -5,6 +5,9 @@
 
 mod choose;
 mod constants;
+mod dots;
+#[cfg(test)]
+mod dots_tests;
 mod function;
 pub mod listing;
 mod maker;

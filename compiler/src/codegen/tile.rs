@@ -15,12 +15,12 @@ use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{PlannedKernel, Shared, Tile};
 use kiln_ir::types::DType;
-use kiln_targets::simd::{R, Refusal, Simd, Src, V};
+use kiln_targets::simd::{Lane, R, Refusal, Simd, SimdExt as _, Src, V};
 
 use super::places::Places;
 use super::share::shared;
-use super::vexpr::{At, Dag};
-use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
+use super::vexpr::{At, Dag, lane};
+use super::walk::{AccessId, Walk, Walks, trips};
 
 /// Bytes of a cache line.
 const LINE: i64 = 64;
@@ -46,6 +46,11 @@ struct Generator<'k> {
     /// Where the lines of the next panel are that are asked for next.
     next_panel: Option<AccessId>,
     epilogue: Dag,
+    /// What sums and elements are taken for.
+    ty: Lane,
+    /// Bytes of an element.
+    bytes: i64,
+    /// Elements of a vector.
     lanes: usize,
 }
 
@@ -57,20 +62,24 @@ impl Walks for Generator<'_> {
 
 /// Emits the kernel.
 pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, tile: &Tile, s: &mut S) -> R {
-    let Form::Contract { acc: DType::F32, lhs, rhs, store } = &kernel.form else {
+    let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
     };
-    let lanes = s.lanes();
+    if acc.size() < 4 || lhs.dtype != *acc || rhs.dtype != *acc {
+        return Err(Refusal::unsupported(format!("tiles of {} and {} in {acc}", lhs.dtype, rhs.dtype)));
+    }
+    let (ty, bytes) = (lane(*acc), acc.size() as i64);
+    let lanes = if ty.is_wide() { s.lanes() / 2 } else { s.lanes() };
     let nr = i64::from(tile.nr);
     if tile.mr == 0 || nr == 0 || nr % lanes as i64 != 0 || tile.panel_stride % nr != 0 {
         return Err(Refusal::unsupported(format!("a tile of {} x {} elements", tile.mr, tile.nr)));
     }
     let mut walk = Walk::new(kernel, places)?;
     let lhs = walk.access(lhs)?;
-    let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / nr * ELEMENT)))?;
-    let epilogue = Dag::new(&mut walk, [&store.value])?;
+    let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / nr * bytes)))?;
+    let epilogue = Dag::typed(&mut walk, *acc, [&store.value])?;
     let store = walk.access(&store.to)?;
-    let next_panel = next_panel(&mut walk, tile, kernel)?;
+    let next_panel = next_panel(&mut walk, tile, kernel, bytes)?;
     if walk.stride(lhs, tile.col) != 0 || tile.row.is_some_and(|row| walk.stride(rhs, row) != 0) {
         return Err(Refusal::unsupported("operands that move along both rows and columns"));
     }
@@ -78,11 +87,13 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     levels.insert(if tile.panels_outermost { 0 } else { levels.len() }, Level::Panels);
     levels.push(Level::Rows);
     if tile.by_lane
-        && (lanes as i64 != BY_LANE || tile.depth.last().is_none_or(|l| walk.stride(lhs, *l) != ELEMENT))
+        && (*acc != DType::F32
+            || lanes as i64 != BY_LANE
+            || tile.depth.last().is_none_or(|l| walk.stride(lhs, *l) != bytes))
     {
         return Err(Refusal::unsupported("lhs by lane"));
     }
-    let mut this = Generator { walk, tile, levels, lhs, rhs, store, next_panel, epilogue, lanes };
+    let mut this = Generator { walk, tile, levels, lhs, rhs, store, next_panel, epilogue, ty, bytes, lanes };
     this.walk.open(s)?;
     this.level(s, 0, kernel.shared, Extent { rows: 0, cols: 0 })?;
     this.walk.close(s);
@@ -91,9 +102,14 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
 
 /// The pointer into the next panel: each tile of rows asks for its share of the lines, each run of depth steps for
 /// some of that share. What is behind the last panel is asked for too: as a rule, the next kernel's weights.
-fn next_panel(walk: &mut Walk, tile: &Tile, kernel: &PlannedKernel) -> R<Option<AccessId>> {
+fn next_panel(
+    walk: &mut Walk,
+    tile: &Tile,
+    kernel: &PlannedKernel,
+    element_bytes: i64,
+) -> R<Option<AccessId>> {
     let (Form::Contract { rhs, .. }, true) = (&kernel.form, tile.prefetch > 0) else { return Ok(None) };
-    let panel = tile.panel_stride * ELEMENT;
+    let panel = tile.panel_stride * element_bytes;
     let mut strides = vec![0; kernel.loops.len()];
     strides[tile.col.0 as usize] = panel / i64::from(tile.nr);
     let mut bytes = i64::from(tile.prefetch) * LINE / i64::from(tile.unroll.max(1));
@@ -104,7 +120,7 @@ fn next_panel(walk: &mut Walk, tile: &Tile, kernel: &PlannedKernel) -> R<Option<
     // Products of their own have panels of their own, one behind the other.
     let own = |l: &LoopId| rhs.strides[l.0 as usize].as_const().filter(|stride| *stride != 0);
     for l in &tile.outer {
-        strides[l.0 as usize] = own(l).map_or(0, |stride| stride * ELEMENT);
+        strides[l.0 as usize] = own(l).map_or(0, |stride| stride * element_bytes);
     }
     let rows: Vec<LoopId> =
         tile.outer.iter().filter(|l| own(l).is_none()).chain(&tile.row).copied().collect();
@@ -252,7 +268,7 @@ impl Generator<'_> {
 
     /// Displacement and lanes of vector `j` of the panel.
     fn rhs_at(&self, l: Option<LoopId>, k: i64, j: usize, tile: Extent) -> R<(i32, usize)> {
-        let bytes = (j * self.lanes) as i64 * ELEMENT;
+        let bytes = (j * self.lanes) as i64 * self.bytes;
         let left = tile.cols as usize - j * self.lanes;
         let n = if self.tile.rhs_padded { self.lanes } else { left.min(self.lanes) };
         Ok((self.walk.disp(self.rhs, &self.ahead(l, k, 0), bytes)?, n))
@@ -263,22 +279,22 @@ impl Generator<'_> {
     /// operands overwrite that, and need no copy of it.
     fn step<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
         let vectors = acc.len() / tile.rows as usize;
-        let (lhs, rhs) = (self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));
+        let (ty, lhs, rhs) = (self.ty, self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));
         let lhs_at = |r: i64| self.walk.disp(self.lhs, &self.ahead(l, k, r), 0);
         if (tile.rows as usize) < vectors {
-            let a = (0..tile.rows).map(|r| s.load_splat(lhs, lhs_at(r)?)).collect::<R<Vec<_>>>()?;
+            let a = (0..tile.rows).map(|r| self.load_lhs(s, lhs_at(r)?)).collect::<R<Vec<_>>>()?;
             for j in 0..vectors {
                 let (disp, n) = self.rhs_at(l, k, j, tile)?;
                 if let ([a], true) = (&a[..], n == self.lanes) {
-                    s.fma(&acc[j], a, Src::Mem(rhs, disp))?;
+                    s.fma_as(ty, &acc[j], a, Src::Mem(rhs, disp))?;
                     continue;
                 }
-                let b = s.load(rhs, disp, n)?;
+                let b = self.load_rhs(s, disp, n)?;
                 let (last, others) = a.split_last().expect("a row");
                 for (r, a) in others.iter().enumerate() {
-                    s.fma(&acc[r * vectors + j], a, Src::Reg(&b))?;
+                    s.fma_as(ty, &acc[r * vectors + j], a, Src::Reg(&b))?;
                 }
-                s.fma_last(&acc[others.len() * vectors + j], last, b)?;
+                self.fma_last(s, &acc[others.len() * vectors + j], last, b)?;
             }
             a.into_iter().for_each(|a| s.free(a));
             return Ok(());
@@ -286,23 +302,43 @@ impl Generator<'_> {
         let b = (0..vectors)
             .map(|j| {
                 let (disp, n) = self.rhs_at(l, k, j, tile)?;
-                s.load(rhs, disp, n)
+                self.load_rhs(s, disp, n)
             })
             .collect::<R<Vec<_>>>()?;
         for r in 0..tile.rows {
             let disp = lhs_at(r)?;
             let row = &acc[r as usize * vectors..][..vectors];
-            if let ([acc], [b]) = (row, &b[..]) {
-                s.fma(acc, b, Src::Splat(lhs, disp))?;
+            if let ([acc], [b], false) = (row, &b[..], ty.is_wide()) {
+                s.fma_as(ty, acc, b, Src::Splat(lhs, disp))?;
                 continue;
             }
-            let a = s.load_splat(lhs, disp)?;
+            let a = self.load_lhs(s, disp)?;
             for (acc, b) in row.iter().zip(&b).skip(1) {
-                s.fma(acc, b, Src::Reg(&a))?;
+                s.fma_as(ty, acc, b, Src::Reg(&a))?;
             }
-            s.fma_last(&row[0], &b[0], a)?;
+            self.fma_last(s, &row[0], &b[0], a)?;
         }
         b.into_iter().for_each(|b| s.free(b));
+        Ok(())
+    }
+
+    /// An element of lhs in every lane.
+    fn load_lhs<S: Simd>(&self, s: &mut S, disp: i32) -> R<V> {
+        s.load_splat_as(self.walk.element(self.lhs), self.walk.ptr(self.lhs), disp)
+    }
+
+    /// Elements of a panel.
+    fn load_rhs<S: Simd>(&self, s: &mut S, disp: i32, n: usize) -> R<V> {
+        s.load_as(self.walk.element(self.rhs), self.walk.ptr(self.rhs), disp, n)
+    }
+
+    /// `d += a * b`, the last time that `b` is needed.
+    fn fma_last<S: Simd>(&self, s: &mut S, d: &V, a: &V, b: V) -> R {
+        if self.ty == Lane::F32 {
+            return s.fma_last(d, a, b);
+        }
+        s.fma_as(self.ty, d, a, Src::Reg(&b))?;
+        s.free(b);
         Ok(())
     }
 

@@ -1,15 +1,15 @@
 //! Contractions: register tiles.
 
-use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Schedule, Tile};
-use kiln_ir::kernel::{Form, LoopId, Role};
+use kiln_ir::kernel::{Expr, Form, Loop, LoopId, Role};
+use kiln_ir::{DType, Dim};
 use kiln_targets::vector_expr;
 use kiln_targets::{LhsAccess, Target};
 
 use super::choices::{Choices, TilePick};
 use super::chosen::Chosen;
 use super::cost;
-use super::strides::{by_falling_stride, even_part, extent_of, f32_access, stride_of};
+use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Bytes of a cache line.
@@ -39,13 +39,16 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err("no contraction".to_owned());
     };
-    if *acc != DType::F32 {
+    if !matches!(acc, DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64) {
         return Err(format!("sums are {acc}"));
     }
     for access in kernel.form.loads().into_iter().chain([&store.to]) {
-        f32_access(access)?;
+        vector_access(access)?;
+        if access.dtype != *acc {
+            return Err(format!("'{}' is {}, sums are {acc}", access.name, access.dtype));
+        }
     }
-    if !vector_expr::supported(&store.value) {
+    if !in_lanes_of(&store.value, *acc) {
         return Err("the epilogue has an operation without a vector form".to_owned());
     }
     let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
@@ -67,16 +70,80 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     })
 }
 
+/// Whether the epilogue is computed in lanes of the sums' type alone.
+fn in_lanes_of(value: &Expr<FlatAccess>, acc: DType) -> bool {
+    if acc == DType::F32 {
+        return vector_expr::supported(value);
+    }
+    vector_expr::dtype(value, Some(acc)) == Ok(acc) && !leaves(value, acc)
+}
+
+/// Whether a value of another type than sums and bools comes up.
+fn leaves(value: &Expr<FlatAccess>, acc: DType) -> bool {
+    let here = matches!(value, Expr::Cast(to, _) if *to != acc && *to != DType::Bool);
+    here || value.children().into_iter().any(|child| leaves(child, acc))
+}
+
+/// The type of the sums.
+fn sums(kernel: &FlatKernel) -> DType {
+    match &kernel.form {
+        Form::Contract { acc, .. } => *acc,
+        _ => DType::F32,
+    }
+}
+
+/// Bytes of a sum.
+fn size(kernel: &FlatKernel) -> i64 {
+    sums(kernel).size() as i64
+}
+
+/// Sums that a vector holds.
+fn lanes(kernel: &FlatKernel, target: &Target) -> i64 {
+    target.vector_bytes as i64 / size(kernel)
+}
+
+/// Registers that a product takes beside those of a tile of f32.
+fn product_registers(acc: DType) -> i64 {
+    match acc {
+        DType::F32 => 0,
+        DType::F64 => 1,
+        // Products are sequences where there is no instruction.
+        _ if acc.size() == 4 => 3,
+        _ => 5,
+    }
+}
+
+/// Cycles of the kernel with its best tile; `None` where it has no tiles.
+pub fn cycles(kernel: &FlatKernel, packed: bool, target: &Target) -> Option<f64> {
+    let roles = roles(kernel, packed).ok()?;
+    let depth: i64 = roles.depth.iter().filter_map(|l| extent_of(kernel, *l)).product();
+    let best = sizes(kernel, &roles, packed, target).into_iter().map(|s| s.0).min_by(f64::total_cmp)?;
+    Some(best * depth as f64)
+}
+
 /// Sizes of tiles with the loop that their rows run along, each with its cost by [`cost`], in order of preference.
-fn sizes(kernel: &FlatKernel, roles: &Roles, target: &Target) -> Vec<(f64, Option<LoopId>, u32, u32)> {
-    let lanes = target.lanes() as i64;
+fn sizes(
+    kernel: &FlatKernel,
+    roles: &Roles,
+    packed: bool,
+    target: &Target,
+) -> Vec<(f64, Option<LoopId>, u32, u32)> {
+    let lanes = lanes(kernel, target);
     let vectors = (extent_of(kernel, roles.col).unwrap_or(1) + lanes - 1) / lanes;
     let product = |loops: &[LoopId]| loops.iter().filter_map(|l| extent_of(kernel, *l)).product::<i64>();
     let (total, depth) = (product(&roles.rows), product(&roles.depth));
-    let rhs_bytes = product(&roles.batch) * depth * extent_of(kernel, roles.col).unwrap_or(1) * 4;
+    let mut rhs_elements = product(&roles.batch) * depth * extent_of(kernel, roles.col).unwrap_or(1);
+    if let (Form::Contract { rhs, .. }, false) = (&kernel.form, packed) {
+        rhs_elements = rhs_elements.min(reach(kernel, rhs));
+    }
+    let rhs_bytes = rhs_elements * size(kernel);
     let rhs = cost::Rhs::new(rhs_bytes, depth, target);
     let mut all = Vec::new();
+    let extra = product_registers(sums(kernel));
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
+        if extra > 0 && mr * nv + mr.min(nv) + 1 + extra > target.vector_registers as i64 {
+            return;
+        }
         let extent = row.and_then(|l| extent_of(kernel, l)).unwrap_or(1).max(1);
         let cycles = cost::tiles(total / extent, extent, vectors, mr, nv, &rhs);
         all.push((cycles, row, mr as u32, nv as u32));
@@ -106,10 +173,24 @@ fn sizes(kernel: &FlatKernel, roles: &Roles, target: &Target) -> Vec<(f64, Optio
     all
 }
 
+/// Elements from the first that an access reads to the last: windows overlap.
+fn reach(kernel: &FlatKernel, access: &FlatAccess) -> i64 {
+    let along = |(stride, l): (&Dim, &Loop)| {
+        let (stride, extent) = (stride.as_const().unwrap_or(0), l.extent.as_const().unwrap_or(1));
+        stride.abs().saturating_mul(extent - 1)
+    };
+    access.strides.iter().zip(&kernel.loops).map(along).fold(1, i64::saturating_add)
+}
+
 /// Rows and vectors of columns of the best tile, and the loop that its rows run along.
-fn tile_size(kernel: &FlatKernel, roles: &Roles, target: &Target) -> (Option<LoopId>, u32, u32) {
+fn tile_size(
+    kernel: &FlatKernel,
+    roles: &Roles,
+    packed: bool,
+    target: &Target,
+) -> (Option<LoopId>, u32, u32) {
     let mut best: Option<(f64, Option<LoopId>, u32, u32)> = None;
-    for size in sizes(kernel, roles, target) {
+    for size in sizes(kernel, roles, packed, target) {
         if best.as_ref().is_none_or(|b| size.0 < b.0 * 0.999) {
             best = Some(size);
         }
@@ -129,15 +210,15 @@ pub fn pick(
         let row = measured.row.map(LoopId);
         let fits =
             |s: &(f64, Option<LoopId>, u32, u32)| (s.1, s.2, s.3) == (row, measured.mr, measured.vectors);
-        if UNROLLS.contains(&measured.unroll) && sizes(kernel, &roles, target).iter().any(fits) {
+        if UNROLLS.contains(&measured.unroll) && sizes(kernel, &roles, packed, target).iter().any(fits) {
             return Ok(measured);
         }
     }
-    Ok(best_pick(kernel, &roles, target))
+    Ok(best_pick(kernel, &roles, packed, target))
 }
 
-fn best_pick(kernel: &FlatKernel, roles: &Roles, target: &Target) -> TilePick {
-    let (row, mr, vectors) = tile_size(kernel, roles, target);
+fn best_pick(kernel: &FlatKernel, roles: &Roles, packed: bool, target: &Target) -> TilePick {
+    let (row, mr, vectors) = tile_size(kernel, roles, packed, target);
     let panels_outermost = order(kernel, roles, row, target).0;
     TilePick { row: row.map(|l| l.0), mr, vectors, panels_outermost, unroll: target.tile_unroll }
 }
@@ -152,8 +233,8 @@ const WORTH_MEASURING: f64 = 1.3;
 /// Picks worth measuring, in order of falling expectation: the first is the one without measuring.
 pub fn candidates(kernel: &FlatKernel, target: &Target, packed: bool) -> Result<Vec<TilePick>, String> {
     let roles = roles(kernel, packed)?;
-    let best = best_pick(kernel, &roles, target);
-    let mut ranked = sizes(kernel, &roles, target);
+    let best = best_pick(kernel, &roles, packed, target);
+    let mut ranked = sizes(kernel, &roles, packed, target);
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
     let limit = ranked.first().map_or(0.0, |s| s.0 * WORTH_MEASURING);
     let mut list = vec![best];
@@ -165,7 +246,7 @@ pub fn candidates(kernel: &FlatKernel, target: &Target, packed: bool) -> Result<
         }
     }
     let many_panels = |p: &TilePick| {
-        extent_of(kernel, roles.col).unwrap_or(1) > i64::from(p.vectors) * target.lanes() as i64
+        extent_of(kernel, roles.col).unwrap_or(1) > i64::from(p.vectors) * lanes(kernel, target)
     };
     let turned = list.iter().filter(|p| many_panels(p));
     let turned = turned.map(|p| TilePick { panels_outermost: !p.panels_outermost, ..*p });
@@ -187,8 +268,9 @@ fn order(kernel: &FlatKernel, roles: &Roles, row: Option<LoopId>, target: &Targe
     let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
     let depth: i64 = roles.depth.iter().map(extent).product();
     let rows: i64 = roles.rows.iter().map(extent).product();
+    let size = size(kernel);
     let (lhs_bytes, rhs_bytes) =
-        (rows * depth.min(lhs_span(lhs, roles, kernel)) * 4, extent(&roles.col) * depth * 4);
+        (rows * depth.min(lhs_span(lhs, roles, kernel)) * size, extent(&roles.col) * depth * size);
     let (l1, l2) = (target.l1d_bytes as i64, target.l2_bytes as i64);
     let resident = rhs_bytes <= l1 / 2 || rhs_bytes <= l2 / 2 && lhs_bytes > l2;
     if only_batch(roles, row) {
@@ -210,7 +292,7 @@ pub fn choose(
     let roles = roles(kernel, packed.is_some())?;
     let pick = pick(kernel, target, packed.is_some(), choices)?;
     let (row, mr) = (pick.row.map(LoopId), pick.mr);
-    let nr = packed.unwrap_or(pick.vectors * target.lanes() as u32);
+    let nr = packed.unwrap_or(pick.vectors * lanes(kernel, target) as u32);
     let Form::Contract { store, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
     let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
     let depth: i64 = roles.depth.iter().map(extent).product();
@@ -240,16 +322,16 @@ pub fn choose(
             0
         },
     };
-    let model = best_pick(kernel, &roles, target);
+    let model = best_pick(kernel, &roles, packed.is_some(), target);
     let order = match (pick == model, pick.panels_outermost) {
         (true, _) => order(kernel, &roles, row, target).1.to_owned(),
-        (false, true) => format!("panels outermost; {}", measured(&model, target)),
-        (false, false) => format!("rows outermost; {}", measured(&model, target)),
+        (false, true) => format!("panels outermost; {}", measured(&model, lanes(kernel, target))),
+        (false, false) => format!("rows outermost; {}", measured(&model, lanes(kernel, target))),
     };
     let why = format!(
         "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {depth}; {} rhs of {} KiB, {order}",
         if packed.is_some() { "packed" } else { "plain" },
-        cols * depth * 4 / 1024
+        cols * depth * size(kernel) / 1024
     );
     Ok(Chosen { schedule: Schedule::Tile(tile), why })
 }
@@ -258,6 +340,7 @@ pub fn choose(
 fn by_lane(kernel: &FlatKernel, roles: &Roles, target: &Target) -> bool {
     let Form::Contract { lhs, .. } = &kernel.form else { return false };
     target.lhs_access == LhsAccess::ByLane
+        && lhs.dtype == DType::F32
         && target.lanes() == BY_LANE
         && roles.depth.last().is_some_and(|l| stride_of(lhs, *l) == Some(1))
 }
@@ -274,8 +357,8 @@ fn prefetch(rhs_bytes: i64, rows: i64, pick: &TilePick, nr: u32, target: &Target
 }
 
 /// What a measured pick was better than.
-fn measured(model: &TilePick, target: &Target) -> String {
-    let nr = model.vectors * target.lanes() as u32;
+fn measured(model: &TilePick, lanes: i64) -> String {
+    let nr = model.vectors * lanes as u32;
     let order = if model.panels_outermost { "panels" } else { "rows" };
     format!("measured faster than {}x{nr}, {order} outermost, unrolled by {}", model.mr, model.unroll)
 }

@@ -47,6 +47,11 @@ impl Rhs {
         }
     }
 
+    /// Cycles to read `bytes` of it for the first time.
+    pub fn read(&self, bytes: i64) -> f64 {
+        bytes as f64 / self.first
+    }
+
     /// Cycles that a step waits for `vectors` of a panel of as many.
     fn step(&self, vectors: f64, first: bool) -> f64 {
         let bytes = vectors * self.vector_bytes;
@@ -65,6 +70,12 @@ impl Rhs {
 pub fn step(rows: i64, vectors: i64) -> f64 {
     let (r, v) = (rows as f64, vectors as f64);
     (r * v / FMAS).max((r + v) / LOADS).max(LATENCY)
+}
+
+/// Cycles in which `rows` x `columns` dot products take `vectors` steps, each with accumulators of its own.
+pub fn dots(rows: i64, columns: i64, vectors: i64) -> f64 {
+    let (r, c, v) = (rows as f64, columns as f64, vectors as f64);
+    (r * c * v / FMAS).max((r + c) * v / LOADS).max(LATENCY)
 }
 
 /// Cycles per depth step of all tiles of a result of `images` x `rows` x `vectors` whose rows and vectors are cut

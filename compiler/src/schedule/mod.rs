@@ -7,7 +7,9 @@ pub mod choices;
 mod chosen;
 pub mod contract;
 pub mod cost;
+pub mod dots;
 pub mod grain;
+pub mod lanes;
 pub mod nest;
 mod provider;
 mod shared;
@@ -21,15 +23,18 @@ use kiln_targets::Target;
 use crate::flatten::{FlatKernel, loops_of};
 pub use choices::Choices;
 pub use chosen::Chosen;
+use lanes::Lanes;
 pub use provider::providers;
 pub use shared::shared;
-use strides::by_falling_stride;
-pub(crate) use strides::stride_of;
+pub(crate) use strides::{by_falling_stride, stride_of};
 
 /// The schedule of any kernel but a contraction with constant weights, whose packing [`contract`] decides.
 pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Chosen {
     let vector = match &kernel.form {
-        Form::Contract { .. } => contract::choose(kernel, target, None, choices),
+        Form::Contract { .. } => match lanes::choose(kernel, false, Some(kernel), target) {
+            Some(Lanes::Depth) => dots::choose(kernel, target),
+            _ => contract::choose(kernel, target, None, choices),
+        },
         Form::Transform { .. } => transform::choose(kernel),
         Form::Extern { .. } => Err("calls a helper".to_owned()),
         _ => nest::choose(kernel, target, choices),

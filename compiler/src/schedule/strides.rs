@@ -1,6 +1,5 @@
 //! What schedules ask of loops and accesses: strides, extents, even parts.
 
-use kiln_ir::DType;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::FlatAccess;
 
@@ -40,12 +39,6 @@ pub(crate) fn vector_access(access: &FlatAccess) -> Result<(), String> {
         return Err(format!("'{name}' has open strides"));
     }
     Ok(())
-}
-
-/// The same, and elements of f32: what tiles and transforms need.
-pub(crate) fn f32_access(access: &FlatAccess) -> Result<(), String> {
-    vector_access(access)?;
-    if access.dtype == DType::F32 { Ok(()) } else { Err(format!("'{}' is {}", access.name, access.dtype)) }
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ pub enum Schedule {
     Nest(Nest),
     /// Register tiles of a contraction.
     Tile(Tile),
+    /// Dot products of a contraction: lanes are steps of depth.
+    Dots(Dots),
     /// Copies of 4-byte elements in square blocks through registers.
     Transpose(Transpose),
     /// Vectors of tiles that are transformed.
@@ -176,6 +178,24 @@ pub struct Tile {
     /// Cache lines of the next panel that every unrolled run of depth steps asks for, while this panel is used; 0:
     /// panels are near already.
     pub prefetch: u32,
+}
+
+/// Tiles of `row x col` dot products, each summed in vectors along the depth, whose lanes are added at the end. For few
+/// columns, which would fill no vector, and for matrices that lie with their depth innermost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dots {
+    /// The remaining parallel loops, outermost first.
+    pub outer: Vec<LoopId>,
+    /// A parallel loop that rhs does not move along, and how many of its iterations are done at once.
+    pub row: Option<(LoopId, u32)>,
+    /// A parallel loop that lhs does not move along, and how many of its iterations are done at once.
+    pub col: Option<(LoopId, u32)>,
+    /// The remaining reduced loops, outermost first.
+    pub depth: Vec<LoopId>,
+    /// The reduced loop whose iterations are lanes: stride 1 in lhs and rhs.
+    pub lane: LoopId,
+    /// Vectors along `lane` with accumulators of their own, for each product.
+    pub vectors: u32,
 }
 
 /// The loop whose steps a kernel's range `begin..end` counts: what threads share.

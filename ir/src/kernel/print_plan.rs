@@ -20,7 +20,8 @@ use std::fmt::{self, Write as _};
 use super::access::LoopId;
 use super::form::Form;
 use super::plan::{
-    FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Storage, Tile, Transform, Transpose,
+    Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Storage, Tile, Transform,
+    Transpose,
 };
 use super::print::{LoopNames, form_lines, sum_text};
 use crate::dim::Dim;
@@ -183,6 +184,19 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
                 let _ = write!(out, ", prefetch {prefetch}");
             }
             out
+        }
+        Schedule::Dots(Dots { outer, row, col, depth, lane, vectors }) => {
+            let along = |side: &Option<(LoopId, u32)>| {
+                side.map_or("-".to_owned(), |(l, n)| format!("{} x {n}", names.get(l)))
+            };
+            format!(
+                "dots outer {} row {} col {} depth {} lanes {} x {vectors}",
+                loops(outer),
+                along(row),
+                along(col),
+                loops(depth),
+                names.get(*lane)
+            )
         }
         Schedule::Transform(Transform { outer, lane }) => {
             format!("tiles outer {} lanes {}", loops(outer), lane.map_or("-".to_owned(), |l| names.get(l)))

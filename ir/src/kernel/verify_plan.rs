@@ -223,6 +223,28 @@ impl Checker<'_> {
                 }
                 Ok(())
             }
+            (Schedule::Dots(dots), Form::Contract { lhs, rhs, store, .. }) => {
+                let sides = [dots.row, dots.col].into_iter().flatten();
+                let around: Vec<LoopId> =
+                    dots.outer.iter().copied().chain(sides.clone().map(|s| s.0)).collect();
+                self.once(&[&around[..], &dots.depth].concat(), &[dots.lane])?;
+                self.is(&around, Role::Parallel)?;
+                self.is(&[&dots.depth[..], &[dots.lane]].concat(), Role::Reduce)?;
+                self.stride(lhs, dots.lane, &[1])?;
+                self.stride(rhs, dots.lane, &[1])?;
+                if let Some((row, _)) = dots.row {
+                    self.stride(rhs, row, &[0])?;
+                }
+                if let Some((col, _)) = dots.col {
+                    self.stride(lhs, col, &[0])?;
+                }
+                // The epilogue is of single elements: of the sum, which no reduced loop moves along.
+                self.stride(&store.to, dots.lane, &[0])?;
+                if dots.vectors == 0 || sides.clone().any(|(_, n)| n == 0) {
+                    return rule("a tile of no products".to_owned());
+                }
+                Ok(())
+            }
             (Schedule::Transpose(t), Form::Rearrange { from, to }) => {
                 self.once(&t.outer, &[t.read, t.write])?;
                 self.stride(from, t.read, &[1])?;
@@ -253,8 +275,9 @@ impl Checker<'_> {
 mod tests {
     use super::*;
     use crate::dim::Dim;
-    use crate::kernel::form::Loop;
-    use crate::kernel::plan::{Nest, Port, Shared, Slot, Weight};
+    use crate::kernel::expr::Expr;
+    use crate::kernel::form::{Loop, Store};
+    use crate::kernel::plan::{Dots, Nest, Port, Shared, Slot, Weight};
     use crate::tensor::Tensor;
     use crate::types::{Shape, TensorType};
 
@@ -351,5 +374,53 @@ mod tests {
         );
         nest(&|n| n.tile = Some((LoopId(1), 2)), "accumulators lie along another loop");
         nest(&|n| n.unrolled = vec![LoopId(0)], "needs a Reduce loop, which 'r' is not");
+    }
+
+    /// A sum of 8 products for each of two rows.
+    fn sums() -> Plan {
+        let mut plan = plan();
+        let kernel = &mut plan.kernels[0];
+        kernel.loops[1].role = Role::Reduce;
+        let at = |offset_bytes| Storage::Arena { offset_bytes };
+        kernel.form = Form::Contract {
+            acc: DType::F32,
+            lhs: access(at(64), &[8, 1]),
+            rhs: access(Storage::Weights { offset_bytes: 0 }, &[0, 1]),
+            store: Store { to: access(Storage::Output(0), &[1, 0]), value: Expr::Acc },
+        };
+        kernel.schedule = Schedule::Dots(Dots {
+            outer: vec![],
+            row: Some((LoopId(0), 2)),
+            col: None,
+            depth: vec![],
+            lane: LoopId(1),
+            vectors: 1,
+        });
+        plan
+    }
+
+    #[test]
+    fn dot_products_are_of_contiguous_operands() {
+        verify_plan(&sums()).unwrap();
+        let says = |change: &dyn Fn(&mut Dots), message: &str| {
+            let mut plan = sums();
+            let Schedule::Dots(dots) = &mut plan.kernels[0].schedule else { panic!("dots") };
+            change(dots);
+            let error = verify_plan(&plan).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        };
+        says(&|d| d.row = None, "does not name every loop once");
+        says(
+            &|d| (d.row, d.lane) = (Some((LoopId(1), 1)), LoopId(0)),
+            "needs a Parallel loop, which 'c' is not",
+        );
+        says(&|d| d.vectors = 0, "a tile of no products");
+        says(&|d| d.row = Some((LoopId(0), 0)), "a tile of no products");
+        says(&|d| (d.col, d.row) = (d.row, None), "'b' has a stride of 8 in 'r', [0] promised");
+        let mut plan = sums();
+        let Form::Contract { rhs, .. } = &mut plan.kernels[0].form else { panic!("a product") };
+        rhs.strides[1] = Dim::Const(2);
+        let error = verify_plan(&plan).unwrap_err().to_string();
+        assert!(error.contains("'b' has a stride of 2 in 'c', [1] promised"), "{error}");
     }
 }

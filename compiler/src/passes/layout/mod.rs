@@ -12,6 +12,7 @@
 mod alias;
 mod halo;
 mod order;
+mod pixels;
 
 use std::collections::BTreeMap;
 

@@ -9,6 +9,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
+use super::pixels;
 use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Uses};
 
 /// Innermost axes; other axes keep their logical order.
@@ -105,8 +106,13 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
             cast(access.buffer, axis, weight);
         }
     };
-    match &kernel.form {
-        Form::Contract { lhs, rhs, store, .. } => {
+    match (&kernel.form, pixels::lanes(kernel)) {
+        (Form::Contract { lhs, store, .. }, Some(row)) => {
+            cast_for(lhs, row);
+            cast_for(&store.to, row);
+            store.value.for_each_access(&mut |a| cast_for(a, row));
+        }
+        (Form::Contract { lhs, rhs, store, .. }, None) => {
             let columns =
                 kernel.loops_of(Role::Parallel).into_iter().filter(|l| rhs.uses(*l) && !lhs.uses(*l));
             if let Some(col) = columns.filter(|l| axis_of(&store.to, *l).is_some()).max_by_key(|l| extent(*l))
@@ -137,7 +143,7 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
             }
         }
         // Vectors of tiles: whatever runs through source and result in single steps.
-        Form::Transform { from: input, store, .. } => {
+        (Form::Transform { from: input, store, .. }, _) => {
             let through = |l: &LoopId| axis_of(input, *l).is_some() && axis_of(&store.to, *l).is_some();
             if let Some(channel) =
                 kernel.loops_of(Role::Parallel).into_iter().filter(through).max_by_key(|l| extent(*l))
@@ -147,7 +153,7 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
                 store.value.for_each_access(&mut |a| cast_for(a, channel));
             }
         }
-        Form::Window { input, weight, store, .. } => {
+        (Form::Window { input, weight, store, .. }, _) => {
             let through = |l: &LoopId| {
                 let here = input.index.iter().any(|i| i.affine().and_then(|a| a.as_loop()) == Some(*l));
                 here && axis_of(&store.to, *l).is_some()

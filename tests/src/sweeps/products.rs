@@ -1,0 +1,87 @@
+//! Products that are no large matrices of f32: few columns, operands with their depth side by side, other types.
+
+use super::Text;
+
+/// Constants of few columns: none and one vector of depth, and around them.
+pub(super) fn few_columns() -> Text {
+    let mut t = Text::default();
+    for k in [3, 16, 35, 64] {
+        let weights: Vec<String> = [1, 2, 3, 5].iter().map(|n| t.weight(&[k, *n])).collect();
+        let bias: Vec<String> = [1, 2, 3, 5].iter().map(|n| t.weight(&[*n])).collect();
+        for m in [1, 2, 7, 8, 9, 17] {
+            t.input(&format!("x{m}_{k}"), &[m, k]);
+            for (i, (w, b)) in weights.iter().zip(&bias).enumerate() {
+                t.line(&format!("%p{m}_{k}_{i} = MatMul(%x{m}_{k}, {w})"));
+                t.output(&format!("Add(%p{m}_{k}_{i}, {b})"));
+            }
+        }
+    }
+    t
+}
+
+/// Arguments that are transposed: both have their depth side by side.
+pub(super) fn depth_innermost() -> Text {
+    let mut t = Text::default();
+    for k in [1, 4, 7, 16, 33, 130] {
+        for n in [1, 2, 9, 17] {
+            t.input(&format!("z{n}_{k}"), &[n, k]);
+        }
+        for m in [1, 3, 8, 10] {
+            t.input(&format!("x{m}_{k}"), &[m, k]);
+            for n in [1, 2, 9, 17] {
+                t.output(&format!("Gemm(%x{m}_{k}, %z{n}_{k}) {{transB = 1, alpha = 0.5}}"));
+            }
+        }
+    }
+    t
+}
+
+/// Convolutions of few channels: pixels in lanes where they lie side by side, depth where channels do.
+pub(super) fn few_channels() -> Text {
+    let mut t = Text::default();
+    for (i, (c, o, group, h, w, window, attributes)) in [
+        (5, 1, 1, 6, 17, 3, "pads = [1, 1, 1, 1]"),
+        (5, 2, 1, 6, 16, 3, "pads = [1, 1, 1, 1]"),
+        (4, 3, 1, 5, 33, 1, ""),
+        (3, 5, 1, 9, 15, 5, "pads = [2, 2, 2, 2]"),
+        (2, 8, 1, 7, 31, 3, ""),
+        (1, 12, 1, 4, 50, 3, "pads = [1, 1, 1, 1], dilations = [1, 1]"),
+        (8, 8, 4, 6, 20, 3, "pads = [1, 1, 1, 1]"),
+        (6, 12, 2, 5, 19, 3, "pads = [2, 2, 2, 2], dilations = [2, 2]"),
+        (1, 1, 1, 1, 90, 16, "strides = [1, 2], kernel_shape = [1, 16]"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let high = if attributes.contains("kernel_shape") { 1 } else { window };
+        t.input(&format!("x{i}"), &[2, c, h, w]);
+        let (weight, bias) = (t.weight(&[o, c / group, high, window]), t.weight(&[o]));
+        let comma = if attributes.is_empty() { "" } else { ", " };
+        t.line(&format!("%c{i} = Conv(%x{i}, {weight}, {bias}) {{group = {group}{comma}{attributes}}}"));
+        t.output(&format!("Relu(%c{i})"));
+    }
+    // One channel of many that an earlier convolution makes.
+    t.input("image", &[1, 3, 9, 11]);
+    let (many, one) = (t.weight(&[40, 3, 3, 3]), t.weight(&[1, 40, 3, 3]));
+    t.line(&format!("%many = Conv(%image, {many}) {{pads = [1, 1, 1, 1]}}"));
+    t.line("%positive = Relu(%many)");
+    t.output(&format!("Conv(%positive, {one}) {{pads = [1, 1, 1, 1]}}"));
+    t
+}
+
+/// Every type that matrices of are multiplied.
+pub(super) fn typed() -> Text {
+    let mut t = Text::default();
+    for dtype in ["f64", "i32", "u32", "i64", "u64"] {
+        for n in [1, 4, 17, 33] {
+            t.typed_input(&format!("z_{dtype}_{n}"), dtype, &[13, n]);
+        }
+        for m in [1, 2, 5, 14] {
+            t.typed_input(&format!("x_{dtype}_{m}"), dtype, &[m, 13]);
+            for n in [1, 4, 17, 33] {
+                t.output(&format!("MatMul(%x_{dtype}_{m}, %z_{dtype}_{n})"));
+            }
+        }
+    }
+    t
+}
