@@ -21,8 +21,8 @@ impl Orders {
     /// Reads the votes of all kernels.
     pub(super) fn choose(program: &Program) -> Self {
         let mut votes: HashMap<BufferId, HashMap<usize, i64>> = HashMap::new();
-        for kernel in program.kernels() {
-            vote(program, kernel, &mut |buffer, axis, weight| {
+        for (kernel, row) in program.kernels().iter().zip(pixels::choose(program)) {
+            vote(program, kernel, row, &mut |buffer, axis, weight| {
                 *votes.entry(buffer).or_default().entry(axis).or_default() += weight;
             });
         }
@@ -98,7 +98,13 @@ fn axis_of(access: &Access, l: LoopId) -> Option<usize> {
     access.index.iter().position(|i| i.affine().is_some_and(|a| a.coefficient(l).is(1)))
 }
 
-fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usize, i64)) {
+/// `row`: the loop of rows that is to be lanes, of contractions where it is not columns.
+fn vote(
+    program: &Program,
+    kernel: &Kernel,
+    row: Option<LoopId>,
+    cast: &mut impl FnMut(BufferId, usize, i64),
+) {
     let weight = kernel.iterations().as_const().unwrap_or(1);
     let extent = |l: LoopId| kernel.loop_(l).extent.as_const().unwrap_or(i64::MAX);
     let mut cast_for = |access: &Access, lanes: LoopId| {
@@ -106,7 +112,7 @@ fn vote(program: &Program, kernel: &Kernel, cast: &mut impl FnMut(BufferId, usiz
             cast(access.buffer, axis, weight);
         }
     };
-    match (&kernel.form, pixels::lanes(kernel)) {
+    match (&kernel.form, row) {
         (Form::Contract { lhs, store, .. }, Some(row)) => {
             cast_for(lhs, row);
             cast_for(&store.to, row);
