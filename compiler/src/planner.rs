@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_convolution_becomes_a_tile_over_packed_panels() {
-        let mut p = conv_bias_relu(4, 8);
+        let mut p = conv_bias_relu(20, 24);
         absorb::run(&mut p);
         layout::run(&mut p).unwrap();
         let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "sse2", "").unwrap();
@@ -429,9 +429,9 @@ mod tests {
         let conv = plan.kernels.iter().find(|k| k.name == "conv").unwrap();
         let Schedule::Tile(tile) = &conv.schedule else { panic!("{}", conv.why) };
         assert!(tile.rhs_padded);
-        // kw and c are contiguous in the padded input, so they are one loop of 12 after kh.
+        // kw and c are contiguous in the padded input, so they are one loop of 60 after kh.
         assert_eq!(tile.depth.len(), 2);
-        assert_eq!(tile.panel_stride, 36 * i64::from(tile.nr));
+        assert_eq!(tile.panel_stride, 180 * i64::from(tile.nr));
         assert_eq!(plan.weights.iter().map(|w| w.name.as_str()).collect::<Vec<_>>(), ["b", "w.packed"]);
     }
 

@@ -127,17 +127,17 @@ mod tests {
 
     #[test]
     fn a_padded_argument_is_copied_channels_last_with_a_halo() {
-        let mut p = conv_bias_relu(4, 8);
+        let mut p = conv_bias_relu(20, 24);
         absorb::run(&mut p);
         run(&mut p).unwrap();
-        // 10 x 10 x 4: one pixel of halo around 8 x 8.
-        assert_eq!(strides(&p, "x.padded"), [400, 1, 40, 4]);
+        // 10 x 10 x 20: one pixel of halo around 8 x 8.
+        assert_eq!(strides(&p, "x.padded"), [2000, 1, 200, 20]);
         let names: Vec<&str> = p.kernels().iter().map(|k| k.name.as_str()).collect();
         assert_eq!(
             names,
             ["x.padded.halo0", "x.padded.halo1", "x.padded.halo2", "x.padded.halo3", "x.pad", "conv", "y"]
         );
         // The result is the caller's NCHW: the convolution writes channels last and a copy turns it.
-        assert_eq!(strides(&p, "t2"), [512, 1, 64, 8]);
+        assert_eq!(strides(&p, "t2"), [1536, 1, 192, 24]);
     }
 }
