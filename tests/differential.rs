@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use kiln_compiler::internals::passes::infer;
 use kiln_compiler::internals::pipeline;
 use kiln_ir::graph::{self, Graph};
+use kiln_ir::kernel::Scalar;
 use kiln_ir::{DType, Tensor};
 use kiln_tests::compare::{self, ACROSS_STAGES};
 use kiln_tests::driver::{self, Case};
@@ -44,14 +45,25 @@ impl Choices {
     }
 }
 
-/// Text of a graph under construction.
-#[derive(Default)]
+/// Text of a graph under construction, in f32 until it is finished.
 struct Text {
     lines: String,
+    /// The type that its floats will have.
+    dtype: DType,
     constants: Vec<(String, Tensor)>,
 }
 
 impl Text {
+    /// Of floats of any type that products have kernels for.
+    fn of(c: &mut Choices) -> Self {
+        let dtype = match c.below(5) {
+            0 => DType::F16,
+            1 => DType::BF16,
+            _ => DType::F32,
+        };
+        Self { lines: String::new(), dtype, constants: Vec::new() }
+    }
+
     fn line(&mut self, text: String) {
         let _ = writeln!(self.lines, "  {text}");
     }
@@ -81,7 +93,8 @@ impl Text {
     }
 
     fn finish(self) -> Outcome<Graph> {
-        let source = format!("graph @case opset(17) {{\n{}  output %y\n}}\n", self.lines);
+        let lines = self.lines.replace("f32[", &format!("{}[", self.dtype));
+        let source = format!("graph @case opset(17) {{\n{lines}  output %y\n}}\n");
         let parsed = graph::parse(&source).map_err(|e| format!("{e}\n{source}"))?;
         // The same graph with some arguments made constants.
         let mut graph = Graph::new(&parsed.name);
@@ -91,7 +104,7 @@ impl Text {
             let value = parsed.value(input);
             let constant = self.constants.iter().find(|c| c.0 == value.name);
             let id = match (constant, value.fact.clone()) {
-                (Some((name, tensor)), _) => graph.add_const(name, tensor.clone()),
+                (Some((name, tensor)), _) => graph.add_const(name, as_type(tensor, self.dtype)?),
                 (None, Some(fact)) => graph.add_input(&value.name, fact),
                 (None, None) => return Err(format!("'{}' has no type", value.name)),
             };
@@ -117,8 +130,16 @@ impl Text {
     }
 }
 
+/// Numbers of f32 in another type of floats.
+fn as_type(tensor: &Tensor, dtype: DType) -> Outcome<Tensor> {
+    let size = dtype.size();
+    let element = |v: f64| Scalar::of(dtype, v).bits.to_le_bytes().into_iter().take(size);
+    let bytes: Vec<u8> = tensor.to_f64s().map_err(text)?.into_iter().flat_map(element).collect();
+    Tensor::new(dtype, tensor.shape.clone(), bytes.into()).map_err(text)
+}
+
 fn convolution(c: &mut Choices) -> Outcome<Graph> {
-    let mut t = Text::default();
+    let mut t = Text::of(c);
     let (n, cpg, opg) = (c.size(1, 2), c.size(1, 9), c.size(1, 20));
     let (group, cpg, opg) = match c.below(4) {
         0 => (c.size(2, 3), cpg.min(4), opg.min(6)),
@@ -145,7 +166,7 @@ fn convolution(c: &mut Choices) -> Outcome<Graph> {
 
 /// Two convolutions on one input, added or side by side, then a pool with padding.
 fn branches(c: &mut Choices) -> Outcome<Graph> {
-    let mut t = Text::default();
+    let mut t = Text::of(c);
     let (channels, out, size) = (c.size(1, 8), c.size(1, 18), c.size(4, 12));
     t.line(format!("input %x: f32[1, {channels}, {size}, {size}]"));
     t.weight(c, "v", &[out, channels, 1, 1]);
@@ -164,7 +185,7 @@ fn branches(c: &mut Choices) -> Outcome<Graph> {
 }
 
 fn pool(c: &mut Choices) -> Outcome<Graph> {
-    let mut t = Text::default();
+    let mut t = Text::of(c);
     t.line(format!(
         "input %x: f32[{}, {}, {}, {}]",
         c.size(1, 2),
@@ -189,7 +210,7 @@ fn pool(c: &mut Choices) -> Outcome<Graph> {
 }
 
 fn product(c: &mut Choices) -> Outcome<Graph> {
-    let mut t = Text::default();
+    let mut t = Text::of(c);
     let (m, n, k) = (c.size(1, 19), c.size(1, 70), c.size(1, 40));
     if c.yes() {
         let (a, b) = (c.below(2), c.below(2));
@@ -209,7 +230,7 @@ fn product(c: &mut Choices) -> Outcome<Graph> {
 }
 
 fn rows(c: &mut Choices) -> Outcome<Graph> {
-    let mut t = Text::default();
+    let mut t = Text::of(c);
     let rank = c.size(1, 4);
     let shape: Vec<usize> = (0..rank).map(|_| c.size(1, 11)).collect();
     t.line(format!("input %x: f32{shape:?}"));
@@ -236,7 +257,7 @@ fn rows(c: &mut Choices) -> Outcome<Graph> {
 }
 
 fn movement(c: &mut Choices) -> Outcome<Graph> {
-    let mut t = Text::default();
+    let mut t = Text::of(c);
     let (a, b, d) = (c.size(1, 6), c.size(2, 7), c.size(2, 9));
     t.line(format!("input %x: f32[{a}, {b}, {d}]"));
     let perm = c.pick(&["[0, 2, 1]", "[2, 0, 1]", "[1, 0, 2]", "[2, 1, 0]", "[0, 1, 2]"]);
@@ -258,7 +279,7 @@ fn movement(c: &mut Choices) -> Outcome<Graph> {
 
 /// Constants that a product packs and that others read through views: as they are, spread, turned, in part.
 fn constants(c: &mut Choices) -> Outcome<Graph> {
-    let mut t = Text::default();
+    let mut t = Text::of(c);
     let (m, k, n, b) = (c.size(1, 9), c.size(1, 12), c.size(1, 20), c.size(2, 4));
     t.line(format!("input %x: f32[{m}, {k}]"));
     t.line(format!("input %z: f32[{b}, {k}, {n}]"));
@@ -296,23 +317,26 @@ const KINDS: &[Kind] = &[
     ("constants", constants),
 ];
 
-/// Levels that this machine runs, with changes of their features: multiply-add is worth a level of its own.
+/// Levels that this machine runs, with changes of their features: multiply-add is worth a level of its own, and f16 is
+/// converted with and without instructions for it.
 fn levels() -> Vec<(&'static str, &'static str)> {
     let here = kiln_targets::resolve("host", "native", "").map(|t| t.features).unwrap_or_default();
     let all = kiln_targets::list().into_iter().flat_map(|(_, levels)| levels.iter());
     let runs = |features: &[&str]| features.iter().all(|f| here.contains(f));
     let plain = all.filter(|l| runs(l.features)).map(|l| (l.name, ""));
-    plain.chain(runs(&["avx", "fma"]).then_some(("avx", "+fma"))).collect()
+    let fma = runs(&["avx", "fma"]).then_some(("avx", "+fma"));
+    let bits = runs(&["avx2"]).then_some(("avx2", "-f16c"));
+    plain.chain(fma).chain(bits).collect()
 }
 
 /// A graph, its inputs and what the interpreter makes of them.
 fn case(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<(Graph, Vec<Tensor>, Vec<Tensor>)> {
     let graph = make(&mut Choices { seed: seed.wrapping_mul(0x1000_0000_01B3), drawn: 0 })?;
     let mut inputs = models::inputs(&graph)?;
-    for tensor in inputs.iter_mut().filter(|t| t.dtype == DType::F32) {
+    for tensor in inputs.iter_mut().filter(|t| t.dtype.is_float()) {
         // Away from the poles of the tails.
-        let values = tensor.as_slice::<f32>().map_err(text)?.iter().map(|v| v.clamp(-3.0, 3.0)).collect();
-        *tensor = Tensor::from_vec::<f32>(&tensor.shape, values);
+        let values = tensor.to_f64s().map_err(text)?.iter().map(|v| v.clamp(-3.0, 3.0) as f32).collect();
+        *tensor = as_type(&Tensor::from_vec::<f32>(&tensor.shape, values), tensor.dtype)?;
     }
     let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
     Ok((graph, inputs, expected))

@@ -10,7 +10,7 @@ use kiln_ir::kernel::{self, Program};
 use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
-use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower, winograd};
+use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower, widen, winograd};
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
 use crate::{planner, rules};
@@ -69,8 +69,19 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 10] =
-    ["import", "bind", "infer", "fold", "decompose", "rules", "lower", "absorb", "winograd", "layout"];
+pub const PASSES: [&str; 11] = [
+    "import",
+    "bind",
+    "infer",
+    "fold",
+    "decompose",
+    "rules",
+    "lower",
+    "absorb",
+    "widen",
+    "winograd",
+    "layout",
+];
 
 /// A model on its way to a plan, as far as the observer let it go.
 pub enum Compiled {
@@ -180,6 +191,11 @@ fn portable(
         if !after.program("absorb", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
+    }
+    let start = Instant::now();
+    widen::run(&mut program)?;
+    if !after.program("widen", &program, start)? {
+        return Ok(ControlFlow::Break(Compiled::Program(program)));
     }
     Ok(ControlFlow::Continue(program))
 }

@@ -2,6 +2,7 @@
 
 mod rows;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use kiln_ir::format::packed::Panels;
@@ -193,7 +194,8 @@ fn packable(program: &Program, kernel: &Kernel) -> Option<BufferId> {
     let Form::Contract { rhs, .. } = &kernel.form else { return None };
     let root = program.root(rhs.buffer);
     let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
-    let constant = matches!(&program.buffer(root).kind, BufferKind::Const(t) if t.dtype == DType::F32);
+    let constant =
+        matches!(&program.buffer(root).kind, BufferKind::Const(t) if t.dtype.accumulator() == DType::F32);
     let mut reads = 0;
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
         each_buffer(access, &mut |b| reads += usize::from(program.root(b) == root));
@@ -230,7 +232,18 @@ fn pack(
     tensor: &Tensor,
     choices: &Choices,
 ) -> Result<(FlatKernel, Tensor, Chosen), String> {
-    let roles = contract::roles(flat, true)?;
+    let (mut flat, mut tensor) = (flat.clone(), Cow::Borrowed(tensor));
+    let Form::Contract { rhs, .. } = &mut flat.form else { return Err("no contraction".to_owned()) };
+    if rhs.dtype.is_short_float() {
+        let values = tensor.to_f64s().map_err(|e| e.message)?;
+        // Tiles convert numbers that are finite, which takes less.
+        if values.iter().any(|v| !v.is_finite()) {
+            rhs.dtype = DType::F32;
+            let values = values.into_iter().map(|v| v as f32).collect();
+            tensor = Cow::Owned(Tensor::from_vec::<f32>(&tensor.shape, values));
+        }
+    }
+    let roles = contract::roles(&flat, true)?;
     let Form::Contract { rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };
     let size = |l: &LoopId| -> Option<(usize, isize)> {
         let stride = schedule::stride_of(rhs, *l)?;
@@ -258,9 +271,19 @@ fn pack(
     // Weights in panels are of use to tiles alone.
     let mut tentative = planned(packed.clone(), choice.schedule.clone(), String::new());
     provide(&mut tentative, target).map_err(|refusal| refusal.to_string())?;
-    let source = tensor.as_slice::<f32>().map_err(|e| e.message)?;
-    let elements = panels.encode(&source).map_err(|e| e.message)?;
-    Ok((packed, Tensor::from_vec(&[elements.len()], elements), choice))
+    let encoded = encode(&panels, &tensor).map_err(|e| e.message)?;
+    Ok((packed, encoded, choice))
+}
+
+/// The elements in panels: floats of 32 bits, or of 16, whose bits are moved.
+fn encode(panels: &Panels, tensor: &Tensor) -> Result<Tensor> {
+    if !tensor.dtype.is_short_float() {
+        let elements = panels.encode(&tensor.as_slice::<f32>()?)?;
+        return Ok(Tensor::from_vec(&[elements.len()], elements));
+    }
+    let bits = Tensor { dtype: DType::U16, ..tensor.clone() };
+    let elements = panels.encode(&bits.as_slice::<u16>()?)?;
+    Ok(Tensor { dtype: tensor.dtype, ..Tensor::from_vec(&[elements.len()], elements) })
 }
 
 /// Strides of rhs as [`Panels`] lays it out: depth innermost, then panels, then batches.

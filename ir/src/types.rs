@@ -113,6 +113,16 @@ impl DType {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }
 
+    /// f16 or bf16: numbers that are stored in 16 bits and computed with in f32.
+    pub fn is_short_float(self) -> bool {
+        matches!(self, Self::F16 | Self::BF16)
+    }
+
+    /// The type that sums of products of this one's numbers are carried in: f32 for floats of 16 bits, else itself.
+    pub fn accumulator(self) -> Self {
+        if self.is_short_float() { Self::F32 } else { self }
+    }
+
     /// A signed or unsigned integer of 4 to 64 bits.
     pub fn is_int(self) -> bool {
         self.is_signed_int() || self.is_unsigned_int()

@@ -5,7 +5,7 @@ use kiln_ir::eval::scalar::apply_cast;
 use kiln_ir::kernel::Scalar;
 
 use crate::simd::sequences::keep_first;
-use crate::simd::{Across, Element, Lane, Narrow, Op1, Op2, Overflow, R, Simd, SimdExt as _, Src};
+use crate::simd::{Across, Element, Lane, Narrow, Op1, Op2, Overflow, R, Simd, SimdExt as _, Src, short};
 use crate::testing::{compile_for, run_on};
 
 const TYPES: [Lane; 6] = [Lane::F32, Lane::I32, Lane::U32, Lane::F64, Lane::I64, Lane::U64];
@@ -698,6 +698,62 @@ fn short_floats_round_to_even() {
                     ran.name,
                     x.to_bits()
                 );
+            }
+        }
+    }
+}
+
+/// All floats of 16 bits as f32, behind them.
+struct Widened {
+    element: Element,
+    /// Loaded as numbers that are finite.
+    finite: bool,
+    /// Rounded to what they are already.
+    rounded: bool,
+}
+
+impl crate::encode::Program for Widened {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let (data, count, lanes) = (s.arg(0)?, s.arg(2)?, s.lanes());
+        let out = s.copy_ptr(&data)?;
+        s.advance(&out, 2 << 16);
+        s.repeat_ptr(count, &mut |s| {
+            for i in 0..16 / lanes {
+                let disp = (2 * lanes * i) as i32;
+                let v = match self.finite {
+                    true => s.load_finite(self.element, &data, disp, lanes)?,
+                    false => s.load_as(self.element, &data, disp, lanes)?,
+                };
+                match (self.rounded, self.element) {
+                    (false, _) => {}
+                    (true, Element::F16) => short::round_to_f16(s, &v)?,
+                    (true, _) => short::round_to_bf16(s, &v)?,
+                }
+                s.store(&out, (4 * lanes * i) as i32, &v, lanes)?;
+                s.free(v);
+            }
+            s.advance(&data, 32);
+            s.advance(&out, 64);
+            Ok(())
+        })
+    }
+}
+
+#[test]
+fn every_short_float_is_a_float() {
+    let mut data: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    data.resize(6 << 16, 0);
+    for element in [Element::F16, Element::BF16] {
+        for (finite, rounded) in [(false, false), (true, false), (false, true)] {
+            for ran in run_on(&Widened { element, finite, rounded }, &data, 0, 1 << 12) {
+                for (bits, got) in (0..=u16::MAX).zip(ran.data[2 << 16..].chunks_exact(4)) {
+                    let got = f32::from_le_bytes([got[0], got[1], got[2], got[3]]);
+                    let want = f32::from_bits(lane(element, bits.into()) as u32);
+                    let right = got.to_bits() == want.to_bits()
+                        || got.is_nan() && want.is_nan()
+                        || finite && !want.is_finite();
+                    assert!(right, "{}: {bits:#x} of {element:?}: {got:e}, not {want:e}", ran.name);
+                }
             }
         }
     }

@@ -214,15 +214,15 @@ mod tests {
         for (cpu, features, name) in [
             ("baseline", "", "sse2"),
             ("haswell", "", "avx2"),
-            ("baseline", "+avx,+avx2,+fma", "avx2-popcnt-bmi1-bmi2-lzcnt"),
-            ("baseline", "+avx2", "avx2-popcnt-bmi1-bmi2-lzcnt"),
-            ("avx", "+avx2", "avx2-bmi1-bmi2-lzcnt"),
+            ("baseline", "+avx,+avx2,+fma", "avx2-popcnt-f16c-bmi1-bmi2-lzcnt"),
+            ("baseline", "+avx2", "avx2-popcnt-f16c-bmi1-bmi2-lzcnt"),
+            ("avx", "+avx2", "avx2-f16c-bmi1-bmi2-lzcnt"),
             ("avx", "+fma", "avx+fma"),
             ("avx2", "-bmi2", "avx2-bmi2"),
-            ("avx2", "-fma", "avx+bmi1+bmi2+lzcnt"),
+            ("avx2", "-fma", "avx+f16c+bmi1+bmi2+lzcnt"),
             ("avx512", "-avx", "sse2+sse3+ssse3+sse4.1+sse4.2+popcnt+bmi1+bmi2+lzcnt"),
             ("baseline", "+sse4.1", "sse2+sse3+ssse3+sse4.1"),
-            ("baseline", "+avx512vl,+avx512dq", "avx512-popcnt-bmi1-bmi2-lzcnt"),
+            ("baseline", "+avx512vl,+avx512dq", "avx512-popcnt-f16c-bmi1-bmi2-lzcnt"),
         ] {
             let target = target(cpu, features);
             assert_eq!(target.name(), name, "{cpu} {features}");
@@ -246,7 +246,7 @@ mod tests {
             assert!(error.message.contains(same[0]) && error.message.contains(same[1]), "{error}");
         }
         // What the features take away can make them the same.
-        assert!(list(&["avx", "avx2"], "-avx2,-fma,-bmi1,-bmi2,-lzcnt").is_err());
+        assert!(list(&["avx", "avx2"], "-avx2,-f16c,-fma,-bmi1,-bmi2,-lzcnt").is_err());
         assert!(
             list(&[], "").is_err() && list(&["avx", ""], "").is_err() && list(&["avx", "mmx"], "").is_err()
         );

@@ -304,13 +304,26 @@ pub trait Simd {
     /// [`convert::convert`]; `false` where it has none and nothing was emitted. Every builder does these: i32 to i64, u32 to
     /// u64, i64 to i32, f32 to f64, f64 to f32, i32 to f32, i32 to f64, f32 to i32.
     fn convert_directly(&mut self, from: Lane, to: Lane, d: &V) -> R<bool>;
-    /// The low 16 bits of every lane, a float of that size, become f32; `false` where there is no instruction.
-    fn half_to_float(&mut self, _d: &V) -> R<bool> {
-        Ok(false)
+    /// Whether f16 becomes f32 and back by instructions: the four methods below, with the meaning of
+    /// [`Element::F16`](lane::Element::F16).
+    fn has_halves(&self) -> bool {
+        false
     }
-    /// f32 becomes a float of 16 bits in the low half of the lane, the rest 0; `false` where there is no instruction.
-    fn float_to_half(&mut self, _d: &V) -> R<bool> {
-        Ok(false)
+    /// The first `n` elements as f32, the others 0. Touches no byte beyond them.
+    fn load_halves(&mut self, _p: &P, _disp: i32, _n: usize) -> R<V> {
+        Err(no_halves())
+    }
+    /// One element in every lane.
+    fn load_splat_half(&mut self, _p: &P, _disp: i32) -> R<V> {
+        Err(no_halves())
+    }
+    /// Writes the first `n` lanes. `v` may be overwritten. Touches no byte beyond them.
+    fn store_halves(&mut self, _p: &P, _disp: i32, _v: &V, _n: usize) -> R {
+        Err(no_halves())
+    }
+    /// Every lane becomes the nearest number that f16 holds.
+    fn round_to_halves(&mut self, _d: &V) -> R {
+        Err(no_halves())
     }
 
     /// The first `n` elements from memory in lanes of 32 bits, the others 0. Touches no byte beyond them.
@@ -319,6 +332,10 @@ pub trait Simd {
     fn load_splat_narrow(&mut self, e: Narrow, p: &P, disp: i32) -> R<V>;
     /// Writes the first `n` lanes of 32 bits as short integers. Touches no byte beyond them.
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R;
+}
+
+fn no_halves() -> Refusal {
+    Refusal::unsupported("floats of 16 bits by instructions")
 }
 
 /// Something that any vector builder can emit.

@@ -58,6 +58,8 @@ pub struct Target {
     pub fma: bool,
     /// Rounding to integers is an instruction.
     pub rounds: bool,
+    /// Conversions between f16 and f32 are instructions.
+    pub halves: bool,
     /// Minimum and maximum are a comparison and a choice, whose second operand wins where one is NaN, instead of NaN.
     pub extremes_choose: bool,
     /// Comparisons of vectors read operands in memory that need not be aligned.

@@ -19,12 +19,14 @@ use crate::simd::{R, Refusal, Simd, V};
 const LEVELS: [&str; 3] = ["sse2", "avx", "avx2"];
 
 /// What the encoder's code differs for: level, changes of features, bytes of a vector.
-const ENCODED: [(&str, &str, usize); 6] = [
+const ENCODED: [(&str, &str, usize); 8] = [
     ("sse2", "", 16),
     ("sse2", "+sse4.1", 16),
     ("avx", "", 16),
     ("avx", "+fma", 16),
+    ("avx", "+f16c", 16),
     ("avx2", "", 32),
+    ("avx2", "-f16c", 32),
     ("avx512", "", 64),
 ];
 

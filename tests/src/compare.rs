@@ -1,6 +1,6 @@
 //! Comparing tensors: floats within a tolerance that is relative to the largest magnitude, the rest exactly.
 
-use kiln_ir::Tensor;
+use kiln_ir::{DType, Tensor};
 
 use crate::Outcome;
 
@@ -18,6 +18,19 @@ pub const ACROSS_RUNTIMES: Tolerance = Tolerance { rtol: 1e-3, atol: 1e-4 };
 
 /// Between stages of Kiln, which round in other places and fold constants into weights.
 pub const ACROSS_STAGES: Tolerance = Tolerance { rtol: 1e-4, atol: 1e-5 };
+
+impl Tolerance {
+    /// For elements of a type: floats of 16 bits may differ by two of their units, and by one of the largest magnitude,
+    /// since sums that differ in their last place may be rounded to neighbours.
+    fn of(self, dtype: DType) -> Self {
+        let unit: f64 = match dtype {
+            DType::F16 => 1.0 / 1024.0,
+            DType::BF16 => 1.0 / 128.0,
+            _ => 0.0,
+        };
+        Self { rtol: self.rtol.max(2.0 * unit), atol: self.atol.max(unit) }
+    }
+}
 
 /// Whether the tensors of two lists agree; the error names the first that does not and its worst element.
 pub fn close(found: &[Tensor], expected: &[Tensor], tolerance: Tolerance) -> Outcome {
@@ -37,6 +50,7 @@ fn close_tensor(found: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Outc
         let same = found.data == expected.data;
         return if same { Ok(()) } else { Err(format!("{found:?} instead of {expected:?}")) };
     }
+    let tolerance = tolerance.of(found.dtype);
     let (a, b) = (found.to_f64s().map_err(crate::text)?, expected.to_f64s().map_err(crate::text)?);
     let largest = b.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
     let excess = |i: usize| match (a[i], b[i]) {
@@ -63,7 +77,7 @@ pub fn same_bits(found: &[Tensor], expected: &[Tensor]) -> Outcome {
         return Ok(());
     }
     close(found, expected, Tolerance { rtol: 0.0, atol: 0.0 })?;
-    Err("the bits differ although the values are equal".to_owned())
+    Err("the bits differ although the values are equal, or nearly so".to_owned())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Seeded inputs: f32 values close to a standard normal distribution, small integers of other types.
+//! Seeded inputs: floats close to a standard normal distribution, small integers of other types.
 
+use kiln_ir::kernel::Scalar;
 use kiln_ir::{DType, Result, Tensor, bail_unsupported};
 
 /// The tensor that `random:SEED` of the command line stands for, for the input at `position`. Written from its
@@ -10,6 +11,10 @@ pub fn tensor(dtype: DType, shape: &[usize], seed: u64, position: usize) -> Resu
     Ok(match dtype {
         DType::F32 => Tensor::from_vec(shape, words.map(|w| normal(w) as f32).collect()),
         DType::F64 => Tensor::from_vec(shape, words.map(normal).collect()),
+        DType::F16 | DType::BF16 => {
+            let bits = words.map(|w| Scalar::of(dtype, normal(w)).bits as u16).collect();
+            Tensor { dtype, ..Tensor::from_vec::<u16>(shape, bits) }
+        }
         DType::U8 => Tensor::from_vec(shape, words.map(|w| (w % 256) as u8).collect()),
         DType::I8 => Tensor::from_vec(shape, words.map(|w| (w % 128) as i8).collect()),
         DType::Bool => Tensor::from_bools(shape, words.map(|w| w % 2 == 1)),

@@ -84,16 +84,24 @@ pub fn all() -> Vec<Sweep> {
     // Numbers of kernels: a few of each sweep may be of another kind.
     let sweep = |name, wanted, count, text: Text| Sweep { name, source: text.finish(name), wanted, count };
     vec![
-        sweep("packed_tiles", tile, ROWS.len() * (COLUMNS.len() - 1), packed()),
-        sweep("depths", tile, 12, depths()),
-        sweep("plain_tiles", tile, 20, plain()),
-        sweep("convolutions", tile, 8, convolutions()),
+        sweep("packed_tiles", tile, ROWS.len() * (COLUMNS.len() - 1), packed("")),
+        sweep("depths", tile, 12, depths("")),
+        sweep("plain_tiles", tile, 20, plain("")),
+        sweep("convolutions", tile, 8, convolutions("")),
         sweep("few_columns", dots, 40, products::few_columns()),
         sweep("depth_innermost", dots, 80, products::depth_innermost()),
         sweep("few_channels", product, 11, products::few_channels()),
         sweep("typed_products", product, 80, products::typed()),
-        sweep("winograd", transform, 8, winograd()),
-        sweep("windows", nest, 30, windows()),
+        sweep("winograd", transform, 8, winograd("")),
+        sweep("windows", nest, 30, windows("")),
+        sweep("packed_tiles_f16", tile, ROWS.len() * (COLUMNS.len() - 1), packed("f16")),
+        sweep("depths_bf16", tile, 12, depths("bf16")),
+        sweep("plain_tiles_f16", tile, 20, plain("f16")),
+        sweep("convolutions_f16", tile, 8, convolutions("f16")),
+        sweep("convolutions_bf16", tile, 8, convolutions("bf16")),
+        sweep("winograd_f16", transform, 8, winograd("f16")),
+        sweep("windows_f16", nest, 30, windows("f16")),
+        sweep("windows_bf16", nest, 30, windows("bf16")),
         sweep("functions", nest, 100, functions()),
         sweep("masks", nest, 30, masks()),
         sweep("reductions", nest, 40, reductions()),
@@ -117,18 +125,25 @@ const COLUMNS: [usize; 9] = [1, 7, 8, 15, 16, 17, 32, 33, 50];
 
 #[derive(Default)]
 struct Text {
+    /// The type of inputs and weights; empty for f32.
+    dtype: &'static str,
     lines: String,
     outputs: usize,
     weights: usize,
 }
 
 impl Text {
+    fn of(dtype: &'static str) -> Self {
+        Self { dtype, ..Self::default() }
+    }
+
     fn line(&mut self, line: &str) {
         let _ = writeln!(self.lines, "  {line}");
     }
 
     fn input(&mut self, name: &str, shape: &[usize]) {
-        self.typed_input(name, "f32", shape);
+        let dtype = if self.dtype.is_empty() { "f32" } else { self.dtype };
+        self.typed_input(name, dtype, shape);
     }
 
     fn typed_input(&mut self, name: &str, dtype: &str, shape: &[usize]) {
@@ -150,7 +165,13 @@ impl Text {
         ] {
             self.line(&line);
         }
-        format!("%w{n}")
+        match DType::parse(self.dtype) {
+            None => format!("%w{n}"),
+            Some(dtype) => {
+                self.line(&format!("%short{n} = Cast(%w{n}) {{to = {}}}", dtype.to_onnx()));
+                format!("%short{n}")
+            }
+        }
     }
 
     /// An output of the graph from an expression.
@@ -168,8 +189,8 @@ impl Text {
 }
 
 /// Products with constants: all remainders of rows and columns.
-fn packed() -> Text {
-    let mut t = Text::default();
+fn packed(dtype: &'static str) -> Text {
+    let mut t = Text::of(dtype);
     let weights: Vec<String> = COLUMNS.iter().map(|n| t.weight(&[9, *n])).collect();
     for m in ROWS {
         t.input(&format!("x{m}"), &[m, 9]);
@@ -179,8 +200,8 @@ fn packed() -> Text {
 }
 
 /// Products with constants: all remainders of depth.
-fn depths() -> Text {
-    let mut t = Text::default();
+fn depths(dtype: &'static str) -> Text {
+    let mut t = Text::of(dtype);
     for k in [1, 2, 3, 4, 5, 7, 15, 16, 17, 19, 33, 64] {
         t.input(&format!("x{k}"), &[11, k]);
         let w = t.weight(&[k, 35]);
@@ -190,8 +211,8 @@ fn depths() -> Text {
 }
 
 /// Products of two arguments, which are not packed.
-fn plain() -> Text {
-    let mut t = Text::default();
+fn plain(dtype: &'static str) -> Text {
+    let mut t = Text::of(dtype);
     for n in [4, 16, 17, 33] {
         t.input(&format!("z{n}"), &[2, 13, n]);
     }
@@ -202,8 +223,8 @@ fn plain() -> Text {
     t
 }
 
-fn convolutions() -> Text {
-    let mut t = Text::default();
+fn convolutions(dtype: &'static str) -> Text {
+    let mut t = Text::of(dtype);
     for (i, (c, o, size, window, attributes)) in [
         (3, 16, 13, 3, "strides = [2, 2], pads = [1, 1, 1, 1]"),
         (3, 33, 17, 7, "strides = [2, 2], pads = [3, 3, 3, 3]"),
@@ -227,8 +248,8 @@ fn convolutions() -> Text {
 }
 
 /// 3 x 3 convolutions of step 1 that are cheaper by minimal filtering, with residuals.
-fn winograd() -> Text {
-    let mut t = Text::default();
+fn winograd(dtype: &'static str) -> Text {
+    let mut t = Text::of(dtype);
     for (i, (c, o, h, w)) in
         [(32, 32, 24, 24), (64, 48, 20, 18), (40, 64, 19, 17), (64, 64, 15, 13)].into_iter().enumerate()
     {
@@ -242,8 +263,8 @@ fn winograd() -> Text {
     t
 }
 
-fn windows() -> Text {
-    let mut t = Text::default();
+fn windows(dtype: &'static str) -> Text {
+    let mut t = Text::of(dtype);
     for c in [1, 3, 15, 16, 17, 33] {
         t.input(&format!("x{c}"), &[1, c, 9, 10]);
         for (window, step) in [(3, 1), (3, 2), (5, 1), (5, 2)] {

@@ -49,8 +49,9 @@ impl Observer for Rewrites {
 
     fn program(&mut self, pass: &'static str, program: &Program) {
         match pass {
-            "absorb" => {
-                self.fired.extend(absorb::missed(program));
+            "absorb" => self.fired.extend(absorb::missed(program)),
+            // What winograd will see.
+            "widen" => {
                 let winograd = self.winograd(program);
                 self.fired.extend(winograd);
             }

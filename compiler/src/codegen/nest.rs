@@ -97,7 +97,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
                 (Work::Reduce { op, value }, identity, Some(combine), vec![(&store.to, store.value.clone())])
             }
             Form::Window { op, input, weight, store } => {
-                let dtype = input.dtype;
+                let dtype = input.dtype.accumulator();
                 let input = walk.access(input)?;
                 let (zero, least) = (Scalar::of(dtype, 0.0), Scalar::of(dtype, f64::NEG_INFINITY));
                 let (work, identity, combine) = match (op, weight) {

@@ -15,12 +15,12 @@ use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{PlannedKernel, Shared, Tile};
 use kiln_ir::types::DType;
-use kiln_targets::simd::{Lane, R, Refusal, Simd, SimdExt as _, Src, V};
+use kiln_targets::simd::{Element, Lane, R, Refusal, Simd, SimdExt as _, Src, V};
 
 use super::places::Places;
 use super::share::shared;
 use super::vexpr::{At, Dag, lane};
-use super::walk::{AccessId, Walk, Walks, trips};
+use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
 
 /// Bytes of a cache line.
 const LINE: i64 = 64;
@@ -48,7 +48,7 @@ struct Generator<'k> {
     epilogue: Dag,
     /// What sums and elements are taken for.
     ty: Lane,
-    /// Bytes of an element.
+    /// Bytes of an element of rhs.
     bytes: i64,
     /// Elements of a vector.
     lanes: usize,
@@ -65,10 +65,10 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
     };
-    if acc.size() < 4 || lhs.dtype != *acc || rhs.dtype != *acc {
+    if acc.size() < 4 || lhs.dtype.accumulator() != *acc || rhs.dtype.accumulator() != *acc {
         return Err(Refusal::unsupported(format!("tiles of {} and {} in {acc}", lhs.dtype, rhs.dtype)));
     }
-    let (ty, bytes) = (lane(*acc), acc.size() as i64);
+    let (ty, bytes) = (lane(*acc), rhs.dtype.size() as i64);
     let lanes = if ty.is_wide() { s.lanes() / 2 } else { s.lanes() };
     let nr = i64::from(tile.nr);
     if tile.mr == 0 || nr == 0 || nr % lanes as i64 != 0 || tile.panel_stride % nr != 0 {
@@ -88,8 +88,9 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     levels.push(Level::Rows);
     if tile.by_lane
         && (*acc != DType::F32
+            || walk.element(lhs) != Element::B32
             || lanes as i64 != BY_LANE
-            || tile.depth.last().is_none_or(|l| walk.stride(lhs, *l) != bytes))
+            || tile.depth.last().is_none_or(|l| walk.stride(lhs, *l) != ELEMENT))
     {
         return Err(Refusal::unsupported("lhs by lane"));
     }
@@ -285,7 +286,9 @@ impl Generator<'_> {
             let a = (0..tile.rows).map(|r| self.load_lhs(s, lhs_at(r)?)).collect::<R<Vec<_>>>()?;
             for j in 0..vectors {
                 let (disp, n) = self.rhs_at(l, k, j, tile)?;
-                if let ([a], true) = (&a[..], n == self.lanes) {
+                let whole =
+                    n == self.lanes && matches!(self.walk.element(self.rhs), Element::B32 | Element::B64);
+                if let ([a], true) = (&a[..], whole) {
                     s.fma_as(ty, &acc[j], a, Src::Mem(rhs, disp))?;
                     continue;
                 }
@@ -327,9 +330,10 @@ impl Generator<'_> {
         s.load_splat_as(self.walk.element(self.lhs), self.walk.ptr(self.lhs), disp)
     }
 
-    /// Elements of a panel.
+    /// Elements of a panel. Packed floats of 16 bits are finite.
     fn load_rhs<S: Simd>(&self, s: &mut S, disp: i32, n: usize) -> R<V> {
-        s.load_as(self.walk.element(self.rhs), self.walk.ptr(self.rhs), disp, n)
+        let (element, p) = (self.walk.element(self.rhs), self.walk.ptr(self.rhs));
+        if self.tile.rhs_padded { s.load_finite(element, p, disp, n) } else { s.load_as(element, p, disp, n) }
     }
 
     /// `d += a * b`, the last time that `b` is needed.
@@ -356,7 +360,7 @@ impl Generator<'_> {
             let b = (0..vectors)
                 .map(|j| {
                     let (disp, n) = self.rhs_at(l, k + lane, j, tile)?;
-                    s.load(self.walk.ptr(self.rhs), disp, n)
+                    self.load_rhs(s, disp, n)
                 })
                 .collect::<R<Vec<_>>>()?;
             for (j, b) in b.into_iter().enumerate() {

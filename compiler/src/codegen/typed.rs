@@ -15,14 +15,8 @@ fn none<T>(op: &dyn std::fmt::Debug, dtype: DType) -> R<T> {
 /// Brings lanes back to what their type can hold: short integers wrap, short floats round.
 pub(super) fn round<S: Simd>(s: &mut S, dtype: DType, d: &V) -> R {
     match dtype {
-        DType::F16 => {
-            short::to_f16(s, d)?;
-            short::from_f16(s, d)
-        }
-        DType::BF16 => {
-            short::to_bf16(s, d)?;
-            s.op1(Op1::Shl(16), d)
-        }
+        DType::F16 => short::round_to_f16(s, d),
+        DType::BF16 => short::round_to_bf16(s, d),
         DType::U8 => s.op2(Op2::And, d, Src::Bits(0xff)),
         DType::U16 => s.op2(Op2::And, d, Src::Bits(0xffff)),
         DType::I8 | DType::I16 => {

@@ -7,6 +7,7 @@ pub mod fold;
 pub mod infer;
 pub mod layout;
 pub mod lower;
+pub mod widen;
 pub mod winograd;
 
 #[cfg(test)]

@@ -49,8 +49,6 @@ impl ByDepth {
 
     /// The elements of rhs in that order.
     pub(super) fn encode(&self, tensor: &Tensor) -> Result<Tensor, String> {
-        let source = tensor.as_slice::<f32>().map_err(|e| e.message)?;
-        let elements = self.panels.encode(&source).map_err(|e| e.message)?;
-        Ok(Tensor::from_vec(&[elements.len()], elements))
+        super::encode(&self.panels, tensor).map_err(|e| e.message)
     }
 }

@@ -44,12 +44,13 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     }
     for access in kernel.form.loads().into_iter().chain([&store.to]) {
         vector_access(access)?;
-        if access.dtype != *acc {
-            return Err(format!("'{}' is {}, sums are {acc}", access.name, access.dtype));
-        }
     }
-    if !in_lanes_of(&store.value, *acc) {
-        return Err("the epilogue has an operation without a vector form".to_owned());
+    // Floats of 16 bits become f32 as they are loaded.
+    if lhs.dtype.accumulator() != *acc || rhs.dtype.accumulator() != *acc {
+        return Err(format!("factors are {} and {}, sums are {acc}", lhs.dtype, rhs.dtype));
+    }
+    if epilogue(&store.value, *acc)? != store.to.dtype {
+        return Err(format!("the result is stored as {}", store.to.dtype));
     }
     let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
     let parallel = loops_of(&kernel.loops, Role::Parallel);
@@ -70,12 +71,16 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     })
 }
 
-/// Whether the epilogue is computed in lanes of the sums' type alone.
-fn in_lanes_of(value: &Expr<FlatAccess>, acc: DType) -> bool {
+/// The type of an epilogue that is computed in lanes of the sums' width.
+fn epilogue(value: &Expr<FlatAccess>, acc: DType) -> Result<DType, String> {
     if acc == DType::F32 {
-        return vector_expr::supported(value);
+        return vector_expr::epilogue(value);
     }
-    vector_expr::dtype(value, Some(acc)) == Ok(acc) && !leaves(value, acc)
+    let dtype = vector_expr::dtype(value, Some(acc))?;
+    if dtype != acc || leaves(value, acc) {
+        return Err(format!("the epilogue is not {acc} throughout"));
+    }
+    Ok(dtype)
 }
 
 /// Whether a value of another type than sums and bools comes up.
@@ -136,8 +141,7 @@ fn sizes(
     if let (Form::Contract { rhs, .. }, false) = (&kernel.form, packed) {
         rhs_elements = rhs_elements.min(reach(kernel, rhs));
     }
-    let rhs_bytes = rhs_elements * size(kernel);
-    let rhs = cost::Rhs::new(rhs_bytes, depth, target);
+    let rhs = cost::Rhs::new(rhs_elements, rhs_size(kernel), depth, target);
     let mut all = Vec::new();
     let extra = product_registers(sums(kernel));
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
@@ -268,9 +272,8 @@ fn order(kernel: &FlatKernel, roles: &Roles, row: Option<LoopId>, target: &Targe
     let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
     let depth: i64 = roles.depth.iter().map(extent).product();
     let rows: i64 = roles.rows.iter().map(extent).product();
-    let size = size(kernel);
-    let (lhs_bytes, rhs_bytes) =
-        (rows * depth.min(lhs_span(lhs, roles, kernel)) * size, extent(&roles.col) * depth * size);
+    let lhs_bytes = rows * depth.min(lhs_span(lhs, roles, kernel)) * lhs.dtype.size() as i64;
+    let rhs_bytes = extent(&roles.col) * depth * rhs_size(kernel);
     let (l1, l2) = (target.l1d_bytes as i64, target.l2_bytes as i64);
     let resident = rhs_bytes <= l1 / 2 || rhs_bytes <= l2 / 2 && lhs_bytes > l2;
     if only_batch(roles, row) {
@@ -317,7 +320,7 @@ pub fn choose(
         panels_outermost: pick.panels_outermost,
         prefetch: if (pick.panels_outermost || only_batch(&roles, row)) && packed.is_some() {
             let products: i64 = roles.batch.iter().map(extent).product();
-            prefetch(products * cols * depth * 4, rows, &pick, nr, target)
+            prefetch(products * cols * depth, rhs_size(kernel), rows, &pick, nr, target)
         } else {
             0
         },
@@ -331,7 +334,7 @@ pub fn choose(
     let why = format!(
         "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {depth}; {} rhs of {} KiB, {order}",
         if packed.is_some() { "packed" } else { "plain" },
-        cols * depth * size(kernel) / 1024
+        cols * depth * rhs_size(kernel) / 1024
     );
     Ok(Chosen { schedule: Schedule::Tile(tile), why })
 }
@@ -347,12 +350,12 @@ fn by_lane(kernel: &FlatKernel, roles: &Roles, target: &Target) -> bool {
 
 /// Lines of the next panel to ask for in every run of depth steps, so that by the time of its turn it has come from
 /// memory: as many as bring a whole panel per panel. Where one tile of very many waits for a panel, none.
-fn prefetch(rhs_bytes: i64, rows: i64, pick: &TilePick, nr: u32, target: &Target) -> u32 {
+fn prefetch(elements: i64, size: i64, rows: i64, pick: &TilePick, nr: u32, target: &Target) -> u32 {
     let tiles = (rows + i64::from(pick.mr) - 1) / i64::from(pick.mr);
-    if !target.prefetches || rhs_bytes <= target.l2_bytes as i64 / 2 || tiles > MOST_TILES {
+    if !target.prefetches || elements * size <= target.l2_bytes as i64 / 2 || tiles > MOST_TILES {
         return 0;
     }
-    let lines = i64::from(nr * pick.unroll) * 4 / LINE;
+    let lines = i64::from(nr * pick.unroll) * size / LINE;
     ((lines + tiles - 1) / tiles).max(1) as u32
 }
 
@@ -361,6 +364,14 @@ fn measured(model: &TilePick, lanes: i64) -> String {
     let nr = model.vectors * lanes as u32;
     let order = if model.panels_outermost { "panels" } else { "rows" };
     format!("measured faster than {}x{nr}, {order} outermost, unrolled by {}", model.mr, model.unroll)
+}
+
+/// Bytes of an element of rhs.
+fn rhs_size(kernel: &FlatKernel) -> i64 {
+    match &kernel.form {
+        Form::Contract { rhs, .. } => rhs.dtype.size() as i64,
+        _ => DType::F32.size() as i64,
+    }
 }
 
 /// Elements of lhs that are new per row: overlapping windows share most of theirs.

@@ -18,6 +18,11 @@ const COLD_BYTES: f64 = 8.0;
 /// The same from the second-level cache: half a line on every core since Haswell.
 const L2_BYTES: f64 = 32.0;
 
+/// Cycles of an instruction that converts a vector, or extends and shifts one.
+const CONVERT: f64 = 0.5;
+/// The same where it is four of them.
+const CONVERT_BY_BITS: f64 = 2.0;
+
 /// How fast a tile gets the vectors of its right operand.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rhs {
@@ -29,20 +34,27 @@ pub struct Rhs {
     pub panel_bytes: f64,
     /// First-level cache.
     pub l1d_bytes: f64,
+    /// Cycles that converting a vector takes.
+    pub convert: f64,
     /// Panels are asked for ahead: all tiles of rows wait for the next panel together, not the first one alone.
     pub ahead: bool,
 }
 
 impl Rhs {
-    /// An operand of `bytes` in total and `depth` steps, on that machine.
-    pub fn new(bytes: i64, depth: i64, target: &Target) -> Self {
-        let first = if bytes > target.l2_bytes as i64 / 2 { COLD_BYTES } else { L2_BYTES };
-        let vector_bytes = target.vector_bytes as f64;
+    /// An operand of so many elements of `size` bytes and `depth` steps, on that machine.
+    pub fn new(elements: i64, size: i64, depth: i64, target: &Target) -> Self {
+        let first = if elements * size > target.l2_bytes as i64 / 2 { COLD_BYTES } else { L2_BYTES };
+        let vector_bytes = (target.lanes() as i64 * size) as f64;
         Self {
             vector_bytes,
             first,
             panel_bytes: depth as f64 * vector_bytes,
             l1d_bytes: target.l1d_bytes as f64,
+            convert: match (size, target.halves) {
+                (2, true) => CONVERT,
+                (2, false) => CONVERT_BY_BITS,
+                _ => 0.0,
+            },
             ahead: target.prefetches,
         }
     }
@@ -87,10 +99,10 @@ pub fn tiles(images: i64, rows: i64, vectors: i64, mr: i64, nv: i64, rhs: &Rhs) 
         let (vectors, mut panel, mut first) = (v as f64, 0.0, !rhs.ahead);
         for (count, r) in cut(rows, mr).into_iter().filter(|(count, _)| count * images > 0) {
             let passes = (count * images) as f64;
-            let pass = step(r, v).max(rhs.step(vectors, false));
+            let pass = (step(r, v) + vectors * rhs.convert).max(rhs.step(vectors, false));
             panel += passes * pass;
             if std::mem::take(&mut first) {
-                panel += step(r, v).max(rhs.step(vectors, true)) - pass;
+                panel += (step(r, v) + vectors * rhs.convert).max(rhs.step(vectors, true)) - pass;
             }
         }
         if rhs.ahead && panel > 0.0 {
@@ -106,7 +118,7 @@ mod tests {
     use super::*;
 
     fn rhs(bytes: i64, depth: i64, level: &str) -> Rhs {
-        Rhs::new(bytes, depth, &kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap())
+        Rhs::new(bytes / 4, 4, depth, &kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap())
     }
 
     fn cycles(rows: i64, vectors: i64, mr: i64, nv: i64) -> f64 {

@@ -102,9 +102,12 @@ pub fn best(kernel: &FlatKernel, target: &Target) -> Result<Sized, String> {
         return Err("nothing to do".to_owned());
     }
     let depth = product(&roles.depth) * extent(&roles.lane);
-    let size = target.vector_bytes as i64 / lanes;
-    let rhs_bytes = product(&roles.batch) * product(&roles.cols) * depth * size;
-    let least = cost::Rhs::new(rhs_bytes, depth, target).read(rhs_bytes);
+    let size = match &kernel.form {
+        Form::Contract { rhs, .. } => rhs.dtype.size() as i64,
+        _ => target.vector_bytes as i64 / lanes,
+    };
+    let elements = product(&roles.batch) * product(&roles.cols) * depth;
+    let least = cost::Rhs::new(elements, size, depth, target).read(elements * size);
     let sides = |loops: &[LoopId]| {
         let cut = |l: &LoopId| {
             let extent = extent(l);

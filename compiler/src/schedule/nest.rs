@@ -193,11 +193,11 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
             store(result, Some(acc))
         }
         Form::Window { input, weight, store: result, .. } => {
-            let short = |ty: DType| ty.is_float() && ty.size() <= 4;
-            if !short(input.dtype) || weight.as_ref().is_some_and(|w| w.dtype != input.dtype) {
+            let sums = |a: &FlatAccess| a.dtype.accumulator() == DType::F32;
+            if !sums(input) || weight.as_ref().is_some_and(|w| !sums(w)) {
                 return Err(format!("a window over {} has no vector form", input.dtype));
             }
-            store(result, Some(input.dtype))
+            store(result, Some(DType::F32))
         }
         Form::Rearrange { to, .. } if ![1, 2, 4, 8].contains(&to.dtype.size()) => {
             Err(format!("elements of type {}", to.dtype))

@@ -16,8 +16,8 @@ pub fn choose(kernel: &FlatKernel) -> Result<Chosen, String> {
     if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
         return Err("nothing to do, or an open extent".to_owned());
     }
-    if !vector_expr::supported(&store.value) {
-        return Err("the epilogue has an operation without a vector form".to_owned());
+    if vector_expr::epilogue(&store.value)? != store.to.dtype {
+        return Err(format!("the result is stored as {}", store.to.dtype));
     }
     let mut loops = loops_of(&kernel.loops, Role::Parallel);
     loops.retain(|l| *l != left.to && *l != right.to);

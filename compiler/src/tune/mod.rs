@@ -95,7 +95,7 @@ struct Convolutions<'a> {
 
 impl Observer for Convolutions<'_> {
     fn program(&mut self, pass: &'static str, program: &Program) {
-        if pass == "absorb" {
+        if pass == "widen" {
             self.list = passes::winograd::candidates(program, &self.model.options.target);
         }
     }

@@ -1,7 +1,7 @@
 //! What each form computes, once for both interpreters of kernels.
 //!
-//! The accumulator of a window has its input's type; floats are summed in f64 and rounded once to the accumulator's
-//! type, integers wrap in it.
+//! The accumulator of a window has its input's type, or f32 where that is a float of 16 bits; floats are summed in f64 and
+//! rounded once to the accumulator's type, integers wrap in it.
 
 use super::code::{Code, Flat, Loops, Storage, for_each};
 use super::contract::contract;
@@ -73,12 +73,14 @@ pub(super) fn run<L: Level>(form: &Form<L::Access>, loops: &Loops, level: &mut L
             let weight =
                 weight.as_ref().ok_or_else(|| Error::internal("a window of products needs weights"))?;
             let (lhs, rhs) = (level.load(input)?, level.load(weight)?);
-            products(level, loops, lhs.dtype, &lhs, &rhs, to)
+            products(level, loops, lhs.dtype.accumulator(), &lhs, &rhs, to)
         }
         Form::Window { op, input, store: to, .. } => {
             let op = if *op == WindowOp::Max { ReduceOp::Max } else { ReduceOp::Sum };
             let value = level.load(input)?;
-            reduce(level, loops, op, value.dtype, &Code::Load(value), to)
+            let acc = value.dtype.accumulator();
+            let widen = cast(value.dtype, acc)?;
+            reduce(level, loops, op, acc, &Code::Unary(widen, Box::new(Code::Load(value))), to)
         }
         Form::Reduce { op, value, store: to } => {
             let dtype = dtype_of(level, value, None)?;
@@ -102,8 +104,8 @@ fn transform<L: Level>(
 ) -> Result<()> {
     let from = level.load(from)?;
     let (to, value) = store(level, to, Some(DType::F32), true)?;
-    if from.dtype != DType::F32 || to.dtype != DType::F32 {
-        return Err(Error::internal(format!("transforms {} to {}", from.dtype, to.dtype)));
+    if from.dtype != DType::F32 {
+        return Err(Error::internal(format!("transforms {}", from.dtype)));
     }
     let (left, right) = (sides[0].rows()?, sides[1].rows()?);
     let [i, k, j, l] = [sides[0].to, sides[0].over, sides[1].to, sides[1].over].map(|l| l.0 as usize);

@@ -58,15 +58,15 @@ impl Panels {
     }
 
     /// The packed form of `source`.
-    pub fn encode(&self, source: &[f32]) -> Result<Vec<f32>> {
+    pub fn encode<T: Copy + Default>(&self, source: &[T]) -> Result<Vec<T>> {
         self.check(source.len())?;
-        let mut out = vec![0.0; self.len()];
+        let mut out = vec![T::default(); self.len()];
         self.visit(&mut |to, from| out[to] = source[from]);
         Ok(out)
     }
 
     /// The source again, `len` elements long, from its packed form; elements that are not packed are 0.
-    pub fn decode(&self, packed: &[f32], len: usize) -> Result<Vec<f32>> {
+    pub fn decode<T: Copy + Default>(&self, packed: &[T], len: usize) -> Result<Vec<T>> {
         self.check(len)?;
         if packed.len() != self.len() {
             return Err(Error::internal(format!(
@@ -75,7 +75,7 @@ impl Panels {
                 self.len()
             )));
         }
-        let mut out = vec![0.0; len];
+        let mut out = vec![T::default(); len];
         self.visit(&mut |to, from| out[from] = packed[to]);
         Ok(out)
     }

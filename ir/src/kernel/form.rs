@@ -122,7 +122,7 @@ pub enum Form<A = Access> {
         store: Store<A>,
     },
     /// `acc = op over the reduced loops (the window)`, the remaining axes of input and output being in step:
-    /// pooling and depthwise convolution.
+    /// pooling and depthwise convolution. `acc` has the input's type, or f32 where that is a float of 16 bits.
     Window {
         /// How the elements combine.
         op: WindowOp,

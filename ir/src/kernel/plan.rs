@@ -164,7 +164,7 @@ pub struct Tile {
     /// Elements from one panel of `nr` columns to the next in rhs: `depth * nr` when packed, `nr` when not. A
     /// multiple of `nr`. The stride of `col` within a panel is 1.
     pub panel_stride: i64,
-    /// Whether rhs is padded to whole panels (weights packed at compile time).
+    /// Whether rhs is padded to whole panels (weights packed at compile time). Those of 16 bits are finite then.
     pub rhs_padded: bool,
     /// Steps of the innermost depth loop unrolled.
     pub unroll: u32,

@@ -186,7 +186,7 @@ impl Checker<'_> {
                 }
             }
             Form::Window { op, input, weight, .. } => match weight {
-                Some(w) if ty(w) != ty(input) => {
+                Some(w) if ty(w).accumulator() != ty(input).accumulator() => {
                     return rule(format!("weights are {}, input {}", ty(w), ty(input)));
                 }
                 Some(_) if *op != WindowOp::Dot => {

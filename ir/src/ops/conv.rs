@@ -13,9 +13,9 @@
 //! own group and makes one output (depthwise).
 //!
 //! Unsupported: more than three spatial axes.
-//! f16 and bf16 are computed in f32.
+//! Sums over f16 and bf16 are f32, rounded once.
 
-use super::nest::{NestBuilder, add, indices};
+use super::nest::{NestBuilder, add, indices, rounded, widened};
 use super::operand::{checked, fact, same_types, tensor};
 use super::spatial::{Axis, Fixed, Spatial, loop_names};
 use super::values::{float, from_f64s};
@@ -159,10 +159,6 @@ impl Op for Conv {
         operand.saturating_mul(results)
     }
 
-    fn takes_short_floats(&self) -> bool {
-        false
-    }
-
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, w) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
         let dtype = x.dtype;
@@ -201,15 +197,15 @@ impl Op for Conv {
         let mut to = vec![n.into(), to_channel.clone()];
         to.extend(indices(&out));
         let value = if cx.has_input(2) {
-            add(Expr::Acc, Expr::Load(Access::new(cx.input(2)?, vec![to_channel])))
+            add(Expr::Acc, widened(dtype, Expr::Load(Access::new(cx.input(2)?, vec![to_channel]))))
         } else {
             Expr::Acc
         };
-        let store = Store { to: Access::new(cx.output(0)?, to), value };
+        let store = Store { to: Access::new(cx.output(0)?, to), value: rounded(dtype, value) };
         let form = if depthwise {
             Form::Window { op: WindowOp::Dot, input, weight: Some(weight), store }
         } else {
-            Form::Contract { acc: dtype, lhs: input, rhs: weight, store }
+            Form::Contract { acc: dtype.accumulator(), lhs: input, rhs: weight, store }
         };
         cx.emit(nest.loops, form);
         Ok(())

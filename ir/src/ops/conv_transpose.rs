@@ -17,9 +17,9 @@
 //!
 //! Unsupported: more than three spatial axes; more than 64 combinations of remainders; padding that depends on an
 //! open extent.
-//! f16 and bf16 are computed in f32.
+//! Sums over f16 and bf16 are f32, rounded once.
 
-use super::nest::{NestBuilder, add, constant, indices};
+use super::nest::{NestBuilder, add, constant, indices, rounded, widened};
 use super::operand::{checked, fact, same_types, tensor};
 use super::spatial::{AutoPad, Axis, Fixed, Spatial, loop_names};
 use super::values::{float, from_f64s};
@@ -278,10 +278,6 @@ impl Op for ConvTranspose {
         operand.saturating_mul(results)
     }
 
-    fn takes_short_floats(&self) -> bool {
-        false
-    }
-
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, w) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
         let axes = self.geometry(&x.shape, &w.shape)?.axes;
@@ -366,8 +362,9 @@ impl ConvTranspose {
             lhs.otherwise = Some(Scalar::of(x.dtype, 0.0));
         }
         let rhs = Access::new(cx.input(1)?, weight);
-        let value = bias.map_or(Expr::Acc, |b| add(Expr::Acc, b));
-        cx.emit(nest.loops, Form::Contract { acc: x.dtype, lhs, rhs, store: Store { to, value } });
+        let value = bias.map_or(Expr::Acc, |b| add(Expr::Acc, widened(x.dtype, b)));
+        let store = Store { to, value: rounded(x.dtype, value) };
+        cx.emit(nest.loops, Form::Contract { acc: x.dtype.accumulator(), lhs, rhs, store });
         Ok(())
     }
 }

@@ -12,10 +12,10 @@
 //! Lowering: a `Contract` whose epilogue scales and adds; transposition is an order of indices.
 //!
 //! Unsupported: integers with alpha or beta other than 1.
-//! f16 and bf16 are computed in f32.
+//! Sums over f16 and bf16 are f32, rounded once.
 
 use super::matmul::{arithmetic, product};
-use super::nest::{NestBuilder, add, constant, indices, mul};
+use super::nest::{NestBuilder, add, constant, indices, mul, rounded, widened};
 use super::operand::{checked, fact, same_types, tensor};
 use super::values::{from_f64s, from_i128s, to_i128s};
 use crate::dim::Dim;
@@ -168,10 +168,6 @@ impl Op for Gemm {
         operand.saturating_mul(results)
     }
 
-    fn takes_short_floats(&self) -> bool {
-        false
-    }
-
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (a, b) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
         let dtype = a.dtype;
@@ -184,17 +180,17 @@ impl Op for Gemm {
         let right = Access::new(cx.input(1)?, order(self.trans_b, k, n));
         let scaled = |value: Expr, factor: f32| match factor {
             1.0 => value,
-            _ => mul(value, constant(dtype, factor.into())),
+            _ => mul(value, constant(dtype.accumulator(), factor.into())),
         };
         let mut value = scaled(Expr::Acc, self.alpha);
         if cx.has_input(2) && self.beta != 0.0 {
             let c = cx.broadcast(cx.input(2)?, &Shape(vec![m_extent, n_extent]), &[m, n]);
-            value = add(value, scaled(Expr::Load(c), self.beta));
+            value = add(value, scaled(widened(dtype, Expr::Load(c)), self.beta));
         }
-        let store = Store { to: Access::new(cx.output(0)?, indices(&[m, n])), value };
+        let store = Store { to: Access::new(cx.output(0)?, indices(&[m, n])), value: rounded(dtype, value) };
         let swap = a.tensor().is_some() && b.tensor().is_none();
         let (lhs, rhs) = if swap { (right, left) } else { (left, right) };
-        cx.emit(nest.loops, Form::Contract { acc: dtype, lhs, rhs, store });
+        cx.emit(nest.loops, Form::Contract { acc: dtype.accumulator(), lhs, rhs, store });
         Ok(())
     }
 }

@@ -12,9 +12,9 @@
 //!
 //! Lowering: a `Contract`; a constant operand becomes its right side, which is where weights are packed.
 //!
-//! f16 and bf16 are computed in f32.
+//! Sums over f16 and bf16 are f32, rounded once.
 
-use super::nest::{NestBuilder, zero};
+use super::nest::{NestBuilder, rounded, zero};
 use super::operand::{checked, fact, same_types, tensor};
 use super::values::{from_f64s, from_i128s, to_i128s};
 use crate::bail_invalid;
@@ -121,10 +121,6 @@ impl Op for MatMul {
         operand.saturating_mul(results)
     }
 
-    fn takes_short_floats(&self) -> bool {
-        false
-    }
-
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (a, b) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
         let sizes = Sizes::of(&a.shape, &b.shape)?;
@@ -146,10 +142,10 @@ impl Op for MatMul {
         let left = access(cx.input(0)?, &a.shape, m.into_iter().chain([k]).collect());
         let right = access(cx.input(1)?, &b.shape, [k].into_iter().chain(n).collect());
         let to = batch.iter().copied().chain(m).chain(n).map(Index::from).collect();
-        let store = Store { to: Access::new(cx.output(0)?, to), value: Expr::Acc };
+        let store = Store { to: Access::new(cx.output(0)?, to), value: rounded(a.dtype, Expr::Acc) };
         let swap = a.tensor().is_some() && b.tensor().is_none();
         let (lhs, rhs) = if swap { (right, left) } else { (left, right) };
-        cx.emit(nest.loops, Form::Contract { acc: a.dtype, lhs, rhs, store });
+        cx.emit(nest.loops, Form::Contract { acc: a.dtype.accumulator(), lhs, rhs, store });
         Ok(())
     }
 }

@@ -105,3 +105,13 @@ pub(crate) fn reciprocal(cx: &mut Lowering<'_>, dtype: DType, count: &Dim) -> Re
     cx.emit(nest.loops, Form::Reduce { op: ReduceOp::Sum, value: constant(dtype, 1.0), store });
     Ok(Expr::Load(to))
 }
+
+/// An operand of an epilogue in the type that sums over elements of `dtype` are carried in.
+pub(crate) fn widened(dtype: DType, value: Expr) -> Expr {
+    if dtype.is_short_float() { Expr::cast(dtype.accumulator(), value) } else { value }
+}
+
+/// What was computed in that type as an element of `dtype`.
+pub(crate) fn rounded(dtype: DType, value: Expr) -> Expr {
+    if dtype.is_short_float() { Expr::cast(dtype, value) } else { value }
+}

@@ -74,6 +74,8 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         isa_flags: kept.iter().map(|f| f.flag).filter(|f| !f.is_empty()).collect(),
         fma: true,
         rounds: true,
+        // Cranelift has no conversion of vectors for it.
+        halves: false,
         extremes_choose: false,
         compares_unaligned: true,
         encoder: false,

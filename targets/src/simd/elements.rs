@@ -27,6 +27,7 @@ fn loaded<S: Simd + ?Sized>(s: &mut S, e: Element, v: &V) -> R {
 
 pub(super) fn load<S: Simd + ?Sized>(s: &mut S, e: Element, p: &P, disp: i32, n: usize) -> R<V> {
     match e {
+        Element::F16 if s.has_halves() => s.load_halves(p, disp, n),
         Element::B32 => s.load(p, disp, n),
         Element::B64 => s.load(p, disp, 2 * n),
         _ => {
@@ -37,8 +38,18 @@ pub(super) fn load<S: Simd + ?Sized>(s: &mut S, e: Element, p: &P, disp: i32, n:
     }
 }
 
+pub(super) fn load_finite<S: Simd + ?Sized>(s: &mut S, e: Element, p: &P, disp: i32, n: usize) -> R<V> {
+    if e != Element::F16 || s.has_halves() {
+        return load(s, e, p, disp, n);
+    }
+    let v = s.load_narrow(narrow(Element::I16), p, disp, n)?;
+    short::from_finite_f16(s, &v)?;
+    Ok(v)
+}
+
 pub(super) fn load_splat<S: Simd + ?Sized>(s: &mut S, e: Element, p: &P, disp: i32) -> R<V> {
     match e {
+        Element::F16 if s.has_halves() => s.load_splat_half(p, disp),
         Element::B32 => s.load_splat(p, disp),
         Element::B64 => s.load_splat_wide(p, disp),
         _ => {
@@ -53,6 +64,7 @@ pub(super) fn store<S: Simd + ?Sized>(s: &mut S, e: Element, p: &P, disp: i32, v
     match e {
         Element::B32 => return s.store(p, disp, v, n),
         Element::B64 => return s.store(p, disp, v, 2 * n),
+        Element::F16 if s.has_halves() => return s.store_halves(p, disp, v, n),
         Element::F16 => short::to_f16(s, v)?,
         Element::BF16 => short::to_bf16(s, v)?,
         Element::Bool => s.op2(Op2::And, v, Src::Bits(1))?,

@@ -8,6 +8,10 @@ pub trait SimdExt: Simd {
     fn load_as(&mut self, e: Element, p: &P, disp: i32, n: usize) -> R<V> {
         elements::load(self, e, p, disp, n)
     }
+    /// The same where no element is an infinity or NaN: weights, of which that is known.
+    fn load_finite(&mut self, e: Element, p: &P, disp: i32, n: usize) -> R<V> {
+        elements::load_finite(self, e, p, disp, n)
+    }
     /// One element from memory in every lane.
     fn load_splat_as(&mut self, e: Element, p: &P, disp: i32) -> R<V> {
         elements::load_splat(self, e, p, disp)

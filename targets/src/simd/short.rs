@@ -17,9 +17,6 @@ const HALF: u32 = 0x3f00_0000;
 
 /// The low 16 bits of every lane, the others being 0, become f32: exact, NaN keeps its digits.
 pub fn from_f16<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
-    if s.half_to_float(d)? {
-        return Ok(());
-    }
     let sign = s.copy(d)?;
     s.op1(Op1::Shl(16), &sign)?;
     s.op2(Op2::And, &sign, Src::Bits(SIGN))?;
@@ -38,11 +35,16 @@ pub fn from_f16<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
     Ok(())
 }
 
+/// The low 16 bits of every lane, the others being copies of the highest of them, become f32: exact, for numbers that
+/// are finite.
+pub fn from_finite_f16<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
+    s.op1(Op1::Shl(13), d)?;
+    s.op2(Op2::And, d, Src::Bits(SIGN | 0x7fff << 13))?;
+    s.op2(Op2::Mul, d, Src::Const(REBIAS))
+}
+
 /// f32 becomes f16 in the low 16 bits of the lane, the others being 0: to nearest, halves to even; NaN stays one.
 pub fn to_f16<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
-    if s.float_to_half(d)? {
-        return Ok(());
-    }
     let sign = s.copy(d)?;
     s.op1(Op1::Shr(16), &sign)?;
     s.op2(Op2::And, &sign, Src::Bits(0x8000))?;
@@ -75,6 +77,21 @@ pub fn to_f16<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
         s.free(v);
     }
     Ok(())
+}
+
+/// Every lane becomes the nearest number that f16 holds, halves to even; NaN stays one.
+pub fn round_to_f16<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
+    if s.has_halves() {
+        return s.round_to_halves(d);
+    }
+    to_f16(s, d)?;
+    from_f16(s, d)
+}
+
+/// The same for bf16.
+pub fn round_to_bf16<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
+    to_bf16(s, d)?;
+    s.op1(Op1::Shl(16), d)
 }
 
 /// f32 becomes bf16 in the low 16 bits of the lane, the others being 0: to nearest, halves to even; NaN stays one.

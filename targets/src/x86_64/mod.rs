@@ -21,6 +21,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     Feature { name: "sse4.2", flag: "has_sse42", needs: &["sse4.1"] },
     Feature { name: "popcnt", flag: "has_popcnt", needs: &[] },
     Feature { name: "avx", flag: "has_avx", needs: &["sse4.2"] },
+    Feature { name: "f16c", flag: "", needs: &["avx"] },
     Feature { name: "fma", flag: "has_fma", needs: &["avx"] },
     Feature { name: "avx2", flag: "has_avx2", needs: &["avx", "fma"] },
     Feature { name: "bmi1", flag: "has_bmi1", needs: &[] },
@@ -34,10 +35,10 @@ pub(crate) const FEATURES: &[Feature] = &[
 const SSE2: &[&str] = &[];
 const AVX: &[&str] = &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx"];
 const AVX2: &[&str] =
-    &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "fma", "avx2", "bmi1", "bmi2", "lzcnt"];
+    &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "f16c", "fma", "avx2", "bmi1", "bmi2", "lzcnt"];
 const AVX512: &[&str] = &[
-    "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "fma", "avx2", "bmi1", "bmi2", "lzcnt", "avx512f",
-    "avx512dq", "avx512vl",
+    "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "f16c", "fma", "avx2", "bmi1", "bmi2", "lzcnt",
+    "avx512f", "avx512dq", "avx512vl",
 ];
 
 /// The levels and the processors known by name.
@@ -137,8 +138,8 @@ pub(crate) fn detect() -> Vec<&'static str> {
             ($($name:tt),*) => { $(if std::arch::is_x86_feature_detected!($name) { found.push($name); })* };
         }
         probe!(
-            "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "fma", "avx2", "bmi1", "bmi2", "lzcnt",
-            "avx512f", "avx512dq", "avx512vl"
+            "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "f16c", "fma", "avx2", "bmi1", "bmi2",
+            "lzcnt", "avx512f", "avx512dq", "avx512vl"
         );
     }
     found.sort_by_key(|f| FEATURES.iter().position(|x| x.name == *f));
@@ -157,7 +158,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
     } else {
         ("sse2", 16, 16, TILES_SSE2)
     };
-    let flags = FEATURES.iter().filter(|f| has(f.name)).map(|f| f.flag).collect();
+    let flags = FEATURES.iter().filter(|f| has(f.name) && !f.flag.is_empty()).map(|f| f.flag).collect();
     Target {
         triple,
         level,
@@ -165,6 +166,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         isa_flags: flags,
         fma: has("fma") && has("avx"),
         rounds: has("sse4.1"),
+        halves: vector_bytes == 64 || has("f16c") && has("avx"),
         extremes_choose: true,
         compares_unaligned: has("avx"),
         encoder: true,

@@ -40,6 +40,7 @@ const BITS: &[(&str, Word, u32, u32)] = &[
     ("sse4.2", Word::Leaf1Ecx, 20, 0),
     ("popcnt", Word::Leaf1Ecx, 23, 0),
     ("avx", Word::Leaf1Ecx, 28, YMM_STATE),
+    ("f16c", Word::Leaf1Ecx, 29, YMM_STATE),
     ("fma", Word::Leaf1Ecx, 12, YMM_STATE),
     ("avx2", Word::Leaf7Ebx, 5, YMM_STATE),
     ("bmi1", Word::Leaf7Ebx, 3, 0),

@@ -58,12 +58,14 @@ impl Convolution {
         let o = *weights.iter().find(|l| role(**l) == Role::Parallel)?;
         let axis = |l: LoopId| weights.iter().position(|x| *x == l);
         let axes = [axis(o)?, axis(c)?, axis(kh)?, axis(kw)?];
-        let constant =
-            matches!(&program.buffer(rhs.buffer).kind, BufferKind::Const(t) if t.dtype == DType::F32);
-        if !constant || weights.len() != 4 || [n, h, w].contains(&o) {
+        let dtype = program.buffer(rhs.buffer).ty.dtype;
+        let constant = matches!(program.buffer(rhs.buffer).kind, BufferKind::Const(_));
+        if !constant || dtype.accumulator() != DType::F32 || weights.len() != 4 || [n, h, w].contains(&o) {
             return None;
         }
-        let layer = Layer { n: extent(n)?, o: extent(o)?, c: extent(c)?, h: extent(h)?, w: extent(w)? };
+        let short = dtype.is_short_float();
+        let layer =
+            Layer { n: extent(n)?, o: extent(o)?, c: extent(c)?, h: extent(h)?, w: extent(w)?, short };
         let this = Self {
             layer,
             n,
@@ -104,9 +106,10 @@ impl Convolution {
             guards: vec![],
             otherwise: None,
         };
-        fits && vector_expr::supported(&value.map(&mut |leaf| match leaf {
+        let value = value.map(&mut |leaf| match leaf {
             Expr::Load(a) => Some(Expr::Load(flat(a))),
             _ => None,
-        }))
+        });
+        fits && vector_expr::epilogue(&value).is_ok()
     }
 }

@@ -17,13 +17,21 @@ pub(super) struct Layer {
     pub(super) c: i64,
     pub(super) h: i64,
     pub(super) w: i64,
+    /// Weights are floats of 16 bits.
+    pub(super) short: bool,
 }
 
 impl Layer {
+    /// Whether transformed weights have 16 bits, as the weights have: F(2x2) adds an error of one and a half times what
+    /// rounding the results does, F(4x4) one of ten times that.
+    pub(super) fn keeps_short(&self, filter: Filter) -> bool {
+        self.short && filter == Filter::Two
+    }
+
     /// What measured choices know it by.
     pub(super) fn key(&self) -> String {
-        let Self { n, o, c, h, w } = self;
-        format!("winograd n{n} o{o} c{c} h{h} w{w}")
+        let Self { n, o, c, h, w, short } = self;
+        format!("winograd n{n} o{o} c{c} h{h} w{w}{}", if *short { " short" } else { "" })
     }
 }
 
@@ -40,6 +48,9 @@ const NEAR_BYTES: f64 = 24.0;
 /// the definition and F(2x2) 1.8 times, and on small images of many channels the larger one buys its speed with tens
 /// of megabytes. At this price resnet50 grows by 30 MB instead of 57 (512 bits) or 98 (128 bits).
 const BYTE_PRICE: f64 = 3.0;
+/// The same of a model whose weights have 16 bits, which is there to be small: resnet50 stays at half the bytes of the one of
+/// f32, at its speed.
+const SHORT_BYTE_PRICE: f64 = 16.0;
 /// What is saved must be more than this part of the cost, or the rounding is not worth it.
 const LEAST_GAIN: f64 = 0.15;
 /// Temporaries at most: displacements must reach from one end to the other.
@@ -95,16 +106,17 @@ pub(super) fn filter(layer: &Layer, target: &Target, choices: &Choices) -> Optio
 }
 
 /// Multiply-adds, or reading the weights where that takes longer, and the weights' price.
-fn product(layer: &Layer, rows: f64, weights: f64, target: &Target) -> f64 {
+fn product(layer: &Layer, rows: f64, weights: f64, short: bool, target: &Target) -> f64 {
     let (c, o, lanes) = (layer.c as f64, layer.o as f64, target.lanes() as f64);
     let columns = (o / lanes).ceil() * lanes;
-    let bytes = weights * c * o * 4.0;
+    let bytes = weights * c * o * if short { 2.0 } else { 4.0 };
+    let price = if layer.short { SHORT_BYTE_PRICE } else { BYTE_PRICE };
     let speed = if bytes > target.l2_bytes as f64 { COLD_BYTES } else { NEAR_BYTES };
-    (rows * weights * c * columns / lanes).max(bytes / speed) + bytes * BYTE_PRICE / lanes
+    (rows * weights * c * columns / lanes).max(bytes / speed) + bytes * price / lanes
 }
 
 fn definition(layer: &Layer, target: &Target) -> f64 {
-    product(layer, (layer.n * layer.h * layer.w) as f64, (WINDOW * WINDOW) as f64, target)
+    product(layer, (layer.n * layer.h * layer.w) as f64, (WINDOW * WINDOW) as f64, layer.short, target)
 }
 
 fn tiles(layer: &Layer, filter: Filter) -> f64 {
@@ -130,7 +142,9 @@ fn filtered(layer: &Layer, filter: Filter, target: &Target) -> f64 {
     let bytes = temporaries(layer, filter);
     let speed = if bytes > target.l2_bytes as f64 { WARM_BYTES } else { NEAR_BYTES };
     // Written once and read once.
-    product(layer, tiles(layer, filter), elements, target) + transforms + 2.0 * bytes / speed
+    product(layer, tiles(layer, filter), elements, layer.keeps_short(filter), target)
+        + transforms
+        + 2.0 * bytes / speed
 }
 
 #[cfg(test)]
@@ -139,7 +153,7 @@ mod tests {
 
     fn chosen(o: i64, c: i64, h: i64, w: i64) -> Option<Filter> {
         let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx2", "").unwrap();
-        choose(&Layer { n: 1, o, c, h, w }, &target)
+        choose(&Layer { n: 1, o, c, h, w, short: false }, &target)
     }
 
     #[test]
@@ -158,10 +172,18 @@ mod tests {
     fn every_level_weighs_size_against_speed_alike() {
         for level in ["sse2", "avx2", "avx512"] {
             let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap();
-            let chosen = |c, h| choose(&Layer { n: 1, o: c, c, h, w: h }, &target);
+            let chosen = |c, h| choose(&Layer { n: 1, o: c, c, h, w: h, short: false }, &target);
             let layers = [(64, 56), (128, 28), (256, 14)].map(|(c, h)| chosen(c, h));
             assert_eq!(layers, [Filter::Four, Filter::Four, Filter::Two].map(Some), "{level}");
         }
+    }
+
+    #[test]
+    fn short_weights_stay_short_where_there_are_many() {
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx512", "").unwrap();
+        let layers = [(64, 56), (128, 28), (256, 14), (512, 7)];
+        let chosen = layers.map(|(c, h)| choose(&Layer { n: 1, o: c, c, h, w: h, short: true }, &target));
+        assert_eq!(chosen, [Some(Filter::Four), Some(Filter::Two), Some(Filter::Two), None]);
     }
 
     #[test]

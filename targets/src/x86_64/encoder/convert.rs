@@ -10,7 +10,7 @@ use crate::simd::{Lane, Op1, Op2, R, Simd, Src, V};
 
 impl Encoder {
     /// Half of a register, where lanes of 32 bits lie beside wide ones.
-    fn half(&self, v: &V) -> Register {
+    pub(super) fn half(&self, v: &V) -> Register {
         match self.encoding {
             Encoding::Evex512 => Register::YMM0 + v.0,
             _ => Self::xmm(v),
@@ -99,27 +99,5 @@ impl Encoder {
         self.op2(Op2::Xor, d, Src::Reg(&number))?;
         self.free(number);
         Ok(())
-    }
-
-    /// f16 in the low half of every lane to f32: AVX-512 has it.
-    pub(super) fn half_to_f32(&mut self, d: &V) -> bool {
-        if self.encoding != Encoding::Evex512 {
-            return false;
-        }
-        let (r, half) = (self.reg(d), self.half(d));
-        self.emit(Instruction::with2(Code::EVEX_Vpmovdw_ymmm256_k1z_zmm, half, r));
-        self.emit(Instruction::with2(Code::EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae, r, half));
-        true
-    }
-
-    /// And back, to nearest.
-    pub(super) fn f32_to_half(&mut self, d: &V) -> bool {
-        if self.encoding != Encoding::Evex512 {
-            return false;
-        }
-        let (r, half) = (self.reg(d), self.half(d));
-        self.emit(Instruction::with3(Code::EVEX_Vcvtps2ph_ymmm256_k1z_zmm_imm8_sae, half, r, 0u32));
-        self.emit(Instruction::with2(Code::EVEX_Vpmovzxwd_zmm_k1z_ymmm256, r, half));
-        true
     }
 }

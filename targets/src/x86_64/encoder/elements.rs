@@ -54,7 +54,7 @@ impl Encoder {
     }
 
     /// The first bytes, up to 15, in the low 128 bits; the rest of these is 0.
-    fn load_bytes(&mut self, p: &P, disp: i32, bytes: usize) -> R<V> {
+    pub(super) fn load_bytes(&mut self, p: &P, disp: i32, bytes: usize) -> R<V> {
         let v = self.vector()?;
         let x = Self::xmm(&v);
         let at = |offset: usize| memory(p, disp + offset as i32, false);
@@ -188,7 +188,7 @@ impl Encoder {
     }
 
     /// Writes the first bytes of the low 128 bits, up to 16, which are used up.
-    fn store_bytes(&mut self, p: &P, disp: i32, v: &V, bytes: usize) -> R {
+    pub(super) fn store_bytes(&mut self, p: &P, disp: i32, v: &V, bytes: usize) -> R {
         let x = Self::xmm(v);
         let at = |offset: usize| memory(p, disp + offset as i32, false);
         let mut done = 0;
@@ -223,7 +223,7 @@ impl Encoder {
     }
 }
 
-fn low_32(p: &P) -> Register {
+pub(super) fn low_32(p: &P) -> Register {
     // The rows of the table of registers are in the order of their numbers.
     Register::EAX + (general(p) as u32 - Register::RAX as u32)
 }

@@ -70,6 +70,11 @@ codes! {
         EVEX_Vpmovsxwd_zmm_k1z_ymmm256;
     EXTEND_U16: Pmovzxwd_xmm_xmmm64, VEX_Vpmovzxwd_xmm_xmmm64, VEX_Vpmovzxwd_ymm_xmmm128,
         EVEX_Vpmovzxwd_zmm_k1z_ymmm256;
+    // F16C's, but for the last.
+    F16_TO_F32: INVALID, VEX_Vcvtph2ps_xmm_xmmm64, VEX_Vcvtph2ps_ymm_xmmm128,
+        EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae;
+    F32_TO_F16: INVALID, VEX_Vcvtps2ph_xmmm64_xmm_imm8, VEX_Vcvtps2ph_xmmm128_ymm_imm8,
+        EVEX_Vcvtps2ph_ymmm256_k1z_zmm_imm8_sae;
     // AVX-512 compares into masks: see COMPARE_I32 and its kin.
     EQUAL_I32: Pcmpeqd_xmm_xmmm128, VEX_Vpcmpeqd_xmm_xmm_xmmm128, VEX_Vpcmpeqd_ymm_ymm_ymmm256, INVALID;
     GREATER_I32: Pcmpgtd_xmm_xmmm128, VEX_Vpcmpgtd_xmm_xmm_xmmm128, VEX_Vpcmpgtd_ymm_ymm_ymmm256, INVALID;

@@ -10,6 +10,7 @@
 mod codes;
 mod convert;
 mod elements;
+mod halves;
 mod lane_codes;
 mod lanes;
 mod narrow;
@@ -60,6 +61,8 @@ pub(crate) struct Encoder {
     fma: bool,
     /// Rounding to integers is an instruction.
     rounds: bool,
+    /// Conversions between f16 and f32 are instructions.
+    halves: bool,
     iced: Iced,
     code: Vec<u8>,
     /// Bit per register that is free.
@@ -108,6 +111,7 @@ impl Encoder {
             encoding,
             fma: target.fma,
             rounds: target.rounds,
+            halves: target.halves,
             iced: Iced::new(64),
             code: Vec::new(),
             vectors: if registers == 32 { u32::MAX } else { (1 << registers) - 1 },

@@ -480,12 +480,25 @@ impl Simd for Encoder {
         self.direct_conversion(from, to, d)
     }
 
-    fn half_to_float(&mut self, d: &V) -> R<bool> {
-        Ok(self.half_to_f32(d))
+    fn has_halves(&self) -> bool {
+        self.halves
     }
 
-    fn float_to_half(&mut self, d: &V) -> R<bool> {
-        Ok(self.f32_to_half(d))
+    fn load_halves(&mut self, p: &P, disp: i32, n: usize) -> R<V> {
+        self.load_f16(p, disp, n)
+    }
+
+    fn load_splat_half(&mut self, p: &P, disp: i32) -> R<V> {
+        self.load_splat_f16(p, disp)
+    }
+
+    fn store_halves(&mut self, p: &P, disp: i32, v: &V, n: usize) -> R {
+        self.store_f16(p, disp, v, n)
+    }
+
+    fn round_to_halves(&mut self, d: &V) -> R {
+        self.round_f16(d);
+        Ok(())
     }
 
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {
