@@ -29,6 +29,25 @@ pub fn int_pow(x: i128, y: i128) -> i128 {
     out
 }
 
+/// Beyond, `ln(2 x)` is the inverse hyperbolic sine and cosine; the standard library's overflow.
+const LOGARITHM_ONLY: f64 = 1e150;
+
+/// Inverse hyperbolic sine.
+pub fn asinh(x: f64) -> f64 {
+    if x.abs() > LOGARITHM_ONLY { (x.abs().ln() + std::f64::consts::LN_2).copysign(x) } else { x.asinh() }
+}
+
+/// Inverse hyperbolic cosine.
+pub fn acosh(x: f64) -> f64 {
+    if x > LOGARITHM_ONLY { x.ln() + std::f64::consts::LN_2 } else { x.acosh() }
+}
+
+/// `ln(1 + e^x)`.
+pub fn softplus(x: f64) -> f64 {
+    let ramp = if x > 0.0 || x.is_nan() { x } else { 0.0 };
+    ramp + (-x.abs()).exp().ln_1p()
+}
+
 /// Halves to even, the rounding of ONNX `Round` and `QuantizeLinear`.
 pub fn round_half_even(x: f64) -> f64 {
     x.round_ties_even()

@@ -216,6 +216,10 @@ pub trait Simd {
     /// Runs `body` as often as the register says; not at all for 0 or a negative number.
     fn repeat_ptr(&mut self, count: P, body: &mut dyn FnMut(&mut Self) -> R) -> R;
 
+    /// Runs `body` if any lane of the mask, all ones or 0, is set. What `body` takes of registers it gives back, and those
+    /// that were there before may have changed.
+    fn when_any(&mut self, mask: &V, body: &mut dyn FnMut(&mut Self) -> R) -> R;
+
     /// A register with the constant in every lane.
     fn splat(&mut self, value: f32) -> R<V>;
     /// The first `n` lanes from memory, the others 0. Touches no byte beyond them.
@@ -224,6 +228,8 @@ pub trait Simd {
     fn load_splat(&mut self, p: &P, disp: i32) -> R<V>;
     /// A copy.
     fn copy(&mut self, v: &V) -> R<V>;
+    /// The lower half of the register and the upper one change places.
+    fn swap_halves(&mut self, d: &V) -> R;
     /// `d = s`.
     fn assign(&mut self, d: &V, s: &V);
     /// Writes the first `n` lanes. Touches no byte beyond them.
@@ -290,6 +296,14 @@ pub trait Simd {
         self.op2_as(ty, Op2::Add, d, Src::Reg(&product))?;
         self.free(product);
         Ok(())
+    }
+    /// `d = d * a + c` on lanes of floats, rounded like [`Simd::fma`].
+    fn mul_add_as(&mut self, ty: Lane, d: &V, a: &V, c: Src<'_>) -> R {
+        if ty == Lane::F32 {
+            return self.mul_add(d, a, c);
+        }
+        self.op2_as(ty, Op2::Mul, d, Src::Reg(a))?;
+        self.op2_as(ty, Op2::Add, d, c)
     }
     /// [`Simd::across`] on lanes of a type, of as many as the register has.
     fn across_as(&mut self, ty: Lane, op: Across, d: &V) -> R;

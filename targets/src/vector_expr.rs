@@ -6,7 +6,8 @@ use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{BinaryOp, Expr, Form, UnaryOp};
 use kiln_ir::types::DType;
 
-use crate::math;
+use crate::math::{Function, tape};
+use crate::simd::Lane;
 
 /// The type of an expression's value where nests compute it in vectors, for any types of elements; else what has no
 /// vector form. `acc`: the type of [`Expr::Acc`].
@@ -55,23 +56,22 @@ fn held(ty: DType) -> Result<DType, String> {
     }
 }
 
+/// Whether a function of elements of a type has a form for vectors.
+fn has_form(function: Function, ty: DType) -> bool {
+    let lane = match ty {
+        DType::F64 => Lane::F64,
+        _ if ty.is_float() => Lane::F32,
+        _ if ty.size() == 8 => Lane::I64,
+        _ if ty.is_unsigned_int() => Lane::U32,
+        _ => Lane::I32,
+    };
+    tape::has_form(function, lane)
+}
+
 fn has_unary(op: UnaryOp, ty: DType) -> bool {
-    let exact = matches!(
-        op,
-        UnaryOp::Neg
-            | UnaryOp::Abs
-            | UnaryOp::Sqrt
-            | UnaryOp::Floor
-            | UnaryOp::Ceil
-            | UnaryOp::Round
-            | UnaryOp::Sign
-            | UnaryOp::IsNan
-            | UnaryOp::IsInf
-    );
     match ty {
         DType::Bool => op == UnaryOp::Not,
-        DType::F64 => exact,
-        _ if ty.is_float() => math::has_form(op),
+        _ if ty.is_float() => has_form(Function::Unary(op), ty),
         _ => matches!(op, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::BitNot),
     }
 }
@@ -82,8 +82,11 @@ fn has_binary(op: BinaryOp, ty: DType) -> bool {
     let number = any || matches!(op, Add | Sub | Mul);
     match ty {
         DType::Bool => any || matches!(op, And | Or | Xor),
-        _ if ty.is_float() => number || op == Div,
-        _ => number || matches!(op, BitAnd | BitOr | BitXor | Shl) || op == Shr && ty.is_unsigned_int(),
+        _ if ty.is_float() => number || op == Div || has_form(Function::Binary(op), ty),
+        _ => {
+            let bits = matches!(op, BitAnd | BitOr | BitXor | Shl) || op == Shr && ty.is_unsigned_int();
+            number || bits || has_form(Function::Whole(op), ty)
+        }
     }
 }
 
@@ -122,11 +125,26 @@ fn has_wide(expr: &Expr<FlatAccess>) -> bool {
     here || expr.children().into_iter().any(has_wide)
 }
 
+/// Whether some function is computed by way of f64: long, and a tile would repeat it for every accumulator.
+fn has_long(expr: &Expr<FlatAccess>) -> bool {
+    let here = match expr {
+        Expr::Unary(op, _) => tape::is_long(Function::Unary(*op)),
+        Expr::Binary(BinaryOp::Pow, _, exponent) => product_power(exponent, DType::F32).is_none(),
+        Expr::Binary(op, ..) => tape::is_long(Function::Binary(*op)),
+        _ => false,
+    };
+    here || expr.children().into_iter().any(has_long)
+}
+
 /// Whether tiles and transforms compute this epilogue, whose accumulator is f32: elements of at most 32 bits, no gathers,
-/// constant strides. Gives its type, or what has no vector form. Strides along the vector are checked by the generators.
+/// constant strides, no long functions. Gives its type, or what has no vector form. Strides along the vector are checked by
+/// the generators.
 pub fn epilogue(expr: &Expr<FlatAccess>) -> Result<DType, String> {
     if has_wide(expr) {
         return Err("elements of 64 bits beside lanes of 32".to_owned());
+    }
+    if has_long(expr) {
+        return Err("a function that is computed in f64".to_owned());
     }
     dtype(expr, Some(DType::F32))
 }

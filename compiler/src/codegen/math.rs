@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, F64, I8, I32, I64};
 use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value};
 use cranelift_frontend::FunctionBuilder;
-use kiln_targets::math::{Arithmetic, Format, round};
+use kiln_targets::math::{Arithmetic, Format, Function, Rare, round};
 use kiln_targets::simd::{Op1, Op2};
 
 use super::constants::Constants;
@@ -17,6 +17,8 @@ pub(super) struct Scalars<'a, 'f> {
     /// Rounding to integers is an instruction.
     pub(super) rounds: bool,
     pub(super) format: Format,
+    /// Results are rounded to 24 bits or fewer.
+    pub(super) short: bool,
 }
 
 impl Scalars<'_, '_> {
@@ -89,6 +91,27 @@ impl Arithmetic for Scalars<'_, '_> {
         self.format
     }
 
+    fn is_short(&self) -> bool {
+        self.short
+    }
+
+    /// Only in f64, in which scalars compute all functions.
+    fn rarely(&mut self, rare: Rare, mask: Value, usual: Value, x: &[Value]) -> Value {
+        let usual = self.number(usual);
+        let x: Vec<Value> = x.iter().map(|x| self.number(*x)).collect();
+        let value = self.b.declare_var(F64);
+        self.b.def_var(value, usual);
+        let (part, done) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(mask, part, &[], done, &[]);
+        self.b.switch_to_block(part);
+        let other = Function::Rare(rare).define(self, &x).unwrap_or(usual);
+        let other = self.number(other);
+        self.b.def_var(value, other);
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(done);
+        self.b.use_var(value)
+    }
+
     fn c(&mut self, value: f64) -> Value {
         match self.format {
             Format::F32 => self.constants.bits(self.b, F32, (value as f32).to_bits().into()),
@@ -144,6 +167,7 @@ impl Arithmetic for Scalars<'_, '_> {
                     constants: &mut *self.constants,
                     rounds: false,
                     format: Format::F64,
+                    short: false,
                 };
                 let rounded = lanes.op1(op, wide);
                 self.b.ins().fdemote(F32, rounded)

@@ -2,8 +2,8 @@
 
 use kiln_ir::DType;
 use kiln_ir::kernel::{BinaryOp, UnaryOp};
-use kiln_targets::math::tape;
-use kiln_targets::simd::sequences::{bits, invert, sign_bit};
+use kiln_targets::math::{Function, tape};
+use kiln_targets::simd::sequences::{bits, invert};
 use kiln_targets::simd::{Lane, Op1, Op2, R, Refusal, Simd, SimdExt as _, Src, V, short};
 
 use super::vexpr::{VectorKind, lane};
@@ -85,13 +85,13 @@ pub(super) fn of_f32<S: Simd>(s: &mut S, op: UnaryOp, d: V) -> R<V> {
         s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?;
         return Ok(d);
     }
-    tape::emit(s, op, d)
+    tape::emit(s, Function::Unary(op), Lane::F32, vec![d])
 }
 
 /// A function of anything but f32.
 pub(super) fn unary<S: Simd>(s: &mut S, op: UnaryOp, dtype: DType, d: V) -> R<V> {
     if dtype == DType::F64 {
-        return of_f64(s, op, d);
+        return tape::emit(s, Function::Unary(op), Lane::F64, vec![d]);
     }
     if dtype.is_float() {
         let d = of_f32(s, op, d)?;
@@ -126,44 +126,6 @@ pub(super) fn unary<S: Simd>(s: &mut S, op: UnaryOp, dtype: DType, d: V) -> R<V>
         _ => return none(&op, dtype),
     }
     round(s, dtype, &d)?;
-    Ok(d)
-}
-
-fn of_f64<S: Simd>(s: &mut S, op: UnaryOp, d: V) -> R<V> {
-    let ty = Lane::F64;
-    match op {
-        UnaryOp::Neg => s.op1_as(ty, Op1::Neg, &d)?,
-        UnaryOp::Abs => s.op1_as(ty, Op1::Abs, &d)?,
-        UnaryOp::Sqrt => s.op1_as(ty, Op1::Sqrt, &d)?,
-        UnaryOp::Floor => s.op1_as(ty, Op1::Floor, &d)?,
-        UnaryOp::Ceil => s.op1_as(ty, Op1::Ceil, &d)?,
-        UnaryOp::Round => s.op1_as(ty, Op1::Round, &d)?,
-        UnaryOp::IsNan => {
-            let x = s.copy(&d)?;
-            s.op2_as(ty, Op2::Eq, &d, Src::Reg(&x))?;
-            s.free(x);
-            invert(s, &d)?;
-        }
-        UnaryOp::IsInf => {
-            s.op1_as(ty, Op1::Abs, &d)?;
-            s.op2_as(ty, Op2::Eq, &d, Src::Wide(f64::INFINITY.to_bits()))?;
-        }
-        UnaryOp::Sign => {
-            // 1 with the operand's sign where it is neither 0 nor NaN; there it is itself.
-            let nonzero = s.splat_wide(0)?;
-            let sign = s.copy(&d)?;
-            s.op1_as(ty, Op1::Abs, &sign)?;
-            s.op2_as(ty, Op2::Lt, &nonzero, Src::Reg(&sign))?;
-            s.assign(&sign, &d);
-            s.op2(Op2::And, &sign, Src::Wide(sign_bit(ty)))?;
-            s.op2(Op2::Or, &sign, Src::Wide(1f64.to_bits()))?;
-            s.keep_where(&sign, &nonzero, Src::Reg(&d))?;
-            s.free(nonzero);
-            s.free(d);
-            return Ok(sign);
-        }
-        _ => return none(&op, DType::F64),
-    }
     Ok(d)
 }
 

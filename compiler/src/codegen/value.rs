@@ -9,7 +9,7 @@ use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value};
 use cranelift_frontend::FunctionBuilder;
 use kiln_ir::kernel::{BinaryOp, Scalar, UnaryOp};
 use kiln_ir::{DType, Error, Result};
-use kiln_targets::math::{self, Format};
+use kiln_targets::math::{self, Format, Function};
 
 use super::constants::Constants;
 use super::math::Scalars;
@@ -119,7 +119,7 @@ impl<'f> Values<'_, 'f> {
         }
         let mut found = false;
         let value = self.through_f64(dtype, [a], |l, [x]| {
-            let value = math::function(l, op, x);
+            let value = Function::Unary(op).define(l, &[x]);
             found = value.is_some();
             value.unwrap_or(x)
         });
@@ -127,7 +127,7 @@ impl<'f> Values<'_, 'f> {
     }
 
     fn arithmetic(&mut self, format: Format) -> Scalars<'_, 'f> {
-        Scalars { b: &mut *self.b, constants: &mut self.constants, rounds: self.rounds, format }
+        Scalars { b: &mut *self.b, constants: &mut self.constants, rounds: self.rounds, format, short: false }
     }
 
     /// Computes in f64 and rounds to f32 where that is the type: within 1 ULP of the exact value.
@@ -140,6 +140,7 @@ impl<'f> Values<'_, 'f> {
         let single = dtype == DType::F32;
         let args = args.map(|a| if single { self.b.ins().fpromote(F64, a) } else { a });
         let mut l = self.arithmetic(Format::F64);
+        l.short = single;
         let value = f(&mut l, args);
         let value = l.number(value);
         if single { self.b.ins().fdemote(F32, value) } else { value }
@@ -181,10 +182,9 @@ impl<'f> Values<'_, 'f> {
             BinaryOp::Eq => self.b.ins().fcmp(FloatCC::Equal, x, y),
             BinaryOp::Lt => self.b.ins().fcmp(FloatCC::LessThan, x, y),
             BinaryOp::Le => self.b.ins().fcmp(FloatCC::LessThanOrEqual, x, y),
-            BinaryOp::Pow => self.through_f64(dtype, [x, y], |l, [x, y]| match dtype {
-                DType::F64 => math::pow(l, x, y),
-                _ => math::pow_short(l, x, y),
-            }),
+            BinaryOp::Pow => {
+                self.through_f64(dtype, [x, y], |l, xy| Function::Binary(op).define(l, &xy).unwrap_or(xy[0]))
+            }
             BinaryOp::Rem => self.through_f64(dtype, [x, y], |l, [x, y]| l.remainder(x, y)),
             BinaryOp::Mod => {
                 let rest = self.through_f64(dtype, [x, y], |l, [x, y]| l.remainder(x, y));

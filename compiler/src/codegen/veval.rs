@@ -2,10 +2,11 @@
 
 use kiln_ir::DType;
 use kiln_ir::kernel::BinaryOp;
+use kiln_targets::math::tape;
 use kiln_targets::simd::{Op2, R, Refusal, Simd, Src, V};
 
 use super::typed;
-use super::vexpr::{At, Dag, Node, Operand, VectorKind, lane, splat};
+use super::vexpr::{At, Dag, Node, Operand, VectorKind, function, is_function, lane, splat};
 
 impl Dag {
     /// The value, when there is only one and it is a product: for fused multiply-add into an accumulator.
@@ -104,6 +105,15 @@ impl<'v> Eval<'v> {
                     VectorKind::F32 | VectorKind::Mask { .. } => typed::of_f32(s, op, d),
                     VectorKind::Number(dtype) => typed::unary(s, op, dtype, d),
                 }
+            }
+            Node::Binary(op, a, b)
+                if let VectorKind::Number(dtype) = self.values.kinds[a]
+                    && is_function(op, dtype) =>
+            {
+                let operands = vec![self.reg(s, a)?, self.reg(s, b)?];
+                let d = tape::emit(s, function(op, dtype), lane(dtype), operands)?;
+                typed::round(s, dtype, &d)?;
+                Ok(d)
             }
             Node::Binary(op, a, b) => match self.values.kinds[a] {
                 VectorKind::F32 => self.binary(s, op, a, b),

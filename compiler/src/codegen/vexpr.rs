@@ -9,7 +9,7 @@ use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
 use kiln_ir::types::DType;
-use kiln_targets::math::tape;
+use kiln_targets::math::{Function, tape};
 use kiln_targets::simd::sequences::splat_bits;
 use kiln_targets::simd::{Element, Lane, Parked, R, Refusal, Simd, SimdExt as _, Src, V};
 use kiln_targets::vector_expr::product_power;
@@ -78,6 +78,20 @@ pub(super) fn lane_bits(scalar: Scalar) -> u64 {
         DType::I8 | DType::I16 => u64::from(scalar.to_i64() as u32),
         _ => scalar.bits,
     }
+}
+
+/// Whether a function of two numbers is no operation of the builder but has a definition.
+pub(super) fn is_function(op: BinaryOp, dtype: DType) -> bool {
+    match op {
+        BinaryOp::Pow | BinaryOp::Rem | BinaryOp::Mod => true,
+        BinaryOp::Div => dtype.is_int(),
+        _ => false,
+    }
+}
+
+/// Such a function as a definition.
+pub(super) fn function(op: BinaryOp, dtype: DType) -> Function {
+    if dtype.is_float() { Function::Binary(op) } else { Function::Whole(op) }
 }
 
 /// An operation of the graph; operands are positions of earlier nodes.
@@ -260,12 +274,18 @@ impl Dag {
             }
             Expr::Binary(BinaryOp::Pow, base, exponent) => {
                 let base = self.add(walk, base)?;
-                let n = match self.kinds[base] {
-                    VectorKind::Number(dtype) => product_power(exponent, dtype),
-                    VectorKind::Mask { .. } => None,
+                let kind = self.kinds[base];
+                let VectorKind::Number(dtype) = kind else {
+                    return Err(Refusal::unsupported("a power of bools in vectors"));
                 };
-                let n = n.ok_or_else(|| Refusal::unsupported("a power in vectors"))?;
-                self.power(base, n)
+                if let Some(n) = product_power(exponent, dtype) {
+                    return Ok(self.power(base, n));
+                }
+                let exponent = self.add(walk, exponent)?;
+                if self.kinds[exponent] != kind {
+                    return Err(Refusal::unsupported("a power of two types"));
+                }
+                self.node(Node::Binary(BinaryOp::Pow, base, exponent), kind)
             }
             Expr::Unary(op, a) => {
                 let a = self.add(walk, a)?;
@@ -388,7 +408,16 @@ impl Dag {
         for (node, kind) in self.nodes.iter().zip(&self.kinds) {
             let here = match node {
                 Node::Acc | Node::Const(..) | Node::Load(_) => 1,
-                Node::Unary(op, a) => need[*a].max(tape::registers(*op)).max(2),
+                Node::Unary(op, a) => {
+                    need[*a].max(tape::registers(Function::Unary(*op), self.kinds[*a].lane())).max(2)
+                }
+                Node::Binary(op, a, b)
+                    if let VectorKind::Number(dtype) = self.kinds[*a]
+                        && is_function(*op, dtype) =>
+                {
+                    let inside = tape::registers(function(*op, dtype), lane(dtype));
+                    need[*a].max(need[*b] + 1).max(inside)
+                }
                 Node::Cast(VectorKind::F32, a) if matches!(self.kinds[*a], VectorKind::Mask { .. }) => {
                     need[*a]
                 }

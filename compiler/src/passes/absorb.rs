@@ -13,10 +13,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use kiln_ir::kernel::plan::{FlatAccess, Storage};
 use kiln_ir::kernel::{
     Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, Store, Uses,
     each_buffer,
 };
+use kiln_ir::{DType, Dim};
+use kiln_targets::vector_expr;
 
 use crate::rules::Fired;
 
@@ -226,6 +229,13 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
     if places(p) - 1 + places(m) - loads.len().min(1) > MAX_PLACES {
         return Err("it would touch more places than there are pointers");
     }
+    if let (Form::Contract { acc: DType::F32, .. }, Form::Map { stores }) = (&p.form, &m.form)
+        && !stores
+            .iter()
+            .all(|s| program.buffer(s.to.buffer).ty.dtype == DType::F32 && tiles_compute(program, &s.value))
+    {
+        return Err("tiles do not compute its operations");
+    }
     let mut map = Substitution::new();
     for ((here, there), extent) in first.index.iter().zip(&to.index).zip(shape.iter()) {
         let affine = |i: &Index| i.affine().cloned().ok_or("an index is read at run time");
@@ -255,6 +265,25 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
         }
     }
     Ok(map)
+}
+
+/// Whether an expression can be the epilogue of a tile, wherever its operands lie.
+pub(super) fn tiles_compute(program: &Program, value: &Expr) -> bool {
+    let flat = |a: &Access| FlatAccess {
+        name: String::new(),
+        storage: Storage::Arena { offset_bytes: 0 },
+        dtype: program.buffer(a.buffer).ty.dtype,
+        offset: Dim::Const(0),
+        strides: vec![],
+        gathers: vec![],
+        guards: vec![],
+        otherwise: None,
+    };
+    let value = value.map(&mut |leaf| match leaf {
+        Expr::Load(a) => Some(Expr::Load(flat(a))),
+        _ => None,
+    });
+    vector_expr::epilogue(&value).is_ok()
 }
 
 /// Places that a kernel touches: loads and stores that differ, and that of the weights that a contraction asks for
@@ -306,8 +335,7 @@ pub fn missed(program: &Program) -> Vec<Fired> {
 fn makes_every_element(kernel: &Kernel, to: &Access, shape: &kiln_ir::Shape) -> bool {
     to.index.iter().zip(shape.iter()).all(|(index, extent)| {
         index.affine().is_some_and(|a| {
-            let count =
-                a.terms.iter().fold(kiln_ir::Dim::Const(1), |n, (l, _)| n * kernel.loop_(*l).extent.clone());
+            let count = a.terms.iter().fold(Dim::Const(1), |n, (l, _)| n * kernel.loop_(*l).extent.clone());
             a.offset.is(0) && count == *extent
         })
     })

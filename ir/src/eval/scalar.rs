@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernel::{BinaryOp, Scalar, UnaryOp, binary_functions, unary_functions};
-use crate::numerics::{erf, int_pow};
+use crate::numerics::{acosh, asinh, erf, int_pow, softplus};
 use crate::types::DType;
 
 /// Bits to bits.

@@ -6,7 +6,7 @@
 //! only, and `bool`. Text forms, types, verifier and interpreters read the rows. How a function becomes machine code is
 //! said once too, in `kiln_targets::math` for floats.
 
-use crate::numerics::{erf, int_pow};
+use crate::numerics::{acosh, asinh, erf, int_pow, softplus};
 use crate::types::DType;
 
 /// Calls `$then!` with the rows of functions of one operand.
@@ -20,6 +20,8 @@ macro_rules! unary_functions {
         Sqrt "sqrt" same { float |x| x.sqrt(); }
         /// `e^x`.
         Exp "exp" same { float |x| x.exp(); }
+        /// `e^x - 1`.
+        Expm1 "expm1" same { float |x| x.exp_m1(); }
         /// Natural logarithm.
         Log "log" same { float |x| x.ln(); }
         /// Sine.
@@ -41,15 +43,17 @@ macro_rules! unary_functions {
         /// Hyperbolic tangent.
         Tanh "tanh" same { float |x| x.tanh(); }
         /// Inverse hyperbolic sine.
-        Asinh "asinh" same { float |x| x.asinh(); }
+        Asinh "asinh" same { float |x| asinh(x); }
         /// Inverse hyperbolic cosine.
-        Acosh "acosh" same { float |x| x.acosh(); }
+        Acosh "acosh" same { float |x| acosh(x); }
         /// Inverse hyperbolic tangent.
         Atanh "atanh" same { float |x| x.atanh(); }
         /// Error function.
         Erf "erf" same { float |x| erf(x); }
         /// `1 / (1 + exp(-x))`.
         Sigmoid "sigmoid" same { float |x| 1.0 / (1.0 + (-x).exp()); }
+        /// `ln(1 + e^x)`.
+        Softplus "softplus" same { float |x| softplus(x); }
         /// Towards negative infinity.
         Floor "floor" same { float |x| x.floor(); }
         /// Towards positive infinity.

@@ -4,8 +4,8 @@
 //! output has the input's type. The table gives for each operator its attributes with their defaults, the
 //! formula in f64 that the interpreter uses and the expression that kernels compute.
 //!
-//! Numerics: kernels compute in the element type. Exponentials are taken of numbers that are not positive
-//! only, so that nothing overflows; near zero `exp(x) - 1` loses relative, not absolute, accuracy.
+//! Numerics: kernels compute in the element type. Exponentials less one are a function of their own, which keeps its digits
+//! near zero.
 
 use super::elementwise::{add, div, lt, max, min, mul, nan_max, nan_min, num, sub, un};
 use super::{broadcast, operand};
@@ -69,8 +69,7 @@ impl ActivationKind {
                 params: &[("alpha", 1.0)],
                 float: |x, [alpha, _]| nan_max(x, 0.0) + nan_min(alpha * (x / alpha).exp_m1(), 0.0),
                 expr: |t, x, [alpha, _]| {
-                    let tail =
-                        mul(sub(un(U::Exp, div(x.clone(), num(t, alpha))), num(t, 1.0)), num(t, alpha));
+                    let tail = mul(un(U::Expm1, div(x.clone(), num(t, alpha))), num(t, alpha));
                     add(max(x, num(t, 0.0)), min(tail, num(t, 0.0)))
                 },
             },
@@ -122,10 +121,10 @@ impl ActivationKind {
     }
 }
 
-/// `gamma * (x > 0 ? x : alpha * (exp(x) - 1))`, as a sum of two halves of which one is zero.
+/// `gamma * (x > 0 ? x : alpha * expm1(x))`, as a sum of two halves of which one is zero.
 fn elu(t: DType, x: Expr, alpha: f64, gamma: f64) -> Expr {
     let scaled = |e: Expr, by: f64| if by == 1.0 { e } else { mul(e, num(t, by)) };
-    let tail = sub(un(U::Exp, min(x.clone(), num(t, 0.0))), num(t, 1.0));
+    let tail = un(U::Expm1, min(x.clone(), num(t, 0.0)));
     add(scaled(max(x, num(t, 0.0)), gamma), scaled(tail, alpha * gamma))
 }
 

@@ -105,7 +105,7 @@ fn run_lowered(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Vec<T
 }
 
 /// What the operator's machine code computes, alone in a graph, by the name of each way to compile it.
-fn run_compiled(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Vec<(String, Vec<Tensor>)> {
+pub(super) fn run_compiled(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Vec<(String, Vec<Tensor>)> {
     let infers = facts(inputs, known);
     let outputs = op.infer(&infers.iter().map(Some).collect::<Vec<_>>()).unwrap().len();
     let mut graph = Graph::new("test");

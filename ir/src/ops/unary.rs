@@ -5,8 +5,8 @@
 //! formula in f64 (or exact integers) that the interpreter uses and the expression that kernels compute; an operator
 //! that is one scalar function takes both from that function's row.
 //!
-//! Numerics: the interpreter rounds the f64 result once. Kernels compute in the element type; `Sigmoid`,
-//! `Softplus` and `Mish` are written such that no intermediate result overflows. Integer `Abs` and `Neg` of the
+//! Numerics: the interpreter rounds the f64 result once. Kernels compute in the element type; `HardSwish` and `Mish` are
+//! written such that no intermediate result overflows or cancels. Integer `Abs` and `Neg` of the
 //! least value wrap to it.
 
 use super::elementwise::{add, div, max, min, mul, nan_max, nan_min, num, un};
@@ -14,7 +14,7 @@ use super::{broadcast, operand};
 use crate::bail_invalid;
 use crate::error::{Error, Result};
 use crate::kernel::{Expr, Lowering, UnaryOp as U};
-use crate::numerics::Number;
+use crate::numerics::{Number, softplus};
 use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -74,14 +74,11 @@ pub struct Unary(pub UnaryKind);
 const FLOAT: Formula =
     Formula { name: "", float: None, int: None, boolean: None, result: None, expr: |_, x| x };
 
-/// `ln(1 + exp(x))`, with the exponential of a number that is not positive.
-fn softplus(dtype: DType, x: Expr) -> Expr {
-    let decay = un(U::Exp, un(U::Neg, un(U::Abs, x.clone())));
-    add(max(x, num(dtype, 0.0)), un(U::Log, add(num(dtype, 1.0), decay)))
-}
-
-fn softplus_f64(x: f64) -> f64 {
-    nan_max(x, 0.0) + (-x.abs()).exp().ln_1p()
+/// `x tanh(ln(1 + e^x))`, where the tangent is `n / (n + 2)` with `n = e^x (e^x + 2)`: 1 from 40 on.
+fn mish(dtype: DType, x: Expr) -> Expr {
+    let e = un(U::Exp, min(x.clone(), num(dtype, 40.0)));
+    let n = mul(e.clone(), add(e, num(dtype, 2.0)));
+    mul(x, div(n.clone(), add(n, num(dtype, 2.0))))
 }
 
 impl UnaryKind {
@@ -144,22 +141,18 @@ impl UnaryKind {
             },
             Self::HardSwish => Formula {
                 name: "HardSwish",
-                float: Some(|x| x * nan_max(nan_min(x / 6.0 + 0.5, 1.0), 0.0)),
+                float: Some(|x| x * (nan_max(nan_min(x + 3.0, 6.0), 0.0) / 6.0)),
+                // The sum is exact near -3, where it cancels.
                 expr: |t, x| {
-                    let gate = add(mul(x.clone(), num(t, 1.0 / 6.0)), num(t, 0.5));
-                    mul(x, max(min(gate, num(t, 1.0)), num(t, 0.0)))
+                    let gate = max(min(add(x.clone(), num(t, 3.0)), num(t, 6.0)), num(t, 0.0));
+                    mul(x, mul(gate, num(t, 1.0 / 6.0)))
                 },
                 ..FLOAT
             },
-            Self::Mish => Formula {
-                name: "Mish",
-                float: Some(|x| x * softplus_f64(x).tanh()),
-                expr: |t, x| mul(x.clone(), un(U::Tanh, softplus(t, x))),
-                ..FLOAT
-            },
-            Self::Softplus => {
-                Formula { name: "Softplus", float: Some(softplus_f64), expr: softplus, ..FLOAT }
+            Self::Mish => {
+                Formula { name: "Mish", float: Some(|x| x * softplus(x).tanh()), expr: mish, ..FLOAT }
             }
+            Self::Softplus => direct!(Softplus),
             Self::Softsign => Formula {
                 name: "Softsign",
                 float: Some(|x| x / (1.0 + x.abs())),
@@ -217,7 +210,7 @@ impl Op for Unary {
 
     fn takes_short_floats(&self) -> bool {
         // Formulas of several steps would round at each.
-        !matches!(self.0, UnaryKind::HardSwish | UnaryKind::Mish | UnaryKind::Softplus | UnaryKind::Softsign)
+        !matches!(self.0, UnaryKind::HardSwish | UnaryKind::Mish | UnaryKind::Softsign)
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
@@ -285,6 +278,7 @@ defs! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::testing::run_compiled;
 
     fn eval(kind: UnaryKind, x: Vec<f32>) -> Vec<f32> {
         let x = Tensor::from_vec(&[x.len()], x);
@@ -325,6 +319,29 @@ mod tests {
         assert_eq!(eval(UnaryKind::Softplus, vec![-1e4, 1e4]), [0.0, 1e4]);
         for kind in [UnaryKind::Relu, UnaryKind::HardSwish, UnaryKind::Softplus, UnaryKind::Sign] {
             assert!(eval(kind, vec![f32::NAN])[0].is_nan(), "{kind:?}");
+        }
+    }
+
+    /// Kernels against the formulas in f64, where formulas in f32 cancelled: in units in the last place.
+    #[test]
+    fn formulas_of_several_steps_keep_their_digits() {
+        let near = |x: f32| (0..200u32).map(move |i| f32::from_bits(x.to_bits() - 100 + i));
+        let every =
+            (0..0x4280_0000u32).step_by(0x0003_0001).flat_map(|b| [b, b | 1 << 31]).map(f32::from_bits);
+        let xs: Vec<f32> = every.chain(near(-3.0)).chain(near(3.0)).chain([-3.4e38, 3.4e38]).collect();
+        let count = xs.len();
+        let x = Tensor::from_vec(&[count], xs.clone());
+        for (kind, bound) in [(UnaryKind::HardSwish, 2.5), (UnaryKind::Mish, 4.0), (UnaryKind::Softplus, 3.0)]
+        {
+            let exact = kind.formula().float.unwrap();
+            for (way, y) in run_compiled(&Unary(kind), &[&x], &[]) {
+                for (x, y) in xs.iter().zip(y[0].to_f64s().unwrap()) {
+                    let want = exact(f64::from(*x));
+                    let magnitude = want.abs().max(f64::from(f32::MIN_POSITIVE));
+                    let error = (y - want).abs() * 2f64.powi(23 - magnitude.log2().floor() as i32);
+                    assert!(error <= bound, "{kind:?} of {x:e} is {y:e}, not {want:e} ({way}): {error} ULP");
+                }
+            }
         }
     }
 

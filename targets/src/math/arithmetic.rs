@@ -1,5 +1,6 @@
 //! The builder that definitions of functions are written over.
 
+use super::rare::Rare;
 use crate::simd::{Op1, Op2};
 
 /// The format of a builder's numbers.
@@ -21,6 +22,10 @@ pub trait Arithmetic {
 
     /// The format of numbers.
     fn format(&self) -> Format;
+    /// Whether results are rounded to 24 bits or fewer, so that in f64 a shorter way will do.
+    fn is_short(&self) -> bool {
+        false
+    }
     /// A number, rounded to the format.
     fn c(&mut self, value: f64) -> Self::V;
     /// An integer of the format's width.
@@ -35,6 +40,8 @@ pub trait Arithmetic {
     fn select(&mut self, mask: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Where the mask is not set.
     fn not(&mut self, mask: Self::V) -> Self::V;
+    /// `if mask { rare(x..) } else { usual }`, computed in f64, where the mask is hardly ever set: there is a branch around it.
+    fn rarely(&mut self, rare: Rare, mask: Self::V, usual: Self::V, x: &[Self::V]) -> Self::V;
     /// Whether [`Arithmetic::scale`] is an operation.
     fn scales(&self) -> bool {
         false
@@ -49,6 +56,13 @@ pub trait Arithmetic {
         let bit = self.sign_bit();
         let sign = self.op2(Op2::And, sign, bit);
         self.op2(Op2::Or, sign, magnitude)
+    }
+
+    /// `value`, which is 0 or of the same sign, with the sign of `sign`.
+    fn with_sign_of(&mut self, value: Self::V, sign: Self::V) -> Self::V {
+        let bit = self.sign_bit();
+        let sign = self.op2(Op2::And, sign, bit);
+        self.op2(Op2::Or, value, sign)
     }
 
     /// The integer whose only set bit is a number's sign.

@@ -1,7 +1,7 @@
-//! The error function. f32: Eigen, `MathFunctionsImpl.h` (rational minimax).
+//! The error function.
 
 use super::arithmetic::Arithmetic;
-use super::exponential::exp;
+use super::exponential::{exp, rough_f32};
 use crate::simd::{Op1, Op2};
 
 /// In f64. Below 2 the Taylor sum of `exp(x^2) erf(x)`, all of whose terms are positive; above one minus the continued
@@ -9,7 +9,7 @@ use crate::simd::{Op1, Op2};
 pub(super) fn erf<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     let a = l.abs(x);
     let limit = l.c(6.5);
-    let a = l.op2(Op2::MinNan, a, limit);
+    let a = l.op2(Op2::Min, a, limit);
     let square = l.mul(a, a);
     let minus = l.op1(Op1::Neg, square);
     let gauss = exp(l, minus);
@@ -37,33 +37,39 @@ pub(super) fn erf<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     l.with_sign(magnitude, x)
 }
 
-/// Error function, 6 ULP.
+/// Error function (N. Juffa): one minus an exponential, near 0 a polynomial.
 pub(super) fn erf_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
-    let value = odd_rational(
-        l,
-        x,
-        4.0,
+    let a = l.abs(x);
+    // 1 from here on.
+    let limit = l.c(4.0);
+    let t = l.op2(Op2::Min, a, limit);
+    let square = l.mul(t, t);
+    let first = l.c(3.831_971_26e-4);
+    let high = l.fma_c(first, t, -1.728_534_70e-5);
+    let second = l.c(2.425_462_19e-2);
+    let low = l.fma_c(second, t, -3.883_964_38e-3);
+    let mut r = l.fma(low, high, square);
+    for c in [-1.067_778_77e-1, -6.348_466_87e-1, -1.287_175_12e-1] {
+        let c = l.c(c);
+        r = l.fma(c, r, t);
+    }
+    let minus = l.op1(Op1::Neg, t);
+    let r = l.fma(minus, r, t);
+    let complement = rough_f32(l, r, 1.0);
+    let far = l.c_sub(1.0, complement);
+    let p = l.poly(
+        square,
         &[
-            -2.726_142_3e-10,
-            2.770_681_4e-8,
-            -2.101_024e-6,
-            -5.692_506_4e-5,
-            -7.349_906_3e-4,
-            -2.954_6e-3,
-            -1.609_603_3e-2,
+            -5.967_617_03e-4,
+            4.991_194_23e-3,
+            -2.676_813_49e-2,
+            1.128_199_25e-1,
+            -3.761_253_36e-1,
+            1.283_791_66e-1,
         ],
-        &[-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_2e-3, -1.426_473_9e-2],
     );
-    // The quotient rounds above 1 at the clamp.
-    l.clamp(value, -1.0, 1.0)
-}
-
-/// `x * p(x^2) / q(x^2)` of `x` clamped to `[-limit, limit]`.
-pub(super) fn odd_rational<L: Arithmetic>(l: &mut L, x: L::V, limit: f64, p: &[f64], q: &[f64]) -> L::V {
-    let x = l.clamp(x, -limit, limit);
-    let square = l.mul(x, x);
-    let numerator = l.poly(square, p);
-    let x = l.mul(x, numerator);
-    let denominator = l.poly(square, q);
-    l.div(x, denominator)
+    let near = l.fma(t, p, t);
+    let is_far = l.above(t, 0.927_734_375);
+    let magnitude = l.select(is_far, far, near);
+    l.with_sign(magnitude, x)
 }

@@ -15,21 +15,18 @@ const LN2_HIGH_F32: f64 = 0.693_359_4; // few bits: products with small integers
 const LN2_LOW_F32: f64 = -2.121_944_4e-4;
 /// 1.5 * 2^23.
 const MAGIC_F32: f64 = 12_582_912.0;
-/// `exp` is infinite from here on.
-const EXP_HIGH: f64 = 88.722_83;
-/// `exp` is below the least normal number up to here.
-const EXP_LOW: f64 = -87.336_54;
-/// Bounds that keep the exponent of `exp` in its field; at the upper one `2^128` is infinite.
-const EXP_CLAMP: (f64, f64) = (-87.0, 88.8);
 /// Beyond these `exp` is 0 and infinite in f32.
-const EXP_BEYOND: (f64, f64) = (-105.0, 89.0);
-const EXP: [f64; 7] = [1.383_684_5e-3, 8.374_818e-3, 4.166_822_5e-2, 1.666_642e-1, 4.999_999e-1, 1.0, 1.0];
+const BOUNDS_F32: (f64, f64) = (-104.0, 89.0);
+const EXP_F32: [f64; 7] =
+    [1.383_684_5e-3, 8.374_818e-3, 4.166_822_5e-2, 1.666_642e-1, 4.999_999e-1, 1.0, 1.0];
+/// `(e^r - 1 - r) / r^2`: relative error 1.3e-8 of `e^r - 1`.
+const EXPM1_F32: [f64; 5] = [1.388_250_85e-3, 8.366_58e-3, 4.166_720_06e-2, 1.666_654_35e-1, 0.5];
+/// Relative error 1e-7.
+const ROUGH_EXP_F32: [f64; 6] = [8.312_478_7e-3, 4.189_055e-2, 1.666_711_6e-1, 4.999_923e-1, 1.0, 1.0];
 
 /// `e^x` in f64.
 pub(super) fn exp<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
-    let (low, high) = (l.c(-746.0), l.c(710.0));
-    let x = l.op2(Op2::MaxNan, x, low);
-    let x = l.op2(Op2::MinNan, x, high);
+    let x = l.clamp(x, -746.0, 710.0);
     let (t, k) = octaves(l, x);
     let r = l.fma_c(x, k, -LN2_HIGH);
     let r = l.fma_c(r, k, -LN2_LOW);
@@ -39,7 +36,9 @@ pub(super) fn exp<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
         factorial *= n.max(1) as f64;
         *c = 1.0 / factorial;
     }
-    let p = l.poly(r, &coefficients);
+    // The terms from the tenth on are below 2^-37.
+    let rest = if l.is_short() { 4 } else { 0 };
+    let p = l.poly(r, &coefficients[rest..]);
     times_power_of_two(l, p, t)
 }
 
@@ -78,71 +77,122 @@ fn scale<L: Arithmetic>(l: &mut L, x: L::V, k: L::V) -> L::V {
     l.mul(x, factor)
 }
 
-/// `1 / (1 + e^-x)` in f64.
-pub(super) fn sigmoid<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
-    let minus = l.op1(Op1::Neg, x);
-    let e = exp(l, minus);
-    let d = l.add_c(e, 1.0);
-    l.c_div(1.0, d)
+/// `e^x - 1` in f64: with `x = k ln 2 + r` it is `2^k expm1(r) + (2^k - 1)`, in halves, so that `2^k` does not overflow.
+pub(super) fn expm1<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let clamped = l.clamp(x, -40.0, 710.0);
+    let (t, k) = octaves(l, clamped);
+    let r = l.fma_c(clamped, k, -LN2_HIGH);
+    let r = l.fma_c(r, k, -LN2_LOW);
+    // 1 / 2! + r / 3! + ..
+    let mut coefficients = [0.0; 13];
+    let mut factorial = 1.0;
+    for (n, c) in coefficients.iter_mut().rev().enumerate() {
+        factorial *= n as f64 + 2.0;
+        *c = 1.0 / factorial;
+    }
+    let rest = if l.is_short() { 5 } else { 0 };
+    let p = l.poly(r, &coefficients[rest..]);
+    let square = l.mul(r, r);
+    let p = l.fma(r, square, p);
+    let bias = l.int(MAGIC.to_bits() - 1022);
+    let half = l.op2(Op2::IntSub, t, bias);
+    let half = l.op1(Op1::Shl(52), half);
+    let below = l.sub_c(half, 0.5);
+    let value = l.fma(below, p, half);
+    let value = l.mul_c(value, 2.0);
+    // Keeps the sign of zero.
+    l.with_sign_of(value, x)
 }
 
-/// `exp(sign * x)` before the scaling: `(m, k)` with `exp(sign * x) = m * 2^k`, `m` in `[0.7, 1.42]`. `k` is a number
-/// where the builder scales, else it is in the low bits. `x` is finite or NaN.
-fn parts_f32<L: Arithmetic>(l: &mut L, x: L::V, sign: f64) -> (L::V, L::V) {
-    let log2_e = f64::from(std::f32::consts::LOG2_E);
-    let (t, k) = if l.scales() {
-        let k = l.mul_c(x, sign * log2_e);
+/// `1 / (1 + e^-x)` in f64: the exponential of a number that is not positive keeps small results.
+pub(super) fn sigmoid<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let x = l.clamp(x, -746.0, 700.0);
+    let e = exp(l, x);
+    let d = l.add_c(e, 1.0);
+    l.div(e, d)
+}
+
+/// `factor * x` in octaves: the nearest integer, a number where the builder scales, else in the low bits; and as a number.
+fn octaves_f32<L: Arithmetic>(l: &mut L, x: L::V, factor: f64) -> (L::V, L::V) {
+    let log2_e = factor * f64::from(std::f32::consts::LOG2_E);
+    if l.scales() {
+        let k = l.mul_c(x, log2_e);
         let k = l.op1(Op1::Round, k);
         (k, k)
     } else {
         let magic = l.c(MAGIC_F32);
-        let t = l.fma_c(magic, x, sign * log2_e);
+        let t = l.fma_c(magic, x, log2_e);
         (t, l.sub_c(t, MAGIC_F32))
-    };
-    let r = l.fma_c(x, k, -sign * LN2_HIGH_F32);
-    let r = l.fma_c(r, k, -sign * LN2_LOW_F32);
-    // The polynomial of -x has the odd coefficients' signs changed.
-    let coefficients: Vec<f64> =
-        EXP.iter().rev().enumerate().map(|(i, c)| if i % 2 == 1 { sign * c } else { *c }).rev().collect();
-    (l.poly(r, &coefficients), t)
+    }
 }
 
-/// `exp(sign * x)`, where `sign * x` is within [`EXP_CLAMP`] or NaN.
-fn inside_f32<L: Arithmetic>(l: &mut L, x: L::V, sign: f64) -> L::V {
-    let (m, k) = parts_f32(l, x, sign);
+/// `e^x` for `x` within [`BOUNDS_F32`] or NaN.
+fn bounded_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let (t, k) = octaves_f32(l, x, 1.0);
+    let r = l.fma_c(x, k, -LN2_HIGH_F32);
+    let r = l.fma_c(r, k, -LN2_LOW_F32);
+    let m = l.poly(r, &EXP_F32);
     if l.scales() {
-        return l.scale(m, k);
+        return l.scale(m, t);
+    }
+    // 2^k in two factors, since one alone would not reach the ends: k is above -254.
+    let bias = l.int(u64::from((MAGIC_F32 as f32).to_bits()) - 2 * 127);
+    let both = l.op2(Op2::IntSub, t, bias);
+    let half = l.op1(Op1::Shr(1), both);
+    let rest = l.op2(Op2::IntSub, both, half);
+    let (half, rest) = (l.op1(Op1::Shl(23), half), l.op1(Op1::Shl(23), rest));
+    let m = l.mul(m, half);
+    l.mul(m, rest)
+}
+
+/// `e^(factor * x)` with a relative error of 2e-7, for results within 2^-126 and 2^127: where what is added to it is as
+/// large or larger. `factor` is a power of two.
+pub(super) fn rough_f32<L: Arithmetic>(l: &mut L, x: L::V, factor: f64) -> L::V {
+    let (t, k) = octaves_f32(l, x, factor);
+    let r = l.fma_c(x, k, -std::f64::consts::LN_2 / factor);
+    let degree = ROUGH_EXP_F32.len() - 1;
+    let scaled = ROUGH_EXP_F32.iter().enumerate().map(|(i, c)| c * factor.powi((degree - i) as i32));
+    let m = l.poly(r, &scaled.collect::<Vec<_>>());
+    if l.scales() {
+        return l.scale(m, t);
     }
     // (k + 127) << 23 is 2^k; a product keeps NaN, which adding to the exponent would not.
-    let k = l.op1(Op1::Shl(23), k);
+    let k = l.op1(Op1::Shl(23), t);
     let one = l.int(0x3f80_0000);
     let factor = l.op2(Op2::IntAdd, k, one);
     l.mul(m, factor)
 }
 
-/// `e^x`, 2 ULP; results below 1.2e-38 may be 0.
+/// `e^x`.
 pub(super) fn exp_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
-    if l.scales() {
-        // Infinity minus infinity would be NaN; the bounds are far enough out for infinity and 0.
-        let x = l.clamp(x, EXP_BEYOND.0, EXP_BEYOND.1);
-        return inside_f32(l, x, 1.0);
-    }
-    let (m, t) = parts_f32(l, x, 1.0);
-    let exponent = l.op1(Op1::Shl(23), t);
-    // Reaches 2^128 * 0.99 where a factor could not.
-    let m = l.op2(Op2::IntAdd, m, exponent);
-    let inside = l.is(Op2::Le, x, EXP_HIGH);
-    let tiny = l.is(Op2::Le, x, EXP_LOW);
-    // Above: x * inf is inf, and NaN for NaN.
-    let above = l.mul_c(x, f64::INFINITY);
-    let m = l.select(inside, m, above);
-    l.op2(Op2::AndNot, tiny, m)
+    let x = l.clamp(x, BOUNDS_F32.0, BOUNDS_F32.1);
+    bounded_f32(l, x)
 }
 
-/// `1 / (1 + e^-x)`: 3 ULP; 0 below -88.4.
+/// `e^x - 1`, as in f64.
+pub(super) fn expm1_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let clamped = l.clamp(x, -20.0, BOUNDS_F32.1);
+    let magic = l.c(MAGIC_F32);
+    let t = l.fma_c(magic, clamped, f64::from(std::f32::consts::LOG2_E));
+    let k = l.sub_c(t, MAGIC_F32);
+    let r = l.fma_c(clamped, k, -LN2_HIGH_F32);
+    let r = l.fma_c(r, k, -LN2_LOW_F32);
+    let p = l.poly(r, &EXPM1_F32);
+    let square = l.mul(r, r);
+    let p = l.fma(r, square, p);
+    let half = l.op1(Op1::Shl(23), t);
+    let bias = l.int(126 << 23);
+    let half = l.op2(Op2::IntAdd, half, bias);
+    let below = l.sub_c(half, 0.5);
+    let value = l.fma(below, p, half);
+    let value = l.mul_c(value, 2.0);
+    l.with_sign_of(value, x)
+}
+
+/// `e^x / (1 + e^x)`: small results are as close as large ones.
 pub(super) fn sigmoid_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
-    let x = l.clamp(x, -EXP_CLAMP.1, -EXP_CLAMP.0);
-    let e = inside_f32(l, x, -1.0);
+    let x = l.clamp(x, BOUNDS_F32.0, 88.0);
+    let e = bounded_f32(l, x);
     let d = l.add_c(e, 1.0);
-    l.c_div(1.0, d)
+    l.div(e, d)
 }

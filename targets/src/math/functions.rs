@@ -1,9 +1,10 @@
 //! Which definition a function has in which format: the one list.
 
-use kiln_ir::kernel::UnaryOp;
+use kiln_ir::kernel::{BinaryOp, UnaryOp};
 
 use super::arithmetic::{Arithmetic, Format};
-use super::{erf, exponential, hyperbolic, logarithm, trigonometric};
+use super::rare::Rare;
+use super::{circular, erf, exponential, hyperbolic, inverse, logarithm, power, remainder, trigonometric};
 use crate::simd::{Op1, Op2};
 
 /// A function whose results are exact: an operation of the builder or a few of them, in any format.
@@ -36,26 +37,67 @@ pub fn exact<L: Arithmetic>(l: &mut L, op: UnaryOp, x: L::V) -> Option<L::V> {
     })
 }
 
-/// The definition of a function in the builder's format, where there is one. Masks and bits go by other ways.
-pub fn function<L: Arithmetic>(l: &mut L, op: UnaryOp, x: L::V) -> Option<L::V> {
+/// What has a definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// A function of one number.
+    Unary(UnaryOp),
+    /// A function of two.
+    Binary(BinaryOp),
+    /// A function of two integers of at most 32 bits, in f64: its low bits.
+    Whole(BinaryOp),
+    /// A part of one.
+    Rare(Rare),
+}
+
+impl Function {
+    /// How many numbers it takes.
+    pub fn operands(self) -> usize {
+        match self {
+            Self::Binary(_) | Self::Whole(_) | Self::Rare(Rare::Rem) => 2,
+            Self::Unary(_) | Self::Rare(_) => 1,
+        }
+    }
+
+    /// The definition in the builder's format, where there is one. Masks and bits go by other ways.
+    pub fn define<L: Arithmetic>(self, l: &mut L, x: &[L::V]) -> Option<L::V> {
+        match (self, x) {
+            (Self::Unary(op), [x]) => unary(l, op, *x),
+            (Self::Binary(op), [x, y]) => binary(l, op, *x, *y),
+            (Self::Whole(op), [x, y]) if l.format() == Format::F64 => remainder::of_integers(l, op, *x, *y),
+            (Self::Rare(rare), x) if l.format() == Format::F64 => rarely(l, rare, x),
+            _ => None,
+        }
+    }
+}
+
+fn unary<L: Arithmetic>(l: &mut L, op: UnaryOp, x: L::V) -> Option<L::V> {
     use UnaryOp::{
-        Acos, Acosh, Asin, Asinh, Atan, Atanh, Cos, Cosh, Erf, Exp, Log, Sigmoid, Sin, Sinh, Tan, Tanh,
+        Acos, Acosh, Asin, Asinh, Atan, Atanh, Cos, Cosh, Erf, Exp, Expm1, Log, Sigmoid, Sin, Sinh, Softplus,
+        Tan, Tanh,
     };
     Some(match (op, l.format()) {
         (Exp, Format::F32) => exponential::exp_f32(l, x),
         (Exp, Format::F64) => exponential::exp(l, x),
+        (Expm1, Format::F32) => exponential::expm1_f32(l, x),
+        (Expm1, Format::F64) => exponential::expm1(l, x),
+        (Softplus, Format::F32) => logarithm::softplus_f32(l, x),
+        (Softplus, Format::F64) => logarithm::softplus(l, x),
         (Sigmoid, Format::F32) => exponential::sigmoid_f32(l, x),
         (Sigmoid, Format::F64) => exponential::sigmoid(l, x),
         (Log, Format::F32) => logarithm::log_f32(l, x),
         (Log, Format::F64) => logarithm::log(l, x),
-        (Sin, Format::F32) => trigonometric::sin_f32(l, x, 0),
+        (Sin, Format::F32) => circular::sin(l, x),
+        (Cos, Format::F32) => circular::cos(l, x),
         (Sin, Format::F64) => trigonometric::sin(l, x),
-        (Cos, Format::F32) => trigonometric::sin_f32(l, x, 1),
         (Cos, Format::F64) => trigonometric::cos(l, x),
         (Tan, Format::F64) => trigonometric::tan(l, x),
-        (Asin, Format::F64) => trigonometric::asin(l, x),
-        (Acos, Format::F64) => trigonometric::acos(l, x),
-        (Atan, Format::F64) => trigonometric::atan(l, x),
+        (Asin, Format::F32) => inverse::asin_f32(l, x),
+        (Asin, Format::F64) => inverse::asin(l, x),
+        (Acos, Format::F32) => inverse::acos_f32(l, x),
+        (Acos, Format::F64) => inverse::acos(l, x),
+        (Atan, Format::F32) => inverse::atan_f32(l, x),
+        (Atan, Format::F64) => inverse::atan(l, x),
         (Tanh, Format::F32) => hyperbolic::tanh_f32(l, x),
         (Tanh, Format::F64) => hyperbolic::tanh(l, x),
         (Sinh, Format::F64) => hyperbolic::sinh(l, x),
@@ -66,5 +108,25 @@ pub fn function<L: Arithmetic>(l: &mut L, op: UnaryOp, x: L::V) -> Option<L::V> 
         (Erf, Format::F32) => erf::erf_f32(l, x),
         (Erf, Format::F64) => erf::erf(l, x),
         _ => return exact(l, op, x),
+    })
+}
+
+fn binary<L: Arithmetic>(l: &mut L, op: BinaryOp, x: L::V, y: L::V) -> Option<L::V> {
+    match (op, l.format()) {
+        (BinaryOp::Pow, Format::F64) => Some(power::pow(l, x, y)),
+        (BinaryOp::Rem, Format::F64) if l.is_short() => Some(remainder::remainder(l, x, y)),
+        _ => None,
+    }
+}
+
+fn rarely<L: Arithmetic>(l: &mut L, rare: Rare, x: &[L::V]) -> Option<L::V> {
+    Some(match (rare, x) {
+        (Rare::AnySin, [x]) => trigonometric::sin(l, *x),
+        (Rare::AnyCos, [x]) => trigonometric::cos(l, *x),
+        (Rare::Sin, [x]) => trigonometric::sin_of_large(l, *x),
+        (Rare::Cos, [x]) => trigonometric::cos_of_large(l, *x),
+        (Rare::Tan, [x]) => trigonometric::tan_of_large(l, *x),
+        (Rare::Rem, [x, y]) => remainder::remainder_of_large(l, *x, *y),
+        _ => return None,
     })
 }

@@ -1,10 +1,13 @@
 //! Logarithms. Coefficients: fdlibm (`log`), S. Moshier, Cephes (`logf`).
 
 use super::arithmetic::Arithmetic;
+use super::exponential::{exp, exp_f32};
 use crate::simd::{Op1, Op2};
 
 const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+/// Its low bits count ones.
+const MAGIC: f64 = 6_755_399_441_055_744.0;
 const LN2_HIGH_F32: f64 = 0.693_359_4;
 const LN2_LOW_F32: f64 = -2.121_944_4e-4;
 
@@ -18,13 +21,14 @@ pub(super) fn parts<L: Arithmetic>(l: &mut L, x: L::V) -> (L::V, L::V) {
     // An arithmetic shift by way of a biased logical one.
     let origin = l.int(std::f64::consts::FRAC_1_SQRT_2.to_bits());
     let above = l.op2(Op2::IntSub, y, origin);
-    let (bias, bias_bits) = (l.int(1024), l.int(1024 << 52));
-    let e = l.op2(Op2::IntAdd, above, bias_bits);
+    let (bias, magic) = (l.int(1024 << 52), l.int(MAGIC.to_bits()));
+    let e = l.op2(Op2::IntAdd, above, bias);
     let e = l.op1(Op1::Shr(52), e);
-    let e = l.op2(Op2::IntSub, e, bias);
     let exponent = l.op1(Op1::Shl(52), e);
+    let exponent = l.op2(Op2::IntSub, exponent, bias);
     let m = l.op2(Op2::IntSub, y, exponent);
-    let e = l.op1(Op1::ToFloat, e);
+    let e = l.op2(Op2::IntAdd, e, magic);
+    let e = l.sub_c(e, MAGIC + 1024.0);
     (m, l.add(e, lift))
 }
 
@@ -80,7 +84,51 @@ pub(super) fn log1p<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     l.select(infinite, x, value)
 }
 
-/// Natural logarithm, 2 ULP. -inf for 0, NaN for negative numbers.
+/// `log(1 + e^x)` in f64.
+pub(super) fn softplus<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let a = l.abs(x);
+    let minus = l.op1(Op1::Neg, a);
+    let e = exp(l, minus);
+    let log = log1p(l, e);
+    let zero = l.c(0.0);
+    let ramp = l.op2(Op2::Max, x, zero);
+    l.add(ramp, log)
+}
+
+/// `log(1 + e^x)`: the exponential `e` of a number that is not positive, and `log(1 + e)` by that of `1 + m` with `m` from -1/4
+/// to 1/2, which is either `e` or half of what `e` lacks of 1.
+pub(super) fn softplus_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let a = l.abs(x);
+    let minus = l.op1(Op1::Neg, a);
+    let e = exp_f32(l, minus);
+    let large = l.above(e, 0.5);
+    let half = l.c(-0.5);
+    let lacking = l.fma_c(half, e, 0.5);
+    let m = l.select(large, lacking, e);
+    let p = l.poly(
+        m,
+        &[
+            5.413_213_4e-2,
+            -1.206_733_96e-1,
+            1.498_391_63e-1,
+            -1.682_281_5e-1,
+            1.997_707_78e-1,
+            -2.499_344_2e-1,
+            3.333_354_9e-1,
+            -5.000_006e-1,
+        ],
+    );
+    let square = l.mul(m, m);
+    let log = l.fma(m, square, p);
+    let octave = l.c(std::f64::consts::LN_2);
+    let octave = l.op2(Op2::And, large, octave);
+    let log = l.add(log, octave);
+    let zero = l.c(0.0);
+    let ramp = l.op2(Op2::Max, x, zero);
+    l.add(ramp, log)
+}
+
+/// Natural logarithm. -inf for 0, NaN for negative numbers.
 pub(super) fn log_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     // Numbers below the least normal one are scaled up by 2^23 first.
     let small = l.is(Op2::Lt, x, f64::from(f32::MIN_POSITIVE));

@@ -1,6 +1,8 @@
 //! The builder of definitions that computes at once, in f64: for tests.
 
 use super::arithmetic::{Arithmetic, Format};
+use super::functions::Function;
+use super::rare::Rare;
 use crate::simd::{Op1, Op2};
 
 /// Values are bits.
@@ -27,7 +29,6 @@ impl Arithmetic for Plain {
             Op1::Abs => x.abs().to_bits(),
             Op1::Neg => (-x).to_bits(),
             Op1::Floor => x.floor().to_bits(),
-            Op1::ToFloat => (a as i64 as f64).to_bits(),
             Op1::Shl(n) => a << n,
             Op1::Shr(n) => a >> n,
             other => unreachable!("{other:?} is in no definition that is tested so"),
@@ -43,9 +44,9 @@ impl Arithmetic for Plain {
             Op2::Sub => (x - y).to_bits(),
             Op2::Mul => (x * y).to_bits(),
             Op2::Div => (x / y).to_bits(),
-            Op2::MinNan | Op2::MaxNan if nan => f64::NAN.to_bits(),
-            Op2::MinNan => x.min(y).to_bits(),
-            Op2::MaxNan => x.max(y).to_bits(),
+            Op2::Min | Op2::Max if nan => f64::NAN.to_bits(),
+            Op2::Min => x.min(y).to_bits(),
+            Op2::Max => x.max(y).to_bits(),
             Op2::And => a & b,
             Op2::Or => a | b,
             Op2::AndNot => !a & b,
@@ -64,6 +65,13 @@ impl Arithmetic for Plain {
 
     fn select(&mut self, mask: u64, a: u64, b: u64) -> u64 {
         if mask != 0 { a } else { b }
+    }
+
+    fn rarely(&mut self, rare: Rare, mask: u64, usual: u64, x: &[u64]) -> u64 {
+        if mask == 0 {
+            return usual;
+        }
+        Function::Rare(rare).define(self, x).expect("parts of functions are defined in f64")
     }
 
     fn not(&mut self, mask: u64) -> u64 {

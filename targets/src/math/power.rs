@@ -1,11 +1,11 @@
 //! C's `pow` in f64.
 //!
 //! `x^y = e^(y log x)` multiplies the error of the logarithm by up to 745. For results of 24 bits or fewer f64 has digits
-//! to spare; for f64 the logarithm, the product and the exponential's argument are sums of two numbers: about 100 bits
-//! (T. J. Dekker, "A floating-point technique for extending the available precision", 1971; D. E. Knuth's exact sum). The
-//! series are those of the inverse hyperbolic tangent and of the exponential.
+//! to spare; for f64 the logarithm, the product and the exponential's argument are sums of two numbers. The series are those
+//! of the inverse hyperbolic tangent and of the exponential.
 
 use super::arithmetic::Arithmetic;
+use super::pairs::{Pair, pair, plus, product, quotient, sum, sum_of_falling, times, times_pair};
 use super::{exponential, logarithm};
 use crate::simd::{Op1, Op2};
 
@@ -15,8 +15,14 @@ const BEYOND: f64 = 746.0;
 
 /// C's `pow`, within 1 ULP for every pair of numbers, results below the least normal number included, and exact where
 /// the result is a number of 53 bits (measured over 4,000,000 pairs against 113 bits: 0.75 ULP).
-pub fn pow<L: Arithmetic>(l: &mut L, x: L::V, y: L::V) -> L::V {
+pub(super) fn pow<L: Arithmetic>(l: &mut L, x: L::V, y: L::V) -> L::V {
     by_cases(l, x, y, |l, a, y| {
+        if l.is_short() {
+            // Exact where the result has no more than 24 bits, 0.51 ULP elsewhere.
+            let log = logarithm::log(l, a);
+            let product = l.mul(y, log);
+            return exponential::exp(l, product);
+        }
         let log = log(l, a);
         let product = times(l, log, y);
         // Zero, infinity and NaN have no second part.
@@ -29,15 +35,6 @@ pub fn pow<L: Arithmetic>(l: &mut L, x: L::V, y: L::V) -> L::V {
         let high = l.select(usual, product.0, plain);
         let low = l.select(usual, product.1, none);
         exp(l, (high, low))
-    })
-}
-
-/// The same for results that are rounded to 24 bits or fewer: exact where the result has no more, 0.51 ULP elsewhere.
-pub fn pow_short<L: Arithmetic>(l: &mut L, x: L::V, y: L::V) -> L::V {
-    by_cases(l, x, y, |l, a, y| {
-        let log = logarithm::log(l, a);
-        let product = l.mul(y, log);
-        exponential::exp(l, product)
     })
 }
 
@@ -78,85 +75,6 @@ fn by_cases<L: Arithmetic>(
     l.select(certain, one, value)
 }
 
-/// A sum of two numbers, the second of which is below half a unit in the last place of the first.
-type Pair<V> = (V, V);
-
-fn pair<L: Arithmetic>(l: &mut L, (high, low): (f64, f64)) -> Pair<L::V> {
-    (l.c(high), l.c(low))
-}
-
-/// `a + b`, exactly.
-fn sum<L: Arithmetic>(l: &mut L, a: L::V, b: L::V) -> Pair<L::V> {
-    let s = l.add(a, b);
-    let of_b = l.sub(s, a);
-    let of_a = l.sub(s, of_b);
-    let (lost_a, lost_b) = (l.sub(a, of_a), l.sub(b, of_b));
-    (s, l.add(lost_a, lost_b))
-}
-
-/// `a + b`, exactly, where `a` is the larger.
-fn sum_of_falling<L: Arithmetic>(l: &mut L, a: L::V, b: L::V) -> Pair<L::V> {
-    let s = l.add(a, b);
-    let of_b = l.sub(s, a);
-    (s, l.sub(b, of_b))
-}
-
-/// The first 26 bits and the rest.
-fn halves<L: Arithmetic>(l: &mut L, a: L::V) -> Pair<L::V> {
-    let mask = l.int(0xffff_ffff_f800_0000);
-    let high = l.op2(Op2::And, a, mask);
-    (high, l.sub(a, high))
-}
-
-/// `a * b`, exactly.
-fn product<L: Arithmetic>(l: &mut L, a: L::V, b: L::V) -> Pair<L::V> {
-    let p = l.mul(a, b);
-    let ((ah, al), (bh, bl)) = (halves(l, a), halves(l, b));
-    let parts = [(ah, bh), (ah, bl), (al, bh), (al, bl)].map(|(a, b)| l.mul(a, b));
-    let lost = l.sub(parts[0], p);
-    let lost = parts[1..].iter().fold(lost, |lost, part| l.add(lost, *part));
-    (p, lost)
-}
-
-fn plus<L: Arithmetic>(l: &mut L, a: Pair<L::V>, b: Pair<L::V>) -> Pair<L::V> {
-    let (s, lost) = sum(l, a.0, b.0);
-    let low = l.add(a.1, b.1);
-    let low = l.add(lost, low);
-    sum_of_falling(l, s, low)
-}
-
-/// `a * b`. Where the product is beyond all exponents it has no second part, which could not be had.
-fn times<L: Arithmetic>(l: &mut L, a: Pair<L::V>, b: L::V) -> Pair<L::V> {
-    let (p, lost) = product(l, a.0, b);
-    let low = l.mul(a.1, b);
-    let low = l.add(lost, low);
-    let size = l.abs(p);
-    let near = l.is(Op2::Lt, size, BEYOND);
-    let none = l.c(0.0);
-    let low = l.select(near, low, none);
-    sum_of_falling(l, p, low)
-}
-
-fn times_pair<L: Arithmetic>(l: &mut L, a: Pair<L::V>, b: Pair<L::V>) -> Pair<L::V> {
-    let (p, lost) = product(l, a.0, b.0);
-    let (left, right) = (l.mul(a.0, b.1), l.mul(a.1, b.0));
-    let cross = l.add(left, right);
-    let low = l.add(lost, cross);
-    sum_of_falling(l, p, low)
-}
-
-/// `a / b` of a number and a pair.
-fn quotient<L: Arithmetic>(l: &mut L, a: L::V, b: Pair<L::V>) -> Pair<L::V> {
-    let q = l.div(a, b.0);
-    let (p, lost) = product(l, b.0, q);
-    let low = l.mul(b.1, q);
-    let rest = l.sub(a, p);
-    let rest = l.sub(rest, lost);
-    let rest = l.sub(rest, low);
-    let low = l.div(rest, b.0);
-    sum_of_falling(l, q, low)
-}
-
 /// `log a` of a positive finite number: with `a = 2^e m` and `s = (m - 1) / (m + 1)` it is
 /// `e log 2 + 2 (s + s^3 / 3 + s^5 / 5 + ..)`, `|s| < 0.172`.
 fn log<L: Arithmetic>(l: &mut L, a: L::V) -> Pair<L::V> {
@@ -187,8 +105,8 @@ fn log<L: Arithmetic>(l: &mut L, a: L::V) -> Pair<L::V> {
 /// `e^x`, rounded once or, below the least normal number, twice.
 fn exp<L: Arithmetic>(l: &mut L, x: Pair<L::V>) -> L::V {
     let (low, high) = (l.c(-BEYOND), l.c(BEYOND));
-    let h = l.op2(Op2::MaxNan, x.0, low);
-    let h = l.op2(Op2::MinNan, h, high);
+    let h = l.op2(Op2::Max, x.0, low);
+    let h = l.op2(Op2::Min, h, high);
     // Beyond all exponents the second part need not be a number.
     let (size, none) = (l.abs(x.0), l.c(0.0));
     let near = l.is(Op2::Lt, size, BEYOND);

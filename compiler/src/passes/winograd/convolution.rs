@@ -1,12 +1,9 @@
 //! Which contractions are convolutions that minimal filtering can compute.
 
-use kiln_ir::kernel::plan::{FlatAccess, Storage};
-use kiln_ir::kernel::{
-    Access, Affine, BufferId, BufferKind, Expr, Form, Kernel, LoopId, Program, Role, Store,
-};
-use kiln_ir::{DType, Dim};
-use kiln_targets::vector_expr;
+use kiln_ir::DType;
+use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Store};
 
+use super::super::absorb::tiles_compute;
 use super::cost::Layer;
 use super::matrices::WINDOW;
 
@@ -96,20 +93,6 @@ impl Convolution {
         let mut fits =
             plain(to) && ends_with(self.out[0], self.layer.h) && ends_with(self.out[1], self.layer.w);
         value.for_each_access(&mut |a| fits &= plain(a));
-        let flat = |a: &Access| FlatAccess {
-            name: String::new(),
-            storage: Storage::Arena { offset_bytes: 0 },
-            dtype: program.buffer(a.buffer).ty.dtype,
-            offset: Dim::Const(0),
-            strides: vec![],
-            gathers: vec![],
-            guards: vec![],
-            otherwise: None,
-        };
-        let value = value.map(&mut |leaf| match leaf {
-            Expr::Load(a) => Some(Expr::Load(flat(a))),
-            _ => None,
-        });
-        fits && vector_expr::epilogue(&value).is_ok()
+        fits && tiles_compute(program, value)
     }
 }

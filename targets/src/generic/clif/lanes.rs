@@ -193,6 +193,13 @@ impl Clif<'_, '_> {
         Ok(())
     }
 
+    pub(super) fn typed_mul_add(&mut self, ty: Lane, d: &V, a: &V, c: Src<'_>) -> R {
+        let (x, a, c) = (self.get_as(ty, d), self.get_as(ty, a), self.source_as(ty, c));
+        let value = self.multiply_add(x, a, c);
+        self.set_as(d, value);
+        Ok(())
+    }
+
     pub(super) fn typed_across(&mut self, ty: Lane, op: Across, d: &V) -> R {
         let turns: &[[u8; 4]] = if ty.is_wide() { &[[2, 3, 0, 1]] } else { &[[2, 3, 0, 1], [1, 0, 3, 2]] };
         for lanes in turns {

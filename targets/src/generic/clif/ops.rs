@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32X4, I64};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32, I32X4, I64};
 use cranelift_frontend::Variable;
 
 use super::{Clif, LANES, ROUNDING_MAGIC};
@@ -96,6 +96,21 @@ impl Simd for Clif<'_, '_> {
         Ok(())
     }
 
+    fn when_any(&mut self, mask: &V, body: &mut dyn FnMut(&mut Self) -> R) -> R {
+        let mask = self.get(mask);
+        let mask = self.cast(I32X4, mask);
+        let any = self.b.ins().vhigh_bits(I32, mask);
+        let (some, done) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(any, some, &[], done, &[]);
+        self.b.switch_to_block(some);
+        self.b.seal_block(some);
+        body(self)?;
+        self.b.ins().jump(done, &[]);
+        self.b.switch_to_block(done);
+        self.b.seal_block(done);
+        Ok(())
+    }
+
     fn splat(&mut self, value: f32) -> R<V> {
         let value = self.splat_f32(value);
         Ok(self.vector(value))
@@ -134,6 +149,13 @@ impl Simd for Clif<'_, '_> {
     fn copy(&mut self, v: &V) -> R<V> {
         let value = self.get(v);
         Ok(self.vector(value))
+    }
+
+    fn swap_halves(&mut self, d: &V) -> R {
+        let value = self.get(d);
+        let value = self.shuffle(value, value, [2, 3, 0, 1]);
+        self.set(d, value);
+        Ok(())
     }
 
     fn assign(&mut self, d: &V, s: &V) {
@@ -321,6 +343,10 @@ impl Simd for Clif<'_, '_> {
 
     fn fma_as(&mut self, ty: Lane, d: &V, a: &V, b: Src<'_>) -> R {
         self.typed_fma(ty, d, a, b)
+    }
+
+    fn mul_add_as(&mut self, ty: Lane, d: &V, a: &V, c: Src<'_>) -> R {
+        self.typed_mul_add(ty, d, a, c)
     }
 
     fn first(&mut self, n: usize) -> R<V> {

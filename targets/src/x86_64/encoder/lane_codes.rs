@@ -33,6 +33,8 @@ codes! {
     // The 128-bit one is FMA's, not AVX's.
     FMA_231_F64: INVALID, VEX_Vfmadd231pd_xmm_xmm_xmmm128, VEX_Vfmadd231pd_ymm_ymm_ymmm256,
         EVEX_Vfmadd231pd_zmm_k1z_zmm_zmmm512b64_er;
+    FMA_213_F64: INVALID, VEX_Vfmadd213pd_xmm_xmm_xmmm128, VEX_Vfmadd213pd_ymm_ymm_ymmm256,
+        EVEX_Vfmadd213pd_zmm_k1z_zmm_zmmm512b64_er;
 
     ADD_I64: Paddq_xmm_xmmm128, VEX_Vpaddq_xmm_xmm_xmmm128, VEX_Vpaddq_ymm_ymm_ymmm256,
         EVEX_Vpaddq_zmm_k1z_zmm_zmmm512b64;

@@ -29,13 +29,16 @@ impl Encoder {
 
     /// An operand that an instruction on these lanes can take.
     fn typed_place(&mut self, ty: Lane, s: Src<'_>) -> R<(Place, Option<V>)> {
-        match s {
+        Ok(match s {
             Src::Const(_) | Src::Bits(_) | Src::Splat(..) if ty.is_wide() => {
                 let (register, temporary) = self.register(s)?;
-                Ok((Place::Reg(register), temporary))
+                (Place::Reg(register), temporary)
             }
-            s => self.place(s),
-        }
+            Src::Wide(bits) if ty.is_wide() && self.encoding == Encoding::Evex512 => {
+                (Place::Pool(self.constant(&bits.to_le_bytes()), true), None)
+            }
+            s => return self.place(s),
+        })
     }
 
     pub(super) fn typed_op1(&mut self, ty: Lane, op: Op1, d: &V) -> R {
@@ -327,6 +330,18 @@ impl Encoder {
         self.op2_as(ty, Op2::Add, d, Src::Reg(&product))?;
         self.free(product);
         Ok(())
+    }
+
+    pub(super) fn typed_mul_add(&mut self, ty: Lane, d: &V, a: &V, c: Src<'_>) -> R {
+        if ty == Lane::F64 && self.fma {
+            let (place, temporary) = self.typed_place(ty, c)?;
+            let (d, a) = (self.reg(d), self.reg(a));
+            self.three(&FMA_213_F64, d, a, &place);
+            self.release(temporary);
+            return Ok(());
+        }
+        self.op2_as(ty, Op2::Mul, d, Src::Reg(a))?;
+        self.op2_as(ty, Op2::Add, d, c)
     }
 
     pub(super) fn splat_64(&mut self, bits: u64) -> R<V> {

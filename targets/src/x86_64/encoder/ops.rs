@@ -1,6 +1,6 @@
 //! The operations of the builder in instructions.
 
-use iced_x86::{Code, Instruction};
+use iced_x86::{Code, Instruction, Register};
 
 use super::codes::{
     ADD, AND, AND_NOT, BROADCAST, DIV, Encoding, FMA_213, FMA_231, INT_ADD, INT_SUB, LOAD, MOVE, MUL, OR,
@@ -108,22 +108,37 @@ impl Simd for Encoder {
         let r = general(&count);
         self.emit(Instruction::with2(Code::Mov_rm64_r64, slot(slot_index), r));
         self.emit(Instruction::with2(Code::Test_rm64_r64, r, r));
-        let here = self.code.len() as u64;
-        self.emit_at(Instruction::with_branch(Code::Jle_rel32_64, here), here);
-        let patch = self.code.len();
+        let patch = self.jump_ahead(Code::Jle_rel32_64);
         self.free_ptr(count);
         let head = self.code.len();
         body(self)?;
         self.emit(Instruction::with2(Code::Sub_rm64_imm8, slot(slot_index), 1));
         self.loop_back(head);
-        if self.dry {
-            self.free_slots.push(slot_index);
-            return Ok(());
-        }
-        let distance = i32::try_from(self.code.len() - patch).map_err(|_| Refusal::FarDisplacement)?;
-        self.code[patch - 4..patch].copy_from_slice(&distance.to_le_bytes());
         self.free_slots.push(slot_index);
-        Ok(())
+        self.land(patch)
+    }
+
+    fn when_any(&mut self, mask: &V, body: &mut dyn FnMut(&mut Self) -> R) -> R {
+        let r = self.reg(mask);
+        match self.encoding {
+            Encoding::Legacy => {
+                let bits = self.pointer()?;
+                let b = general(&bits);
+                self.emit(Instruction::with2(Code::Movmskps_r64_xmm, b, r));
+                self.emit(Instruction::with2(Code::Test_rm64_r64, b, b));
+                self.free_ptr(bits);
+            }
+            Encoding::Vex128 => self.emit(Instruction::with2(Code::VEX_Vptest_xmm_xmmm128, r, r)),
+            Encoding::Vex256 => self.emit(Instruction::with2(Code::VEX_Vptest_ymm_ymmm256, r, r)),
+            Encoding::Evex512 => {
+                let test = Code::EVEX_Vptestmd_kr_k1_zmm_zmmm512b32;
+                self.emit(Instruction::with3(test, Register::K1, r, r));
+                self.emit(Instruction::with2(Code::VEX_Kortestw_kr_kr, Register::K1, Register::K1));
+            }
+        }
+        let patch = self.jump_ahead(Code::Je_rel32_64);
+        body(self)?;
+        self.land(patch)
     }
 
     fn splat(&mut self, value: f32) -> R<V> {
@@ -196,6 +211,20 @@ impl Simd for Encoder {
         let copy = self.vector()?;
         self.assign(&copy, v);
         Ok(copy)
+    }
+
+    fn swap_halves(&mut self, d: &V) -> R {
+        let r = self.reg(d);
+        self.emit(match self.encoding {
+            Encoding::Legacy | Encoding::Vex128 => Instruction::with3(self.pick(&PERMUTE), r, r, 0x4e_u32),
+            Encoding::Vex256 => {
+                Instruction::with4(Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, r, r, r, 0x01_u32)
+            }
+            Encoding::Evex512 => {
+                Instruction::with4(Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8, r, r, r, 0x4e_u32)
+            }
+        });
+        Ok(())
     }
 
     fn assign(&mut self, d: &V, s: &V) {
@@ -454,6 +483,10 @@ impl Simd for Encoder {
 
     fn fma_as(&mut self, ty: Lane, d: &V, a: &V, b: Src<'_>) -> R {
         if ty == Lane::F32 { self.fma(d, a, b) } else { self.typed_fma(ty, d, a, b) }
+    }
+
+    fn mul_add_as(&mut self, ty: Lane, d: &V, a: &V, c: Src<'_>) -> R {
+        if ty == Lane::F32 { self.mul_add(d, a, c) } else { self.typed_mul_add(ty, d, a, c) }
     }
 
     fn first(&mut self, n: usize) -> R<V> {

@@ -183,6 +183,23 @@ impl Encoder {
         self.emit_at(Instruction::with_branch(code, to as u64), here as u64);
     }
 
+    /// A jump to a place that [`Encoder::land`] will name.
+    pub(super) fn jump_ahead(&mut self, code: Code) -> usize {
+        let here = self.code.len() as u64;
+        self.emit_at(Instruction::with_branch(code, here), here);
+        self.code.len()
+    }
+
+    /// Here is where the jump leads.
+    pub(super) fn land(&mut self, jump: usize) -> R {
+        if self.dry {
+            return Ok(());
+        }
+        let distance = i32::try_from(self.code.len() - jump).map_err(|_| Refusal::FarDisplacement)?;
+        self.code[jump - 4..jump].copy_from_slice(&distance.to_le_bytes());
+        Ok(())
+    }
+
     pub(super) fn take_slot(&mut self) -> R<usize> {
         if let Some(slot) = self.free_slots.pop() {
             return Ok(slot);
