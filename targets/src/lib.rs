@@ -19,6 +19,8 @@ mod lane_tests;
 #[cfg(test)]
 mod simd_tests;
 #[cfg(test)]
+mod strided_tests;
+#[cfg(test)]
 mod testing;
 
 pub use resolve::{host, list, resolve, resolve_list};

@@ -224,6 +224,9 @@ pub trait Simd {
     fn splat(&mut self, value: f32) -> R<V>;
     /// The first `n` lanes from memory, the others 0. Touches no byte beyond them.
     fn load(&mut self, p: &P, disp: i32, n: usize) -> R<V>;
+    /// `n` elements of 32 bits from memory that lie `stride` bytes apart, in the first lanes; the others hold anything.
+    /// Touches no byte before the first element or behind the last one.
+    fn load_strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V>;
     /// One element from memory in every lane.
     fn load_splat(&mut self, p: &P, disp: i32) -> R<V>;
     /// A copy.

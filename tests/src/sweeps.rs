@@ -4,6 +4,7 @@
 //! Weights are sines of their positions, which folding makes constants of.
 
 mod products;
+mod rows;
 
 use std::fmt::Write as _;
 
@@ -102,6 +103,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("winograd_f16", transform, 8, winograd("f16")),
         sweep("windows_f16", nest, 30, windows("f16")),
         sweep("windows_bf16", nest, 30, windows("bf16")),
+        sweep("rows", nest, 120, rows::all()),
         sweep("functions", nest, 100, functions()),
         sweep("masks", nest, 30, masks()),
         sweep("reductions", nest, 40, reductions()),
@@ -263,10 +265,12 @@ fn winograd(dtype: &'static str) -> Text {
     t
 }
 
+/// Windows along channels, which the caller has innermost.
 fn windows(dtype: &'static str) -> Text {
     let mut t = Text::of(dtype);
     for c in [1, 3, 15, 16, 17, 33] {
-        t.input(&format!("x{c}"), &[1, c, 9, 10]);
+        t.input(&format!("z{c}"), &[1, 9, 10, c]);
+        t.line(&format!("%x{c} = Transpose(%z{c}) {{perm = [0, 3, 1, 2]}}"));
         for (window, step) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
             let w = t.weight(&[c, 1, window, window]);
             let pad = window / 2;
@@ -278,6 +282,10 @@ fn windows(dtype: &'static str) -> Text {
         t.output(&format!("MaxPool(%x{c}) {{kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]}}"));
         t.output(&format!("AveragePool(%x{c}) {{kernel_shape = [2, 3], pads = [0, 1, 0, 1]}}"));
         t.output(&format!("GlobalAveragePool(%x{c})"));
+        let w = t.weight(&[c, 1, 4, 4]);
+        t.output(&format!(
+            "ConvTranspose(%x{c}, {w}) {{group = {c}, strides = [2, 2], pads = [1, 1, 1, 1]}}"
+        ));
     }
     t
 }

@@ -212,6 +212,10 @@ impl At<'_> {
             _ if stride == size => Ok(Operand::Reg(s.load_as(element, self.walk.ptr(a), disp, self.n)?)),
             // A single element, however the next one lies.
             _ if self.n == 1 => Ok(Operand::Reg(s.load_as(element, self.walk.ptr(a), disp, 1)?)),
+            _ if element == Element::B32 => {
+                let stride = i32::try_from(stride).map_err(|_| Refusal::FarDisplacement)?;
+                Ok(Operand::Reg(s.load_strided(self.walk.ptr(a), disp, stride, self.n)?))
+            }
             _ => Err(Refusal::unsupported("a stride along the vector that is neither 0 nor 1")),
         }
     }

@@ -11,6 +11,7 @@ pub mod dots;
 pub mod grain;
 pub mod lanes;
 pub mod nest;
+mod plane;
 mod provider;
 mod shared;
 mod strides;

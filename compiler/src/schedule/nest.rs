@@ -8,7 +8,8 @@ use kiln_targets::vector_expr;
 
 use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
-use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use super::plane;
+use super::strides::{bordered_access, by_falling_stride, even_part, extent_of, stride_of, vector_access};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Iterations of all unrolled reduced loops together, at most: a 7x7 window.
@@ -21,9 +22,11 @@ const WINDOW_REGISTERS: i64 = 3;
 
 /// The vector schedule of a form that is no contraction.
 pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result<Chosen, String> {
-    for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
-        vector_access(access)?;
-    }
+    // Iterations at a border get code of their own.
+    let bordered = matches!(kernel.form, Form::Window { .. } | Form::Reduce { .. });
+    let check = if bordered { bordered_access } else { vector_access };
+    kernel.form.loads().into_iter().try_for_each(check)?;
+    kernel.form.stores().into_iter().try_for_each(vector_access)?;
     check_form(kernel)?;
     if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
         return Err("nothing to do, or an open extent".to_owned());
@@ -36,10 +39,14 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     let loads = kernel.form.loads();
     let rest = |role| loops_of(&kernel.loops, role).into_iter().filter(|l| *l != vector).collect::<Vec<_>>();
     let parallel = by_falling_stride(rest(Role::Parallel), stores.first().copied());
-    let reduced = by_falling_stride(rest(Role::Reduce), loads.first().copied());
+    let mut reduced = by_falling_stride(rest(Role::Reduce), loads.first().copied());
     let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
     let mut unrolled: Vec<LoopId> = Vec::new();
     let window = matches!(kernel.form, Form::Window { .. });
+    let in_plane = window && plane::is(kernel, vector);
+    if let Some(along) = parallel.last().filter(|_| in_plane) {
+        plane::shared_last(kernel, &mut reduced, *along);
+    }
     if window {
         for &l in reduced.iter().rev() {
             let so_far: i64 = unrolled.iter().map(extent).product();
@@ -49,21 +56,34 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
             unrolled.insert(0, l);
         }
     }
-    let measured =
-        choices.nest(&kernel.loops, &kernel.form).filter(|pick| legal(kernel, pick, &unrolled, target));
     // Neighbouring results share weights and most of their inputs.
-    let model = model(kernel, target, vector, parallel.last().filter(|_| window), &unrolled);
+    let along = parallel.last().filter(|_| window);
+    let mut model = match in_plane {
+        true => plane::model(kernel, along, &unrolled, free_registers(kernel, &unrolled, target)),
+        false => model(kernel, target, vector, along, &unrolled),
+    };
+    let fits = |unrolled: &[LoopId], tile| plane::code_fits(kernel, vector, along, unrolled, tile);
+    while !fits(&unrolled, model.tile) {
+        match model.tile {
+            0 | 1 if unrolled.is_empty() => return Err("padding makes too many cases".to_owned()),
+            0 | 1 => _ = unrolled.remove(0),
+            tile => model.tile = tile / 2,
+        }
+    }
+    let measured = choices
+        .nest(&kernel.loops, &kernel.form)
+        .filter(|pick| legal(kernel, pick, &unrolled, target) && fits(&unrolled, pick.tile));
     let pick = measured.unwrap_or(model);
-    let tile = parallel
-        .last()
-        .filter(|_| window && !unrolled.is_empty())
-        .map(|&l| (l, pick.tile.min(extent(&l) as u32)));
+    let tile = along.filter(|_| !unrolled.is_empty()).map(|&l| (l, pick.tile.min(extent(&l) as u32)));
     let is_reduced = kernel.loops[vector.0 as usize].role == Role::Reduce;
+    let contiguous = loads.iter().all(|a| stride_of(a, vector).is_some_and(|s| s == 0 || s == 1));
     let why = format!(
-        "every access steps through {} ({}{}) contiguously{}",
+        "{} {} ({}{}){}{}",
+        if contiguous { "every access steps through" } else { "results lie along" },
         kernel.loops[vector.0 as usize].name,
         extent(&vector),
         if is_reduced { ", lanes combined at the end" } else { "" },
+        if contiguous { " contiguously" } else { ", elements that lie apart are brought together" },
         match &measured {
             Some(pick) if *pick != model => "; measured faster than the cost model's choice",
             _ => "",
@@ -206,23 +226,40 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
     }
 }
 
+/// The farthest that elements of neighbouring lanes may lie apart: within a few cache lines.
+const FARTHEST: i64 = 8;
+
 /// The loop whose iterations are lanes: steps of 1 in every store and of 0 or 1 in every load. The longest; a
-/// parallel one where there is one.
+/// parallel one where there is one. Without any, a parallel loop in which elements of 32 bits lie a few apart.
 fn vector_loop(kernel: &FlatKernel) -> Result<LoopId, String> {
-    // Short elements are copied as bytes.
-    let bytes = matches!(&kernel.form, Form::Rearrange { to, .. } if to.dtype.size() < 4);
+    let copy = matches!(kernel.form, Form::Rearrange { .. });
     let unit = |a: &FlatAccess, l: LoopId| {
         let stride = stride_of(a, l);
-        stride == Some(1) || stride == Some(0) && !bytes
+        // Short elements are copied as bytes.
+        stride == Some(1) || stride == Some(0) && !(copy && a.dtype.size() < 4)
     };
-    let lanes = |l: &LoopId| {
-        let role = kernel.loops[l.0 as usize].role;
-        let store_stride = if role == Role::Parallel { 1 } else { 0 };
-        kernel.form.stores().iter().all(|a| stride_of(a, *l) == Some(store_stride))
-            && kernel.form.loads().iter().all(|a| unit(a, *l))
+    let near = |a: &FlatAccess, l: LoopId| {
+        let words = matches!(a.dtype, DType::F32 | DType::I32 | DType::U32);
+        unit(a, l) || words && stride_of(a, l).is_some_and(|s| s.abs() <= FARTHEST)
     };
-    let best =
-        |role| loops_of(&kernel.loops, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l));
-    let reduced = || best(Role::Reduce).filter(|_| matches!(kernel.form, Form::Reduce { .. }));
-    best(Role::Parallel).or_else(reduced).ok_or_else(|| "no loop is contiguous in every access".to_owned())
+    let best = |role, reads: &dyn Fn(&FlatAccess, LoopId) -> bool| {
+        let written = if role == Role::Parallel { 1 } else { 0 };
+        let lanes = |l: &LoopId| {
+            kernel.form.stores().iter().all(|a| stride_of(a, *l) == Some(written))
+                && kernel.form.loads().iter().all(|a| reads(a, *l))
+        };
+        loops_of(&kernel.loops, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l))
+    };
+    let reduced = || {
+        let guarded = |l: &LoopId| {
+            let guards = |a: &&FlatAccess| a.guards.iter().any(|g| !g.coefficients[l.0 as usize].is(0));
+            kernel.form.loads().iter().any(guards)
+        };
+        let reduces = matches!(kernel.form, Form::Reduce { .. });
+        best(Role::Reduce, &unit).filter(|l| reduces && !guarded(l))
+    };
+    best(Role::Parallel, &unit)
+        .or_else(reduced)
+        .or_else(|| best(Role::Parallel, &near).filter(|_| !copy))
+        .ok_or_else(|| "no loop is contiguous in every access".to_owned())
 }

@@ -28,12 +28,17 @@ pub(crate) fn even_part(n: i64, most: i64) -> i64 {
 
 /// What vectors need of every access: constant strides, no index read at run time, no padding test.
 pub(crate) fn vector_access(access: &FlatAccess) -> Result<(), String> {
+    if !access.guards.is_empty() {
+        return Err(format!("'{}' is padded", access.name));
+    }
+    bordered_access(access)
+}
+
+/// The same where padding is decided at compile time.
+pub(crate) fn bordered_access(access: &FlatAccess) -> Result<(), String> {
     let name = &access.name;
     if !access.gathers.is_empty() {
         return Err(format!("'{name}' is gathered"));
-    }
-    if !access.guards.is_empty() {
-        return Err(format!("'{name}' is padded"));
     }
     if access.offset.as_const().is_none() || access.strides.iter().any(|s| s.as_const().is_none()) {
         return Err(format!("'{name}' has open strides"));

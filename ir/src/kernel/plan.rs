@@ -125,8 +125,8 @@ pub struct Nest {
     /// All loops but `vector`, outermost first; parallel ones before reduced ones. A parallel `vector` runs
     /// inside the parallel ones and around the reduced ones; a reduced `vector` runs innermost.
     pub order: Vec<LoopId>,
-    /// The loop whose iterations are lanes. In every access its stride is 0 or 1, in stores 1. When it is a
-    /// reduced loop, stores have stride 0 in it and lanes are combined at the end.
+    /// The loop whose iterations are lanes. In every access its stride is 0 or 1, in stores 1; loads of 32 bits may
+    /// have any other. When it is a reduced loop, stores have stride 0 in it and lanes are combined at the end.
     pub vector: LoopId,
     /// Vectors handled at once along `vector`.
     pub vectors: u32,

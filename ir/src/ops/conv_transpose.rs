@@ -12,20 +12,20 @@
 //! Numerics: products and sums in the element type, in any order; `eval` accumulates in f64.
 //!
 //! Lowering: outputs at the same remainder modulo the stride read the same elements of the window, so each
-//! combination of remainders is a `Contract` of its own over a part of the window, and nothing is multiplied by the
-//! zeros between the inputs.
+//! combination of remainders is a `Contract` of its own over a part of the window, a `Window` where every channel is a
+//! group, and nothing is multiplied by the zeros between the inputs.
 //!
 //! Unsupported: more than three spatial axes; more than 64 combinations of remainders; padding that depends on an
 //! open extent.
 //! Sums over f16 and bf16 are f32, rounded once.
 
-use super::nest::{NestBuilder, add, constant, indices, rounded, widened};
+use super::nest::{NestBuilder, add, constant, rounded, widened};
 use super::operand::{checked, fact, same_types, tensor};
 use super::spatial::{AutoPad, Axis, Fixed, Spatial, loop_names};
 use super::values::{float, from_f64s};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Affine, Expr, Form, Index, Lowering, Scalar, Store};
+use crate::kernel::{Access, Affine, Expr, Form, Index, LoopId, Lowering, Scalar, Store, WindowOp};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::Shape;
@@ -316,18 +316,23 @@ impl ConvTranspose {
         let rank = axes.len();
         let per_group = w.shape[1].clone();
         let depth = w.shape[0].floor_div(&self.group.into()).unwrap_or(w.shape[0].clone());
+        // A channel each: a window, whose group is the channel.
+        let depthwise = self.group > 1 && per_group.is(1) && depth.is(1);
         let mut nest = NestBuilder::default();
         let n = nest.parallel("n", &x.shape[0]);
         let g = (self.group > 1).then(|| nest.parallel("g", &self.group.into()));
-        let o = nest.parallel("o", &per_group);
+        let o = (!depthwise).then(|| nest.parallel("o", &per_group));
         let out: Vec<_> = loop_names("o", rank)
             .into_iter()
             .zip(phases)
             .map(|(s, p)| nest.parallel(s, &p.outputs))
             .collect();
-        let grouped = |inner, size: &Dim| match g {
-            Some(g) => Affine::of(inner).plus(g, size.clone()),
-            None => Affine::of(inner),
+        let grouped = |inner: Option<LoopId>, size: &Dim| {
+            let within = inner.map_or_else(|| Affine::constant(0i64), Affine::of);
+            match g {
+                Some(g) => within.plus(g, size.clone()),
+                None => within,
+            }
         };
         let channel: Index = grouped(o, &per_group).into();
         let mut to = vec![n.into(), channel.clone()];
@@ -344,7 +349,7 @@ impl ConvTranspose {
             cx.emit(nest.loops, Form::Map { stores: vec![Store { to, value }] });
             return Ok(());
         }
-        let c = nest.reduce("c", &depth);
+        let c = (!depthwise).then(|| nest.reduce("c", &depth));
         let taps: Vec<_> = loop_names("k", rank)
             .into_iter()
             .zip(phases)
@@ -352,7 +357,7 @@ impl ConvTranspose {
             .collect();
         let mut from: Vec<Index> = vec![n.into(), grouped(c, &depth).into()];
         let mut weight: Vec<Index> = vec![grouped(c, &depth).into()];
-        weight.extend(indices(&[o]));
+        weight.push(o.map_or_else(|| Affine::constant(0i64).into(), Index::from));
         for ((&q, &k), phase) in out.iter().zip(&taps).zip(phases) {
             from.push(Affine::constant(phase.offset).plus(q, 1i64).plus(k, -phase.fall).into());
             weight.push(Affine::constant(phase.first).plus(k, phase.step).into());
@@ -364,7 +369,11 @@ impl ConvTranspose {
         let rhs = Access::new(cx.input(1)?, weight);
         let value = bias.map_or(Expr::Acc, |b| add(Expr::Acc, widened(x.dtype, b)));
         let store = Store { to, value: rounded(x.dtype, value) };
-        cx.emit(nest.loops, Form::Contract { acc: x.dtype.accumulator(), lhs, rhs, store });
+        let form = match depthwise {
+            true => Form::Window { op: WindowOp::Dot, input: lhs, weight: Some(rhs), store },
+            false => Form::Contract { acc: x.dtype.accumulator(), lhs, rhs, store },
+        };
+        cx.emit(nest.loops, form);
         Ok(())
     }
 }
@@ -405,6 +414,7 @@ mod tests {
             (&[2, 3, 5], &[3, 2, 3], 1),
             (&[2, 4, 3, 4], &[4, 2, 3, 2], 2),
             (&[1, 2, 3, 2, 3], &[2, 1, 2, 3, 1], 1),
+            (&[2, 3, 4, 3], &[3, 1, 4, 3], 3),
         ];
         for (x, w, group) in cases {
             let rank = x.len() - 2;

@@ -8,7 +8,7 @@
 //!
 //! Numerics: in the element type; `eval` computes in f64.
 //!
-//! Lowering: a `Reduce` over k of squares, zero outside.
+//! Lowering: a `Reduce` over k of squares, zero outside; the powers 1/2 and 3/4 by square roots.
 //!
 //! f16 and bf16 are computed in f32.
 
@@ -17,7 +17,9 @@ use super::operand::{fact, tensor};
 use super::values::{float, from_f64s};
 use crate::bail_invalid;
 use crate::error::Result;
-use crate::kernel::{Access, Affine, BinaryOp, Expr, Form, Index, Lowering, ReduceOp, Scalar, Store};
+use crate::kernel::{
+    Access, Affine, BinaryOp, Expr, Form, Index, Lowering, ReduceOp, Scalar, Store, UnaryOp,
+};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 
@@ -109,7 +111,13 @@ impl Op for Lrn {
         let neighbour = Expr::Load(neighbour);
         let scale = constant(dtype, f64::from(self.alpha) / self.size as f64);
         let base = add(constant(dtype, self.bias.into()), mul(Expr::Acc, scale));
-        let power = Expr::binary(BinaryOp::Pow, base, constant(dtype, self.beta.into()));
+        let root = |x: Expr| Expr::unary(UnaryOp::Sqrt, x);
+        // The powers that are in use without logarithms.
+        let power = match self.beta {
+            0.5 => root(base),
+            0.75 => mul(root(base.clone()), root(root(base))),
+            beta => Expr::binary(BinaryOp::Pow, base, constant(dtype, beta.into())),
+        };
         let element = Expr::Load(Access::new(cx.input(0)?, indices(&ids)));
         let store = Store { to: Access::new(cx.output(0)?, indices(&ids)), value: div(element, power) };
         let value = mul(neighbour.clone(), neighbour);
@@ -132,8 +140,12 @@ mod tests {
         let expected = vec![1.0 / 6.0, 2.0 / 14.0, 3.0f32 / 10.0];
         assert_close(&y[0], &Tensor::from_vec(&[1, 3], expected), 1e-6);
         for size in [1, 3, 4, 9] {
-            let op = parse("LRN", 13, &[("size", Attr::Int(size))], 1, 1).unwrap();
-            run(&*op, &[&sample(&[2, 5, 2, 3], 5)], &[]).unwrap();
+            for beta in [0.75, 0.5, 1.0, 0.6] {
+                let list =
+                    [("size", Attr::Int(size)), ("beta", Attr::Float(beta)), ("alpha", Attr::Float(0.5))];
+                let op = parse("LRN", 13, &list, 1, 1).unwrap();
+                run(&*op, &[&sample(&[2, 5, 2, 3], 5)], &[]).unwrap();
+            }
         }
         assert!(parse("LRN", 13, &[("size", Attr::Int(0))], 1, 1).is_err());
     }

@@ -8,7 +8,7 @@
 //!
 //! Numerics: exact; NaN if any element is NaN. A window without an element inside gives the type's least value.
 //!
-//! Lowering: a `Window` whose padding is the type's least value.
+//! Lowering: a `Window` whose padding is the type's least value, or a `Reduce` where a single window fits.
 //!
 //! Unsupported: the second result (Indices); more than three spatial axes.
 //! f16 and bf16 are computed in f32.
@@ -18,7 +18,7 @@ use super::operand::{checked, fact, tensor};
 use super::spatial::{Axis, Fixed, Spatial, loop_names};
 use super::values::from_f64s;
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Expr, Form, Index, LoopId, Lowering, Scalar, Store, WindowOp};
+use crate::kernel::{Access, Expr, Form, Index, LoopId, Lowering, ReduceOp, Scalar, Store, WindowOp};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
@@ -122,7 +122,7 @@ pub(super) fn pool(
     from_f64s(x.dtype, &shape, out)
 }
 
-/// Emits the `Window` of a pool; `epilogue` gets the loops over the output's spatial axes.
+/// Emits the `Window` of a pool, a `Reduce` where there is a single one per channel; `epilogue` gets the loops over the output's spatial axes.
 pub(super) fn lower_window(
     cx: &mut Lowering<'_>,
     op: WindowOp,
@@ -147,7 +147,13 @@ pub(super) fn lower_window(
     let mut to = indices(&[n, c]);
     to.extend(indices(&out));
     let store = Store { to: Access::new(cx.output(0)?, to), value: epilogue(&out) };
-    cx.emit(nest.loops, Form::Window { op, input, weight: None, store });
+    let whole = input.otherwise.is_none() && axes.iter().all(|a| a.output.is(1));
+    let form = match op {
+        WindowOp::Max if whole => Form::Reduce { op: ReduceOp::Max, value: Expr::Load(input), store },
+        WindowOp::Sum if whole => Form::Reduce { op: ReduceOp::Sum, value: Expr::Load(input), store },
+        _ => Form::Window { op, input, weight: None, store },
+    };
+    cx.emit(nest.loops, form);
     Ok(())
 }
 

@@ -21,8 +21,8 @@ use super::super::walk::AccessId;
 use super::{Generator, Work};
 
 impl Generator<'_> {
-    /// The loop along the window's rows, when the schedule asks for shared columns of an input that no guard
-    /// splits.
+    /// The loop along the window's rows, when the schedule asks for shared columns and no padding is among what is
+    /// read here.
     pub(super) fn column_loop(&self, tile: i64) -> Option<LoopId> {
         let input = match &self.work {
             Work::Dot { input, .. } | Work::Window { input, .. } => *input,
@@ -30,7 +30,7 @@ impl Generator<'_> {
         };
         let last = *self.reduced.last()?;
         let asked = self.nest.columns && self.nest.unrolled.contains(&last) && self.across.is_none();
-        (asked && tile > 1 && !self.walk.is_guarded(input)).then_some(last)
+        (asked && tile > 1 && self.walk.outside(input) == Ok(None)).then_some(last)
     }
 
     /// One row of the window, along the loop `row`, for all accumulators.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A buffer has one halo with one value. The caller's buffers, constants and loads that want another value get
-//! a padded copy.
+//! a padded copy; a window that reads the caller's buffer as it lies tests its borders instead, where that is cheaper.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,6 +17,8 @@ use kiln_ir::kernel::{
     Scalar, Store,
 };
 use kiln_ir::{Dim, Error, Result};
+
+use super::regions::Regions;
 
 /// Elements around a buffer, per axis.
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ pub(super) struct Halo {
 pub(super) type Halos = BTreeMap<BufferId, Halo>;
 
 /// Replaces padded loads of what reductions run over; inserts padded copies where a buffer can have no halo.
-pub(super) fn run(program: &mut Program) -> Result<Halos> {
+pub(super) fn run(program: &mut Program, regions: &Regions) -> Result<Halos> {
     let mut halos = Halos::new();
     // Copies by source and value, so that several readers share one.
     let mut copies: HashMap<(BufferId, Scalar), BufferId> = HashMap::new();
@@ -44,6 +46,10 @@ pub(super) fn run(program: &mut Program) -> Result<Halos> {
         let Some((padded, value)) = padded.and_then(|a| Some((a.clone(), a.otherwise?))) else { continue };
         let halo = needed(program, kernel, &padded, value)?;
         let mut buffer = padded.buffer;
+        let is_input = program.buffer(buffer).kind == BufferKind::Input;
+        if is_input && regions.test_border(program, kernel, &halo.before, &halo.after) {
+            continue;
+        }
         let fits = program.buffer(buffer).kind == BufferKind::Temp
             && halos.get(&buffer).is_none_or(|h| h.value == value);
         if !fits {

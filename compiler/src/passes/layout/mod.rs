@@ -2,17 +2,20 @@
 //!
 //! Forms index logical axes, so a layout is a property of a buffer alone: its strides. This pass
 //!
-//! 1. turns padded loads of contractions and windows into *halos* (`halo`): storage around the buffer that
+//! 1. decides where windows read what the caller gave as it lies (`regions`), because that is cheaper than to turn
+//!    it for them;
+//! 2. turns padded loads of contractions and windows into *halos* (`halo`): storage around the buffer that
 //!    holds the padding value, so that no kernel tests an index;
-//! 2. chooses the innermost axis of each buffer for the whole program (`order`): the axis that the kernels
+//! 3. chooses the innermost axis of each buffer for the whole program (`order`): the axis that the kernels
 //!    around it want as vector lanes (constants are laid out anew when the plan is built);
-//! 3. lets copies vanish (`alias`): a reshape, a part of a concat or a result of the program becomes a view of
+//! 4. lets copies vanish (`alias`): a reshape, a part of a concat or a result of the program becomes a view of
 //!    the storage it would be copied from or to.
 
 mod alias;
 mod halo;
 mod order;
 mod pixels;
+mod regions;
 
 use std::collections::BTreeMap;
 
@@ -21,14 +24,16 @@ use kiln_ir::{Dim, Error, Result};
 
 use halo::Halo;
 use order::Orders;
+use regions::Regions;
 
 /// Bytes of one buffer at most.
 const MAX_BYTES: usize = 1 << 46;
 
 /// Gives every buffer a place.
 pub fn run(program: &mut Program) -> Result<()> {
-    let halos = halo::run(program)?;
-    let orders = Orders::choose(program);
+    let regions = Regions::choose(program);
+    let halos = halo::run(program, &regions)?;
+    let orders = Orders::choose(program, &regions);
     let planes = planes(program);
     for id in program.buffer_ids() {
         let place = own_place(program, id, &orders, halos.get(&id), planes.get(&id).copied());

@@ -9,8 +9,10 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
-use super::pixels;
 use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Uses};
+
+use super::pixels;
+use super::regions::Regions;
 
 /// Innermost axes; other axes keep their logical order.
 pub(super) struct Orders {
@@ -19,9 +21,10 @@ pub(super) struct Orders {
 
 impl Orders {
     /// Reads the votes of all kernels.
-    pub(super) fn choose(program: &Program) -> Self {
+    pub(super) fn choose(program: &Program, regions: &Regions) -> Self {
         let mut votes: HashMap<BufferId, HashMap<usize, i64>> = HashMap::new();
-        for (kernel, row) in program.kernels().iter().zip(pixels::choose(program)) {
+        let kernels = program.kernels().iter().zip(pixels::choose(program));
+        for (kernel, row) in kernels.filter(|(kernel, _)| !regions.stay(kernel)) {
             vote(program, kernel, row, &mut |buffer, axis, weight| {
                 *votes.entry(buffer).or_default().entry(axis).or_default() += weight;
             });
@@ -69,7 +72,7 @@ impl Orders {
     /// Gives buffers of a kernel the axis that runs with those that have one; returns those that got it.
     fn follow(&mut self, program: &Program, kernel: &Kernel) -> Vec<BufferId> {
         let accesses: Vec<&Access> = kernel.form.loads().into_iter().chain(kernel.form.stores()).collect();
-        let lanes = accesses.iter().find_map(|a| {
+        let lanes = accesses.iter().filter(|a| !is_line(program, a.buffer)).find_map(|a| {
             let axis = self.innermost(a.buffer)?;
             a.index.get(axis)?.affine()?.as_loop()
         });
@@ -86,6 +89,11 @@ impl Orders {
         }
         got
     }
+}
+
+/// Whether the buffer's elements lie in a line in whatever order its axes are: it is no reason to lay out others.
+fn is_line(program: &Program, buffer: BufferId) -> bool {
+    program.buffer(buffer).ty.shape.iter().filter(|extent| !extent.is(1)).count() <= 1
 }
 
 /// Whether the buffer's layout is ours to choose: not the caller's.

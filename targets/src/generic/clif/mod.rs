@@ -7,6 +7,7 @@
 mod elements;
 mod lanes;
 mod ops;
+mod strided;
 
 use std::collections::HashMap;
 

@@ -138,6 +138,10 @@ impl Simd for Clif<'_, '_> {
         Ok(self.vector(value))
     }
 
+    fn load_strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V> {
+        self.strided(p, disp, stride, n)
+    }
+
     // Cranelift has no such instruction.
     fn prefetch(&mut self, _: &P, _: i32) {}
 

@@ -16,6 +16,7 @@ mod lanes;
 mod narrow;
 mod ops;
 mod pieces;
+mod strided;
 
 use iced_x86::{Code, Encoder as Iced, Instruction, MemoryOperand, Register};
 use target_lexicon::Architecture;

@@ -191,6 +191,10 @@ impl Simd for Encoder {
         Ok(v)
     }
 
+    fn load_strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V> {
+        self.strided(p, disp, stride, n)
+    }
+
     fn prefetch(&mut self, p: &P, disp: i32) {
         self.emit(Instruction::with1(Code::Prefetcht1_m8, memory(p, disp, false)));
     }

@@ -1,0 +1,63 @@
+//! Elements that lie apart, by every builder.
+
+use crate::simd::{R, Simd};
+use crate::testing::run_on;
+
+/// Elements of the source, and where a result begins in a block of its own.
+const SOURCE: usize = 16 * 9;
+const BLOCK: usize = 20;
+/// Elements of 32 bits from one lane to the next, and the element of the first lane.
+const STEPS: [(i32, usize); 7] = [(1, 3), (2, 0), (2, 5), (3, 1), (4, 0), (8, 2), (-2, 40)];
+const MOST_LANES: usize = 16;
+
+/// Every step with every number of lanes, each stored behind the source.
+struct Strided;
+
+impl crate::encode::Program for Strided {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        for (i, (step, first)) in STEPS.into_iter().enumerate() {
+            for n in 1..=s.lanes() {
+                // Six numbers of lanes have masks.
+                if s.lanes() == MOST_LANES && ![1, 5, 8, 9, 16].contains(&n) {
+                    continue;
+                }
+                let v = s.load_strided(&data, 4 * first as i32, 4 * step, n)?;
+                let to = SOURCE + BLOCK * (MOST_LANES * i + n - 1);
+                let lanes = s.lanes();
+                // Anything may be in the other lanes, but a whole vector can be written.
+                s.store(&data, 4 * to as i32, &v, lanes)?;
+                s.free(v);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn elements_that_lie_apart() {
+    let elements = SOURCE + BLOCK * MOST_LANES * STEPS.len();
+    let data: Vec<u8> = (0..elements).flat_map(|i| (i as u32 + 1).to_le_bytes()).collect();
+    let all = run_on(&Strided, &data, 0, 0);
+    assert!(all.len() >= 4, "Cranelift's three and SSE2's at least");
+    for ran in all {
+        let word = |i: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| ran.data[4 * i + byte]));
+        for (i, (step, first)) in STEPS.into_iter().enumerate() {
+            for n in 1..=ran.lanes {
+                let from = SOURCE + BLOCK * (MOST_LANES * i + n - 1);
+                if ran.lanes == MOST_LANES && ![1, 5, 8, 9, 16].contains(&n) {
+                    continue;
+                }
+                let got: Vec<u32> = (0..n).map(|lane| word(from + lane)).collect();
+                let place = |lane: usize| (first as i64 + lane as i64 * i64::from(step) + 1) as u32;
+                let want: Vec<u32> = (0..n).map(place).collect();
+                assert_eq!(got, want, "{}: {n} elements from {first}, {step} apart", ran.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn another_machine_has_code_for_them() {
+    assert!(!crate::testing::compile_for("aarch64-unknown-linux-gnu", &Strided).is_empty());
+}

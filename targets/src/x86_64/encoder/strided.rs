@@ -1,0 +1,170 @@
+//! Elements that lie apart, in one vector: every other one by a permutation of two vectors, else one by one.
+
+use iced_x86::{Code, Instruction, Register};
+
+use super::codes::{Codes, Encoding, LOAD, LOW_HALVES, UNPACK_LOW};
+use super::{Encoder, Place, memory};
+use crate::simd::{P, R, Refusal, Simd, V};
+
+/// Bytes of two elements.
+const EVERY_OTHER: i32 = 8;
+/// Elements 0 and 2 of a vector, then 1 and 3 of another, within 128 bits; of halves the first and third, then the
+/// second and fourth.
+const EVEN_THEN_ODD: u32 = 0b11_01_10_00;
+
+const SHUFFLE: Codes = [
+    Code::Shufps_xmm_xmmm128_imm8,
+    Code::VEX_Vshufps_xmm_xmm_xmmm128_imm8,
+    Code::VEX_Vshufps_ymm_ymm_ymmm256_imm8,
+    Code::INVALID,
+];
+/// Elements of two vectors by the numbers in the destination.
+const PICK: Codes =
+    [Code::INVALID, Code::INVALID, Code::INVALID, Code::EVEX_Vpermi2ps_zmm_k1z_zmm_zmmm512b32];
+const LOAD_ONE: Codes = [
+    Code::Movss_xmm_xmmm32,
+    Code::VEX_Vmovss_xmm_m32,
+    Code::VEX_Vmovss_xmm_m32,
+    Code::EVEX_Vmovss_xmm_k1z_m32,
+];
+const INSERT_ONE: Codes = [
+    Code::INVALID,
+    Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8,
+    Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8,
+    Code::EVEX_Vinsertps_xmm_xmm_xmmm32_imm8,
+];
+/// 128 bits into a wider register.
+const INSERT_FOUR: Codes = [
+    Code::INVALID,
+    Code::INVALID,
+    Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8,
+    Code::EVEX_Vinsertf32x4_zmm_k1z_zmm_xmmm128_imm8,
+];
+
+impl Encoder {
+    /// See [`Simd::load_strided`].
+    pub(super) fn strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V> {
+        match n {
+            0 => self.splat(0.0),
+            1 => self.load(p, disp, 1),
+            _ if stride == EVERY_OTHER => self.every_other(p, disp, n),
+            _ => self.one_by_one(p, disp, stride, n),
+        }
+    }
+
+    /// Of the `2 n - 1` elements from the first to the last, those at even places: `low` holds as many of them as a
+    /// vector has lanes, `high` those from the vector's last lane on, so that it ends with the last one.
+    fn every_other(&mut self, p: &P, disp: i32, n: usize) -> R<V> {
+        let lanes = self.lanes();
+        let low = self.load(p, disp, lanes.min(2 * n - 1))?;
+        let behind = disp.checked_add(4 * (lanes as i32 - 1)).ok_or(Refusal::FarDisplacement)?;
+        let whole = n == lanes && self.encoding != Encoding::Legacy;
+        let part = match (2 * n).saturating_sub(lanes) {
+            _ if whole => None,
+            0 => None,
+            part => Some(self.load(p, behind, part)?),
+        };
+        let high = match &part {
+            Some(part) => Place::Reg(self.reg(part)),
+            None if whole => Place::Mem(memory(p, behind, false)),
+            None => Place::Reg(self.reg(&low)),
+        };
+        let d = match self.encoding {
+            Encoding::Evex512 => {
+                // Numbers from `lanes` on are elements of `high`, which begins a lane early.
+                let place = |i: usize| (if i < lanes / 2 { 2 * i } else { 2 * i + 1 }) as u32;
+                let places: Vec<u8> = (0..lanes).flat_map(|i| place(i).to_le_bytes()).collect();
+                let places = Place::Pool(self.constant(&places), false);
+                let d = self.vector()?;
+                self.two(&LOAD, self.reg(&d), &places);
+                self.three(&PICK, self.reg(&d), self.reg(&low), &high);
+                self.free(low);
+                d
+            }
+            Encoding::Legacy => {
+                let (code, r) = (self.pick(&SHUFFLE), self.reg(&low));
+                self.three_imm_legacy(code, r, &high);
+                low
+            }
+            Encoding::Vex128 | Encoding::Vex256 => {
+                let (code, r) = (self.pick(&SHUFFLE), self.reg(&low));
+                self.three_imm(code, r, r, &high, EVEN_THEN_ODD);
+                if self.encoding == Encoding::Vex256 {
+                    let halves = Instruction::with3(Code::VEX_Vpermpd_ymm_ymmm256_imm8, r, r, EVEN_THEN_ODD);
+                    self.emit(halves);
+                }
+                low
+            }
+        };
+        if let Some(part) = part {
+            self.free(part);
+        }
+        Ok(d)
+    }
+
+    /// `d = shufps d, high`.
+    fn three_imm_legacy(&mut self, code: Code, d: Register, high: &Place) {
+        match high {
+            Place::Reg(high) => self.emit(Instruction::with3(code, d, *high, EVEN_THEN_ODD)),
+            Place::Mem(_) | Place::Pool(..) => self.failed = true,
+        }
+    }
+
+    fn one_by_one(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V> {
+        let at = |i: usize| {
+            let ahead = i32::try_from(i).ok().and_then(|i| i.checked_mul(stride));
+            ahead.and_then(|ahead| disp.checked_add(ahead)).ok_or(Refusal::FarDisplacement)
+        };
+        let places = (0..n).map(at).collect::<R<Vec<i32>>>()?;
+        let mut whole: Option<V> = None;
+        for (i, four) in places.chunks(4).enumerate() {
+            let v = self.four(p, four)?;
+            whole = Some(match whole {
+                None => v,
+                Some(before) => {
+                    let (code, r, x) = (self.pick(&INSERT_FOUR), self.reg(&before), Self::xmm(&v));
+                    self.emit(Instruction::with4(code, r, r, x, i as u32));
+                    self.free(v);
+                    before
+                }
+            });
+        }
+        whole.ok_or_else(|| Refusal::unsupported("a vector of no elements"))
+    }
+
+    /// Up to four elements in the low 128 bits.
+    fn four(&mut self, p: &P, places: &[i32]) -> R<V> {
+        let v = self.vector()?;
+        let x = Self::xmm(&v);
+        let one = |disp: i32| memory(p, disp, false);
+        let load = self.pick(&LOAD_ONE);
+        self.emit(Instruction::with2(load, x, one(places[0])));
+        if self.encoding != Encoding::Legacy {
+            let insert = self.pick(&INSERT_ONE);
+            for (i, disp) in places.iter().enumerate().skip(1) {
+                self.emit(Instruction::with4(insert, x, x, one(*disp), (i as u32) << 4));
+            }
+            return Ok(v);
+        }
+        // Pairs, then both of them.
+        let second = self.vector()?;
+        let t = Self::xmm(&second);
+        if let Some(disp) = places.get(1) {
+            self.emit(Instruction::with2(load, t, one(*disp)));
+            self.three(&UNPACK_LOW, x, x, &Place::Reg(t));
+        }
+        if let Some(disp) = places.get(2) {
+            self.emit(Instruction::with2(load, t, one(*disp)));
+            if let Some(disp) = places.get(3) {
+                let third = self.vector()?;
+                let u = Self::xmm(&third);
+                self.emit(Instruction::with2(load, u, one(*disp)));
+                self.three(&UNPACK_LOW, t, t, &Place::Reg(u));
+                self.free(third);
+            }
+            self.three(&LOW_HALVES, x, x, &Place::Reg(t));
+        }
+        self.free(second);
+        Ok(v)
+    }
+}
