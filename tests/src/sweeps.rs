@@ -92,6 +92,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("few_columns", dots, 40, products::few_columns()),
         sweep("depth_innermost", dots, 80, products::depth_innermost()),
         sweep("few_channels", product, 11, products::few_channels()),
+        sweep("streams", |s| matches!(s, Schedule::Stream(_)), 5, products::streams()),
         sweep("typed_products", product, 80, products::typed()),
         sweep("winograd", transform, 8, winograd("")),
         sweep("windows", nest, 30, windows("")),

@@ -298,6 +298,14 @@ fn schedule(kernel: &PlannedKernel) -> String {
                 names(&dots.outer)
             )
         }
+        Schedule::Stream(stream) => format!(
+            "{} rows along [{}] at once, {} columns of {} at a time, loops [{}]",
+            stream.rows,
+            names(&stream.depth),
+            stream.width,
+            name(&stream.col),
+            names(&stream.outer)
+        ),
         Schedule::Transpose(t) => {
             format!("4 x 4 blocks of {} x {}, loops [{}]", name(&t.read), name(&t.write), names(&t.outer))
         }
@@ -319,6 +327,7 @@ pub(super) fn microkernel(kernel: &PlannedKernel) -> String {
             let size = |side: Option<(LoopId, u32)>| side.map_or(1, |(_, n)| n);
             format!("dots_{}x{}", size(dots.row), size(dots.col))
         }
+        Schedule::Stream(stream) => format!("stream_{}", stream.rows),
         Schedule::Transpose(_) => "transpose_4x4".to_owned(),
         Schedule::Transform(_) => match &kernel.form {
             Form::Transform { left, .. } => {

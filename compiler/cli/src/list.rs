@@ -122,6 +122,7 @@ const KERNELS: &[(&str, &str)] = &[
     ("nest", "vectors of f32 along one loop, with rows of accumulators: maps, reductions, windows"),
     ("tile", "register tiles of rows by columns: contractions"),
     ("dots", "tiles of dot products with the depth in lanes: contractions with few columns"),
+    ("stream", "a few rows of a matrix from memory at a time: a row times a matrix that is not constant"),
     ("transpose", "4 x 4 blocks of 4-byte elements turned in registers: rearrangements"),
     ("transform", "small matrices on both sides of whole tiles of f32: convolutions by minimal filtering"),
 ];
@@ -133,8 +134,9 @@ pub(super) fn schedule_name(schedule: &Schedule) -> &'static str {
         Schedule::Nest(_) => 1,
         Schedule::Tile(_) => 2,
         Schedule::Dots(_) => 3,
-        Schedule::Transpose(_) => 4,
-        Schedule::Transform(_) => 5,
+        Schedule::Stream(_) => 4,
+        Schedule::Transpose(_) => 5,
+        Schedule::Transform(_) => 6,
     };
     KERNELS[at].0
 }

@@ -21,6 +21,9 @@ mod scalar;
 #[cfg(test)]
 mod scalar_tests;
 mod share;
+mod stream;
+#[cfg(test)]
+mod stream_tests;
 mod tile;
 mod transform;
 mod transpose;

@@ -14,6 +14,7 @@ pub mod nest;
 mod plane;
 mod provider;
 mod shared;
+pub mod stream;
 mod strides;
 pub mod transform;
 
@@ -34,7 +35,7 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Chosen
     let vector = match &kernel.form {
         Form::Contract { .. } => match lanes::choose(kernel, false, Some(kernel), target) {
             Some(Lanes::Depth) => dots::choose(kernel, target),
-            _ => contract::choose(kernel, target, None, choices),
+            _ => stream::choose(kernel, target).or_else(|_| contract::choose(kernel, target, None, choices)),
         },
         Form::Transform { .. } => transform::choose(kernel),
         Form::Extern { .. } => Err("calls a helper".to_owned()),

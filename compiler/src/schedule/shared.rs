@@ -1,6 +1,6 @@
 //! Which loop of a kernel threads share: part of the plan, whether or not the kernel is worth sharing.
 
-use kiln_ir::kernel::plan::{Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Tile};
+use kiln_ir::kernel::plan::{Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Stream, Tile};
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::vector_expr::nest_lanes;
 
@@ -10,6 +10,7 @@ use kiln_targets::vector_expr::nest_lanes;
 ///   vectors' loop is the only parallel one and no padding splits it;
 /// - of tiles the panels when these are outermost, else the outermost loop, else tiles of rows;
 /// - of dot products the outermost loop, else tiles of rows, else of columns;
+/// - of streams the outermost loop, else panels;
 /// - of blocks and transforms the outermost of the remaining loops.
 pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
     let PlannedKernel { loops, form, schedule, .. } = kernel;
@@ -36,6 +37,9 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
         Schedule::Dots(Dots { outer, row, col, .. }) => {
             let tiled = |side: &Option<(LoopId, u32)>| side.map(|(along, step)| Shared { along, step });
             whole(outer.first()).or(tiled(row)).or(tiled(col))
+        }
+        Schedule::Stream(Stream { outer, col, width, .. }) => {
+            whole(outer.first()).or(Some(Shared { along: *col, step: *width }))
         }
         Schedule::Transpose(blocks) => whole(blocks.outer.first()),
         Schedule::Transform(tiles) => whole(tiles.outer.first()),

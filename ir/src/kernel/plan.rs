@@ -87,6 +87,8 @@ pub enum Schedule {
     Tile(Tile),
     /// Dot products of a contraction: lanes are steps of depth.
     Dots(Dots),
+    /// A row times a matrix that comes from memory.
+    Stream(Stream),
     /// Copies of 4-byte elements in square blocks through registers.
     Transpose(Transpose),
     /// Vectors of tiles that are transformed.
@@ -196,6 +198,23 @@ pub struct Dots {
     pub lane: LoopId,
     /// Vectors along `lane` with accumulators of their own, for each product.
     pub vectors: u32,
+}
+
+/// A contraction with a single row whose rhs is read once, as it lies: `rows` of its rows at a time, from front to back, are
+/// added to the sums, which stay in the result until the epilogue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stream {
+    /// The remaining parallel loops, outermost first.
+    pub outer: Vec<LoopId>,
+    /// The parallel loop of the columns: stride 1 in rhs and store; 0 or 1 in epilogue loads; 0 in lhs. The epilogue reads
+    /// nothing of what the store's storage holds.
+    pub col: LoopId,
+    /// Columns whose sums stay in the first-level cache while the depth passes.
+    pub width: u32,
+    /// The reduced loops, outermost first.
+    pub depth: Vec<LoopId>,
+    /// Steps of the innermost depth loop at once.
+    pub rows: u32,
 }
 
 /// The loop whose steps a kernel's range `begin..end` counts: what threads share.

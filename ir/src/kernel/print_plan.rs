@@ -20,8 +20,8 @@ use std::fmt::{self, Write as _};
 use super::access::LoopId;
 use super::form::Form;
 use super::plan::{
-    Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Storage, Tile, Transform,
-    Transpose,
+    Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Storage, Stream, Tile,
+    Transform, Transpose,
 };
 use super::print::{LoopNames, form_lines, sum_text};
 use crate::dim::Dim;
@@ -198,6 +198,12 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
                 names.get(*lane)
             )
         }
+        Schedule::Stream(Stream { outer, col, width, depth, rows }) => format!(
+            "stream outer {} col {} x {width} depth {} x {rows}",
+            loops(outer),
+            names.get(*col),
+            loops(depth)
+        ),
         Schedule::Transform(Transform { outer, lane }) => {
             format!("tiles outer {} lanes {}", loops(outer), lane.map_or("-".to_owned(), |l| names.get(l)))
         }

@@ -249,6 +249,25 @@ impl Checker<'_> {
                 }
                 Ok(())
             }
+            (Schedule::Stream(stream), Form::Contract { acc, lhs, rhs, store }) => {
+                let around: Vec<LoopId> = stream.outer.iter().copied().chain([stream.col]).collect();
+                self.once(&[&around[..], &stream.depth].concat(), &[])?;
+                self.is(&around, Role::Parallel)?;
+                self.is(&stream.depth, Role::Reduce)?;
+                self.stride(lhs, stream.col, &[0])?;
+                self.stride(rhs, stream.col, &[1])?;
+                self.stride(&store.to, stream.col, &[1])?;
+                let mut epilogue = Vec::new();
+                store.value.for_each_access(&mut |a| epilogue.push(a));
+                epilogue.iter().try_for_each(|a| self.stride(a, stream.col, &[0, 1]))?;
+                if stream.width == 0 || stream.rows == 0 {
+                    return rule("a stream of nothing".to_owned());
+                }
+                if store.to.dtype != *acc || epilogue.iter().any(|a| a.storage == store.to.storage) {
+                    return rule(format!("sums of {acc} in '{}', which holds something else", store.to.name));
+                }
+                Ok(())
+            }
             (Schedule::Transpose(t), Form::Rearrange { from, to }) => {
                 self.once(&t.outer, &[t.read, t.write])?;
                 self.stride(from, t.read, &[1])?;

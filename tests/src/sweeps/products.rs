@@ -69,6 +69,22 @@ pub(super) fn few_channels() -> Text {
     t
 }
 
+/// A row times matrices that are larger than half of a second-level cache, of every remainder of columns and rows.
+pub(super) fn streams() -> Text {
+    let mut t = Text::default();
+    for (dtype, k, n) in
+        [("f32", 129, 513), ("f32", 130, 527), ("f32", 515, 131), ("f64", 67, 515), ("i32", 128, 517)]
+    {
+        let name = format!("{dtype}_{k}_{n}");
+        t.typed_input(&format!("x_{name}"), dtype, &[1, k]);
+        t.typed_input(&format!("z_{name}"), dtype, &[k, n]);
+        t.line(&format!("%p_{name} = MatMul(%x_{name}, %z_{name})"));
+        t.typed_input(&format!("b_{name}"), dtype, &[n]);
+        t.output(&format!("Add(%p_{name}, %b_{name})"));
+    }
+    t
+}
+
 /// Every type that matrices of are multiplied.
 pub(super) fn typed() -> Text {
     let mut t = Text::default();
