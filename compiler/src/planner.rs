@@ -220,7 +220,7 @@ fn by_column(
 ) -> Result<(FlatKernel, Tensor, Chosen), String> {
     let by_depth = by_depth.ok_or_else(|| "an extent is open".to_owned())?;
     let choice = schedule::dots::choose(&by_depth.kernel, target)?;
-    let elements = by_depth.encode(tensor)?;
+    let elements = encode(&by_depth.panels, tensor).map_err(|e| e.message)?;
     Ok((by_depth.kernel, elements, choice))
 }
 

@@ -1,18 +1,19 @@
 //! Weights of dot products: one column behind the other, each with its depth side by side.
 
+use kiln_ir::Dim;
 use kiln_ir::format::packed::Panels;
 use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{Form, LoopId, Role};
-use kiln_ir::{Dim, Tensor};
 
 use crate::flatten::{FlatKernel, loops_of, merge_loops};
 use crate::schedule::{by_falling_stride, stride_of};
 
-/// A contraction whose rhs is laid out for dot products, and how its elements get there.
+/// A contraction whose rhs is laid out for dot products.
 pub(super) struct ByDepth {
     /// The kernel with the new strides of rhs.
     pub(super) kernel: FlatKernel,
-    panels: Panels,
+    /// How its elements get there.
+    pub(super) panels: Panels,
 }
 
 impl ByDepth {
@@ -45,10 +46,5 @@ impl ByDepth {
         }
         merge_loops(&mut kernel);
         Some(Self { kernel, panels })
-    }
-
-    /// The elements of rhs in that order.
-    pub(super) fn encode(&self, tensor: &Tensor) -> Result<Tensor, String> {
-        super::encode(&self.panels, tensor).map_err(|e| e.message)
     }
 }
