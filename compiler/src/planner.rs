@@ -87,7 +87,7 @@ pub fn build_with(
             _ => None,
         };
         if lanes == Some(Lanes::Rows) {
-            flat = lanes::turned(&flat);
+            flat = lanes::turned(&flat, packable.is_some());
         }
         let planned = match packable {
             None => {
@@ -112,6 +112,7 @@ pub fn build_with(
                     }
                     Err(reason) => {
                         let turned = lanes == Some(Lanes::Rows);
+                        let tensor = if turned { as_f32(tensor)? } else { tensor };
                         let flat = with_weights(flat, turned, weights.add(name, tensor));
                         let choice = if turned {
                             schedule::choose(&flat, target, choices)
@@ -235,12 +236,11 @@ fn pack(
     let (mut flat, mut tensor) = (flat.clone(), Cow::Borrowed(tensor));
     let Form::Contract { rhs, .. } = &mut flat.form else { return Err("no contraction".to_owned()) };
     if rhs.dtype.is_short_float() {
-        let values = tensor.to_f64s().map_err(|e| e.message)?;
         // Tiles convert numbers that are finite, which takes less.
-        if values.iter().any(|v| !v.is_finite()) {
+        let wide = as_f32(tensor.clone().into_owned()).map_err(|e| e.message)?;
+        if wide.as_slice::<f32>().map_err(|e| e.message)?.iter().any(|v| !v.is_finite()) {
             rhs.dtype = DType::F32;
-            let values = values.into_iter().map(|v| v as f32).collect();
-            tensor = Cow::Owned(Tensor::from_vec::<f32>(&tensor.shape, values));
+            tensor = Cow::Owned(wide);
         }
     }
     let roles = contract::roles(&flat, true)?;
@@ -273,6 +273,15 @@ fn pack(
     provide(&mut tentative, target).map_err(|refusal| refusal.to_string())?;
     let encoded = encode(&panels, &tensor).map_err(|e| e.message)?;
     Ok((packed, encoded, choice))
+}
+
+/// Floats of 16 bits as f32.
+fn as_f32(tensor: Tensor) -> Result<Tensor> {
+    if !tensor.dtype.is_short_float() {
+        return Ok(tensor);
+    }
+    let values = tensor.to_f64s()?.into_iter().map(|v| v as f32).collect();
+    Ok(Tensor::from_vec::<f32>(&tensor.shape, values))
 }
 
 /// The elements in panels: floats of 32 bits, or of 16, whose bits are moved.

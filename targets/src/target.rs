@@ -80,6 +80,8 @@ pub struct Target {
     pub l2_bytes: usize,
     /// f32 tiles `(mr, vectors of columns)` in order of preference, from measurements.
     pub f32_tiles: &'static [(u32, u32)],
+    /// Further ones where the columns are floats of 16 bits: a vector that is converted serves more rows.
+    pub short_tiles: &'static [(u32, u32)],
     /// Steps of depth unrolled in tiles.
     pub tile_unroll: u32,
     /// Whether the vector builder can ask for cache lines ahead of their use.

@@ -65,7 +65,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
     };
-    if acc.size() < 4 || lhs.dtype.accumulator() != *acc || rhs.dtype.accumulator() != *acc {
+    if acc.size() < 4 || lhs.dtype != *acc || rhs.dtype.accumulator() != *acc {
         return Err(Refusal::unsupported(format!("tiles of {} and {} in {acc}", lhs.dtype, rhs.dtype)));
     }
     let (ty, bytes) = (lane(*acc), rhs.dtype.size() as i64);
@@ -88,7 +88,6 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     levels.push(Level::Rows);
     if tile.by_lane
         && (*acc != DType::F32
-            || walk.element(lhs) != Element::B32
             || lanes as i64 != BY_LANE
             || tile.depth.last().is_none_or(|l| walk.stride(lhs, *l) != ELEMENT))
     {

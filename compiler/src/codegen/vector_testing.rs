@@ -94,7 +94,12 @@ impl Machine {
         let vectors = tile.nr / self.lanes() as u32;
         !self.encoded()
             || tile.mr == 1 && vectors <= 8
-            || self.target().f32_tiles.iter().any(|(mr, nv)| tile.mr <= *mr && vectors <= *nv)
+            || self
+                .target()
+                .f32_tiles
+                .iter()
+                .chain(self.target().short_tiles)
+                .any(|(mr, nv)| tile.mr <= *mr && vectors <= *nv)
     }
 
     /// The kernel as it is planned for this machine.

@@ -132,7 +132,19 @@ fn short(kernel: &mut PlannedKernel, memory: &mut Memory, dtype: DType) {
 #[test]
 fn tiles_of_short_weights() {
     for dtype in [DType::F16, DType::BF16] {
-        for (mr, nr) in [(2, 16), (1, 32), (3, 4), (1, 16), (6, 16), (6, 8), (4, 12), (2, 24), (14, 32)] {
+        for (mr, nr) in [
+            (2, 16),
+            (1, 32),
+            (3, 4),
+            (1, 16),
+            (6, 16),
+            (6, 8),
+            (4, 12),
+            (2, 24),
+            (14, 32),
+            (28, 16),
+            (12, 8),
+        ] {
             for m in [1, i64::from(mr), i64::from(mr) + 1] {
                 for n in [1, i64::from(nr) - 1, i64::from(nr), i64::from(nr) + 2, 2 * i64::from(nr) + 5] {
                     // Converting what may be infinite takes registers that full tiles have not.

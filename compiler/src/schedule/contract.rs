@@ -45,8 +45,8 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     for access in kernel.form.loads().into_iter().chain([&store.to]) {
         vector_access(access)?;
     }
-    // Floats of 16 bits become f32 as they are loaded.
-    if lhs.dtype.accumulator() != *acc || rhs.dtype.accumulator() != *acc {
+    // Floats of 16 bits become f32 as they are loaded: by vectors, not element by element.
+    if lhs.dtype != *acc || rhs.dtype.accumulator() != *acc {
         return Err(format!("factors are {} and {}, sums are {acc}", lhs.dtype, rhs.dtype));
     }
     if epilogue(&store.value, *acc)? != store.to.dtype {
@@ -164,7 +164,8 @@ fn sizes(
     };
     for row in by_falling_stride(roles.rows.clone(), lhs).into_iter().rev() {
         let extent = extent_of(kernel, row).unwrap_or(1).max(1);
-        for &(mr, nv) in target.f32_tiles {
+        let short = if rhs_size(kernel) == 2 { target.short_tiles } else { &[] };
+        for &(mr, nv) in target.f32_tiles.iter().chain(short) {
             // Equal parts: the last tile hides latency as the others do, and each asks for its share of what is next.
             for r in (1..=i64::from(mr)).rev().filter(|&r| even_part(extent, r) == r) {
                 for v in (1..=i64::from(nv)).rev() {

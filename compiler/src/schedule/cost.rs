@@ -18,8 +18,8 @@ const COLD_BYTES: f64 = 8.0;
 /// The same from the second-level cache: half a line on every core since Haswell.
 const L2_BYTES: f64 = 32.0;
 
-/// Cycles of an instruction that converts a vector, or extends and shifts one.
-const CONVERT: f64 = 0.5;
+/// Cycles of an instruction that converts a vector, or extends and shifts one: as two multiply-adds on a Zen 4.
+const CONVERT: f64 = 0.9;
 /// The same where it is four of them.
 const CONVERT_BY_BITS: f64 = 2.0;
 

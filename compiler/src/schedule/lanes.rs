@@ -35,7 +35,7 @@ pub fn choose(
     target: &Target,
 ) -> Option<Lanes> {
     let columns = contract::cycles(kernel, constant, target);
-    let rows = contract::cycles(&turned(kernel), false, target);
+    let rows = contract::cycles(&turned(kernel, constant), false, target);
     let depth = by_depth.and_then(|k| dots::best(k, target).ok()).map(|best| best.cycles);
     let all = [(columns, Lanes::Columns), (rows, Lanes::Rows), (depth, Lanes::Depth)];
     let weighed = all.into_iter().filter_map(|(cycles, lanes)| {
@@ -44,11 +44,15 @@ pub fn choose(
     weighed.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, lanes)| lanes)
 }
 
-/// The same contraction with its operands exchanged: products commute.
-pub fn turned(kernel: &FlatKernel) -> FlatKernel {
+/// The same contraction with its operands exchanged: products commute. Where rhs is `constant`, floats of 16 bits are to be
+/// made f32: they are few, and each of them would be converted for every vector.
+pub fn turned(kernel: &FlatKernel, constant: bool) -> FlatKernel {
     let mut kernel = kernel.clone();
-    if let Form::Contract { lhs, rhs, .. } = &mut kernel.form {
+    if let Form::Contract { acc, lhs, rhs, .. } = &mut kernel.form {
         std::mem::swap(lhs, rhs);
+        if constant && lhs.dtype.accumulator() == *acc {
+            lhs.dtype = *acc;
+        }
     }
     kernel
 }

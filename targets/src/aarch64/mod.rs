@@ -86,6 +86,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         l1d_bytes: 32 << 10,
         l2_bytes: 512 << 10,
         f32_tiles: TILES,
+        short_tiles: &[],
         tile_unroll: 4,
         prefetches: false,
         align: 64,

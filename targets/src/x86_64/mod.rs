@@ -87,6 +87,11 @@ const UNROLL_512: u32 = 1;
 /// 512-bit tiles, for 32 registers.
 const TILES_512: &[(u32, u32)] = &[(14, 2), (9, 3), (6, 4)];
 
+/// A conversion of a vector takes as long as two multiply-adds on a Zen 4; 14 x 2 lose 12 % to them, 28 x 1 half of that.
+/// Their rows are broadcast by the multiply-adds themselves at 512 bits, and at 256 by loads, of which there are as many.
+const SHORT_TILES_512: &[(u32, u32)] = &[(28, 1)];
+const SHORT_TILES_256: &[(u32, u32)] = &[(12, 1)];
+
 /// See [`Arch`].
 pub(crate) struct X86_64;
 
@@ -177,6 +182,11 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         l1d_bytes: 32 << 10,
         l2_bytes: 512 << 10,
         f32_tiles,
+        short_tiles: match vector_bytes {
+            64 => SHORT_TILES_512,
+            32 => SHORT_TILES_256,
+            _ => &[],
+        },
         tile_unroll: if vector_bytes == 64 { UNROLL_512 } else { 4 },
         prefetches: true,
         align: 64,
