@@ -2,7 +2,6 @@
 
 use iced_x86::{Code, Instruction, Register};
 
-use super::codes::PERMUTE;
 use super::elements::low_32;
 use super::lane_codes::{F16_TO_F32, F32_TO_F16, LOAD_4};
 use super::{Encoder, Encoding, masked, memory};
@@ -44,7 +43,7 @@ impl Encoder {
         } else {
             let x = Self::xmm(&v);
             self.emit(Instruction::with2(self.pick(&LOAD_4), x, r));
-            self.emit(Instruction::with3(self.pick(&PERMUTE), x, x, 0u32));
+            self.emit(Instruction::with3(Code::VEX_Vpermilps_xmm_xmmm128_imm8, x, x, 0u32));
         }
         self.free_ptr(element);
         self.widen_f16(&v);
