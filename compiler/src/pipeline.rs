@@ -107,13 +107,19 @@ pub fn run(graph: Graph, options: &Options, observer: &mut dyn Observer) -> Resu
         ControlFlow::Break(stopped) => Ok(stopped),
         ControlFlow::Continue(program) => {
             let mut read_only = ReadOnly::new(options.target.align);
-            specific(program, options, &options.target, &mut read_only, observer)
+            match laid_out(program, options, &options.target, observer)? {
+                ControlFlow::Break(stopped) => Ok(stopped),
+                ControlFlow::Continue(program) => {
+                    planned(program, options, &options.target, &mut read_only, observer).map(Compiled::Plan)
+                }
+            }
         }
     }
 }
 
-/// Graph to one plan per target, in the order of the targets; their read-only data is in one block. What does not
-/// depend on the target is done once.
+/// Graph to one plan per target, in the order of the targets. They share their weights: panels of a width that the tiles of
+/// all of them fit, and convolutions by minimal filtering where it pays on the widest of them. What does not depend on the
+/// target is done once.
 pub fn run_for(
     graph: Graph,
     options: &Options,
@@ -121,18 +127,20 @@ pub fn run_for(
     observer: &mut dyn Observer,
 ) -> Result<Vec<Plan>, Errors> {
     let early = || Errors::from(Error::internal("the pipeline stopped early"));
+    let Some(widest) = targets.iter().max_by_key(|t| t.vector_bytes) else { return Ok(Vec::new()) };
     let ControlFlow::Continue(program) = portable(graph, options, observer)? else { return Err(early()) };
+    let ControlFlow::Continue(program) = laid_out(program, options, widest, observer)? else {
+        return Err(early());
+    };
+    let shared_panel = (targets.len() > 1).then_some(widest.lanes() as u32);
     let mut read_only = ReadOnly::new(targets.iter().map(|t| t.align).max().unwrap_or(1));
     // The last target takes the program itself, so that its weights go as they are packed.
     let mut program = Some(program);
     let mut plans = Vec::with_capacity(targets.len());
     for (i, target) in targets.iter().enumerate() {
         let next = if i + 1 == targets.len() { program.take() } else { program.clone() };
-        let next = next.ok_or_else(early)?;
-        match specific(next, options, target, &mut read_only, observer)? {
-            Compiled::Plan(plan) => plans.push(plan),
-            _ => return Err(early()),
-        }
+        let target = Target { shared_panel, ..target.clone() };
+        plans.push(planned(next.ok_or_else(early)?, options, &target, &mut read_only, observer)?);
     }
     Ok(plans)
 }
@@ -200,34 +208,44 @@ fn portable(
     Ok(ControlFlow::Continue(program))
 }
 
-/// Fused kernels to the plan for a target.
-fn specific(
+/// Fused kernels to kernels whose buffers have places, for a target.
+fn laid_out(
     mut program: Program,
     options: &Options,
     target: &Target,
-    read_only: &mut ReadOnly,
     observer: &mut dyn Observer,
-) -> Result<Compiled, Errors> {
+) -> Result<ControlFlow<Compiled, Program>, Errors> {
     let mut after = After { observer, verify: options.verify };
     if options.winograd && options.opt >= 2 {
         let start = Instant::now();
         winograd::run_with(&mut program, target, &options.choices)?;
         if !after.program("winograd", &program, start)? {
-            return Ok(Compiled::Program(program));
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
     }
     let start = Instant::now();
     layout::run(&mut program)?;
     if !after.program("layout", &program, start)? {
-        return Ok(Compiled::Program(program));
+        return Ok(ControlFlow::Break(Compiled::Program(program)));
     }
+    Ok(ControlFlow::Continue(program))
+}
+
+/// Kernels with places to the plan for a target.
+fn planned(
+    program: Program,
+    options: &Options,
+    target: &Target,
+    read_only: &mut ReadOnly,
+    observer: &mut dyn Observer,
+) -> Result<Plan, Errors> {
     let start = Instant::now();
     let plan = planner::build_with(program, target, &options.choices, &options.limits, read_only)?;
-    after.observer.time("plan", start.elapsed());
+    observer.time("plan", start.elapsed());
     if options.verify {
         kernel::verify_plan(&plan).map_err(|e| broken("plan", e))?;
     }
-    Ok(Compiled::Plan(plan))
+    Ok(plan)
 }
 
 /// What happens after every pass on the program.

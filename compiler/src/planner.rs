@@ -2,7 +2,6 @@
 
 mod rows;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use kiln_ir::format::packed::Panels;
@@ -97,22 +96,29 @@ pub fn build_with(
             Some(root) => {
                 let last = uses.readers(root).last() == Some(&i);
                 let tensor = if last { program.release(root)? } else { program.constant(root)?.clone() };
-                let tensor = laid_out(tensor, program.buffer(root).place.as_ref())?;
-                let name = &program.buffer(root).name;
+                let Buffer { name, place, .. } = program.buffer(root);
+                let elements = || laid_out(tensor.clone(), place.as_ref());
                 let packed = match lanes {
-                    Some(Lanes::Depth) => by_column(by_depth, target, &tensor),
+                    Some(Lanes::Depth) => by_column(by_depth, target, &elements()?)
+                        .map(|(flat, t, choice)| (flat, weights.add(&format!("{name}.packed"), t), choice)),
                     Some(Lanes::Rows) => Err(String::new()),
-                    _ => pack(&flat, target, &tensor, choices),
+                    _ => {
+                        let mut flat = flat.clone();
+                        let tensor = finite(&mut flat, tensor.clone())?;
+                        match pack(&flat, target, choices) {
+                            Ok((flat, panels, choice)) => {
+                                let elements = || laid_out(tensor, place.as_ref());
+                                Ok((flat, weights.panels(root, name, panels, elements)?, choice))
+                            }
+                            Err(reason) => Err(reason),
+                        }
+                    }
                 };
                 match packed {
-                    Ok((packed, panels, choice)) => {
-                        drop(tensor);
-                        let storage = weights.add(&format!("{name}.packed"), panels);
-                        settle(with_weights(packed, false, storage), choice, target)
-                    }
+                    Ok((flat, storage, choice)) => settle(with_weights(flat, false, storage), choice, target),
                     Err(reason) => {
                         let turned = lanes == Some(Lanes::Rows);
-                        let tensor = if turned { as_f32(tensor)? } else { tensor };
+                        let tensor = if turned { as_f32(elements()?)? } else { elements()? };
                         let flat = with_weights(flat, turned, weights.add(name, tensor));
                         let choice = if turned {
                             schedule::choose(&flat, target, choices)
@@ -225,25 +231,13 @@ fn by_column(
     Ok((by_depth.kernel, elements, choice))
 }
 
-/// Packs the weights into the panels of the tile that the kernel will use: the kernel whose `rhs` is the access to
-/// them, the panels, the tile.
+/// The panels of the tile that the kernel will use: the kernel whose `rhs` is the access to them, the panels, the tile.
 fn pack(
     flat: &FlatKernel,
     target: &Target,
-    tensor: &Tensor,
     choices: &Choices,
-) -> Result<(FlatKernel, Tensor, Chosen), String> {
-    let (mut flat, mut tensor) = (flat.clone(), Cow::Borrowed(tensor));
-    let Form::Contract { rhs, .. } = &mut flat.form else { return Err("no contraction".to_owned()) };
-    if rhs.dtype.is_short_float() {
-        // Tiles convert numbers that are finite, which takes less.
-        let wide = as_f32(tensor.clone().into_owned()).map_err(|e| e.message)?;
-        if wide.as_slice::<f32>().map_err(|e| e.message)?.iter().any(|v| !v.is_finite()) {
-            rhs.dtype = DType::F32;
-            tensor = Cow::Owned(wide);
-        }
-    }
-    let roles = contract::roles(&flat, true)?;
+) -> Result<(FlatKernel, Panels, Chosen), String> {
+    let roles = contract::roles(flat, true)?;
     let Form::Contract { rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };
     let size = |l: &LoopId| -> Option<(usize, isize)> {
         let stride = schedule::stride_of(rhs, *l)?;
@@ -265,14 +259,28 @@ fn pack(
     merge_loops(&mut packed);
     let merged = contract::roles(&packed, true)?;
     let pick = contract::pick(&packed, target, true, choices)?;
-    panels.nr = pick.vectors as usize * target.lanes();
+    panels.nr = target.shared_panel.map_or(pick.vectors as usize * target.lanes(), |panel| panel as usize);
     set_panel_strides(&mut packed, &merged, &panels);
     let choice = contract::choose(&packed, target, Some(panels.nr as u32), choices)?;
     // Weights in panels are of use to tiles alone.
     let mut tentative = planned(packed.clone(), choice.schedule.clone(), String::new());
     provide(&mut tentative, target).map_err(|refusal| refusal.to_string())?;
-    let encoded = encode(&panels, &tensor).map_err(|e| e.message)?;
-    Ok((packed, encoded, choice))
+    Ok((packed, panels, choice))
+}
+
+/// Weights of 16 bits that are not all finite become f32, in the kernel too: tiles convert numbers that are finite, which
+/// takes less.
+fn finite(flat: &mut FlatKernel, tensor: Tensor) -> Result<Tensor> {
+    let Form::Contract { rhs, .. } = &mut flat.form else { return Ok(tensor) };
+    if !rhs.dtype.is_short_float() {
+        return Ok(tensor);
+    }
+    let wide = as_f32(tensor.clone())?;
+    if wide.as_slice::<f32>()?.iter().all(|v| v.is_finite()) {
+        return Ok(tensor);
+    }
+    rhs.dtype = DType::F32;
+    Ok(wide)
 }
 
 /// Floats of 16 bits as f32.
@@ -357,6 +365,22 @@ impl Weights<'_> {
         let storage = self.add(&buffer.name, laid_out(tensor.clone(), buffer.place.as_ref())?);
         self.raw.insert(id, storage);
         Ok(storage)
+    }
+
+    /// A constant in panels, which the plans of all variants share.
+    fn panels(
+        &mut self,
+        id: BufferId,
+        name: &str,
+        panels: Panels,
+        tensor: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Storage> {
+        let weight = self
+            .read_only
+            .packed(id, panels, |panels| Ok((format!("{name}.packed"), encode(panels, &tensor()?)?)))?;
+        let offset_bytes = weight.offset_bytes;
+        self.list.push(weight);
+        Ok(Storage::Weights { offset_bytes })
     }
 
     fn add(&mut self, name: &str, tensor: Tensor) -> Storage {

@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 
-use kiln_ir::Tensor;
+use kiln_ir::format::packed::Panels;
+use kiln_ir::kernel::BufferId;
 use kiln_ir::kernel::plan::Weight;
+use kiln_ir::{Result, Tensor};
 
 /// Read-only data of one artefact.
 #[derive(Debug)]
@@ -13,6 +15,8 @@ pub struct ReadOnly {
     bytes: usize,
     /// What is there already, by size and some of the bytes: equal ones are looked for among few.
     known: HashMap<(usize, Sample), Vec<(usize, Tensor)>>,
+    /// Constants of the program in panels: the plans of all variants come from one program.
+    packed: HashMap<(BufferId, Panels), Weight>,
 }
 
 /// Bytes from a few places of a tensor.
@@ -31,7 +35,7 @@ fn sample(data: &[u8]) -> Sample {
 impl ReadOnly {
     /// Nothing yet; every tensor will be aligned to so many bytes.
     pub fn new(align: usize) -> Self {
-        Self { align, bytes: 0, known: HashMap::new() }
+        Self { align, bytes: 0, known: HashMap::new(), packed: HashMap::new() }
     }
 
     /// Gives a tensor its place. Where its bytes are known, the weight shares them.
@@ -46,6 +50,23 @@ impl ReadOnly {
         self.bytes = offset_bytes + tensor.data.len().max(1);
         same.push((offset_bytes, tensor.clone()));
         Weight { name: name.to_owned(), offset_bytes, tensor }
+    }
+
+    /// A constant in panels; `encode` gives its name and elements if no variant has needed it yet.
+    pub fn packed(
+        &mut self,
+        id: BufferId,
+        panels: Panels,
+        encode: impl FnOnce(&Panels) -> Result<(String, Tensor)>,
+    ) -> Result<Weight> {
+        let key = (id, panels);
+        if let Some(weight) = self.packed.get(&key) {
+            return Ok(weight.clone());
+        }
+        let (name, tensor) = encode(&key.1)?;
+        let weight = self.place(&name, tensor);
+        self.packed.insert(key, weight.clone());
+        Ok(weight)
     }
 
     /// Size of all so far.

@@ -126,8 +126,8 @@ fn panels(kernel: &PlannedKernel, access: &FlatAccess) -> Option<f64> {
     }
     let col = tile.col.0 as usize;
     let moving = (0..kernel.loops.len()).filter(|l| *l != col && !access.strides[*l].is(0));
-    let nr = f64::from(tile.nr);
-    Some(moving.map(|l| extent(kernel, l)).product::<f64>() * (extent(kernel, col) / nr).ceil() * nr)
+    let panel = f64::from(tile.panel);
+    Some(moving.map(|l| extent(kernel, l)).product::<f64>() * (extent(kernel, col) / panel).ceil() * panel)
 }
 
 /// How many different offsets the loops' steps add up to. Steps that interleave are exact where the larger is a
@@ -295,6 +295,7 @@ mod tests {
             depth: vec![LoopId(1)],
             mr: 1,
             nr: 16,
+            panel: 16,
             panel_stride: 1600,
             rhs_padded: true,
             unroll: 1,

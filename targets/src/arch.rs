@@ -12,6 +12,8 @@ pub(crate) trait Arch {
     const NAME: &'static str;
     /// The least demanding first, which every such machine has.
     const LEVELS: &'static [Level];
+    /// The levels of an artefact for machines that nobody has named.
+    const PORTABLE: &'static [&'static str] = &["baseline"];
     /// Every feature, in order of introduction.
     const FEATURES: &'static [Feature];
 

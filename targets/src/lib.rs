@@ -23,5 +23,5 @@ mod strided_tests;
 #[cfg(test)]
 mod testing;
 
-pub use resolve::{host, list, resolve, resolve_list};
+pub use resolve::{host, list, portable, resolve, resolve_list};
 pub use target::{Level, LhsAccess, Probe, Target};

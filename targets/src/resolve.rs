@@ -12,6 +12,7 @@ use crate::target::{Feature, Level, Probe, Target};
 /// What an architecture provides.
 struct Provided {
     levels: &'static [Level],
+    portable: &'static [&'static str],
     features: &'static [Feature],
     detected: Vec<&'static str>,
     describe: fn(Triple, &[&'static str]) -> Target,
@@ -27,6 +28,7 @@ impl Visit for Provide {
     fn visit<A: Arch>(self) -> Provided {
         Provided {
             levels: A::LEVELS,
+            portable: A::PORTABLE,
             features: A::FEATURES,
             detected: A::detect(),
             describe: A::describe,
@@ -93,6 +95,18 @@ pub fn host() -> Triple {
 /// A target from its triple (empty or `host`: this machine), a processor (`native`, `baseline`, a level or a name)
 /// and changes of features (`+avx2,-fma`). Unknown words are *invalid*; the message lists the known ones.
 pub fn resolve(triple: &str, cpu: &str, features: &str) -> Result<Target> {
+    let triple = parse(triple)?;
+    let arch = arch(&triple)?;
+    resolve_for(triple, &arch, cpu, features)
+}
+
+/// The processors of an artefact for machines of a triple that nobody has named: from those that every such machine has to
+/// the newest, as far as one artefact can hold several.
+pub fn portable(triple: &str) -> Result<&'static [&'static str]> {
+    Ok(arch(&parse(triple)?)?.portable)
+}
+
+fn parse(triple: &str) -> Result<Triple> {
     let mut triple = match triple {
         "" | "host" => host(),
         text => Triple::from_str(text)
@@ -102,9 +116,12 @@ pub fn resolve(triple: &str, cpu: &str, features: &str) -> Result<Target> {
         // Bare machines: `aarch64-unknown-none` names no format, and ELF is what their linkers take.
         triple.binary_format = BinaryFormat::Elf;
     }
-    let arch = arch(&triple)?;
+    Ok(triple)
+}
+
+fn resolve_for(triple: Triple, arch: &Provided, cpu: &str, features: &str) -> Result<Target> {
     let mut chosen: Vec<&'static str> = match cpu {
-        "native" if triple.architecture == host().architecture => arch.detected,
+        "native" if triple.architecture == host().architecture => arch.detected.clone(),
         "native" => {
             return Err(Error::invalid(format!("--cpu native, but {triple} is not this machine"))
                 .hint("name a level or a processor"));

@@ -78,6 +78,9 @@ pub struct Target {
     pub l1d_bytes: usize,
     /// Second-level cache of a core.
     pub l2_bytes: usize,
+    /// Columns of the panels that weights are packed in, where machines of several levels share them; else a panel is as
+    /// wide as a tile.
+    pub shared_panel: Option<u32>,
     /// f32 tiles `(mr, vectors of columns)` in order of preference, from measurements.
     pub f32_tiles: &'static [(u32, u32)],
     /// Further ones where the columns are floats of 16 bits: a vector that is converted serves more rows.

@@ -47,6 +47,7 @@ fn matmul(m: i64, n: i64, k: i64, mr: u32, nr: u32, unroll: u32, vector_bytes: u
             depth: vec![LoopId(2)],
             mr,
             nr,
+            panel: nr_elems as u32,
             panel_stride: k * nr_elems,
             rhs_padded: true,
             unroll,

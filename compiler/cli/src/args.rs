@@ -150,9 +150,9 @@ pub(super) struct TargetArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CpuArgs {
     /// A level or a processor out of `kiln list targets`; baseline: what every machine of the target has; native: all
-    /// that this machine has, the default where code is for this machine. compile writes a library for other machines:
-    /// its default is baseline, and it takes a list too, such as baseline,avx2,avx512, for one library with code for
-    /// each, which picks the best that the machine can run.
+    /// that this machine has, the default where code is for this machine. compile takes a list: one library with code for
+    /// each, which share their weights and of which it picks the best that the machine can run. Its default for x86-64 is
+    /// baseline,avx2,avx512.
     #[arg(long, value_name = "CPU", value_delimiter = ',', action = ArgAction::Append)]
     pub(super) cpu: Vec<String>,
     /// Switch features of the level on and off: +avx2,-fma.
@@ -170,7 +170,7 @@ impl CpuArgs {
     /// The levels; without any, [`CpuArgs::default_for`] the use.
     fn names(&self, target: Option<&str>, list: bool) -> Result<Vec<String>, Failure> {
         match &self.cpu[..] {
-            [] => Ok(vec![Self::default_for(target, list).to_owned()]),
+            [] => Ok(self.default_for(target, list)?.iter().map(|&cpu| cpu.to_owned()).collect()),
             many if many.iter().any(String::is_empty) => Err(Failure::usage("--cpu needs a name")),
             many if many.len() > 1 && !list => Err(Failure::usage(format!(
                 "--cpu takes one processor here, not {}; lists are for compile",
@@ -181,9 +181,16 @@ impl CpuArgs {
     }
 
     /// A library goes to other machines, and so does code for a triple that is named.
-    fn default_for(target: Option<&str>, library: bool) -> &'static str {
+    fn default_for(&self, target: Option<&str>, library: bool) -> Result<&'static [&'static str], Failure> {
         let here = target.is_none_or(|t| t.is_empty() || t == "host");
-        if here && !library { "native" } else { "baseline" }
+        match (library, here) {
+            // Features are of one processor.
+            (true, _) if self.features.is_empty() => {
+                kiln_targets::portable(target.unwrap_or_default()).map_err(wrong_target)
+            }
+            (false, true) => Ok(&["native"]),
+            _ => Ok(&["baseline"]),
+        }
     }
 
     /// Says what is taken where `--cpu` is left out, and what else there is.
@@ -192,12 +199,20 @@ impl CpuArgs {
             return;
         }
         let machine = chosen.triple.architecture.to_string();
-        if Self::default_for(target, library) == "native" {
-            ui.note(format_args!(
-                "made for this machine, {} (--cpu native); for every {machine}: --cpu baseline",
-                chosen.level
-            ));
-            return;
+        match self.default_for(target, library) {
+            Ok(["native"]) => {
+                return ui.note(format_args!(
+                    "made for this machine, {} (--cpu native); for every {machine}: --cpu baseline",
+                    chosen.level
+                ));
+            }
+            Ok(many) if many.len() > 1 => {
+                return ui.note(format_args!(
+                    "made for every {machine}, with code for several levels (--cpu {}); for this machine alone: --cpu native",
+                    many.join(",")
+                ));
+            }
+            _ => {}
         }
         let levels = kiln_targets::list().into_iter().find(|(name, _)| *name == machine);
         let faster: Vec<&str> = levels
@@ -275,11 +290,16 @@ fn made(
 /// The least demanding of the targets that the words mean.
 fn resolve(target: Option<&str>, cpus: &[String], features: &str) -> Result<Target, Failure> {
     let targets = kiln_targets::resolve_list(target.unwrap_or_default(), cpus, features);
-    let targets = targets.map_err(|e| match e.kind {
-        ErrorKind::Invalid => Failure::usage(e.to_string()),
-        _ => e.into(),
-    })?;
+    let targets = targets.map_err(wrong_target)?;
     targets.into_iter().next().ok_or_else(|| Error::internal("a list of no targets").into())
+}
+
+/// Words that mean no machine are wrong usage.
+fn wrong_target(error: Error) -> Failure {
+    match error.kind {
+        ErrorKind::Invalid => Failure::usage(error.to_string()),
+        _ => error.into(),
+    }
 }
 
 fn set_up(

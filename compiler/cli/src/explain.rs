@@ -132,7 +132,7 @@ impl Explain<'_> {
     /// The accesses that read weights, with the format of these.
     fn weights(&self, kernel: &PlannedKernel) -> Vec<String> {
         let panels = match (&kernel.form, &kernel.schedule) {
-            (Form::Contract { rhs, .. }, Schedule::Tile(tile)) if tile.rhs_padded => Some((rhs, tile.nr)),
+            (Form::Contract { rhs, .. }, Schedule::Tile(tile)) if tile.rhs_padded => Some((rhs, tile.panel)),
             _ => None,
         };
         let format = |access: &FlatAccess| {
@@ -140,8 +140,8 @@ impl Explain<'_> {
             let weight = self.plan.weights.iter().find(|w| w.offset_bytes == offset_bytes);
             let bytes = weight.map_or(0, |w| w.tensor.data.len());
             let packed = match panels {
-                Some((rhs, nr)) if rhs.storage == access.storage => {
-                    format!(", packed in panels of {nr} columns")
+                Some((rhs, panel)) if rhs.storage == access.storage => {
+                    format!(", packed in panels of {panel} columns")
                 }
                 _ => String::new(),
             };

@@ -30,7 +30,9 @@ impl TuneArgs {
             return Ok(None);
         }
         if model.has_variants() {
-            return Err(Failure::usage("--tune and --tune-cache are for one --cpu, not for a list"));
+            return Err(Failure::usage(
+                "--tune and --tune-cache are for one --cpu, such as native, not for a list",
+            ));
         }
         let path = self.tune_cache.clone().or_else(cache::default_path).ok_or_else(|| {
             Failure::usage("--tune finds no cache folder; name a file with --tune-cache FILE")

@@ -121,7 +121,8 @@ impl Compiler {
     }
 
     /// `native`, `baseline` (the target's minimum), a level such as `avx2`, or the name of a CPU. By default `native` for
-    /// [`jit`](Self::jit) and `baseline` for [`compile_to`](Self::compile_to).
+    /// [`jit`](Self::jit). [`compile_to`](Self::compile_to) makes one artefact for `baseline`, `avx2` and `avx512` of
+    /// x86-64, unless there are [`features`](Self::features), and for `baseline` of other machines.
     pub fn cpu(self, cpu: &str) -> Self {
         self.cpus(&[cpu])
     }
@@ -185,7 +186,7 @@ impl Compiler {
     /// options.
     pub fn compile_to(&self, folder: impl AsRef<Path>) -> Result<Artifact, Error> {
         let object = ObjectOptions { weights_section: self.weights_section.clone(), verify: self.verify };
-        self.load_for("baseline")?.plan()?.write(folder.as_ref(), &self.emits, &object)
+        self.load_for(self.portable()?)?.plan()?.write(folder.as_ref(), &self.emits, &object)
     }
 
     /// Compiles for this process. A run may use so many threads, the caller's included; the results have the same bits
@@ -196,28 +197,36 @@ impl Compiler {
     /// What is wrong with the model or the options; [`Error::Invalid`] too where this machine lacks what the chosen CPU
     /// has.
     pub fn jit(&self, threads: usize) -> Result<Model, Error> {
-        self.load_for(if self.triple.is_none() { "native" } else { "baseline" })?.plan()?.jit(threads)
+        self.load_for(&[if self.triple.is_none() { "native" } else { "baseline" }])?.plan()?.jit(threads)
     }
 
     /// The machines that code is for, the least demanding first.
     #[doc(hidden)]
     pub fn resolve_targets(&self) -> Result<Vec<Target>, Error> {
-        self.targets_or("baseline")
+        self.targets_or(self.portable()?)
     }
 
-    fn targets_or(&self, default: &str) -> Result<Vec<Target>, Error> {
-        let default = [default.to_owned()];
-        let cpus = if self.cpus.is_empty() { &default[..] } else { &self.cpus };
+    /// What an artefact is for unless it is said.
+    fn portable(&self) -> Result<&'static [&'static str], Error> {
+        if !self.features.is_empty() {
+            return Ok(&["baseline"]);
+        }
+        Ok(kiln_targets::portable(self.triple.as_deref().unwrap_or_default())?)
+    }
+
+    fn targets_or(&self, default: &[&str]) -> Result<Vec<Target>, Error> {
+        let chosen: Vec<&str> = self.cpus.iter().map(String::as_str).collect();
+        let cpus = if chosen.is_empty() { default } else { &chosen };
         Ok(kiln_targets::resolve_list(self.triple.as_deref().unwrap_or_default(), cpus, &self.features)?)
     }
 
     /// Reads the model and binds its dimensions, for the target's minimum unless a CPU is chosen.
     #[doc(hidden)]
     pub fn load(&self) -> Result<Loaded, Error> {
-        self.load_for("baseline")
+        self.load_for(&["baseline"])
     }
 
-    fn load_for(&self, default_cpu: &str) -> Result<Loaded, Error> {
+    fn load_for(&self, default_cpus: &[&str]) -> Result<Loaded, Error> {
         let name = match &self.name {
             Some(name) if is_c_identifier(name) => name.clone(),
             Some(name) => {
@@ -227,7 +236,7 @@ impl Compiler {
             }
             None => self.default_name(),
         };
-        let mut targets = self.targets_or(default_cpu)?;
+        let mut targets = self.targets_or(default_cpus)?;
         let options = Options {
             target: targets.remove(0),
             opt: self.opt,

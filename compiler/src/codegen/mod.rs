@@ -127,6 +127,8 @@ fn define_kernels<M: Module>(
 #[cfg(test)]
 mod plane_tests;
 #[cfg(test)]
+mod tile_tests;
+#[cfg(test)]
 mod vector_testing;
 #[cfg(test)]
 mod vector_tests;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! panels of `nr` columns, around or inside the outer loops; a last panel with fewer columns
-//!   tiles of `mr` rows; a last tile with fewer rows
+//!   tiles of `mr` rows; a last tile with fewer rows; where tiles are no whole panels, as many
+//!   beside each other as are whole ones
 //!     mr x (nr / lanes) accumulators = 0
 //!     depth loops, the innermost in steps of `unroll`
 //!       acc[r][j] += lhs[r] * rhs[j]
@@ -70,13 +71,14 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     }
     let (ty, bytes) = (lane(*acc), rhs.dtype.size() as i64);
     let lanes = if ty.is_wide() { s.lanes() / 2 } else { s.lanes() };
-    let nr = i64::from(tile.nr);
-    if tile.mr == 0 || nr == 0 || nr % lanes as i64 != 0 || tile.panel_stride % nr != 0 {
-        return Err(Refusal::unsupported(format!("a tile of {} x {} elements", tile.mr, tile.nr)));
+    let (nr, panel) = (tile.nr, tile.panel);
+    let whole = nr > 0 && panel > 0 && nr % lanes as u32 == 0 && panel % lanes as u32 == 0;
+    if tile.mr == 0 || !whole || tile.panel_stride % i64::from(panel) != 0 {
+        return Err(Refusal::unsupported(format!("a tile of {} x {nr} elements", tile.mr)));
     }
     let mut walk = Walk::new(kernel, places)?;
     let lhs = walk.access(lhs)?;
-    let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / nr * bytes)))?;
+    let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / i64::from(panel) * bytes)))?;
     let epilogue = Dag::typed(&mut walk, *acc, [&store.value])?;
     let store = walk.access(&store.to)?;
     let next_panel = next_panel(&mut walk, tile, kernel, bytes)?;
@@ -95,7 +97,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     }
     let mut this = Generator { walk, tile, levels, lhs, rhs, store, next_panel, epilogue, ty, bytes, lanes };
     this.walk.open(s)?;
-    this.level(s, 0, kernel.shared, Extent { rows: 0, cols: 0 })?;
+    this.level(s, 0, kernel.shared, Extent { rows: 0, from: 0, cols: 0 })?;
     this.walk.close(s);
     Ok(())
 }
@@ -109,9 +111,10 @@ fn next_panel(
     element_bytes: i64,
 ) -> R<Option<AccessId>> {
     let (Form::Contract { rhs, .. }, true) = (&kernel.form, tile.prefetch > 0) else { return Ok(None) };
-    let panel = tile.panel_stride * element_bytes;
+    let column = tile.panel_stride * element_bytes / i64::from(tile.panel);
+    let (panel, step) = (column * i64::from(tile.nr), column * i64::from(tile.columns()));
     let mut strides = vec![0; kernel.loops.len()];
-    strides[tile.col.0 as usize] = panel / i64::from(tile.nr);
+    strides[tile.col.0 as usize] = column;
     let mut bytes = i64::from(tile.prefetch) * LINE / i64::from(tile.unroll.max(1));
     for l in tile.depth.iter().rev() {
         strides[l.0 as usize] = bytes;
@@ -129,13 +132,15 @@ fn next_panel(
         strides[l.0 as usize] = bytes;
         bytes *= walk.extent(*l);
     }
-    walk.follow(rhs, panel, strides).map(Some)
+    walk.follow(rhs, step, strides).map(Some)
 }
 
 /// How much of a tile there is.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     rows: i64,
+    /// The first column behind the loop's.
+    from: i64,
     cols: i64,
 }
 
@@ -145,24 +150,17 @@ impl Generator<'_> {
         let Some(&level) = self.levels.get(i) else { return self.body(s, at) };
         let (l, step) = match level {
             Level::Outer(l) => (l, 1),
-            Level::Panels => (self.tile.col, i64::from(self.tile.nr)),
+            Level::Panels => (self.tile.col, i64::from(self.tile.columns())),
             Level::Rows => match self.tile.row {
                 Some(row) => (row, i64::from(self.tile.mr)),
                 None => return self.body(s, Extent { rows: 1, ..at }),
             },
         };
-        let narrowed = |width: i64| match level {
-            Level::Outer(_) => at,
-            Level::Panels => Extent { cols: width, ..at },
-            Level::Rows => Extent { rows: width, ..at },
-        };
         if let Some(share) = share.filter(|share| share.along == l) {
             if i64::from(share.step) != step {
                 return Err(Refusal::unsupported("shared steps of another size than a tile's"));
             }
-            return shared(self, s, share, i > 0, &mut |this, s, width| {
-                this.level(s, i + 1, None, narrowed(width))
-            });
+            return shared(self, s, share, i > 0, &mut |this, s, width| this.inside(s, i, None, at, width));
         }
         let parts = self.walk.parts(l);
         let extent = self.walk.extent(l);
@@ -172,13 +170,11 @@ impl Generator<'_> {
         let mut position = 0;
         for (from, to) in parts {
             self.walk.set_range(l, (from, to));
-            trips(self, s, l, (to - from) / step, step, &mut |this, s| {
-                this.level(s, i + 1, share, narrowed(step))
-            })?;
+            trips(self, s, l, (to - from) / step, step, &mut |this, s| this.inside(s, i, share, at, step))?;
             position += (to - from) / step * step;
             let rest = (to - from) % step;
             if rest > 0 {
-                self.level(s, i + 1, share, narrowed(rest))?;
+                self.inside(s, i, share, at, rest)?;
                 // A last panel is as far from its end as a whole one, whatever its width.
                 let moved = if level == Level::Panels { step } else { rest };
                 self.walk.skip(l, moved);
@@ -190,6 +186,21 @@ impl Generator<'_> {
         Ok(())
     }
 
+    /// What is inside of a step of a level: of panels, the tiles beside each other.
+    fn inside<S: Simd>(&mut self, s: &mut S, i: usize, share: Option<Shared>, at: Extent, width: i64) -> R {
+        match self.levels[i] {
+            Level::Outer(_) => self.level(s, i + 1, share, at),
+            Level::Rows => self.level(s, i + 1, share, Extent { rows: width, ..at }),
+            Level::Panels => {
+                let nr = i64::from(self.tile.nr);
+                for from in (0..width).step_by(nr as usize) {
+                    self.level(s, i + 1, share, Extent { from, cols: (width - from).min(nr), ..at })?;
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// One tile.
     fn body<S: Simd>(&mut self, s: &mut S, tile: Extent) -> R {
         let vectors = (tile.cols as usize).div_ceil(self.lanes);
@@ -199,7 +210,7 @@ impl Generator<'_> {
             let acc = acc.fetch(s)?;
             let (r, j) = ((i / vectors) as i64, i % vectors);
             let n = (tile.cols as usize - j * self.lanes).min(self.lanes);
-            let mut ahead = vec![(self.tile.col, (j * self.lanes) as i64)];
+            let mut ahead = vec![(self.tile.col, tile.from + (j * self.lanes) as i64)];
             ahead.extend(self.tile.row.map(|row| (row, r)));
             let at = At { walk: &self.walk, lane: self.tile.col, ahead: &ahead, n };
             for v in self.epilogue.eval(s, &at, Some(acc))? {
@@ -247,8 +258,9 @@ impl Generator<'_> {
             Some(_) => return Err(Refusal::unsupported("padding of a contraction with other than zeros")),
         }
         if let (Some(next), true) = (self.next_panel, count == i64::from(self.tile.unroll)) {
+            let beside = [(self.tile.col, tile.from)];
             for line in 0..i64::from(self.tile.prefetch) {
-                s.prefetch(self.walk.ptr(next), self.walk.disp(next, &[], line * LINE)?);
+                s.prefetch(self.walk.ptr(next), self.walk.disp(next, &beside, line * LINE)?);
             }
         }
         let mut k = 0;
@@ -266,9 +278,10 @@ impl Generator<'_> {
         l.map(|l| (l, k)).into_iter().chain(self.tile.row.map(|r| (r, row))).collect()
     }
 
-    /// Displacement and lanes of vector `j` of the panel.
+    /// Displacement and lanes of vector `j` of the tile.
     fn rhs_at(&self, l: Option<LoopId>, k: i64, j: usize, tile: Extent) -> R<(i32, usize)> {
-        let bytes = (j * self.lanes) as i64 * self.bytes;
+        let (col, panel) = (tile.from + (j * self.lanes) as i64, i64::from(self.tile.panel));
+        let bytes = (col / panel * self.tile.panel_stride + col % panel) * self.bytes;
         let left = tile.cols as usize - j * self.lanes;
         let n = if self.tile.rhs_padded { self.lanes } else { left.min(self.lanes) };
         Ok((self.walk.disp(self.rhs, &self.ahead(l, k, 0), bytes)?, n))

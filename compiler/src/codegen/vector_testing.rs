@@ -12,7 +12,7 @@ use cranelift_module::{Linkage, Module, default_libcall_names};
 use kiln_ir::kernel::plan::{
     FlatAccess, Guard, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Tile, Weight,
 };
-use kiln_ir::kernel::{Form, Loop, Role, Scalar};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, Role, Scalar};
 use kiln_ir::{DType, Dim, Shape, Tensor, TensorType, eval};
 use kiln_targets::call::Kernel;
 use kiln_targets::encode::{Program as _, encode};
@@ -394,4 +394,14 @@ pub(super) fn kernel(loops: Vec<Loop>, form: Form<FlatAccess>, schedule: Schedul
         why: String::new(),
         grain: None,
     }
+}
+
+/// An access as a value.
+pub(super) fn load(a: FlatAccess) -> Expr<FlatAccess> {
+    Expr::Load(a)
+}
+
+/// `max(e, 0)`.
+pub(super) fn relu(e: Expr<FlatAccess>) -> Expr<FlatAccess> {
+    Expr::binary(BinaryOp::Max, e, Expr::f32(0.0))
 }

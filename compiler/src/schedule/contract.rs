@@ -144,6 +144,8 @@ fn sizes(
     let rhs = cost::Rhs::new(rhs_elements, rhs_size(kernel), depth, target);
     let mut all = Vec::new();
     let extra = product_registers(sums(kernel));
+    // A single tile need not be followed by whole panels.
+    let fits = |nv: i64| nv >= vectors || fits_panels(kernel, target, nv);
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
         if extra > 0 && mr * nv + mr.min(nv) + 1 + extra > target.vector_registers as i64 {
             return;
@@ -154,8 +156,9 @@ fn sizes(
     };
     // A single row keeps the pipeline full with many columns: all registers but three.
     let widest = (target.vector_registers as i64 - 3).min(8);
+    let widest = (1..=widest.min(vectors).max(1)).rev().find(|v| fits(*v)).unwrap_or(1);
     if roles.rows.is_empty() {
-        consider(None, 1, widest.min(vectors).max(1));
+        consider(None, 1, widest);
     }
     // Of equally good loops the one whose rows lie closest together.
     let lhs = match &kernel.form {
@@ -168,12 +171,12 @@ fn sizes(
         for &(mr, nv) in target.f32_tiles.iter().chain(short) {
             // Equal parts: the last tile hides latency as the others do, and each asks for its share of what is next.
             for r in (1..=i64::from(mr)).rev().filter(|&r| even_part(extent, r) == r) {
-                for v in (1..=i64::from(nv)).rev() {
+                for v in (1..=i64::from(nv)).rev().filter(|v| fits(*v)) {
                     consider(Some(row), r, v.min(vectors));
                 }
             }
         }
-        consider(Some(row), 1, widest.min(vectors).max(1));
+        consider(Some(row), 1, widest);
     }
     all
 }
@@ -185,6 +188,13 @@ fn reach(kernel: &FlatKernel, access: &FlatAccess) -> i64 {
         stride.abs().saturating_mul(extent - 1)
     };
     access.strides.iter().zip(&kernel.loops).map(along).fold(1, i64::saturating_add)
+}
+
+/// Whether tiles of so many vectors, or two of them, are whole panels of those that machines share. Parts of panels would
+/// fill the first-level cache with the rest of their lines.
+fn fits_panels(kernel: &FlatKernel, target: &Target, vectors: i64) -> bool {
+    let (columns, panel) = (vectors * lanes(kernel, target) as i64, target.shared_panel.map_or(1, i64::from));
+    columns % panel == 0 || columns > panel && 2 * columns % panel == 0
 }
 
 /// Rows and vectors of columns of the best tile, and the loop that its rows run along.
@@ -296,7 +306,8 @@ pub fn choose(
     let roles = roles(kernel, packed.is_some())?;
     let pick = pick(kernel, target, packed.is_some(), choices)?;
     let (row, mr) = (pick.row.map(LoopId), pick.mr);
-    let nr = packed.unwrap_or(pick.vectors * lanes(kernel, target) as u32);
+    let nr = pick.vectors * lanes(kernel, target) as u32;
+    let panel = packed.unwrap_or(nr);
     let Form::Contract { store, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
     let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
     let depth: i64 = roles.depth.iter().map(extent).product();
@@ -313,7 +324,8 @@ pub fn choose(
         depth: roles.depth.clone(),
         mr,
         nr,
-        panel_stride: if packed.is_some() { depth * i64::from(nr) } else { i64::from(nr) },
+        panel,
+        panel_stride: if packed.is_some() { depth * i64::from(panel) } else { i64::from(panel) },
         rhs_padded: packed.is_some(),
         unroll: pick.unroll,
         straight: depth <= STRAIGHT_STEPS,

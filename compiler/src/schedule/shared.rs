@@ -27,9 +27,9 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
             }
             _ => None,
         },
-        Schedule::Tile(Tile { outer, row, col, mr, nr, panels_outermost, .. }) => {
+        Schedule::Tile(tile @ Tile { outer, row, col, mr, panels_outermost, .. }) => {
             if *panels_outermost {
-                Some(Shared { along: *col, step: *nr })
+                Some(Shared { along: *col, step: tile.columns() })
             } else {
                 whole(outer.first()).or(row.map(|along| Shared { along, step: *mr }))
             }

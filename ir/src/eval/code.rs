@@ -96,11 +96,11 @@ impl Gather {
     }
 }
 
-/// Columns in panels: every `nr` iterations of a loop begin `stride` elements behind the `nr` before them.
+/// Columns in panels: every `width` iterations of a loop begin `stride` elements behind the `width` before them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Panels {
     pub(super) col: usize,
-    pub(super) nr: i64,
+    pub(super) width: i64,
     pub(super) stride: i64,
 }
 
@@ -135,7 +135,7 @@ impl Flat {
 
     /// The element without what gathers add.
     pub(super) fn start(&self, iteration: &[i64]) -> i64 {
-        let panels = self.panels.map_or(0, |p| iteration[p.col] / p.nr * (p.stride - p.nr));
+        let panels = self.panels.map_or(0, |p| iteration[p.col] / p.width * (p.stride - p.width));
         self.element.at(iteration) + panels
     }
 

@@ -1,7 +1,7 @@
 //! Panels: the layout of a contraction's weights.
 //!
 //! `nr` columns lie side by side, depth runs through them, panels follow each other; the last panel is filled up
-//! with zeros. A kernel reads a panel from front to back.
+//! with zeros. A kernel reads a panel, or several beside each other, from front to back.
 //!
 //! ```text
 //!              columns 0..nr        columns nr..2nr
@@ -17,7 +17,7 @@
 use crate::error::{Error, Result};
 
 /// A strided source and the panels it is packed into. Extents and strides are elements.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Panels {
     /// First element of the source.
     pub offset: usize,

@@ -163,8 +163,10 @@ pub struct Tile {
     pub mr: u32,
     /// Columns of a tile: a multiple of the target's lanes.
     pub nr: u32,
-    /// Elements from one panel of `nr` columns to the next in rhs: `depth * nr` when packed, `nr` when not. A
-    /// multiple of `nr`. The stride of `col` within a panel is 1.
+    /// Columns of a panel of rhs: `nr`, or a width that several machines share.
+    pub panel: u32,
+    /// Elements from one panel to the next in rhs: `depth * panel` when packed, `panel` when not. A multiple of
+    /// `panel`. The stride of `col` within a panel is 1.
     pub panel_stride: i64,
     /// Whether rhs is padded to whole panels (weights packed at compile time). Those of 16 bits are finite then.
     pub rhs_padded: bool,
@@ -177,9 +179,21 @@ pub struct Tile {
     pub by_lane: bool,
     /// Whether the loop over panels is around `outer` (weights are read once) or inside it.
     pub panels_outermost: bool,
-    /// Cache lines of the next panel that every unrolled run of depth steps asks for, while this panel is used; 0:
+    /// Cache lines of the next tile's panels that every unrolled run of depth steps asks for, while these are used; 0:
     /// panels are near already.
     pub prefetch: u32,
+}
+
+impl Tile {
+    /// Columns of a step of the loop over panels, which is of whole tiles and of whole panels: the least common
+    /// multiple of `nr` and `panel`, neither of which may be 0.
+    pub fn columns(&self) -> u32 {
+        let (mut a, mut b) = (self.nr, self.panel);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        self.nr / a.max(1) * self.panel
+    }
 }
 
 /// Tiles of `row x col` dot products, each summed in vectors along the depth, whose lanes are added at the end. For few

@@ -8,7 +8,7 @@
 //!   contract "conv1" [n: 1, o: 32 | c: 3] {
 //!     acc: f32 = input0 %x{c + 9*n} * weights+0 @w{o}
 //!     output0 %y{o} = acc
-//!     tile outer [n] row - col o depth [c], 1 x 16, panels every 48, unroll 3
+//!     tile outer [n] row - col o depth [c], 1 x 16, panels of 16 every 48, unroll 3
 //!     code: encoder, vectors of 32 bytes
 //!     shared: n, 4 steps, 2 at a time
 //!     why: one row
@@ -161,6 +161,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             depth,
             mr,
             nr,
+            panel,
             panel_stride,
             rhs_padded,
             unroll,
@@ -171,7 +172,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
         }) => {
             let row = row.map_or("-".to_owned(), |l| names.get(l));
             let mut out = format!(
-                "tile outer {} row {row} col {} depth {}, {mr} x {nr}, panels every {panel_stride}, unroll {unroll}",
+                "tile outer {} row {row} col {} depth {}, {mr} x {nr}, panels of {panel} every {panel_stride}, unroll {unroll}",
                 loops(outer),
                 names.get(*col),
                 loops(depth)

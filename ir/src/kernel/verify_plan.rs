@@ -219,10 +219,12 @@ impl Checker<'_> {
                 if let Some(row) = tile.row {
                     self.stride(rhs, row, &[0])?;
                 }
-                if tile.mr == 0 || tile.nr == 0 || tile.panel_stride % i64::from(tile.nr) != 0 {
+                let (nr, panel) = (tile.nr, tile.panel);
+                let some = tile.mr > 0 && nr > 0 && panel > 0;
+                if !some || tile.panel_stride % i64::from(panel) != 0 {
                     return rule(format!(
-                        "panels every {} for tiles of {} x {}",
-                        tile.panel_stride, tile.mr, tile.nr
+                        "panels of {panel} every {} for tiles of {} x {nr}",
+                        tile.panel_stride, tile.mr
                     ));
                 }
                 Ok(())

@@ -85,6 +85,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         lhs_access: LhsAccess::ByLane,
         l1d_bytes: 32 << 10,
         l2_bytes: 512 << 10,
+        shared_panel: None,
         f32_tiles: TILES,
         short_tiles: &[],
         tile_unroll: 4,

@@ -98,6 +98,7 @@ pub(crate) struct X86_64;
 impl Arch for X86_64 {
     const NAME: &'static str = "x86_64";
     const LEVELS: &'static [Level] = LEVELS;
+    const PORTABLE: &'static [&'static str] = &["baseline", "avx2", "avx512"];
     const FEATURES: &'static [Feature] = FEATURES;
 
     fn is(architecture: Architecture) -> bool {
@@ -181,6 +182,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         lhs_access: LhsAccess::Broadcast,
         l1d_bytes: 32 << 10,
         l2_bytes: 512 << 10,
+        shared_panel: None,
         f32_tiles,
         short_tiles: match vector_bytes {
             64 => SHORT_TILES_512,

@@ -57,7 +57,8 @@ fn signals_leave_nothing_and_end_as_signals_do() {
 fn a_limit_on_files_is_1_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let output = limited("ulimit -f 8", &["compile", &resnet8(), "-o", &out.display().to_string(), "--json"]);
+    let output =
+        limited("ulimit -f 16", &["compile", &resnet8(), "-o", &out.display().to_string(), "--json"]);
     assert_eq!(code(&output), 1, "{output:?}");
     assert_eq!(json(&output)["error"]["kind"], "environment");
     assert!(stderr(&output).contains("libtiny_ic_resnet8") || stderr(&output).contains("tiny_ic_resnet8.o"));

@@ -195,18 +195,18 @@ impl Level for Placed<'_> {
     fn rhs(&mut self, access: &FlatAccess) -> Result<Flat> {
         let Schedule::Tile(tile) = &self.writer.kernel.schedule else { return self.load(access) };
         let mut flat = self.flat(access)?;
-        let (col, nr) = (tile.col.0 as usize, i64::from(tile.nr));
-        if flat.element.coefficients.get(col) != Some(&1) || nr == 0 {
+        let (col, width) = (tile.col.0 as usize, i64::from(tile.panel));
+        if flat.element.coefficients.get(col) != Some(&1) || width == 0 {
             return Err(Error::internal(format!(
                 "'{}' is not contiguous in the columns of a tile",
                 access.name
             )));
         }
-        flat.panels = Some(Panels { col, nr, stride: tile.panel_stride });
+        flat.panels = Some(Panels { col, width, stride: tile.panel_stride });
         if tile.rhs_padded {
             // Whole panels are loaded, whatever is used of the last.
             let mut whole = self.writer.loops.clone();
-            whole.extents[col] = (whole.extents[col] + nr - 1) / nr * nr;
+            whole.extents[col] = (whole.extents[col] + width - 1) / width * width;
             flat.sweep(&whole, |at| self.writer.check_bounds(&access.name, &flat, flat.start(at), at))?;
         }
         self.check(access, flat)
@@ -265,7 +265,7 @@ impl Writer<'_> {
     fn range(&self, flat: &Flat) -> (i64, i64) {
         let (mut lo, mut hi) = self.loops.range(&flat.element);
         if let Some(p) = flat.panels {
-            hi += ((self.loops.extents[p.col] - 1).max(0) / p.nr * (p.stride - p.nr)).max(0);
+            hi += ((self.loops.extents[p.col] - 1).max(0) / p.width * (p.stride - p.width)).max(0);
         }
         for g in &flat.gathers {
             let reach = (g.extent - 1).max(0) * g.stride;

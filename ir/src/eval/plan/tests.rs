@@ -245,6 +245,7 @@ fn product(padded: bool) -> Plan {
         depth: vec![LoopId(2)],
         mr: 2,
         nr: 4,
+        panel: 4,
         panel_stride: 12,
         rhs_padded: padded,
         unroll: 1,
