@@ -227,6 +227,11 @@ pub trait Simd {
     /// `n` elements of 32 bits from memory that lie `stride` bytes apart, in the first lanes; the others hold anything.
     /// Touches no byte before the first element or behind the last one.
     fn load_strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V>;
+    /// Announces loads with a stride, outside of all loops: what they need every time may be kept in a register from here
+    /// on. They need no announcement.
+    fn prepare_strided(&mut self, _stride: i32) -> R {
+        Ok(())
+    }
     /// One element from memory in every lane.
     fn load_splat(&mut self, p: &P, disp: i32) -> R<V>;
     /// A copy.

@@ -119,6 +119,9 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
     let (acc, identity) = (identity.dtype, lane_bits(identity));
     let mut this =
         Generator { walk, nest, parallel, reduced, across, work, acc, identity, epilogue, stores, lanes };
+    for stride in this.walk.strides(nest.vector) {
+        s.prepare_strided(i32::try_from(stride).map_err(|_| Refusal::FarDisplacement)?)?;
+    }
     this.walk.open(s)?;
     match kernel.shared {
         Some(share) if share.along == nest.vector => {

@@ -173,6 +173,13 @@ impl Walk {
         self.cursors[self.accesses[a.0].cursor].strides[l.0 as usize]
     }
 
+    /// Bytes that accesses move per iteration of the loop where these are words and lie apart.
+    pub(super) fn strides(&self, l: LoopId) -> Vec<i64> {
+        let words = self.accesses.iter().filter(|a| a.element == Element::B32);
+        let strides = words.map(|a| self.cursors[a.cursor].strides[l.0 as usize]);
+        strides.filter(|bytes| ![0, ELEMENT].contains(bytes)).collect()
+    }
+
     /// How its elements lie in memory.
     pub(super) fn element(&self, a: AccessId) -> Element {
         self.accesses[a.0].element

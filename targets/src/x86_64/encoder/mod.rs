@@ -81,6 +81,8 @@ pub(crate) struct Encoder {
     pool: Vec<(Vec<u8>, Vec<usize>)>,
     /// Numbers of lanes that have a mask register.
     lane_masks: Vec<usize>,
+    /// The places of every other element of two vectors, in a register of their own.
+    every_other: Option<V>,
     /// Some instruction could not be encoded.
     failed: bool,
     /// Nothing is encoded; registers are handed out as ever.
@@ -124,6 +126,7 @@ impl Encoder {
             free_parking: Vec::new(),
             pool: Vec::new(),
             lane_masks: Vec::new(),
+            every_other: None,
             failed: false,
             dry: false,
         })

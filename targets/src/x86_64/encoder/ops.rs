@@ -195,6 +195,10 @@ impl Simd for Encoder {
         self.strided(p, disp, stride, n)
     }
 
+    fn prepare_strided(&mut self, stride: i32) -> R {
+        self.prepare_every_other(stride)
+    }
+
     fn prefetch(&mut self, p: &P, disp: i32) {
         self.emit(Instruction::with1(Code::Prefetcht1_m8, memory(p, disp, false)));
     }

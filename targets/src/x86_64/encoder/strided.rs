@@ -18,9 +18,11 @@ const SHUFFLE: Codes = [
     Code::VEX_Vshufps_ymm_ymm_ymmm256_imm8,
     Code::INVALID,
 ];
-/// Elements of two vectors by the numbers in the destination.
-const PICK: Codes =
+/// Elements of two vectors by numbers; they take the place of the numbers, or of the first vector.
+const PICK_OVER_PLACES: Codes =
     [Code::INVALID, Code::INVALID, Code::INVALID, Code::EVEX_Vpermi2ps_zmm_k1z_zmm_zmmm512b32];
+const PICK_OVER_FIRST: Codes =
+    [Code::INVALID, Code::INVALID, Code::INVALID, Code::EVEX_Vpermt2ps_zmm_k1z_zmm_zmmm512b32];
 const LOAD_ONE: Codes = [
     Code::Movss_xmm_xmmm32,
     Code::VEX_Vmovss_xmm_m32,
@@ -70,17 +72,19 @@ impl Encoder {
             None => Place::Reg(self.reg(&low)),
         };
         let d = match self.encoding {
-            Encoding::Evex512 => {
-                // Numbers from `lanes` on are elements of `high`, which begins a lane early.
-                let place = |i: usize| (if i < lanes / 2 { 2 * i } else { 2 * i + 1 }) as u32;
-                let places: Vec<u8> = (0..lanes).flat_map(|i| place(i).to_le_bytes()).collect();
-                let places = Place::Pool(self.constant(&places), false);
-                let d = self.vector()?;
-                self.two(&LOAD, self.reg(&d), &places);
-                self.three(&PICK, self.reg(&d), self.reg(&low), &high);
-                self.free(low);
-                d
-            }
+            Encoding::Evex512 => match &self.every_other {
+                Some(places) => {
+                    let places = self.reg(places);
+                    self.three(&PICK_OVER_FIRST, self.reg(&low), places, &high);
+                    low
+                }
+                None => {
+                    let d = self.places()?;
+                    self.three(&PICK_OVER_PLACES, self.reg(&d), self.reg(&low), &high);
+                    self.free(low);
+                    d
+                }
+            },
             Encoding::Legacy => {
                 let (code, r) = (self.pick(&SHUFFLE), self.reg(&low));
                 self.three_imm_legacy(code, r, &high);
@@ -100,6 +104,26 @@ impl Encoder {
             self.free(part);
         }
         Ok(d)
+    }
+
+    /// Where AVX-512 finds the elements: numbers from that of the lanes on are those of the second vector, which begins a
+    /// lane early.
+    fn places(&mut self) -> R<V> {
+        let lanes = self.lanes();
+        let place = |i: usize| (if i < lanes / 2 { 2 * i } else { 2 * i + 1 }) as u32;
+        let places: Vec<u8> = (0..lanes).flat_map(|i| place(i).to_le_bytes()).collect();
+        let places = Place::Pool(self.constant(&places), false);
+        let v = self.vector()?;
+        self.two(&LOAD, self.reg(&v), &places);
+        Ok(v)
+    }
+
+    /// See [`Simd::prepare_strided`].
+    pub(super) fn prepare_every_other(&mut self, stride: i32) -> R {
+        if stride == EVERY_OTHER && self.encoding == Encoding::Evex512 && self.every_other.is_none() {
+            self.every_other = Some(self.places()?);
+        }
+        Ok(())
     }
 
     /// `d = shufps d, high`.
