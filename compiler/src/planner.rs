@@ -9,7 +9,7 @@ use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Sch
 use kiln_ir::kernel::{
     Access, Buffer, BufferId, BufferKind, Form, Kernel, LoopId, Place, Program, Uses, each_buffer,
 };
-use kiln_ir::tensor::row_major;
+use kiln_ir::tensor::{Element, row_major};
 use kiln_ir::{DType, Dim, Error, Limits, Result, Tensor};
 use kiln_targets::Target;
 use kiln_targets::simd::{R, Refusal};
@@ -202,7 +202,7 @@ fn packable(program: &Program, kernel: &Kernel) -> Option<BufferId> {
     let root = program.root(rhs.buffer);
     let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
     let constant =
-        matches!(&program.buffer(root).kind, BufferKind::Const(t) if t.dtype.accumulator() == DType::F32);
+        matches!(&program.buffer(root).kind, BufferKind::Const(t) if contract::is_sum(t.dtype.accumulator()));
     let mut reads = 0;
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
         each_buffer(access, &mut |b| reads += usize::from(program.root(b) == root));
@@ -259,7 +259,8 @@ fn pack(
     merge_loops(&mut packed);
     let merged = contract::roles(&packed, true)?;
     let pick = contract::pick(&packed, target, true, choices)?;
-    panels.nr = target.shared_panel.map_or(pick.vectors as usize * target.lanes(), |panel| panel as usize);
+    let width = pick.vectors as usize * contract::lanes(&packed, target) as usize;
+    panels.nr = target.shared_panel.map_or(width, |panel| panel as usize);
     set_panel_strides(&mut packed, &merged, &panels);
     let choice = contract::choose(&packed, target, Some(panels.nr as u32), choices)?;
     // Weights in panels are of use to tiles alone.
@@ -292,15 +293,20 @@ fn as_f32(tensor: Tensor) -> Result<Tensor> {
     Ok(Tensor::from_vec::<f32>(&tensor.shape, values))
 }
 
-/// The elements in panels: floats of 32 bits, or of 16, whose bits are moved.
+/// The elements in panels: of any type that is summed, whose bits are moved.
 fn encode(panels: &Panels, tensor: &Tensor) -> Result<Tensor> {
-    if !tensor.dtype.is_short_float() {
-        let elements = panels.encode(&tensor.as_slice::<f32>()?)?;
-        return Ok(Tensor::from_vec(&[elements.len()], elements));
-    }
-    let bits = Tensor { dtype: DType::U16, ..tensor.clone() };
-    let elements = panels.encode(&bits.as_slice::<u16>()?)?;
-    Ok(Tensor { dtype: tensor.dtype, ..Tensor::from_vec(&[elements.len()], elements) })
+    let bits = |dtype| Tensor { dtype, ..tensor.clone() };
+    let elements = match tensor.dtype.size() {
+        2 => of_bits(panels.encode(&bits(DType::U16).as_slice::<u16>()?)?),
+        4 => of_bits(panels.encode(&bits(DType::U32).as_slice::<u32>()?)?),
+        8 => of_bits(panels.encode(&bits(DType::U64).as_slice::<u64>()?)?),
+        _ => return Err(Error::internal(format!("panels of {}", tensor.dtype))),
+    };
+    Ok(Tensor { dtype: tensor.dtype, ..elements })
+}
+
+fn of_bits<T: Element>(elements: Vec<T>) -> Tensor {
+    Tensor::from_vec(&[elements.len()], elements)
 }
 
 /// Strides of rhs as [`Panels`] lays it out: depth innermost, then panels, then batches.

@@ -93,7 +93,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("depth_innermost", dots, 80, products::depth_innermost()),
         sweep("few_channels", product, 11, products::few_channels()),
         sweep("streams", |s| matches!(s, Schedule::Stream(_)), 5, products::streams()),
-        sweep("typed_products", product, 80, products::typed()),
+        sweep("typed_products", product, 98, products::typed()),
         sweep("winograd", transform, 8, winograd("")),
         sweep("windows", nest, 30, windows("")),
         sweep("packed_tiles_f16", tile, ROWS.len() * (COLUMNS.len() - 1), packed("f16")),

@@ -34,12 +34,17 @@ pub struct Roles {
     pub depth: Vec<LoopId>,
 }
 
+/// Whether sums of that type are computed in vectors.
+pub fn is_sum(ty: DType) -> bool {
+    matches!(ty, DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64)
+}
+
 /// Sorts the loops by role. `packed`: rhs is or will be packed, its own strides do not matter.
 pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err("no contraction".to_owned());
     };
-    if !matches!(acc, DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64) {
+    if !is_sum(*acc) {
         return Err(format!("sums are {acc}"));
     }
     for access in kernel.form.loads().into_iter().chain([&store.to]) {
@@ -103,7 +108,7 @@ fn size(kernel: &FlatKernel) -> i64 {
 }
 
 /// Sums that a vector holds.
-fn lanes(kernel: &FlatKernel, target: &Target) -> i64 {
+pub fn lanes(kernel: &FlatKernel, target: &Target) -> i64 {
     target.vector_bytes as i64 / size(kernel)
 }
 

@@ -1,13 +1,12 @@
 //! Contractions as dot products: lanes along the depth.
 
-use kiln_ir::DType;
 use kiln_ir::kernel::plan::{Dots, FlatAccess, Schedule};
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::{Target, vector_expr};
 
 use super::chosen::Chosen;
-use super::cost;
 use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use super::{contract, cost};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Rows or columns of a tile at most.
@@ -16,6 +15,8 @@ const MOST: i64 = 8;
 const VECTORS: &[i64] = &[1, 2, 4, 8];
 /// Cycles of a result beside its products: its lanes are added, the epilogue is of a single element.
 const RESULT: f64 = 10.0;
+/// What arithmetic counts where reading rhs takes longer.
+const TIE: f64 = 0.05;
 /// Registers that a tile needs besides accumulators and its shorter side: an operand, and a product where there is no FMA.
 const OTHER_REGISTERS: i64 = 2;
 
@@ -43,13 +44,6 @@ pub struct Sized {
     vectors: u32,
 }
 
-/// Whether sums of this type are computed in vectors of elements of that type.
-fn summed(acc: DType, element: DType) -> bool {
-    let short = element.is_float() && element.size() == 2;
-    let wide = matches!(acc, DType::F64 | DType::I64 | DType::U64 | DType::I32 | DType::U32);
-    acc == DType::F32 && (element == acc || short) || wide && element == acc
-}
-
 fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err("no contraction".to_owned());
@@ -57,7 +51,9 @@ fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
     for access in kernel.form.loads().into_iter().chain([&store.to]) {
         vector_access(access)?;
     }
-    if let Some(other) = [lhs, rhs].into_iter().find(|a| !summed(*acc, a.dtype)) {
+    if let Some(other) =
+        [lhs, rhs].into_iter().find(|a| !contract::is_sum(*acc) || a.dtype.accumulator() != *acc)
+    {
         return Err(format!("'{}' is {}, sums are {acc}", other.name, other.dtype));
     }
     let value = vector_expr::dtype(&store.value, Some(*acc))?;
@@ -127,7 +123,8 @@ pub fn best(kernel: &FlatKernel, target: &Target) -> Result<Sized, String> {
                 }
                 let step = cost::dots(r, c, v);
                 let products = tiles as f64 * step * (steps as f64 / v as f64);
-                let cycles = products.max(least) + results as f64 * RESULT;
+                // Where all wait for rhs, what waits least on itself.
+                let cycles = products.max(least) + TIE * products + results as f64 * RESULT;
                 if best.is_none_or(|b| cycles < b.cycles * 0.999) {
                     best = Some(Sized { cycles, row, col, vectors: v as u32 });
                 }

@@ -73,7 +73,7 @@ impl<'p> Candidates<'p> {
         let choices = Choices::one(&subject.key, pick);
         let choice = match (pick, &kernel.schedule) {
             (Pick::Tile(pick), Schedule::Tile(tile)) => {
-                let nr = pick.vectors as usize * self.target.lanes();
+                let nr = pick.vectors as usize * contract::lanes(&flat, self.target) as usize;
                 if tile.rhs_padded {
                     self.repack(&mut flat, tile.nr as usize, nr)?;
                 }

@@ -99,5 +99,27 @@ pub(super) fn typed() -> Text {
             }
         }
     }
+    // Constants, in panels and column by column; a convolution over channels last.
+    t.line("const @hundred: f32[] = [100.0]");
+    let constant = |t: &mut Text, shape: &[usize], to: i64| {
+        let w = t.weight(shape);
+        let name = w.trim_start_matches('%');
+        t.line(&format!("%scaled_{name} = Mul({w}, @hundred)"));
+        t.line(&format!("%typed_{name} = Cast(%scaled_{name}) {{to = {to}}}"));
+        format!("%typed_{name}")
+    };
+    for (dtype, to) in [("f64", 11), ("i32", 6), ("u32", 12), ("i64", 7), ("u64", 13)] {
+        for n in [1, 9, 33] {
+            let z = constant(&mut t, &[13, n], to);
+            t.output(&format!("MatMul(%x_{dtype}_5, {z})"));
+        }
+    }
+    t.typed_input("image", "f64", &[1, 5, 9, 10]);
+    let (many, one) = (constant(&mut t, &[20, 5, 3, 3], 11), constant(&mut t, &[1, 20, 3, 3], 11));
+    t.line(&format!("%many = Conv(%image, {many}) {{pads = [1, 1, 1, 1]}}"));
+    t.line("%positive = Relu(%many)");
+    t.output(&format!("Conv(%positive, {one})"));
+    let turned = constant(&mut t, &[7, 13], 11);
+    t.output(&format!("Gemm(%x_f64_5, {turned}) {{transB = 1}}"));
     t
 }
