@@ -17,6 +17,8 @@ mod x86_64;
 #[cfg(test)]
 mod lane_tests;
 #[cfg(test)]
+mod movement_tests;
+#[cfg(test)]
 mod simd_tests;
 #[cfg(test)]
 mod strided_tests;

@@ -187,6 +187,28 @@ impl Across {
     }
 }
 
+/// A part of a program that runs where a condition says so.
+pub type Block<'b, S> = &'b mut dyn FnMut(&mut S) -> R;
+
+/// Elements with gaps between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Apart {
+    /// Of an element: 1, 2, 4 or 8.
+    pub bytes: usize,
+    /// Short ones are extended with their sign.
+    pub signed: bool,
+    /// Bytes from one to the next.
+    pub stride: i64,
+}
+
+impl Apart {
+    /// Bytes from the first element to the `i`th, plus `disp`.
+    pub fn disp(self, disp: i32, i: usize) -> R<i32> {
+        let at = self.stride.checked_mul(i as i64).and_then(|at| at.checked_add(disp.into()));
+        at.and_then(|at| i32::try_from(at).ok()).ok_or(Refusal::FarDisplacement)
+    }
+}
+
 /// The builder. `disp` and strides are bytes.
 pub trait Simd {
     /// f32 lanes of a vector.
@@ -208,6 +230,12 @@ pub trait Simd {
     fn at_most(&mut self, p: &P, limit: i64) -> R;
     /// `p = max(p, limit)` as signed numbers.
     fn at_least(&mut self, p: &P, limit: i64) -> R;
+    /// An index read from memory: 8 bytes, or 4 whose sign is extended.
+    fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P>;
+    /// `p += extent` where `p` is negative: indices that count from the end.
+    fn wrap(&mut self, p: &P, extent: i64) -> R;
+    /// Writes a word of 8 bytes.
+    fn store_word(&mut self, base: &P, disp: i32, word: i32);
     /// Gives a pointer register back.
     fn free_ptr(&mut self, p: P);
 
@@ -215,6 +243,8 @@ pub trait Simd {
     fn repeat(&mut self, count: u32, body: &mut dyn FnMut(&mut Self) -> R) -> R;
     /// Runs `body` as often as the register says; not at all for 0 or a negative number.
     fn repeat_ptr(&mut self, count: P, body: &mut dyn FnMut(&mut Self) -> R) -> R;
+    /// Runs `inside` where `0 <= p < limit`, else `outside`. Each gives back the registers that it takes.
+    fn when_below(&mut self, p: &P, limit: i64, inside: Block<'_, Self>, outside: Block<'_, Self>) -> R;
 
     /// Runs `body` if any lane of the mask, all ones or 0, is set. What `body` takes of registers it gives back, and those
     /// that were there before may have changed.
@@ -287,8 +317,9 @@ pub trait Simd {
     fn across(&mut self, op: Across, d: &V) -> R {
         self.across_as(Lane::F32, op, d)
     }
-    /// Transposes the 4 x 4 elements of four registers; only on machines of 4 lanes.
-    fn transpose(&mut self, rows: [&V; 4]) -> R;
+    /// Elements of 8, 16, 32 or 64 bits from the lower or the upper halves of `d` and `s`, in turn; only on machines of 4
+    /// lanes.
+    fn interleave(&mut self, bits: u8, upper: bool, d: &V, s: &V) -> R;
 
     /// `d = op d` on lanes of a type.
     fn op1_as(&mut self, ty: Lane, op: Op1, d: &V) -> R;
@@ -319,6 +350,10 @@ pub trait Simd {
     fn first(&mut self, n: usize) -> R<V>;
     /// A register with the constant in every lane of 64 bits.
     fn splat_wide(&mut self, bits: u64) -> R<V>;
+    /// The lanes' numbers, 0, 1 and so on, as integers of 32 or 64 bits.
+    fn ramp(&mut self, wide: bool) -> R<V>;
+    /// `p + disp` as an integer in every lane of 64 bits.
+    fn splat_index(&mut self, p: &P, disp: i32) -> R<V>;
     /// One element of 64 bits from memory in every lane of 64 bits.
     fn load_splat_wide(&mut self, p: &P, disp: i32) -> R<V>;
 
@@ -352,6 +387,14 @@ pub trait Simd {
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V>;
     /// One element from memory in every lane of 32 bits.
     fn load_splat_narrow(&mut self, e: Narrow, p: &P, disp: i32) -> R<V>;
+    /// `n` elements that lie `stride` bytes apart, one a lane, the others 0: of 8 bytes in lanes of 64 bits, of 4 and fewer
+    /// in lanes of 32, short ones extended with their sign where they are `signed`.
+    fn load_apart(&mut self, apart: Apart, p: &P, disp: i32, n: usize) -> R<V>;
+    /// 128 bits of elements of 1 or 2 bytes that lie apart, side by side as in memory; `None` where they come one by one
+    /// into lanes of their own as fast, and nothing was emitted.
+    fn load_dense(&mut self, _apart: Apart, _p: &P, _disp: i32) -> R<Option<V>> {
+        Ok(None)
+    }
     /// Writes the first `n` lanes of 32 bits as short integers. Touches no byte beyond them.
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R;
 }

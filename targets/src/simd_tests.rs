@@ -1,7 +1,7 @@
 //! Every builder against the scalar meaning of each operation.
 
 use crate::simd::{Across, Op1, Op2, P, R, Refusal, Simd, Src, V};
-use crate::testing::{Unary, map_by_all, run_by_all};
+use crate::testing::{Unary, map_by_all, run_by_all, run_on};
 
 /// The operand in its different forms.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -357,37 +357,6 @@ fn operands_in_memory() {
     }
 }
 
-/// `data[0..16]` becomes the transpose of `1..=16` in rows.
-struct Transposed;
-
-impl crate::encode::Program for Transposed {
-    fn emit<S: Simd>(&self, s: &mut S) -> R {
-        let data = s.arg(0)?;
-        for i in 0..16 {
-            let v = s.splat(i as f32 + 1.0)?;
-            s.store(&data, 4 * i, &v, 1)?;
-            s.free(v);
-        }
-        let rows = (0..4).map(|row| s.load(&data, 16 * row, 4)).collect::<R<Vec<_>>>()?;
-        s.transpose([&rows[0], &rows[1], &rows[2], &rows[3]])?;
-        for (i, row) in rows.into_iter().enumerate() {
-            s.store(&data, 16 * i as i32, &row, 4)?;
-            s.free(row);
-        }
-        Ok(())
-    }
-}
-
-#[test]
-fn blocks_of_4_x_4_are_turned() {
-    let want: Vec<f32> = (0..16).map(|i| (i % 4 * 4 + i / 4 + 1) as f32).collect();
-    let all = run_by_all(&Transposed, 16, 0, 0);
-    assert!(all.len() >= 4, "Cranelift's three and SSE2's at least");
-    for (i, out) in all.into_iter().enumerate() {
-        assert_eq!(out, want, "builder {i}");
-    }
-}
-
 #[test]
 fn too_many_registers_are_refused() {
     struct Greedy;
@@ -402,4 +371,82 @@ fn too_many_registers_are_refused() {
         crate::encode::encode(&target, &Nested { pointers: 20, depth: 1 }),
         Err(Refusal::OutOfRegisters)
     );
+}
+
+/// Adds the numbers that indices lead to: `sum += table[i]` for each index, `-1` the last one; of one outside the table
+/// it tells.
+struct Indexed {
+    /// Indices have 8 bytes.
+    wide: bool,
+    /// Numbers in the table.
+    extent: i64,
+}
+
+/// Words: the table of four, where the sum goes, where an index outside is told, then the indices.
+const TABLE: i64 = 4;
+
+impl crate::encode::Program for Indexed {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let (data, begin, count) = (s.arg(0)?, s.arg(1)?, s.arg(2)?);
+        let next = s.copy_ptr(&data)?;
+        s.advance(&next, 8 * (TABLE + 2));
+        let size = if self.wide { 8 } else { 4 };
+        s.advance_by(&next, &begin, size)?;
+        s.repeat_ptr(count, &mut |s| {
+            let index = s.load_index(&next, 0, self.wide)?;
+            s.wrap(&index, self.extent)?;
+            s.when_below(
+                &index,
+                self.extent,
+                &mut |s| {
+                    let at = s.copy_ptr(&data)?;
+                    s.advance_by(&at, &index, 8)?;
+                    let number = s.load(&at, 0, 1)?;
+                    s.op2(Op2::IntAdd, &number, Src::Mem(&data, 8 * TABLE as i32))?;
+                    s.store(&data, 8 * TABLE as i32, &number, 1)?;
+                    s.free(number);
+                    s.free_ptr(at);
+                    Ok(())
+                },
+                &mut |s| {
+                    s.store_word(&data, 8 * (TABLE as i32 + 1), -7);
+                    Ok(())
+                },
+            )?;
+            s.free_ptr(index);
+            s.advance(&next, size);
+            Ok(())
+        })
+    }
+}
+
+#[test]
+fn indices_are_wrapped_and_checked() {
+    for (wide, extent) in [(true, 4), (false, 4), (false, 3), (true, 1)] {
+        for indices in [&[0i64, 3, -1, 2][..], &[-4, 4], &[i32::MIN.into(), 1], &[i32::MAX.into()], &[]] {
+            let mut words = vec![10u64, 200, 3000, 40000, 0, 0];
+            let mut want = words.clone();
+            for &i in indices {
+                let i = if i < 0 { i + extent } else { i };
+                match (0..extent).contains(&i) {
+                    true => want[4] += words[i as usize],
+                    false => want[5] = -7i64 as u64,
+                }
+            }
+            let mut data: Vec<u8> = words.drain(..).flat_map(u64::to_le_bytes).collect();
+            for i in indices {
+                if wide {
+                    data.extend(i.to_le_bytes());
+                } else {
+                    data.extend((*i as i32).to_le_bytes());
+                }
+            }
+            // Beside the sum: a whole vector is read there.
+            data.extend([0; 64]);
+            let want: Vec<u8> = want.into_iter().flat_map(u64::to_le_bytes).collect();
+            for ran in run_on(&Indexed { wide, extent }, &data, 0, indices.len() as i64) {
+                assert_eq!(ran.data[..want.len()], want, "{indices:?} of {extent} by {}", ran.name);
+            }
+        }
+    }
 }

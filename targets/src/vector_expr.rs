@@ -3,7 +3,7 @@
 //! Passes and schedules ask before they plan vectors; code generation computes what this module allows.
 
 use kiln_ir::kernel::plan::FlatAccess;
-use kiln_ir::kernel::{BinaryOp, Expr, Form, UnaryOp};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, ReduceOp, UnaryOp};
 use kiln_ir::types::DType;
 
 use crate::math::{Function, tape};
@@ -16,14 +16,13 @@ pub fn dtype(expr: &Expr<FlatAccess>, acc: Option<DType>) -> Result<DType, Strin
     match expr {
         Expr::Acc => acc.ok_or_else(|| "a sum outside a reducing form".to_owned()),
         Expr::Const(scalar) => held(scalar.dtype),
-        Expr::Load(a) if !a.gathers.is_empty() => Err(format!("'{}' is gathered", a.name)),
         Expr::Load(a)
             if a.offset.as_const().is_none() || a.strides.iter().any(|d| d.as_const().is_none()) =>
         {
             Err(format!("'{}' has open strides", a.name))
         }
         Expr::Load(a) => held(a.dtype),
-        Expr::Loop(_) => Err("a loop's counter has no vector form".to_owned()),
+        Expr::Loop(_) => Ok(DType::I64),
         Expr::Unary(op, a) => {
             let ty = dtype(a, acc)?;
             if has_unary(*op, ty) { Ok(op.result(ty)) } else { none(op, ty) }
@@ -37,13 +36,10 @@ pub fn dtype(expr: &Expr<FlatAccess>, acc: Option<DType>) -> Result<DType, Strin
             let (c, x, y) = (dtype(c, acc)?, dtype(a, acc)?, dtype(b, acc)?);
             if c == DType::Bool && x == y { Ok(x) } else { none(&"a choice", x) }
         }
-        Expr::Cast(to, a) => match (dtype(a, acc)?, held(*to)?) {
-            // Two roundings on the way.
-            (from @ (DType::I32 | DType::U32 | DType::I64 | DType::U64), DType::BF16) => {
-                Err(format!("a cast from {from} to bf16 has no vector form"))
-            }
-            (_, to) => Ok(to),
-        },
+        Expr::Cast(to, a) => {
+            dtype(a, acc)?;
+            held(*to)
+        }
     }
 }
 
@@ -105,24 +101,32 @@ pub fn nest_lanes(form: &Form<FlatAccess>, vector_bytes: u32) -> u32 {
         form => {
             let (values, acc): (Vec<&Expr<FlatAccess>>, _) = match form {
                 Form::Map { stores } => (stores.iter().map(|s| &s.value).collect(), None),
+                Form::Reduce { op: ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }, value, store } => {
+                    (vec![value, &store.value], Some(DType::I64))
+                }
                 Form::Reduce { value, store, .. } => (vec![value, &store.value], dtype(value, None).ok()),
                 Form::Window { input, store, .. } => (vec![&store.value], Some(input.dtype)),
                 _ => (Vec::new(), None),
             };
-            let wide = acc.is_some_and(|ty| ty.size() == 8) || values.into_iter().any(has_wide);
+            let wide = acc.is_some_and(|ty| ty.size() == 8);
+            let wide = wide || values.into_iter().any(|value| has_wide(value, acc));
             vector_bytes / if wide { 8 } else { 4 }
         }
     }
 }
 
-fn has_wide(expr: &Expr<FlatAccess>) -> bool {
+/// Whether any value has 64 bits.
+fn has_wide(expr: &Expr<FlatAccess>, acc: Option<DType>) -> bool {
     let here = match expr {
         Expr::Const(scalar) => scalar.dtype.size() == 8,
         Expr::Load(a) => a.dtype.size() == 8,
+        // By way of f64, which rounds to bf16 once.
+        Expr::Cast(DType::BF16, a) if matches!(dtype(a, acc), Ok(DType::I32 | DType::U32)) => true,
         Expr::Cast(to, _) => to.size() == 8,
+        Expr::Loop(_) => true,
         _ => false,
     };
-    here || expr.children().into_iter().any(has_wide)
+    here || expr.children().into_iter().any(|e| has_wide(e, acc))
 }
 
 /// Whether some function is computed by way of f64: long, and a tile would repeat it for every accumulator.
@@ -140,7 +144,7 @@ fn has_long(expr: &Expr<FlatAccess>) -> bool {
 /// constant strides, no long functions. Gives its type, or what has no vector form. Strides along the vector are checked by
 /// the generators.
 pub fn epilogue(expr: &Expr<FlatAccess>) -> Result<DType, String> {
-    if has_wide(expr) {
+    if has_wide(expr, Some(DType::F32)) {
         return Err("elements of 64 bits beside lanes of 32".to_owned());
     }
     if has_long(expr) {

@@ -3,6 +3,7 @@
 //!
 //! Weights are sines of their positions, which folding makes constants of.
 
+mod movement;
 mod products;
 mod rows;
 
@@ -109,6 +110,11 @@ pub fn all() -> Vec<Sweep> {
         sweep("masks", nest, 30, masks()),
         sweep("reductions", nest, 40, reductions()),
         sweep("movement", |_| true, 6, movement()),
+        sweep("rows", nest, 60, movement::rows()),
+        sweep("pads", nest, 300, movement::pads()),
+        sweep("elements_apart", |_| true, 60, movement::apart()),
+        sweep("positions", nest, 150, movement::positions()),
+        sweep("quotients", nest, 100, movement::quotients()),
         sweep("integers", nest, 600, integers()),
         sweep("other_floats", nest, 300, other_floats()),
         sweep("bools", nest, 75, bools()),

@@ -307,7 +307,7 @@ fn schedule(kernel: &PlannedKernel) -> String {
             names(&stream.outer)
         ),
         Schedule::Transpose(t) => {
-            format!("4 x 4 blocks of {} x {}, loops [{}]", name(&t.read), name(&t.write), names(&t.outer))
+            format!("square blocks of {} x {}, loops [{}]", name(&t.read), name(&t.write), names(&t.outer))
         }
         Schedule::Transform(t) => format!(
             "whole tiles, vectors along {}, loops [{}]",
@@ -328,7 +328,7 @@ pub(super) fn microkernel(kernel: &PlannedKernel) -> String {
             format!("dots_{}x{}", size(dots.row), size(dots.col))
         }
         Schedule::Stream(stream) => format!("stream_{}", stream.rows),
-        Schedule::Transpose(_) => "transpose_4x4".to_owned(),
+        Schedule::Transpose(_) => "transpose".to_owned(),
         Schedule::Transform(_) => match &kernel.form {
             Form::Transform { left, .. } => {
                 let size = |axis: usize| left.matrix.shape.get(axis).copied().unwrap_or_default();

@@ -123,7 +123,7 @@ const KERNELS: &[(&str, &str)] = &[
     ("tile", "register tiles of rows by columns: contractions"),
     ("dots", "tiles of dot products with the depth in lanes: contractions with few columns"),
     ("stream", "a few rows of a matrix from memory at a time: a row times a matrix that is not constant"),
-    ("transpose", "4 x 4 blocks of 4-byte elements turned in registers: rearrangements"),
+    ("transpose", "square blocks of elements turned in registers: rearrangements"),
     ("transform", "small matrices on both sides of whole tiles of f32: convolutions by minimal filtering"),
 ];
 

@@ -9,6 +9,8 @@ mod dots;
 #[cfg(test)]
 mod dots_tests;
 mod function;
+mod gather;
+mod guard;
 pub mod listing;
 mod maker;
 mod math;
@@ -124,6 +126,8 @@ fn define_kernels<M: Module>(
     Ok(Kernels { functions, places, table })
 }
 
+#[cfg(test)]
+mod movement_tests;
 #[cfg(test)]
 mod plane_tests;
 #[cfg(test)]

@@ -13,7 +13,12 @@
 //!
 //! For a reduced one the blocks are innermost, and lanes are combined before the epilogue.
 
+mod arg;
 mod columns;
+mod copies;
+mod extremes;
+mod reduction;
+mod rows;
 
 use kiln_ir::kernel::Expr;
 use kiln_ir::kernel::LoopId;
@@ -21,14 +26,16 @@ use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel};
 use kiln_ir::kernel::{Form, ReduceOp, Role, Scalar, WindowOp};
 use kiln_ir::{DType, Error};
 use kiln_targets::simd::sequences::{keep_first, splat_bits};
-use kiln_targets::simd::{Across, Lane, Narrow, Op2, Overflow, R, Refusal, Simd, Src, V};
+use kiln_targets::simd::{Across, Lane, Op2, R, Refusal, Simd, Src, V};
 use kiln_targets::vector_expr::nest_lanes;
 
 use super::places::Places;
 use super::share::shared;
 use super::typed;
 use super::vexpr::{At, Dag, lane, lane_bits};
-use super::walk::{AccessId, Walk, Walks, trips};
+use super::walk::{AccessId, Gathered, Walk, Walks, trips};
+use arg::Arg;
+use reduction::reduction;
 
 /// What happens in the innermost loop.
 enum Work {
@@ -38,6 +45,8 @@ enum Work {
     Copy { from: AccessId },
     /// `acc = op(acc, value)`.
     Reduce { op: Op2, value: Dag },
+    /// The position of an extreme value.
+    Arg { arg: Arg, value: Dag },
     /// `acc += input * weight`.
     Dot { input: AccessId, weight: AccessId },
     /// `acc = op(acc, input)`.
@@ -50,6 +59,8 @@ struct Generator<'k> {
     nest: &'k Nest,
     parallel: Vec<LoopId>,
     reduced: Vec<LoopId>,
+    /// By the number of parallel loops that they are inside of: indices read at run time.
+    rows: Vec<Vec<Gathered>>,
     /// Whether lanes are iterations of a reduced loop.
     across: Option<Across>,
     work: Work,
@@ -90,6 +101,14 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
                 (Work::Copy { from: walk.access(from)? }, none, None, vec![(to, Expr::Const(none))])
             }
             Form::Rearrange { from, to } => (Work::Map, none, None, vec![(to, Expr::Load(from.clone()))]),
+            Form::Reduce { op: op @ (ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }), value, store } => {
+                let dtype = value.dtype_with(&mut |a| a.dtype, None).map_err(|e| refusal(&e))?;
+                let along = if role(&nest.vector) == Role::Reduce { &[nest.vector] } else { &reduced[..] };
+                let arg = Arg::new(*op, dtype, along, &walk)?;
+                let value = Dag::typed(&mut walk, dtype, [value])?;
+                let none = Scalar::int(DType::I64, 0);
+                (Work::Arg { arg, value }, none, Some(Across::Max), vec![(&store.to, store.value.clone())])
+            }
             Form::Reduce { op, value, store } => {
                 let dtype = value.dtype_with(&mut |a| a.dtype, None).map_err(|e| refusal(&e))?;
                 let (op, identity, combine) = reduction(*op, dtype)?;
@@ -117,20 +136,38 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
     let across = if role(&nest.vector) == Role::Reduce { combine } else { None };
     let lanes = nest_lanes(&kernel.form, 4 * s.lanes() as u32) as usize;
     let (acc, identity) = (identity.dtype, lane_bits(identity));
-    let mut this =
-        Generator { walk, nest, parallel, reduced, across, work, acc, identity, epilogue, stores, lanes };
+    let rows = Vec::new();
+    let mut this = Generator {
+        walk,
+        nest,
+        parallel,
+        reduced,
+        rows,
+        across,
+        work,
+        acc,
+        identity,
+        epilogue,
+        stores,
+        lanes,
+    };
     for stride in this.walk.strides(nest.vector) {
         s.prepare_strided(i32::try_from(stride).map_err(|_| Refusal::FarDisplacement)?)?;
     }
-    this.walk.open(s)?;
+    this.find_rows()?;
+    this.walk.open_all(s)?;
     match kernel.shared {
         Some(share) if share.along == nest.vector => {
             if i64::from(share.step) != this.block() {
                 return Err(Refusal::unsupported("shared blocks of another size than a nest's"));
             }
-            shared(&mut this, s, share, false, &mut |this, s, width| this.block_of(s, width, 1))?;
+            this.at_rows(s, 0, &mut |this, s| {
+                shared(this, s, share, false, &mut |this, s, width| this.block_of(s, width, 1))
+            })?;
         }
-        Some(share) => shared(&mut this, s, share, false, &mut |this, s, _| this.parallel(s, 1, 1))?,
+        Some(share) => this.at_rows(s, 0, &mut |this, s| {
+            shared(this, s, share, false, &mut |this, s, _| this.parallel(s, 1, 1))
+        })?,
         None => this.parallel(s, 0, 1)?,
     }
     this.walk.close(s);
@@ -139,30 +176,6 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
 
 fn refusal(e: &Error) -> Refusal {
     Refusal::unsupported(e.message.clone())
-}
-
-/// Operation, identity and how lanes combine, for numbers of a type.
-fn reduction(op: ReduceOp, dtype: DType) -> R<(Op2, Scalar, Across)> {
-    if dtype == DType::Bool {
-        return Err(Refusal::unsupported("reductions of bools in vectors"));
-    }
-    let width = dtype.bits() as u32;
-    let (least, most) = match (dtype.is_float(), dtype.is_signed_int()) {
-        (true, _) => (Scalar::of(dtype, f64::NEG_INFINITY), Scalar::of(dtype, f64::INFINITY)),
-        (_, true) => {
-            (Scalar::int(dtype, i64::MIN >> (64 - width)), Scalar::int(dtype, i64::MAX >> (64 - width)))
-        }
-        _ => (Scalar::int(dtype, 0), Scalar::int(dtype, -1)),
-    };
-    Ok(match op {
-        ReduceOp::Sum => (Op2::Add, Scalar::of(dtype, 0.0), Across::Sum),
-        ReduceOp::Prod => (Op2::Mul, Scalar::of(dtype, 1.0), Across::Prod),
-        ReduceOp::Max => (Op2::MaxNan, least, Across::Max),
-        ReduceOp::Min => (Op2::MinNan, most, Across::Min),
-        ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. } => {
-            return Err(Refusal::unsupported("positions of extremes in vectors"));
-        }
-    })
 }
 
 /// The vectors of a block: lanes of each.
@@ -180,6 +193,10 @@ impl Generator<'_> {
 
     /// The parallel loops from the `i`th on, for `tile` iterations of the tiled loop.
     fn parallel<S: Simd>(&mut self, s: &mut S, i: usize, tile: i64) -> R {
+        self.at_rows(s, i, &mut |this, s| this.parallel_loop(s, i, tile))
+    }
+
+    fn parallel_loop<S: Simd>(&mut self, s: &mut S, i: usize, tile: i64) -> R {
         let Some(&l) = self.parallel.get(i) else { return self.vector_loop(s, tile) };
         let step = match self.nest.tile {
             Some((tiled, n)) if tiled == l => i64::from(n.max(1)),
@@ -228,6 +245,9 @@ impl Generator<'_> {
             }
             return Ok(());
         }
+        if let Work::Arg { .. } = self.work {
+            return self.arg_block(s, &widths);
+        }
         let acc = self.start(s, tile, widths.len())?;
         match self.column_loop(tile) {
             Some(row) => {
@@ -249,6 +269,9 @@ impl Generator<'_> {
 
     /// Reduction along the lanes: results are single elements.
     fn across_lanes<S: Simd>(&mut self, s: &mut S, tile: i64) -> R {
+        if let Work::Arg { .. } = self.work {
+            return self.arg_across(s);
+        }
         let (l, block) = (self.nest.vector, self.block());
         let vectors = (self.walk.extent(l).min(block) as usize).div_ceil(self.lanes).max(1);
         let acc = self.start(s, tile, vectors)?;
@@ -290,7 +313,7 @@ impl Generator<'_> {
     fn combine_op(&self) -> Op2 {
         match &self.work {
             Work::Reduce { op, .. } | Work::Window { op, .. } => *op,
-            Work::Dot { .. } | Work::Map | Work::Copy { .. } => Op2::Add,
+            Work::Dot { .. } | Work::Map | Work::Copy { .. } | Work::Arg { .. } => Op2::Add,
         }
     }
 
@@ -391,8 +414,8 @@ impl Generator<'_> {
             None => true,
             Some(value) => match self.work {
                 // Least values stand for padding that never wins.
-                Work::Window { op: Op2::MaxNan, .. } => value > f32::MIN,
-                _ => value != 0.0,
+                Work::Window { op: Op2::MaxNan, .. } => value.to_f64() > f64::from(f32::MIN),
+                _ => value.to_f64() != 0.0,
             },
         })
     }
@@ -412,7 +435,7 @@ impl Generator<'_> {
         let at = At { walk: &self.walk, lane: self.nest.vector, ahead: &ahead, n };
         let partial = self.across.is_some() && n < self.lanes;
         match &self.work {
-            Work::Map | Work::Copy { .. } => Ok(()),
+            Work::Map | Work::Copy { .. } | Work::Arg { .. } => Ok(()),
             Work::Dot { input, weight } => {
                 if !self.contributes(*input)? {
                     return Ok(());
@@ -481,27 +504,6 @@ impl Generator<'_> {
         let values = self.epilogue.eval(s, &at, acc)?;
         for (to, v) in self.stores.iter().zip(values) {
             at.store(s, *to, &v)?;
-            s.free(v);
-        }
-        Ok(())
-    }
-
-    /// Elements of one or two bytes: words of them, then the bytes that are left.
-    fn copy<S: Simd>(&self, s: &mut S, at: &At<'_>, from: AccessId) -> R {
-        const BYTES: Narrow = Narrow { two: false, signed: false };
-        let to = self.stores[0];
-        let (source, target) = (self.walk.disp(from, at.ahead, 0)?, self.walk.disp(to, at.ahead, 0)?);
-        let bytes = at.n * self.walk.element(to).bytes();
-        let (words, rest) = (bytes / 4, bytes % 4);
-        if words > 0 {
-            let v = s.load(self.walk.ptr(from), source, words)?;
-            s.store(self.walk.ptr(to), target, &v, words)?;
-            s.free(v);
-        }
-        if rest > 0 {
-            let past = 4 * words as i32;
-            let v = s.load_narrow(BYTES, self.walk.ptr(from), source + past, rest)?;
-            s.store_narrow(BYTES, Overflow::Wrap, self.walk.ptr(to), target + past, &v, rest)?;
             s.free(v);
         }
         Ok(())

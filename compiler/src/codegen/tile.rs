@@ -254,7 +254,7 @@ impl Generator<'_> {
     fn steps<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, count: i64, acc: &[V], tile: Extent) -> R {
         match self.walk.outside(self.lhs)? {
             None => {}
-            Some(0.0) => return Ok(()),
+            Some(value) if value.to_f64() == 0.0 => return Ok(()),
             Some(_) => return Err(Refusal::unsupported("padding of a contraction with other than zeros")),
         }
         if let (Some(next), true) = (self.next_panel, count == i64::from(self.tile.unroll)) {

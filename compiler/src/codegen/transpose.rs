@@ -1,23 +1,38 @@
-//! [`Schedule::Transpose`](kiln_ir::kernel::plan::Schedule::Transpose): copies in 4 x 4 blocks through registers.
+//! [`Schedule::Transpose`](kiln_ir::kernel::plan::Schedule::Transpose): copies in square blocks through registers.
+//!
+//! ```text
+//! outer loops
+//!   cache lines of what is read, and of what is written
+//!     blocks: n vectors of n elements in, turned, n vectors of n elements out
+//! ```
+//!
+//! A block is turned by taking, log2 n times, the elements of vectors `n / 2` apart in turn.
 
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{PlannedKernel, Transpose};
-use kiln_targets::simd::{R, Refusal, Simd, V};
+use kiln_targets::simd::{Apart, Narrow, Overflow, R, Refusal, Simd, V};
 
 use super::places::Places;
 use super::share::shared;
-use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
+use super::walk::{AccessId, Walk, Walks, trips};
 
-/// Rows and columns of a block.
-const BLOCK: i64 = 4;
+/// Bytes of a vector.
+const VECTOR: i64 = 16;
+/// Bytes of a cache line.
+const LINE: i64 = 64;
 
 struct Generator<'k> {
     walk: Walk,
     schedule: &'k Transpose,
     from: AccessId,
     to: AccessId,
+    /// Bytes of an element.
+    size: i64,
 }
+
+/// What happens to a number of consecutive iterations.
+type Body<'b, T, S> = &'b mut dyn FnMut(&mut T, &mut S, i64) -> R;
 
 impl Walks for Generator<'_> {
     fn walk(&mut self) -> &mut Walk {
@@ -37,12 +52,19 @@ pub(super) fn emit<S: Simd>(
     };
     let mut walk = Walk::new(kernel, places)?;
     let (from, to) = (walk.access(from)?, walk.access(to)?);
-    if walk.stride(from, schedule.read) != ELEMENT || walk.stride(to, schedule.write) != ELEMENT {
+    let size = walk.element(to).bytes() as i64;
+    if walk.stride(from, schedule.read) != size || walk.stride(to, schedule.write) != size {
         return Err(Refusal::unsupported("a transpose of strided elements"));
     }
-    let mut this = Generator { walk, schedule, from, to };
+    let mut this = Generator { walk, schedule, from, to, size };
     this.walk.open(s)?;
     match kernel.shared {
+        Some(share) if share.along == schedule.read => {
+            if i64::from(share.step) != LINE / size {
+                return Err(Refusal::unsupported("shared lines of another size than a transpose's"));
+            }
+            shared(&mut this, s, share, false, &mut |this, s, columns| this.column_lines(s, columns))?;
+        }
         Some(share) => shared(&mut this, s, share, false, &mut |this, s, _| this.outer(s, 1))?,
         None => this.outer(s, 0)?,
     }
@@ -53,9 +75,7 @@ pub(super) fn emit<S: Simd>(
 impl Generator<'_> {
     fn outer<S: Simd>(&mut self, s: &mut S, i: usize) -> R {
         let Some(&l) = self.schedule.outer.get(i) else {
-            return self.blocks(s, self.schedule.read, &mut |this, s, columns| {
-                this.blocks(s, this.schedule.write, &mut |this, s, rows| this.block(s, rows, columns))
-            });
+            return self.lines(s, self.schedule.read, &mut |this, s, columns| this.column_lines(s, columns));
         };
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
@@ -65,51 +85,154 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// A loop in steps of a block, and what is left.
-    fn blocks<S: Simd>(
-        &mut self,
-        s: &mut S,
-        l: LoopId,
-        body: &mut dyn FnMut(&mut Self, &mut S, i64) -> R,
-    ) -> R {
+    /// All that is read of `columns` elements, up to a cache line of them.
+    fn column_lines<S: Simd>(&mut self, s: &mut S, columns: i64) -> R {
+        self.lines(s, self.schedule.write, &mut |this, s, rows| this.line(s, rows, columns))
+    }
+
+    /// A loop in steps of a cache line, and what is left.
+    fn lines<S: Simd>(&mut self, s: &mut S, l: LoopId, body: Body<'_, Self, S>) -> R {
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
-            trips(self, s, l, (to - from) / BLOCK, BLOCK, &mut |this, s| body(this, s, BLOCK))?;
-            let rest = (to - from) % BLOCK;
-            if rest > 0 {
-                body(self, s, rest)?;
-                self.walk.skip(l, rest);
-            }
+            self.steps(s, l, to - from, LINE / self.size, body)?;
         }
         self.walk.rewind(l, self.walk.extent(l));
         Ok(())
     }
 
+    /// `count` iterations in steps, and what is left.
+    fn steps<S: Simd>(&mut self, s: &mut S, l: LoopId, count: i64, step: i64, body: Body<'_, Self, S>) -> R {
+        trips(self, s, l, count / step, step, &mut |this, s| body(this, s, step))?;
+        if count % step > 0 {
+            body(self, s, count % step)?;
+            self.walk.skip(l, count % step);
+        }
+        Ok(())
+    }
+
+    /// `rows` by `columns` elements, up to a cache line of each, in blocks.
+    fn line<S: Simd>(&mut self, s: &mut S, rows: i64, columns: i64) -> R {
+        let (read, write, n) = (self.schedule.read, self.schedule.write, VECTOR / self.size);
+        // Lines that are written are completed one after the other.
+        self.steps(s, read, columns, n, &mut |this, s, columns| {
+            this.steps(s, write, rows, n, &mut |this, s, rows| this.block(s, rows, columns))?;
+            this.walk.skip(write, -rows);
+            Ok(())
+        })?;
+        self.walk.skip(read, -columns);
+        Ok(())
+    }
+
     /// Reads `rows` vectors of `columns` elements and writes `columns` vectors of `rows`.
     fn block<S: Simd>(&mut self, s: &mut S, rows: i64, columns: i64) -> R {
-        let (read, write) = (self.schedule.read, self.schedule.write);
-        let outside = self.walk.outside(self.from)?;
-        let mut block: Vec<V> = Vec::new();
-        for row in 0..BLOCK {
-            block.push(match outside {
-                Some(value) => s.splat(value)?,
-                None => {
-                    // Rows that do not exist read the last one again; nothing of them is written.
-                    let disp = self.walk.disp(self.from, &[(write, row.min(rows - 1))], 0)?;
-                    s.load(self.walk.ptr(self.from), disp, columns as usize)?
-                }
-            });
+        let n = VECTOR / self.size;
+        if let Some(value) = self.walk.outside(self.from)? {
+            let v = self.splat(s, value.bits)?;
+            for column in 0..columns {
+                self.store(s, column, &v, rows)?;
+            }
+            s.free(v);
+            return Ok(());
         }
-        if outside.is_none() {
-            s.transpose([&block[0], &block[1], &block[2], &block[3]])?;
+        if self.size < 4 && (rows < n || columns < n) {
+            return self.short_block(s, rows, columns);
+        }
+        let words = |elements: i64| (elements * self.size / 4) as usize;
+        let mut block: Vec<V> = Vec::new();
+        for row in 0..n {
+            // Rows that do not exist read the last one again; nothing of them is written.
+            let disp = self.walk.disp(self.from, &[(self.schedule.write, row.min(rows - 1))], 0)?;
+            block.push(s.load(self.walk.ptr(self.from), disp, words(columns))?);
+        }
+        let mut apart = n / 2;
+        while apart > 0 {
+            block = self.interleaved(s, block)?;
+            apart /= 2;
         }
         for (column, v) in block.into_iter().enumerate() {
             if (column as i64) < columns {
-                let disp = self.walk.disp(self.to, &[(read, column as i64)], 0)?;
-                s.store(self.walk.ptr(self.to), disp, &v, rows as usize)?;
+                self.store(s, column as i64, &v, rows)?;
             }
             s.free(v);
         }
         Ok(())
+    }
+
+    /// Vectors half of the block apart, their elements in turn.
+    fn interleaved<S: Simd>(&self, s: &mut S, block: Vec<V>) -> R<Vec<V>> {
+        let bits = 8 * self.size as u8;
+        let mut lower = block;
+        let upper = lower.split_off(lower.len() / 2);
+        let mut out = Vec::new();
+        for (a, b) in lower.into_iter().zip(upper) {
+            let high = s.copy(&a)?;
+            s.interleave(bits, false, &a, &b)?;
+            s.interleave(bits, true, &high, &b)?;
+            s.free(b);
+            out.extend([a, high]);
+        }
+        Ok(out)
+    }
+
+    /// A part of a block of short elements: each vector that is written is put together from single ones.
+    fn short_block<S: Simd>(&self, s: &mut S, rows: i64, columns: i64) -> R {
+        let (read, write) = (self.schedule.read, self.schedule.write);
+        let stride = self.walk.stride(self.from, write);
+        let apart = Apart { bytes: self.size as usize, signed: false, stride };
+        let element = Narrow { two: self.size == 2, signed: false };
+        let lanes = s.lanes() as i64;
+        for column in 0..columns {
+            let at = [(read, column)];
+            let (from, whole) = (self.walk.disp(self.from, &at, 0)?, rows * self.size == VECTOR);
+            let dense = if whole { s.load_dense(apart, self.walk.ptr(self.from), from)? } else { None };
+            if let Some(v) = dense {
+                self.store(s, column, &v, rows)?;
+                s.free(v);
+                continue;
+            }
+            for first in (0..rows).step_by(lanes as usize) {
+                let n = (rows - first).min(lanes) as usize;
+                let at = [(read, column), (write, first)];
+                let (from, to) = (self.walk.disp(self.from, &at, 0)?, self.walk.disp(self.to, &at, 0)?);
+                let v = s.load_apart(apart, self.walk.ptr(self.from), from, n)?;
+                s.store_narrow(element, Overflow::Wrap, self.walk.ptr(self.to), to, &v, n)?;
+                s.free(v);
+            }
+        }
+        Ok(())
+    }
+
+    /// The first `rows` elements of a vector that is written.
+    fn store<S: Simd>(&self, s: &mut S, column: i64, v: &V, rows: i64) -> R {
+        let disp = self.walk.disp(self.to, &[(self.schedule.read, column)], 0)?;
+        let bytes = rows * self.size;
+        let (words, rest) = ((bytes / 4) as usize, (bytes % 4) as usize);
+        if words > 0 {
+            s.store(self.walk.ptr(self.to), disp, v, words)?;
+        }
+        if rest > 0 {
+            // Of short elements only what is the same in all of them is left over.
+            let element = Narrow { two: self.size == 2, signed: false };
+            let disp = disp + 4 * words as i32;
+            s.store_narrow(
+                element,
+                Overflow::Wrap,
+                self.walk.ptr(self.to),
+                disp,
+                v,
+                rest / self.size as usize,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Elements of these bits.
+    fn splat<S: Simd>(&self, s: &mut S, bits: u64) -> R<V> {
+        match self.size {
+            8 => s.splat_wide(bits),
+            4 => s.splat(f32::from_bits(bits as u32)),
+            2 => s.splat(f32::from_bits(bits as u32 * 0x0001_0001)),
+            _ => s.splat(f32::from_bits(bits as u32 * 0x0101_0101)),
+        }
     }
 }

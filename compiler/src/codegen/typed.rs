@@ -172,6 +172,11 @@ fn number<S: Simd>(s: &mut S, from: DType, to: DType, d: &V) -> R {
             s.op2_as(Lane::I32, Op2::Max, d, Src::Bits(least as u32))?;
             s.op2_as(Lane::I32, Op2::Min, d, Src::Bits(most as u32))
         }
+        DType::BF16 if from.is_int() && from.size() >= 4 => {
+            s.convert(source, Lane::F64, d)?;
+            short::f64_to_odd(s, d)?;
+            round(s, to, d)
+        }
         DType::F16 | DType::BF16 if from == DType::F64 => {
             short::f64_to_odd(s, d)?;
             round(s, to, d)

@@ -160,8 +160,8 @@ impl Emitted {
         Ok(Self { module, run })
     }
 
-    /// Runs iterations of the shared loop in the given ranges.
-    pub(super) fn call(&self, memory: &mut Memory, ranges: &[(i64, i64)]) {
+    /// Runs iterations of the shared loop in the given ranges; the status.
+    pub(super) fn call(&self, memory: &mut Memory, ranges: &[(i64, i64)]) -> usize {
         let guarded = |values: &[f32], shift: usize| -> (Vec<f32>, usize) {
             let mut all = vec![f32::from_bits(UNTOUCHED); values.len() + 2 * GUARD];
             // Off the natural alignment of vectors.
@@ -176,8 +176,16 @@ impl Emitted {
         let input_table: Vec<_> = inputs.iter().map(pointer).collect();
         let output_table: Vec<_> =
             outputs.iter_mut().map(|(all, at)| all[*at..].as_mut_ptr().cast::<u8>().cast_const()).collect();
-        let mut frame =
-            [std::ptr::null(), pointer(&weights), input_table.as_ptr().cast(), output_table.as_ptr().cast()];
+        let none: *const u8 = std::ptr::null();
+        let mut frame = [
+            none,
+            pointer(&weights),
+            input_table.as_ptr().cast(),
+            output_table.as_ptr().cast(),
+            // The status so far, and no places.
+            none,
+            none,
+        ];
         for (begin, end) in ranges {
             // SAFETY: the frame's memory is as large as the kernel's loops and ranges say.
             unsafe { (self.run)(frame.as_mut_ptr(), *begin, *end) };
@@ -188,6 +196,7 @@ impl Emitted {
             let outside = all[..*at].iter().chain(&all[end..]);
             assert!(outside.into_iter().all(|v| v.to_bits() == UNTOUCHED), "written outside the output");
         }
+        frame[4].addr()
     }
 }
 
@@ -275,6 +284,18 @@ pub(super) fn check(kernel: &PlannedKernel, memory: &Memory) {
     check_compiles(kernel, "aarch64-unknown-linux-gnu");
 }
 
+/// What the emitted kernel leaves on every machine that runs, and its status.
+pub(super) fn run_everywhere(kernel: &PlannedKernel, memory: &Memory) -> Vec<(Machine, Memory, usize)> {
+    let run = |machine: Machine| {
+        let emitted = Emitted::new(kernel, machine).unwrap_or_else(|e| panic!("{machine:?}: {e}"));
+        let n = machine.planned(kernel).steps().expect("constant extents");
+        let mut after = memory.clone();
+        let status = emitted.call(&mut after, &[(0, n)]);
+        (machine, after, status)
+    };
+    MACHINES.into_iter().filter(|m| m.runs()).map(run).collect()
+}
+
 /// Compares with the interpreter on one machine, where it runs.
 pub(super) fn check_on(kernel: &PlannedKernel, memory: &Memory, machine: Machine) {
     if !machine.runs() {
@@ -309,6 +330,7 @@ fn interpreted(kernel: &PlannedKernel, memory: &Memory) -> Vec<Vec<f32>> {
         .form
         .loads()
         .into_iter()
+        .flat_map(|a| std::iter::once(a).chain(a.gathers.iter().map(|g| &*g.index)))
         .filter_map(|a| match a.storage {
             Storage::Weights { offset_bytes } => Some(offset_bytes),
             _ => None,

@@ -99,6 +99,7 @@ impl<'v> Eval<'v> {
         match self.values.nodes[n] {
             Node::Acc => Err(Refusal::unsupported("`acc` outside a reducing form")),
             Node::Const(..) | Node::Load(_) => self.reg(s, n),
+            Node::Count(a) => self.at.count(s, a),
             Node::Unary(op, a) => {
                 let d = self.reg(s, a)?;
                 match self.values.kinds[a] {

@@ -11,7 +11,7 @@ use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
 use kiln_ir::types::DType;
 use kiln_targets::math::{Function, tape};
 use kiln_targets::simd::sequences::splat_bits;
-use kiln_targets::simd::{Element, Lane, Parked, R, Refusal, Simd, SimdExt as _, Src, V};
+use kiln_targets::simd::{Element, Lane, Op2, Parked, R, Refusal, Simd, SimdExt as _, Src, V};
 use kiln_targets::vector_expr::product_power;
 
 use super::walk::{AccessId, Walk};
@@ -101,6 +101,8 @@ pub(super) enum Node {
     /// By its bits in a lane, so that NaN equals itself.
     Const(u64, VectorKind),
     Load(AccessId),
+    /// The count of a loop.
+    Count(AccessId),
     Unary(UnaryOp, usize),
     Binary(BinaryOp, usize, usize),
     Select(usize, usize, usize),
@@ -115,6 +117,7 @@ pub(super) struct Dag {
     pub(super) roots: Vec<usize>,
     pub(super) uses: Vec<u32>,
     loads: Vec<(FlatAccess, AccessId)>,
+    counts: Vec<(LoopId, AccessId)>,
 }
 
 /// An accumulator whose epilogue is still to come.
@@ -194,7 +197,11 @@ impl At<'_> {
     /// An element per lane.
     pub(super) fn load<S: Simd>(&self, s: &mut S, a: AccessId) -> R<Operand> {
         if let Some(otherwise) = self.walk.outside(a)? {
-            return Ok(Operand::Const(otherwise));
+            let kind = VectorKind::of(otherwise.dtype);
+            return Ok(match self.walk.element(a) {
+                Element::B64 => Operand::Wide(otherwise.bits),
+                _ => Operand::constant(lane_bits(otherwise), kind),
+            });
         }
         let disp = self.walk.disp(a, self.ahead, 0)?;
         let (element, stride) = (self.walk.element(a), self.walk.stride(a, self.lane));
@@ -212,12 +219,19 @@ impl At<'_> {
             _ if stride == size => Ok(Operand::Reg(s.load_as(element, self.walk.ptr(a), disp, self.n)?)),
             // A single element, however the next one lies.
             _ if self.n == 1 => Ok(Operand::Reg(s.load_as(element, self.walk.ptr(a), disp, 1)?)),
-            _ if element == Element::B32 => {
-                let stride = i32::try_from(stride).map_err(|_| Refusal::FarDisplacement)?;
-                Ok(Operand::Reg(s.load_strided(self.walk.ptr(a), disp, stride, self.n)?))
-            }
-            _ => Err(Refusal::unsupported("a stride along the vector that is neither 0 nor 1")),
+            _ => Ok(Operand::Reg(s.load_strided_as(element, self.walk.ptr(a), disp, stride, self.n)?)),
         }
+    }
+
+    /// A loop's count per lane.
+    pub(super) fn count<S: Simd>(&self, s: &mut S, a: AccessId) -> R<V> {
+        let v = s.splat_index(self.walk.ptr(a), self.walk.disp(a, self.ahead, 0)?)?;
+        if self.walk.stride(a, self.lane) != 0 {
+            let lanes = s.ramp(true)?;
+            s.op2_as(Lane::I64, Op2::Add, &v, Src::Reg(&lanes))?;
+            s.free(lanes);
+        }
+        Ok(v)
     }
 
     /// Writes the lanes, which may be overwritten; a single element where the access does not move along the lanes.
@@ -247,6 +261,7 @@ impl Dag {
             roots: Vec::new(),
             uses: Vec::new(),
             loads: Vec::new(),
+            counts: Vec::new(),
         };
         for expr in exprs {
             let root = this.add(walk, expr)?;
@@ -336,7 +351,15 @@ impl Dag {
                 };
                 if kind == self.kinds[a] { a } else { self.node(Node::Cast(kind, a), kind) }
             }
-            Expr::Loop(_) => return Err(Refusal::unsupported(format!("expression in vectors: {expr:?}"))),
+            Expr::Loop(l) => {
+                let known = self.counts.iter().find(|(other, _)| other == l).map(|(_, id)| *id);
+                let id = known.unwrap_or_else(|| {
+                    let id = walk.counter(*l);
+                    self.counts.push((*l, id));
+                    id
+                });
+                self.node(Node::Count(id), VectorKind::Number(DType::I64))
+            }
         })
     }
 
@@ -360,7 +383,7 @@ impl Dag {
             return known;
         }
         match &node {
-            Node::Acc | Node::Const(..) | Node::Load(_) => {}
+            Node::Acc | Node::Const(..) | Node::Load(_) | Node::Count(_) => {}
             Node::Unary(_, a) | Node::Cast(_, a) => self.uses[*a] += 1,
             Node::Binary(_, a, b) => {
                 self.uses[*a] += 1;
@@ -412,6 +435,7 @@ impl Dag {
         for (node, kind) in self.nodes.iter().zip(&self.kinds) {
             let here = match node {
                 Node::Acc | Node::Const(..) | Node::Load(_) => 1,
+                Node::Count(_) => 2,
                 Node::Unary(op, a) => {
                     need[*a].max(tape::registers(Function::Unary(*op), self.kinds[*a].lane())).max(2)
                 }

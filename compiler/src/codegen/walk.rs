@@ -9,25 +9,21 @@
 
 use kiln_ir::DType;
 use kiln_ir::kernel::LoopId;
-use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Storage};
+use kiln_ir::kernel::Scalar;
+use kiln_ir::kernel::plan::{FlatAccess, Gather, PlannedKernel, Storage};
 use kiln_runtime::abi::frame as words;
 use kiln_targets::simd::{Element, P, R, Refusal, Simd};
 
+use super::guard::Guard;
 use super::places::{NEAR_BYTES, Place, Places, place};
 
 /// Bytes of an f32.
 pub(super) const ELEMENT: i64 = 4;
 
-/// `0 <= offset + sum(coefficients * loops) < extent`.
-struct Guard {
-    offset: i64,
-    coefficients: Vec<i64>,
-    extent: i64,
-}
-
 /// A pointer and how it moves.
 struct Cursor {
-    storage: Storage,
+    /// What it points into; a loop's counter is a pointer into nothing.
+    storage: Option<Storage>,
     /// Where the access begins that it was made for.
     place: Place,
     /// Bytes from the storage's start.
@@ -36,6 +32,8 @@ struct Cursor {
     strides: Vec<i64>,
     ptr: Option<P>,
     drift: i64,
+    /// It moves by indices read at run time too, and is one access's own.
+    gathered: bool,
 }
 
 /// An element per iteration.
@@ -44,7 +42,8 @@ struct Access {
     offset: i64,
     element: Element,
     guards: Vec<Guard>,
-    otherwise: f32,
+    /// What stands for elements outside the guards.
+    otherwise: Scalar,
 }
 
 /// How elements of a type lie in memory.
@@ -70,6 +69,19 @@ fn element(dtype: DType) -> Option<Element> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AccessId(usize);
 
+/// A cursor's move by an index that is read at run time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gathered {
+    pub(super) cursor: usize,
+    pub(super) index: AccessId,
+    /// Indices have 8 bytes, else 4.
+    pub(super) wide: bool,
+    /// Of the axis.
+    pub(super) extent: i64,
+    /// From one element along the axis to the next.
+    pub(super) bytes: i64,
+}
+
 /// The loops of a kernel and the pointers that follow them.
 pub(super) struct Walk {
     /// Of kernels that share a function: their places, which are read from the frame.
@@ -79,6 +91,7 @@ pub(super) struct Walk {
     ranges: Vec<(i64, i64)>,
     cursors: Vec<Cursor>,
     accesses: Vec<Access>,
+    pub(super) gathers: Vec<Gathered>,
 }
 
 /// A generator that owns a [`Walk`].
@@ -98,7 +111,19 @@ impl Walk {
             })
             .collect::<R<_>>()?;
         let ranges = extents.iter().map(|n| (0, *n)).collect();
-        Ok(Self { places: places.cloned(), extents, ranges, cursors: Vec::new(), accesses: Vec::new() })
+        Ok(Self {
+            places: places.cloned(),
+            extents,
+            ranges,
+            cursors: Vec::new(),
+            accesses: Vec::new(),
+            gathers: Vec::new(),
+        })
+    }
+
+    /// Every loop.
+    pub(super) fn loops(&self) -> impl Iterator<Item = LoopId> + use<> {
+        (0..self.extents.len() as u16).map(LoopId)
     }
 
     /// Iterations of a loop.
@@ -113,10 +138,8 @@ impl Walk {
 
     /// Registers an access that moves by its own number of bytes along one loop: panels.
     pub(super) fn access_scaled(&mut self, access: &FlatAccess, scale: Option<(LoopId, i64)>) -> R<AccessId> {
-        let element = element(access.dtype).filter(|_| access.gathers.is_empty());
-        let Some(element) = element else {
-            return Err(Refusal::unsupported(format!("access to '{}' in vectors", access.name)));
-        };
+        let element = element(access.dtype)
+            .ok_or_else(|| Refusal::unsupported(format!("access to '{}' in vectors", access.name)))?;
         let size = element.bytes() as i64;
         let constant = |d: &kiln_ir::dim::Dim| {
             d.as_const()
@@ -129,31 +152,66 @@ impl Walk {
         if let Some((l, bytes)) = scale {
             strides[l.0 as usize] = bytes;
         }
-        let guards = access
-            .guards
-            .iter()
-            .map(|g| {
-                Ok(Guard {
-                    offset: constant(&g.offset)?,
-                    coefficients: g.coefficients.iter().map(constant).collect::<R<_>>()?,
-                    extent: constant(&g.extent)?,
-                })
-            })
-            .collect::<R<Vec<_>>>()?;
+        let guards = access.guards.iter().map(|g| {
+            Guard::new(g).ok_or_else(|| Refusal::unsupported(format!("open padding of '{}'", access.name)))
+        });
+        let guards = guards.collect::<R<Vec<_>>>()?;
         let place = place(access)
             .ok_or_else(|| Refusal::unsupported(format!("open place of '{}' in vectors", access.name)))?;
         let (storage, start) = place;
+        let gathered = !access.gathers.is_empty();
         let found = self.cursors.iter().position(|c| {
-            c.storage == storage && c.strides == strides && (start - c.start).abs() <= NEAR_BYTES
+            let same = c.storage == Some(storage) && c.strides == strides && !c.gathered && !gathered;
+            same && (start - c.start).abs() <= NEAR_BYTES
         });
         let cursor = found.unwrap_or_else(|| {
-            self.cursors.push(Cursor { storage, place, start, strides, ptr: None, drift: 0 });
+            let storage = Some(storage);
+            self.cursors.push(Cursor { storage, place, start, strides, ptr: None, drift: 0, gathered });
             self.cursors.len() - 1
         });
         let offset = start - self.cursors[cursor].start;
-        let otherwise = access.otherwise.map_or(0.0, |s| s.to_f64() as f32);
+        let otherwise = access.otherwise.unwrap_or(Scalar { dtype: access.dtype, bits: 0 });
         self.accesses.push(Access { cursor, offset, element, guards, otherwise });
-        Ok(AccessId(self.accesses.len() - 1))
+        let id = AccessId(self.accesses.len() - 1);
+        access.gathers.iter().try_for_each(|gather| self.gather(cursor, gather, size))?;
+        Ok(id)
+    }
+
+    /// Registers a loop's counter: the access's address, from a pointer that begins at 0, is the count.
+    pub(super) fn counter(&mut self, l: LoopId) -> AccessId {
+        let mut strides = vec![0; self.extents.len()];
+        strides[l.0 as usize] = 1;
+        let known = self.cursors.iter().position(|c| c.storage.is_none() && c.strides == strides);
+        let cursor = known.unwrap_or_else(|| {
+            let place = (Storage::Arena { offset_bytes: 0 }, 0);
+            let counter =
+                Cursor { storage: None, place, start: 0, strides, ptr: None, drift: 0, gathered: false };
+            self.cursors.push(counter);
+            self.cursors.len() - 1
+        });
+        let otherwise = Scalar { dtype: DType::I64, bits: 0 };
+        let access = Access { cursor, offset: 0, element: Element::B64, guards: Vec::new(), otherwise };
+        self.accesses.push(access);
+        AccessId(self.accesses.len() - 1)
+    }
+
+    /// Registers a cursor's move by an index, and the access that the index is read by.
+    fn gather(&mut self, cursor: usize, gather: &Gather, size: i64) -> R {
+        let Gather { index, extent, stride } = gather;
+        let wide = match index.dtype {
+            DType::I64 => true,
+            DType::I32 => false,
+            other => return Err(Refusal::unsupported(format!("indices of type {other} in vectors"))),
+        };
+        if !index.gathers.is_empty() || !index.guards.is_empty() {
+            return Err(Refusal::unsupported(format!("the indices '{}' in vectors", index.name)));
+        }
+        let (Some(extent), Some(stride)) = (extent.as_const(), stride.as_const()) else {
+            return Err(Refusal::unsupported("an open axis of indices in vectors"));
+        };
+        let index = self.access(index)?;
+        self.gathers.push(Gathered { cursor, index, wide, extent, bytes: stride * size });
+        Ok(())
     }
 
     /// Registers a place `ahead` bytes from an access that moves by strides of its own, in bytes per iteration.
@@ -162,9 +220,10 @@ impl Walk {
         let Access { cursor, offset, element, .. } = self.accesses[id.0];
         let (storage, start) = (self.cursors[cursor].storage, self.cursors[cursor].start + offset + ahead);
         let place = self.cursors[cursor].place;
-        self.cursors.push(Cursor { storage, place, start, strides, ptr: None, drift: 0 });
+        let otherwise = self.accesses[id.0].otherwise;
+        self.cursors.push(Cursor { storage, place, start, strides, ptr: None, drift: 0, gathered: false });
         let cursor = self.cursors.len() - 1;
-        self.accesses.push(Access { cursor, offset: 0, element, guards: Vec::new(), otherwise: 0.0 });
+        self.accesses.push(Access { cursor, offset: 0, element, guards: Vec::new(), otherwise });
         Ok(AccessId(self.accesses.len() - 1))
     }
 
@@ -190,16 +249,28 @@ impl Walk {
         !self.accesses[a.0].guards.is_empty()
     }
 
-    /// Loads every pointer from the frame.
+    /// Loads every pointer from the frame, of generators that read no indices.
     pub(super) fn open<S: Simd>(&mut self, s: &mut S) -> R {
+        if !self.gathers.is_empty() {
+            return Err(Refusal::unsupported("indices read at run time in these vectors"));
+        }
+        self.open_all(s)
+    }
+
+    /// Loads every pointer from the frame.
+    pub(super) fn open_all<S: Simd>(&mut self, s: &mut S) -> R {
         let frame = s.arg(0)?;
         let row = self.places.as_ref().map(|_| s.load_ptr(&frame, words::PLACES)).transpose()?;
         for cursor in &mut self.cursors {
-            let ptr = match cursor.storage {
+            let Some(storage) = cursor.storage else {
+                cursor.ptr = Some(s.difference(&frame, &frame)?);
+                continue;
+            };
+            let ptr = match storage {
                 Storage::Arena { .. } => s.load_ptr(&frame, words::ARENA)?,
                 Storage::Weights { .. } => s.load_ptr(&frame, words::WEIGHTS)?,
                 Storage::Input(i) | Storage::Output(i) => {
-                    let is_input = matches!(cursor.storage, Storage::Input(_));
+                    let is_input = matches!(storage, Storage::Input(_));
                     let array = s.load_ptr(&frame, if is_input { words::INPUTS } else { words::OUTPUTS })?;
                     let disp =
                         i32::try_from(words::WORD as usize * i).map_err(|_| Refusal::FarDisplacement)?;
@@ -238,6 +309,36 @@ impl Walk {
         }
     }
 
+    /// The pointer of a cursor moves by an index; what [`Walk::leave`] brings back.
+    pub(super) fn enter<S: Simd>(&mut self, s: &mut S, cursor: usize, index: &P, bytes: i64) -> R<(P, i64)> {
+        let Cursor { ptr, drift, .. } = &mut self.cursors[cursor];
+        let old = ptr.take().ok_or_else(|| Refusal::unsupported("an access before its walk is open"))?;
+        let moved = s.copy_ptr(&old)?;
+        s.advance_by(&moved, index, bytes)?;
+        *ptr = Some(moved);
+        Ok((old, *drift))
+    }
+
+    /// The pointer of a cursor is where it was.
+    pub(super) fn leave<S: Simd>(&mut self, s: &mut S, cursor: usize, (old, before): (P, i64)) {
+        let Cursor { ptr, drift, .. } = &mut self.cursors[cursor];
+        if let Some(moved) = ptr.replace(old) {
+            s.free_ptr(moved);
+        }
+        *drift = before;
+    }
+
+    /// Every pointer goes back to where it was with these drifts.
+    pub(super) fn settle<S: Simd>(&mut self, s: &mut S, before: &[i64]) {
+        for (cursor, before) in self.cursors.iter_mut().zip(before) {
+            let bytes = before - cursor.drift;
+            if let (Some(ptr), true) = (&cursor.ptr, bytes != 0) {
+                s.advance(ptr, bytes);
+            }
+            cursor.drift = *before;
+        }
+    }
+
     /// The pointer of an access.
     pub(super) fn ptr(&self, a: AccessId) -> &P {
         self.cursors[self.accesses[a.0].cursor]
@@ -255,7 +356,7 @@ impl Walk {
     }
 
     /// `None` when the access is inside here, else the value in its place.
-    pub(super) fn outside(&self, a: AccessId) -> R<Option<f32>> {
+    pub(super) fn outside(&self, a: AccessId) -> R<Option<Scalar>> {
         let access = &self.accesses[a.0];
         let mut inside = true;
         for guard in &access.guards {
@@ -273,29 +374,35 @@ impl Walk {
     }
 
     /// Ranges of the loop's counter, in order, in each of which every guard is as decided as it can be before
-    /// the loops further in.
+    /// the loops further in. Guards of elements that are outside already decide nothing.
     pub(super) fn parts(&self, l: LoopId) -> Vec<(i64, i64)> {
         let extent = self.extent(l);
         let guards: Vec<&Guard> = self
             .accesses
             .iter()
+            .filter(|a| a.guards.iter().all(|g| g.outcome(&self.ranges) != Some(false)))
             .flat_map(|a| &a.guards)
-            .filter(|g| g.coefficients[l.0 as usize] != 0 && g.outcome(&self.ranges).is_none())
+            .filter(|g| g.moves(l) && g.outcome(&self.ranges).is_none())
             .collect();
         if guards.is_empty() {
             return vec![(0, extent)];
         }
         let mut ranges = self.ranges.clone();
+        let mut cuts: Vec<i64> = guards.iter().flat_map(|g| g.cuts(l, &ranges)).collect();
+        cuts.extend([0, extent]);
+        cuts.retain(|cut| (0..=extent).contains(cut));
+        cuts.sort_unstable();
+        cuts.dedup();
         let mut parts: Vec<(i64, i64)> = Vec::new();
         let mut previous: Option<Vec<Option<bool>>> = None;
-        for i in 0..extent {
-            ranges[l.0 as usize] = (i, i + 1);
+        for cut in cuts.windows(2) {
+            ranges[l.0 as usize] = (cut[0], cut[1]);
             let outcome: Vec<_> = guards.iter().map(|g| g.outcome(&ranges)).collect();
             match parts.last_mut() {
-                Some(part) if previous.as_ref() == Some(&outcome) && !outcome.contains(&None) => {
-                    part.1 = i + 1
-                }
-                _ => parts.push((i, i + 1)),
+                // What a loop further in decides, it decides for each iteration anew.
+                _ if outcome.contains(&None) => parts.extend((cut[0]..cut[1]).map(|i| (i, i + 1))),
+                Some(part) if previous.as_ref() == Some(&outcome) => part.1 = cut[1],
+                _ => parts.push((cut[0], cut[1])),
             }
             previous = Some(outcome);
         }
@@ -345,25 +452,6 @@ impl Walk {
             }
         }
         Ok(())
-    }
-}
-
-impl Guard {
-    /// Whether it holds for all counters in the ranges, for none, or for some.
-    fn outcome(&self, ranges: &[(i64, i64)]) -> Option<bool> {
-        let (mut low, mut high) = (self.offset, self.offset);
-        for (c, (from, to)) in self.coefficients.iter().zip(ranges) {
-            let (a, b) = (c * from, c * (to - 1));
-            low += a.min(b);
-            high += a.max(b);
-        }
-        if low >= 0 && high < self.extent {
-            Some(true)
-        } else if high < 0 || low >= self.extent {
-            Some(false)
-        } else {
-            None
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each returns the schedule with the reason for it, or the reason why the form cannot be run that way; the
 //! fallback, plain loops, always can.
 
+mod borders;
 pub mod choices;
 mod chosen;
 pub mod contract;

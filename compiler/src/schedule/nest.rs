@@ -6,10 +6,11 @@ use kiln_ir::kernel::{Form, LoopId, ReduceOp, Role, Store};
 use kiln_targets::Target;
 use kiln_targets::vector_expr;
 
+use super::borders;
 use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
 use super::plane;
-use super::strides::{bordered_access, by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use super::strides::{by_falling_stride, constant_access, even_part, extent_of, stride_of, vector_access};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Iterations of all unrolled reduced loops together, at most: a 7x7 window.
@@ -22,19 +23,23 @@ const WINDOW_REGISTERS: i64 = 3;
 
 /// The vector schedule of a form that is no contraction.
 pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result<Chosen, String> {
-    // Iterations at a border get code of their own.
-    let bordered = matches!(kernel.form, Form::Window { .. } | Form::Reduce { .. });
-    let check = if bordered { bordered_access } else { vector_access };
-    kernel.form.loads().into_iter().try_for_each(check)?;
     kernel.form.stores().into_iter().try_for_each(vector_access)?;
+    kernel.form.loads().into_iter().try_for_each(readable)?;
     check_form(kernel)?;
     if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
         return Err("nothing to do, or an open extent".to_owned());
     }
-    let vector = match vector_loop(kernel) {
-        Ok(vector) => vector,
-        Err(reason) => return transpose(kernel).ok_or(reason),
-    };
+    let pointwise = kernel.form.is_pointwise();
+    let pieces = borders::pieces(kernel);
+    if pointwise && pieces > borders::MOST_PIECES {
+        return Err(format!("padding would cut the loops into {pieces} pieces"));
+    }
+    let found = vector_loop(kernel);
+    let turned = if matches!(found, Ok((_, true))) { None } else { transpose(kernel) };
+    if let Some(turned) = turned {
+        return Ok(turned);
+    }
+    let (vector, contiguous) = found?;
     let stores = kernel.form.stores();
     let loads = kernel.form.loads();
     let rest = |role| loops_of(&kernel.loops, role).into_iter().filter(|l| *l != vector).collect::<Vec<_>>();
@@ -62,7 +67,8 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
         true => plane::model(kernel, along, &unrolled, free_registers(kernel, &unrolled, target)),
         false => model(kernel, target, vector, along, &unrolled),
     };
-    let fits = |unrolled: &[LoopId], tile| plane::code_fits(kernel, vector, along, unrolled, tile);
+    let fits =
+        |unrolled: &[LoopId], tile| pointwise || plane::code_fits(kernel, vector, along, unrolled, tile);
     while !fits(&unrolled, model.tile) {
         match model.tile {
             0 | 1 if unrolled.is_empty() => return Err("padding makes too many cases".to_owned()),
@@ -76,7 +82,6 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     let pick = measured.unwrap_or(model);
     let tile = along.filter(|_| !unrolled.is_empty()).map(|&l| (l, pick.tile.min(extent(&l) as u32)));
     let is_reduced = kernel.loops[vector.0 as usize].role == Role::Reduce;
-    let contiguous = loads.iter().all(|a| stride_of(a, vector).is_some_and(|s| s == 0 || s == 1));
     let why = format!(
         "{} {} ({}{}){}{}",
         if contiguous { "every access steps through" } else { "results lie along" },
@@ -93,6 +98,24 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     let NestPick { vectors, columns, .. } = pick;
     Ok(Chosen { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns }), why })
 }
+
+/// What nests need of a load: constant strides, and indices that are read at run time one by one.
+fn readable(access: &FlatAccess) -> Result<(), String> {
+    constant_access(access)?;
+    for gather in &access.gathers {
+        vector_access(&gather.index)?;
+        if !matches!(gather.index.dtype, DType::I32 | DType::I64) || !access.guards.is_empty() {
+            return Err(format!("'{}' is padded and gathered, or its indices are no integers", access.name));
+        }
+        if gather.extent.as_const().is_none() || gather.stride.as_const().is_none() {
+            return Err(format!("'{}' is gathered from an open axis", access.name));
+        }
+    }
+    Ok(())
+}
+
+/// Positions that fit lanes of 32 bits, with room for what stands for none.
+const MOST_POSITIONS: i64 = 1 << 30;
 
 /// Registers that are left for accumulators when a window's columns are shared.
 fn free_registers(kernel: &FlatKernel, unrolled: &[LoopId], target: &Target) -> i64 {
@@ -121,6 +144,12 @@ fn model(
     let widest = if columns { free.min(WIDEST_WINDOW_TILE) } else { 4 };
     let tile = along.filter(|_| !unrolled.is_empty()).map_or(0, |l| even_part(extent(*l), widest) as u32);
     let vectors = match &kernel.form {
+        // A value and its position each.
+        Form::Reduce { op: ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }, .. }
+            if extent(vector) >= 2 * lanes =>
+        {
+            2
+        }
         Form::Reduce { .. } if extent(vector) >= 4 * lanes => 4,
         Form::Map { .. } | Form::Rearrange { .. } if extent(vector) >= 2 * lanes => 2,
         _ => 1,
@@ -178,7 +207,7 @@ pub fn candidates(kernel: &FlatKernel, nest: &Nest, target: &Target) -> Vec<Nest
 /// A copy between two layouts: the source is contiguous in one loop, the destination in another.
 fn transpose(kernel: &FlatKernel) -> Option<Chosen> {
     let Form::Rearrange { from, to } = &kernel.form else { return None };
-    if to.dtype.size() != 4 {
+    if ![1, 2, 4, 8].contains(&to.dtype.size()) || !from.gathers.is_empty() {
         return None;
     }
     let all = loops_of(&kernel.loops, Role::Parallel);
@@ -203,12 +232,17 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
     match &kernel.form {
         Form::Map { stores } => stores.iter().try_for_each(|s| store(s, None)),
         Form::Reduce { op, value, store: result } => {
-            if matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }) {
-                return Err("the result is an index".to_owned());
-            }
             let acc = vector_expr::dtype(value, None)?;
-            if acc == DType::Bool {
-                return Err("a reduction of bools has no vector form".to_owned());
+            if matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }) {
+                let steps = loops_of(&kernel.loops, Role::Reduce);
+                let counted = |l: &LoopId| extent_of(kernel, *l).is_some_and(|n| n <= MOST_POSITIONS);
+                if acc == DType::Bool || !matches!(&steps[..], [l] if counted(l)) {
+                    return Err(format!("{op:?} of {acc} along these loops has no vector form"));
+                }
+                return store(result, Some(DType::I64));
+            }
+            if acc == DType::Bool && !matches!(op, ReduceOp::Max | ReduceOp::Min) {
+                return Err(format!("{op:?} of bools has no vector form"));
             }
             store(result, Some(acc))
         }
@@ -226,18 +260,21 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
     }
 }
 
-/// The farthest that elements of neighbouring lanes may lie apart: within a few cache lines.
+/// The farthest that elements of neighbouring lanes of a window may lie apart: within a few cache lines.
 const FARTHEST: i64 = 8;
 
-/// The loop whose iterations are lanes: steps of 1 in every store and of 0 or 1 in every load. The longest; a
-/// parallel one where there is one. Without any, a parallel loop in which elements of 32 bits lie a few apart.
-fn vector_loop(kernel: &FlatKernel) -> Result<LoopId, String> {
-    let copy = matches!(kernel.form, Form::Rearrange { .. });
-    let unit = |a: &FlatAccess, l: LoopId| {
-        let stride = stride_of(a, l);
-        // Short elements are copied as bytes.
-        stride == Some(1) || stride == Some(0) && !(copy && a.dtype.size() < 4)
-    };
+/// The loop whose iterations are lanes, and whether every access steps through it contiguously: steps of 1 in every
+/// store and of 0 or 1 in every load. The longest; a parallel one where there is one. Otherwise loads are put together
+/// element by element; of windows where elements of 32 bits lie a few apart.
+fn vector_loop(kernel: &FlatKernel) -> Result<(LoopId, bool), String> {
+    // An index is read outside the reduced loops.
+    let chosen = |a: &FlatAccess, l: LoopId| a.gathers.iter().any(|g| stride_of(&g.index, l) != Some(0));
+    let loads = kernel.form.loads();
+    let reduced_loops = loops_of(&kernel.loops, Role::Reduce);
+    if let Some(a) = loads.iter().find(|a| reduced_loops.iter().any(|l| chosen(a, *l))) {
+        return Err(format!("'{}' is gathered along what is reduced", a.name));
+    }
+    let unit = |a: &FlatAccess, l: LoopId| matches!(stride_of(a, l), Some(0 | 1));
     let near = |a: &FlatAccess, l: LoopId| {
         let words = matches!(a.dtype, DType::F32 | DType::I32 | DType::U32);
         unit(a, l) || words && stride_of(a, l).is_some_and(|s| s.abs() <= FARTHEST)
@@ -246,20 +283,22 @@ fn vector_loop(kernel: &FlatKernel) -> Result<LoopId, String> {
         let written = if role == Role::Parallel { 1 } else { 0 };
         let lanes = |l: &LoopId| {
             kernel.form.stores().iter().all(|a| stride_of(a, *l) == Some(written))
-                && kernel.form.loads().iter().all(|a| reads(a, *l))
+                && loads.iter().all(|a| !chosen(a, *l) && reads(a, *l))
         };
         loops_of(&kernel.loops, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l))
     };
+    let reduces = matches!(kernel.form, Form::Reduce { .. });
     let reduced = || {
-        let guarded = |l: &LoopId| {
-            let guards = |a: &&FlatAccess| a.guards.iter().any(|g| !g.coefficients[l.0 as usize].is(0));
-            kernel.form.loads().iter().any(guards)
-        };
-        let reduces = matches!(kernel.form, Form::Reduce { .. });
+        let guarded =
+            |l: &LoopId| loads.iter().flat_map(|a| &a.guards).any(|g| !g.coefficients[l.0 as usize].is(0));
         best(Role::Reduce, &unit).filter(|l| reduces && !guarded(l))
     };
-    best(Role::Parallel, &unit)
-        .or_else(reduced)
-        .or_else(|| best(Role::Parallel, &near).filter(|_| !copy))
-        .ok_or_else(|| "no loop is contiguous in every access".to_owned())
+    if let Some(l) = best(Role::Parallel, &unit).or_else(reduced) {
+        return Ok((l, true));
+    }
+    let apart = match reduces || kernel.form.is_pointwise() {
+        true => best(Role::Parallel, &|_, _| true),
+        false => best(Role::Parallel, &near),
+    };
+    apart.map(|l| (l, false)).ok_or_else(|| "no loop is contiguous in every result".to_owned())
 }

@@ -4,6 +4,9 @@ use kiln_ir::kernel::plan::{Dots, FlatAccess, Nest, PlannedKernel, Schedule, Sha
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::vector_expr::nest_lanes;
 
+/// Bytes of a cache line.
+const LINE: u32 = 64;
+
 /// The shared loop of a kernel with vectors of `lanes` elements of 32 bits:
 ///
 /// - of plain loops and nests the outermost one when it is parallel and not tiled; blocks of vectors where the
@@ -11,7 +14,7 @@ use kiln_targets::vector_expr::nest_lanes;
 /// - of tiles the panels when these are outermost, else the outermost loop, else tiles of rows;
 /// - of dot products the outermost loop, else tiles of rows, else of columns;
 /// - of streams the outermost loop, else panels;
-/// - of blocks and transforms the outermost of the remaining loops.
+/// - of blocks and transforms the outermost of the remaining loops; of blocks without any, cache lines of what is read.
 pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
     let PlannedKernel { loops, form, schedule, .. } = kernel;
     let parallel = |l: LoopId| loops.get(l.0 as usize).is_some_and(|l| l.role == Role::Parallel);
@@ -41,7 +44,11 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
         Schedule::Stream(Stream { outer, col, width, .. }) => {
             whole(outer.first()).or(Some(Shared { along: *col, step: *width }))
         }
-        Schedule::Transpose(blocks) => whole(blocks.outer.first()),
+        Schedule::Transpose(blocks) => {
+            let size = form.stores().first().map_or(1, |to| to.dtype.size().max(1)) as u32;
+            let lines = Shared { along: blocks.read, step: (LINE / size).max(1) };
+            whole(blocks.outer.first()).or((!guarded(form, blocks.read)).then_some(lines))
+        }
         Schedule::Transform(tiles) => whole(tiles.outer.first()),
     }
 }

@@ -40,8 +40,13 @@ pub(crate) fn bordered_access(access: &FlatAccess) -> Result<(), String> {
     if !access.gathers.is_empty() {
         return Err(format!("'{name}' is gathered"));
     }
+    constant_access(access)
+}
+
+/// An access whose place and strides are known.
+pub(crate) fn constant_access(access: &FlatAccess) -> Result<(), String> {
     if access.offset.as_const().is_none() || access.strides.iter().any(|s| s.as_const().is_none()) {
-        return Err(format!("'{name}' has open strides"));
+        return Err(format!("'{}' has open strides", access.name));
     }
     Ok(())
 }

@@ -89,7 +89,7 @@ pub enum Schedule {
     Dots(Dots),
     /// A row times a matrix that comes from memory.
     Stream(Stream),
-    /// Copies of 4-byte elements in square blocks through registers.
+    /// Copies in square blocks through registers.
     Transpose(Transpose),
     /// Vectors of tiles that are transformed.
     Transform(Transform),
@@ -105,8 +105,8 @@ pub struct Transform {
     pub lane: Option<LoopId>,
 }
 
-/// A [`Form::Rearrange`] of 4-byte elements whose source is contiguous in one loop and whose destination is
-/// contiguous in another: blocks of 4 x 4 are turned in registers.
+/// A [`Form::Rearrange`] whose source is contiguous in one loop and whose destination is contiguous in another: square
+/// blocks are turned in registers of 128 bits, cache lines of both sides at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transpose {
     /// The remaining loops, outermost first.
@@ -127,8 +127,9 @@ pub struct Nest {
     /// All loops but `vector`, outermost first; parallel ones before reduced ones. A parallel `vector` runs
     /// inside the parallel ones and around the reduced ones; a reduced `vector` runs innermost.
     pub order: Vec<LoopId>,
-    /// The loop whose iterations are lanes. In every access its stride is 0 or 1, in stores 1; loads of 32 bits may
-    /// have any other. When it is a reduced loop, stores have stride 0 in it and lanes are combined at the end.
+    /// The loop whose iterations are lanes. In stores its stride is 1, in loads best 0 or 1: others are put together
+    /// element by element, in windows of elements of 32 bits. No index read at run time depends on it. When it is a
+    /// reduced loop, stores have stride 0 in it and lanes are combined at the end.
     pub vector: LoopId,
     /// Vectors handled at once along `vector`.
     pub vectors: u32,

@@ -187,11 +187,20 @@ impl Checker<'_> {
                 self.once(&nest.order, &[nest.vector])?;
                 let own = [if self.role(nest.vector)? == Role::Parallel { 1 } else { 0 }];
                 form.stores().into_iter().try_for_each(|a| self.stride(a, nest.vector, &own))?;
-                // Elements of 32 bits may lie apart, where results do not.
+                // Elements of 32 bits may lie apart, where results do not; of what is no window all may.
                 let words = |a: &&FlatAccess| matches!(a.dtype, DType::F32 | DType::I32 | DType::U32);
-                let apart = |a: &&FlatAccess| own == [1] && words(a);
+                let free = !matches!(form, Form::Window { .. });
+                let apart = |a: &&FlatAccess| own == [1] && (free || words(a));
                 let near = form.loads().into_iter().filter(|a| !apart(a));
                 near.into_iter().try_for_each(|a| self.stride(a, nest.vector, &[0, 1]))?;
+                // An index is read for a whole vector, and outside the reduced loops.
+                for gather in form.loads().into_iter().flat_map(|a| &a.gathers) {
+                    for l in (0..self.kernel.loops.len() as u16).map(LoopId) {
+                        if l == nest.vector || self.role(l)? == Role::Reduce {
+                            self.stride(&gather.index, l, &[0])?;
+                        }
+                    }
+                }
                 if let Some((l, n)) = nest.tile {
                     self.is(&[l], Role::Parallel)?;
                     if n == 0 || l == nest.vector {
@@ -274,8 +283,8 @@ impl Checker<'_> {
                 self.once(&t.outer, &[t.read, t.write])?;
                 self.stride(from, t.read, &[1])?;
                 self.stride(to, t.write, &[1])?;
-                if from.dtype.size() != 4 {
-                    return rule(format!("blocks of {} in registers", from.dtype));
+                if !from.gathers.is_empty() || ![1, 2, 4, 8].contains(&from.dtype.size()) {
+                    return rule(format!("blocks of {} in registers, or gathered ones", from.dtype));
                 }
                 Ok(())
             }

@@ -3,8 +3,14 @@
 //! Spec: ONNX Pad, versions 2 to 24. `pads` holds the numbers before all (named) axes, then those after. Mode
 //! `constant` adds a value (0 by default), `edge` repeats the border, `reflect` mirrors without repeating it and
 //! `wrap` continues at the other end. Pads and value are attributes up to version 2 and inputs from 11; axes
-//! from 18. Constant padding is a copy with a value for what is outside; the other modes read through a table
-//! of indices.
+//! from 18. Constant padding is a copy with a value for what is outside. The other modes are copies of blocks: along
+//! each axis the result is cut into runs that step through the source by 1, 0 or -1.
+//!
+//! ```text
+//! reflect, 3 before and 2 after:   d c b | a b c d | c b      runs: step -1, 1, -1
+//! ```
+//!
+//! Where that would be too many blocks, an axis is read through a table of indices.
 //!
 //! Unsupported: pads or a value computed at run time; modes other than `constant` on open extents and on axes of more
 //! than 2^24 elements.
@@ -13,7 +19,7 @@ use super::elements::Elements;
 use super::{movement, operand};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Affine, Index, Lowering, Scalar};
+use crate::kernel::{Access, Affine, BufferId, Index, LoopId, Lowering, Scalar};
 use crate::limits::MAX_ELEMENTS;
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::{Tensor, row_major};
@@ -22,6 +28,9 @@ use crate::{bail_invalid, bail_unsupported};
 
 /// Entries of a table of indices at most, one per element of a padded axis.
 const MOST_ENTRIES: i64 = 1 << 24;
+
+/// Blocks that a copy is cut into at most: three along each of four axes.
+const MOST_BLOCKS: usize = 81;
 
 /// What lies outside.
 #[allow(missing_docs)] // ONNX's names
@@ -205,32 +214,119 @@ impl Op for Pad {
         let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         let pads = self.pads(&ty.shape, &facts)?;
         let fill = value(self, ty.dtype, facts.get(2).copied().flatten())?;
-        let (loops, ids) = Lowering::loops_over(&cx.ty(y).shape.clone());
-        let mut index = Vec::with_capacity(ids.len());
-        for ((&id, &(before, after)), extent) in ids.iter().zip(&pads).zip(ty.shape.iter()) {
-            let shifted = || Index::Affine(Affine::of(id).shifted(-before));
-            index.push(match extent.as_const() {
-                Some(n) if self.mode != Mode::Constant && (before, after) != (0, 0) => {
-                    if n + before + after > MOST_ENTRIES {
-                        bail_unsupported!(
-                            "mode {:?} on an axis of {} elements, more than {MOST_ENTRIES}",
-                            self.mode,
-                            n + before + after
-                        );
-                    }
-                    let table: Option<Vec<i64>> =
-                        (0..n + before + after).map(|i| self.source(i, before, n)).collect();
-                    let table = table.ok_or_else(|| Error::internal("an index outside"))?;
-                    let table = cx.constant("index", Tensor::from_vec(&[table.len()], table));
-                    Index::Gathered(Box::new(Access::new(table, vec![id.into()])))
-                }
-                _ => shifted(),
-            });
+        if self.mode == Mode::Constant {
+            let (loops, ids) = Lowering::loops_over(&cx.ty(y).shape.clone());
+            let shifted =
+                |(&id, &(before, _)): (&LoopId, &(i64, i64))| Affine::of(id).shifted(-before).into();
+            let index = ids.iter().zip(&pads).map(shifted).collect();
+            let grows = pads.iter().any(|(a, b)| *a > 0 || *b > 0);
+            let otherwise = grows.then_some(fill);
+            cx.copy(loops, Access { buffer: x, index, otherwise }, Access::new(y, movement::each(&ids)));
+            return Ok(());
         }
-        let grows = pads.iter().any(|(a, b)| *a > 0 || *b > 0);
-        let otherwise = (self.mode == Mode::Constant && grows).then_some(fill);
-        cx.copy(loops, Access { buffer: x, index, otherwise }, Access::new(y, movement::each(&ids)));
+        let axes = self.axes(&ty.shape, &pads)?;
+        let tables: Vec<Option<BufferId>> = axes.iter().map(|axis| axis.table(cx)).collect();
+        for block in blocks(&axes) {
+            let extents: Vec<Dim> = block.iter().map(|run| run.length.clone()).collect();
+            let (loops, ids) = Lowering::loops_over(&Shape(extents));
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            for ((run, table), &id) in block.iter().zip(&tables).zip(&ids) {
+                to.push(Affine::of(id).shifted(run.at).into());
+                from.push(match table {
+                    Some(table) => Index::Gathered(Box::new(Access::new(*table, vec![id.into()]))),
+                    None => Affine::constant(run.from).plus(id, run.step).into(),
+                });
+            }
+            cx.copy(loops, Access::new(x, from), Access::new(y, to));
+        }
         Ok(())
+    }
+}
+
+/// Consecutive elements of an axis of the result, whose sources lie `step` apart.
+#[derive(Clone, Debug, PartialEq)]
+struct Run {
+    /// The first one's index.
+    at: i64,
+    length: Dim,
+    /// The index of the first one's source.
+    from: i64,
+    step: i64,
+}
+
+/// An axis of the result.
+#[derive(Debug)]
+struct Axis {
+    runs: Vec<Run>,
+    /// Sources of all elements, which take the place of what the only run says.
+    sources: Option<Vec<i64>>,
+}
+
+impl Axis {
+    /// The sources as a constant, where the axis needs them.
+    fn table(&self, cx: &mut Lowering<'_>) -> Option<BufferId> {
+        let sources = self.sources.clone()?;
+        Some(cx.constant("index", Tensor::from_vec(&[sources.len()], sources)))
+    }
+}
+
+/// Every combination of runs, a block of the result each.
+fn blocks(axes: &[Axis]) -> Vec<Vec<Run>> {
+    axes.iter().fold(vec![Vec::new()], |blocks, axis| {
+        let longer = |block: &Vec<Run>| {
+            axis.runs.iter().map(|run| [&block[..], std::slice::from_ref(run)].concat()).collect::<Vec<_>>()
+        };
+        blocks.iter().flat_map(longer).collect()
+    })
+}
+
+/// Cuts an axis into runs.
+fn runs(sources: &[i64]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut start = 0;
+    while start < sources.len() {
+        let step = sources.get(start + 1).map_or(1, |next| next - sources[start]);
+        let mut end = start + 1;
+        if step.abs() <= 1 {
+            end += sources[start..].windows(2).take_while(|pair| pair[1] - pair[0] == step).count();
+        }
+        let step = if end == start + 1 { 1 } else { step };
+        let length = Dim::Const((end - start) as i64);
+        runs.push(Run { at: start as i64, length, from: sources[start], step });
+        start = end;
+    }
+    runs
+}
+
+impl Pad {
+    /// The axes of the result, in a mode that repeats elements.
+    fn axes(&self, x: &Shape, pads: &[(i64, i64)]) -> Result<Vec<Axis>> {
+        let mut axes = Vec::with_capacity(pads.len());
+        let mut blocks = 1;
+        for (extent, &(before, after)) in x.iter().zip(pads) {
+            let whole = |length: Dim| Run { at: 0, length, from: 0, step: 1 };
+            let Some(n) = extent.as_const().filter(|_| (before, after) != (0, 0)) else {
+                axes.push(Axis { runs: vec![whole(extent.clone())], sources: None });
+                continue;
+            };
+            let length = n + before + after;
+            if length > MOST_ENTRIES {
+                bail_unsupported!(
+                    "mode {:?} on an axis of {length} elements, more than {MOST_ENTRIES}",
+                    self.mode
+                );
+            }
+            let sources: Option<Vec<i64>> = (0..length).map(|i| self.source(i, before, n)).collect();
+            let sources = sources.ok_or_else(|| Error::internal("an index outside"))?;
+            let runs = runs(&sources);
+            if runs.is_empty() || blocks * runs.len() > MOST_BLOCKS {
+                axes.push(Axis { runs: vec![whole(Dim::Const(length))], sources: Some(sources) });
+            } else {
+                blocks *= runs.len();
+                axes.push(Axis { runs, sources: None });
+            }
+        }
+        Ok(axes)
     }
 }
 
@@ -270,5 +366,22 @@ mod tests {
             assert!(eval(Mode::Constant, pads).is_err(), "{pads:?}");
         }
         assert!(eval(Mode::Reflect, &[3, 0]).is_err());
+    }
+
+    #[test]
+    fn axes_are_cut_where_sources_turn() {
+        let of = |mode, before, after, n: i64| {
+            let op = Pad { mode, pads: None, value: 0.0 };
+            let sources: Vec<i64> =
+                (0..n + before + after).map(|i| op.source(i, before, n).unwrap()).collect();
+            runs(&sources)
+                .iter()
+                .map(|r| (r.at, r.length.as_const().unwrap(), r.from, r.step))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(Mode::Reflect, 2, 1, 4), [(0, 3, 2, -1), (3, 3, 1, 1), (6, 1, 2, 1)]);
+        assert_eq!(of(Mode::Edge, 2, 2, 3), [(0, 3, 0, 0), (3, 2, 1, 1), (5, 2, 2, 0)]);
+        assert_eq!(of(Mode::Wrap, 1, 1, 3), [(0, 1, 2, 1), (1, 3, 0, 1), (4, 1, 0, 1)]);
+        assert_eq!(of(Mode::Edge, -1, 0, 3), [(0, 2, 1, 1)]);
     }
 }

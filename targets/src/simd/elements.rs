@@ -1,6 +1,6 @@
 //! Elements in memory over what builders do themselves: short integers, and 32 and 64 bits as they are.
 
-use super::{Element, Lane, Narrow, Op1, Op2, Overflow, P, R, Simd, Src, V, short};
+use super::{Apart, Element, Lane, Narrow, Op1, Op2, Overflow, P, R, Simd, Src, V, short};
 
 const BYTE: Narrow = Narrow { two: false, signed: false };
 const HALF: Narrow = Narrow { two: true, signed: false };
@@ -44,6 +44,23 @@ pub(super) fn load_finite<S: Simd + ?Sized>(s: &mut S, e: Element, p: &P, disp: 
     }
     let v = s.load_narrow(narrow(Element::I16), p, disp, n)?;
     short::from_finite_f16(s, &v)?;
+    Ok(v)
+}
+
+pub(super) fn load_strided<S: Simd + ?Sized>(
+    s: &mut S,
+    e: Element,
+    p: &P,
+    disp: i32,
+    stride: i64,
+    n: usize,
+) -> R<V> {
+    if let (Element::B32, Ok(stride)) = (e, i32::try_from(stride)) {
+        return s.load_strided(p, disp, stride, n);
+    }
+    let signed = matches!(e, Element::I8 | Element::I16);
+    let v = s.load_apart(Apart { bytes: e.bytes(), signed, stride }, p, disp, n)?;
+    loaded(s, e, &v)?;
     Ok(v)
 }
 

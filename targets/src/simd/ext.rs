@@ -12,6 +12,10 @@ pub trait SimdExt: Simd {
     fn load_finite(&mut self, e: Element, p: &P, disp: i32, n: usize) -> R<V> {
         elements::load_finite(self, e, p, disp, n)
     }
+    /// The same of elements that lie `stride` bytes apart.
+    fn load_strided_as(&mut self, e: Element, p: &P, disp: i32, stride: i64, n: usize) -> R<V> {
+        elements::load_strided(self, e, p, disp, stride, n)
+    }
     /// One element from memory in every lane.
     fn load_splat_as(&mut self, e: Element, p: &P, disp: i32) -> R<V> {
         elements::load_splat(self, e, p, disp)

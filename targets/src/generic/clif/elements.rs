@@ -4,7 +4,7 @@ use cranelift_codegen::ir::types::{F32X4, I8, I8X16, I16, I16X8, I32, I32X4, I64
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::{Clif, memory};
-use crate::simd::{Lane, Narrow, Op1, Op2, Overflow, P, R, Simd, Src, V};
+use crate::simd::{Apart, Lane, Narrow, Op1, Op2, Overflow, P, R, Simd, Src, V};
 
 /// The pieces of so many bytes, at most 8: offset and size.
 fn pieces(bytes: usize) -> Vec<(usize, usize)> {
@@ -20,6 +20,38 @@ fn pieces(bytes: usize) -> Vec<(usize, usize)> {
 }
 
 impl Clif<'_, '_> {
+    /// One element after the other, each into its bytes.
+    pub(super) fn load_side_by_side(&mut self, apart: Apart, p: &P, disp: i32) -> R<V> {
+        let zero = self.splat_bits(0);
+        let (element, vector) = if apart.bytes == 1 { (I8, I8X16) } else { (I16, I16X8) };
+        let mut value = self.cast(vector, zero);
+        for i in 0..16 / apart.bytes {
+            let next = self.load_type(element, p, apart.disp(disp, i)?);
+            value = self.b.ins().insertlane(value, next, i as u8);
+        }
+        let value = self.cast(F32X4, value);
+        Ok(self.vector(value))
+    }
+
+    /// One element after the other, each into its lane.
+    pub(super) fn load_elements(&mut self, apart: Apart, p: &P, disp: i32, n: usize) -> R<V> {
+        let zero = self.splat_bits(0);
+        let (lane, vector) = if apart.bytes == 8 { (I64, I64X2) } else { (I32, I32X4) };
+        let mut value = self.cast(vector, zero);
+        for i in 0..n {
+            let ty = [I8, I16, I32, I64][apart.bytes.trailing_zeros() as usize];
+            let element = self.load_type(ty, p, apart.disp(disp, i)?);
+            let element = match (ty == lane, apart.signed) {
+                (true, _) => element,
+                (_, true) => self.b.ins().sextend(lane, element),
+                (_, false) => self.b.ins().uextend(lane, element),
+            };
+            value = self.b.ins().insertlane(value, element, i as u8);
+        }
+        let value = self.cast(F32X4, value);
+        Ok(self.vector(value))
+    }
+
     /// An integer of up to 8 bytes from memory, zero-extended.
     fn load_integer(&mut self, p: &P, disp: i32, bytes: usize) -> Value {
         let mut whole: Option<Value> = None;

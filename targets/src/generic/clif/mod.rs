@@ -176,7 +176,11 @@ impl<'a, 'f> Clif<'a, 'f> {
 
     /// Bytes `4 * lane ..` of `a` (lanes 0 to 3) and `b` (lanes 4 to 7).
     fn shuffle(&mut self, a: Value, b: Value, lanes: [u8; LANES]) -> Value {
-        let mask: Vec<u8> = lanes.iter().flat_map(|lane| (0..4).map(move |byte| 4 * lane + byte)).collect();
+        let bytes = lanes.iter().flat_map(|lane| (0..4).map(move |byte| 4 * lane + byte));
+        self.shuffle_bytes(a, b, bytes.collect())
+    }
+
+    fn shuffle_bytes(&mut self, a: Value, b: Value, mask: Vec<u8>) -> Value {
         let mask = self.b.func.dfg.immediates.push(mask.into());
         let same = a == b;
         let a = self.cast(I8X16, a);
@@ -252,6 +256,12 @@ impl<'a, 'f> Clif<'a, 'f> {
         let magnitude = self.b.ins().band_not(x, sign_bit);
         let small = self.compare(FloatCC::LessThan, magnitude, two23); // false for NaN: kept
         self.select(small, rounded, x)
+    }
+
+    /// Goes on in a block that nothing more will jump to.
+    fn enter(&mut self, block: Block) {
+        self.b.switch_to_block(block);
+        self.b.seal_block(block);
     }
 
     /// `count` trips over a body; `count` is at least 1 at entry.

@@ -2,11 +2,11 @@
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32, I32X4, I64};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32, I32X4, I64, I64X2};
 use cranelift_frontend::Variable;
 
 use super::{Clif, LANES, ROUNDING_MAGIC};
-use crate::simd::{Across, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Simd, Src, V};
+use crate::simd::{Across, Apart, Block, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Simd, Src, V};
 
 impl Simd for Clif<'_, '_> {
     fn lanes(&self) -> usize {
@@ -65,6 +65,27 @@ impl Simd for Clif<'_, '_> {
         Ok(())
     }
 
+    fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P> {
+        let value = self.load_type(if wide { I64 } else { I32 }, base, disp);
+        let value = if wide { value } else { self.b.ins().sextend(I64, value) };
+        Ok(self.pointer(value))
+    }
+
+    fn wrap(&mut self, p: &P, extent: i64) -> R {
+        let value = self.address(p);
+        let zero = self.b.ins().iconst(I64, 0);
+        let negative = self.b.ins().icmp(IntCC::SignedLessThan, value, zero);
+        let wrapped = self.b.ins().iadd_imm_s(value, extent);
+        let value = self.b.ins().select(negative, wrapped, value);
+        self.b.def_var(Variable::from_u32(p.0), value);
+        Ok(())
+    }
+
+    fn store_word(&mut self, base: &P, disp: i32, word: i32) {
+        let word = self.b.ins().iconst(I64, i64::from(word));
+        self.store_value(word, base, disp);
+    }
+
     fn free_ptr(&mut self, p: P) {
         self.free_pointers.push(Variable::from_u32(p.0));
     }
@@ -108,6 +129,24 @@ impl Simd for Clif<'_, '_> {
         self.b.ins().jump(done, &[]);
         self.b.switch_to_block(done);
         self.b.seal_block(done);
+        Ok(())
+    }
+
+    fn when_below(&mut self, p: &P, limit: i64, inside: Block<'_, Self>, outside: Block<'_, Self>) -> R {
+        let value = self.address(p);
+        let blocks = [(); 3].map(|()| self.b.create_block());
+        let limit = self.b.ins().iconst(I64, limit);
+        // Negative numbers are large unsigned ones.
+        let below = self.b.ins().icmp(IntCC::UnsignedLessThan, value, limit);
+        self.b.ins().brif(below, blocks[0], &[], blocks[1], &[]);
+        self.b.set_cold_block(blocks[1]);
+        self.enter(blocks[0]);
+        inside(self)?;
+        self.b.ins().jump(blocks[2], &[]);
+        self.enter(blocks[1]);
+        outside(self)?;
+        self.b.ins().jump(blocks[2], &[]);
+        self.enter(blocks[2]);
         Ok(())
     }
 
@@ -319,21 +358,17 @@ impl Simd for Clif<'_, '_> {
         self.typed_across(ty, op, d)
     }
 
-    fn transpose(&mut self, rows: [&V; 4]) -> R {
-        let [a, b, c, d] = rows.map(|row| self.get(row));
-        let ab_low = self.shuffle(a, b, [0, 4, 1, 5]);
-        let ab_high = self.shuffle(a, b, [2, 6, 3, 7]);
-        let cd_low = self.shuffle(c, d, [0, 4, 1, 5]);
-        let cd_high = self.shuffle(c, d, [2, 6, 3, 7]);
-        let turned = [
-            self.shuffle(ab_low, cd_low, [0, 1, 4, 5]),
-            self.shuffle(ab_low, cd_low, [2, 3, 6, 7]),
-            self.shuffle(ab_high, cd_high, [0, 1, 4, 5]),
-            self.shuffle(ab_high, cd_high, [2, 3, 6, 7]),
-        ];
-        for (row, value) in rows.into_iter().zip(turned) {
-            self.set(row, value);
-        }
+    fn interleave(&mut self, bits: u8, upper: bool, d: &V, s: &V) -> R {
+        let (a, b) = (self.get(d), self.get(s));
+        let size = bits / 8;
+        let start = if upper { 8 } else { 0 };
+        // Bytes of the second operand count from 16.
+        let bytes = (0..16).map(|i| {
+            let (element, byte) = (i / size, i % size);
+            16 * (element % 2) + start + element / 2 * size + byte
+        });
+        let value = self.shuffle_bytes(a, b, bytes.collect());
+        self.set(d, value);
         Ok(())
     }
 
@@ -363,6 +398,19 @@ impl Simd for Clif<'_, '_> {
         Ok(self.vector(value))
     }
 
+    fn ramp(&mut self, wide: bool) -> R<V> {
+        let value = self.constant(if wide { [0, 0, 1, 0] } else { [0, 1, 2, 3] });
+        Ok(self.vector(value))
+    }
+
+    fn splat_index(&mut self, p: &P, disp: i32) -> R<V> {
+        let value = self.address(p);
+        let value = self.b.ins().iadd_imm_s(value, i64::from(disp));
+        let value = self.b.ins().splat(I64X2, value);
+        let value = self.cast(F32X4, value);
+        Ok(self.vector(value))
+    }
+
     fn load_splat_wide(&mut self, p: &P, disp: i32) -> R<V> {
         Ok(self.load_splat_64(p, disp))
     }
@@ -373,6 +421,14 @@ impl Simd for Clif<'_, '_> {
 
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {
         Ok(self.load_short(e, p, disp, n))
+    }
+
+    fn load_apart(&mut self, apart: Apart, p: &P, disp: i32, n: usize) -> R<V> {
+        self.load_elements(apart, p, disp, n)
+    }
+
+    fn load_dense(&mut self, apart: Apart, p: &P, disp: i32) -> R<Option<V>> {
+        self.load_side_by_side(apart, p, disp).map(Some)
     }
 
     fn load_splat_narrow(&mut self, e: Narrow, p: &P, disp: i32) -> R<V> {

@@ -107,8 +107,6 @@ pub(super) const fn narrow(legacy: Code, vex: Code) -> Codes {
 
 /// Elements 0 and 1 of two vectors alternating.
 pub(super) const UNPACK_LOW: Codes = narrow(Code::Unpcklps_xmm_xmmm128, Code::VEX_Vunpcklps_xmm_xmm_xmmm128);
-/// Elements 2 and 3 of two vectors alternating.
-pub(super) const UNPACK_HIGH: Codes = narrow(Code::Unpckhps_xmm_xmmm128, Code::VEX_Vunpckhps_xmm_xmm_xmmm128);
 /// The low halves of two vectors.
 pub(super) const LOW_HALVES: Codes = narrow(Code::Movlhps_xmm_xmm, Code::VEX_Vmovlhps_xmm_xmm_xmm);
 /// The high half of the second vector, then the one of the first.

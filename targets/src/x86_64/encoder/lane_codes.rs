@@ -137,3 +137,18 @@ pub(super) const UNPACK_BYTES: Codes =
     halves(Code::Punpcklbw_xmm_xmmm128, Code::VEX_Vpunpcklbw_xmm_xmm_xmmm128);
 pub(super) const UNPACK_WORDS: Codes =
     halves(Code::Punpcklwd_xmm_xmmm128, Code::VEX_Vpunpcklwd_xmm_xmm_xmmm128);
+/// Elements of 1, 2, 4 and 8 bytes in turn, of the lower halves and of the upper ones.
+pub(super) const UNPACK: [[Codes; 4]; 2] = [
+    [
+        UNPACK_BYTES,
+        UNPACK_WORDS,
+        halves(Code::Punpckldq_xmm_xmmm128, Code::VEX_Vpunpckldq_xmm_xmm_xmmm128),
+        halves(Code::Punpcklqdq_xmm_xmmm128, Code::VEX_Vpunpcklqdq_xmm_xmm_xmmm128),
+    ],
+    [
+        halves(Code::Punpckhbw_xmm_xmmm128, Code::VEX_Vpunpckhbw_xmm_xmm_xmmm128),
+        halves(Code::Punpckhwd_xmm_xmmm128, Code::VEX_Vpunpckhwd_xmm_xmm_xmmm128),
+        halves(Code::Punpckhdq_xmm_xmmm128, Code::VEX_Vpunpckhdq_xmm_xmm_xmmm128),
+        halves(Code::Punpckhqdq_xmm_xmmm128, Code::VEX_Vpunpckhqdq_xmm_xmm_xmmm128),
+    ],
+];

@@ -7,10 +7,12 @@
 //!
 //! Masks for the first `n` lanes are mask registers set up at entry (512 bits) or vectors of constants.
 
+mod apart;
 mod codes;
 mod convert;
 mod elements;
 mod halves;
+mod indices;
 mod lane_codes;
 mod lanes;
 mod narrow;

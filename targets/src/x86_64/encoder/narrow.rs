@@ -1,10 +1,9 @@
-//! What 128 bits do in their own way: parts of vectors, blocks of 4 x 4, and what SSE2 has no instruction for.
+//! What 128 bits do in their own way: parts of vectors, and what SSE2 has no instruction for.
 
 use iced_x86::Instruction;
 
 use super::codes::{
-    ADD, AND, AND_NOT, HIGH_HALVES, LOAD_1, LOAD_2, LOW_HALVES, MOVE, OR, STORE_1, STORE_2, SUB, UNPACK_HIGH,
-    UNPACK_LOW,
+    ADD, AND, AND_NOT, HIGH_HALVES, LOAD_1, LOAD_2, LOW_HALVES, MOVE, OR, STORE_1, STORE_2, SUB,
 };
 use super::pieces::CMP_LT;
 use super::{Encoder, Place, Register, memory};
@@ -42,24 +41,6 @@ impl Encoder {
             self.emit(Instruction::with2(self.pick(&STORE_1), memory(p, disp + 8, false), t));
             self.free(third);
         }
-        Ok(())
-    }
-
-    /// Transposes 4 x 4 elements.
-    pub(super) fn transpose_block(&mut self, rows: [&V; 4]) -> R {
-        let [a, b, c, d] = rows.map(|row| self.reg(row));
-        let (ab_high, cd_high) = (self.vector()?, self.vector()?);
-        let (t, u) = (self.reg(&ab_high), self.reg(&cd_high));
-        self.three(&UNPACK_HIGH, t, a, &Place::Reg(b));
-        self.three(&UNPACK_LOW, a, a, &Place::Reg(b));
-        self.three(&UNPACK_HIGH, u, c, &Place::Reg(d));
-        self.three(&UNPACK_LOW, c, c, &Place::Reg(d));
-        self.three(&HIGH_HALVES, b, c, &Place::Reg(a));
-        self.three(&LOW_HALVES, a, a, &Place::Reg(c));
-        self.three(&HIGH_HALVES, d, u, &Place::Reg(t));
-        self.three(&LOW_HALVES, c, t, &Place::Reg(u));
-        self.free(ab_high);
-        self.free(cd_high);
         Ok(())
     }
 

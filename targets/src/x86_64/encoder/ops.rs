@@ -6,10 +6,12 @@ use super::codes::{
     ADD, AND, AND_NOT, BROADCAST, DIV, Encoding, FMA_213, FMA_231, INT_ADD, INT_SUB, LOAD, MOVE, MUL, OR,
     PERMUTE, ROUND, SQRT, STORE, SUB, TO_FLOAT, TO_INT, XOR,
 };
-use super::lane_codes::{BROADCAST_64, UNPACK_I64};
+use super::lane_codes::{BROADCAST_64, UNPACK, UNPACK_I64};
 use super::pieces::{CMP_EQ, CMP_LE, CMP_LT, Width};
 use super::{Encoder, Place, general, masked, memory, parking, slot};
-use crate::simd::{Across, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Refusal, Simd, Src, V};
+use crate::simd::{
+    Across, Apart, Block, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Refusal, Simd, Src, V,
+};
 
 impl Simd for Encoder {
     fn lanes(&self) -> usize {
@@ -66,6 +68,21 @@ impl Simd for Encoder {
 
     fn at_least(&mut self, p: &P, limit: i64) -> R {
         self.limit(p, limit, Code::Cmovl_r64_rm64)
+    }
+
+    fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P> {
+        let p = self.pointer()?;
+        let code = if wide { Code::Mov_r64_rm64 } else { Code::Movsxd_r64_rm32 };
+        self.emit(Instruction::with2(code, general(&p), memory(base, disp, false)));
+        Ok(p)
+    }
+
+    fn wrap(&mut self, p: &P, extent: i64) -> R {
+        self.wrap_negative(p, extent)
+    }
+
+    fn store_word(&mut self, base: &P, disp: i32, word: i32) {
+        self.emit(Instruction::with2(Code::Mov_rm64_imm32, memory(base, disp, false), word));
     }
 
     fn free_ptr(&mut self, p: P) {
@@ -139,6 +156,10 @@ impl Simd for Encoder {
         let patch = self.jump_ahead(Code::Je_rel32_64);
         body(self)?;
         self.land(patch)
+    }
+
+    fn when_below(&mut self, p: &P, limit: i64, inside: Block<'_, Self>, outside: Block<'_, Self>) -> R {
+        self.branch_below(p, limit, inside, outside)
     }
 
     fn splat(&mut self, value: f32) -> R<V> {
@@ -474,11 +495,13 @@ impl Simd for Encoder {
         Ok(())
     }
 
-    fn transpose(&mut self, rows: [&V; 4]) -> R {
+    fn interleave(&mut self, bits: u8, upper: bool, d: &V, s: &V) -> R {
         if self.lanes() != 4 {
-            return Err(Refusal::unsupported("transposes are done in 128 bits"));
+            return Err(Refusal::unsupported("elements are interleaved in 128 bits"));
         }
-        self.transpose_block(rows)
+        let codes = &UNPACK[usize::from(upper)][(bits / 8).trailing_zeros() as usize];
+        self.three(codes, self.reg(d), self.reg(d), &Place::Reg(self.reg(s)));
+        Ok(())
     }
 
     fn op1_as(&mut self, ty: Lane, op: Op1, d: &V) -> R {
@@ -503,6 +526,14 @@ impl Simd for Encoder {
 
     fn splat_wide(&mut self, bits: u64) -> R<V> {
         self.splat_64(bits)
+    }
+
+    fn ramp(&mut self, wide: bool) -> R<V> {
+        self.lane_numbers(wide)
+    }
+
+    fn splat_index(&mut self, p: &P, disp: i32) -> R<V> {
+        self.splat_number(p, disp)
     }
 
     fn load_splat_wide(&mut self, p: &P, disp: i32) -> R<V> {
@@ -544,6 +575,10 @@ impl Simd for Encoder {
 
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {
         self.load_short(e, p, disp, n)
+    }
+
+    fn load_apart(&mut self, apart: Apart, p: &P, disp: i32, n: usize) -> R<V> {
+        self.load_elements(apart, p, disp, n)
     }
 
     fn load_splat_narrow(&mut self, e: Narrow, p: &P, disp: i32) -> R<V> {
