@@ -103,7 +103,8 @@ pub fn best(kernel: &FlatKernel, target: &Target) -> Result<Sized, String> {
         _ => target.vector_bytes as i64 / lanes,
     };
     let elements = product(&roles.batch) * product(&roles.cols) * depth;
-    let least = cost::Rhs::new(elements, size, depth, target).read(elements * size);
+    let rhs = cost::Rhs::new(elements, size, depth, target);
+    let least = rhs.read(elements * size);
     let sides = |loops: &[LoopId]| {
         let cut = |l: &LoopId| {
             let extent = extent(l);
@@ -121,7 +122,8 @@ pub fn best(kernel: &FlatKernel, target: &Target) -> Result<Sized, String> {
                 if r * c * v + r.min(c) + OTHER_REGISTERS > target.vector_registers as i64 {
                     continue;
                 }
-                let step = cost::dots(r, c, v);
+                // Every vector of rhs that is converted serves a few rows only.
+                let step = cost::dots(r, c, v) + (c * v) as f64 * rhs.convert;
                 let products = tiles as f64 * step * (steps as f64 / v as f64);
                 // Where all wait for rhs, what waits least on itself.
                 let cycles = products.max(least) + TIE * products + results as f64 * RESULT;

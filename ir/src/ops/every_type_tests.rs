@@ -129,6 +129,10 @@ fn run(part: usize) {
             .unwrap_or_else(|e| panic!("{}: {e}", def.name));
         let known: Vec<usize> = known.into_iter().filter(|i| *i < count).collect();
         let types = every_type(&*op, &known, inputs);
+        if types.contains(&DType::F32) {
+            let short = [DType::F16, DType::BF16].map(|t| types.contains(&t));
+            assert_eq!(short, [true, true], "{} of f16 and bf16", def.name);
+        }
         lines.push(format!("{} {}", def.name, types.iter().map(|t| t.name()).collect::<Vec<_>>().join(" ")));
     }
     // For the curious: `--nocapture`.
