@@ -47,6 +47,33 @@ impl Unary for Combined {
     }
 }
 
+/// The halves of the register in each other's place.
+struct Swapped;
+
+impl Unary for Swapped {
+    fn emit<S: Simd>(&self, s: &mut S, v: &V) -> R {
+        s.swap_halves(v)
+    }
+}
+
+/// All lanes one more if any is negative.
+struct IfAny;
+
+impl Unary for IfAny {
+    fn emit<S: Simd>(&self, s: &mut S, v: &V) -> R {
+        let mask = s.copy(v)?;
+        s.op2(Op2::Lt, &mask, Src::Const(0.0))?;
+        s.when_any(&mask, &mut |s| {
+            let one = s.splat(1.0)?;
+            s.op2(Op2::Add, v, Src::Reg(&one))?;
+            s.free(one);
+            Ok(())
+        })?;
+        s.free(mask);
+        Ok(())
+    }
+}
+
 /// `v = v * 2 + v * 3 [lane 1] + 5`, by way of every multiply-add, parking in between.
 struct MultiplyAdds;
 
@@ -114,6 +141,32 @@ fn operations_of_one_operand() {
         for (lanes, got) in map_by_all(&Single(op), &xs) {
             for (x, got) in xs.iter().zip(got) {
                 assert!(same(got, meaning(*x)), "{op:?} of {x} in {lanes} lanes: {got}");
+            }
+        }
+    }
+}
+
+#[test]
+fn halves_change_places() {
+    let xs: Vec<f32> = (0..64u8).map(f32::from).collect();
+    for (lanes, got) in map_by_all(&Swapped, &xs) {
+        for (xs, got) in xs.chunks(lanes).zip(got.chunks(lanes)) {
+            assert_eq!((&got[..lanes / 2], &got[lanes / 2..]), (&xs[lanes / 2..], &xs[..lanes / 2]));
+        }
+    }
+}
+
+#[test]
+fn branches_are_taken_for_any_lane() {
+    for negative in [vec![], vec![0], vec![15], vec![5, 20], (0..64).collect::<Vec<usize>>()] {
+        let xs: Vec<f32> = (0..64).map(|i| if negative.contains(&i) { -3.0 } else { 2.0 }).collect();
+        for (lanes, got) in map_by_all(&IfAny, &xs) {
+            for (xs, got) in xs.chunks(lanes).zip(got.chunks(lanes)) {
+                let more = if xs.contains(&-3.0) { 1.0 } else { 0.0 };
+                assert!(
+                    xs.iter().zip(got).all(|(x, got)| *got == x + more),
+                    "{xs:?} in {lanes} lanes: {got:?}"
+                );
             }
         }
     }

@@ -201,6 +201,7 @@ defs! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::testing::{check_digits, floats_of_all_exponents};
 
     fn eval(kind: ActivationKind, params: [f32; 2], x: &[f32]) -> Vec<f32> {
         let x = Tensor::from_vec(&[x.len()], x.to_vec());
@@ -227,6 +228,17 @@ mod tests {
             &[0.0, 0.0, 0.0, 0.0, 2.2],
         );
         check(ActivationKind::Shrink, [1.5, 1.5], &[-2.0, -1.0, 0.0, 1.0, 2.0], &[-0.5, 0.0, 0.0, 0.0, 0.5]);
+    }
+
+    #[test]
+    fn exponentials_keep_their_digits_below_0() {
+        let xs = floats_of_all_exponents(&[]);
+        for kind in [ActivationKind::Elu, ActivationKind::Selu, ActivationKind::Celu] {
+            let mut params = [0.0; 2];
+            params.iter_mut().zip(kind.formula().params).for_each(|(p, (_, default))| *p = *default);
+            let exact = |x| (kind.formula().float)(x, params.map(f64::from));
+            check_digits(&Activation { kind, params }, exact, &xs, 3.0);
+        }
     }
 
     #[test]

@@ -85,6 +85,15 @@ impl Op for Gelu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::testing::check_digits;
+
+    #[test]
+    fn large_negative_numbers_give_0() {
+        let xs: Vec<f32> = vec![-30.0, -1e3, -1e10, -1e19, -1e30, -3.4e38];
+        for tanh in [false, true] {
+            check_digits(&Gelu { tanh }, |_| 0.0, &xs, 0.0);
+        }
+    }
 
     #[test]
     fn values_of_the_onnx_node_tests() {

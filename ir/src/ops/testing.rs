@@ -48,6 +48,30 @@ fn read(name: &str, opset: i64, mut attrs: Attrs, inputs: usize, outputs: usize)
     Ok(op)
 }
 
+/// Numbers of f32 of either sign with magnitudes up to 64, and the neighbourhood of some where formulas cancel.
+pub(super) fn floats_of_all_exponents(near: &[f32]) -> Vec<f32> {
+    let around = near.iter().flat_map(|x| (0..200u32).map(|i| f32::from_bits(x.to_bits() - 100 + i)));
+    let every = (0..0x4280_0000u32).step_by(0x0003_0001).flat_map(|bits| [bits, bits | 1 << 31]);
+    every.map(f32::from_bits).chain(around).chain([-3.4e38, 3.4e38]).collect()
+}
+
+/// Fails where machine code for f32 is further than `bound` units in the last place from the formula.
+pub(super) fn check_digits(op: &dyn Op, exact: impl Fn(f64) -> f64, xs: &[f32], bound: f64) {
+    let x = Tensor::from_vec(&[xs.len()], xs.to_vec());
+    for (way, y) in run_compiled(op, &[&x], &[]) {
+        for (x, y) in xs.iter().zip(y[0].to_f64s().unwrap()) {
+            let want = exact(f64::from(*x));
+            if (want as f32).is_infinite() {
+                assert_eq!(y as f32, want as f32, "{op:?} of {x:e} ({way})");
+                continue;
+            }
+            let magnitude = want.abs().max(f64::from(f32::MIN_POSITIVE));
+            let error = (y - want).abs() * 2f64.powi(23 - magnitude.log2().floor() as i32);
+            assert!(error <= bound, "{op:?} of {x:e} is {y:e}, not {want:e} ({way}): {error} ULP");
+        }
+    }
+}
+
 /// f32 values `(i * step) % 17 - 8` divided by 4: different enough to tell mistakes apart, exact in f32.
 pub(super) fn sample(shape: &[usize], step: usize) -> Tensor {
     let n = shape.iter().product();
@@ -105,7 +129,7 @@ fn run_lowered(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Vec<T
 }
 
 /// What the operator's machine code computes, alone in a graph, by the name of each way to compile it.
-pub(super) fn run_compiled(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Vec<(String, Vec<Tensor>)> {
+fn run_compiled(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Vec<(String, Vec<Tensor>)> {
     let infers = facts(inputs, known);
     let outputs = op.infer(&infers.iter().map(Some).collect::<Vec<_>>()).unwrap().len();
     let mut graph = Graph::new("test");

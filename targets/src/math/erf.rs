@@ -1,7 +1,7 @@
 //! The error function.
 
 use super::arithmetic::Arithmetic;
-use super::exponential::{exp, rough_f32};
+use super::exponential::{bounded_expm1_f32, exp};
 use crate::simd::{Op1, Op2};
 
 /// In f64. Below 2 the Taylor sum of `exp(x^2) erf(x)`, all of whose terms are positive; above one minus the continued
@@ -37,39 +37,27 @@ pub(super) fn erf<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     l.with_sign(magnitude, x)
 }
 
-/// Error function (N. Juffa): one minus an exponential, near 0 a polynomial.
+/// `ln(1 - erf(t)) / t` up to 4: relative error 4e-8 of `erf(t)`.
+const LOG_OF_COMPLEMENT_F32: [f64; 8] = [
+    -4.070_795_69e-5,
+    3.810_008_35e-4,
+    -1.251_747_13e-3,
+    -2.057_153_47e-4,
+    1.932_171_55e-2,
+    -1.028_144_14e-1,
+    -6.366_164_68e-1,
+    -1.128_379_23,
+];
+
+/// Error function: `1 - e^p(|x|)`, by `e^y - 1`, which keeps its digits near 0.
 pub(super) fn erf_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     let a = l.abs(x);
     // 1 from here on.
-    let limit = l.c(4.0);
+    let limit = l.c(3.92);
     let t = l.op2(Op2::Min, a, limit);
-    let square = l.mul(t, t);
-    let first = l.c(3.831_971_26e-4);
-    let high = l.fma_c(first, t, -1.728_534_70e-5);
-    let second = l.c(2.425_462_19e-2);
-    let low = l.fma_c(second, t, -3.883_964_38e-3);
-    let mut r = l.fma(low, high, square);
-    for c in [-1.067_778_77e-1, -6.348_466_87e-1, -1.287_175_12e-1] {
-        let c = l.c(c);
-        r = l.fma(c, r, t);
-    }
-    let minus = l.op1(Op1::Neg, t);
-    let r = l.fma(minus, r, t);
-    let complement = rough_f32(l, r, 1.0);
-    let far = l.c_sub(1.0, complement);
-    let p = l.poly(
-        square,
-        &[
-            -5.967_617_03e-4,
-            4.991_194_23e-3,
-            -2.676_813_49e-2,
-            1.128_199_25e-1,
-            -3.761_253_36e-1,
-            1.283_791_66e-1,
-        ],
-    );
-    let near = l.fma(t, p, t);
-    let is_far = l.above(t, 0.927_734_375);
-    let magnitude = l.select(is_far, far, near);
+    let p = l.poly(t, &LOG_OF_COMPLEMENT_F32);
+    let log = l.mul(t, p);
+    let minus = bounded_expm1_f32(l, log, 1.0);
+    let magnitude = l.abs(minus);
     l.with_sign(magnitude, x)
 }

@@ -21,8 +21,6 @@ const EXP_F32: [f64; 7] =
     [1.383_684_5e-3, 8.374_818e-3, 4.166_822_5e-2, 1.666_642e-1, 4.999_999e-1, 1.0, 1.0];
 /// `(e^r - 1 - r) / r^2`: relative error 1.3e-8 of `e^r - 1`.
 const EXPM1_F32: [f64; 5] = [1.388_250_85e-3, 8.366_58e-3, 4.166_720_06e-2, 1.666_654_35e-1, 0.5];
-/// Relative error 1e-7.
-const ROUGH_EXP_F32: [f64; 6] = [8.312_478_7e-3, 4.189_055e-2, 1.666_711_6e-1, 4.999_923e-1, 1.0, 1.0];
 
 /// `e^x` in f64.
 pub(super) fn exp<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
@@ -145,22 +143,28 @@ fn bounded_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     l.mul(m, rest)
 }
 
-/// `e^(factor * x)` with a relative error of 2e-7, for results within 2^-126 and 2^127: where what is added to it is as
-/// large or larger. `factor` is a power of two.
-pub(super) fn rough_f32<L: Arithmetic>(l: &mut L, x: L::V, factor: f64) -> L::V {
+/// `e^(factor * x) - 1` for results below 2^127. `factor` is a power of two. With `k ln 2 + r` it is
+/// `2^k expm1(r) + (2^k - 1)`.
+pub(super) fn bounded_expm1_f32<L: Arithmetic>(l: &mut L, x: L::V, factor: f64) -> L::V {
     let (t, k) = octaves_f32(l, x, factor);
+    // Where k is not 0 the result is not small.
     let r = l.fma_c(x, k, -std::f64::consts::LN_2 / factor);
-    let degree = ROUGH_EXP_F32.len() - 1;
-    let scaled = ROUGH_EXP_F32.iter().enumerate().map(|(i, c)| c * factor.powi((degree - i) as i32));
-    let m = l.poly(r, &scaled.collect::<Vec<_>>());
-    if l.scales() {
-        return l.scale(m, t);
-    }
-    // (k + 127) << 23 is 2^k; a product keeps NaN, which adding to the exponent would not.
-    let k = l.op1(Op1::Shl(23), t);
-    let one = l.int(0x3f80_0000);
-    let factor = l.op2(Op2::IntAdd, k, one);
-    l.mul(m, factor)
+    let degree = EXPM1_F32.len() as i32 + 1;
+    let scaled = EXPM1_F32.iter().enumerate().map(|(i, c)| c * factor.powi(degree - i as i32));
+    let p = l.poly(r, &scaled.collect::<Vec<_>>());
+    let square = l.mul(r, r);
+    let first = if factor == 1.0 { r } else { l.mul_c(r, factor) };
+    let p = l.fma(first, square, p);
+    let power = if l.scales() {
+        let one = l.c(1.0);
+        l.scale(one, t)
+    } else {
+        let one = l.int(0x3f80_0000);
+        let k = l.op1(Op1::Shl(23), t);
+        l.op2(Op2::IntAdd, k, one)
+    };
+    let below = l.sub_c(power, 1.0);
+    l.fma(below, p, power)
 }
 
 /// `e^x`.

@@ -1,7 +1,7 @@
 //! Hyperbolic functions and their inverses.
 
 use super::arithmetic::Arithmetic;
-use super::exponential::{exp, expm1, rough_f32};
+use super::exponential::{bounded_expm1_f32, exp, expm1};
 use super::logarithm::{log, log1p};
 use crate::simd::{Op1, Op2};
 
@@ -16,22 +16,15 @@ pub(super) fn tanh<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     l.with_sign(magnitude, x)
 }
 
-/// Hyperbolic tangent: `1 - 2 / (e^2x + 1)`, near 0 a polynomial (N. Juffa).
+/// Hyperbolic tangent: `e / (e + 2)` with `e = e^2x - 1`.
 pub(super) fn tanh_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     let a = l.abs(x);
     // 1 from 9.02 on.
     let limit = l.c(10.0);
     let t = l.op2(Op2::Min, a, limit);
-    let e = rough_f32(l, t, 2.0);
-    let d = l.add_c(e, 1.0);
-    let rest = l.c_div(2.0, d);
-    let far = l.c_sub(1.0, rest);
-    let z = l.mul(t, t);
-    let p = l.poly(z, &[1.573_944_09e-2, -5.230_255_8e-2, 1.331_524_7e-1, -3.333_276_81e-1]);
-    let cube = l.mul(z, t);
-    let near = l.fma(t, p, cube);
-    let is_far = l.above(t, 0.55);
-    let magnitude = l.select(is_far, far, near);
+    let e = bounded_expm1_f32(l, t, 2.0);
+    let d = l.add_c(e, 2.0);
+    let magnitude = l.div(e, d);
     l.with_sign(magnitude, x)
 }
 
