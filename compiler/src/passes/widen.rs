@@ -99,14 +99,14 @@ fn copy_arguments(program: &mut Program, operands: &[BTreeSet<BufferId>], wide: 
     let mut copies: BTreeMap<BufferId, BufferId> = BTreeMap::new();
     for (i, read) in operands.iter().enumerate() {
         for &from in read.difference(wide) {
-            if !copies.contains_key(&from) {
+            let copy = *copies.entry(from).or_insert_with(|| {
                 let (copy, kernels) = widened_copy(program, i, from);
-                copies.insert(from, copy);
                 kernels.into_iter().for_each(|kernel| edits.insert(i, kernel));
-            }
+                copy
+            });
             for (operand, access) in program.kernel_mut(i).form.parts_mut().operands {
                 if access.buffer == from && operand != Operand::Copied {
-                    access.buffer = copies[&from];
+                    access.buffer = copy;
                     access.otherwise = access.otherwise.map(numbers::constant);
                 }
             }

@@ -198,7 +198,7 @@ fn reach(kernel: &FlatKernel, access: &FlatAccess) -> i64 {
 /// Whether tiles of so many vectors, or two of them, are whole panels of those that machines share. Parts of panels would
 /// fill the first-level cache with the rest of their lines.
 fn fits_panels(kernel: &FlatKernel, target: &Target, vectors: i64) -> bool {
-    let (columns, panel) = (vectors * lanes(kernel, target) as i64, target.shared_panel.map_or(1, i64::from));
+    let (columns, panel) = (vectors * lanes(kernel, target), target.shared_panel.map_or(1, i64::from));
     columns % panel == 0 || columns > panel && 2 * columns % panel == 0
 }
 
