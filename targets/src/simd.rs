@@ -362,7 +362,7 @@ pub trait Simd {
     /// u64, i64 to i32, f32 to f64, f64 to f32, i32 to f32, i32 to f64, f32 to i32.
     fn convert_directly(&mut self, from: Lane, to: Lane, d: &V) -> R<bool>;
     /// Whether f16 becomes f32 and back by instructions: the four methods below, with the meaning of
-    /// [`Element::F16`](lane::Element::F16).
+    /// [`Element::F16`].
     fn has_halves(&self) -> bool {
         false
     }
