@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! outer loops
-//!   cache lines of what is read, and of what is written
+//!   a few cache lines of what is read, and one of what is written
 //!     blocks: n vectors of n elements in, turned, n vectors of n elements out
 //! ```
 //!
@@ -21,6 +21,9 @@ use super::walk::{AccessId, Walk, Walks, trips};
 const VECTOR: i64 = 16;
 /// Bytes of a cache line.
 const LINE: i64 = 64;
+/// Bytes that are read of a row before the next: each row is in a page of its own as a rule, and lines that follow each
+/// other come ahead of their use.
+const RUN: i64 = 4 * LINE;
 
 struct Generator<'k> {
     walk: Walk,
@@ -60,7 +63,7 @@ pub(super) fn emit<S: Simd>(
     this.walk.open(s)?;
     match kernel.shared {
         Some(share) if share.along == schedule.read => {
-            if i64::from(share.step) != LINE / size {
+            if i64::from(share.step) != RUN / size {
                 return Err(Refusal::unsupported("shared lines of another size than a transpose's"));
             }
             shared(&mut this, s, share, false, &mut |this, s, columns| this.column_lines(s, columns))?;
@@ -75,7 +78,8 @@ pub(super) fn emit<S: Simd>(
 impl Generator<'_> {
     fn outer<S: Simd>(&mut self, s: &mut S, i: usize) -> R {
         let Some(&l) = self.schedule.outer.get(i) else {
-            return self.lines(s, self.schedule.read, &mut |this, s, columns| this.column_lines(s, columns));
+            let step = RUN / self.size;
+            return self.lines(s, self.schedule.read, step, &mut |this, s, n| this.column_lines(s, n));
         };
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
@@ -85,16 +89,17 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// All that is read of `columns` elements, up to a cache line of them.
+    /// All that is read of `columns` elements, up to a run of them.
     fn column_lines<S: Simd>(&mut self, s: &mut S, columns: i64) -> R {
-        self.lines(s, self.schedule.write, &mut |this, s, rows| this.line(s, rows, columns))
+        let step = LINE / self.size;
+        self.lines(s, self.schedule.write, step, &mut |this, s, rows| this.line(s, rows, columns))
     }
 
-    /// A loop in steps of a cache line, and what is left.
-    fn lines<S: Simd>(&mut self, s: &mut S, l: LoopId, body: Body<'_, Self, S>) -> R {
+    /// A loop in steps, and what is left.
+    fn lines<S: Simd>(&mut self, s: &mut S, l: LoopId, step: i64, body: Body<'_, Self, S>) -> R {
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
-            self.steps(s, l, to - from, LINE / self.size, body)?;
+            self.steps(s, l, to - from, step, body)?;
         }
         self.walk.rewind(l, self.walk.extent(l));
         Ok(())
@@ -110,7 +115,7 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// `rows` by `columns` elements, up to a cache line of each, in blocks.
+    /// `rows` by `columns` elements, up to a cache line and a run of them, in blocks.
     fn line<S: Simd>(&mut self, s: &mut S, rows: i64, columns: i64) -> R {
         let (read, write, n) = (self.schedule.read, self.schedule.write, VECTOR / self.size);
         // Lines that are written are completed one after the other.

@@ -4,8 +4,8 @@ use kiln_ir::kernel::plan::{Dots, FlatAccess, Nest, PlannedKernel, Schedule, Sha
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::vector_expr::nest_lanes;
 
-/// Bytes of a cache line.
-const LINE: u32 = 64;
+/// Bytes of a row that a transpose reads before the next one's.
+const RUN: u32 = 256;
 
 /// The shared loop of a kernel with vectors of `lanes` elements of 32 bits:
 ///
@@ -14,7 +14,7 @@ const LINE: u32 = 64;
 /// - of tiles the panels when these are outermost, else the outermost loop, else tiles of rows;
 /// - of dot products the outermost loop, else tiles of rows, else of columns;
 /// - of streams the outermost loop, else panels;
-/// - of blocks and transforms the outermost of the remaining loops; of blocks without any, cache lines of what is read.
+/// - of blocks and transforms the outermost of the remaining loops; of blocks without any, runs of what is read.
 pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
     let PlannedKernel { loops, form, schedule, .. } = kernel;
     let parallel = |l: LoopId| loops.get(l.0 as usize).is_some_and(|l| l.role == Role::Parallel);
@@ -46,7 +46,7 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
         }
         Schedule::Transpose(blocks) => {
             let size = form.stores().first().map_or(1, |to| to.dtype.size().max(1)) as u32;
-            let lines = Shared { along: blocks.read, step: (LINE / size).max(1) };
+            let lines = Shared { along: blocks.read, step: (RUN / size).max(1) };
             whole(blocks.outer.first()).or((!guarded(form, blocks.read)).then_some(lines))
         }
         Schedule::Transform(tiles) => whole(tiles.outer.first()),
