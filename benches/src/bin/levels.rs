@@ -4,7 +4,7 @@
 //! cargo run --release -p kiln-benches --bin levels -- MODEL.onnx... [--dim NAME=N] [--rounds N]
 //! ```
 //!
-//! For every level that this machine runs, `kiln compile --cpu baseline,avx2,avx512` beside an artefact for the level
+//! For every level that this machine runs, what `kiln compile` makes by default beside an artefact for the level
 //! alone: least times of an inference in turns, the median of the rounds' ratios (above 1 where the shared one is
 //! faster), and the size of the read-only data.
 
@@ -18,7 +18,6 @@ use kiln_ir::Limits;
 use kiln_ir::graph::Graph;
 use kiln_targets::Target;
 
-const LEVELS: [&str; 3] = ["baseline", "avx2", "avx512"];
 /// Inferences of a round, and at least this many seconds.
 const RUNS: usize = 5;
 const SECONDS: f64 = 0.3;
@@ -39,7 +38,7 @@ fn time(session: &mut kiln_compiler::Session<'_>) -> Result<f64, Error> {
 
 fn one(path: &str, dims: &[String], rounds: usize) -> Result<(), Error> {
     let native = kiln_targets::resolve("", "native", "")?;
-    let targets = kiln_targets::resolve_list("", &LEVELS, "")?;
+    let targets = kiln_targets::resolve_list("", kiln_targets::portable("")?, "")?;
     let options = |target: &Target| -> Result<Options, Error> {
         let dims = dims.iter().map(|d| d.parse()).collect::<Result<_, _>>()?;
         Ok(Options { dims, ..Options::new(target.clone()) })

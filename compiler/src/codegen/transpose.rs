@@ -21,9 +21,8 @@ use super::walk::{AccessId, Walk, Walks, trips};
 const VECTOR: i64 = 16;
 /// Bytes of a cache line.
 const LINE: i64 = 64;
-/// Bytes that are read of a row before the next: each row is in a page of its own as a rule, and lines that follow each
-/// other come ahead of their use.
-const RUN: i64 = 4 * LINE;
+/// Bytes that are read of a row before the next.
+const RUN: i64 = Transpose::RUN as i64;
 
 struct Generator<'k> {
     walk: Walk,

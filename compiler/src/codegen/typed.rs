@@ -95,18 +95,7 @@ pub(super) fn unary<S: Simd>(s: &mut S, op: UnaryOp, dtype: DType, d: V) -> R<V>
     }
     if dtype.is_float() {
         let d = of_f32(s, op, d)?;
-        let exact = matches!(
-            op,
-            UnaryOp::Neg
-                | UnaryOp::Abs
-                | UnaryOp::Floor
-                | UnaryOp::Ceil
-                | UnaryOp::Round
-                | UnaryOp::Sign
-                | UnaryOp::IsNan
-                | UnaryOp::IsInf
-        );
-        if !exact {
+        if !op.is_exact() {
             round(s, dtype, &d)?;
         }
         return Ok(d);

@@ -1,11 +1,10 @@
 //! Which loop of a kernel threads share: part of the plan, whether or not the kernel is worth sharing.
 
-use kiln_ir::kernel::plan::{Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Stream, Tile};
+use kiln_ir::kernel::plan::{
+    Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Stream, Tile, Transpose,
+};
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::vector_expr::nest_lanes;
-
-/// Bytes of a row that a transpose reads before the next one's.
-const RUN: u32 = 256;
 
 /// The shared loop of a kernel with vectors of `lanes` elements of 32 bits:
 ///
@@ -45,8 +44,8 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
             whole(outer.first()).or(Some(Shared { along: *col, step: *width }))
         }
         Schedule::Transpose(blocks) => {
-            let size = form.stores().first().map_or(1, |to| to.dtype.size().max(1)) as u32;
-            let lines = Shared { along: blocks.read, step: (RUN / size).max(1) };
+            let size = form.stores().first().map_or(1, |to| to.dtype.size().max(1));
+            let lines = Shared { along: blocks.read, step: (Transpose::RUN / size) as u32 };
             whole(blocks.outer.first()).or((!guarded(form, blocks.read)).then_some(lines))
         }
         Schedule::Transform(tiles) => whole(tiles.outer.first()),

@@ -200,6 +200,13 @@ macro_rules! define_unary {
                 match self { $(Self::$name => None::<fn(f64) -> f64>$(.or(formula!(float $class |$x| $f)))*),* }
             }
 
+            /// Whether a float of few digits in wider arithmetic gives what needs no rounding: what selects, compares,
+            /// changes signs, or takes digits away.
+            pub fn is_exact(self) -> bool {
+                use UnaryOp::{Abs, Ceil, Floor, IsInf, IsNan, Neg, Round, Sign};
+                matches!(self, Neg | Abs | Floor | Ceil | Round | Sign | IsNan | IsInf)
+            }
+
             /// Its meaning for integers, where it has one.
             pub fn of_ints(self) -> Option<fn(i128) -> i128> {
                 match self { $(Self::$name => None::<fn(i128) -> i128>$(.or(formula!(int $class |$x| $f)))*),* }

@@ -117,6 +117,12 @@ pub struct Transpose {
     pub write: LoopId,
 }
 
+impl Transpose {
+    /// Bytes that are read of a row before the next: each row is in a page of its own as a rule, and lines that follow
+    /// each other come ahead of their use.
+    pub const RUN: usize = 256;
+}
+
 /// Vectors along one loop, with a row of accumulators along another. Elements are of any type; a vector has as many of
 /// them as of the widest type in the kernel, at least 32 bits, and of copies as many as fit.
 ///

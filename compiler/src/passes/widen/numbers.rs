@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use kiln_ir::kernel::{Access, BinaryOp, BufferId, Expr, Form, Program, ReduceOp, Scalar, Store, UnaryOp};
+use kiln_ir::kernel::{Access, BinaryOp, BufferId, Expr, Form, Program, ReduceOp, Scalar, Store};
 use kiln_ir::{DType, Result};
 
 /// The program before the tensors `wide` are f32.
@@ -110,16 +110,7 @@ impl Numbers<'_> {
             Expr::Acc | Expr::Load(_) | Expr::Loop(_) => Expr::cast(DType::F32, e.clone()),
             Expr::Unary(op, a) => {
                 let value = Expr::unary(*op, self.number(a, acc)?);
-                let exact = matches!(
-                    op,
-                    UnaryOp::Neg
-                        | UnaryOp::Abs
-                        | UnaryOp::Floor
-                        | UnaryOp::Ceil
-                        | UnaryOp::Round
-                        | UnaryOp::Sign
-                );
-                if exact { value } else { rounded(ty, value) }
+                if op.is_exact() { value } else { rounded(ty, value) }
             }
             Expr::Binary(op, a, b) => {
                 let value = Expr::binary(*op, self.number(a, acc)?, self.number(b, acc)?);
