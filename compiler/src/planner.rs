@@ -497,6 +497,31 @@ mod tests {
         assert_eq!(plan.weights.iter().map(|w| w.name.as_str()).collect::<Vec<_>>(), ["b", "w.packed"]);
     }
 
+    #[test]
+    fn sums_over_rows_read_a_run_of_each() {
+        let vectors = |level: &str, value: &str| {
+            let text = format!(
+                "program @m {{
+                   input %x: f32[64, 1000] output %y: f32[1000]
+                   reduce \"y\" [n: 1000 | k: 64] {{ acc = sum({value}) %y[n] = acc }}
+                 }}"
+            );
+            let mut program = kiln_ir::kernel::parse(&text).unwrap();
+            layout::run(&mut program).unwrap();
+            let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap();
+            let plan = build(program, &target).unwrap();
+            let Schedule::Nest(nest) = &plan.kernels[0].schedule else { panic!("{plan}") };
+            assert!(matches!(plan.kernels[0].provider, Provider::Encoder { .. }), "{plan}");
+            nest.vectors
+        };
+        for (level, most) in [("sse2", 12), ("avx", 12), ("avx2", 12), ("avx512", 8)] {
+            assert_eq!(vectors(level, "%x[k, n]"), most, "{level}");
+            assert_eq!(vectors(level, "%x[k, n] * %x[k, n]"), most, "{level}");
+            // What needs registers itself has fewer sums beside it.
+            assert_eq!(vectors(level, "exp(%x[k, n])"), 4, "{level}");
+        }
+    }
+
     /// `y[i] = x0[i] + x1[i] + ..`, on vectors.
     fn sum(operands: usize) -> (FlatKernel, Chosen) {
         let access = |storage, dtype| FlatAccess {

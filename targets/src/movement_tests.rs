@@ -124,6 +124,54 @@ fn elements_of_two_vectors_in_turn() {
     }
 }
 
+/// Vectors put together from quarters that lie 20 bytes apart, `n` words of each, in turn, behind the sources.
+struct Quarters {
+    bits: u8,
+    upper: bool,
+    n: usize,
+}
+
+impl Program for Quarters {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let mut both = Vec::new();
+        for start in [0, 100] {
+            let v = s.load(&data, start, self.n)?;
+            for quarter in 1..s.lanes() / 4 {
+                s.load_quarter(&v, quarter, &data, start + 20 * quarter as i32, self.n)?;
+            }
+            both.push(v);
+        }
+        s.interleave(self.bits, self.upper, &both[0], &both[1])?;
+        let whole = s.lanes();
+        s.store(&data, 200, &both[0], whole)
+    }
+}
+
+#[test]
+fn quarters_of_two_vectors_in_turn() {
+    let mut data: Vec<u8> = (0..200).collect();
+    data.resize(264, 0xee);
+    for (bits, upper, n) in
+        [(32, false, 4), (32, true, 4), (64, false, 4), (64, true, 4), (32, false, 1), (64, false, 2)]
+    {
+        let (size, start) = (usize::from(bits) / 8, if upper { 8 } else { 0 });
+        let byte = |from: usize, quarter: usize, at: usize| match at < 4 * n {
+            true => data[from + 20 * quarter + at],
+            false => 0,
+        };
+        for ran in run_on(&Quarters { bits, upper, n }, &data, 0, 0) {
+            let want: Vec<u8> = (0..ran.lanes / 4)
+                .flat_map(|quarter| (start..start + 8).step_by(size).map(move |at| (quarter, at)))
+                .flat_map(|(quarter, at)| [0, 100].map(|from| (from, quarter, at)))
+                .flat_map(|(from, quarter, at)| (at..at + size).map(move |at| (from, quarter, at)))
+                .map(|(from, quarter, at)| byte(from, quarter, at))
+                .collect();
+            assert_eq!(&ran.data[200..200 + want.len()], &want[..], "{bits}, {upper}, {n} by {}", ran.name);
+        }
+    }
+}
+
 /// `begin + 3 + lane` in lanes of 64 bits, then the lanes' numbers in 32 bits.
 struct Counts;
 

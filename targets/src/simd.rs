@@ -262,6 +262,9 @@ pub trait Simd {
     fn prepare_strided(&mut self, _stride: i32) -> R {
         Ok(())
     }
+    /// The first `n` lanes of a quarter of 128 bits, but the first quarter, from memory; the quarter's others are 0, and all
+    /// other quarters stay. Touches no byte beyond them.
+    fn load_quarter(&mut self, d: &V, quarter: usize, p: &P, disp: i32, n: usize) -> R;
     /// One element from memory in every lane.
     fn load_splat(&mut self, p: &P, disp: i32) -> R<V>;
     /// A copy.
@@ -317,8 +320,8 @@ pub trait Simd {
     fn across(&mut self, op: Across, d: &V) -> R {
         self.across_as(Lane::F32, op, d)
     }
-    /// Elements of 8, 16, 32 or 64 bits from the lower or the upper halves of `d` and `s`, in turn; only on machines of 4
-    /// lanes.
+    /// Elements of 8, 16, 32 or 64 bits from the lower or the upper halves of `d` and `s`, in turn, within each quarter of
+    /// 128 bits; of 8 and 16 bits only on machines of 4 lanes.
     fn interleave(&mut self, bits: u8, upper: bool, d: &V, s: &V) -> R;
 
     /// `d = op d` on lanes of a type.

@@ -3,10 +3,12 @@
 //! ```text
 //! outer loops
 //!   a few cache lines of what is read, and one of what is written
-//!     blocks: n vectors of n elements in, turned, n vectors of n elements out
+//!     blocks: n vectors in, turned, n vectors out
 //! ```
 //!
-//! A block is turned by taking, log2 n times, the elements of vectors `n / 2` apart in turn.
+//! A block has `n` columns, as many as fit 128 bits, and `n` rows in each quarter of 128 bits of a vector. It is turned by
+//! taking, log2 n times, the elements of vectors `n / 2` apart in turn, in all quarters at once: what is written is whole
+//! vectors.
 
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
@@ -17,8 +19,8 @@ use super::places::Places;
 use super::share::shared;
 use super::walk::{AccessId, Walk, Walks, trips};
 
-/// Bytes of a vector.
-const VECTOR: i64 = 16;
+/// Bytes of a quarter of a vector, all there is of narrow ones.
+const QUARTER: i64 = 16;
 /// Bytes of a cache line.
 const LINE: i64 = 64;
 /// Bytes that are read of a row before the next.
@@ -31,6 +33,8 @@ struct Generator<'k> {
     to: AccessId,
     /// Bytes of an element.
     size: i64,
+    /// Quarters of a vector.
+    quarters: i64,
 }
 
 /// What happens to a number of consecutive iterations.
@@ -58,7 +62,11 @@ pub(super) fn emit<S: Simd>(
     if walk.stride(from, schedule.read) != size || walk.stride(to, schedule.write) != size {
         return Err(Refusal::unsupported("a transpose of strided elements"));
     }
-    let mut this = Generator { walk, schedule, from, to, size };
+    let quarters = s.lanes() as i64 / 4;
+    if size < 4 && quarters > 1 {
+        return Err(Refusal::unsupported("elements of 1 and 2 bytes are turned in 128 bits"));
+    }
+    let mut this = Generator { walk, schedule, from, to, size, quarters };
     this.walk.open(s)?;
     match kernel.shared {
         Some(share) if share.along == schedule.read => {
@@ -116,10 +124,11 @@ impl Generator<'_> {
 
     /// `rows` by `columns` elements, up to a cache line and a run of them, in blocks.
     fn line<S: Simd>(&mut self, s: &mut S, rows: i64, columns: i64) -> R {
-        let (read, write, n) = (self.schedule.read, self.schedule.write, VECTOR / self.size);
+        let (read, write, n) = (self.schedule.read, self.schedule.write, QUARTER / self.size);
+        let quarters = self.quarters;
         // Lines that are written are completed one after the other.
         self.steps(s, read, columns, n, &mut |this, s, columns| {
-            this.steps(s, write, rows, n, &mut |this, s, rows| this.block(s, rows, columns))?;
+            this.steps(s, write, rows, n * quarters, &mut |this, s, rows| this.block(s, rows, columns))?;
             this.walk.skip(write, -rows);
             Ok(())
         })?;
@@ -127,9 +136,9 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// Reads `rows` vectors of `columns` elements and writes `columns` vectors of `rows`.
+    /// Reads `rows` rows of `columns` elements and writes `columns` vectors of `rows`.
     fn block<S: Simd>(&mut self, s: &mut S, rows: i64, columns: i64) -> R {
-        let n = VECTOR / self.size;
+        let n = QUARTER / self.size;
         if let Some(value) = self.walk.outside(self.from)? {
             let v = self.splat(s, value.bits)?;
             for column in 0..columns {
@@ -141,12 +150,22 @@ impl Generator<'_> {
         if self.size < 4 && (rows < n || columns < n) {
             return self.short_block(s, rows, columns);
         }
-        let words = |elements: i64| (elements * self.size / 4) as usize;
+        let words = (columns * self.size / 4) as usize;
         let mut block: Vec<V> = Vec::new();
         for row in 0..n {
             // Rows that do not exist read the last one again; nothing of them is written.
-            let disp = self.walk.disp(self.from, &[(self.schedule.write, row.min(rows - 1))], 0)?;
-            block.push(s.load(self.walk.ptr(self.from), disp, words(columns))?);
+            let at = |row: i64| self.walk.disp(self.from, &[(self.schedule.write, row.min(rows - 1))], 0);
+            let v = s.load(self.walk.ptr(self.from), at(row)?, words)?;
+            for quarter in 1..(rows + n - 1) / n {
+                s.load_quarter(
+                    &v,
+                    quarter as usize,
+                    self.walk.ptr(self.from),
+                    at(quarter * n + row)?,
+                    words,
+                )?;
+            }
+            block.push(v);
         }
         let mut apart = n / 2;
         while apart > 0 {
@@ -187,7 +206,7 @@ impl Generator<'_> {
         let lanes = s.lanes() as i64;
         for column in 0..columns {
             let at = [(read, column)];
-            let (from, whole) = (self.walk.disp(self.from, &at, 0)?, rows * self.size == VECTOR);
+            let (from, whole) = (self.walk.disp(self.from, &at, 0)?, rows * self.size == QUARTER);
             let dense = if whole { s.load_dense(apart, self.walk.ptr(self.from), from)? } else { None };
             if let Some(v) = dense {
                 self.store(s, column, &v, rows)?;

@@ -282,8 +282,8 @@ fn copies_with_padding() {
 
 #[test]
 fn transposes_of_all_remainders() {
-    for rows in [1, 3, 4, 5, 9] {
-        for columns in [1, 2, 3, 4, 6, 8] {
+    for rows in [1, 3, 4, 5, 9, 16, 39] {
+        for columns in [1, 2, 3, 4, 6, 8, 17] {
             // Three matrices.
             let size = rows * columns;
             let form = Form::Rearrange {

@@ -2,7 +2,7 @@
 
 use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Nest, Schedule, Transpose};
-use kiln_ir::kernel::{Form, LoopId, ReduceOp, Role, Store};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Store};
 use kiln_targets::Target;
 use kiln_targets::vector_expr;
 
@@ -143,12 +143,17 @@ fn model(
     let columns = has_columns(kernel, unrolled) && free >= 4;
     let widest = if columns { free.min(WIDEST_WINDOW_TILE) } else { 4 };
     let tile = along.filter(|_| !unrolled.is_empty()).map_or(0, |l| even_part(extent(*l), widest) as u32);
+    let parallel = kernel.loops[vector.0 as usize].role == Role::Parallel;
+    let run = (RUN_BYTES / target.vector_bytes as i64).min(MOST_SUMS);
     let vectors = match &kernel.form {
         // A value and its position each.
         Form::Reduce { op: ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }, .. }
             if extent(vector) >= 2 * lanes =>
         {
             2
+        }
+        Form::Reduce { value, .. } if parallel && extent(vector) >= run * lanes && is_light(value) => {
+            run as u32
         }
         Form::Reduce { .. } if extent(vector) >= 4 * lanes => 4,
         Form::Map { .. } | Form::Rearrange { .. } if extent(vector) >= 2 * lanes => 2,
@@ -157,8 +162,26 @@ fn model(
     NestPick { vectors, tile, columns }
 }
 
+/// Bytes of each row that a reduction adds to sums in registers before it reads the next row: rows are in pages of their
+/// own as a rule, and lines that follow each other come ahead of their use.
+const RUN_BYTES: i64 = 512;
+/// Sums at once, at most: what registers of most machines leave for the values.
+const MOST_SUMS: i64 = 12;
+
+/// Whether a value is little work beside reading it, and needs few registers: an element, or two combined.
+fn is_light(value: &Expr<FlatAccess>) -> bool {
+    let leaf = |e: &Expr<FlatAccess>| matches!(e, Expr::Load(_) | Expr::Const(_));
+    match value {
+        Expr::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Max | BinaryOp::Min, a, b) => {
+            leaf(a) && leaf(b)
+        }
+        Expr::Cast(_, a) => leaf(a),
+        value => leaf(value),
+    }
+}
+
 /// Vectors at once, and accumulators of a window, that are worth measuring.
-const VECTORS: &[u32] = &[1, 2, 4];
+const VECTORS: &[u32] = &[1, 2, 4, 8, 12];
 const WINDOW_VECTORS: &[u32] = &[1, 2];
 const MOST_WINDOW_TILE: u32 = 8;
 

@@ -10,8 +10,6 @@ pub fn providers(schedule: &Schedule, target: &Target) -> Vec<Provider> {
     let cranelift = Provider::Portable { vector_bytes: 4 * LANES as u32 };
     match schedule {
         Schedule::Scalar { .. } => vec![Provider::Plain],
-        // Blocks of 4 x 4 are turned in vectors of four.
-        Schedule::Transpose(_) if target.lanes() > LANES => vec![cranelift],
         _ if target.encoder => {
             vec![Provider::Encoder { vector_bytes: target.vector_bytes as u32 }, cranelift]
         }

@@ -105,8 +105,8 @@ pub struct Transform {
     pub lane: Option<LoopId>,
 }
 
-/// A [`Form::Rearrange`] whose source is contiguous in one loop and whose destination is contiguous in another: square
-/// blocks are turned in registers of 128 bits, cache lines of both sides at a time.
+/// A [`Form::Rearrange`] whose source is contiguous in one loop and whose destination is contiguous in another: blocks
+/// are turned in registers, in all quarters of 128 bits at once, cache lines of both sides at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transpose {
     /// The remaining loops, outermost first.

@@ -6,7 +6,9 @@ use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32, I32X4, I64, I64X
 use cranelift_frontend::Variable;
 
 use super::{Clif, LANES, ROUNDING_MAGIC};
-use crate::simd::{Across, Apart, Block, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Simd, Src, V};
+use crate::simd::{
+    Across, Apart, Block, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Refusal, Simd, Src, V,
+};
 
 impl Simd for Clif<'_, '_> {
     fn lanes(&self) -> usize {
@@ -356,6 +358,10 @@ impl Simd for Clif<'_, '_> {
 
     fn across_as(&mut self, ty: Lane, op: Across, d: &V) -> R {
         self.typed_across(ty, op, d)
+    }
+
+    fn load_quarter(&mut self, _d: &V, _quarter: usize, _p: &P, _disp: i32, _n: usize) -> R {
+        Err(Refusal::unsupported("a second quarter of 128 bits"))
     }
 
     fn interleave(&mut self, bits: u8, upper: bool, d: &V, s: &V) -> R {

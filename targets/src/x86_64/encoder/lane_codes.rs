@@ -106,6 +106,14 @@ codes! {
     // Elements of 32 bits alternating, within 128 bits.
     UNPACK_I32: Punpckldq_xmm_xmmm128, VEX_Vpunpckldq_xmm_xmm_xmmm128, INVALID, INVALID;
     UNPACK_I64: Punpcklqdq_xmm_xmmm128, VEX_Vpunpcklqdq_xmm_xmm_xmmm128, INVALID, INVALID;
+    UNPACK_LOWER_32: Punpckldq_xmm_xmmm128, VEX_Vpunpckldq_xmm_xmm_xmmm128, VEX_Vpunpckldq_ymm_ymm_ymmm256,
+        EVEX_Vpunpckldq_zmm_k1z_zmm_zmmm512b32;
+    UNPACK_UPPER_32: Punpckhdq_xmm_xmmm128, VEX_Vpunpckhdq_xmm_xmm_xmmm128, VEX_Vpunpckhdq_ymm_ymm_ymmm256,
+        EVEX_Vpunpckhdq_zmm_k1z_zmm_zmmm512b32;
+    UNPACK_LOWER_64: Punpcklqdq_xmm_xmmm128, VEX_Vpunpcklqdq_xmm_xmm_xmmm128, VEX_Vpunpcklqdq_ymm_ymm_ymmm256,
+        EVEX_Vpunpcklqdq_zmm_k1z_zmm_zmmm512b64;
+    UNPACK_UPPER_64: Punpckhqdq_xmm_xmmm128, VEX_Vpunpckhqdq_xmm_xmm_xmmm128, VEX_Vpunpckhqdq_ymm_ymm_ymmm256,
+        EVEX_Vpunpckhqdq_zmm_k1z_zmm_zmmm512b64;
     BROADCAST_64: INVALID, VEX_Vmovddup_xmm_xmmm64, VEX_Vbroadcastsd_ymm_m64, EVEX_Vbroadcastsd_zmm_k1z_xmmm64;
 }
 
@@ -137,18 +145,13 @@ pub(super) const UNPACK_BYTES: Codes =
     halves(Code::Punpcklbw_xmm_xmmm128, Code::VEX_Vpunpcklbw_xmm_xmm_xmmm128);
 pub(super) const UNPACK_WORDS: Codes =
     halves(Code::Punpcklwd_xmm_xmmm128, Code::VEX_Vpunpcklwd_xmm_xmm_xmmm128);
-/// Elements of 1, 2, 4 and 8 bytes in turn, of the lower halves and of the upper ones.
+/// Elements of 1, 2, 4 and 8 bytes in turn, of the lower halves and of the upper ones of each 128 bits.
 pub(super) const UNPACK: [[Codes; 4]; 2] = [
-    [
-        UNPACK_BYTES,
-        UNPACK_WORDS,
-        halves(Code::Punpckldq_xmm_xmmm128, Code::VEX_Vpunpckldq_xmm_xmm_xmmm128),
-        halves(Code::Punpcklqdq_xmm_xmmm128, Code::VEX_Vpunpcklqdq_xmm_xmm_xmmm128),
-    ],
+    [UNPACK_BYTES, UNPACK_WORDS, UNPACK_LOWER_32, UNPACK_LOWER_64],
     [
         halves(Code::Punpckhbw_xmm_xmmm128, Code::VEX_Vpunpckhbw_xmm_xmm_xmmm128),
         halves(Code::Punpckhwd_xmm_xmmm128, Code::VEX_Vpunpckhwd_xmm_xmm_xmmm128),
-        halves(Code::Punpckhdq_xmm_xmmm128, Code::VEX_Vpunpckhdq_xmm_xmm_xmmm128),
-        halves(Code::Punpckhqdq_xmm_xmmm128, Code::VEX_Vpunpckhqdq_xmm_xmm_xmmm128),
+        UNPACK_UPPER_32,
+        UNPACK_UPPER_64,
     ],
 ];

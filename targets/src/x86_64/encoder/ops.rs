@@ -202,14 +202,32 @@ impl Simd for Encoder {
         let r = self.reg(&v);
         if n == self.lanes() {
             self.two(&LOAD, r, &Place::Mem(m));
-        } else if self.encoding == Encoding::Evex512 {
+        } else if self.encoding == Encoding::Evex512 && (n != 4 || v.0 >= 16) {
             let k = self.lane_mask(n)?;
             self.emit(masked(Instruction::with2(self.pick(&LOAD), r, m), k, true));
         } else {
+            // Instructions with VEX name the lower half of AVX-512's registers, and have no mask to wait for.
             let code = if n == 1 { Code::VEX_Vmovss_xmm_m32 } else { Code::VEX_Vmovups_xmm_xmmm128 };
             self.emit(Instruction::with2(code, Self::xmm(&v), m));
         }
         Ok(v)
+    }
+
+    fn load_quarter(&mut self, d: &V, quarter: usize, p: &P, disp: i32, n: usize) -> R {
+        let code = match self.encoding {
+            Encoding::Legacy | Encoding::Vex128 => return Err(Refusal::unsupported("a quarter of 128 bits")),
+            Encoding::Vex256 => Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8,
+            Encoding::Evex512 => Code::EVEX_Vinsertf32x4_zmm_k1z_zmm_xmmm128_imm8,
+        };
+        let r = self.reg(d);
+        if n == 4 {
+            self.three_imm(code, r, r, &Place::Mem(memory(p, disp, false)), quarter as u32);
+            return Ok(());
+        }
+        let part = self.load(p, disp, n)?;
+        self.three_imm(code, r, r, &Place::Reg(Self::xmm(&part)), quarter as u32);
+        self.free(part);
+        Ok(())
     }
 
     fn load_strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V> {
@@ -496,8 +514,8 @@ impl Simd for Encoder {
     }
 
     fn interleave(&mut self, bits: u8, upper: bool, d: &V, s: &V) -> R {
-        if self.lanes() != 4 {
-            return Err(Refusal::unsupported("elements are interleaved in 128 bits"));
+        if self.lanes() != 4 && bits < 32 {
+            return Err(Refusal::unsupported("short elements are interleaved in 128 bits"));
         }
         let codes = &UNPACK[usize::from(upper)][(bits / 8).trailing_zeros() as usize];
         self.three(codes, self.reg(d), self.reg(d), &Place::Reg(self.reg(s)));
