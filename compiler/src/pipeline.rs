@@ -107,7 +107,7 @@ pub fn run(graph: Graph, options: &Options, observer: &mut dyn Observer) -> Resu
         ControlFlow::Break(stopped) => Ok(stopped),
         ControlFlow::Continue(program) => {
             let mut read_only = ReadOnly::new(options.target.align);
-            match laid_out(program, options, &options.target, observer)? {
+            match laid_out(program, options, std::slice::from_ref(&options.target), observer)? {
                 ControlFlow::Break(stopped) => Ok(stopped),
                 ControlFlow::Continue(program) => {
                     planned(program, options, &options.target, &mut read_only, observer).map(Compiled::Plan)
@@ -118,8 +118,8 @@ pub fn run(graph: Graph, options: &Options, observer: &mut dyn Observer) -> Resu
 }
 
 /// Graph to one plan per target, in the order of the targets. They share their weights: panels of a width that the tiles of
-/// all of them fit, and convolutions by minimal filtering where it pays on the widest of them. What does not depend on the
-/// target is done once.
+/// all of them fit, and convolutions by minimal filtering where that suits all of them. What does not depend on the target
+/// is done once.
 pub fn run_for(
     graph: Graph,
     options: &Options,
@@ -129,7 +129,7 @@ pub fn run_for(
     let early = || Errors::from(Error::internal("the pipeline stopped early"));
     let Some(widest) = targets.iter().max_by_key(|t| t.vector_bytes) else { return Ok(Vec::new()) };
     let ControlFlow::Continue(program) = portable(graph, options, observer)? else { return Err(early()) };
-    let ControlFlow::Continue(program) = laid_out(program, options, widest, observer)? else {
+    let ControlFlow::Continue(program) = laid_out(program, options, targets, observer)? else {
         return Err(early());
     };
     let shared_panel = (targets.len() > 1).then_some(widest.lanes() as u32);
@@ -208,17 +208,17 @@ fn portable(
     Ok(ControlFlow::Continue(program))
 }
 
-/// Fused kernels to kernels whose buffers have places, for a target.
+/// Fused kernels to kernels whose buffers have places, for the targets that share them.
 fn laid_out(
     mut program: Program,
     options: &Options,
-    target: &Target,
+    targets: &[Target],
     observer: &mut dyn Observer,
 ) -> Result<ControlFlow<Compiled, Program>, Errors> {
     let mut after = After { observer, verify: options.verify };
     if options.winograd && options.opt >= 2 {
         let start = Instant::now();
-        winograd::run_with(&mut program, target, &options.choices)?;
+        winograd::run_with(&mut program, targets, &options.choices)?;
         if !after.program("winograd", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }

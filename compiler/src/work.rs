@@ -211,7 +211,7 @@ mod tests {
         for conv in winograd::candidates(&program, &target) {
             choices.set(&conv.key, Pick::Winograd(filter));
         }
-        winograd::run_with(&mut program, &target, &choices).unwrap();
+        winograd::run_with(&mut program, std::slice::from_ref(&target), &choices).unwrap();
         layout::run(&mut program).unwrap();
         crate::planner::build(program, &target).unwrap().kernels
     }

@@ -47,16 +47,17 @@ pub use reasons::report;
 
 /// Rewrites every convolution that becomes faster on `target`.
 pub fn run(program: &mut Program, target: &Target) -> Result<()> {
-    run_with(program, target, &Choices::default())
+    run_with(program, std::slice::from_ref(target), &Choices::default())
 }
 
-/// Rewrites every convolution that becomes faster on `target`, as measured or else by the cost model.
-pub fn run_with(program: &mut Program, target: &Target, choices: &Choices) -> Result<()> {
+/// Rewrites every convolution that becomes faster on the machines that share the weights, as measured or else by the cost
+/// model.
+pub fn run_with(program: &mut Program, targets: &[Target], choices: &Choices) -> Result<()> {
     let mut uses = Uses::of(program);
     let mut edits = Edits::default();
     for i in 0..program.kernels().len() {
         let found = Convolution::of(program, program.kernel(i))
-            .and_then(|conv| cost::filter(&conv.layer, target, choices).map(|filter| (conv, filter)));
+            .and_then(|conv| cost::filter(&conv.layer, targets, choices).map(|filter| (conv, filter)));
         let Some((conv, filter)) = found else { continue };
         let last = uses.only_reader(conv.weights) == Some(i);
         uses.remove(i, program.kernel(i));
@@ -86,7 +87,7 @@ pub fn candidates(program: &Program, target: &Target) -> Vec<Candidate> {
             return None;
         }
         picks.push(0);
-        let chosen = cost::choose(&layer, target).map_or(0, |f| f.outputs() as u8);
+        let chosen = cost::choose(&layer, std::slice::from_ref(target)).map_or(0, |f| f.outputs() as u8);
         picks.sort_by_key(|m| (*m != chosen, *m));
         Some(Candidate { key: layer.key(), kernel: kernel.name.clone(), picks })
     };

@@ -83,25 +83,37 @@ pub(super) fn why_not(layer: &Layer, target: &Target) -> String {
     format!("{} of the definition; less than {:.0} % pays", list.join(", "), 100.0 * (1.0 - LEAST_GAIN))
 }
 
-/// The fastest size of tiles; `None` when the definition is as fast or almost.
-pub(super) fn choose(layer: &Layer, target: &Target) -> Option<Filter> {
+/// The fastest size of tiles; `None` when the definition is as fast or almost. Machines of several levels share their
+/// weights and so the choice: it is the one that is closest to what each would have alone, where it is farthest from that.
+pub(super) fn choose(layer: &Layer, targets: &[Target]) -> Option<Filter> {
+    let alone: Vec<f64> = targets.iter().map(|target| alone(layer, target)).collect();
+    let loss = |choice: &Option<Filter>| {
+        let costs = targets.iter().map(|target| match choice {
+            Some(filter) => filtered(layer, *filter, target),
+            None => definition(layer, target),
+        });
+        costs.zip(&alone).map(|(cost, alone)| cost / alone).fold(1.0, f64::max)
+    };
+    let filters = possible(layer).into_iter().map(Some);
+    [None].into_iter().chain(filters).min_by(|a, b| loss(a).total_cmp(&loss(b))).flatten()
+}
+
+/// What the best choice for one machine costs: of the sizes of tiles if one of them pays, else of the definition.
+fn alone(layer: &Layer, target: &Target) -> f64 {
     let definition = definition(layer, target);
-    let (cost, filter) = possible(layer)
-        .into_iter()
-        .map(|f| (filtered(layer, f, target), f))
-        .min_by(|a, b| a.0.total_cmp(&b.0))?;
-    (cost < definition * (1.0 - LEAST_GAIN)).then_some(filter)
+    let least = possible(layer).into_iter().map(|f| filtered(layer, f, target)).fold(f64::INFINITY, f64::min);
+    if least < definition * (1.0 - LEAST_GAIN) { least } else { definition }
 }
 
 /// The size of tiles that was measured to be the fastest, or else the cost model's.
-pub(super) fn filter(layer: &Layer, target: &Target, choices: &Choices) -> Option<Filter> {
+pub(super) fn filter(layer: &Layer, targets: &[Target], choices: &Choices) -> Option<Filter> {
     let possible = possible(layer);
     match choices.get(&layer.key()) {
         Some(Pick::Winograd(0)) => None,
         Some(Pick::Winograd(m)) => {
-            possible.into_iter().find(|f| f.outputs() == usize::from(*m)).or_else(|| choose(layer, target))
+            possible.into_iter().find(|f| f.outputs() == usize::from(*m)).or_else(|| choose(layer, targets))
         }
-        _ => choose(layer, target),
+        _ => choose(layer, targets),
     }
 }
 
@@ -152,8 +164,11 @@ mod tests {
     use super::*;
 
     fn chosen(o: i64, c: i64, h: i64, w: i64) -> Option<Filter> {
-        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx2", "").unwrap();
-        choose(&Layer { n: 1, o, c, h, w, short: false }, &target)
+        choose(&Layer { n: 1, o, c, h, w, short: false }, &targets(&["avx2"]))
+    }
+
+    fn targets(levels: &[&str]) -> Vec<Target> {
+        kiln_targets::resolve_list("x86_64-unknown-linux-gnu", levels, "").unwrap()
     }
 
     #[test]
@@ -171,8 +186,8 @@ mod tests {
     #[test]
     fn every_level_weighs_size_against_speed_alike() {
         for level in ["sse2", "avx2", "avx512"] {
-            let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap();
-            let chosen = |c, h| choose(&Layer { n: 1, o: c, c, h, w: h, short: false }, &target);
+            let targets = targets(&[level]);
+            let chosen = |c, h| choose(&Layer { n: 1, o: c, c, h, w: h, short: false }, &targets);
             let layers = [(64, 56), (128, 28), (256, 14)].map(|(c, h)| chosen(c, h));
             assert_eq!(layers, [Filter::Four, Filter::Four, Filter::Two].map(Some), "{level}");
         }
@@ -180,10 +195,29 @@ mod tests {
 
     #[test]
     fn short_weights_stay_short_where_there_are_many() {
-        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx512", "").unwrap();
+        let targets = targets(&["avx512"]);
         let layers = [(64, 56), (128, 28), (256, 14), (512, 7)];
-        let chosen = layers.map(|(c, h)| choose(&Layer { n: 1, o: c, c, h, w: h, short: true }, &target));
+        let chosen = layers.map(|(c, h)| choose(&Layer { n: 1, o: c, c, h, w: h, short: true }, &targets));
         assert_eq!(chosen, [Some(Filter::Four), Some(Filter::Two), Some(Filter::Two), None]);
+    }
+
+    #[test]
+    fn levels_that_share_weights_take_what_costs_none_of_them_much() {
+        let layer = |o, c, h| Layer { n: 1, o, c, h, w: h, short: false };
+        // Narrow vectors gain more from fewer products, wide ones more from fewer bytes.
+        let of = |levels: &[&str], layer: &Layer| choose(layer, &targets(levels));
+        let list = ["baseline", "avx2", "avx512"];
+        let deep = layer(512, 512, 7);
+        assert_eq!([of(&["avx2"], &deep), of(&["avx512"], &deep)], [Some(Filter::Two), None]);
+        assert_eq!(of(&list, &deep), Some(Filter::Two));
+        for layer in [layer(64, 64, 56), layer(128, 128, 28), layer(256, 256, 14), deep] {
+            let shared = of(&list, &layer);
+            for target in targets(&list) {
+                let cost = shared.map_or(definition(&layer, &target), |f| filtered(&layer, f, &target));
+                let loss = cost / alone(&layer, &target);
+                assert!(loss < 1.02, "{} {layer:?}: {loss}", target.level);
+            }
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub fn report(program: &Program, target: &Target, choices: &Choices) -> Vec<Fire
     let of = |kernel: &Kernel| {
         let window = window(program, kernel)?;
         let missed = match Convolution::of(program, kernel) {
-            Some(conv) => match cost::filter(&conv.layer, target, choices) {
+            Some(conv) => match cost::filter(&conv.layer, std::slice::from_ref(target), choices) {
                 Some(_) => None,
                 None if choices.get(&conv.layer.key()).is_some() => {
                     Some("measured slower than the definition".to_owned())
