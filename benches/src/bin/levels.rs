@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use kiln_compiler::{Model, Session};
 use kiln_compiler::internals::pipeline::{self, Options};
 use kiln_compiler::internals::variant::{self, Variant};
+use kiln_compiler::{Model, Session};
 use kiln_ir::Limits;
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::plan::Plan;
@@ -59,7 +59,7 @@ fn kernels(session: &mut Session<'_>, best: &mut [f64]) {
     }
 }
 
-/// Prints the kernels that lose most.
+/// Prints the sums of the kernels' least times, and the kernels that lose most.
 fn losses(sides: [(&[(String, String)], &[f64]); 2], most: usize) {
     let mut by_name: BTreeMap<&str, ([f64; 2], [Vec<&str>; 2])> = BTreeMap::new();
     for (side, (names, times)) in sides.into_iter().enumerate() {
@@ -69,6 +69,8 @@ fn losses(sides: [(&[(String, String)], &[f64]); 2], most: usize) {
             entry.1[side].push(why);
         }
     }
+    let sums = sides.map(|(_, times)| times.iter().sum::<f64>());
+    println!("  kernels alone: {:.3} -> {:.3} ms, {:.3}", sums[0] * 1e3, sums[1] * 1e3, sums[0] / sums[1]);
     let mut list: Vec<_> = by_name.into_iter().collect();
     list.sort_by(|(_, a), (_, b)| (b.0[1] - b.0[0]).total_cmp(&(a.0[1] - a.0[0])));
     for (name, (us, why)) in list.into_iter().take(most) {
@@ -129,7 +131,9 @@ fn one(path: &str, dims: &[String], rounds: usize, most: usize) -> Result<(), Er
             code[0],
             code[1],
         );
-        losses([(&names[0], &best[0]), (&names[1], &best[1])], most);
+        if most > 0 {
+            losses([(&names[0], &best[0]), (&names[1], &best[1])], most);
+        }
     }
     Ok(())
 }
