@@ -20,7 +20,7 @@ use crate::flatten::{FlatKernel, flatten, merge_loops};
 use crate::memory;
 use crate::read_only::ReadOnly;
 use crate::schedule::lanes::{self, Lanes};
-use crate::schedule::{self, Choices, Chosen, contract};
+use crate::schedule::{self, Choices, Chosen, contract, taps};
 
 /// Builds the plan by the cost model alone. Constants leave the program as they are packed, so that weights are
 /// held once.
@@ -75,8 +75,9 @@ pub fn build_with(
                 }
             })
         };
-        let mut flat =
+        let flat =
             flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
+        let (mut flat, skipping) = taps::split(flat);
         let by_depth = packable.and_then(|_| ByDepth::new(&flat));
         let lanes = match (&flat.form, packable) {
             (Form::Contract { .. }, None) => lanes::choose(&flat, false, Some(&flat), target),
@@ -105,7 +106,9 @@ pub fn build_with(
                     _ => {
                         let mut flat = flat.clone();
                         let tensor = finite(&mut flat, tensor.clone())?;
-                        match pack(&flat, target, choices) {
+                        let skipping = skipping.map(|kernel| with_type_of_weights(kernel, &flat));
+                        let skipped = skipping.and_then(|kernel| pack(&kernel, target, choices).ok());
+                        match skipped.map_or_else(|| pack(&flat, target, choices), Ok) {
                             Ok((flat, panels, choice)) => {
                                 let elements = || laid_out(tensor, place.as_ref());
                                 Ok((flat, weights.panels(root, name, panels, elements)?, choice))
@@ -217,6 +220,15 @@ fn with_weights(mut flat: FlatKernel, turned: bool, storage: Storage) -> FlatKer
         weights.storage = storage;
     }
     flat
+}
+
+/// A kernel that reads its weights as the same type as another.
+fn with_type_of_weights(mut kernel: FlatKernel, other: &FlatKernel) -> FlatKernel {
+    if let (Form::Contract { rhs, .. }, Form::Contract { rhs: weights, .. }) = (&mut kernel.form, &other.form)
+    {
+        rhs.dtype = weights.dtype;
+    }
+    kernel
 }
 
 /// Lays weights out column by column for dot products: as [`pack`].

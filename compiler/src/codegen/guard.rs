@@ -12,6 +12,16 @@ pub(super) struct Guard {
     extent: i64,
 }
 
+/// What a guard comes to within ranges of the loops' counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It holds everywhere, or nowhere.
+    Outcome(bool),
+    /// One loop decides: its counts up to the first number are on one side of the axis, those from the second on on the
+    /// other, and it holds between them.
+    ByLoop(LoopId, i64, i64),
+}
+
 impl Guard {
     /// A guard of the plan; `None` where it is open.
     pub(super) fn new(guard: &plan::Guard) -> Option<Self> {
@@ -58,5 +68,25 @@ impl Guard {
         } else {
             None
         }
+    }
+
+    /// What it comes to; `None` where several loops decide together.
+    pub(super) fn decision(&self, ranges: &[(i64, i64)]) -> Option<Decision> {
+        if let Some(outcome) = self.outcome(ranges) {
+            return Some(Decision::Outcome(outcome));
+        }
+        let fixed = |i: usize| self.coefficients[i] == 0 || ranges[i].1 - ranges[i].0 == 1;
+        let mut open = (0..ranges.len()).filter(|i| !fixed(*i));
+        let l = open.next().filter(|_| open.next().is_none())?;
+        let others = self.coefficients.iter().zip(ranges).enumerate().filter(|(i, _)| *i != l);
+        let start = self.offset + others.map(|(_, (c, (from, _)))| c * from).sum::<i64>();
+        let (c, (from, to)) = (self.coefficients[l], ranges[l]);
+        // The first count at which the axis is entered, and the first at which it is left.
+        let at = |x: i64| start + c * x;
+        let first = |holds: &dyn Fn(i64) -> bool| (from..to).find(|x| holds(at(*x))).unwrap_or(to);
+        Some(match c > 0 {
+            true => Decision::ByLoop(LoopId(l as u16), first(&|v| v >= 0), first(&|v| v >= self.extent)),
+            false => Decision::ByLoop(LoopId(l as u16), first(&|v| v < self.extent), first(&|v| v < 0)),
+        })
     }
 }

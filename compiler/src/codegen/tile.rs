@@ -227,6 +227,10 @@ impl Generator<'_> {
         let innermost = i + 1 == self.tile.depth.len();
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
+            if self.is_padding()? {
+                self.walk.skip(l, to - from);
+                continue;
+            }
             if self.tile.straight && !innermost {
                 for at in from..to {
                     self.walk.set_range(l, (at, at + 1));
@@ -250,13 +254,18 @@ impl Generator<'_> {
         Ok(())
     }
 
+    /// Whether all products within these ranges of the loops are with padding, and nothing is added.
+    fn is_padding(&self) -> R<bool> {
+        match self.walk.certainly_outside(self.lhs) {
+            None => Ok(false),
+            Some(value) if value.to_f64() == 0.0 => Ok(true),
+            Some(_) => Err(Refusal::unsupported("padding of a contraction with other than zeros")),
+        }
+    }
+
     /// `count` steps of the innermost depth loop.
     fn steps<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, count: i64, acc: &[V], tile: Extent) -> R {
-        match self.walk.outside(self.lhs)? {
-            None => {}
-            Some(value) if value.to_f64() == 0.0 => return Ok(()),
-            Some(_) => return Err(Refusal::unsupported("padding of a contraction with other than zeros")),
-        }
+        self.walk.outside(self.lhs)?;
         if let (Some(next), true) = (self.next_panel, count == i64::from(self.tile.unroll)) {
             let beside = [(self.tile.col, tile.from)];
             for line in 0..i64::from(self.tile.prefetch) {

@@ -5,7 +5,8 @@
 //! So leaving a loop costs nothing, and each loop moves each pointer once per iteration.
 //!
 //! Guards (padding) are decided at compile time too: [`Walk::parts`] splits a loop into ranges in which each
-//! guard has one outcome. Iterations where the outcome depends on a loop further in become ranges of their own.
+//! guard has one outcome, or the same one for each iteration of the loop further in that decides it. Where several loops
+//! decide, each iteration becomes a range of its own.
 
 use kiln_ir::DType;
 use kiln_ir::kernel::LoopId;
@@ -14,7 +15,7 @@ use kiln_ir::kernel::plan::{FlatAccess, Gather, PlannedKernel, Storage};
 use kiln_runtime::abi::frame as words;
 use kiln_targets::simd::{Element, P, R, Refusal, Simd};
 
-use super::guard::Guard;
+use super::guard::{Decision, Guard};
 use super::places::{NEAR_BYTES, Place, Places, place};
 
 /// Bytes of an f32.
@@ -357,20 +358,19 @@ impl Walk {
 
     /// `None` when the access is inside here, else the value in its place.
     pub(super) fn outside(&self, a: AccessId) -> R<Option<Scalar>> {
-        let access = &self.accesses[a.0];
-        let mut inside = true;
-        for guard in &access.guards {
-            match guard.outcome(&self.ranges) {
-                Some(true) => {}
-                Some(false) => return Ok(Some(access.otherwise)),
-                None => inside = false,
-            }
+        if let Some(value) = self.certainly_outside(a) {
+            return Ok(Some(value));
         }
-        if inside {
-            Ok(None)
-        } else {
-            Err(Refusal::unsupported("a guard that changes within a vector or tile"))
+        if self.accesses[a.0].guards.iter().all(|guard| guard.outcome(&self.ranges) == Some(true)) {
+            return Ok(None);
         }
+        Err(Refusal::unsupported("a guard that changes within a vector or tile"))
+    }
+
+    /// The value in the place of the access where it is outside whatever loops further in do.
+    pub(super) fn certainly_outside(&self, a: AccessId) -> Option<Scalar> {
+        let Access { guards, otherwise, .. } = &self.accesses[a.0];
+        guards.iter().any(|guard| guard.outcome(&self.ranges) == Some(false)).then_some(*otherwise)
     }
 
     /// Ranges of the loop's counter, in order, in each of which every guard is as decided as it can be before
@@ -394,17 +394,19 @@ impl Walk {
         cuts.sort_unstable();
         cuts.dedup();
         let mut parts: Vec<(i64, i64)> = Vec::new();
-        let mut previous: Option<Vec<Option<bool>>> = None;
+        let mut previous: Option<Vec<Decision>> = None;
         for cut in cuts.windows(2) {
             ranges[l.0 as usize] = (cut[0], cut[1]);
-            let outcome: Vec<_> = guards.iter().map(|g| g.outcome(&ranges)).collect();
-            match parts.last_mut() {
-                // What a loop further in decides, it decides for each iteration anew.
-                _ if outcome.contains(&None) => parts.extend((cut[0]..cut[1]).map(|i| (i, i + 1))),
-                Some(part) if previous.as_ref() == Some(&outcome) => part.1 = cut[1],
-                _ => parts.push((cut[0], cut[1])),
+            let decided = guards.iter().all(|g| g.outcome(&ranges).is_some());
+            for (from, to) in if decided { vec![(cut[0], cut[1])] } else { singles(cut[0], cut[1]) } {
+                ranges[l.0 as usize] = (from, to);
+                let outcome: Option<Vec<_>> = guards.iter().map(|g| g.decision(&ranges)).collect();
+                match parts.last_mut() {
+                    Some(part) if outcome.is_some() && previous == outcome => part.1 = to,
+                    _ => parts.push((from, to)),
+                }
+                previous = outcome;
             }
-            previous = Some(outcome);
         }
         parts
     }
@@ -453,6 +455,11 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+/// Ranges of one count each.
+fn singles(from: i64, to: i64) -> Vec<(i64, i64)> {
+    (from..to).map(|i| (i, i + 1)).collect()
 }
 
 /// What a loop does per iteration.

@@ -8,8 +8,8 @@ use kiln_targets::{LhsAccess, Target};
 
 use super::choices::{Choices, TilePick};
 use super::chosen::Chosen;
-use super::cost;
-use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use super::strides::{bordered_access, by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use super::{cost, taps};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Bytes of a cache line.
@@ -48,7 +48,7 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
         return Err(format!("sums are {acc}"));
     }
     for access in kernel.form.loads().into_iter().chain([&store.to]) {
-        vector_access(access)?;
+        if std::ptr::eq(access, lhs) { bordered_access(access) } else { vector_access(access) }?;
     }
     // Floats of 16 bits become f32 as they are loaded: by vectors, not element by element.
     if lhs.dtype != *acc || rhs.dtype.accumulator() != *acc {
@@ -151,12 +151,18 @@ fn sizes(
     let extra = product_registers(sums(kernel));
     // A single tile need not be followed by whole panels.
     let fits = |nv: i64| nv >= vectors || fits_panels(kernel, target, nv);
+    let lhs = match &kernel.form {
+        Form::Contract { lhs, .. } => Some(lhs),
+        _ => None,
+    };
+    let pieces = |row: LoopId| lhs.map_or_else(Vec::new, |lhs| taps::pieces(kernel, lhs, row));
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
         if extra > 0 && mr * nv + mr.min(nv) + 1 + extra > target.vector_registers as i64 {
             return;
         }
-        let extent = row.and_then(|l| extent_of(kernel, l)).unwrap_or(1).max(1);
-        let cycles = cost::tiles(total / extent, extent, vectors, mr, nv, &rhs);
+        let pieces = row.map_or_else(|| vec![1], pieces);
+        let extent = pieces.iter().sum::<i64>().max(1);
+        let cycles = cost::tiles(total / extent, &pieces, vectors, mr, nv, &rhs);
         all.push((cycles, row, mr as u32, nv as u32));
     };
     // A single row keeps the pipeline full with many columns: all registers but three.
@@ -166,16 +172,13 @@ fn sizes(
         consider(None, 1, widest);
     }
     // Of equally good loops the one whose rows lie closest together.
-    let lhs = match &kernel.form {
-        Form::Contract { lhs, .. } => Some(lhs),
-        _ => None,
-    };
     for row in by_falling_stride(roles.rows.clone(), lhs).into_iter().rev() {
-        let extent = extent_of(kernel, row).unwrap_or(1).max(1);
+        let pieces = pieces(row);
+        let even = |r: i64| pieces.iter().any(|n| even_part((*n).max(1), r) == r);
         let short = if rhs_size(kernel) == 2 { target.short_tiles } else { &[] };
         for &(mr, nv) in target.f32_tiles.iter().chain(short) {
             // Equal parts: the last tile hides latency as the others do, and each asks for its share of what is next.
-            for r in (1..=i64::from(mr)).rev().filter(|&r| even_part(extent, r) == r) {
+            for r in (1..=i64::from(mr)).rev().filter(|r| even(*r)) {
                 for v in (1..=i64::from(nv)).rev().filter(|v| fits(*v)) {
                     consider(Some(row), r, v.min(vectors));
                 }
@@ -313,7 +316,7 @@ pub fn choose(
     let (row, mr) = (pick.row.map(LoopId), pick.mr);
     let nr = pick.vectors * lanes(kernel, target) as u32;
     let panel = packed.unwrap_or(nr);
-    let Form::Contract { store, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
+    let Form::Contract { lhs, store, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
     let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
     let depth: i64 = roles.depth.iter().map(extent).product();
     let rows: i64 = roles.rows.iter().map(extent).product();
@@ -350,9 +353,10 @@ pub fn choose(
         (false, false) => format!("rows outermost; {}", measured(&model, lanes(kernel, target))),
     };
     let why = format!(
-        "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {depth}; {} rhs of {} KiB, {order}",
+        "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {depth}; {} rhs of {} KiB, {order}{}",
         if packed.is_some() { "packed" } else { "plain" },
-        cols * depth * rhs_size(kernel) / 1024
+        cols * depth * rhs_size(kernel) / 1024,
+        if lhs.guards.is_empty() { "" } else { "; padding is left out" }
     );
     Ok(Chosen { schedule: Schedule::Tile(tile), why })
 }

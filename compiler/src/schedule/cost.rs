@@ -90,14 +90,15 @@ pub fn dots(rows: i64, columns: i64, vectors: i64) -> f64 {
     (r * c * v / FMAS).max((r + c) * v / LOADS).max(LATENCY)
 }
 
-/// Cycles per depth step of all tiles of a result of `images` x `rows` x `vectors` whose rows and vectors are cut
-/// into `mr` x `nv`, remainders included. Every panel is read once per tile of rows.
-pub fn tiles(images: i64, rows: i64, vectors: i64, mr: i64, nv: i64, rhs: &Rhs) -> f64 {
+/// Cycles per depth step of all tiles of a result of `images` x `rows` x `vectors`, whose rows are in pieces, each of
+/// which is cut by `mr`, as vectors are by `nv`, remainders included. Every panel is read once per tile of rows.
+pub fn tiles(images: i64, rows: &[i64], vectors: i64, mr: i64, nv: i64, rhs: &Rhs) -> f64 {
     let cut = |n: i64, by: i64| [(n / by, by), (i64::from(n % by > 0), n % by)];
     let mut cycles = 0.0;
     for (panels, v) in cut(vectors, nv) {
         let (vectors, mut panel, mut first) = (v as f64, 0.0, !rhs.ahead);
-        for (count, r) in cut(rows, mr).into_iter().filter(|(count, _)| count * images > 0) {
+        let rows = rows.iter().flat_map(|piece| cut(*piece, mr));
+        for (count, r) in rows.filter(|(count, _)| count * images > 0) {
             let passes = (count * images) as f64;
             let pass = (step(r, v) + vectors * rhs.convert).max(rhs.step(vectors, false));
             panel += passes * pass;
@@ -122,7 +123,7 @@ mod tests {
     }
 
     fn cycles(rows: i64, vectors: i64, mr: i64, nv: i64) -> f64 {
-        tiles(1, rows, vectors, mr, nv, &rhs(4096, 16, "avx2"))
+        tiles(1, &[rows], vectors, mr, nv, &rhs(4096, 16, "avx2"))
     }
 
     #[test]
@@ -131,6 +132,10 @@ mod tests {
         // 7 rows: 4 + 3 wastes less than 6 + 1.
         assert!(cycles(7, 4, 4, 2) <= cycles(7, 4, 6, 2));
         assert_eq!(cycles(0, 4, 2, 4), 0.0);
+        // Pieces are cut one by one.
+        let pieces = |mr| tiles(1, &[4, 20, 4], 2, mr, 2, &rhs(4096, 16, "avx2"));
+        assert_eq!(pieces(4), 7.0 * step(4, 2));
+        assert!(pieces(4) < pieces(3) && pieces(5) < pieces(3));
     }
 
     #[test]
@@ -138,7 +143,7 @@ mod tests {
         let far = rhs(16 << 20, 512, "avx512");
         let alone = Rhs { ahead: false, ..far };
         // 16 rows in one tile of a vector, or in two of two vectors; or in a full tile and two rows.
-        let cycles = |mr, nv, rhs: &Rhs| tiles(1, 16, 32, mr, nv, rhs);
+        let cycles = |mr, nv, rhs: &Rhs| tiles(1, &[16], 32, mr, nv, rhs);
         assert!(cycles(16, 1, &alone) < cycles(8, 2, &alone));
         assert!(cycles(16, 1, &far) > cycles(8, 2, &far));
         assert!(cycles(14, 2, &far) > cycles(8, 2, &far));

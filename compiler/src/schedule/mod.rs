@@ -17,6 +17,7 @@ mod provider;
 mod shared;
 pub mod stream;
 mod strides;
+pub mod taps;
 pub mod transform;
 
 use kiln_ir::kernel::plan::Schedule;

@@ -33,7 +33,8 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
             if *panels_outermost {
                 Some(Shared { along: *col, step: tile.columns() })
             } else {
-                whole(outer.first()).or(row.map(|along| Shared { along, step: *mr }))
+                let rows = row.filter(|row| !guarded(form, *row));
+                whole(outer.first()).or(rows.map(|along| Shared { along, step: *mr }))
             }
         }
         Schedule::Dots(Dots { outer, row, col, .. }) => {

@@ -48,6 +48,7 @@ pub(super) fn few_channels() -> Text {
         (1, 12, 1, 4, 50, 3, "pads = [1, 1, 1, 1], dilations = [1, 1]"),
         (8, 8, 4, 6, 20, 3, "pads = [1, 1, 1, 1]"),
         (6, 12, 2, 5, 19, 3, "pads = [2, 2, 2, 2], dilations = [2, 2]"),
+        (5, 19, 1, 10, 13, 3, "pads = [4, 4, 4, 4], dilations = [4, 4]"),
         (1, 1, 1, 1, 90, 16, "strides = [1, 2], kernel_shape = [1, 16]"),
     ]
     .into_iter()

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A buffer has one halo with one value. The caller's buffers, constants and loads that want another value get
-//! a padded copy; a window that reads the caller's buffer as it lies tests its borders instead, where that is cheaper.
+//! a padded copy; contractions keep the padding value beside the halo, and may do without either; a window that reads the caller's buffer as it lies tests its borders instead, where that is cheaper.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -64,8 +64,11 @@ pub(super) fn run(program: &mut Program, regions: &Regions) -> Result<Halos> {
             known.before[axis] = known.before[axis].max(halo.before[axis]);
             known.after[axis] = known.after[axis].max(halo.after[axis]);
         }
-        if let Some(data) = program.kernel_mut(i).form.data_mut() {
-            *data = Access::new(buffer, padded.index);
+        let form = &mut program.kernel_mut(i).form;
+        // Products with zeros may be left out: the schedule decides.
+        let told = matches!(form, Form::Contract { .. }).then_some(value).filter(|v| v.to_f64() == 0.0);
+        if let Some(data) = form.data_mut() {
+            *data = Access { otherwise: told, ..Access::new(buffer, padded.index) };
         }
     }
     program.edit(edits);
