@@ -18,6 +18,8 @@ const LINE: i64 = 64;
 const STRAIGHT_STEPS: i64 = 16;
 /// Lanes of vectors of lhs elements that are multiplied lane by lane.
 const BY_LANE: usize = 4;
+/// What it costs that the next panel of a matrix as it lies begins in a cache line of this one's.
+const SHARED_LINES: f64 = 1.05;
 /// Tiles of rows up to which it matters how long the first one waits for its panel.
 const MOST_TILES: i64 = 64;
 
@@ -162,7 +164,10 @@ fn sizes(
         }
         let pieces = row.map_or_else(|| vec![1], pieces);
         let extent = pieces.iter().sum::<i64>().max(1);
-        let cycles = cost::tiles(total / extent, &pieces, vectors, mr, nv, &rhs);
+        let mut cycles = cost::tiles(total / extent, &pieces, vectors, mr, nv, &rhs);
+        if !packed && nv < vectors && nv * lanes * rhs_size(kernel) % LINE != 0 {
+            cycles *= SHARED_LINES;
+        }
         all.push((cycles, row, mr as u32, nv as u32));
     };
     // A single row keeps the pipeline full with many columns: all registers but three.
