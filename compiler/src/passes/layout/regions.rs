@@ -17,7 +17,7 @@ const LANES: f64 = 8.0;
 /// Instructions per element that is turned from one order to the other.
 const TURN: f64 = 1.0;
 /// Instructions per element that is copied in its order, beside those of an argument that is not in a cache.
-const COPY: f64 = 0.4;
+const COPY: f64 = 0.8;
 /// Instructions per vector of every other element: two loads and a permutation, which wait for each other.
 const EVERY_OTHER: f64 = 3.0;
 /// The same for elements farther apart, which are loaded one by one.

@@ -5,7 +5,8 @@
 //! unless it is parked. The function that results is a leaf of SystemV convention: arguments wait in its frame,
 //! callee-saved registers are pushed when they are used, constants lie behind the code.
 //!
-//! Masks for the first `n` lanes are mask registers set up at entry (512 bits) or vectors of constants.
+//! Masks for the first `n` lanes are mask registers set up at entry (512 bits) or vectors of constants; 1, 2, 4 and 8 lanes
+//! are a narrower instruction, and 256 bits are stored in pieces.
 
 mod apart;
 mod codes;

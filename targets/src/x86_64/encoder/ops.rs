@@ -188,7 +188,7 @@ impl Simd for Encoder {
         if n < self.lanes() {
             match self.encoding {
                 Encoding::Legacy | Encoding::Vex128 => return self.load_part(p, disp, n),
-                Encoding::Vex256 if ![1, 4].contains(&n) => {
+                Encoding::Vex256 if ![1, 2, 4].contains(&n) => {
                     // The mask's register becomes the result.
                     let v = self.lane_mask_vector(n)?;
                     let r = self.reg(&v);
@@ -202,13 +202,11 @@ impl Simd for Encoder {
         let r = self.reg(&v);
         if n == self.lanes() {
             self.two(&LOAD, r, &Place::Mem(m));
-        } else if self.encoding == Encoding::Evex512 && (n != 4 || v.0 >= 16) {
+        } else if let Some((load, _, part)) = Self::part(&v, n) {
+            self.emit(Instruction::with2(load, part, m));
+        } else {
             let k = self.lane_mask(n)?;
             self.emit(masked(Instruction::with2(self.pick(&LOAD), r, m), k, true));
-        } else {
-            // Instructions with VEX name the lower half of AVX-512's registers, and have no mask to wait for.
-            let code = if n == 1 { Code::VEX_Vmovss_xmm_m32 } else { Code::VEX_Vmovups_xmm_xmmm128 };
-            self.emit(Instruction::with2(code, Self::xmm(&v), m));
         }
         Ok(v)
     }
@@ -286,23 +284,19 @@ impl Simd for Encoder {
             self.emit(Instruction::with2(self.pick(&STORE), m, r));
             return Ok(());
         }
+        if let (Encoding::Vex256 | Encoding::Evex512, Some((_, store, part))) =
+            (self.encoding, Self::part(v, n))
+        {
+            self.emit(Instruction::with2(store, m, part));
+            return Ok(());
+        }
         match self.encoding {
             Encoding::Legacy | Encoding::Vex128 => self.store_part(p, disp, v, n)?,
             Encoding::Evex512 => {
                 let k = self.lane_mask(n)?;
                 self.emit(masked(Instruction::with2(self.pick(&STORE), m, r), k, false));
             }
-            Encoding::Vex256 if n == 1 => {
-                self.emit(Instruction::with2(Code::VEX_Vmovss_m32_xmm, m, Self::xmm(v)));
-            }
-            Encoding::Vex256 if n == 4 => {
-                self.emit(Instruction::with2(Code::VEX_Vmovups_xmmm128_xmm, m, Self::xmm(v)));
-            }
-            Encoding::Vex256 => {
-                let mask = self.lane_mask_vector(n)?;
-                self.emit(Instruction::with3(Code::VEX_Vmaskmovps_m256_ymm_ymm, m, self.reg(&mask), r));
-                self.free(mask);
-            }
+            Encoding::Vex256 => self.store_pieces(p, disp, v, n)?,
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use iced_x86::{Code, Instruction, Register};
 
 use super::codes::{BLEND, COMPARE, Encoding, LOAD, MAX, MIN, MOVE, OR};
 use super::lane_codes::{COMPARE_F64, MAX_F64, MIN_F64};
-use super::{Encoder, FIRST_LANE_MASK, LANE_MASKS, Operand, Place, SLOTS, general, masked};
+use super::{Encoder, FIRST_LANE_MASK, LANE_MASKS, Operand, Place, SLOTS, general, masked, memory};
 use crate::simd::{Across, Lane, P, R, Refusal, Simd, Src, V};
 
 /// Widths of floats.
@@ -33,6 +33,42 @@ impl Encoder {
             None => return Err(Refusal::OutOfRegisters),
         };
         Ok(Register::K0 + FIRST_LANE_MASK + i as u32)
+    }
+
+    /// What loads and stores the first lanes of a register without a mask, for some numbers of them, and the part of the
+    /// register that they are. Instructions with VEX make the rest 0, and name the lower half of AVX-512's registers.
+    pub(super) fn part(v: &V, n: usize) -> Option<(Code, Code, Register)> {
+        let (load, store, first) = match n {
+            1 => (Code::VEX_Vmovss_xmm_m32, Code::VEX_Vmovss_m32_xmm, Register::XMM0),
+            2 => (Code::VEX_Vmovsd_xmm_m64, Code::VEX_Vmovsd_m64_xmm, Register::XMM0),
+            4 => (Code::VEX_Vmovups_xmm_xmmm128, Code::VEX_Vmovups_xmmm128_xmm, Register::XMM0),
+            8 => (Code::VEX_Vmovups_ymm_ymmm256, Code::VEX_Vmovups_ymmm256_ymm, Register::YMM0),
+            _ => return None,
+        };
+        (v.0 < 16).then(|| (load, store, first + v.0))
+    }
+
+    /// Writes the first `n` of eight lanes, 3 or more than four of them: masked stores of AVX take a dozen cycles on AMD's
+    /// processors.
+    pub(super) fn store_pieces(&mut self, p: &P, disp: i32, v: &V, n: usize) -> R {
+        let (whole, rest) = (n / 4, n % 4);
+        let upper = if whole > 0 { Some(self.vector()?) } else { None };
+        let mut at = disp;
+        if let Some(upper) = &upper {
+            let x = Self::xmm(upper);
+            self.emit(Instruction::with2(Code::VEX_Vmovups_xmmm128_xmm, memory(p, at, false), Self::xmm(v)));
+            self.emit(Instruction::with3(Code::VEX_Vextractf128_xmmm128_ymm_imm8, x, self.reg(v), 1u32));
+            at += 16;
+        }
+        let x = Self::xmm(upper.as_ref().unwrap_or(v));
+        let code = if rest == 1 { Code::VEX_Vmovss_m32_xmm } else { Code::VEX_Vmovsd_m64_xmm };
+        self.emit(Instruction::with2(code, memory(p, at, false), x));
+        if rest == 3 {
+            let third = memory(p, at + 8, false);
+            self.emit(Instruction::with3(Code::VEX_Vextractps_rm32_xmm_imm8, third, x, 2u32));
+        }
+        self.release(upper);
+        Ok(())
     }
 
     /// The constant whose first `n` lanes are all ones.
