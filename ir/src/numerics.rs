@@ -1,9 +1,11 @@
 //! Rounding, saturation and requantisation: the one definition that interpreters, folding and tests share.
 
 mod erf;
+mod quantize;
 mod small_float;
 
 pub use erf::erf;
+pub use quantize::{dequantize, quantize, requantize};
 pub use small_float::small_float;
 
 use crate::kernel::Scalar;

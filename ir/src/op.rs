@@ -96,10 +96,10 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         true
     }
 
-    /// Whether [`Op::lower`] or [`Op::decompose`] can compute it at run time. Where it cannot, constant operands are
-    /// folded however large the results are.
-    fn has_kernels(&self) -> bool {
-        true
+    /// Whether constant operands are folded however large the results are: it unpacks what a model keeps in fewer bytes
+    /// than kernels take.
+    fn unpacks(&self) -> bool {
+        false
     }
 
     /// Whether kernels compute with f16 and bf16 as they are. Where not, the node computes in f32 and is put between

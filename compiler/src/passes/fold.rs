@@ -94,7 +94,7 @@ impl Folding<'_> {
         let largest = inputs.iter().flatten().map(|t| t.elements()).max().unwrap_or(0);
         let growth = made.saturating_sub(held);
         let affordable = growth <= *budget && node.op.work(largest as u128, made.into()) <= MAX_WORK;
-        if !affordable && node.op.has_kernels() {
+        if !affordable && !node.op.unpacks() {
             return Ok(None);
         }
         let results = match node.op.eval(&inputs) {

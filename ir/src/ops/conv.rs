@@ -21,10 +21,10 @@ use super::spatial::{Axis, Fixed, Spatial, loop_names};
 use super::values::{float, from_f64s};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Affine, Expr, Form, Index, Lowering, Scalar, Store, WindowOp};
+use crate::kernel::{Access, Affine, BufferId, Expr, Form, Index, Lowering, Scalar, Store, WindowOp};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
-use crate::types::Shape;
+use crate::types::{DType, Shape};
 use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
@@ -42,21 +42,41 @@ pub struct Conv {
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=3, 1..=1)?;
-    let group = node.int("group")?.unwrap_or(1);
-    if group < 1 {
-        bail_invalid!("attribute 'group' must be positive, found {group}");
-    }
-    Ok(Box::new(Conv { spatial: Spatial::parse(node)?, group }))
+    Ok(Box::new(Conv::parse(node)?))
 }
 
 /// What inference finds out.
-struct Geometry {
-    axes: Vec<Axis>,
-    output: Shape,
+pub(super) struct Geometry {
+    /// By spatial axis.
+    pub(super) axes: Vec<Axis>,
+    /// The shape of the result.
+    pub(super) output: Shape,
+}
+
+/// What is multiplied.
+pub(super) struct Factors {
+    /// The input.
+    pub(super) x: BufferId,
+    /// The weights; those of depthwise convolutions have the type of `x`.
+    pub(super) w: BufferId,
+    /// The element that stands outside of the input, of its type.
+    pub(super) outside: Scalar,
+    /// The type of sums.
+    pub(super) acc: DType,
 }
 
 impl Conv {
-    fn geometry(&self, x: &Shape, w: &Shape) -> Result<Geometry> {
+    /// Reads the attributes.
+    pub(super) fn parse(node: &mut NodeProto<'_>) -> Result<Self> {
+        let group = node.int("group")?.unwrap_or(1);
+        if group < 1 {
+            bail_invalid!("attribute 'group' must be positive, found {group}");
+        }
+        Ok(Self { spatial: Spatial::parse(node)?, group })
+    }
+
+    /// What the shapes of input and weights give.
+    pub(super) fn geometry(&self, x: &Shape, w: &Shape) -> Result<Geometry> {
         if x.rank() < 3 {
             bail_invalid!("the input must have batch, channels and at least one spatial axis, found {x}");
         }
@@ -98,6 +118,63 @@ impl Conv {
         let mut output = vec![x[0].clone(), outputs];
         output.extend(axes.iter().map(|a| a.output.clone()));
         Ok(Geometry { axes, output: checked(Shape(output))? })
+    }
+
+    /// Whether every channel is its own group and makes one output.
+    pub(super) fn is_depthwise(&self, w: &Shape) -> bool {
+        self.group > 1 && w[1].is(1) && w[0] == Dim::Const(self.group)
+    }
+
+    /// Emits the sums; `value` makes the results of them and of the index of their channel.
+    pub(super) fn emit(
+        &self,
+        cx: &mut Lowering<'_>,
+        factors: Factors,
+        value: impl FnOnce(Index) -> Expr,
+    ) -> Result<()> {
+        let (x, w) = (cx.ty(factors.x).shape.clone(), cx.ty(factors.w).shape.clone());
+        let Geometry { axes, output } = self.geometry(&x, &w)?;
+        let (outputs, depth, group) = (w[0].clone(), w[1].clone(), Dim::Const(self.group));
+        let depthwise = self.is_depthwise(&w);
+        let per_group = outputs.floor_div(&group).unwrap_or(outputs.clone());
+        let rank = axes.len();
+
+        let mut nest = NestBuilder::default();
+        let n = nest.parallel("n", &x[0]);
+        let g = (self.group > 1 && !depthwise).then(|| nest.parallel("g", &group));
+        let o = if depthwise { nest.parallel("c", &outputs) } else { nest.parallel("o", &per_group) };
+        let out: Vec<_> =
+            loop_names("o", rank).into_iter().zip(&output[2..]).map(|(s, d)| nest.parallel(s, d)).collect();
+        let c = (!depthwise).then(|| nest.reduce("c", &depth));
+        let window: Vec<_> =
+            loop_names("k", rank).into_iter().zip(&w[2..]).map(|(s, d)| nest.reduce(s, d)).collect();
+
+        // Channels are grouped: the group's number is the outer part of the index.
+        let grouped = |inner, size: &Dim| match g {
+            Some(g) => Affine::of(inner).plus(g, size.clone()),
+            None => Affine::of(inner),
+        };
+        let to_channel: Index = grouped(o, &per_group).into();
+        let mut from: Vec<Index> = vec![n.into(), c.map_or(Affine::of(o), |c| grouped(c, &depth)).into()];
+        from.extend(axes.iter().zip(out.iter().zip(&window)).map(|(a, (&o, &k))| Index::from(a.index(o, k))));
+        let mut input = Access::new(factors.x, from);
+        if axes.iter().any(Axis::overhangs) {
+            input.otherwise = Some(factors.outside);
+        }
+        let mut weight =
+            vec![to_channel.clone(), c.map_or_else(|| Affine::constant(0i64).into(), Index::from)];
+        weight.extend(indices(&window));
+        let weight = Access::new(factors.w, weight);
+        let mut to = vec![n.into(), to_channel.clone()];
+        to.extend(indices(&out));
+        let store = Store { to: Access::new(cx.output(0)?, to), value: value(to_channel) };
+        let form = if depthwise {
+            Form::Window { op: WindowOp::Dot, input, weight: Some(weight), store }
+        } else {
+            Form::Contract { acc: factors.acc, lhs: input, rhs: weight, store }
+        };
+        cx.emit(nest.loops, form);
+        Ok(())
     }
 }
 
@@ -160,55 +237,18 @@ impl Op for Conv {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
-        let (x, w) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
-        let dtype = x.dtype;
-        let Geometry { axes, output } = self.geometry(&x.shape, &w.shape)?;
-        let (outputs, depth, group) = (w.shape[0].clone(), w.shape[1].clone(), Dim::Const(self.group));
-        let depthwise = self.group > 1 && depth.is(1) && outputs == group;
-        let per_group = outputs.floor_div(&group).unwrap_or(outputs.clone());
-        let rank = axes.len();
-
-        let mut nest = NestBuilder::default();
-        let n = nest.parallel("n", &x.shape[0]);
-        let g = (self.group > 1 && !depthwise).then(|| nest.parallel("g", &group));
-        let o = if depthwise { nest.parallel("c", &outputs) } else { nest.parallel("o", &per_group) };
-        let out: Vec<_> =
-            loop_names("o", rank).into_iter().zip(&output[2..]).map(|(s, d)| nest.parallel(s, d)).collect();
-        let c = (!depthwise).then(|| nest.reduce("c", &depth));
-        let window: Vec<_> =
-            loop_names("k", rank).into_iter().zip(&w.shape[2..]).map(|(s, d)| nest.reduce(s, d)).collect();
-
-        // Channels are grouped: the group's number is the outer part of the index.
-        let grouped = |inner, size: &Dim| match g {
-            Some(g) => Affine::of(inner).plus(g, size.clone()),
-            None => Affine::of(inner),
+        let dtype = cx.fact(0)?.dtype;
+        let bias = cx.has_input(2).then(|| cx.input(2)).transpose()?;
+        let factors = Factors {
+            x: cx.input(0)?,
+            w: cx.input(1)?,
+            outside: Scalar::of(dtype, 0.0),
+            acc: dtype.accumulator(),
         };
-        let to_channel: Index = grouped(o, &per_group).into();
-        let mut from: Vec<Index> = vec![n.into(), c.map_or(Affine::of(o), |c| grouped(c, &depth)).into()];
-        from.extend(axes.iter().zip(out.iter().zip(&window)).map(|(a, (&o, &k))| Index::from(a.index(o, k))));
-        let mut input = Access::new(cx.input(0)?, from);
-        if axes.iter().any(Axis::overhangs) {
-            input.otherwise = Some(Scalar::of(dtype, 0.0));
-        }
-        let mut weight =
-            vec![to_channel.clone(), c.map_or_else(|| Affine::constant(0i64).into(), Index::from)];
-        weight.extend(indices(&window));
-        let weight = Access::new(cx.input(1)?, weight);
-        let mut to = vec![n.into(), to_channel.clone()];
-        to.extend(indices(&out));
-        let value = if cx.has_input(2) {
-            add(Expr::Acc, widened(dtype, Expr::Load(Access::new(cx.input(2)?, vec![to_channel]))))
-        } else {
-            Expr::Acc
-        };
-        let store = Store { to: Access::new(cx.output(0)?, to), value: rounded(dtype, value) };
-        let form = if depthwise {
-            Form::Window { op: WindowOp::Dot, input, weight: Some(weight), store }
-        } else {
-            Form::Contract { acc: dtype.accumulator(), lhs: input, rhs: weight, store }
-        };
-        cx.emit(nest.loops, form);
-        Ok(())
+        self.emit(cx, factors, |channel| {
+            let bias = bias.map(|b| widened(dtype, Expr::Load(Access::new(b, vec![channel]))));
+            rounded(dtype, bias.map_or(Expr::Acc, |b| add(Expr::Acc, b)))
+        })
     }
 }
 
@@ -238,7 +278,6 @@ fn convolve(y: &mut [f64], x: &[f64], w: &[f64], [d, h, v]: &[Fixed; 3]) {
 mod tests {
     use super::*;
     use crate::ops::testing::{ints, parse, refusal, run, sample};
-    use crate::types::DType;
 
     #[test]
     fn same_as_onnx() {

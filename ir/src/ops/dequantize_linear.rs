@@ -1,47 +1,50 @@
 //! `DequantizeLinear`: the real numbers that quantised ones stand for.
 //!
-//! Spec: ONNX DequantizeLinear, versions 10 to 24. `y = (x - zero_point) * scale`, with one scale for the whole tensor,
-//! one for each position of `axis`, or (`block_size` from 21 on) one for each block of so many positions; a zero point
-//! left out is 0. The result has the type `output_dtype` or that of the scale.
+//! Spec: ONNX DequantizeLinear, versions 10 to 24, and `com.microsoft`'s. `y = (x - zero_point) * scale`, with one scale for
+//! the whole tensor, one for each position of `axis`, or (`block_size` from 21 on) one for each block of so many positions;
+//! a zero point left out is 0. The result has the type `output_dtype` or that of the scale.
 //!
-//! Numerics: the difference is exact, the product is rounded to f64 and then to the result's type.
+//! Numerics: [`crate::numerics::dequantize`]: an f32, rounded to the result's type.
 //!
-//! Unsupported: operands that are computed at run time. Constants are folded.
+//! Lowering: a `Map`; two where blocks do not divide the axis.
+//!
+//! Unsupported: elements of 4 bits and small floats that are computed at run time. Constants are folded, however large the
+//! result is.
 
 use super::elements::{Builder, Elements};
+use super::elementwise::{mul, sub};
 use super::operand;
-use crate::error::{Error, Result};
-use crate::numerics::{Number, small_float};
+use super::quantization::{Granularity, check_zeros, type_attribute};
+use crate::error::Result;
+use crate::kernel::{Expr, Lowering};
+use crate::numerics::{Number, dequantize, small_float};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
-use crate::tensor::{Tensor, row_major};
-use crate::types::{DType, Shape};
+use crate::tensor::Tensor;
+use crate::types::DType;
 use crate::{bail_invalid, bail_unsupported};
 
 /// `DequantizeLinear`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DequantizeLinear {
-    /// The axis of scales that are a vector or blocks.
-    pub axis: i64,
-    /// Positions of the axis that share a scale; 0 where scales are no blocks.
-    pub block_size: usize,
+    /// `com.microsoft`, or the default domain.
+    domain: &'static str,
+    granularity: Granularity,
     /// The type of the result; that of the scale where there is none.
-    pub output: Option<DType>,
+    output: Option<DType>,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+    parse_in("", node)
+}
+
+fn parse_microsoft(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+    parse_in(MICROSOFT.domain, node)
+}
+
+fn parse_in(domain: &'static str, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=3, 1..=1)?;
-    let block = node.int("block_size")?.unwrap_or(0);
-    let Ok(block_size) = usize::try_from(block) else {
-        bail_invalid!("attribute 'block_size' must not be negative, found {block}");
-    };
-    let output = match node.int("output_dtype")?.unwrap_or(0) {
-        0 => None,
-        number => {
-            let number = i32::try_from(number).unwrap_or(i32::MAX);
-            Some(DType::from_onnx(number)?)
-        }
-    };
-    Ok(Box::new(DequantizeLinear { axis: node.int("axis")?.unwrap_or(1), block_size, output }))
+    let output = type_attribute(node, "output_dtype")?;
+    Ok(Box::new(DequantizeLinear { domain, granularity: Granularity::parse(node)?, output }))
 }
 
 /// `DequantizeLinear`.
@@ -50,59 +53,11 @@ pub const DEF: OpDef = OpDef {
     domain: "",
     since: (10, 24),
     parse,
-    unsupported: "operands computed at run time",
+    unsupported: "small types computed at run time",
 };
 
-/// How positions of the operand find their scale.
-enum Scales {
-    One,
-    Along(usize),
-    Blocks(usize),
-}
-
-impl DequantizeLinear {
-    fn scales(&self, x: &Shape, scale: &Shape) -> Result<Scales> {
-        if self.block_size > 0 {
-            let axis = x.axis(self.axis)?;
-            if scale.rank() != x.rank() {
-                bail_invalid!("scales of shape {scale} are no blocks of {x}: both must have as many axes");
-            }
-            for (i, (extent, blocks)) in x.iter().zip(scale.iter()).enumerate() {
-                let (Some(extent), Some(blocks)) = (extent.as_usize(), blocks.as_usize()) else {
-                    bail_unsupported!("blocks of the open shape {x} are not supported");
-                };
-                let expected = if i == axis { extent.div_ceil(self.block_size) } else { extent };
-                if blocks != expected {
-                    bail_invalid!(
-                        "scales of shape {scale} do not fit {x} in blocks of {} along axis {axis}",
-                        self.block_size
-                    );
-                }
-            }
-            return Ok(Scales::Blocks(axis));
-        }
-        match scale.rank() {
-            0 => Ok(Scales::One),
-            1 if scale[0].is(1) && x.rank() == 0 => Ok(Scales::One),
-            1 => {
-                let axis = x.axis(self.axis)?;
-                match scale[0] == x[axis] {
-                    true => Ok(Scales::Along(axis)),
-                    // Older exporters write the only scale as a vector.
-                    false if scale[0].is(1) => Ok(Scales::One),
-                    false => {
-                        bail_invalid!(
-                            "{} scales do not fit the {} positions of axis {axis}",
-                            scale[0],
-                            x[axis]
-                        )
-                    }
-                }
-            }
-            _ => bail_invalid!("scales of shape {scale} need the attribute 'block_size'"),
-        }
-    }
-}
+/// `com.microsoft::DequantizeLinear`.
+pub const MICROSOFT: OpDef = OpDef { domain: super::MICROSOFT, since: (1, 1), parse: parse_microsoft, ..DEF };
 
 /// The value of an element of any type that is quantised or a scale.
 fn value(dtype: DType, bits: u64) -> f64 {
@@ -114,6 +69,10 @@ impl Op for DequantizeLinear {
         "DequantizeLinear"
     }
 
+    fn domain(&self) -> &'static str {
+        self.domain
+    }
+
     fn attrs(&self) -> Attrs {
         let mut attrs = Attrs::new();
         let mut set = |name: &str, value: i64, default: i64| {
@@ -121,8 +80,8 @@ impl Op for DequantizeLinear {
                 attrs.insert(name.to_owned(), Attr::Int(value));
             }
         };
-        set("axis", self.axis, 1);
-        set("block_size", self.block_size as i64, 0);
+        set("axis", self.granularity.axis, 1);
+        set("block_size", self.granularity.block_size as i64, 0);
         set("output_dtype", self.output.map_or(0, |t| t.to_onnx().into()), 0);
         attrs
     }
@@ -143,20 +102,8 @@ impl Op for DequantizeLinear {
         if !matches!(output, DType::F32 | DType::F16 | DType::BF16) {
             bail_invalid!("does not give results of type {output}");
         }
-        // A single one may be a scalar or a vector, whatever the other is.
-        let single = |shape: &Shape| shape.rank() <= 1 && shape.iter().all(|d| d.is(1));
-        let alike = |a: &Shape, b: &Shape| a == b || single(a) && single(b);
-        if let Some(zero) = inputs.get(2).copied().flatten()
-            && (zero.dtype != x.dtype || !alike(&zero.shape, &scale.shape))
-        {
-            bail_invalid!(
-                "zero points {} must have the type {} and the shape {}",
-                zero.ty(),
-                x.dtype,
-                scale.shape
-            );
-        }
-        self.scales(&x.shape, &scale.shape)?;
+        check_zeros(inputs.get(2).copied().flatten(), x.dtype, scale)?;
+        self.granularity.scales(&x.shape, &scale.shape)?;
         Ok(vec![Fact::new(output, x.shape.clone())])
     }
 
@@ -164,18 +111,7 @@ impl Op for DequantizeLinear {
         let (x, scale) = (operand::tensor(inputs, 0)?, operand::tensor(inputs, 1)?);
         let zero = inputs.get(2).copied().flatten();
         let output = self.output.unwrap_or(scale.dtype);
-        let kind = self.scales(&Shape::of(&x.shape), &Shape::of(&scale.shape))?;
-        let (from, to) = (row_major(&x.shape), row_major(&scale.shape));
-        let place = |i: usize| match kind {
-            Scales::One => 0,
-            Scales::Along(axis) => i / from[axis] % x.shape[axis],
-            Scales::Blocks(axis) => (0..x.shape.len())
-                .map(|a| {
-                    let at = i / from[a] % x.shape[a];
-                    to[a] * if a == axis { at / self.block_size } else { at }
-                })
-                .sum(),
-        };
+        let place = self.granularity.places(&x.shape, &scale.shape)?;
         let values = |t: &Tensor| {
             let elements = Elements::raw(t);
             (0..t.elements()).map(|i| value(t.dtype, elements.bits(i))).collect::<Vec<f64>>()
@@ -186,33 +122,56 @@ impl Op for DequantizeLinear {
         for i in 0..x.elements() {
             let at = place(i);
             let zero = zeros.as_ref().map_or(0.0, |z| z[at]);
-            y.push(Number::Float((value(x.dtype, quantised.bits(i)) - zero) * scales[at]));
+            // Of integers of 32 bits the difference wraps.
+            let difference = match value(x.dtype, quantised.bits(i)) - zero {
+                difference if x.dtype == DType::I32 => f64::from(difference as i64 as i32),
+                difference => difference,
+            };
+            y.push(Number::Float(dequantize(difference, scales[at])));
         }
         Ok(vec![y.finish()?])
     }
 
-    fn lower(&self, _cx: &mut crate::kernel::Lowering<'_>) -> Result<()> {
-        Err(Error::unsupported("operands that are computed at run time are not supported")
-            .hint("only constants can be dequantised"))
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let to = cx.output_fact(0)?.dtype;
+        for dtype in [cx.fact(0)?.dtype, cx.fact(1)?.dtype] {
+            if small_float(dtype, 0).is_some() {
+                bail_unsupported!("elements of type {dtype} that are computed at run time are not supported");
+            }
+        }
+        let wide = |e| Expr::cast(DType::I32, e);
+        let single = |dtype, e| if dtype == DType::F32 { e } else { Expr::cast(DType::F32, e) };
+        let scale = cx.fact(1)?.dtype;
+        self.granularity.lower(cx, |x, s, zero| {
+            let difference = match zero {
+                Some(zero) if !is_zero(&zero) => sub(wide(x), wide(zero)),
+                _ => wide(x),
+            };
+            let product = mul(Expr::cast(DType::F32, difference), single(scale, s));
+            Ok(if to == DType::F32 { product } else { Expr::cast(to, product) })
+        })
     }
 
-    fn has_kernels(&self) -> bool {
-        false
+    fn unpacks(&self) -> bool {
+        true
     }
+}
+
+/// Whether an expression is the constant 0.
+fn is_zero(e: &Expr) -> bool {
+    matches!(e, Expr::Const(scalar) if scalar.bits == 0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::parse;
     use super::*;
+    use crate::ops::testing::{numbers, parse, run as every_way};
+    use crate::types::Shape;
 
     fn run(list: &[(&str, Attr)], inputs: &[&Tensor]) -> Tensor {
         let op = parse("DequantizeLinear", 24, list, inputs.len(), 1).unwrap();
-        let facts: Vec<Fact> = inputs.iter().map(|t| Fact::of(t)).collect();
-        let inferred = op.infer(&facts.iter().map(Some).collect::<Vec<_>>()).unwrap();
-        let y = op.eval(&inputs.iter().copied().map(Some).collect::<Vec<_>>()).unwrap().remove(0);
-        assert_eq!(y.ty(), inferred[0].ty());
-        y
+        every_way(&*op, inputs, &[]).unwrap();
+        every_way(&*op, inputs, &[1, 2]).unwrap().remove(0)
     }
 
     #[test]
@@ -253,7 +212,8 @@ mod tests {
         let half = Tensor::from_vec(&[], vec![half::f16::from_f32(0.5)]);
         assert_eq!(run(&[], &[&x, &half]).dtype, DType::F16);
         let scale = Tensor::new(DType::F8E8M0, vec![], vec![128].into()).unwrap();
-        assert_eq!(run(&[("output_dtype", Attr::Int(1))], &[&x, &scale]), Tensor::from_vec(&[1], vec![6f32]));
+        let op = parse("DequantizeLinear", 24, &[("output_dtype", Attr::Int(1))], 2, 1).unwrap();
+        assert_eq!(op.eval(&[Some(&x), Some(&scale)]).unwrap(), [Tensor::from_vec(&[1], vec![6f32])]);
     }
 
     #[test]
@@ -265,5 +225,37 @@ mod tests {
         };
         assert!(refused(0, &[4]) && refused(0, &[4, 6]) && refused(4, &[4, 3]) && refused(4, &[6]));
         assert!(!refused(0, &[6]) && !refused(0, &[]) && !refused(4, &[4, 2]));
+    }
+    #[test]
+    fn every_type_and_granularity() {
+        use DType::{BF16, F16, F32, I8, I16, I32, U8, U16};
+        for (dtype, scale) in
+            [(U8, F32), (I8, F32), (U16, F16), (I16, BF16), (I32, F32), (U8, BF16), (I8, F16)]
+        {
+            let x = numbers(dtype, &[2, 5, 19]);
+            let shapes: [(&[usize], i64, i64); 6] = [
+                (&[], 1, 0),
+                (&[1], 1, 0),
+                (&[5], 1, 0),
+                (&[19], -1, 0),
+                (&[2, 5, 4], 2, 5),
+                (&[2, 2, 19], 1, 3),
+            ];
+            for (shape, axis, block) in shapes {
+                let list = [("axis", Attr::Int(axis)), ("block_size", Attr::Int(block))];
+                run(&list, &[&x, &numbers(scale, shape), &numbers(dtype, shape)]);
+                run(&list, &[&x, &numbers(scale, shape)]);
+            }
+        }
+    }
+
+    #[test]
+    fn of_the_other_domain() {
+        let op = parse("com.microsoft::DequantizeLinear", 1, &[("axis", Attr::Int(0))], 3, 1).unwrap();
+        let (scale, zero) =
+            (Tensor::from_vec(&[2], vec![0.5f32, 2.0]), Tensor::from_vec(&[2], vec![1u16, 40000]));
+        let x = Tensor::from_vec(&[2, 2], vec![3u16, 0, 40001, 65535]);
+        let y = every_way(&*op, &[&x, &scale, &zero], &[1, 2]).unwrap();
+        assert_eq!(y, [Tensor::from_vec(&[2, 2], vec![1f32, -0.5, 2.0, 51070.0])]);
     }
 }

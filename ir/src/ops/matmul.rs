@@ -20,7 +20,7 @@ use super::values::{from_f64s, from_i128s, to_i128s};
 use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Expr, Form, Index, LoopId, Lowering, Store};
+use crate::kernel::{Access, Expr, Form, Index, Loop, LoopId, Lowering, Store};
 use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::{Tensor, row_major};
 use crate::types::{DType, Shape, broadcast};
@@ -37,8 +37,20 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     Ok(Box::new(MatMul))
 }
 
+/// The loops of a product, and what they lead to.
+pub(super) struct Nest {
+    /// Loops over leading axes, rows, columns, and the reduced one.
+    pub(super) loops: Vec<Loop>,
+    /// The element of the left operand.
+    pub(super) left: Vec<Index>,
+    /// The element of the right operand.
+    pub(super) right: Vec<Index>,
+    /// The element of the result.
+    pub(super) to: Vec<Index>,
+}
+
 /// The extents of a product.
-struct Sizes {
+pub(super) struct Sizes {
     batch: Shape,
     /// `None` where the left operand is a vector.
     m: Option<Dim>,
@@ -48,7 +60,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(a: &Shape, b: &Shape) -> Result<Self> {
+    pub(super) fn of(a: &Shape, b: &Shape) -> Result<Self> {
         if a.rank() == 0 || b.rank() == 0 {
             bail_invalid!("operands must have at least one axis, found {a} and {b}");
         }
@@ -67,8 +79,31 @@ impl Sizes {
         })
     }
 
-    fn output(&self) -> Result<Shape> {
+    pub(super) fn output(&self) -> Result<Shape> {
         checked(self.batch.iter().cloned().chain(self.m.clone()).chain(self.n.clone()).collect())
+    }
+
+    /// The loops over operands of these shapes.
+    pub(super) fn nest(&self, a: &Shape, b: &Shape) -> Nest {
+        let mut nest = NestBuilder::default();
+        let batch: Vec<LoopId> =
+            self.batch.iter().enumerate().map(|(i, d)| nest.parallel(format!("b{i}"), d)).collect();
+        let m = self.m.as_ref().map(|d| nest.parallel("m", d));
+        let n = self.n.as_ref().map(|d| nest.parallel("n", d));
+        let k = nest.reduce("k", &self.k);
+        let index = |shape: &Shape, inner: Vec<LoopId>| -> Vec<Index> {
+            let own = shape.rank() - inner.len();
+            let skip = batch.len() - own;
+            let still = |i: usize| shape[i].is(1) && !self.batch[skip + i].is(1);
+            let outer = (0..own).map(|i| if still(i) { zero() } else { batch[skip + i].into() });
+            outer.chain(inner.into_iter().map(Index::from)).collect()
+        };
+        Nest {
+            left: index(a, m.into_iter().chain([k]).collect()),
+            right: index(b, [k].into_iter().chain(n).collect()),
+            to: batch.iter().copied().chain(m).chain(n).map(Index::from).collect(),
+            loops: nest.loops,
+        }
     }
 }
 
@@ -124,24 +159,9 @@ impl Op for MatMul {
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (a, b) = (cx.fact(0)?.clone(), cx.fact(1)?.clone());
         let sizes = Sizes::of(&a.shape, &b.shape)?;
-        let mut nest = NestBuilder::default();
-        let batch: Vec<LoopId> =
-            sizes.batch.iter().enumerate().map(|(i, d)| nest.parallel(format!("b{i}"), d)).collect();
-        let m = sizes.m.as_ref().map(|d| nest.parallel("m", d));
-        let n = sizes.n.as_ref().map(|d| nest.parallel("n", d));
-        let k = nest.reduce("k", &sizes.k);
-        let access = |buffer, shape: &Shape, inner: Vec<LoopId>| {
-            let own = shape.rank() - inner.len();
-            let skip = batch.len() - own;
-            let still = |i: usize| shape[i].is(1) && !sizes.batch[skip + i].is(1);
-            let mut index: Vec<Index> =
-                (0..own).map(|i| if still(i) { zero() } else { batch[skip + i].into() }).collect();
-            index.extend(inner.into_iter().map(Index::from));
-            Access::new(buffer, index)
-        };
-        let left = access(cx.input(0)?, &a.shape, m.into_iter().chain([k]).collect());
-        let right = access(cx.input(1)?, &b.shape, [k].into_iter().chain(n).collect());
-        let to = batch.iter().copied().chain(m).chain(n).map(Index::from).collect();
+        let nest = sizes.nest(&a.shape, &b.shape);
+        let (left, right) = (Access::new(cx.input(0)?, nest.left), Access::new(cx.input(1)?, nest.right));
+        let to = nest.to;
         let store = Store { to: Access::new(cx.output(0)?, to), value: rounded(a.dtype, Expr::Acc) };
         let swap = a.tensor().is_some() && b.tensor().is_none();
         let (lhs, rhs) = if swap { (right, left) } else { (left, right) };

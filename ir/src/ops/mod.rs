@@ -9,18 +9,22 @@ pub mod bit_shift;
 mod broadcast;
 pub mod cast;
 pub mod clip;
+mod composed;
 pub mod concat;
 pub mod constant;
 pub mod conv;
+pub mod conv_integer;
 pub mod conv_transpose;
 pub mod depth_space;
 pub mod dequantize_linear;
 pub mod dropout;
+pub mod dynamic_quantize_linear;
 mod elements;
 mod elementwise;
 #[cfg(test)]
 mod every_type_tests;
 pub mod expand;
+mod factor;
 pub mod fill;
 pub mod flatten;
 pub mod gather;
@@ -39,6 +43,9 @@ pub mod layer_normalization;
 mod lowering_tests;
 pub mod lrn;
 pub mod matmul;
+pub mod matmul_integer;
+pub mod matmul_integer_to_float;
+pub mod matmul_nbits;
 pub mod max_pool;
 pub mod modulo;
 mod movement;
@@ -48,6 +55,12 @@ mod operand;
 pub mod pad;
 pub mod pow;
 pub mod prelu;
+pub mod qgemm;
+pub mod qlinear;
+pub mod qlinear_conv;
+pub mod qlinear_matmul;
+mod quantization;
+pub mod quantize_linear;
 pub mod range;
 pub mod reduce;
 pub mod reshape;
@@ -68,6 +81,9 @@ pub mod variadic;
 pub mod where_;
 
 use crate::op::OpDef;
+
+/// The domain of ONNX Runtime's own operators.
+pub const MICROSOFT: &str = "com.microsoft";
 
 /// Every operator, sorted by domain and name.
 pub static OPS: &[OpDef] = &[
@@ -98,6 +114,7 @@ pub static OPS: &[OpDef] = &[
     constant::DEF,
     fill::CONSTANT_OF_SHAPE,
     conv::DEF,
+    conv_integer::DEF,
     conv_transpose::DEF,
     unary::COS,
     unary::COSH,
@@ -105,6 +122,7 @@ pub static OPS: &[OpDef] = &[
     dequantize_linear::DEF,
     binary::DIV,
     dropout::DEF,
+    dynamic_quantize_linear::DEF,
     activation::ELU,
     binary::EQUAL,
     unary::ERF,
@@ -137,6 +155,7 @@ pub static OPS: &[OpDef] = &[
     unary::LOG,
     softmax::LOG_SOFTMAX,
     matmul::DEF,
+    matmul_integer::DEF,
     variadic::MAX,
     max_pool::DEF,
     variadic::MEAN,
@@ -150,6 +169,9 @@ pub static OPS: &[OpDef] = &[
     prelu::DEF,
     pad::DEF,
     pow::DEF,
+    qlinear_conv::DEF,
+    qlinear_matmul::DEF,
+    quantize_linear::DEF,
     rms_normalization::DEF,
     range::DEF,
     unary::RECIPROCAL,
@@ -193,6 +215,20 @@ pub static OPS: &[OpDef] = &[
     squeeze::UNSQUEEZE,
     where_::DEF,
     binary::XOR,
+    dequantize_linear::MICROSOFT,
+    matmul_integer_to_float::DYNAMIC,
+    matmul_integer_to_float::DEF,
+    matmul_nbits::DEF,
+    qgemm::DEF,
+    qlinear::ADD,
+    qlinear::AVERAGE_POOL,
+    qlinear::CONCAT,
+    qlinear::GLOBAL_AVERAGE_POOL,
+    qlinear::LEAKY_RELU,
+    qlinear::MUL,
+    qlinear::SIGMOID,
+    qlinear::SOFTMAX,
+    quantize_linear::MICROSOFT,
 ];
 
 /// The definition of an operator.

@@ -9,7 +9,7 @@ use crate::eval;
 use crate::graph::Graph;
 use crate::kernel::{BufferKind, Lowering, Program, Scalar};
 use crate::numerics::Number;
-use crate::op::{Attr, Attrs, Fact, NEWEST_OPSET, NodeProto, Op};
+use crate::op::{Attr, Attrs, Fact, NEWEST_OPSET, NodeProto, NodeView, Op};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
 
@@ -23,7 +23,8 @@ pub(super) fn ints(values: &[i64]) -> Attr {
     Attr::Ints(values.to_vec())
 }
 
-/// The operator `name` of `opset` with so many inputs and outputs. Its own attributes must make it again.
+/// The operator `name` (`DOMAIN::NAME` for others than the default domain) of `opset` with so many inputs and outputs. Its
+/// own attributes must make it again.
 pub(super) fn parse(
     name: &str,
     opset: i64,
@@ -41,7 +42,8 @@ pub(super) fn parse(
 }
 
 fn read(name: &str, opset: i64, mut attrs: Attrs, inputs: usize, outputs: usize) -> Result<Box<dyn Op>> {
-    let def = find("", name).expect("the operator is listed");
+    let (domain, name) = name.split_once("::").unwrap_or(("", name));
+    let def = find(domain, name).expect("the operator is listed");
     let present = vec![true; inputs];
     let op = (def.parse)(&mut NodeProto { attrs: &mut attrs, opset, inputs: &present, outputs })?;
     assert!(attrs.is_empty(), "{name} leaves {attrs:?}");
@@ -128,35 +130,58 @@ fn run_lowered(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Vec<T
     eval::kernel::run(&program, &given)
 }
 
-/// What the operator's machine code computes, alone in a graph, by the name of each way to compile it.
-fn run_compiled(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Vec<(String, Vec<Tensor>)> {
+/// The operator alone in a graph, and the inputs that are no constants.
+fn alone(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> (Graph, Vec<Tensor>) {
     let infers = facts(inputs, known);
-    let outputs = op.infer(&infers.iter().map(Some).collect::<Vec<_>>()).unwrap().len();
+    let outputs = op.infer(&infers.iter().map(Some).collect::<Vec<_>>()).unwrap();
     let mut graph = Graph::new("test");
     graph.opsets.insert(String::new(), NEWEST_OPSET);
-    let parts = |t: &Tensor| (t.dtype.to_string(), t.shape.clone(), t.data.to_vec());
+    let mut name = op.name().to_owned();
+    if !op.domain().is_empty() {
+        graph.opsets.insert(op.domain().to_owned(), 1);
+        name = format!("{}::{name}", op.domain());
+    }
     let (mut operands, mut given) = (Vec::new(), Vec::new());
     for (i, (tensor, fact)) in inputs.iter().zip(infers).enumerate() {
         let name = format!("in{i}");
         operands.push(Some(if known.contains(&i) {
             graph.add_const(&name, (*tensor).clone()).unwrap()
         } else {
-            given.push(parts(tensor));
+            given.push((*tensor).clone());
             graph.add_input(&name, fact).unwrap()
         }));
     }
-    let names: Vec<String> = (0..outputs).map(|i| format!("out{i}")).collect();
-    let op: Arc<dyn Op> = read(op.name(), NEWEST_OPSET, op.attrs(), inputs.len(), outputs).unwrap().into();
+    let names: Vec<String> = (0..outputs.len()).map(|i| format!("out{i}")).collect();
+    let opset = graph.opsets.get(op.domain()).copied().unwrap_or(NEWEST_OPSET);
+    let op: Arc<dyn Op> = read(&name, opset, op.attrs(), inputs.len(), outputs.len()).unwrap().into();
     let node = graph.add_node("node", op, operands, &names).unwrap();
-    for id in graph.node(node).outputs.clone() {
+    for (id, fact) in graph.node(node).outputs.clone().into_iter().zip(outputs) {
         graph.add_output(id);
+        graph.set_fact(id, fact);
     }
+    (graph, given)
+}
+
+/// What the operator's machine code computes, alone in a graph, by the name of each way to compile it.
+fn run_compiled(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Vec<(String, Vec<Tensor>)> {
+    let (graph, given) = alone(op, inputs, known);
+    let parts = |t: &Tensor| (t.dtype.to_string(), t.shape.clone(), t.data.to_vec());
+    let given: Vec<_> = given.iter().map(parts).collect();
     let points =
         kiln_tests::operator::run(&graph.to_string(), &given).unwrap_or_else(|e| panic!("{e}\n{graph}"));
     let tensor = |(dtype, shape, data): (String, Vec<usize>, Vec<u8>)| {
         Tensor::new(DType::parse(&dtype).unwrap(), shape, data.into()).unwrap()
     };
     points.into_iter().map(|(point, all)| (point, all.into_iter().map(tensor).collect())).collect()
+}
+
+/// Whether simpler operators take the operator's place: what they compute is compared as machine code.
+fn is_decomposed(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> bool {
+    let (graph, _) = alone(op, inputs, known);
+    let Some(id) = graph.outputs().first().and_then(|v| graph.producer(*v)) else { return false };
+    let node = graph.node(id);
+    let view = NodeView { graph: &graph, name: &node.name, inputs: &node.inputs, outputs: &node.outputs };
+    node.op.decompose(&view).unwrap().is_some()
 }
 
 /// `eval`, which must agree with inference, and with the kernels and the machine code within a few units in the last
@@ -170,7 +195,8 @@ pub(super) fn run(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Ve
     }
     let compiled = inputs.iter().copied().chain(&results).all(|t| t.dtype.is_compiled());
     let short = |t: &&Tensor| matches!(t.dtype, DType::F16 | DType::BF16);
-    if op.takes_short_floats() || !inputs.iter().any(short) {
+    let lowered = op.takes_short_floats() || !inputs.iter().any(short);
+    if lowered && !is_decomposed(op, inputs, known) {
         match run_lowered(op, inputs, known) {
             Err(e) if !compiled && e.kind == ErrorKind::Unsupported => {}
             kernels => compare(op, inputs, "kernels", &kernels?, &results),

@@ -1,0 +1,213 @@
+//! Operators that are made of others, written once: [`Composed::compose`] names them in order, and inference, evaluation
+//! and decomposition follow from it.
+
+use std::sync::Arc;
+
+use super::find;
+use crate::error::{Error, Result};
+use crate::graph::{Patch, PatchValue};
+use crate::op::{Attr, Attrs, Fact, NEWEST_OPSET, NodeProto, NodeView, Op};
+use crate::tensor::Tensor;
+use crate::types::DType;
+
+/// An operator whose meaning is that of others.
+pub(super) trait Composed {
+    /// The results, made of the inputs; those left out are `None`. Checks what the operators that it is made of do not.
+    fn compose(&self, cx: &mut Composer<'_>, inputs: &[Option<Value>]) -> Result<Vec<Value>>;
+}
+
+/// The methods of [`Op`] that follow from [`Composed`]; with `product` an element of the result takes many multiplications.
+macro_rules! composed {
+    () => {
+        fn infer(
+            &self,
+            inputs: &[Option<&$crate::op::Fact>],
+        ) -> $crate::error::Result<Vec<$crate::op::Fact>> {
+            $crate::ops::composed::infer(self, inputs)
+        }
+
+        fn eval(
+            &self,
+            inputs: &[Option<&$crate::tensor::Tensor>],
+        ) -> $crate::error::Result<Vec<$crate::tensor::Tensor>> {
+            $crate::ops::composed::eval(self, inputs)
+        }
+
+        fn decompose(
+            &self,
+            node: &$crate::op::NodeView<'_>,
+        ) -> $crate::error::Result<Option<$crate::graph::Patch>> {
+            $crate::ops::composed::decompose(self, node)
+        }
+    };
+    (product) => {
+        $crate::ops::composed::composed!();
+
+        fn work(&self, operand: u128, results: u128) -> u128 {
+            operand.saturating_mul(results)
+        }
+    };
+}
+pub(super) use composed;
+
+/// An operand or a result.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value(usize);
+
+/// What the operators are made for.
+enum Way<'a> {
+    /// Facts alone.
+    Infer,
+    /// The elements of each value.
+    Eval(Vec<Tensor>),
+    /// Nodes of a patch.
+    Patch { node: &'a NodeView<'a>, patch: Patch, values: Vec<PatchValue> },
+}
+
+/// Applies operators to values, in one of three ways.
+pub(super) struct Composer<'a> {
+    facts: Vec<Fact>,
+    way: Way<'a>,
+    made: usize,
+}
+
+impl Composer<'_> {
+    /// What is known of a value.
+    pub(super) fn fact(&self, value: Value) -> &Fact {
+        &self.facts[value.0]
+    }
+
+    /// A constant.
+    pub(super) fn constant(&mut self, tensor: Tensor) -> Value {
+        self.facts.push(Fact::of(&tensor));
+        match &mut self.way {
+            Way::Infer => {}
+            Way::Eval(tensors) => tensors.push(tensor),
+            Way::Patch { node, patch, values } => {
+                let name = format!("{}.constant{}", node.name, self.made);
+                values.push(patch.constant(&name, tensor));
+            }
+        }
+        self.made += 1;
+        Value(self.facts.len() - 1)
+    }
+
+    /// The results of an operator.
+    pub(super) fn node(&mut self, op: Arc<dyn Op>, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+        let facts: Vec<Option<&Fact>> = inputs.iter().map(|v| v.map(|v| &self.facts[v.0])).collect();
+        let results = op.infer(&facts)?;
+        match &mut self.way {
+            Way::Infer => {}
+            Way::Eval(tensors) => {
+                let operands: Vec<Option<&Tensor>> =
+                    inputs.iter().map(|v| v.map(|v| &tensors[v.0])).collect();
+                let made = op.eval(&operands)?;
+                tensors.extend(made);
+            }
+            Way::Patch { node, patch, values } => {
+                let operands: Vec<_> = inputs.iter().map(|v| v.map(|v| values[v.0])).collect();
+                let name = format!("{}.{}{}", node.name, op.name(), self.made);
+                values.extend(patch.shared_node(node.graph, &name, op, &operands)?);
+            }
+        }
+        self.made += 1;
+        let first = self.facts.len();
+        self.facts.extend(results);
+        Ok((first..self.facts.len()).map(Value).collect())
+    }
+
+    /// The only result of an operator of the default domain, by its name and attributes.
+    pub(super) fn apply(&mut self, name: &str, list: &[(&str, Attr)], inputs: &[Value]) -> Result<Value> {
+        let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+        self.apply_optional(name, list, &inputs)
+    }
+
+    /// [`Composer::apply`] where inputs may be left out.
+    pub(super) fn apply_optional(
+        &mut self,
+        name: &str,
+        list: &[(&str, Attr)],
+        inputs: &[Option<Value>],
+    ) -> Result<Value> {
+        let count = inputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+        let op = operator(name, list, &inputs[..count])?;
+        self.node(op, &inputs[..count])?
+            .first()
+            .copied()
+            .ok_or_else(|| Error::internal("operator without a result"))
+    }
+
+    /// A value in another element type.
+    pub(super) fn cast(&mut self, value: Value, to: DType) -> Result<Value> {
+        if self.fact(value).dtype == to {
+            return Ok(value);
+        }
+        self.apply("Cast", &[("to", Attr::Int(to.to_onnx().into()))], &[value])
+    }
+
+    /// A value under another shape.
+    pub(super) fn reshape(&mut self, value: Value, shape: &[i64]) -> Result<Value> {
+        let shape = self.constant(Tensor::from_vec(&[shape.len()], shape.to_vec()));
+        self.apply("Reshape", &[], &[value, shape])
+    }
+}
+
+/// An operator of the default domain.
+fn operator(name: &str, list: &[(&str, Attr)], inputs: &[Option<Value>]) -> Result<Arc<dyn Op>> {
+    let def = find("", name).ok_or_else(|| Error::internal(format!("there is no operator {name}")))?;
+    let mut attrs: Attrs = list.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let present: Vec<bool> = inputs.iter().map(Option::is_some).collect();
+    let mut node = NodeProto { attrs: &mut attrs, opset: NEWEST_OPSET, inputs: &present, outputs: 1 };
+    let op = (def.parse)(&mut node)?;
+    if let Some(unknown) = attrs.keys().next() {
+        return Err(Error::internal(format!("{name} has no attribute '{unknown}'")));
+    }
+    Ok(Arc::from(op))
+}
+
+/// Which inputs are there, as values in order.
+fn values<T>(inputs: &[Option<T>]) -> Vec<Option<Value>> {
+    let mut next = 0;
+    let number = |input: &Option<T>| {
+        input.as_ref().map(|_| {
+            next += 1;
+            Value(next - 1)
+        })
+    };
+    inputs.iter().map(number).collect()
+}
+
+/// `Op::infer`.
+pub(super) fn infer(op: &impl Composed, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+    let facts = inputs.iter().flatten().map(|f| (*f).clone()).collect();
+    let mut cx = Composer { facts, way: Way::Infer, made: 0 };
+    let results = op.compose(&mut cx, &values(inputs))?;
+    Ok(results.into_iter().map(|v| Fact::new(cx.facts[v.0].dtype, cx.facts[v.0].shape.clone())).collect())
+}
+
+/// `Op::eval`.
+pub(super) fn eval(op: &impl Composed, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+    let tensors: Vec<Tensor> = inputs.iter().flatten().map(|t| (*t).clone()).collect();
+    let facts = tensors.iter().map(Fact::of).collect();
+    let mut cx = Composer { facts, way: Way::Eval(tensors), made: 0 };
+    let results = op.compose(&mut cx, &values(inputs))?;
+    let Way::Eval(tensors) = cx.way else { return Err(Error::internal("evaluation became something else")) };
+    Ok(results.into_iter().map(|v| tensors[v.0].clone()).collect())
+}
+
+/// `Op::decompose`.
+pub(super) fn decompose(op: &impl Composed, node: &NodeView<'_>) -> Result<Option<Patch>> {
+    let present: Vec<_> = node.inputs.iter().flatten().map(|id| PatchValue::from(*id)).collect();
+    let facts = (0..node.inputs.len()).filter(|i| node.inputs[*i].is_some());
+    let facts = facts.map(|i| node.fact(i).cloned()).collect::<Result<_>>()?;
+    let way = Way::Patch { node, patch: Patch::new(), values: present };
+    let mut cx = Composer { facts, way, made: 0 };
+    let results = op.compose(&mut cx, &values(node.inputs))?;
+    let Way::Patch { mut patch, values, .. } = cx.way else {
+        return Err(Error::internal("decomposition became something else"));
+    };
+    for (old, new) in node.outputs.iter().zip(results) {
+        patch.replace(*old, values[new.0]);
+    }
+    Ok(Some(patch))
+}
