@@ -281,5 +281,8 @@ pub struct OpDef {
     pub unsupported: &'static str,
 }
 
+/// The domain of ONNX Runtime's own operators.
+pub const MICROSOFT: &str = "com.microsoft";
+
 /// The newest opset of the default domain whose operators Kiln knows.
 pub const NEWEST_OPSET: i64 = 24;

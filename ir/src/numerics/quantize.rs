@@ -9,7 +9,7 @@
 //! The quotient is a true one: a product with the reciprocal would differ next to halves. NaN becomes 0, whatever the
 //! zero point is.
 
-use super::{Number, round_half_even, saturate};
+use super::number::{Number, round_half_even, saturate};
 use crate::types::DType;
 
 /// The nearest element of a float type.

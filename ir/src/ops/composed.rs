@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::find;
+use super::{cast, reshape};
 use crate::error::{Error, Result};
 use crate::graph::{Patch, PatchValue};
-use crate::op::{Attr, Attrs, Fact, NEWEST_OPSET, NodeProto, NodeView, Op};
+use crate::op::{Attr, Attrs, Fact, NEWEST_OPSET, NodeProto, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 
@@ -116,21 +116,21 @@ impl Composer<'_> {
         Ok((first..self.facts.len()).map(Value).collect())
     }
 
-    /// The only result of an operator of the default domain, by its name and attributes.
-    pub(super) fn apply(&mut self, name: &str, list: &[(&str, Attr)], inputs: &[Value]) -> Result<Value> {
+    /// The only result of an operator of the default domain, with attributes.
+    pub(super) fn apply(&mut self, def: &OpDef, list: &[(&str, Attr)], inputs: &[Value]) -> Result<Value> {
         let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
-        self.apply_optional(name, list, &inputs)
+        self.apply_optional(def, list, &inputs)
     }
 
     /// [`Composer::apply`] where inputs may be left out.
     pub(super) fn apply_optional(
         &mut self,
-        name: &str,
+        def: &OpDef,
         list: &[(&str, Attr)],
         inputs: &[Option<Value>],
     ) -> Result<Value> {
         let count = inputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
-        let op = operator(name, list, &inputs[..count])?;
+        let op = operator(def, list, &inputs[..count])?;
         self.node(op, &inputs[..count])?
             .first()
             .copied()
@@ -142,25 +142,24 @@ impl Composer<'_> {
         if self.fact(value).dtype == to {
             return Ok(value);
         }
-        self.apply("Cast", &[("to", Attr::Int(to.to_onnx().into()))], &[value])
+        self.apply(&cast::DEF, &[("to", Attr::Int(to.to_onnx().into()))], &[value])
     }
 
     /// A value under another shape.
     pub(super) fn reshape(&mut self, value: Value, shape: &[i64]) -> Result<Value> {
         let shape = self.constant(Tensor::from_vec(&[shape.len()], shape.to_vec()));
-        self.apply("Reshape", &[], &[value, shape])
+        self.apply(&reshape::DEF, &[], &[value, shape])
     }
 }
 
 /// An operator of the default domain.
-fn operator(name: &str, list: &[(&str, Attr)], inputs: &[Option<Value>]) -> Result<Arc<dyn Op>> {
-    let def = find("", name).ok_or_else(|| Error::internal(format!("there is no operator {name}")))?;
+fn operator(def: &OpDef, list: &[(&str, Attr)], inputs: &[Option<Value>]) -> Result<Arc<dyn Op>> {
     let mut attrs: Attrs = list.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let present: Vec<bool> = inputs.iter().map(Option::is_some).collect();
     let mut node = NodeProto { attrs: &mut attrs, opset: NEWEST_OPSET, inputs: &present, outputs: 1 };
     let op = (def.parse)(&mut node)?;
     if let Some(unknown) = attrs.keys().next() {
-        return Err(Error::internal(format!("{name} has no attribute '{unknown}'")));
+        return Err(Error::internal(format!("{} has no attribute '{unknown}'", def.name)));
     }
     Ok(Arc::from(op))
 }

@@ -57,7 +57,8 @@ pub const DEF: OpDef = OpDef {
 };
 
 /// `com.microsoft::DequantizeLinear`.
-pub const MICROSOFT: OpDef = OpDef { domain: super::MICROSOFT, since: (1, 1), parse: parse_microsoft, ..DEF };
+pub const MICROSOFT: OpDef =
+    OpDef { domain: crate::op::MICROSOFT, since: (1, 1), parse: parse_microsoft, ..DEF };
 
 /// The value of an element of any type that is quantised or a scale.
 fn value(dtype: DType, bits: u64) -> f64 {

@@ -12,7 +12,8 @@
 //! Numerics: f32, halves to even.
 
 use super::composed::{Composed, Composer, Value, composed};
-use super::quantization::required;
+use super::requantize::required;
+use super::{binary, quantize_linear, reduce, unary, variadic, where_};
 use crate::bail_invalid;
 use crate::error::Result;
 use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};
@@ -57,17 +58,18 @@ pub(super) fn dynamic_quantize(cx: &mut Composer<'_>, x: Value) -> Result<[Value
     }
     let zero = cx.constant(Tensor::scalar(0f32));
     let all = [("keepdims", Attr::Int(0))];
-    let most = cx.apply("ReduceMax", &all, &[x])?;
-    let least = cx.apply("ReduceMin", &all, &[x])?;
-    let (high, low) = (cx.apply("Max", &[], &[most, zero])?, cx.apply("Min", &[], &[least, zero])?);
-    let range = cx.apply("Sub", &[], &[high, low])?;
+    let most = cx.apply(&reduce::MAX, &all, &[x])?;
+    let least = cx.apply(&reduce::MIN, &all, &[x])?;
+    let (high, low) =
+        (cx.apply(&variadic::MAX, &[], &[most, zero])?, cx.apply(&variadic::MIN, &[], &[least, zero])?);
+    let range = cx.apply(&binary::SUB, &[], &[high, low])?;
     let (steps, one) = (cx.constant(Tensor::scalar(255f32)), cx.constant(Tensor::scalar(1f32)));
-    let quotient = cx.apply("Div", &[], &[range, steps])?;
-    let nothing = cx.apply("Equal", &[], &[range, zero])?;
-    let scale = cx.apply("Where", &[], &[nothing, one, quotient])?;
-    let below = cx.apply("Neg", &[], &[low])?;
-    let zero_point = cx.apply("QuantizeLinear", &[], &[below, scale])?;
-    let y = cx.apply("QuantizeLinear", &[], &[x, scale, zero_point])?;
+    let quotient = cx.apply(&binary::DIV, &[], &[range, steps])?;
+    let nothing = cx.apply(&binary::EQUAL, &[], &[range, zero])?;
+    let scale = cx.apply(&where_::DEF, &[], &[nothing, one, quotient])?;
+    let below = cx.apply(&unary::NEG, &[], &[low])?;
+    let zero_point = cx.apply(&quantize_linear::DEF, &[], &[below, scale])?;
+    let y = cx.apply(&quantize_linear::DEF, &[], &[x, scale, zero_point])?;
     Ok([y, scale, zero_point])
 }
 

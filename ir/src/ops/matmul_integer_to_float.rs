@@ -12,13 +12,13 @@
 //!
 //! Numerics: an exact sum, f32 for the rest.
 
-use super::MICROSOFT;
+use super::binary;
 use super::composed::{Composed, Composer, Value, composed};
 use super::dynamic_quantize_linear::dynamic_quantize;
 use super::qlinear_matmul::{combined_scale, product};
-use super::quantization::{required, scaled};
+use super::requantize::{required, scaled};
 use crate::error::Result;
-use crate::op::{Attrs, NodeProto, Op, OpDef};
+use crate::op::{Attrs, MICROSOFT, NodeProto, Op, OpDef};
 
 /// `com.microsoft::MatMulIntegerToFloat`.
 pub const DEF: OpDef = OpDef {
@@ -74,7 +74,7 @@ impl Composed for MatMulIntegerToFloat {
         let factor = combined_scale(cx, [a, b], [a_scale, b_scale])?;
         let y = scaled(cx, sum, factor)?;
         Ok(vec![match bias {
-            Some(bias) => cx.apply("Add", &[], &[y, bias])?,
+            Some(bias) => cx.apply(&binary::ADD, &[], &[y, bias])?,
             None => y,
         }])
     }

@@ -16,11 +16,11 @@
 //!
 //! Unsupported: 3, 5, 6 and 7 bits; `g_idx`.
 
-use super::MICROSOFT;
 use super::composed::{Composed, Composer, Value, composed};
-use super::quantization::required;
+use super::requantize::required;
+use super::{binary, bit_shift, concat, dequantize_linear, expand, matmul, slice, transpose};
 use crate::error::Result;
-use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, MICROSOFT, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use crate::{bail_invalid, bail_unsupported};
@@ -111,10 +111,11 @@ impl MatMulNBits {
         let mut parts = Vec::new();
         for i in 0..per_byte {
             let by = cx.constant(Tensor::scalar((i * self.bits) as u8));
-            let shifted = cx.apply("BitShift", &[("direction", Attr::Str("RIGHT".into()))], &[bytes, by])?;
-            parts.push(cx.apply("BitwiseAnd", &[], &[shifted, mask])?);
+            let shifted =
+                cx.apply(&bit_shift::DEF, &[("direction", Attr::Str("RIGHT".into()))], &[bytes, by])?;
+            parts.push(cx.apply(&binary::BITWISE_AND, &[], &[shifted, mask])?);
         }
-        let all = cx.apply("Concat", &[("axis", Attr::Int(2))], &parts)?;
+        let all = cx.apply(&concat::DEF, &[("axis", Attr::Int(2))], &parts)?;
         let all = cx.reshape(all, &[self.n, row * per_byte])?;
         self.first(cx, all, elements)
     }
@@ -125,7 +126,7 @@ impl MatMulNBits {
             return Ok(rows);
         }
         let [from, to, axis] = [0, elements, 1].map(|v: i64| cx.constant(Tensor::from_vec(&[1], vec![v])));
-        cx.apply("Slice", &[], &[rows, from, to, axis])
+        cx.apply(&slice::DEF, &[], &[rows, from, to, axis])
     }
 
     /// The weights, `[N, K]`.
@@ -143,8 +144,8 @@ impl MatMulNBits {
             let all = cx.reshape(all, &[n, blocks, self.block])?;
             let all = cx.cast(all, dtype)?;
             let (zeros, scales) = (cx.reshape(zeros, &[n, blocks, 1])?, cx.reshape(scales, &[n, blocks, 1])?);
-            let less = cx.apply("Sub", &[], &[all, zeros])?;
-            let weights = cx.apply("Mul", &[], &[less, scales])?;
+            let less = cx.apply(&binary::SUB, &[], &[all, zeros])?;
+            let weights = cx.apply(&binary::MUL, &[], &[less, scales])?;
             let weights = cx.reshape(weights, &[n, blocks * self.block])?;
             return self.first(cx, weights, self.k);
         }
@@ -155,11 +156,11 @@ impl MatMulNBits {
             None => {
                 let middle = cx.constant(Tensor::scalar(1u8 << (self.bits - 1)));
                 let shape = cx.constant(Tensor::from_vec(&[2], vec![n, blocks]));
-                cx.apply("Expand", &[], &[middle, shape])?
+                cx.apply(&expand::DEF, &[], &[middle, shape])?
             }
         };
         let list = [("axis", Attr::Int(1)), ("block_size", Attr::Int(self.block))];
-        cx.apply("DequantizeLinear", &list, &[all, scales, zeros])
+        cx.apply(&dequantize_linear::DEF, &list, &[all, scales, zeros])
     }
 }
 
@@ -176,10 +177,10 @@ impl Composed for MatMulNBits {
             );
         }
         let weights = self.weights(cx, q, scales, optional(3))?;
-        let weights = cx.apply("Transpose", &[("perm", Attr::Ints(vec![1, 0]))], &[weights])?;
-        let y = cx.apply("MatMul", &[], &[a, weights])?;
+        let weights = cx.apply(&transpose::DEF, &[("perm", Attr::Ints(vec![1, 0]))], &[weights])?;
+        let y = cx.apply(&matmul::DEF, &[], &[a, weights])?;
         Ok(vec![match optional(5) {
-            Some(bias) => cx.apply("Add", &[], &[y, bias])?,
+            Some(bias) => cx.apply(&binary::ADD, &[], &[y, bias])?,
             None => y,
         }])
     }

@@ -63,6 +63,7 @@ mod quantization;
 pub mod quantize_linear;
 pub mod range;
 pub mod reduce;
+mod requantize;
 pub mod reshape;
 pub mod rms_normalization;
 pub mod shape;
@@ -81,9 +82,6 @@ pub mod variadic;
 pub mod where_;
 
 use crate::op::OpDef;
-
-/// The domain of ONNX Runtime's own operators.
-pub const MICROSOFT: &str = "com.microsoft";
 
 /// Every operator, sorted by domain and name.
 pub static OPS: &[OpDef] = &[

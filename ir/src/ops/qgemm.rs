@@ -11,13 +11,13 @@
 //!
 //! Numerics: [`crate::numerics::requantize`], with the factor `alpha * a_scale * b_scale / y_scale` in f32.
 
-use super::MICROSOFT;
 use super::composed::{Composed, Composer, Value, composed};
 use super::qlinear_matmul::{combined_scale, product};
-use super::quantization::{requantize, required, scalar, scaled};
+use super::requantize::{requantize, required, scalar, scaled};
+use super::{binary, transpose};
 use crate::bail_invalid;
 use crate::error::Result;
-use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, MICROSOFT, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 
@@ -78,7 +78,7 @@ impl Composed for QGemm {
                 bail_invalid!("operands must be matrices, found {shape}");
             }
             if transposed {
-                cx.apply("Transpose", &[("perm", Attr::Ints(vec![1, 0]))], &[value])
+                cx.apply(&transpose::DEF, &[("perm", Attr::Ints(vec![1, 0]))], &[value])
             } else {
                 Ok(value)
             }
@@ -92,7 +92,7 @@ impl Composed for QGemm {
                 bail_invalid!("the bias must be i32, found {}", fact.ty());
             }
             let shape = cx.fact(sum).shape.clone();
-            sum = cx.apply("Add", &[], &[sum, bias])?;
+            sum = cx.apply(&binary::ADD, &[], &[sum, bias])?;
             if cx.fact(sum).shape != shape {
                 bail_invalid!("a bias of shape {} does not fit {shape}", cx.fact(bias).shape);
             }
@@ -100,11 +100,11 @@ impl Composed for QGemm {
         let mut factor = combined_scale(cx, [a, b], [required(inputs, 1)?, required(inputs, 4)?])?;
         if self.alpha != 1.0 {
             let alpha = cx.constant(Tensor::scalar(self.alpha));
-            factor = cx.apply("Mul", &[], &[alpha, factor])?;
+            factor = cx.apply(&binary::MUL, &[], &[alpha, factor])?;
         }
         let Some(y_scale) = optional(7) else { return Ok(vec![scaled(cx, sum, factor)?]) };
         let y_scale = scalar(cx, y_scale, "the scale of the result")?;
-        let factor = cx.apply("Div", &[], &[factor, y_scale])?;
+        let factor = cx.apply(&binary::DIV, &[], &[factor, y_scale])?;
         let zero = match optional(8) {
             Some(zero) => scalar(cx, zero, "the zero point of the result")?,
             None => {

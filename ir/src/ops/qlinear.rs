@@ -12,10 +12,13 @@
 use std::sync::Arc;
 
 use super::composed::{Composed, Composer, Value, composed};
-use super::quantization::{required, scalar};
-use super::{MICROSOFT, find};
+use super::requantize::{required, scalar};
+use super::{
+    activation, average_pool, binary, concat, dequantize_linear, global_average_pool, quantize_linear,
+    softmax, transpose, unary,
+};
 use crate::error::{Error, Result};
-use crate::op::{Attr, Attrs, NEWEST_OPSET, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, MICROSOFT, NEWEST_OPSET, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use crate::{bail_invalid, bail_unsupported};
@@ -40,45 +43,49 @@ pub struct QLinear {
 }
 
 macro_rules! operators {
-    ($($constant:ident $name:literal of $inner:literal, $operands:literal;)*) => {
+    ($($constant:ident $name:literal of $inner:expr, $operands:literal;)*) => {
         $(
             #[doc = concat!("`com.microsoft::", $name, "`.")]
             pub const $constant: OpDef = OpDef {
                 name: $name,
                 domain: MICROSOFT,
                 since: (1, 1),
-                parse: |node| parse($name, $inner, $operands, node),
+                parse: |node| parse($name, &$inner, $operands, node),
                 unsupported: "",
             };
         )*
     };
 }
 operators! {
-    ADD "QLinearAdd" of "Add", 2;
-    AVERAGE_POOL "QLinearAveragePool" of "AveragePool", 1;
-    CONCAT "QLinearConcat" of "Concat", 0;
-    GLOBAL_AVERAGE_POOL "QLinearGlobalAveragePool" of "GlobalAveragePool", 1;
-    LEAKY_RELU "QLinearLeakyRelu" of "LeakyRelu", 1;
-    MUL "QLinearMul" of "Mul", 2;
-    SIGMOID "QLinearSigmoid" of "Sigmoid", 1;
-    SOFTMAX "QLinearSoftmax" of "Softmax", 1;
+    ADD "QLinearAdd" of binary::ADD, 2;
+    AVERAGE_POOL "QLinearAveragePool" of average_pool::DEF, 1;
+    CONCAT "QLinearConcat" of concat::DEF, 0;
+    GLOBAL_AVERAGE_POOL "QLinearGlobalAveragePool" of global_average_pool::DEF, 1;
+    LEAKY_RELU "QLinearLeakyRelu" of activation::LEAKY_RELU, 1;
+    MUL "QLinearMul" of binary::MUL, 2;
+    SIGMOID "QLinearSigmoid" of unary::SIGMOID, 1;
+    SOFTMAX "QLinearSoftmax" of softmax::SOFTMAX, 1;
 }
 
 /// Reads an operator of so many operands; 0 for any number, behind the parameters of the result.
-fn parse(name: &'static str, inner: &str, operands: usize, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
+fn parse(
+    name: &'static str,
+    inner: &OpDef,
+    operands: usize,
+    node: &mut NodeProto<'_>,
+) -> Result<Box<dyn Op>> {
     match operands {
         0 => node.arity(4..=usize::MAX, 1..=1)?,
         n => node.arity(3 * n + 1..=3 * n + 2, 1..=1)?,
     }
-    let channels_last = inner.ends_with("Pool") && node.flag("channels_last", false)?;
-    let opset = if inner == "Softmax" { node.int("opset")? } else { None };
-    let def = find("", inner).ok_or_else(|| Error::internal(format!("there is no operator {inner}")))?;
+    let channels_last = inner.name.ends_with("Pool") && node.flag("channels_last", false)?;
+    let opset = if inner.name == "Softmax" { node.int("opset")? } else { None };
     let count = if operands == 0 { node.inputs.len().saturating_sub(2).div_ceil(3) } else { operands };
     let present = vec![true; count];
     let opset_of_inner = opset.unwrap_or(NEWEST_OPSET);
     let mut inside =
         NodeProto { attrs: &mut *node.attrs, opset: opset_of_inner, inputs: &present, outputs: 1 };
-    let inner: Arc<dyn Op> = Arc::from((def.parse)(&mut inside)?);
+    let inner: Arc<dyn Op> = Arc::from((inner.parse)(&mut inside)?);
     Ok(Box::new(QLinear { name, inner, channels_last, opset }))
 }
 
@@ -146,9 +153,9 @@ impl QLinear {
         }
         let first: Vec<i64> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
         let last: Vec<i64> = [0].into_iter().chain(2..rank).chain([1]).collect();
-        let x = cx.apply("Transpose", &[("perm", Attr::Ints(first))], &[x])?;
+        let x = cx.apply(&transpose::DEF, &[("perm", Attr::Ints(first))], &[x])?;
         let y = self.apply(cx, &[x])?;
-        cx.apply("Transpose", &[("perm", Attr::Ints(last))], &[y])
+        cx.apply(&transpose::DEF, &[("perm", Attr::Ints(last))], &[y])
     }
 }
 
@@ -157,10 +164,10 @@ fn optional(inputs: &[Option<Value>], i: usize) -> Option<Value> {
 }
 
 /// The real numbers of a quantised tensor with one scale.
-pub(super) fn dequantized(cx: &mut Composer<'_>, [x, scale, zero]: [Option<Value>; 3]) -> Result<Value> {
+fn dequantized(cx: &mut Composer<'_>, [x, scale, zero]: [Option<Value>; 3]) -> Result<Value> {
     let scale = scale.map(|scale| scalar(cx, scale, "a scale")).transpose()?;
     let zero = zero.map(|zero| scalar(cx, zero, "a zero point")).transpose()?;
-    cx.apply_optional("DequantizeLinear", &[], &[x, scale, zero])
+    cx.apply_optional(&dequantize_linear::DEF, &[], &[x, scale, zero])
 }
 
 /// A tensor quantised with one scale, as `dtype`.
@@ -179,7 +186,7 @@ fn quantized(
         Some(zero) => scalar(cx, zero, "the zero point of the result")?,
         None => cx.constant(Tensor::new(dtype, vec![], vec![0].into())?),
     };
-    cx.apply("QuantizeLinear", &[], &[x, scale, zero])
+    cx.apply(&quantize_linear::DEF, &[], &[x, scale, zero])
 }
 
 #[cfg(test)]

@@ -14,10 +14,12 @@
 
 use std::sync::Arc;
 
+use super::binary;
 use super::composed::{Composed, Composer, Value, composed};
 use super::conv::Conv;
 use super::conv_integer::{ConvInteger, check_channels};
-use super::quantization::{requantize, required, scalar, single};
+use super::quantization::single;
+use super::requantize::{requantize, required, scalar};
 use crate::bail_invalid;
 use crate::error::{Error, Result};
 use crate::op::{Attrs, NodeProto, Op, OpDef};
@@ -80,7 +82,7 @@ impl Composed for QLinearConv {
                 bail_invalid!("the bias must be i32[{channels}], found {}", fact.ty());
             }
             let bias = cx.reshape(bias, &per_channel)?;
-            sum = cx.apply("Add", &[], &[sum, bias])?;
+            sum = cx.apply(&binary::ADD, &[], &[sum, bias])?;
         }
         let x_scale = scalar(cx, x_scale, "the scale of the input")?;
         let w_scale = match single(&cx.fact(w_scale).shape) {
@@ -91,8 +93,8 @@ impl Composed for QLinearConv {
             }
         };
         let y_scale = scalar(cx, y_scale, "the scale of the result")?;
-        let product = cx.apply("Mul", &[], &[x_scale, w_scale])?;
-        let factor = cx.apply("Div", &[], &[product, y_scale])?;
+        let product = cx.apply(&binary::MUL, &[], &[x_scale, w_scale])?;
+        let factor = cx.apply(&binary::DIV, &[], &[product, y_scale])?;
         let y_zero = scalar(cx, y_zero, "the zero point of the result")?;
         Ok(vec![requantize(cx, sum, factor, y_zero)?])
     }

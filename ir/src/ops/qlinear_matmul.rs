@@ -12,10 +12,12 @@
 //!
 //! Unsupported: 8-bit floats; scales by row or column beside a vector.
 
+use super::binary;
 use super::composed::{Composed, Composer, Value, composed};
 use super::factor::Factor;
 use super::matmul_integer::{MatMulInteger, factors};
-use super::quantization::{requantize, required, scalar, single};
+use super::quantization::single;
+use super::requantize::{requantize, required, scalar};
 use crate::error::{Error, Result};
 use crate::op::{Attrs, NodeProto, Op, OpDef};
 use crate::{bail_invalid, bail_unsupported};
@@ -59,7 +61,7 @@ impl Composed for QLinearMatMul {
         let sum = product(cx, [a, b], [Some(a_zero), Some(b_zero)])?;
         let factor = combined_scale(cx, [a, b], [a_scale, b_scale])?;
         let y_scale = scalar(cx, y_scale, "the scale of the result")?;
-        let factor = cx.apply("Div", &[], &[factor, y_scale])?;
+        let factor = cx.apply(&binary::DIV, &[], &[factor, y_scale])?;
         let y_zero = scalar(cx, y_zero, "the zero point of the result")?;
         Ok(vec![requantize(cx, sum, factor, y_zero)?])
     }
@@ -106,7 +108,7 @@ pub(super) fn combined_scale(
         }
     };
     let (a_scale, b_scale) = (aligned(left, &a_shape, a_scale)?, aligned(right, &b_shape, b_scale)?);
-    cx.apply("Mul", &[], &[a_scale, b_scale])
+    cx.apply(&binary::MUL, &[], &[a_scale, b_scale])
 }
 
 #[cfg(test)]

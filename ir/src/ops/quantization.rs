@@ -2,7 +2,6 @@
 //!
 //! One for the whole tensor, one for each position of an axis, or one for each block of so many positions of it.
 
-use super::composed::{Composer, Value};
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Affine, Expr, Form, Index, Lowering, Store};
 use crate::op::{Fact, NodeProto};
@@ -195,37 +194,4 @@ pub(super) fn is_zero(fact: Option<&Fact>) -> bool {
     let Some(fact) = fact else { return true };
     let zeros = |t: &Tensor| t.data.iter().all(|b| *b == 0);
     fact.tensor().is_some_and(zeros)
-}
-
-/// `saturate(round(f32(sum) * factor) + zero)` of i32 sums, [`crate::numerics::requantize`]: the product is quantised with the
-/// scale 1. `factor` broadcasts; the single zero point has the type of the result.
-pub(super) fn requantize(cx: &mut Composer<'_>, sum: Value, factor: Value, zero: Value) -> Result<Value> {
-    let product = scaled(cx, sum, factor)?;
-    quantize_by_one(cx, product, zero)
-}
-
-/// `f32(sum) * factor`.
-pub(super) fn scaled(cx: &mut Composer<'_>, sum: Value, factor: Value) -> Result<Value> {
-    let (sum, factor) = (cx.cast(sum, DType::F32)?, cx.cast(factor, DType::F32)?);
-    cx.apply("Mul", &[], &[sum, factor])
-}
-
-/// `saturate(round(x) + zero)`.
-fn quantize_by_one(cx: &mut Composer<'_>, x: Value, zero: Value) -> Result<Value> {
-    let one = cx.constant(Tensor::scalar(1f32));
-    cx.apply("QuantizeLinear", &[], &[x, one, zero])
-}
-
-/// Demands a single number of a parameter, and gives it without axes.
-pub(super) fn scalar(cx: &mut Composer<'_>, value: Value, what: &str) -> Result<Value> {
-    let shape = cx.fact(value).shape.clone();
-    if !single(&shape) {
-        bail_invalid!("{what} must be a single number, found shape {shape}");
-    }
-    if shape.rank() == 0 { Ok(value) } else { cx.reshape(value, &[]) }
-}
-
-/// An input that must be there.
-pub(super) fn required(inputs: &[Option<Value>], i: usize) -> Result<Value> {
-    inputs.get(i).copied().flatten().ok_or_else(|| Error::invalid(format!("input {i} is left out")))
 }

@@ -64,7 +64,8 @@ pub const DEF: OpDef = OpDef {
 };
 
 /// `com.microsoft::QuantizeLinear`.
-pub const MICROSOFT: OpDef = OpDef { domain: super::MICROSOFT, since: (1, 1), parse: parse_microsoft, ..DEF };
+pub const MICROSOFT: OpDef =
+    OpDef { domain: crate::op::MICROSOFT, since: (1, 1), parse: parse_microsoft, ..DEF };
 
 impl QuantizeLinear {
     fn precision(&self, scale: DType) -> DType {
