@@ -6,6 +6,8 @@
 //!
 //! Sizes are small and odd on purpose: remainders of tiles and vectors are most of them.
 
+mod quantised;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -104,7 +106,10 @@ impl Text {
             let value = parsed.value(input);
             let constant = self.constants.iter().find(|c| c.0 == value.name);
             let id = match (constant, value.fact.clone()) {
-                (Some((name, tensor)), _) => graph.add_const(name, as_type(tensor, self.dtype)?),
+                (Some((name, tensor)), _) if tensor.dtype.is_float() => {
+                    graph.add_const(name, as_type(tensor, self.dtype)?)
+                }
+                (Some((name, tensor)), _) => graph.add_const(name, tensor.clone()),
                 (None, Some(fact)) => graph.add_input(&value.name, fact),
                 (None, None) => return Err(format!("'{}' has no type", value.name)),
             };
@@ -315,6 +320,9 @@ const KINDS: &[Kind] = &[
     ("rows", rows),
     ("movement", movement),
     ("constants", constants),
+    ("quantised_convolution", quantised::convolution),
+    ("quantised_product", quantised::product),
+    ("quantised_elements", quantised::elements),
 ];
 
 /// Levels that this machine runs, with changes of their features: multiply-add is worth a level of its own, and f16 is
