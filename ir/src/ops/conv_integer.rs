@@ -137,14 +137,8 @@ pub(super) fn check_channels(what: &str, x: Option<&Fact>, w: Option<&Fact>) -> 
 mod tests {
     use super::*;
     use crate::op::Attr;
-    use crate::ops::testing::{ints, parse, run};
+    use crate::ops::testing::{bytes, ints, parse, run};
     use crate::types::Shape;
-
-    fn bytes(dtype: DType, shape: &[usize], seed: usize) -> Tensor {
-        let n = shape.iter().product::<usize>();
-        let data = (0..n).map(|j| (j * 73 + (j * j >> 3) * 19 + seed * 57 + 11) as u8).collect::<Vec<u8>>();
-        Tensor::new(dtype, shape.to_vec(), data.into()).unwrap()
-    }
 
     #[test]
     fn same_as_onnx() {

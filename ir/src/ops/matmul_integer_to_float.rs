@@ -82,15 +82,9 @@ impl Composed for MatMulIntegerToFloat {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::testing::{parse, run, sample};
+    use crate::ops::testing::{bytes, parse, run, sample};
     use crate::tensor::Tensor;
     use crate::types::DType;
-
-    fn bytes(dtype: DType, shape: &[usize], seed: usize) -> Tensor {
-        let n = shape.iter().product::<usize>();
-        let data = (0..n).map(|j| (j * 73 + seed * 57 + 11) as u8).collect::<Vec<u8>>();
-        Tensor::new(dtype, shape.to_vec(), data.into()).unwrap()
-    }
 
     #[test]
     fn with_and_without_what_may_be_left_out() {

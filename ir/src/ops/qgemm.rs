@@ -119,13 +119,7 @@ impl Composed for QGemm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{parse, run};
-
-    fn bytes(dtype: DType, shape: &[usize], seed: usize) -> Tensor {
-        let n = shape.iter().product::<usize>();
-        let data = (0..n).map(|j| (j * 73 + seed * 57 + 11) as u8).collect::<Vec<u8>>();
-        Tensor::new(dtype, shape.to_vec(), data.into()).unwrap()
-    }
+    use crate::ops::testing::{bytes, parse, run};
 
     #[test]
     fn quantised_and_real_results() {

@@ -114,15 +114,9 @@ pub(super) fn combined_scale(
 #[cfg(test)]
 mod tests {
     use crate::numerics::requantize;
-    use crate::ops::testing::{parse, run};
+    use crate::ops::testing::{bytes, parse, run};
     use crate::tensor::Tensor;
     use crate::types::DType;
-
-    fn bytes(dtype: DType, shape: &[usize], seed: usize) -> Tensor {
-        let n = shape.iter().product::<usize>();
-        let data = (0..n).map(|j| (j * 73 + seed * 57 + 11) as u8).collect::<Vec<u8>>();
-        Tensor::new(dtype, shape.to_vec(), data.into()).unwrap()
-    }
 
     fn scales(shape: &[usize]) -> Tensor {
         let n = shape.iter().product::<usize>();

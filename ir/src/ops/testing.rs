@@ -93,6 +93,13 @@ pub(super) fn numbers(dtype: DType, shape: &[usize]) -> Tensor {
     b.finish().unwrap()
 }
 
+/// Any values of an 8-bit type.
+pub(super) fn bytes(dtype: DType, shape: &[usize], seed: usize) -> Tensor {
+    let value = |j: usize| (j * 73 + ((j * j) >> 3) * 19 + seed * 57 + 11) as u8;
+    let data = (0..shape.iter().product()).map(value).collect::<Vec<u8>>();
+    Tensor::new(dtype, shape.to_vec(), data.into()).unwrap()
+}
+
 /// The facts of tensors, `known` for those whose elements inference may see.
 fn facts(inputs: &[&Tensor], known: &[usize]) -> Vec<Fact> {
     let of = |(i, t): (usize, &&Tensor)| match known.contains(&i) {
