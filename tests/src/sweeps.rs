@@ -105,6 +105,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("winograd_f16", transform, 2, winograd("f16")),
         sweep("windows_f16", nest, 30, windows("f16")),
         sweep("windows_bf16", nest, 30, windows("bf16")),
+        sweep("typed_windows", nest, 100, rows::typed()),
         sweep("rows", nest, 120, rows::all()),
         sweep("functions", nest, 100, functions()),
         sweep("masks", nest, 30, masks()),

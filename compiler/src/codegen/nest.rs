@@ -116,16 +116,13 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
                 (Work::Reduce { op, value }, identity, Some(combine), vec![(&store.to, store.value.clone())])
             }
             Form::Window { op, input, weight, store } => {
-                let dtype = input.dtype.accumulator();
+                let reduce = if *op == WindowOp::Max { ReduceOp::Max } else { ReduceOp::Sum };
+                let (combined, identity, combine) = reduction(reduce, input.dtype.accumulator())?;
                 let input = walk.access(input)?;
-                let (zero, least) = (Scalar::of(dtype, 0.0), Scalar::of(dtype, f64::NEG_INFINITY));
-                let (work, identity, combine) = match (op, weight) {
-                    (WindowOp::Dot, Some(weight)) => {
-                        (Work::Dot { input, weight: walk.access(weight)? }, zero, Across::Sum)
-                    }
+                let work = match (op, weight) {
+                    (WindowOp::Dot, Some(weight)) => Work::Dot { input, weight: walk.access(weight)? },
                     (WindowOp::Dot, None) => return Err(Refusal::unsupported("a window without weights")),
-                    (WindowOp::Sum, _) => (Work::Window { op: Op2::Add, input }, zero, Across::Sum),
-                    (WindowOp::Max, _) => (Work::Window { op: Op2::MaxNan, input }, least, Across::Max),
+                    (WindowOp::Sum | WindowOp::Max, _) => Work::Window { op: combined, input },
                 };
                 (work, identity, Some(combine), vec![(&store.to, store.value.clone())])
             }
@@ -442,7 +439,7 @@ impl Generator<'_> {
                 }
                 if let Some(weight) = shared_weight {
                     let x = at.load(s, *input)?;
-                    s.fma(acc, weight, x.src(&self.walk))?;
+                    s.fma_as(self.lane(), acc, weight, x.src(&self.walk))?;
                     x.free(s);
                     return Ok(());
                 }
@@ -451,7 +448,7 @@ impl Generator<'_> {
                     self.keep_first(s, &x, n)?;
                 }
                 let w = at.load(s, *weight)?;
-                s.fma(acc, &x, w.src(&self.walk))?;
+                s.fma_as(self.lane(), acc, &x, w.src(&self.walk))?;
                 w.free(s);
                 s.free(x);
                 Ok(())
@@ -466,7 +463,7 @@ impl Generator<'_> {
                     self.keep_first(s, &reg, n)?;
                     x = super::vexpr::Operand::Reg(reg);
                 }
-                s.op2(*op, acc, x.src(&self.walk))?;
+                s.op2_as(self.lane(), *op, acc, x.src(&self.walk))?;
                 x.free(s);
                 Ok(())
             }

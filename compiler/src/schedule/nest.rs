@@ -2,13 +2,14 @@
 
 use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Nest, Schedule, Transpose};
-use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Store};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Store, WindowOp};
 use kiln_targets::Target;
 use kiln_targets::vector_expr;
 
 use super::borders;
 use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
+use super::contract::is_sum;
 use super::plane;
 use super::strides::{by_falling_stride, constant_access, even_part, extent_of, stride_of, vector_access};
 use crate::flatten::{FlatKernel, loops_of};
@@ -269,12 +270,15 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
             }
             store(result, Some(acc))
         }
-        Form::Window { input, weight, store: result, .. } => {
-            let sums = |a: &FlatAccess| a.dtype.accumulator() == DType::F32;
-            if !sums(input) || weight.as_ref().is_some_and(|w| !sums(w)) {
+        Form::Window { op, input, weight, store: result } => {
+            let acc = input.dtype.accumulator();
+            let sums = is_sum(acc) && weight.as_ref().is_none_or(|w| w.dtype.accumulator() == acc);
+            let short = matches!(acc, DType::I8 | DType::U8 | DType::I16 | DType::U16);
+            // The extreme of short integers is one of them.
+            if !sums && !(short && *op == WindowOp::Max) {
                 return Err(format!("a window over {} has no vector form", input.dtype));
             }
-            store(result, Some(DType::F32))
+            store(result, Some(acc))
         }
         Form::Rearrange { to, .. } if ![1, 2, 4, 8].contains(&to.dtype.size()) => {
             Err(format!("elements of type {}", to.dtype))

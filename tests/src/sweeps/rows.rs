@@ -37,3 +37,23 @@ pub(super) fn all() -> Text {
     }
     t
 }
+
+/// Windows over numbers of other types than f32, of as many channels as lanes and others.
+pub(super) fn typed() -> Text {
+    let mut t = Text::default();
+    for dtype in ["f64", "i8", "u8"] {
+        for n in LENGTHS {
+            let x = format!("{dtype}_{n}");
+            t.typed_input(&x, dtype, &[1, n, 6, 7]);
+            t.output(&format!("MaxPool(%{x}) {{kernel_shape = [2, 2], strides = [2, 2]}}"));
+            t.output(&format!("MaxPool(%{x}) {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]}}"));
+            if dtype == "f64" {
+                t.output(&format!("AveragePool(%{x}) {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]}}"));
+                let w = t.weight(&[n, 1, 3, 3]);
+                t.line(&format!("%wide{n} = Cast({w}) {{to = 11}}"));
+                t.output(&format!("Conv(%{x}, %wide{n}) {{group = {n}, pads = [1, 1, 1, 1]}}"));
+            }
+        }
+    }
+    t
+}

@@ -68,8 +68,8 @@ impl Generator<'_> {
                 for &(t, k) in users {
                     let acc = &acc[t as usize * widths.len() + j];
                     match &self.work {
-                        Work::Window { op, .. } => s.op2(*op, acc, x.src(&self.walk))?,
-                        _ => s.fma(acc, &weights[k as usize], x.src(&self.walk))?,
+                        Work::Window { op, .. } => s.op2_as(self.lane(), *op, acc, x.src(&self.walk))?,
+                        _ => s.fma_as(self.lane(), acc, &weights[k as usize], x.src(&self.walk))?,
                     }
                 }
                 x.free(s);

@@ -292,6 +292,7 @@ impl Simd for Encoder {
         }
         match self.encoding {
             Encoding::Legacy | Encoding::Vex128 => self.store_part(p, disp, v, n)?,
+            Encoding::Evex512 if n == 3 && v.0 < 16 => self.store_pieces(p, disp, v, n)?,
             Encoding::Evex512 => {
                 let k = self.lane_mask(n)?;
                 self.emit(masked(Instruction::with2(self.pick(&STORE), m, r), k, false));

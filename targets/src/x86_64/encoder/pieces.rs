@@ -48,8 +48,8 @@ impl Encoder {
         (v.0 < 16).then(|| (load, store, first + v.0))
     }
 
-    /// Writes the first `n` of eight lanes, 3 or more than four of them: masked stores of AVX take a dozen cycles on AMD's
-    /// processors.
+    /// Writes the first 3 lanes, or the first 5 to 7 of eight: masked stores of AVX take a dozen cycles on AMD's processors,
+    /// those of AVX-512 four.
     pub(super) fn store_pieces(&mut self, p: &P, disp: i32, v: &V, n: usize) -> R {
         let (whole, rest) = (n / 4, n % 4);
         let upper = if whole > 0 { Some(self.vector()?) } else { None };
