@@ -17,14 +17,13 @@
 
 use super::conv::{Conv, Factors};
 use super::factor::Factor;
-use super::nest::{mul, sub};
 use super::operand::fact;
 use super::quantization::single;
 use super::spatial::Axis;
 use super::values::from_i128s;
 use crate::bail_invalid;
 use crate::error::Result;
-use crate::kernel::{Access, Expr, Index, Lowering, Scalar};
+use crate::kernel::{Expr, Index, Lowering, Scalar};
 use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -107,16 +106,16 @@ impl Op for ConvInteger {
         let (known, symmetric) = (X.known_zero(cx)?, X.is_symmetric(cx));
         let centred = W.centred(cx, None)?;
         let (mut input, mut outside) = (cx.input(0)?, Scalar::int(x.dtype, known.unwrap_or(0)));
-        let mut term = None;
+        let mut terms = None;
         if known.is_none() && pads {
             input = X.centred(cx, None)?.buffer;
             outside = Scalar::int(cx.ty(input).dtype, 0);
         } else if !symmetric {
-            term = Some((X.zero(cx, &[])?, centred.sums(cx, &[0])?));
+            terms = Some((centred.terms(cx, &X, &[0])?, X.zero(cx, &[])?));
         }
         let factors = Factors { x: input, w: centred.buffer, outside, acc: DType::I32 };
-        self.conv.emit(cx, factors, |channel: Index| match term {
-            Some((zero, sums)) => sub(Expr::Acc, mul(zero, Expr::Load(Access::new(sums, vec![channel])))),
+        self.conv.emit(cx, factors, |channel: Index| match terms {
+            Some((terms, zero)) => terms.corrected(vec![channel], zero),
             None => Expr::Acc,
         })
     }

@@ -5,15 +5,15 @@
 //! ```
 //!
 //! in integers of 32 bits, which wrap. So zero points of one factor are subtracted from its elements, which costs nothing
-//! where they are constants, and those of the other are a term for each result. `w'` has the shortest type that holds its
+//! where they are constants, and those of the other are a term for each result: a constant one too, where all are known. `w'` has the shortest type that holds its
 //! elements: 8 bits for weights of u8 around 128.
 
 use super::broadcast;
-use super::nest::{NestBuilder, indices, zero};
+use super::nest::{NestBuilder, add, indices, mul, sub, zero};
 use super::quantization::{is_zero, single};
 use super::values::{from_i128s, to_i128s};
 use crate::error::{Error, Result};
-use crate::kernel::{Access, BufferId, Expr, Form, Index, Lowering, ReduceOp, Store};
+use crate::kernel::{Access, BufferId, Expr, Form, Index, Lowering, ReduceOp, Scalar, Store};
 use crate::numerics::{Number, int_range};
 use crate::op::Fact;
 use crate::tensor::Tensor;
@@ -120,7 +120,7 @@ impl Factor {
         let shape = &cx.fact(self.zeros)?.shape;
         if shape.iter().all(|d| d.is(1)) {
             return Ok(match self.known_zero(cx)? {
-                Some(z) => Expr::Const(crate::kernel::Scalar::int(DType::I32, z)),
+                Some(z) => Expr::Const(Scalar::int(DType::I32, z)),
                 None => Expr::cast(DType::I32, cx.scalar(self.zeros)?),
             });
         }
@@ -158,7 +158,7 @@ impl Factor {
         let element = Expr::cast(DType::I32, Expr::Load(Access::new(cx.input(self.input)?, at.clone())));
         let less = match symmetric {
             true => element,
-            false => super::nest::sub(element, self.zero(cx, &at)?),
+            false => sub(element, self.zero(cx, &at)?),
         };
         let store = Store { to: Access::new(buffer, at), value: Expr::cast(dtype, less) };
         cx.emit(loops, Form::Map { stores: vec![store] });
@@ -187,9 +187,37 @@ pub(super) struct Centred {
     pub(super) fact: Fact,
 }
 
+/// The terms that belong to the zero points of the other factor.
+pub(super) enum Terms {
+    /// One zero point that is known: what is added to a sum, as i32 with the kept axes.
+    Added(BufferId),
+    /// Sums, as i32 with the kept axes: times the zero point they are subtracted.
+    Sums(BufferId),
+}
+
+impl Terms {
+    /// The sum of products of one factor less its zero points, given that of the factor as it lies. `index`: the element of
+    /// the terms; `zero`: the zero point.
+    pub(super) fn corrected(&self, index: Vec<Index>, zero: Expr) -> Expr {
+        match *self {
+            Self::Added(terms) => add(Expr::Acc, Expr::Load(Access::new(terms, index))),
+            Self::Sums(sums) => sub(Expr::Acc, mul(zero, Expr::Load(Access::new(sums, index)))),
+        }
+    }
+}
+
 impl Centred {
-    /// A tensor of i32 with the axes `kept`: the sums along all others.
-    pub(super) fn sums(&self, cx: &mut Lowering<'_>, kept: &[usize]) -> Result<BufferId> {
+    /// What corrects sums of products with the elements of `other` as they lie: a term for each position of the axes
+    /// `kept`, of sums along all others.
+    pub(super) fn terms(&self, cx: &mut Lowering<'_>, other: &Factor, kept: &[usize]) -> Result<Terms> {
+        match other.known_zero(cx)? {
+            Some(zero) => self.sums(cx, kept, Some(-zero)).map(Terms::Added),
+            None => self.sums(cx, kept, None).map(Terms::Sums),
+        }
+    }
+
+    /// A tensor of i32 with the axes `kept`: the sums along all others, times a factor.
+    fn sums(&self, cx: &mut Lowering<'_>, kept: &[usize], times: Option<i64>) -> Result<BufferId> {
         let shape: Shape = kept.iter().map(|a| self.fact.shape[*a].clone()).collect();
         if let Some(tensor) = &self.known {
             let own = shape.as_const().ok_or_else(|| Error::internal("a constant with open extents"))?;
@@ -198,7 +226,7 @@ impl Centred {
             for (i, v) in to_i128s(tensor)?.into_iter().enumerate() {
                 let at =
                     kept.iter().zip(&to).map(|(a, s)| i / from[*a] % tensor.shape[*a] * s).sum::<usize>();
-                sums[at] += v;
+                sums[at] += v * i128::from(times.unwrap_or(1));
             }
             return Ok(cx.constant("sums", from_i128s(DType::I32, &own, sums)?));
         }
@@ -207,7 +235,11 @@ impl Centred {
         let to = cx.temp("sums", DType::I32, shape);
         let index = kept.iter().map(|a| ids[*a].into()).collect();
         let value = Expr::cast(DType::I32, Expr::Load(Access::new(self.buffer, indices(&ids))));
-        let store = Store { to: Access::new(to, index), value: Expr::Acc };
+        let value_of_sum = match times {
+            Some(n) => mul(Expr::Acc, Expr::Const(Scalar::int(DType::I32, n))),
+            None => Expr::Acc,
+        };
+        let store = Store { to: Access::new(to, index), value: value_of_sum };
         cx.emit(nest.loops, Form::Reduce { op: ReduceOp::Sum, value, store });
         Ok(to)
     }

@@ -14,7 +14,6 @@
 
 use super::factor::Factor;
 use super::matmul::{MatMul, Sizes};
-use super::nest::{mul, sub};
 use super::operand::fact;
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Form, Index, Lowering, Store};
@@ -82,10 +81,9 @@ impl Op for MatMulInteger {
         let mut value = Expr::Acc;
         if !x.is_symmetric(cx) {
             let kept: Vec<usize> = (0..w_at.len()).filter(|i| *i != w.summed).collect();
-            let sums = centred.sums(cx, &kept)?;
+            let terms = centred.terms(cx, &x, &kept)?;
             let index: Vec<Index> = kept.iter().map(|i| w_at[*i].clone()).collect();
-            let term = mul(x.zero(cx, &x_at)?, Expr::Load(Access::new(sums, index)));
-            value = sub(value, term);
+            value = terms.corrected(index, x.zero(cx, &x_at)?);
         }
         let lhs = Access::new(cx.input(x.input)?, x_at);
         let rhs = Access::new(centred.buffer, w_at);
