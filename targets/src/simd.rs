@@ -249,7 +249,19 @@ pub trait Simd {
     /// Runs `body` if any lane of the mask, all ones or 0, is set. What `body` takes of registers it gives back, and those
     /// that were there before may have changed.
     fn when_any(&mut self, mask: &V, body: &mut dyn FnMut(&mut Self) -> R) -> R;
+    /// Runs `some` if any lane of the mask, all ones or 0, is set, which is rare, else `none`. Each gives back the registers
+    /// that it takes.
+    fn either(&mut self, mask: V, some: Block<'_, Self>, none: Block<'_, Self>) -> R;
 
+    /// Announces a constant of lanes of 32 bits, outside of all loops: it may be kept in a register from here on. It needs no
+    /// announcement.
+    fn prepare_constant(&mut self, _bits: u32) -> R {
+        Ok(())
+    }
+    /// Whether a constant is kept in a register.
+    fn keeps(&self, _bits: u32) -> bool {
+        false
+    }
     /// A register with the constant in every lane.
     fn splat(&mut self, value: f32) -> R<V>;
     /// The first `n` lanes from memory, the others 0. Touches no byte beyond them.

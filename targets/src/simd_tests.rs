@@ -74,6 +74,38 @@ impl Unary for IfAny {
     }
 }
 
+/// All lanes one more if any is negative, else one less.
+struct Either;
+
+impl Unary for Either {
+    fn emit<S: Simd>(&self, s: &mut S, v: &V) -> R {
+        let mask = s.copy(v)?;
+        s.op2(Op2::Lt, &mask, Src::Const(0.0))?;
+        s.either(mask, &mut |s| s.op2(Op2::Add, v, Src::Const(1.0)), &mut |s| {
+            s.op2(Op2::Sub, v, Src::Const(1.0))
+        })
+    }
+}
+
+/// Differences from copies, of which one is still needed and one is the other operand.
+struct Copies;
+
+impl Unary for Copies {
+    fn emit<S: Simd>(&self, s: &mut S, v: &V) -> R {
+        let square = s.copy(v)?;
+        s.op2(Op2::Mul, &square, Src::Reg(&square))?;
+        let less = s.copy(&square)?;
+        s.op2(Op2::Sub, &less, Src::Reg(v))?;
+        // The copy is made before the loop and changed in it.
+        let sum = s.copy(v)?;
+        s.repeat(3, &mut |s| s.op2(Op2::Add, &sum, Src::Reg(&square)))?;
+        s.op2(Op2::Add, &sum, Src::Reg(&less))?;
+        s.assign(v, &sum);
+        [square, less, sum].into_iter().for_each(|v| s.free(v));
+        Ok(())
+    }
+}
+
 /// `v = v * 2 + v * 3 [lane 1] + 5`, by way of every multiply-add, parking in between.
 struct MultiplyAdds;
 
@@ -160,14 +192,27 @@ fn halves_change_places() {
 fn branches_are_taken_for_any_lane() {
     for negative in [vec![], vec![0], vec![15], vec![5, 20], (0..64).collect::<Vec<usize>>()] {
         let xs: Vec<f32> = (0..64).map(|i| if negative.contains(&i) { -3.0 } else { 2.0 }).collect();
-        for (lanes, got) in map_by_all(&IfAny, &xs) {
+        let ran = [(map_by_all(&IfAny, &xs), 0.0), (map_by_all(&Either, &xs), -1.0)];
+        for ((lanes, got), otherwise) in
+            ran.into_iter().flat_map(|(ran, o)| ran.into_iter().map(move |r| (r, o)))
+        {
             for (xs, got) in xs.chunks(lanes).zip(got.chunks(lanes)) {
-                let more = if xs.contains(&-3.0) { 1.0 } else { 0.0 };
+                let more = if xs.contains(&-3.0) { 1.0 } else { otherwise };
                 assert!(
                     xs.iter().zip(got).all(|(x, got)| *got == x + more),
                     "{xs:?} in {lanes} lanes: {got:?}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn copies_are_what_was_copied() {
+    let xs: Vec<f32> = (0..64u8).map(f32::from).collect();
+    for (lanes, got) in map_by_all(&Copies, &xs) {
+        for (x, got) in xs.iter().zip(got) {
+            assert_eq!(got, 4.0 * x * x, "{x} in {lanes} lanes");
         }
     }
 }

@@ -140,6 +140,18 @@ fn has_long(expr: &Expr<FlatAccess>) -> bool {
     here || expr.children().into_iter().any(has_long)
 }
 
+/// Whether a function is many operations in the lanes' own type that wait for each other: several vectors side by side hide
+/// that.
+pub fn is_chain(op: UnaryOp) -> bool {
+    let computed = op.of_floats().is_some() && !op.is_exact() && op != UnaryOp::Sqrt;
+    computed && !tape::is_long(Function::Unary(op))
+}
+
+/// Whether such a function is in an expression.
+pub fn has_chain(expr: &Expr<FlatAccess>) -> bool {
+    matches!(expr, Expr::Unary(op, _) if is_chain(*op)) || expr.children().into_iter().any(has_chain)
+}
+
 /// Whether tiles and transforms compute this epilogue, whose accumulator is f32: elements of at most 32 bits, no gathers,
 /// constant strides, no long functions. Gives its type, or what has no vector form. Strides along the vector are checked by
 /// the generators.

@@ -302,9 +302,19 @@ fn windows(dtype: &'static str) -> Text {
 
 fn functions() -> Text {
     let mut t = Text::default();
-    for n in LENGTHS {
+    t.line("const @far: f32[1] = [35.0]");
+    t.line("const @farther: f32[1] = [80.0]");
+    // Several vectors of 16 lanes side by side too.
+    for n in LENGTHS.into_iter().chain([141]) {
         t.input(&format!("x{n}"), &[n]);
         t.line(&format!("%p{n} = Abs(%x{n})"));
+        // Some are beyond what short forms are for, in one of several vectors or in most of them.
+        t.line(&format!("%far{n} = Mul(%x{n}, @far)"));
+        t.line(&format!("%farther{n} = Mul(%x{n}, @farther)"));
+        for op in ["Exp", "Sigmoid"] {
+            t.output(&format!("{op}(%far{n})"));
+            t.output(&format!("{op}(%farther{n})"));
+        }
         for op in [
             "Exp",
             "Tanh",
@@ -351,8 +361,9 @@ fn masks() -> Text {
 
 fn reductions() -> Text {
     let mut t = Text::default();
-    for n in LENGTHS {
+    for n in LENGTHS.into_iter().chain([141]) {
         t.input(&format!("x{n}"), &[5, n]);
+        t.output(&format!("LogSoftmax(%x{n}) {{axis = 1}}"));
         let w = t.weight(&[n]);
         t.output(&format!("Softmax(%x{n}) {{axis = 1}}"));
         t.output(&format!("Softmax(%x{n}) {{axis = 0}}"));

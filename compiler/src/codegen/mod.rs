@@ -34,6 +34,7 @@ mod value;
 pub mod vector;
 mod veval;
 mod vexpr;
+mod vroom;
 mod walk;
 
 use cranelift_frontend::FunctionBuilderContext;

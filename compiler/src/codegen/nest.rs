@@ -14,6 +14,7 @@
 //! For a reduced one the blocks are innermost, and lanes are combined before the epilogue.
 
 mod arg;
+mod beside;
 mod columns;
 mod copies;
 mod extremes;
@@ -152,6 +153,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
         s.prepare_strided(i32::try_from(stride).map_err(|_| Refusal::FarDisplacement)?)?;
     }
     this.find_rows()?;
+    this.keep_constants(s)?;
     this.walk.open_all(s)?;
     match kernel.shared {
         Some(share) if share.along == nest.vector => {
@@ -234,13 +236,15 @@ impl Generator<'_> {
     /// `count` elements along the vector loop, `tile` iterations of the tiled one.
     fn block_of<S: Simd>(&mut self, s: &mut S, count: i64, tile: i64) -> R {
         let widths = widths(count, self.lanes);
-        if matches!(self.work, Work::Map | Work::Copy { .. }) {
-            for t in 0..tile {
-                for (j, &n) in widths.iter().enumerate() {
-                    self.finish(s, t, (j * self.lanes) as i64, n, None)?;
-                }
+        if let Work::Copy { .. } = self.work {
+            for (t, (j, &n)) in (0..tile).flat_map(|t| widths.iter().enumerate().map(move |w| (t, w))) {
+                self.finish(s, t, (j * self.lanes) as i64, n, None)?;
             }
             return Ok(());
+        }
+        if let Work::Map = self.work {
+            let together = self.epilogue.side_by_side(s, widths.len());
+            return (0..tile).try_for_each(|t| self.map(s, t, &widths, together));
         }
         if let Work::Arg { .. } = self.work {
             return self.arg_block(s, &widths);
@@ -271,6 +275,7 @@ impl Generator<'_> {
         }
         let (l, block) = (self.nest.vector, self.block());
         let vectors = (self.walk.extent(l).min(block) as usize).div_ceil(self.lanes).max(1);
+        let vectors = self.accumulators(s, vectors);
         let acc = self.start(s, tile, vectors)?;
         let last = self.reduced.len();
         self.reduce(s, 0, last, &mut |this, s| {
@@ -371,6 +376,12 @@ impl Generator<'_> {
     ) -> R {
         for t in 0..tile {
             let row = &acc[t as usize * vectors..][..vectors];
+            if let Work::Reduce { op, value } = &self.work
+                && !value.is_product()
+            {
+                self.accumulate_all(s, row, t, widths, (*op, value))?;
+                continue;
+            }
             for (j, &n) in widths.iter().enumerate() {
                 self.accumulate_one(s, &row[j], t, j, n, None)?;
             }

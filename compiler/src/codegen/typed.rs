@@ -2,7 +2,7 @@
 
 use kiln_ir::DType;
 use kiln_ir::kernel::{BinaryOp, UnaryOp};
-use kiln_targets::math::{Function, tape};
+use kiln_targets::math::{Function, replay};
 use kiln_targets::simd::sequences::{bits, invert};
 use kiln_targets::simd::{Lane, Op1, Op2, R, Refusal, Simd, SimdExt as _, Src, V, short};
 
@@ -79,43 +79,47 @@ pub(super) fn of_masks<S: Simd>(s: &mut S, op: BinaryOp, d: &V, other: Src<'_>) 
     }
 }
 
-/// A function of f32, or of a mask.
-pub(super) fn of_f32<S: Simd>(s: &mut S, op: UnaryOp, d: V) -> R<V> {
+/// A function of f32, or of masks, of several vectors.
+pub(super) fn of_f32<S: Simd>(s: &mut S, op: UnaryOp, d: Vec<V>) -> R<Vec<V>> {
     if op == UnaryOp::Not {
-        s.op2(Op2::Xor, &d, Src::Bits(u32::MAX))?;
+        d.iter().try_for_each(|d| invert(s, d))?;
         return Ok(d);
     }
-    tape::emit(s, Function::Unary(op), Lane::F32, vec![d])
+    replay::emit(s, Function::Unary(op), Lane::F32, vec![d])
 }
 
-/// A function of anything but f32.
-pub(super) fn unary<S: Simd>(s: &mut S, op: UnaryOp, dtype: DType, d: V) -> R<V> {
+/// A function of anything but f32, of several vectors.
+pub(super) fn unary<S: Simd>(s: &mut S, op: UnaryOp, dtype: DType, d: Vec<V>) -> R<Vec<V>> {
     if dtype == DType::F64 {
-        return tape::emit(s, Function::Unary(op), Lane::F64, vec![d]);
+        return replay::emit(s, Function::Unary(op), Lane::F64, vec![d]);
     }
     if dtype.is_float() {
         let d = of_f32(s, op, d)?;
         if !op.is_exact() {
-            round(s, dtype, &d)?;
+            d.iter().try_for_each(|d| round(s, dtype, d))?;
         }
         return Ok(d);
     }
+    d.iter().try_for_each(|d| of_integers(s, op, dtype, d))?;
+    Ok(d)
+}
+
+fn of_integers<S: Simd>(s: &mut S, op: UnaryOp, dtype: DType, d: &V) -> R {
     let ty = lane(dtype);
     match op {
-        UnaryOp::Neg => s.op1_as(ty, Op1::Neg, &d)?,
+        UnaryOp::Neg => s.op1_as(ty, Op1::Neg, d)?,
         UnaryOp::Abs if dtype.is_unsigned_int() => {}
-        UnaryOp::Abs => s.op1_as(ty, Op1::Abs, &d)?,
-        UnaryOp::BitNot => invert(s, &d)?,
+        UnaryOp::Abs => s.op1_as(ty, Op1::Abs, d)?,
+        UnaryOp::BitNot => invert(s, d)?,
         UnaryOp::Sign => {
-            s.op2_as(ty, Op2::Min, &d, bits(ty, 1))?;
+            s.op2_as(ty, Op2::Min, d, bits(ty, 1))?;
             if ty.is_signed() {
-                s.op2_as(ty, Op2::Max, &d, bits(ty, u64::MAX))?;
+                s.op2_as(ty, Op2::Max, d, bits(ty, u64::MAX))?;
             }
         }
         _ => return none(&op, dtype),
     }
-    round(s, dtype, &d)?;
-    Ok(d)
+    round(s, dtype, d)
 }
 
 /// Lanes of one kind become lanes of another, as `Cast` says.

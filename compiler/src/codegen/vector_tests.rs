@@ -240,6 +240,29 @@ fn maps_of_every_operation() {
     }
 }
 
+/// Four vectors at once, of which as many are computed side by side as have room; one of them, or a part of it, far from 0.
+#[test]
+fn functions_of_several_vectors() {
+    let x = || load(access(IN, 0, &[1]));
+    let chains = UnaryOp::ALL.iter().filter(|op| vector_expr::is_chain(**op));
+    let mut values: Vec<_> = chains.map(|op| Expr::unary(*op, x())).collect();
+    let swish = Expr::binary(BinaryOp::Mul, x(), Expr::unary(UnaryOp::Sigmoid, x()));
+    values.push(Expr::binary(BinaryOp::Add, swish, load(access(Storage::Input(1), 0, &[0]))));
+    for value in &values {
+        for n in [133, 64, 61, 33, 17] {
+            for far in [None, Some(0), Some(n / 2), Some(n - 1)] {
+                let mut xs = numbers(n, 8);
+                if let Some(far) = far {
+                    xs[far] = -95.0;
+                }
+                let (kernel, memory) =
+                    map1(n as i64, std::slice::from_ref(value), vec![xs, vec![0.75; 1]], 4);
+                check(&kernel, &memory);
+            }
+        }
+    }
+}
+
 #[test]
 fn maps_of_two_stores_share_values() {
     let x = load(access(IN, 0, &[1]));

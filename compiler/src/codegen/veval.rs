@@ -1,48 +1,66 @@
-//! Evaluation of expression graphs: which operation of the vector builder each node becomes.
+//! Evaluation of expression graphs: which operation of the vector builder each node becomes, of one vector or of several
+//! side by side.
 
 use kiln_ir::DType;
 use kiln_ir::kernel::BinaryOp;
-use kiln_targets::math::tape;
+use kiln_targets::math::replay;
 use kiln_targets::simd::{Op2, R, Refusal, Simd, Src, V};
 
 use super::typed;
 use super::vexpr::{At, Dag, Node, Operand, VectorKind, function, is_function, lane, splat};
+
+/// Registers that stay free when an element in every lane gets one: what an operation may take beside its operands.
+const LEFT_FREE: usize = 2;
 
 impl Dag {
     /// The value, when there is only one and it is a product: for fused multiply-add into an accumulator.
     pub(super) fn as_product<S: Simd>(&self, s: &mut S, at: &At<'_>) -> R<Option<(V, Operand)>> {
         let [root] = self.roots[..] else { return Ok(None) };
         let Node::Binary(BinaryOp::Mul, a, b) = self.nodes[root] else { return Ok(None) };
-        let mut eval = Eval::new(self, at, None);
-        let a = eval.reg(s, a)?;
-        let b = eval.operand(s, b)?;
+        let mut eval = Eval::new(self, std::slice::from_ref(at), None);
+        let Some(a) = eval.reg(s, a)?.pop() else { return Ok(None) };
+        let b = match self.nodes[b] {
+            Node::Const(bits, kind) => Operand::constant(bits, kind),
+            Node::Load(b) => at.load(s, b)?,
+            _ => Operand::Reg(eval.reg(s, b)?.pop().ok_or_else(missing)?),
+        };
         Ok(Some((a, b)))
     }
 
     /// All values, in registers that the caller frees. Consumes `acc`.
     pub(super) fn eval<S: Simd>(&self, s: &mut S, at: &At<'_>, acc: Option<V>) -> R<Vec<V>> {
+        let values = self.eval_all(s, std::slice::from_ref(at), acc.map(|v| vec![v]))?;
+        Ok(values.into_iter().flatten().collect())
+    }
+
+    /// All values at several places, by value and then by place.
+    pub(super) fn eval_all<S: Simd>(&self, s: &mut S, at: &[At<'_>], acc: Option<Vec<V>>) -> R<Vec<Vec<V>>> {
         let mut eval = Eval::new(self, at, acc);
         let values = self.roots.iter().map(|root| eval.reg(s, *root)).collect::<R<Vec<_>>>()?;
-        for held in eval.held.into_iter().flatten() {
+        for held in eval.held.into_iter().flatten().flatten() {
             s.free(held);
         }
         Ok(values)
     }
 }
 
-/// The evaluation of all values at one place.
-pub(super) struct Eval<'v> {
+fn missing() -> Refusal {
+    Refusal::unsupported("a value that is gone before its last use")
+}
+
+/// The evaluation of all values at some places, each step at all of them before the next.
+struct Eval<'v> {
     values: &'v Dag,
-    at: &'v At<'v>,
+    at: &'v [At<'v>],
     /// Values that are needed again.
-    pub(super) held: Vec<Option<V>>,
+    held: Vec<Option<Vec<V>>>,
     /// Uses still to come.
     left: Vec<u32>,
 }
 
 impl<'v> Eval<'v> {
-    pub(super) fn new(values: &'v Dag, at: &'v At<'v>, acc: Option<V>) -> Self {
-        let mut held: Vec<Option<V>> = values.nodes.iter().map(|_| None).collect();
+    fn new(values: &'v Dag, at: &'v [At<'v>], acc: Option<Vec<V>>) -> Self {
+        let mut held: Vec<Option<Vec<V>>> = values.nodes.iter().map(|_| None).collect();
         match (values.nodes.iter().position(|n| *n == Node::Acc), acc) {
             (Some(i), acc) => held[i] = acc,
             // Nothing reads it: it is freed with the values held at the end.
@@ -52,17 +70,17 @@ impl<'v> Eval<'v> {
         Self { values, at, held, left: values.uses.clone() }
     }
 
-    /// The node's value in a register of its own.
-    pub(super) fn reg<S: Simd>(&mut self, s: &mut S, n: usize) -> R<V> {
+    /// The node's values in registers of their own.
+    fn reg<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Vec<V>> {
         match self.values.nodes[n] {
-            Node::Const(bits, kind) => return splat(s, bits, kind),
-            Node::Load(a) => return self.at.load(s, a)?.into_reg(s, self.at.walk),
+            Node::Const(bits, kind) => return self.at.iter().map(|_| splat(s, bits, kind)).collect(),
+            Node::Load(a) => return self.at.iter().map(|at| at.load(s, a)?.into_reg(s, at.walk)).collect(),
             _ => {}
         }
         self.left[n] = self.left[n].saturating_sub(1);
         if let Some(v) = self.held[n].take() {
             if self.left[n] > 0 {
-                let copy = s.copy(&v)?;
+                let copy = copies(s, &v)?;
                 self.held[n] = Some(v);
                 return Ok(copy);
             }
@@ -70,16 +88,45 @@ impl<'v> Eval<'v> {
         }
         let v = self.compute(s, n)?;
         if self.left[n] > 0 {
-            self.held[n] = Some(s.copy(&v)?);
+            self.held[n] = Some(copies(s, &v)?);
         }
         Ok(v)
     }
 
-    pub(super) fn operand<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Operand> {
+    /// Does something at every place with the node's value as a second operand.
+    fn with_operand<S: Simd>(
+        &mut self,
+        s: &mut S,
+        n: usize,
+        each: &mut dyn FnMut(&mut S, usize, Src<'_>) -> R,
+    ) -> R {
+        let at = self.at;
         match self.values.nodes[n] {
-            Node::Const(bits, kind) => Ok(Operand::constant(bits, kind)),
-            Node::Load(a) => self.at.load(s, a),
-            _ => Ok(Operand::Reg(self.reg(s, n)?)),
+            Node::Const(bits, kind) => {
+                let operand = Operand::constant(bits, kind);
+                at.iter().enumerate().try_for_each(|(i, at)| each(s, i, operand.src(at.walk)))
+            }
+            Node::Load(a) if at[0].is_splat(a) => {
+                let mut operand = at[0].load(s, a)?;
+                if at.len() > 1 && s.spare() > LEFT_FREE {
+                    operand = Operand::Reg(operand.into_reg(s, at[0].walk)?);
+                }
+                at.iter().enumerate().try_for_each(|(i, at)| each(s, i, operand.src(at.walk)))?;
+                operand.free(s);
+                Ok(())
+            }
+            Node::Load(a) => at.iter().enumerate().try_for_each(|(i, at)| {
+                let operand = at.load(s, a)?;
+                each(s, i, operand.src(at.walk))?;
+                operand.free(s);
+                Ok(())
+            }),
+            _ => {
+                let v = self.reg(s, n)?;
+                v.iter().enumerate().try_for_each(|(i, v)| each(s, i, Src::Reg(v)))?;
+                v.into_iter().for_each(|v| s.free(v));
+                Ok(())
+            }
         }
     }
 
@@ -87,19 +134,17 @@ impl<'v> Eval<'v> {
         matches!(self.values.nodes[n], Node::Const(..) | Node::Load(_))
     }
 
-    fn op2<S: Simd>(&mut self, s: &mut S, op: Op2, a: usize, b: usize) -> R<V> {
+    fn op2<S: Simd>(&mut self, s: &mut S, op: Op2, a: usize, b: usize) -> R<Vec<V>> {
         let d = self.reg(s, a)?;
-        let operand = self.operand(s, b)?;
-        s.op2(op, &d, operand.src(self.at.walk))?;
-        operand.free(s);
+        self.with_operand(s, b, &mut |s, i, b| s.op2(op, &d[i], b))?;
         Ok(d)
     }
 
-    fn compute<S: Simd>(&mut self, s: &mut S, n: usize) -> R<V> {
+    fn compute<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Vec<V>> {
         match self.values.nodes[n] {
             Node::Acc => Err(Refusal::unsupported("`acc` outside a reducing form")),
             Node::Const(..) | Node::Load(_) => self.reg(s, n),
-            Node::Count(a) => self.at.count(s, a),
+            Node::Count(a) => self.at.iter().map(|at| at.count(s, a)).collect(),
             Node::Unary(op, a) => {
                 let d = self.reg(s, a)?;
                 match self.values.kinds[a] {
@@ -112,8 +157,8 @@ impl<'v> Eval<'v> {
                     && is_function(op, dtype) =>
             {
                 let operands = vec![self.reg(s, a)?, self.reg(s, b)?];
-                let d = tape::emit(s, function(op, dtype), lane(dtype), operands)?;
-                typed::round(s, dtype, &d)?;
+                let d = replay::emit(s, function(op, dtype), lane(dtype), operands)?;
+                d.iter().try_for_each(|d| typed::round(s, dtype, d))?;
                 Ok(d)
             }
             Node::Binary(op, a, b) => match self.values.kinds[a] {
@@ -121,7 +166,7 @@ impl<'v> Eval<'v> {
                 VectorKind::Number(dtype @ (DType::F16 | DType::BF16)) => {
                     let d = self.binary(s, op, a, b)?;
                     if !matches!(op, BinaryOp::Eq | BinaryOp::Lt | BinaryOp::Le) {
-                        typed::round(s, dtype, &d)?;
+                        d.iter().try_for_each(|d| typed::round(s, dtype, d))?;
                     }
                     Ok(d)
                 }
@@ -129,40 +174,34 @@ impl<'v> Eval<'v> {
                     let op2 = typed::binary(op, dtype)?;
                     let (a, b) = if typed::commutes(op) && self.is_leaf(a) { (b, a) } else { (a, b) };
                     let d = self.reg(s, a)?;
-                    let operand = self.operand(s, b)?;
-                    s.op2_as(lane(dtype), op2, &d, operand.src(self.at.walk))?;
-                    operand.free(s);
+                    self.with_operand(s, b, &mut |s, i, b| s.op2_as(lane(dtype), op2, &d[i], b))?;
                     if typed::leaves_range(op) {
-                        typed::round(s, dtype, &d)?;
+                        d.iter().try_for_each(|d| typed::round(s, dtype, d))?;
                     }
                     Ok(d)
                 }
                 VectorKind::Mask { .. } => {
                     let d = self.reg(s, a)?;
-                    let operand = self.operand(s, b)?;
-                    typed::of_masks(s, op, &d, operand.src(self.at.walk))?;
-                    operand.free(s);
+                    self.with_operand(s, b, &mut |s, i, b| typed::of_masks(s, op, &d[i], b))?;
                     Ok(d)
                 }
             },
             Node::Select(c, a, b) => {
                 let mask = self.reg(s, c)?;
                 let d = self.reg(s, a)?;
-                let operand = self.operand(s, b)?;
-                s.keep_where(&d, &mask, operand.src(self.at.walk))?;
-                operand.free(s);
-                s.free(mask);
+                self.with_operand(s, b, &mut |s, i, b| s.keep_where(&d[i], &mask[i], b))?;
+                mask.into_iter().for_each(|mask| s.free(mask));
                 Ok(d)
             }
             Node::Cast(to, a) => {
                 let d = self.reg(s, a)?;
-                typed::cast(s, self.values.kinds[a], to, &d)?;
+                d.iter().try_for_each(|d| typed::cast(s, self.values.kinds[a], to, d))?;
                 Ok(d)
             }
         }
     }
 
-    fn binary<S: Simd>(&mut self, s: &mut S, op: BinaryOp, a: usize, b: usize) -> R<V> {
+    fn binary<S: Simd>(&mut self, s: &mut S, op: BinaryOp, a: usize, b: usize) -> R<Vec<V>> {
         // Of commutative operations the operand in memory comes second.
         let (a, b) = match op {
             BinaryOp::Add | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max if self.is_leaf(a) => (b, a),
@@ -183,7 +222,8 @@ impl<'v> Eval<'v> {
                 // Exact for powers of two only.
                 Node::Const(bits, _) if is_power_of_two(f32::from_bits(bits as u32)) => {
                     let d = self.reg(s, a)?;
-                    s.op2(Op2::Mul, &d, Src::Const(1.0 / f32::from_bits(bits as u32)))?;
+                    let factor = Src::Const(1.0 / f32::from_bits(bits as u32));
+                    d.iter().try_for_each(|d| s.op2(Op2::Mul, d, factor))?;
                     return Ok(d);
                 }
                 _ => Op2::Div,
@@ -206,7 +246,7 @@ impl<'v> Eval<'v> {
     }
 
     /// `product + addend` in one operation, when nothing else needs the product.
-    fn multiply_add<S: Simd>(&mut self, s: &mut S, product: usize, addend: usize) -> R<Option<V>> {
+    fn multiply_add<S: Simd>(&mut self, s: &mut S, product: usize, addend: usize) -> R<Option<Vec<V>>> {
         let Node::Binary(BinaryOp::Mul, a, b) = self.values.nodes[product] else { return Ok(None) };
         // Of f32 only: shorter floats are rounded in between, and wider ones compared more closely.
         if self.values.kinds[product] != VectorKind::F32 {
@@ -219,12 +259,14 @@ impl<'v> Eval<'v> {
         let (a, b) = if self.is_leaf(a) { (b, a) } else { (a, b) };
         let d = self.reg(s, addend)?;
         let a = self.reg(s, a)?;
-        let b = self.operand(s, b)?;
-        s.fma(&d, &a, b.src(self.at.walk))?;
-        b.free(s);
-        s.free(a);
+        self.with_operand(s, b, &mut |s, i, b| s.fma(&d[i], &a[i], b))?;
+        a.into_iter().for_each(|a| s.free(a));
         Ok(Some(d))
     }
+}
+
+fn copies<S: Simd>(s: &mut S, values: &[V]) -> R<Vec<V>> {
+    values.iter().map(|v| s.copy(v)).collect()
 }
 
 fn is_power_of_two(value: f32) -> bool {

@@ -9,9 +9,9 @@ use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
 use kiln_ir::types::DType;
-use kiln_targets::math::{Function, tape};
+use kiln_targets::math::Function;
 use kiln_targets::simd::sequences::splat_bits;
-use kiln_targets::simd::{Element, Lane, Op2, Parked, R, Refusal, Simd, SimdExt as _, Src, V};
+use kiln_targets::simd::{Element, Lane, Op2, R, Refusal, Simd, SimdExt as _, Src, V};
 use kiln_targets::vector_expr::product_power;
 
 use super::walk::{AccessId, Walk};
@@ -120,22 +120,6 @@ pub(super) struct Dag {
     counts: Vec<(LoopId, AccessId)>,
 }
 
-/// An accumulator whose epilogue is still to come.
-pub(super) enum Waiting {
-    Here(V),
-    Parked(Parked),
-}
-
-impl Waiting {
-    /// In a register.
-    pub(super) fn fetch<S: Simd>(self, s: &mut S) -> R<V> {
-        match self {
-            Self::Here(v) => Ok(v),
-            Self::Parked(parked) => s.unpark(parked),
-        }
-    }
-}
-
 /// Where values are computed: the current iteration plus `ahead`, lanes along `lane`, the first `n` of them.
 pub(super) struct At<'a> {
     pub(super) walk: &'a Walk,
@@ -194,6 +178,11 @@ impl Operand {
 }
 
 impl At<'_> {
+    /// Whether all lanes have the same element, or the same constant.
+    pub(super) fn is_splat(&self, a: AccessId) -> bool {
+        self.walk.stride(a, self.lane) == 0
+    }
+
     /// An element per lane.
     pub(super) fn load<S: Simd>(&self, s: &mut S, a: AccessId) -> R<Operand> {
         if let Some(otherwise) = self.walk.outside(a)? {
@@ -429,62 +418,7 @@ impl Dag {
         matches!(self.roots[..], [root] if product(root) && self.kinds[root] == VectorKind::F32)
     }
 
-    /// Vector registers that evaluation may need at once, the results and `acc` included: an upper bound.
-    fn registers(&self) -> usize {
-        let mut need: Vec<usize> = Vec::with_capacity(self.nodes.len());
-        for (node, kind) in self.nodes.iter().zip(&self.kinds) {
-            let here = match node {
-                Node::Acc | Node::Const(..) | Node::Load(_) => 1,
-                Node::Count(_) => 2,
-                Node::Unary(op, a) => {
-                    need[*a].max(tape::registers(Function::Unary(*op), self.kinds[*a].lane())).max(2)
-                }
-                Node::Binary(op, a, b)
-                    if let VectorKind::Number(dtype) = self.kinds[*a]
-                        && is_function(*op, dtype) =>
-                {
-                    let inside = tape::registers(function(*op, dtype), lane(dtype));
-                    need[*a].max(need[*b] + 1).max(inside)
-                }
-                Node::Cast(VectorKind::F32, a) if matches!(self.kinds[*a], VectorKind::Mask { .. }) => {
-                    need[*a]
-                }
-                Node::Cast(_, a) => need[*a].max(5),
-                // An operand from memory or a constant: in a register, with a mask beside it at most. It may be the
-                // addend of a product or come first, and then waits for the other operand.
-                Node::Binary(op, a, b) if self.is_leaf(*a) || self.is_leaf(*b) => {
-                    let product = |n: usize| matches!(self.nodes[n], Node::Binary(BinaryOp::Mul, ..));
-                    let waits = self.is_leaf(*a) || *op == BinaryOp::Add && product(*a);
-                    (need[*a].max(need[*b]) + usize::from(waits)).max(3)
-                }
-                // An operand in a register, and a mask that the operation needs beside it; a product that is
-                // added keeps both factors.
-                Node::Binary(_, a, b) => need[*a].max(need[*b] + 1).max(need[*a] + 1) + 2,
-                Node::Select(c, a, b) => need[*c].max(need[*a] + 1).max(need[*b] + 2) + 1,
-            };
-            // What sequences of instructions take beside their operands.
-            let sequences = matches!(kind, VectorKind::Number(dtype) if *dtype != DType::F32);
-            need.push(here + if sequences { 3 } else { 0 });
-        }
-        let leaf = |n: &Node| matches!(n, Node::Const(..) | Node::Load(_));
-        let held = self.nodes.iter().zip(&self.uses).filter(|(node, uses)| !leaf(node) && **uses > 1).count();
-        let largest = self.roots.iter().map(|root| need[*root]).max().unwrap_or(0);
-        largest + held + self.roots.len().saturating_sub(1)
-    }
-
-    fn is_leaf(&self, n: usize) -> bool {
+    pub(super) fn is_leaf(&self, n: usize) -> bool {
         matches!(self.nodes[n], Node::Const(..) | Node::Load(_))
-    }
-
-    /// Makes room for the evaluation beside accumulators: as many of the last ones as necessary are parked. Where
-    /// there are many constants, each of which would be loaded for every accumulator, they get room too.
-    pub(super) fn make_room<S: Simd>(&self, s: &mut S, acc: Vec<V>) -> R<Vec<Waiting>> {
-        let need = self.registers();
-        let mut waiting: Vec<Waiting> = Vec::with_capacity(acc.len());
-        for v in acc.into_iter().rev() {
-            waiting.push(if s.spare() < need { Waiting::Parked(s.park(v)?) } else { Waiting::Here(v) });
-        }
-        waiting.reverse();
-        Ok(waiting)
     }
 }

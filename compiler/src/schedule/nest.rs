@@ -157,6 +157,11 @@ fn model(
             run as u32
         }
         Form::Reduce { .. } if extent(vector) >= 4 * lanes => 4,
+        Form::Map { stores }
+            if extent(vector) >= 4 * lanes && stores.iter().any(|s| vector_expr::has_chain(&s.value)) =>
+        {
+            4
+        }
         Form::Map { .. } | Form::Rearrange { .. } if extent(vector) >= 2 * lanes => 2,
         _ => 1,
     };

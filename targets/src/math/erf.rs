@@ -57,7 +57,7 @@ pub(super) fn erf_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     let t = l.op2(Op2::Min, a, limit);
     let p = l.poly(t, &LOG_OF_COMPLEMENT_F32);
     let log = l.mul(t, p);
-    let minus = bounded_expm1_f32(l, log, 1.0);
+    let minus = bounded_expm1_f32(l, log);
     let magnitude = l.abs(minus);
     l.with_sign(magnitude, x)
 }

@@ -17,6 +17,8 @@ const LN2_LOW_F32: f64 = -2.121_944_4e-4;
 const MAGIC_F32: f64 = 12_582_912.0;
 /// Beyond these `exp` is 0 and infinite in f32.
 const BOUNDS_F32: (f64, f64) = (-104.0, 89.0);
+/// Up to this magnitude `e^x` and its reciprocal are normal numbers of f32.
+pub(super) const NEAR_F32: f64 = 87.0;
 const EXP_F32: [f64; 7] =
     [1.383_684_5e-3, 8.374_818e-3, 4.166_822_5e-2, 1.666_642e-1, 4.999_999e-1, 1.0, 1.0];
 /// `(e^r - 1 - r) / r^2`: relative error 1.3e-8 of `e^r - 1`.
@@ -110,60 +112,63 @@ pub(super) fn sigmoid<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     l.div(e, d)
 }
 
-/// `factor * x` in octaves: the nearest integer, a number where the builder scales, else in the low bits; and as a number.
-fn octaves_f32<L: Arithmetic>(l: &mut L, x: L::V, factor: f64) -> (L::V, L::V) {
-    let log2_e = factor * f64::from(std::f32::consts::LOG2_E);
-    if l.scales() {
-        let k = l.mul_c(x, log2_e);
-        let k = l.op1(Op1::Round, k);
-        (k, k)
-    } else {
-        let magic = l.c(MAGIC_F32);
-        let t = l.fma_c(magic, x, log2_e);
-        (t, l.sub_c(t, MAGIC_F32))
-    }
+/// `x` in octaves, the nearest integer: in the low bits, counted from `origin`, and as a number, of which 0 is positive.
+fn octaves_f32<L: Arithmetic>(l: &mut L, x: L::V, origin: i32) -> (L::V, L::V) {
+    let magic = MAGIC_F32 + f64::from(origin);
+    let t = l.c(magic);
+    let t = l.fma_c(t, x, f64::from(std::f32::consts::LOG2_E));
+    (t, l.sub_c(t, magic))
+}
+
+/// `e^(x - k ln 2)` for the octave `k` of `x`.
+fn rest_f32<L: Arithmetic>(l: &mut L, x: L::V, k: L::V) -> L::V {
+    let r = l.fma_c(x, k, -LN2_HIGH_F32);
+    let r = l.fma_c(r, k, -LN2_LOW_F32);
+    l.poly(r, &EXP_F32)
 }
 
 /// `e^x` for `x` within [`BOUNDS_F32`] or NaN.
 fn bounded_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
-    let (t, k) = octaves_f32(l, x, 1.0);
-    let r = l.fma_c(x, k, -LN2_HIGH_F32);
-    let r = l.fma_c(r, k, -LN2_LOW_F32);
-    let m = l.poly(r, &EXP_F32);
+    // 2^k in two factors, since one alone would not reach the ends: k is above -254. Of the bits that a shift leaves none
+    // are the magic number's.
+    let (t, k) = octaves_f32(l, x, 2 * 127);
+    let m = rest_f32(l, x, k);
     if l.scales() {
-        return l.scale(m, t);
+        return l.scale(m, k);
     }
-    // 2^k in two factors, since one alone would not reach the ends: k is above -254.
-    let bias = l.int(u64::from((MAGIC_F32 as f32).to_bits()) - 2 * 127);
-    let both = l.op2(Op2::IntSub, t, bias);
-    let half = l.op1(Op1::Shr(1), both);
-    let rest = l.op2(Op2::IntSub, both, half);
+    let half = l.op1(Op1::Shr(1), t);
+    let rest = l.op2(Op2::IntSub, t, half);
     let (half, rest) = (l.op1(Op1::Shl(23), half), l.op1(Op1::Shl(23), rest));
     let m = l.mul(m, half);
     l.mul(m, rest)
 }
 
-/// `e^(factor * x) - 1` for results below 2^127. `factor` is a power of two. With `k ln 2 + r` it is
-/// `2^k expm1(r) + (2^k - 1)`.
-pub(super) fn bounded_expm1_f32<L: Arithmetic>(l: &mut L, x: L::V, factor: f64) -> L::V {
-    let (t, k) = octaves_f32(l, x, factor);
+/// `e^x` up to [`NEAR_F32`]: results are normal numbers, so that the octave is added to the exponent's bits.
+pub(super) fn near_exp_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let (t, k) = octaves_f32(l, x, 0);
+    let m = rest_f32(l, x, k);
+    let octaves = l.op1(Op1::Shl(23), t);
+    l.op2(Op2::IntAdd, m, octaves)
+}
+
+/// `e^x - 1` for results below 2^127, with the sign of zero. With `x = k ln 2 + r` it is `2^k expm1(r) + (2^k - 1)`.
+pub(super) fn bounded_expm1_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let (t, k) = octaves_f32(l, x, 0);
     // Where k is not 0 the result is not small.
-    let r = l.fma_c(x, k, -std::f64::consts::LN_2 / factor);
-    let degree = EXPM1_F32.len() as i32 + 1;
-    let scaled = EXPM1_F32.iter().enumerate().map(|(i, c)| c * factor.powi(degree - i as i32));
-    let p = l.poly(r, &scaled.collect::<Vec<_>>());
-    let square = l.mul(r, r);
-    let first = if factor == 1.0 { r } else { l.mul_c(r, factor) };
-    let p = l.fma(first, square, p);
+    let r = l.fma_c(x, k, -std::f64::consts::LN_2);
+    let p = l.poly(r, &[&EXPM1_F32[..], &[1.0]].concat());
+    let p = l.mul(p, r);
     let power = if l.scales() {
         let one = l.c(1.0);
-        l.scale(one, t)
+        l.scale(one, k)
     } else {
         let one = l.int(0x3f80_0000);
         let k = l.op1(Op1::Shl(23), t);
         l.op2(Op2::IntAdd, k, one)
     };
-    let below = l.sub_c(power, 1.0);
+    // Of 0 it is -0, to which a zero of either sign can be added.
+    let above = l.c_sub(1.0, power);
+    let below = l.op1(Op1::Neg, above);
     l.fma(below, p, power)
 }
 
@@ -176,9 +181,7 @@ pub(super) fn exp_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
 /// `e^x - 1`, as in f64.
 pub(super) fn expm1_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     let clamped = l.clamp(x, -20.0, BOUNDS_F32.1);
-    let magic = l.c(MAGIC_F32);
-    let t = l.fma_c(magic, clamped, f64::from(std::f32::consts::LOG2_E));
-    let k = l.sub_c(t, MAGIC_F32);
+    let (t, k) = octaves_f32(l, clamped, 0);
     let r = l.fma_c(clamped, k, -LN2_HIGH_F32);
     let r = l.fma_c(r, k, -LN2_LOW_F32);
     let p = l.poly(r, &EXPM1_F32);
@@ -197,6 +200,13 @@ pub(super) fn expm1_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
 pub(super) fn sigmoid_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     let x = l.clamp(x, BOUNDS_F32.0, 88.0);
     let e = bounded_f32(l, x);
+    let d = l.add_c(e, 1.0);
+    l.div(e, d)
+}
+
+/// The same up to [`NEAR_F32`].
+pub(super) fn near_sigmoid_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
+    let e = near_exp_f32(l, x);
     let d = l.add_c(e, 1.0);
     l.div(e, d)
 }

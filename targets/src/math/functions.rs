@@ -48,6 +48,8 @@ pub enum Function {
     Whole(BinaryOp),
     /// A part of one.
     Rare(Rare),
+    /// A function of one number whose magnitude is at most [`Function::near`].
+    Near(UnaryOp),
 }
 
 impl Function {
@@ -55,8 +57,13 @@ impl Function {
     pub fn operands(self) -> usize {
         match self {
             Self::Binary(_) | Self::Whole(_) | Self::Rare(Rare::Rem) => 2,
-            Self::Unary(_) | Self::Rare(_) => 1,
+            Self::Unary(_) | Self::Rare(_) | Self::Near(_) => 1,
         }
+    }
+
+    /// Up to which magnitude a function of f32 has a shorter form.
+    pub fn near(op: UnaryOp) -> Option<f64> {
+        matches!(op, UnaryOp::Exp | UnaryOp::Sigmoid).then_some(exponential::NEAR_F32)
     }
 
     /// The definition in the builder's format, where there is one. Masks and bits go by other ways.
@@ -65,6 +72,7 @@ impl Function {
             (Self::Unary(op), [x]) => unary(l, op, *x),
             (Self::Binary(op), [x, y]) => binary(l, op, *x, *y),
             (Self::Whole(op), [x, y]) if l.format() == Format::F64 => remainder::of_integers(l, op, *x, *y),
+            (Self::Near(op), [x]) if l.format() == Format::F32 => near_f32(l, op, *x),
             (Self::Rare(rare), x) if l.format() == Format::F64 => rarely(l, rare, x),
             _ => None,
         }
@@ -117,6 +125,14 @@ fn binary<L: Arithmetic>(l: &mut L, op: BinaryOp, x: L::V, y: L::V) -> Option<L:
         (BinaryOp::Rem, Format::F64) if l.is_short() => Some(remainder::remainder(l, x, y)),
         _ => None,
     }
+}
+
+fn near_f32<L: Arithmetic>(l: &mut L, op: UnaryOp, x: L::V) -> Option<L::V> {
+    Some(match op {
+        UnaryOp::Exp => exponential::near_exp_f32(l, x),
+        UnaryOp::Sigmoid => exponential::near_sigmoid_f32(l, x),
+        _ => return None,
+    })
 }
 
 fn rarely<L: Arithmetic>(l: &mut L, rare: Rare, x: &[L::V]) -> Option<L::V> {

@@ -16,16 +16,14 @@ pub(super) fn tanh<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
     l.with_sign(magnitude, x)
 }
 
-/// Hyperbolic tangent: `e / (e + 2)` with `e = e^2x - 1`.
+/// Hyperbolic tangent: `e / (e + 2)` with `e = e^2x - 1`, which has its sign.
 pub(super) fn tanh_f32<L: Arithmetic>(l: &mut L, x: L::V) -> L::V {
-    let a = l.abs(x);
     // 1 from 9.02 on.
-    let limit = l.c(10.0);
-    let t = l.op2(Op2::Min, a, limit);
-    let e = bounded_expm1_f32(l, t, 2.0);
+    let x = l.clamp(x, -10.0, 10.0);
+    let twice = l.add(x, x);
+    let e = bounded_expm1_f32(l, twice);
     let d = l.add_c(e, 2.0);
-    let magnitude = l.div(e, d);
-    l.with_sign(magnitude, x)
+    l.div(e, d)
 }
 
 /// `exp(|x| / 2)^2 / 2`, which overflows where `sinh` and `cosh` do.

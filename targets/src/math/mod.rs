@@ -20,6 +20,7 @@ mod pairs;
 mod power;
 mod rare;
 mod remainder;
+pub mod replay;
 mod rounding;
 pub mod tape;
 mod trigonometric;

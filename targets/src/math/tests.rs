@@ -5,8 +5,8 @@ use kiln_ir::kernel::{BinaryOp, UnaryOp};
 
 use super::arithmetic::Format;
 use super::functions::Function;
-use super::tape;
-use crate::simd::{Element, Lane, P, Program, R, Simd, SimdExt as _};
+use super::{replay, tape};
+use crate::simd::{Element, Lane, P, Program, R, Simd, SimdExt as _, V};
 use crate::testing::run_on;
 
 /// A function of numbers one after the other: operands, then results in the place of the first.
@@ -14,7 +14,12 @@ struct Map {
     function: Function,
     format: Format,
     numbers: usize,
+    /// Vectors side by side at most.
+    vectors: usize,
 }
+
+/// A multiple of all vectors that are computed at once.
+const STEP: usize = 64;
 
 fn lane(format: Format) -> Lane {
     match format {
@@ -39,29 +44,61 @@ impl Program for Map {
             Format::F64 => (8, Element::B64),
         };
         let lanes = 4 * s.lanes() / size;
-        assert_eq!(self.numbers % lanes, 0);
+        // No more registers than the function asks for.
+        let need = tape::registers(self.function, lane(self.format));
+        let vectors = (1..=self.vectors).rev().find(|n| n.is_power_of_two() && need.of(*n) <= s.spare());
+        let vectors = vectors.unwrap_or(1);
+        if self.format == Format::F32 && s.spare() <= 32 {
+            for bits in tape::constants(self.function, s.scales()) {
+                if s.spare() > need.of(vectors) {
+                    s.prepare_constant(bits)?;
+                }
+            }
+        }
+        let room = need.of(vectors) <= s.spare();
+        let taken = if s.spare() > 32 { 0 } else { s.spare().saturating_sub(need.of(vectors)) };
+        let taken = (0..taken).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
+        assert_eq!(self.numbers % (vectors * lanes), 0);
         let pointers = (0..self.function.operands()).map(|i| {
             let p = s.arg(0)?;
             s.advance(&p, (i * size * self.numbers) as i64);
             Ok(p)
         });
         let pointers = pointers.collect::<R<Vec<P>>>()?;
-        s.repeat((self.numbers / lanes) as u32, &mut |s| {
-            let operands = pointers.iter().map(|p| s.load_as(element, p, 0, lanes)).collect::<R<Vec<_>>>()?;
-            let y = tape::emit(s, self.function, lane(self.format), operands)?;
-            s.store_as(element, &pointers[0], 0, &y, lanes)?;
-            s.free(y);
-            pointers.iter().for_each(|p| s.advance(p, (size * lanes) as i64));
+        let ran = s.repeat((self.numbers / lanes / vectors) as u32, &mut |s| {
+            let at = |i: usize| (i * size * lanes) as i32;
+            let operands =
+                pointers.iter().map(|p| (0..vectors).map(|i| s.load_as(element, p, at(i), lanes)).collect());
+            let operands = operands.collect::<R<Vec<Vec<V>>>>()?;
+            for (i, y) in replay::emit(s, self.function, lane(self.format), operands)?.into_iter().enumerate()
+            {
+                s.store_as(element, &pointers[0], at(i), &y, lanes)?;
+                s.free(y);
+            }
+            pointers.iter().for_each(|p| s.advance(p, at(vectors).into()));
             Ok(())
-        })
+        });
+        assert!(ran.is_ok() || !room, "{:?} needs more than {need:?} for {vectors} vectors", self.function);
+        ran?;
+        taken.into_iter().for_each(|v| s.free(v));
+        Ok(())
     }
 }
 
-/// The function of numbers of the format, by every builder that this machine can run.
+/// The function of numbers of the format, by every builder that this machine can run, alone and side by side.
 fn by_all(function: Function, format: Format, operands: &[&[f64]]) -> Vec<(String, Vec<f64>)> {
+    [1, 4].into_iter().flat_map(|vectors| side_by_side(vectors, function, format, operands)).collect()
+}
+
+fn side_by_side(
+    vectors: usize,
+    function: Function,
+    format: Format,
+    operands: &[&[f64]],
+) -> Vec<(String, Vec<f64>)> {
     let count = operands[0].len();
-    let numbers = count.next_multiple_of(16);
-    let map = Map { function, format, numbers };
+    let numbers = count.next_multiple_of(STEP);
+    let map = Map { function, format, numbers, vectors };
     let mut data = Vec::new();
     for xs in operands {
         let padded = xs.iter().copied().chain(std::iter::repeat_n(1.0, numbers - count));
@@ -76,7 +113,12 @@ fn by_all(function: Function, format: Format, operands: &[&[f64]]) -> Vec<(Strin
         Format::F64 => f64::from_le_bytes(bytes.try_into().expect("eight bytes")),
     };
     ran.into_iter()
-        .map(|ran| (ran.name, ran.data.chunks_exact(map.size()).map(number).take(count).collect()))
+        .map(|ran| {
+            (
+                format!("{}, {vectors} at once", ran.name),
+                ran.data.chunks_exact(map.size()).map(number).take(count).collect(),
+            )
+        })
         .collect()
 }
 
@@ -170,7 +212,7 @@ fn check(
         let errors = got.iter().enumerate().map(|(i, got)| (error(i, *got), i));
         let (worst, at) = errors.fold((0.0, 0), |a, b| if b.0 > a.0 { b } else { a });
         let xs: Vec<f64> = operands.iter().map(|x| x[at]).collect();
-        println!("{function:?} of {format:?} by {name}: {worst:.3} ULP at {xs:?}");
+        eprintln!("{function:?} of {format:?} by {name}: {worst:.3} ULP at {xs:?}");
         assert!(worst <= bound, "{function:?} of {xs:?} is {:e} by {name}: {worst} ULP", got[at]);
     }
 }
@@ -320,7 +362,9 @@ impl Program for Integers {
         s.advance(&y, 4 * numbers as i64);
         s.repeat((numbers / lanes) as u32, &mut |s| {
             let operands = vec![s.load(&x, 0, lanes)?, s.load(&y, 0, lanes)?];
-            let z = tape::emit(s, Function::Whole(op), ty, operands)?;
+            let operands = operands.into_iter().map(|v| vec![v]).collect();
+            let [z] =
+                <[V; 1]>::try_from(replay::emit(s, Function::Whole(op), ty, operands)?).expect("one vector");
             s.store(&x, 0, &z, lanes)?;
             s.free(z);
             s.advance(&x, 4 * lanes as i64);
@@ -358,7 +402,8 @@ fn quotients_of_integers_are_exact() {
 #[test]
 fn functions_leave_room() {
     for op in UnaryOp::ALL.iter().filter(|op| tape::has_form(Function::Unary(**op), Lane::F32)) {
-        let [single, double] = [Lane::F32, Lane::F64].map(|ty| tape::registers(Function::Unary(*op), ty));
+        let [single, double] =
+            [Lane::F32, Lane::F64].map(|ty| tape::registers(Function::Unary(*op), ty).of(1));
         let circular = matches!(op, UnaryOp::Sin | UnaryOp::Cos | UnaryOp::Tan);
         assert!((2..=if circular { 21 } else { 13 }).contains(&single), "{op:?} needs {single} registers");
         assert!((2..=if circular { 19 } else { 13 }).contains(&double), "{op:?} needs {double} registers");

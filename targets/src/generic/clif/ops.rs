@@ -134,6 +134,24 @@ impl Simd for Clif<'_, '_> {
         Ok(())
     }
 
+    fn either(&mut self, mask: V, some: Block<'_, Self>, none: Block<'_, Self>) -> R {
+        let value = self.get(&mask);
+        let value = self.cast(I32X4, value);
+        self.free(mask);
+        let any = self.b.ins().vhigh_bits(I32, value);
+        let blocks = [(); 3].map(|()| self.b.create_block());
+        self.b.ins().brif(any, blocks[0], &[], blocks[1], &[]);
+        self.b.set_cold_block(blocks[0]);
+        self.enter(blocks[1]);
+        none(self)?;
+        self.b.ins().jump(blocks[2], &[]);
+        self.enter(blocks[0]);
+        some(self)?;
+        self.b.ins().jump(blocks[2], &[]);
+        self.enter(blocks[2]);
+        Ok(())
+    }
+
     fn when_below(&mut self, p: &P, limit: i64, inside: Block<'_, Self>, outside: Block<'_, Self>) -> R {
         let value = self.address(p);
         let blocks = [(); 3].map(|()| self.b.create_block());

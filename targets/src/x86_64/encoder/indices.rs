@@ -1,6 +1,6 @@
 //! Indices and counts: in general registers, compared with the extent of their axis, and in lanes.
 
-use iced_x86::{Code, Instruction};
+use iced_x86::{Code, Instruction, Register};
 
 use super::codes::{Encoding, LOAD};
 use super::lane_codes::UNPACK_I64;
@@ -32,6 +32,28 @@ impl Encoder {
         self.land(otherwise)?;
         outside(self)?;
         self.land(done)
+    }
+
+    /// Sets the flags: zero where no lane of the mask is set.
+    pub(super) fn test_any(&mut self, mask: &V) -> R {
+        let r = self.reg(mask);
+        match self.encoding {
+            Encoding::Legacy => {
+                let bits = self.pointer()?;
+                let b = general(&bits);
+                self.emit(Instruction::with2(Code::Movmskps_r64_xmm, b, r));
+                self.emit(Instruction::with2(Code::Test_rm64_r64, b, b));
+                self.free_ptr(bits);
+            }
+            Encoding::Vex128 => self.emit(Instruction::with2(Code::VEX_Vptest_xmm_xmmm128, r, r)),
+            Encoding::Vex256 => self.emit(Instruction::with2(Code::VEX_Vptest_ymm_ymmm256, r, r)),
+            Encoding::Evex512 => {
+                let test = Code::EVEX_Vptestmd_kr_k1_zmm_zmmm512b32;
+                self.emit(Instruction::with3(test, Register::K1, r, r));
+                self.emit(Instruction::with2(Code::VEX_Kortestw_kr_kr, Register::K1, Register::K1));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn lane_numbers(&mut self, wide: bool) -> R<V> {

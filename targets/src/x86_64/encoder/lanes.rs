@@ -167,8 +167,11 @@ impl Encoder {
         if let Src::Reg(v) = s {
             return Ok((V(v.0), false));
         }
-        let (_, temporary) = self.register(s)?;
-        temporary.map(|v| (v, true)).ok_or_else(|| Refusal::unsupported("an operand without a register"))
+        let (r, temporary) = self.register(s)?;
+        // Without a temporary it is a constant that is kept.
+        let kept = self.kept.iter().map(|(_, v)| v).find(|v| self.reg(v) == r).map(|v| (V(v.0), false));
+        let found = temporary.map(|v| (v, true)).or(kept);
+        found.ok_or_else(|| Refusal::unsupported("an operand without a register"))
     }
 
     fn give_back(&mut self, v: V, owned: bool) {
@@ -321,7 +324,7 @@ impl Encoder {
         if ty == Lane::F64 && self.fma {
             let (place, temporary) = self.typed_place(ty, b)?;
             let (d, a) = (self.reg(d), self.reg(a));
-            self.three(&FMA_231_F64, d, a, &place);
+            self.three_of_all(&FMA_231_F64, d, a, &place);
             self.release(temporary);
             return Ok(());
         }
@@ -336,7 +339,7 @@ impl Encoder {
         if ty == Lane::F64 && self.fma {
             let (place, temporary) = self.typed_place(ty, c)?;
             let (d, a) = (self.reg(d), self.reg(a));
-            self.three(&FMA_213_F64, d, a, &place);
+            self.three_of_all(&FMA_213_F64, d, a, &place);
             self.release(temporary);
             return Ok(());
         }

@@ -10,6 +10,7 @@
 
 mod apart;
 mod codes;
+mod constants;
 mod convert;
 mod elements;
 mod halves;
@@ -82,10 +83,14 @@ pub(crate) struct Encoder {
     free_parking: Vec<u32>,
     /// Constants behind the code: bytes and the places of the displacements that refer to them.
     pool: Vec<(Vec<u8>, Vec<usize>)>,
+    /// Constants of lanes of 32 bits that have a register throughout.
+    kept: Vec<(u32, V)>,
     /// Numbers of lanes that have a mask register.
     lane_masks: Vec<usize>,
     /// The places of every other element of two vectors, in a register of their own.
     every_other: Option<V>,
+    /// The last instruction, where it is a copy: where it begins and ends, to, from.
+    copied: Option<(usize, usize, Register, Register)>,
     /// Some instruction could not be encoded.
     failed: bool,
     /// Nothing is encoded; registers are handed out as ever.
@@ -93,6 +98,7 @@ pub(crate) struct Encoder {
 }
 
 /// An operand that an instruction can take.
+#[derive(Clone, Copy)]
 enum Place {
     Reg(Register),
     Mem(MemoryOperand),
@@ -128,8 +134,10 @@ impl Encoder {
             parking: 0,
             free_parking: Vec::new(),
             pool: Vec::new(),
+            kept: Vec::new(),
             lane_masks: Vec::new(),
             every_other: None,
+            copied: None,
             failed: false,
             dry: false,
         })
@@ -246,26 +254,6 @@ impl Encoder {
         Ok(P(n))
     }
 
-    fn constant(&mut self, bytes: &[u8]) -> usize {
-        self.pool.iter().position(|(known, _)| known == bytes).unwrap_or_else(|| {
-            self.pool.push((bytes.to_vec(), Vec::new()));
-            self.pool.len() - 1
-        })
-    }
-
-    /// A constant in every lane as an operand: a whole vector, or one element for an embedded broadcast.
-    fn splat_operand(&mut self, bits: u32) -> Place {
-        match self.encoding {
-            Encoding::Evex512 => Place::Pool(self.constant(&bits.to_le_bytes()), true),
-            _ => Place::Pool(self.constant(&bits.to_le_bytes().repeat(self.lanes())), false),
-        }
-    }
-
-    /// A constant in every lane of 64 bits, as a whole vector.
-    fn wide_operand(&mut self, bits: u64) -> Place {
-        Place::Pool(self.constant(&bits.to_le_bytes().repeat(self.lanes() / 2)), false)
-    }
-
     /// An operand as an instruction can take it; a temporary for what it cannot, to be freed by the caller.
     fn place(&mut self, s: Src<'_>) -> R<(Place, Option<V>)> {
         Ok(match s {
@@ -288,6 +276,14 @@ impl Encoder {
 
     /// An operand in a register.
     fn register(&mut self, s: Src<'_>) -> R<(Register, Option<V>)> {
+        let word = match s {
+            Src::Const(value) => Some(value.to_bits()),
+            Src::Bits(bits) => Some(bits),
+            _ => None,
+        };
+        if let Some(r) = word.and_then(|word| self.kept(word)) {
+            return Ok((r, None));
+        }
         let v = match s {
             Src::Reg(v) => return Ok((self.reg(v), None)),
             Src::Const(value) => self.splat(value)?,
@@ -349,6 +345,12 @@ impl Encoder {
 
     /// `d = a op place`. Without VEX `a` is copied to `d` first, so that `place` must not be `d` unless `a` is.
     fn three(&mut self, op: &Codes, d: Register, a: Register, place: &Place) {
+        let (a, place) = self.before_copy(d, a, place);
+        self.three_of_all(op, d, a, &place);
+    }
+
+    /// The same for instructions that read `d` too, such as multiply-adds.
+    fn three_of_all(&mut self, op: &Codes, d: Register, a: Register, place: &Place) {
         if self.encoding == Encoding::Legacy {
             if d != a {
                 self.failed |= matches!(place, Place::Reg(r) if *r == d);
@@ -365,7 +367,8 @@ impl Encoder {
 
     /// `d = a op place` with an immediate and VEX or EVEX.
     fn three_imm(&mut self, code: Code, d: Register, a: Register, place: &Place, imm: u32) {
-        self.with_place(place, |operand| match operand {
+        let (a, place) = self.before_copy(d, a, place);
+        self.with_place(&place, |operand| match operand {
             Operand::Reg(r) => Instruction::with4(code, d, a, r, imm),
             Operand::Mem(m) => Instruction::with4(code, d, a, m, imm),
         });

@@ -1,6 +1,6 @@
 //! The operations of the builder in instructions.
 
-use iced_x86::{Code, Instruction, Register};
+use iced_x86::{Code, Instruction};
 
 use super::codes::{
     ADD, AND, AND_NOT, BROADCAST, DIV, Encoding, FMA_213, FMA_231, INT_ADD, INT_SUB, LOAD, MOVE, MUL, OR,
@@ -100,7 +100,7 @@ impl Simd for Encoder {
             let count =
                 i32::try_from(count).map_err(|_| Refusal::unsupported("more than 2^31 iterations"))?;
             self.emit(Instruction::with2(Code::Mov_rm64_imm32, r, count));
-            let head = self.code.len();
+            let head = self.head();
             body(self)?;
             self.emit(Instruction::with2(Code::Sub_rm64_imm8, r, 1));
             self.loop_back(head);
@@ -110,7 +110,7 @@ impl Simd for Encoder {
             let count =
                 i32::try_from(count).map_err(|_| Refusal::unsupported("more than 2^31 iterations"))?;
             self.emit(Instruction::with2(Code::Mov_rm64_imm32, slot(slot_index), count));
-            let head = self.code.len();
+            let head = self.head();
             body(self)?;
             self.emit(Instruction::with2(Code::Sub_rm64_imm8, slot(slot_index), 1));
             self.loop_back(head);
@@ -127,7 +127,7 @@ impl Simd for Encoder {
         self.emit(Instruction::with2(Code::Test_rm64_r64, r, r));
         let patch = self.jump_ahead(Code::Jle_rel32_64);
         self.free_ptr(count);
-        let head = self.code.len();
+        let head = self.head();
         body(self)?;
         self.emit(Instruction::with2(Code::Sub_rm64_imm8, slot(slot_index), 1));
         self.loop_back(head);
@@ -136,36 +136,43 @@ impl Simd for Encoder {
     }
 
     fn when_any(&mut self, mask: &V, body: &mut dyn FnMut(&mut Self) -> R) -> R {
-        let r = self.reg(mask);
-        match self.encoding {
-            Encoding::Legacy => {
-                let bits = self.pointer()?;
-                let b = general(&bits);
-                self.emit(Instruction::with2(Code::Movmskps_r64_xmm, b, r));
-                self.emit(Instruction::with2(Code::Test_rm64_r64, b, b));
-                self.free_ptr(bits);
-            }
-            Encoding::Vex128 => self.emit(Instruction::with2(Code::VEX_Vptest_xmm_xmmm128, r, r)),
-            Encoding::Vex256 => self.emit(Instruction::with2(Code::VEX_Vptest_ymm_ymmm256, r, r)),
-            Encoding::Evex512 => {
-                let test = Code::EVEX_Vptestmd_kr_k1_zmm_zmmm512b32;
-                self.emit(Instruction::with3(test, Register::K1, r, r));
-                self.emit(Instruction::with2(Code::VEX_Kortestw_kr_kr, Register::K1, Register::K1));
-            }
-        }
+        self.test_any(mask)?;
         let patch = self.jump_ahead(Code::Je_rel32_64);
         body(self)?;
         self.land(patch)
+    }
+
+    fn either(&mut self, mask: V, some: Block<'_, Self>, none: Block<'_, Self>) -> R {
+        self.test_any(&mask)?;
+        self.free(mask);
+        let found = self.jump_ahead(Code::Jne_rel32_64);
+        none(self)?;
+        let done = self.jump_ahead(Code::Jmp_rel32_64);
+        self.land(found)?;
+        some(self)?;
+        self.land(done)
     }
 
     fn when_below(&mut self, p: &P, limit: i64, inside: Block<'_, Self>, outside: Block<'_, Self>) -> R {
         self.branch_below(p, limit, inside, outside)
     }
 
+    fn prepare_constant(&mut self, bits: u32) -> R {
+        let v = self.splat(f32::from_bits(bits))?;
+        self.kept.push((bits, v));
+        Ok(())
+    }
+
+    fn keeps(&self, bits: u32) -> bool {
+        self.kept(bits).is_some()
+    }
+
     fn splat(&mut self, value: f32) -> R<V> {
         let v = self.vector()?;
         let r = self.reg(&v);
-        if value.to_bits() == 0 {
+        if let Some(kept) = self.kept(value.to_bits()) {
+            self.move_to(r, kept);
+        } else if value.to_bits() == 0 {
             // The shortest that clears the whole register.
             if self.encoding == Encoding::Legacy || v.0 >= 16 {
                 self.three(&XOR, r, r, &Place::Reg(r));
@@ -274,7 +281,7 @@ impl Simd for Encoder {
 
     fn assign(&mut self, d: &V, s: &V) {
         if d.0 != s.0 {
-            self.two(&MOVE, self.reg(d), &Place::Reg(self.reg(s)));
+            self.move_to(self.reg(d), self.reg(s));
         }
     }
 
@@ -404,7 +411,7 @@ impl Simd for Encoder {
         }
         let (d, a) = (self.reg(d), self.reg(a));
         if self.fma {
-            self.three(&FMA_231, d, a, &place);
+            self.three_of_all(&FMA_231, d, a, &place);
             return Ok(());
         }
         let product = self.vector()?;
@@ -418,7 +425,7 @@ impl Simd for Encoder {
     fn fma_last(&mut self, d: &V, a: &V, b: V) -> R {
         let (to, factor, p) = (self.reg(d), self.reg(a), self.reg(&b));
         if self.fma {
-            self.three(&FMA_231, to, factor, &Place::Reg(p));
+            self.three_of_all(&FMA_231, to, factor, &Place::Reg(p));
         } else {
             self.three(&MUL, p, p, &Place::Reg(factor));
             self.three(&ADD, to, to, &Place::Reg(p));
@@ -431,7 +438,7 @@ impl Simd for Encoder {
         let (place, temporary) = self.place(c)?;
         let (d, a) = (self.reg(d), self.reg(a));
         if self.fma {
-            self.three(&FMA_213, d, a, &place);
+            self.three_of_all(&FMA_213, d, a, &place);
         } else {
             self.three(&MUL, d, d, &Place::Reg(a));
             self.three(&ADD, d, d, &place);

@@ -212,6 +212,12 @@ impl Encoder {
         Ok(())
     }
 
+    /// Here a loop begins.
+    pub(super) fn head(&mut self) -> usize {
+        self.copied = None;
+        self.code.len()
+    }
+
     /// Jumps back to `to` unless the last result was zero.
     pub(super) fn loop_back(&mut self, to: usize) {
         let here = self.code.len();
@@ -231,6 +237,7 @@ impl Encoder {
         if self.dry {
             return Ok(());
         }
+        self.copied = None;
         let distance = i32::try_from(self.code.len() - jump).map_err(|_| Refusal::FarDisplacement)?;
         self.code[jump - 4..jump].copy_from_slice(&distance.to_le_bytes());
         Ok(())

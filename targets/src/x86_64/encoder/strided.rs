@@ -75,12 +75,12 @@ impl Encoder {
             Encoding::Evex512 => match &self.every_other {
                 Some(places) => {
                     let places = self.reg(places);
-                    self.three(&PICK_OVER_FIRST, self.reg(&low), places, &high);
+                    self.three_of_all(&PICK_OVER_FIRST, self.reg(&low), places, &high);
                     low
                 }
                 None => {
                     let d = self.places()?;
-                    self.three(&PICK_OVER_PLACES, self.reg(&d), self.reg(&low), &high);
+                    self.three_of_all(&PICK_OVER_PLACES, self.reg(&d), self.reg(&low), &high);
                     self.free(low);
                     d
                 }
