@@ -93,11 +93,55 @@ pub fn product_power(exponent: &Expr<FlatAccess>, ty: DType) -> Option<i32> {
     [1, 2, 3, 4, -1].into_iter().find(|n| *n >= least && f64::from(*n) == scalar.to_f64())
 }
 
-/// Elements of a vector of so many bytes in a nest of this form: copies of short elements move bytes; otherwise lanes
-/// have 32 bits, or 64 where any type has.
+/// Whether a map works on the bits of bytes alone: bools and integers of 8 bits, side by side in every access that steps
+/// along with the results.
+pub fn is_bytewise(form: &Form<FlatAccess>) -> bool {
+    let Form::Map { stores } = form else { return false };
+    let along = |l: usize| stores.iter().any(|s| s.to.strides[l].is(1));
+    let beside =
+        |a: &&FlatAccess| (0..a.strides.len()).all(|l| !along(l) || a.strides[l].is(0) || a.strides[l].is(1));
+    stores.iter().all(|s| s.to.dtype.size() == 1 && bytewise(&s.value).is_some())
+        && form.loads().iter().all(beside)
+}
+
+/// The type of a value that is had by operations on the bits of bytes.
+fn bytewise(expr: &Expr<FlatAccess>) -> Option<DType> {
+    use BinaryOp::{And, BitAnd, BitOr, BitXor, Eq, Le, Lt, Max, Min, Or, Xor};
+    let byte = |ty: DType| (ty == DType::Bool || ty.is_int() && ty.bits() == 8).then_some(ty);
+    match expr {
+        Expr::Const(scalar) => byte(scalar.dtype),
+        Expr::Load(a) => byte(a.dtype),
+        Expr::Unary(op, a) => {
+            let ty = bytewise(a)?;
+            let bits = *op == if ty == DType::Bool { UnaryOp::Not } else { UnaryOp::BitNot };
+            bits.then_some(ty)
+        }
+        Expr::Binary(op, a, b) => {
+            let ty = bytewise(a).filter(|ty| bytewise(b) == Some(*ty))?;
+            let bits = match ty {
+                DType::Bool => matches!(op, And | Or | Xor | Min | Max | Eq | Lt | Le),
+                _ => matches!(op, BitAnd | BitOr | BitXor | Eq),
+            };
+            bits.then(|| op.result(ty))
+        }
+        Expr::Select(c, a, b) => {
+            bytewise(c).filter(|ty| *ty == DType::Bool)?;
+            bytewise(a).filter(|ty| bytewise(b) == Some(*ty))
+        }
+        Expr::Cast(to, a) => {
+            bytewise(a)?;
+            byte(*to)
+        }
+        Expr::Acc | Expr::Loop(_) => None,
+    }
+}
+
+/// Elements of a vector of so many bytes in a nest of this form: copies of short elements move bytes, and so do maps on
+/// bytes; otherwise lanes have 32 bits, or 64 where any type has.
 pub fn nest_lanes(form: &Form<FlatAccess>, vector_bytes: u32) -> u32 {
     match form {
         Form::Rearrange { to, .. } => vector_bytes / to.dtype.size().max(1) as u32,
+        form if is_bytewise(form) => vector_bytes,
         form => {
             let (values, acc): (Vec<&Expr<FlatAccess>>, _) = match form {
                 Form::Map { stores } => (stores.iter().map(|s| &s.value).collect(), None),

@@ -459,6 +459,11 @@ fn bools() -> Text {
             t.output(&format!("{op}(%x_{s}, %z_{s})"));
         }
         t.output(&format!("Not(%x_{s})"));
+        t.typed_input(&format!("y_{s}"), "bool", &[3, 1]);
+        t.line(&format!("%both_{s} = And(%x_{s}, %y_{s})"));
+        t.line(&format!("%neither_{s} = Not(%both_{s})"));
+        t.output(&format!("Where(%neither_{s}, %z_{s}, %x_{s})"));
+        t.output(&format!("Cast(%neither_{s}) {{to = 2}}"));
         for dtype in ["f32", "i64", "u8", "f64"] {
             let values = operands(&mut t, dtype, n);
             t.output(&format!("Where(%x_{s}, %x_{values}, %z_{values})"));

@@ -15,6 +15,7 @@
 
 mod arg;
 mod beside;
+mod bytes;
 mod columns;
 mod copies;
 mod extremes;
@@ -28,7 +29,7 @@ use kiln_ir::kernel::{Form, ReduceOp, Role, Scalar, WindowOp};
 use kiln_ir::{DType, Error};
 use kiln_targets::simd::sequences::{keep_first, splat_bits};
 use kiln_targets::simd::{Across, Lane, Op2, R, Refusal, Simd, Src, V};
-use kiln_targets::vector_expr::nest_lanes;
+use kiln_targets::vector_expr::{is_bytewise, nest_lanes};
 
 use super::places::Places;
 use super::share::shared;
@@ -42,6 +43,8 @@ use reduction::reduction;
 enum Work {
     /// Nothing but the stores.
     Map,
+    /// The same of the bits of bytes.
+    Bytes,
     /// Copies of bytes.
     Copy { from: AccessId },
     /// `acc = op(acc, value)`.
@@ -96,7 +99,8 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
     let (work, identity, combine, stores): (_, Scalar, _, Vec<(&FlatAccess, Expr<FlatAccess>)>) =
         match &kernel.form {
             Form::Map { stores } => {
-                (Work::Map, none, None, stores.iter().map(|st| (&st.to, st.value.clone())).collect())
+                let work = if is_bytewise(&kernel.form) { Work::Bytes } else { Work::Map };
+                (work, none, None, stores.iter().map(|st| (&st.to, st.value.clone())).collect())
             }
             Form::Rearrange { from, to } if to.dtype.size() < 4 => {
                 (Work::Copy { from: walk.access(from)? }, none, None, vec![(to, Expr::Const(none))])
@@ -242,6 +246,12 @@ impl Generator<'_> {
             }
             return Ok(());
         }
+        if let Work::Bytes = self.work {
+            for (t, (j, &n)) in (0..tile).flat_map(|t| widths.iter().enumerate().map(move |w| (t, w))) {
+                self.bytes(s, t, (j * self.lanes) as i64, n)?;
+            }
+            return Ok(());
+        }
         if let Work::Map = self.work {
             let together = self.epilogue.side_by_side(s, widths.len());
             return (0..tile).try_for_each(|t| self.map(s, t, &widths, together));
@@ -315,7 +325,7 @@ impl Generator<'_> {
     fn combine_op(&self) -> Op2 {
         match &self.work {
             Work::Reduce { op, .. } | Work::Window { op, .. } => *op,
-            Work::Dot { .. } | Work::Map | Work::Copy { .. } | Work::Arg { .. } => Op2::Add,
+            Work::Dot { .. } | Work::Map | Work::Bytes | Work::Copy { .. } | Work::Arg { .. } => Op2::Add,
         }
     }
 
@@ -443,7 +453,7 @@ impl Generator<'_> {
         let at = At { walk: &self.walk, lane: self.nest.vector, ahead: &ahead, n };
         let partial = self.across.is_some() && n < self.lanes;
         match &self.work {
-            Work::Map | Work::Copy { .. } | Work::Arg { .. } => Ok(()),
+            Work::Map | Work::Bytes | Work::Copy { .. } | Work::Arg { .. } => Ok(()),
             Work::Dot { input, weight } => {
                 if !self.contributes(*input)? {
                     return Ok(());

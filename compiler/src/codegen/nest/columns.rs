@@ -26,7 +26,9 @@ impl Generator<'_> {
     pub(super) fn column_loop(&self, tile: i64) -> Option<LoopId> {
         let input = match &self.work {
             Work::Dot { input, .. } | Work::Window { input, .. } => *input,
-            Work::Map | Work::Copy { .. } | Work::Reduce { .. } | Work::Arg { .. } => return None,
+            Work::Map | Work::Bytes | Work::Copy { .. } | Work::Reduce { .. } | Work::Arg { .. } => {
+                return None;
+            }
         };
         let last = *self.reduced.last()?;
         let asked = self.nest.columns && self.nest.unrolled.contains(&last) && self.across.is_none();
@@ -45,7 +47,9 @@ impl Generator<'_> {
         let (input, weight) = match self.work {
             Work::Dot { input, weight } => (input, Some(weight)),
             Work::Window { input, .. } => (input, None),
-            Work::Map | Work::Copy { .. } | Work::Reduce { .. } | Work::Arg { .. } => return Ok(()),
+            Work::Map | Work::Bytes | Work::Copy { .. } | Work::Reduce { .. } | Work::Arg { .. } => {
+                return Ok(());
+            }
         };
         let Some((tiled, _)) = self.nest.tile else { return Ok(()) };
         let columns = self.columns(input, tiled, tile, row);
