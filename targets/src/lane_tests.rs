@@ -433,9 +433,12 @@ fn cast(from: Lane, to: Lane, a: u64) -> u64 {
 #[test]
 fn conversions_between_all_types() {
     for from in TYPES {
-        let a = edges(from);
-        for to in TYPES {
-            for (name, _, got) in apply(from, What::Convert(to), &a, &a) {
+        let all = edges(from);
+        // Short ways are taken where all lanes are near 0.
+        let near = |a: &&u64| f64::from_bits(cast(from, Lane::F64, **a)).abs() < 1e9;
+        let some: Vec<u64> = all.iter().filter(near).copied().collect();
+        for (to, a) in TYPES.into_iter().flat_map(|to| [(to, &all), (to, &some)]) {
+            for (name, _, got) in apply(from, What::Convert(to), a, a) {
                 for (a, got) in a.iter().zip(got) {
                     let want = cast(from, to, *a);
                     assert!(

@@ -35,12 +35,10 @@ pub fn convert<S: Simd + ?Sized>(s: &mut S, from: Lane, to: Lane, d: &V) -> R {
             s.op2_as(F64, Op2::Sub, d, Src::Wide(TWO_52))
         }
         (I64 | U64, F64) => long_to_f64(s, from == I64, d),
-        (I64 | U64, F32) => {
-            keep_53_bits(s, from, d)?;
-            convert(s, from, F64, d)?;
-            convert(s, F64, F32, d)
-        }
-        (F32, I64 | U64) => {
+        (I64, F32) => long_to_f32(s, d),
+        (U64, F32) => any_long_to_f32(s, from, d),
+        (F32, I64) => f32_to_long(s, d),
+        (F32, U64) => {
             convert(s, F32, F64, d)?;
             convert(s, F64, to, d)
         }
@@ -109,6 +107,51 @@ fn long_to_f64<S: Simd + ?Sized>(s: &mut S, signed: bool, d: &V) -> R {
     s.op2_as(F64, Op2::Add, d, Src::Reg(&low))?;
     s.free(low);
     Ok(())
+}
+
+/// By way of i32, which holds most.
+fn long_to_f32<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
+    let low = s.copy(d)?;
+    convert(s, I64, I32, &low)?;
+    let far = s.copy(&low)?;
+    convert(s, I32, I64, &far)?;
+    s.op2(Op2::Xor, &far, Src::Reg(d))?;
+    s.op2_as(I32, Op2::Eq, &far, Src::Bits(0))?;
+    super::sequences::invert(s, &far)?;
+    s.either(far, &mut |s| any_long_to_f32(s, I64, d), &mut |s| {
+        s.assign(d, &low);
+        convert(s, I32, F32, d)
+    })?;
+    s.free(low);
+    Ok(())
+}
+
+fn any_long_to_f32<S: Simd + ?Sized>(s: &mut S, from: Lane, d: &V) -> R {
+    keep_53_bits(s, from, d)?;
+    convert(s, from, F64, d)?;
+    convert(s, F64, F32, d)
+}
+
+/// By way of i32 where it holds all of them, else of f64.
+fn f32_to_long<S: Simd + ?Sized>(s: &mut S, d: &V) -> R {
+    /// The bits of the last number below 2^31; those of infinity and NaN are greater.
+    const LARGEST: u32 = 0x4eff_ffff;
+    let size = s.copy(d)?;
+    s.op1(Op1::Abs, &size)?;
+    let far = s.splat(f32::from_bits(LARGEST))?;
+    s.op2_as(I32, Op2::Lt, &far, Src::Reg(&size))?;
+    s.free(size);
+    s.either(
+        far,
+        &mut |s| {
+            convert(s, F32, F64, d)?;
+            convert(s, F64, I64, d)
+        },
+        &mut |s| {
+            convert(s, F32, I32, d)?;
+            convert(s, I32, I64, d)
+        },
+    )
 }
 
 /// An integer that f64 holds, and that rounds to f32 as this one does: beyond 2^53 the last bit kept stands for

@@ -36,6 +36,10 @@ impl Encoder {
             (I64, F32) => self.emit(Instruction::with2(Code::EVEX_Vcvtqq2ps_ymm_k1z_zmmm512b64_er, half, r)),
             (U64, F32) => self.emit(Instruction::with2(Code::EVEX_Vcvtuqq2ps_ymm_k1z_zmmm512b64_er, half, r)),
             (F64, I64) => self.truncate(Width::F64, d)?,
+            (F32, I64) => {
+                self.two(&F32_TO_F64, r, &Place::Reg(half));
+                self.truncate(Width::F64, d)?;
+            }
             _ => return Ok(false),
         }
         Ok(true)
