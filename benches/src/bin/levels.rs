@@ -59,8 +59,11 @@ fn kernels(session: &mut Session<'_>, best: &mut [f64]) {
     }
 }
 
+/// Kernels with the reasons for their schedules, and their times.
+type Side<'a> = (&'a [(String, String)], &'a [f64]);
+
 /// Prints the sums of the kernels' least times, and the kernels that lose most.
-fn losses(sides: [(&[(String, String)], &[f64]); 2], most: usize) {
+fn losses(sides: [Side<'_>; 2], most: usize) {
     let mut by_name: BTreeMap<&str, ([f64; 2], [Vec<&str>; 2])> = BTreeMap::new();
     for (side, (names, times)) in sides.into_iter().enumerate() {
         for ((name, why), time) in names.iter().zip(times) {

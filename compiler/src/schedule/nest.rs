@@ -280,7 +280,7 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
             let sums = is_sum(acc) && weight.as_ref().is_none_or(|w| w.dtype.accumulator() == acc);
             let short = matches!(acc, DType::I8 | DType::U8 | DType::I16 | DType::U16);
             // The extreme of short integers is one of them.
-            if !sums && !(short && *op == WindowOp::Max) {
+            if !(sums || short && *op == WindowOp::Max) {
                 return Err(format!("a window over {} has no vector form", input.dtype));
             }
             store(result, Some(acc))
