@@ -41,7 +41,7 @@ fn emulated(
 fn sweep(sweep: &Sweep) -> Outcome {
     let graph = sweep.graph()?;
     let inputs = sweep.inputs(&graph)?;
-    let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
+    let expected = kiln_ir::quantized::run(&graph, &inputs).map_err(text)?;
     let found = emulated(sweep.name, graph, &inputs, |plan| sweep.check(plan))?;
     compare::close(&without_faults_of_bochs(&found, &expected)?, &expected, ACROSS_STAGES)
 }

@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 fn check(sweep: &Sweep, level: &str) -> Outcome {
     let graph = sweep.graph()?;
     let inputs = sweep.inputs(&graph)?;
-    let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
+    let expected = kiln_ir::quantized::run(&graph, &inputs).map_err(text)?;
     let options = stages::options(level, 2)?;
     let plan = pipeline::compile(graph, &options).map_err(text)?;
     sweep.check(&plan)?;

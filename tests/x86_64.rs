@@ -15,7 +15,7 @@ fn check(model: &Model, level: &str, host: Host) -> Result<(), Failed> {
     let inputs = models::inputs(&graph)?;
     let options = stages::options(level, 2)?;
     let plan = pipeline::compile(graph.clone(), &options).map_err(text)?;
-    let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
+    let expected = kiln_ir::quantized::run(&graph, &inputs).map_err(text)?;
     let case = Case::new(&model.name, &plan);
     let folder = tempfile::tempdir()?;
     stages::write_library(folder.path(), &model.name, plan, &options)?;

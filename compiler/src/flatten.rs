@@ -178,6 +178,24 @@ fn merge(kernel: &mut FlatKernel, outer: usize, inner: usize) {
     remove_loop(kernel, outer);
 }
 
+/// Gives a loop `extent` iterations, each of `step` of those before, and adds loops through them: each of these with the
+/// number of old iterations that it moves by. No expression reads the counter.
+pub fn cut_loop(kernel: &mut FlatKernel, l: LoopId, extent: i64, step: i64, parts: Vec<(Loop, i64)>) {
+    fn cut(access: &mut FlatAccess, l: usize, step: i64, parts: &[(Loop, i64)]) {
+        let scale = |list: &mut Vec<Dim>| {
+            let stride = list[l].clone();
+            list[l] = stride.clone() * Dim::Const(step);
+            list.extend(parts.iter().map(|(_, by)| stride.clone() * Dim::Const(*by)));
+        };
+        scale(&mut access.strides);
+        access.guards.iter_mut().for_each(|g| scale(&mut g.coefficients));
+        access.gathers.iter_mut().for_each(|g| cut(&mut g.index, l, step, parts));
+    }
+    kernel.form.each_access_mut(&mut |a| cut(a, l.0 as usize, step, &parts));
+    kernel.loops[l.0 as usize].extent = Dim::Const(extent);
+    kernel.loops.extend(parts.into_iter().map(|(part, _)| part));
+}
+
 /// Loops of a role, in order.
 pub fn loops_of(loops: &[Loop], role: Role) -> Vec<LoopId> {
     (0..loops.len()).filter(|&i| loops[i].role == role).map(|i| LoopId(i as u16)).collect()

@@ -7,10 +7,11 @@ use kiln_ir::Error;
 use kiln_ir::graph::{self, Graph};
 use kiln_ir::kernel::plan::Plan;
 use kiln_ir::kernel::{self, Program};
+use kiln_ir::quantized;
 use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
-use crate::passes::{absorb, bind, decompose, fold, infer, layout, lower, widen, winograd};
+use crate::passes::{absorb, bind, bytes, decompose, feed, fold, infer, layout, lower, widen, winograd};
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
 use crate::{planner, rules};
@@ -69,15 +70,19 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 11] = [
+pub const PASSES: [&str; 15] = [
     "import",
     "bind",
     "infer",
+    "integers",
     "fold",
     "decompose",
     "rules",
     "lower",
+    "bytes",
     "absorb",
+    "feed",
+    "join",
     "widen",
     "winograd",
     "layout",
@@ -170,6 +175,10 @@ fn portable(
     let mut go = on_graph("import", &mut graph, &mut |_| Ok(()))?
         && on_graph("bind", &mut graph, &mut |g| Ok(bind::run(g, &options.dims)?))?
         && on_graph("infer", &mut graph, &mut |g| Ok(infer::run(g)?))?
+        // Before weights are folded to floats.
+        && on_graph("integers", &mut graph, &mut |g| {
+            if quantized::integers(g)? { Ok(infer::run(g)?) } else { Ok(()) }
+        })?
         // Shape arithmetic must go before lowering, whatever the level: nothing could lower it.
         && on_graph("fold", &mut graph, &mut |g| Ok(fold::run(g, &options.limits)?))?
         && on_graph("decompose", &mut graph, &mut |g| {
@@ -193,10 +202,25 @@ fn portable(
     if !after.program("lower", &program, start)? {
         return Ok(ControlFlow::Break(Compiled::Program(program)));
     }
+    let start = Instant::now();
+    bytes::run(&mut program)?;
+    if !after.program("bytes", &program, start)? {
+        return Ok(ControlFlow::Break(Compiled::Program(program)));
+    }
     if optimise {
         let start = Instant::now();
         absorb::run(&mut program);
         if !after.program("absorb", &program, start)? {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
+        }
+        let start = Instant::now();
+        feed::run(&mut program);
+        if !after.program("feed", &program, start)? {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
+        }
+        let start = Instant::now();
+        bytes::join::run(&mut program)?;
+        if !after.program("join", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
     }

@@ -1,10 +1,11 @@
 //! From a program with places to the plan: storage, flat kernels, packed weights, schedules.
 
+mod bytes;
 mod rows;
 
 use std::collections::HashMap;
 
-use kiln_ir::format::packed::Panels;
+use kiln_ir::format::packed::{Panels, Steps};
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight};
 use kiln_ir::kernel::{
     Access, Buffer, BufferId, BufferKind, Form, Kernel, LoopId, Place, Program, Uses, each_buffer,
@@ -204,8 +205,7 @@ fn packable(program: &Program, kernel: &Kernel) -> Option<BufferId> {
     let Form::Contract { rhs, .. } = &kernel.form else { return None };
     let root = program.root(rhs.buffer);
     let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
-    let constant =
-        matches!(&program.buffer(root).kind, BufferKind::Const(t) if contract::is_sum(t.dtype.accumulator()));
+    let constant = matches!(&program.buffer(root).kind, BufferKind::Const(t) if t.dtype == DType::I8 || contract::is_sum(t.dtype.accumulator()));
     let mut reads = 0;
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
         each_buffer(access, &mut |b| reads += usize::from(program.root(b) == root));
@@ -263,12 +263,16 @@ fn pack(
         depth: list(&roles.depth)?,
         cols: size(&roles.col).ok_or_else(open)?,
         nr: 1,
+        steps: bytes::steps(flat, target),
     };
     // Loops merge by the strides of the packed form, whose order is ours to choose; any panel width gives the
     // same answer.
     let mut packed = flat.clone();
     set_panel_strides(&mut packed, &roles, &panels);
     merge_loops(&mut packed);
+    if panels.steps != Steps::Single {
+        bytes::cut(&mut packed)?;
+    }
     let merged = contract::roles(&packed, true)?;
     let pick = contract::pick(&packed, target, true, choices)?;
     let width = pick.vectors as usize * contract::lanes(&packed, target) as usize;
@@ -309,6 +313,7 @@ fn as_f32(tensor: Tensor) -> Result<Tensor> {
 fn encode(panels: &Panels, tensor: &Tensor) -> Result<Tensor> {
     let bits = |dtype| Tensor { dtype, ..tensor.clone() };
     let elements = match tensor.dtype.size() {
+        1 => of_bits(panels.encode(&bits(DType::U8).as_slice::<u8>()?)?),
         2 => of_bits(panels.encode(&bits(DType::U16).as_slice::<u16>()?)?),
         4 => of_bits(panels.encode(&bits(DType::U32).as_slice::<u32>()?)?),
         8 => of_bits(panels.encode(&bits(DType::U64).as_slice::<u64>()?)?),
@@ -325,7 +330,7 @@ fn of_bits<T: Element>(elements: Vec<T>) -> Tensor {
 pub(crate) fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, panels: &Panels) {
     let extent = |l: &LoopId| flat.loops[l.0 as usize].extent.clone();
     let mut strides = vec![Dim::Const(0); flat.loops.len()];
-    let mut stride = Dim::from(panels.nr);
+    let mut stride = Dim::from(panels.nr * panels.steps.of_depth());
     for l in roles.depth.iter().rev() {
         strides[l.0 as usize] = stride.clone();
         stride = stride * extent(l);
@@ -335,7 +340,10 @@ pub(crate) fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, 
         strides[l.0 as usize] = stride.clone();
         stride = stride * extent(l);
     }
-    strides[roles.col.0 as usize] = Dim::Const(1);
+    strides[roles.col.0 as usize] = Dim::from(panels.steps.place(0, 1, panels.nr));
+    for (l, k) in roles.quad.into_iter().flatten().zip([1, 2]) {
+        strides[l.0 as usize] = Dim::from(panels.steps.place(k, 0, panels.nr));
+    }
     if let Form::Contract { rhs, .. } = &mut flat.form {
         *rhs = FlatAccess { offset: Dim::Const(0), strides, ..rhs.clone() };
     }

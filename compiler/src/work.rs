@@ -301,6 +301,7 @@ mod tests {
             unroll: 1,
             straight: false,
             by_lane: false,
+            quad: None,
             panels_outermost: true,
             prefetch: 0,
         };

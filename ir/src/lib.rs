@@ -16,6 +16,7 @@ pub mod limits;
 pub mod numerics;
 pub mod op;
 pub mod ops;
+pub mod quantized;
 pub mod tensor;
 pub mod text;
 pub mod types;

@@ -15,6 +15,8 @@ pub mod vector_expr;
 mod x86_64;
 
 #[cfg(test)]
+mod bytes_tests;
+#[cfg(test)]
 mod lane_tests;
 #[cfg(test)]
 mod movement_tests;

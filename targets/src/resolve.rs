@@ -239,7 +239,7 @@ mod tests {
             ("avx2", "-fma", "avx+f16c+bmi1+bmi2+lzcnt"),
             ("avx512", "-avx", "sse2+sse3+ssse3+sse4.1+sse4.2+popcnt+bmi1+bmi2+lzcnt"),
             ("baseline", "+sse4.1", "sse2+sse3+ssse3+sse4.1"),
-            ("baseline", "+avx512vl,+avx512dq", "avx512-popcnt-f16c-bmi1-bmi2-lzcnt"),
+            ("baseline", "+avx512vl,+avx512dq", "avx512-popcnt-f16c-bmi1-bmi2-lzcnt-avx512bw"),
         ] {
             let target = target(cpu, features);
             assert_eq!(target.name(), name, "{cpu} {features}");

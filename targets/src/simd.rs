@@ -8,9 +8,10 @@
 //!
 //! Every operation acts on all lanes alike; its documentation is the meaning for one lane. Lanes are f32 unless an
 //! operation says otherwise: those that end in `_as` take a [`Lane`] or an [`Element`], and mean the same on every machine.
-//! What a machine has no instruction for is written once, over the builder ([`mod@sequences`], [`mod@convert`], [`mod@short`]), and
+//! What a machine has no instruction for is written once, over the builder ([`mod@sequences`], [`mod@convert`], [`mod@short`], [`mod@bytes`]), and
 //! what kernels call of it is [`SimdExt`].
 
+pub mod bytes;
 pub mod convert;
 mod elements;
 mod ext;
@@ -303,6 +304,8 @@ pub trait Simd {
     fn op1(&mut self, op: Op1, d: &V) -> R;
     /// `d = d op s`.
     fn op2(&mut self, op: Op2, d: &V, s: Src<'_>) -> R;
+    /// `d = if d > s { d } else { s }` of f32: `s` where `d` is NaN.
+    fn raise(&mut self, d: &V, s: Src<'_>) -> R;
     /// `d += a * b`, rounded once where the target has FMA and twice where it has none.
     fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R;
     /// The same with a factor that is not needed any more: without FMA the product may take its place.
@@ -313,6 +316,8 @@ pub trait Simd {
     }
     /// `d = d * a + c`, rounded like [`Simd::fma`].
     fn mul_add(&mut self, d: &V, a: &V, c: Src<'_>) -> R;
+    /// Whether [`Simd::fma`] rounds once.
+    fn fuses(&self) -> bool;
     /// Whether [`Simd::scale`] is an instruction.
     fn scales(&self) -> bool {
         false
@@ -397,6 +402,39 @@ pub trait Simd {
     fn round_to_halves(&mut self, _d: &V) -> R {
         Err(no_halves())
     }
+
+    /// Whether [`Simd::dot4`] is an instruction.
+    fn has_dot4(&self) -> bool {
+        false
+    }
+    /// `d += a[0] * b[0] + .. + a[3] * b[3]` of the bytes of a lane of 32 bits, those of `a` without a sign and those of `b`
+    /// with one: exact, sums wrap. Only where [`Simd::has_dot4`]; everywhere: [`bytes`].
+    fn dot4(&mut self, _d: &V, _a: &V, _b: Src<'_>) -> R {
+        Err(Refusal::unsupported("products of four bytes by an instruction"))
+    }
+    /// `d = d[0] * s[0] + d[1] * s[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
+    /// -2^15.
+    fn madd_words(&mut self, d: &V, s: Src<'_>) -> R;
+    /// `d += a * b` of integers of 32 bits that 16 bits with a sign hold, one of which is not negative.
+    fn fma_words(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
+        let product = self.copy(a)?;
+        self.madd_words(&product, b)?;
+        self.op2(Op2::IntAdd, d, Src::Reg(&product))?;
+        self.free(product);
+        Ok(())
+    }
+    /// The four quarters of a table of 256 bytes, where [`Simd::look_up_in`] is a few instructions; else nothing.
+    fn load_table(&mut self, _p: &P, _disp: i32) -> R<Vec<V>> {
+        Ok(Vec::new())
+    }
+    /// Every byte becomes the entry of the table that it is the number of.
+    fn look_up_in(&mut self, _d: &V, _table: [&V; 4]) -> R {
+        Err(Refusal::unsupported("tables of bytes by instructions"))
+    }
+    /// Every byte becomes the entry of a table of 16 bytes in memory that it is the number of, or 0 where it is beyond.
+    fn look_up_part(&mut self, d: &V, p: &P, disp: i32) -> R;
+    /// Twice as many signed bytes as lanes of 32 bits from memory, each extended to 16 bits.
+    fn load_words(&mut self, p: &P, disp: i32) -> R<V>;
 
     /// The first `n` elements from memory in lanes of 32 bits, the others 0. Touches no byte beyond them.
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V>;

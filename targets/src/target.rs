@@ -60,6 +60,10 @@ pub struct Target {
     pub rounds: bool,
     /// Conversions between f16 and f32 are instructions.
     pub halves: bool,
+    /// Bytes of 128 bits are shuffled by an instruction.
+    pub shuffles_bytes: bool,
+    /// Products of four bytes with four others are added to a lane by one instruction.
+    pub dot4: bool,
     /// Minimum and maximum are a comparison and a choice, whose second operand wins where one is NaN, instead of NaN.
     pub extremes_choose: bool,
     /// Comparisons of vectors read operands in memory that need not be aligned.

@@ -19,7 +19,7 @@ use crate::simd::{R, Refusal, Simd, V};
 const LEVELS: [&str; 3] = ["sse2", "avx", "avx2"];
 
 /// What the encoder's code differs for: level, changes of features, bytes of a vector.
-const ENCODED: [(&str, &str, usize); 8] = [
+const ENCODED: [(&str, &str, usize); 11] = [
     ("sse2", "", 16),
     ("sse2", "+sse4.1", 16),
     ("avx", "", 16),
@@ -27,7 +27,10 @@ const ENCODED: [(&str, &str, usize); 8] = [
     ("avx", "+f16c", 16),
     ("avx2", "", 32),
     ("avx2", "-f16c", 32),
+    ("avx2", "+avxvnni", 32),
     ("avx512", "", 64),
+    ("avx512vnni", "", 64),
+    ("avx512vnni", "+avx512vbmi", 64),
 ];
 
 /// The target of an entry of [`ENCODED`]; `None` where this machine is another.
@@ -120,7 +123,16 @@ pub(crate) struct Ran {
 
 /// `program(data, begin, end)` by every builder that this machine can run. The data is off any alignment.
 pub(crate) fn run_on(program: &impl Program, data: &[u8], begin: i64, end: i64) -> Vec<Ran> {
-    let cranelift = LEVELS.into_iter().map(|level| {
+    run_at(program, data, begin, end, &LEVELS)
+}
+
+/// The same of a program that Cranelift has no code for without AVX.
+pub(crate) fn run_supported(program: &impl Program, data: &[u8], begin: i64, end: i64) -> Vec<Ran> {
+    run_at(program, data, begin, end, &LEVELS[1..])
+}
+
+fn run_at(program: &impl Program, data: &[u8], begin: i64, end: i64, levels: &[&str]) -> Vec<Ran> {
+    let cranelift = levels.iter().map(|level| {
         let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");
         let (mut module, id, mut ctx) = module(&target);
         build(&mut ctx, &target, module.target_config(), program);

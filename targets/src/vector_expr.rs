@@ -149,7 +149,9 @@ pub fn nest_lanes(form: &Form<FlatAccess>, vector_bytes: u32) -> u32 {
                     (vec![value, &store.value], Some(DType::I64))
                 }
                 Form::Reduce { value, store, .. } => (vec![value, &store.value], dtype(value, None).ok()),
-                Form::Window { input, store, .. } => (vec![&store.value], Some(input.dtype)),
+                Form::Window { op, input, store, .. } => {
+                    (vec![&store.value], Some(op.accumulator(input.dtype)))
+                }
                 _ => (Vec::new(), None),
             };
             let wide = acc.is_some_and(|ty| ty.size() == 8);
@@ -196,15 +198,15 @@ pub fn has_chain(expr: &Expr<FlatAccess>) -> bool {
     matches!(expr, Expr::Unary(op, _) if is_chain(*op)) || expr.children().into_iter().any(has_chain)
 }
 
-/// Whether tiles and transforms compute this epilogue, whose accumulator is f32: elements of at most 32 bits, no gathers,
+/// Whether tiles and transforms compute this epilogue of sums of 32 bits: elements of at most 32 bits, no gathers,
 /// constant strides, no long functions. Gives its type, or what has no vector form. Strides along the vector are checked by
 /// the generators.
-pub fn epilogue(expr: &Expr<FlatAccess>) -> Result<DType, String> {
-    if has_wide(expr, Some(DType::F32)) {
+pub fn epilogue(expr: &Expr<FlatAccess>, acc: DType) -> Result<DType, String> {
+    if has_wide(expr, Some(acc)) {
         return Err("elements of 64 bits beside lanes of 32".to_owned());
     }
     if has_long(expr) {
         return Err("a function that is computed in f64".to_owned());
     }
-    dtype(expr, Some(DType::F32))
+    dtype(expr, Some(acc))
 }

@@ -6,6 +6,7 @@
 //!
 //! Sizes are small and odd on purpose: remainders of tiles and vectors are most of them.
 
+mod qdq;
 mod quantised;
 
 use std::fmt::Write as _;
@@ -323,6 +324,7 @@ const KINDS: &[Kind] = &[
     ("quantised_convolution", quantised::convolution),
     ("quantised_product", quantised::product),
     ("quantised_elements", quantised::elements),
+    ("between_quantisers", qdq::layers),
 ];
 
 /// Levels that this machine runs, with changes of their features: multiply-add is worth a level of its own, and f16 is
@@ -346,7 +348,7 @@ fn case(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<(Graph, 
         let values = tensor.to_f64s().map_err(text)?.iter().map(|v| v.clamp(-3.0, 3.0) as f32).collect();
         *tensor = as_type(&Tensor::from_vec::<f32>(&tensor.shape, values), tensor.dtype)?;
     }
-    let expected = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text)?;
+    let expected = kiln_ir::quantized::run(&graph, &inputs).map_err(text)?;
     Ok((graph, inputs, expected))
 }
 

@@ -119,14 +119,14 @@ pub fn run_object(name: &str, plan: &Plan, options: &Options, inputs: &[Tensor])
 pub fn six_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Outcome<Vec<Tensor>> {
     let at = |point: String| move |e: String| format!("{point}: {e}");
     let expected =
-        kiln_ir::eval::graph::run(graph, inputs).map_err(text).map_err(at("imported graph".into()))?;
+        kiln_ir::quantized::run(graph, inputs).map_err(text).map_err(at("imported graph".into()))?;
     let baseline = options("baseline", opt)?;
     let trace = trace(graph.clone(), &baseline)?;
     let check = |point: String, found: Outcome<Vec<Tensor>>| {
         found.and_then(|found| compare::close(&found, &expected, ACROSS_STAGES)).map_err(at(point))
     };
     for (pass, graph) in &trace.graphs {
-        let outputs = kiln_ir::eval::graph::run(graph, inputs).map_err(text);
+        let outputs = kiln_ir::quantized::run(graph, inputs).map_err(text);
         check(format!("graph after '{pass}'"), outputs)?;
     }
     // The interpreter knows no places: views and halos mean nothing to it.

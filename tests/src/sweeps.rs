@@ -3,6 +3,7 @@
 //!
 //! Weights are sines of their positions, which folding makes constants of.
 
+mod bytes;
 mod movement;
 mod products;
 mod rows;
@@ -95,6 +96,10 @@ pub fn all() -> Vec<Sweep> {
         sweep("few_channels", product, 11, products::few_channels()),
         sweep("streams", |s| matches!(s, Schedule::Stream(_)), 5, products::streams()),
         sweep("typed_products", product, 98, products::typed()),
+        sweep("bytes", tile, ROWS.len() * (COLUMNS.len() - 1), bytes::products()),
+        sweep("convolutions_of_bytes", tile, 8, bytes::convolutions()),
+        sweep("tables_of_bytes", |_| true, 36, bytes::tables()),
+        sweep("windows_of_bytes", nest, 30, bytes::windows()),
         sweep("winograd", transform, 8, winograd("")),
         sweep("windows", nest, 30, windows("")),
         sweep("packed_tiles_f16", tile, ROWS.len() * (COLUMNS.len() - 1), packed("f16")),

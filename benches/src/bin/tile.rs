@@ -53,6 +53,7 @@ fn matmul(m: i64, n: i64, k: i64, mr: u32, nr: u32, unroll: u32, vector_bytes: u
             unroll,
             straight: false,
             by_lane: false,
+            quad: None,
             panels_outermost: true,
             prefetch: 0,
         }),

@@ -17,6 +17,7 @@ mod math;
 mod nest;
 mod parallel;
 mod places;
+mod quantize;
 mod remainder;
 mod run;
 mod scalar;

@@ -19,6 +19,7 @@ mod bytes;
 mod columns;
 mod copies;
 mod extremes;
+mod lookup;
 mod reduction;
 mod rows;
 
@@ -47,6 +48,8 @@ enum Work {
     Bytes,
     /// Copies of bytes.
     Copy { from: AccessId },
+    /// Bytes out of a table of 256.
+    LookUp { table: AccessId, index: AccessId },
     /// `acc = op(acc, value)`.
     Reduce { op: Op2, value: Dag },
     /// The position of an extreme value.
@@ -68,6 +71,8 @@ struct Generator<'k> {
     /// Whether lanes are iterations of a reduced loop.
     across: Option<Across>,
     work: Work,
+    /// Whether a window's factors are bytes, an input without signs and weights with them: their products are those of words.
+    words: bool,
     /// The accumulators' type.
     acc: DType,
     /// The empty reduction, as lanes hold it.
@@ -102,6 +107,11 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
                 let work = if is_bytewise(&kernel.form) { Work::Bytes } else { Work::Map };
                 (work, none, None, stores.iter().map(|st| (&st.to, st.value.clone())).collect())
             }
+            Form::Rearrange { from, to } if from.table_index().is_some() => {
+                let index = walk.access(from.table_index().expect("a table"))?;
+                let table = walk.access(&FlatAccess { gathers: Vec::new(), ..from.clone() })?;
+                (Work::LookUp { table, index }, none, None, vec![(to, Expr::Const(none))])
+            }
             Form::Rearrange { from, to } if to.dtype.size() < 4 => {
                 (Work::Copy { from: walk.access(from)? }, none, None, vec![(to, Expr::Const(none))])
             }
@@ -122,7 +132,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
             }
             Form::Window { op, input, weight, store } => {
                 let reduce = if *op == WindowOp::Max { ReduceOp::Max } else { ReduceOp::Sum };
-                let (combined, identity, combine) = reduction(reduce, input.dtype.accumulator())?;
+                let (combined, identity, combine) = reduction(reduce, op.accumulator(input.dtype))?;
                 let input = walk.access(input)?;
                 let work = match (op, weight) {
                     (WindowOp::Dot, Some(weight)) => Work::Dot { input, weight: walk.access(weight)? },
@@ -138,6 +148,8 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
     let across = if role(&nest.vector) == Role::Reduce { combine } else { None };
     let lanes = nest_lanes(&kernel.form, 4 * s.lanes() as u32) as usize;
     let (acc, identity) = (identity.dtype, lane_bits(identity));
+    let bytes = |input: &FlatAccess, w: &FlatAccess| (input.dtype, w.dtype) == (DType::U8, DType::I8);
+    let words = matches!(&kernel.form, Form::Window { input, weight: Some(w), .. } if bytes(input, w));
     let rows = Vec::new();
     let mut this = Generator {
         walk,
@@ -147,6 +159,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
         rows,
         across,
         work,
+        words,
         acc,
         identity,
         epilogue,
@@ -240,6 +253,9 @@ impl Generator<'_> {
     /// `count` elements along the vector loop, `tile` iterations of the tiled one.
     fn block_of<S: Simd>(&mut self, s: &mut S, count: i64, tile: i64) -> R {
         let widths = widths(count, self.lanes);
+        if let Work::LookUp { table, index } = self.work {
+            return self.look_up(s, tile, &widths, table, index);
+        }
         if let Work::Copy { .. } = self.work {
             for (t, (j, &n)) in (0..tile).flat_map(|t| widths.iter().enumerate().map(move |w| (t, w))) {
                 self.finish(s, t, (j * self.lanes) as i64, n, None)?;
@@ -325,7 +341,12 @@ impl Generator<'_> {
     fn combine_op(&self) -> Op2 {
         match &self.work {
             Work::Reduce { op, .. } | Work::Window { op, .. } => *op,
-            Work::Dot { .. } | Work::Map | Work::Bytes | Work::Copy { .. } | Work::Arg { .. } => Op2::Add,
+            Work::Dot { .. }
+            | Work::Map
+            | Work::Bytes
+            | Work::Copy { .. }
+            | Work::LookUp { .. }
+            | Work::Arg { .. } => Op2::Add,
         }
     }
 
@@ -426,6 +447,11 @@ impl Generator<'_> {
         Ok(())
     }
 
+    /// `acc += a * b` of a window's elements and weights.
+    fn add_product<S: Simd>(&self, s: &mut S, acc: &V, a: &V, b: Src<'_>) -> R {
+        if self.words { s.fma_words(acc, a, b) } else { s.fma_as(self.lane(), acc, a, b) }
+    }
+
     /// Whether an input that may be padding adds anything here.
     fn contributes(&self, input: AccessId) -> R<bool> {
         Ok(match self.walk.outside(input)? {
@@ -453,14 +479,14 @@ impl Generator<'_> {
         let at = At { walk: &self.walk, lane: self.nest.vector, ahead: &ahead, n };
         let partial = self.across.is_some() && n < self.lanes;
         match &self.work {
-            Work::Map | Work::Bytes | Work::Copy { .. } | Work::Arg { .. } => Ok(()),
+            Work::Map | Work::Bytes | Work::Copy { .. } | Work::LookUp { .. } | Work::Arg { .. } => Ok(()),
             Work::Dot { input, weight } => {
                 if !self.contributes(*input)? {
                     return Ok(());
                 }
                 if let Some(weight) = shared_weight {
                     let x = at.load(s, *input)?;
-                    s.fma_as(self.lane(), acc, weight, x.src(&self.walk))?;
+                    self.add_product(s, acc, weight, x.src(&self.walk))?;
                     x.free(s);
                     return Ok(());
                 }
@@ -469,7 +495,7 @@ impl Generator<'_> {
                     self.keep_first(s, &x, n)?;
                 }
                 let w = at.load(s, *weight)?;
-                s.fma_as(self.lane(), acc, &x, w.src(&self.walk))?;
+                self.add_product(s, acc, &x, w.src(&self.walk))?;
                 w.free(s);
                 s.free(x);
                 Ok(())

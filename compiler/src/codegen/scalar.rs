@@ -219,11 +219,11 @@ impl<'k> Emitter<'_, '_, 'k> {
             Form::Window { op: WindowOp::Dot, input, weight, store } => {
                 let weight =
                     weight.as_ref().ok_or_else(|| Error::internal("a window of products needs weights"))?;
-                self.contract(input.dtype.accumulator(), input, weight, store, reduced)
+                self.contract(WindowOp::Dot.accumulator(input.dtype), input, weight, store, reduced)
             }
             Form::Window { op, input, store, .. } => {
+                let acc = op.accumulator(input.dtype);
                 let op = if *op == WindowOp::Max { ReduceOp::Max } else { ReduceOp::Sum };
-                let acc = input.dtype.accumulator();
                 self.reduce(op, acc, store, reduced, &mut |e| {
                     let value = e.load(input)?;
                     e.v.cast(input.dtype, acc, value)

@@ -12,6 +12,8 @@
 //!
 //! Rows are displacements from one lhs pointer, so a step of depth is loads and multiply-adds and nothing else.
 
+mod bytes;
+
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{PlannedKernel, Shared, Tile};
@@ -51,6 +53,8 @@ struct Generator<'k> {
     ty: Lane,
     /// Bytes of an element of rhs.
     bytes: i64,
+    /// Elements of rhs from a column to the next within a panel.
+    column: i64,
     /// Elements of a vector.
     lanes: usize,
 }
@@ -66,7 +70,9 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
     };
-    if acc.size() < 4 || lhs.dtype != *acc || rhs.dtype.accumulator() != *acc {
+    let of_bytes = (*acc, lhs.dtype, rhs.dtype) == (DType::I32, DType::U8, DType::I8);
+    let fits = if tile.quad.is_some() { of_bytes } else { lhs.dtype == *acc };
+    if acc.size() < 4 || !fits || !of_bytes && rhs.dtype.accumulator() != *acc {
         return Err(Refusal::unsupported(format!("tiles of {} and {} in {acc}", lhs.dtype, rhs.dtype)));
     }
     let (ty, bytes) = (lane(*acc), rhs.dtype.size() as i64);
@@ -78,6 +84,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     }
     let mut walk = Walk::new(kernel, places)?;
     let lhs = walk.access(lhs)?;
+    let column = rhs.strides[tile.col.0 as usize].as_const().unwrap_or(1);
     let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / i64::from(panel) * bytes)))?;
     let epilogue = Dag::typed(&mut walk, *acc, [&store.value])?;
     let store = walk.access(&store.to)?;
@@ -95,7 +102,8 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     {
         return Err(Refusal::unsupported("lhs by lane"));
     }
-    let mut this = Generator { walk, tile, levels, lhs, rhs, store, next_panel, epilogue, ty, bytes, lanes };
+    let mut this =
+        Generator { walk, tile, levels, lhs, rhs, store, next_panel, epilogue, ty, bytes, column, lanes };
     this.walk.open(s)?;
     this.level(s, 0, kernel.shared, Extent { rows: 0, from: 0, cols: 0 })?;
     this.walk.close(s);
@@ -290,7 +298,7 @@ impl Generator<'_> {
     /// Displacement and lanes of vector `j` of the tile.
     fn rhs_at(&self, l: Option<LoopId>, k: i64, j: usize, tile: Extent) -> R<(i32, usize)> {
         let (col, panel) = (tile.from + (j * self.lanes) as i64, i64::from(self.tile.panel));
-        let bytes = (col / panel * self.tile.panel_stride + col % panel) * self.bytes;
+        let bytes = (col / panel * self.tile.panel_stride + col % panel * self.column) * self.bytes;
         let left = tile.cols as usize - j * self.lanes;
         let n = if self.tile.rhs_padded { self.lanes } else { left.min(self.lanes) };
         Ok((self.walk.disp(self.rhs, &self.ahead(l, k, 0), bytes)?, n))
@@ -300,6 +308,9 @@ impl Generator<'_> {
     /// others pass by one at a time. What is used for the last time comes first in its product: instructions of two
     /// operands overwrite that, and need no copy of it.
     fn step<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
+        if self.tile.quad.is_some() {
+            return self.step_of_bytes(s, l, k, acc, tile);
+        }
         let vectors = acc.len() / tile.rows as usize;
         let (ty, lhs, rhs) = (self.ty, self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));
         let lhs_at = |r: i64| self.walk.disp(self.lhs, &self.ahead(l, k, r), 0);

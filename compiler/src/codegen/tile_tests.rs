@@ -50,6 +50,7 @@ fn matmul(
         unroll: 4,
         straight: k <= 16,
         by_lane: false,
+        quad: None,
         panels_outermost,
         prefetch: if panels_outermost { 2 } else { 0 },
     };
@@ -233,6 +234,7 @@ fn convolution(
         unroll: 4,
         straight: depth <= 16,
         by_lane: false,
+        quad: None,
         panels_outermost: false,
         prefetch: 1,
     };

@@ -49,13 +49,13 @@ fn missing() -> Refusal {
 }
 
 /// The evaluation of all values at some places, each step at all of them before the next.
-struct Eval<'v> {
-    values: &'v Dag,
+pub(super) struct Eval<'v> {
+    pub(super) values: &'v Dag,
     at: &'v [At<'v>],
     /// Values that are needed again.
-    held: Vec<Option<Vec<V>>>,
+    pub(super) held: Vec<Option<Vec<V>>>,
     /// Uses still to come.
-    left: Vec<u32>,
+    pub(super) left: Vec<u32>,
 }
 
 impl<'v> Eval<'v> {
@@ -71,7 +71,7 @@ impl<'v> Eval<'v> {
     }
 
     /// The node's values in registers of their own.
-    fn reg<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Vec<V>> {
+    pub(super) fn reg<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Vec<V>> {
         match self.values.nodes[n] {
             Node::Const(bits, kind) => return self.at.iter().map(|_| splat(s, bits, kind)).collect(),
             Node::Load(a) => return self.at.iter().map(|at| at.load(s, a)?.into_reg(s, at.walk)).collect(),
@@ -194,6 +194,9 @@ impl<'v> Eval<'v> {
                 Ok(d)
             }
             Node::Cast(to, a) => {
+                if let Some(d) = self.quantized(s, to, a)? {
+                    return Ok(d);
+                }
                 let d = self.reg(s, a)?;
                 d.iter().try_for_each(|d| typed::cast(s, self.values.kinds[a], to, d))?;
                 Ok(d)
@@ -250,6 +253,14 @@ impl<'v> Eval<'v> {
         let Node::Binary(BinaryOp::Mul, a, b) = self.values.nodes[product] else { return Ok(None) };
         // Of f32 only: shorter floats are rounded in between, and wider ones compared more closely.
         if self.values.kinds[product] != VectorKind::F32 {
+            return Ok(None);
+        }
+        // What was an integer may become one again, where one digit decides.
+        let integer = |n: usize| match self.values.nodes[n] {
+            Node::Cast(_, of) => matches!(self.values.kinds[of], VectorKind::Number(ty) if ty.is_int()),
+            _ => false,
+        };
+        if self.values.rounds_products || integer(a) || integer(b) {
             return Ok(None);
         }
         if self.left[product] != 1 || self.held[product].is_some() || product == addend {

@@ -115,6 +115,8 @@ pub(super) struct Dag {
     pub(super) kinds: Vec<VectorKind>,
     acc: VectorKind,
     pub(super) roots: Vec<usize>,
+    /// A sum is rounded after its product, as they are written: the results are integers, which a digit may decide.
+    pub(super) rounds_products: bool,
     pub(super) uses: Vec<u32>,
     loads: Vec<(FlatAccess, AccessId)>,
     counts: Vec<(LoopId, AccessId)>,
@@ -248,6 +250,7 @@ impl Dag {
             kinds: Vec::new(),
             acc: VectorKind::of(acc),
             roots: Vec::new(),
+            rounds_products: false,
             uses: Vec::new(),
             loads: Vec::new(),
             counts: Vec::new(),
@@ -258,6 +261,8 @@ impl Dag {
             this.uses[root] += 1;
             this.roots.push(root);
         }
+        let short = |root: &usize| matches!(this.kinds[*root], VectorKind::Number(ty) if ty.is_int() && ty.size() < 4);
+        this.rounds_products = this.roots.iter().any(short);
         Ok(this)
     }
 

@@ -63,9 +63,9 @@ impl Dag {
                     need[*c].or(need[*a].and(1)).or(need[*b].and(2)).or(Need { each: 1, beside: 2 })
                 }
             };
-            // What sequences of instructions take beside their operands.
+            // What sequences of instructions take: a second operand and up to four more.
             let sequences = matches!(kind, VectorKind::Number(dtype) if *dtype != DType::F32);
-            need.push(if sequences { here.or(Need { each: 1, beside: here.beside + 3 }) } else { here });
+            need.push(if sequences { here.or(Need { each: 1, beside: 5 }) } else { here });
         }
         let leaf = |n: &Node| matches!(n, Node::Const(..) | Node::Load(_));
         let held = self.nodes.iter().zip(&self.uses).filter(|(node, uses)| !leaf(node) && **uses > 1).count();

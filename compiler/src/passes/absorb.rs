@@ -27,7 +27,7 @@ use crate::rules::Fired;
 const MAX_OPERATIONS: usize = 64;
 /// Elements at places of their own that a kernel may touch per iteration. Each takes a pointer, of which x86-64 has 15,
 /// and the range of a shared loop takes up to five of these.
-const MAX_PLACES: usize = 10;
+pub(super) const MAX_PLACES: usize = 10;
 
 /// Fuses until nothing changes. Returns what was fused: names of the reader and of the writer it went into.
 pub fn run(program: &mut Program) -> Vec<(String, String)> {
@@ -211,6 +211,9 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
     if matches!(m.form, Form::Rearrange { .. }) && to_caller {
         return Err(COPY_FOR_CALLER);
     }
+    if looks_up(program, p) {
+        return Err("bytes are looked up in tables whole registers at a time");
+    }
     if !makes_every_element(p, to, shape) {
         return Err("that makes a part of the tensor only");
     }
@@ -229,10 +232,11 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
     if places(p) - 1 + places(m) - loads.len().min(1) > MAX_PLACES {
         return Err("it would touch more places than there are pointers");
     }
-    if let (Form::Contract { acc: DType::F32, .. }, Form::Map { stores }) = (&p.form, &m.form)
-        && !stores
-            .iter()
-            .all(|s| program.buffer(s.to.buffer).ty.dtype == DType::F32 && tiles_compute(program, &s.value))
+    if let (Form::Contract { acc, .. }, Form::Map { stores }) = (&p.form, &m.form)
+        && matches!(acc, DType::F32 | DType::I32)
+        && !stores.iter().all(|s| {
+            program.buffer(s.to.buffer).ty.dtype.size() <= 4 && tiles_compute(program, &s.value, *acc)
+        })
     {
         return Err("tiles do not compute its operations");
     }
@@ -267,8 +271,17 @@ fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Subst
     Ok(map)
 }
 
-/// Whether an expression can be the epilogue of a tile, wherever its operands lie.
-pub(super) fn tiles_compute(program: &Program, value: &Expr) -> bool {
+/// Whether a kernel reads entries of a table that a byte is an index of.
+fn looks_up(program: &Program, kernel: &Kernel) -> bool {
+    let Form::Rearrange { from, .. } = &kernel.form else { return false };
+    from.index.iter().any(|index| match index {
+        Index::Gathered(inner) => program.buffer(inner.buffer).ty.dtype.size() == 1,
+        Index::Affine(_) => false,
+    })
+}
+
+/// Whether an expression can be the epilogue of a tile of such sums, wherever its operands lie.
+pub(super) fn tiles_compute(program: &Program, value: &Expr, acc: DType) -> bool {
     let flat = |a: &Access| FlatAccess {
         name: String::new(),
         storage: Storage::Arena { offset_bytes: 0 },
@@ -283,12 +296,12 @@ pub(super) fn tiles_compute(program: &Program, value: &Expr) -> bool {
         Expr::Load(a) => Some(Expr::Load(flat(a))),
         _ => None,
     });
-    vector_expr::epilogue(&value).is_ok()
+    vector_expr::epilogue(&value, acc).is_ok()
 }
 
 /// Places that a kernel touches: loads and stores that differ, and that of the weights that a contraction asks for
 /// ahead.
-fn places(kernel: &Kernel) -> usize {
+pub(super) fn places(kernel: &Kernel) -> usize {
     let mut seen: Vec<&Access> = Vec::new();
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
         if !seen.contains(&access) {
@@ -332,7 +345,7 @@ pub fn missed(program: &Program) -> Vec<Fired> {
 }
 
 /// Whether the store's index runs over the whole shape, each axis from 0.
-fn makes_every_element(kernel: &Kernel, to: &Access, shape: &kiln_ir::Shape) -> bool {
+pub(super) fn makes_every_element(kernel: &Kernel, to: &Access, shape: &kiln_ir::Shape) -> bool {
     to.index.iter().zip(shape.iter()).all(|(index, extent)| {
         index.affine().is_some_and(|a| {
             let count = a.terms.iter().fold(Dim::Const(1), |n, (l, _)| n * kernel.loop_(*l).extent.clone());

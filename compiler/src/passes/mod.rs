@@ -2,7 +2,9 @@
 
 pub mod absorb;
 pub mod bind;
+pub mod bytes;
 pub mod decompose;
+pub mod feed;
 pub mod fold;
 pub mod infer;
 pub mod layout;

@@ -1,7 +1,7 @@
 //! Weights of dot products: one column behind the other, each with its depth side by side.
 
 use kiln_ir::Dim;
-use kiln_ir::format::packed::Panels;
+use kiln_ir::format::packed::{Panels, Steps};
 use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{Form, LoopId, Role};
 
@@ -33,6 +33,7 @@ impl ByDepth {
             depth: list(&depth)?,
             cols: (1, 0),
             nr: 1,
+            steps: Steps::Single,
         };
         let mut strides = vec![Dim::Const(0); flat.loops.len()];
         let mut stride = Dim::Const(1);

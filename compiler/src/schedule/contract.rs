@@ -34,11 +34,19 @@ pub struct Roles {
     pub col: LoopId,
     /// Reduced, outermost first as lhs lies in memory.
     pub depth: Vec<LoopId>,
+    /// The reduced loops through four bytes, where these were cut off `depth`.
+    pub quad: Option<[LoopId; 2]>,
 }
 
 /// Whether sums of that type are computed in vectors.
 pub fn is_sum(ty: DType) -> bool {
     matches!(ty, DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64)
+}
+
+/// Whether factors are bytes that are multiplied four at a time: unsigned activations and signed weights.
+pub fn is_bytes(kernel: &FlatKernel) -> bool {
+    let Form::Contract { acc, lhs, rhs, .. } = &kernel.form else { return false };
+    (*acc, lhs.dtype, rhs.dtype) == (DType::I32, DType::U8, DType::I8)
 }
 
 /// Sorts the loops by role. `packed`: rhs is or will be packed, its own strides do not matter.
@@ -53,11 +61,15 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
         if std::ptr::eq(access, lhs) { bordered_access(access) } else { vector_access(access) }?;
     }
     // Floats of 16 bits become f32 as they are loaded: by vectors, not element by element.
-    if lhs.dtype != *acc || rhs.dtype.accumulator() != *acc {
+    let bytes = is_bytes(kernel);
+    if !bytes && (lhs.dtype != *acc || rhs.dtype.accumulator() != *acc) {
         return Err(format!("factors are {} and {}, sums are {acc}", lhs.dtype, rhs.dtype));
     }
     if epilogue(&store.value, *acc)? != store.to.dtype {
         return Err(format!("the result is stored as {}", store.to.dtype));
+    }
+    if bytes && (!packed || !lhs.guards.is_empty() || !rhs.guards.is_empty()) {
+        return Err("bytes are multiplied in panels and without padding".to_owned());
     }
     let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
     let parallel = loops_of(&kernel.loops, Role::Parallel);
@@ -70,18 +82,31 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     let col = parallel.iter().copied().filter(is_col).max_by_key(|l| extent_of(kernel, *l));
     let col = col.ok_or_else(|| "no loop runs through rhs and result contiguously".to_owned())?;
     let others = || parallel.iter().copied().filter(|l| *l != col);
+    let mut depth = by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs));
+    let quad = quad(kernel, &depth).filter(|_| bytes);
+    if quad.is_some() {
+        depth.truncate(depth.len() - 2);
+    }
     Ok(Roles {
         batch: others().filter(|l| !zero(rhs, *l)).collect(),
         rows: others().filter(|l| zero(rhs, *l)).collect(),
         col,
-        depth: by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs)),
+        depth,
+        quad,
     })
+}
+
+/// The last two loops of a depth that was cut into fours: through the pair of a step, and through pairs.
+fn quad(kernel: &FlatKernel, depth: &[LoopId]) -> Option<[LoopId; 2]> {
+    let (Form::Contract { lhs, .. }, [.., pair, step]) = (&kernel.form, depth) else { return None };
+    let is = |l: &LoopId, stride| extent_of(kernel, *l) == Some(2) && stride_of(lhs, *l) == Some(stride);
+    (is(step, 1) && is(pair, 2)).then_some([*step, *pair])
 }
 
 /// The type of an epilogue that is computed in lanes of the sums' width.
 fn epilogue(value: &Expr<FlatAccess>, acc: DType) -> Result<DType, String> {
-    if acc == DType::F32 {
-        return vector_expr::epilogue(value);
+    if acc.size() == 4 {
+        return vector_expr::epilogue(value, acc);
     }
     let dtype = vector_expr::dtype(value, Some(acc))?;
     if dtype != acc || leaves(value, acc) {
@@ -114,13 +139,16 @@ pub fn lanes(kernel: &FlatKernel, target: &Target) -> i64 {
     target.vector_bytes as i64 / size(kernel)
 }
 
-/// Registers that a product takes beside those of a tile of f32.
-fn product_registers(acc: DType) -> i64 {
-    match acc {
+/// Registers that the products of `nv` vectors take beside those of a tile of f32.
+fn product_registers(kernel: &FlatKernel, nv: i64, target: &Target) -> i64 {
+    match sums(kernel) {
         DType::F32 => 0,
         DType::F64 => 1,
+        _ if is_bytes(kernel) && target.dot4 => 0,
+        // Two registers of each operand, and a product.
+        _ if is_bytes(kernel) => nv + 2,
         // Products are sequences where there is no instruction.
-        _ if acc.size() == 4 => 3,
+        acc if acc.size() == 4 => 3,
         _ => 5,
     }
 }
@@ -150,7 +178,6 @@ fn sizes(
     }
     let rhs = cost::Rhs::new(rhs_elements, rhs_size(kernel), depth, target);
     let mut all = Vec::new();
-    let extra = product_registers(sums(kernel));
     // A single tile need not be followed by whole panels.
     let fits = |nv: i64| nv >= vectors || fits_panels(kernel, target, nv);
     let lhs = match &kernel.form {
@@ -159,7 +186,9 @@ fn sizes(
     };
     let pieces = |row: LoopId| lhs.map_or_else(Vec::new, |lhs| taps::pieces(kernel, lhs, row));
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
-        if extra > 0 && mr * nv + mr.min(nv) + 1 + extra > target.vector_registers as i64 {
+        let extra = product_registers(kernel, nv, target);
+        let held = if is_bytes(kernel) { nv } else { mr.min(nv) };
+        if extra > 0 && mr * nv + held + 1 + extra > target.vector_registers as i64 {
             return;
         }
         let pieces = row.map_or_else(|| vec![1], pieces);
@@ -326,6 +355,11 @@ pub fn choose(
     let depth: i64 = roles.depth.iter().map(extent).product();
     let rows: i64 = roles.rows.iter().map(extent).product();
     let cols = extent(&roles.col);
+    // Steps of depth that a multiplication takes at once.
+    let steps = if roles.quad.is_some() { 4 } else { 1 };
+    if is_bytes(kernel) && roles.quad.is_none() {
+        return Err("bytes whose depth is not cut into fours".to_owned());
+    }
     if depth == 0 || rows == 0 || cols == 0 {
         return Err("nothing to do".to_owned());
     }
@@ -337,8 +371,9 @@ pub fn choose(
         depth: roles.depth.clone(),
         mr,
         nr,
+        quad: roles.quad,
         panel,
-        panel_stride: if packed.is_some() { depth * i64::from(panel) } else { i64::from(panel) },
+        panel_stride: if packed.is_some() { steps * depth * i64::from(panel) } else { i64::from(panel) },
         rhs_padded: packed.is_some(),
         unroll: pick.unroll,
         straight: depth <= STRAIGHT_STEPS,
@@ -346,7 +381,7 @@ pub fn choose(
         panels_outermost: pick.panels_outermost,
         prefetch: if (pick.panels_outermost || only_batch(&roles, row)) && packed.is_some() {
             let products: i64 = roles.batch.iter().map(extent).product();
-            prefetch(products * cols * depth, rhs_size(kernel), rows, &pick, nr, target)
+            prefetch(products * cols * depth, steps * rhs_size(kernel), rows, &pick, nr, target)
         } else {
             0
         },
@@ -358,9 +393,15 @@ pub fn choose(
         (false, false) => format!("rows outermost; {}", measured(&model, lanes(kernel, target))),
     };
     let why = format!(
-        "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {depth}; {} rhs of {} KiB, {order}{}",
+        "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {}; {}{} rhs of {} KiB, {order}{}",
+        steps * depth,
+        match (roles.quad.is_some(), target.dot4) {
+            (true, true) => "bytes four at a time; ",
+            (true, false) => "bytes as words in pairs; ",
+            _ => "",
+        },
         if packed.is_some() { "packed" } else { "plain" },
-        cols * depth * rhs_size(kernel) / 1024,
+        cols * steps * depth * rhs_size(kernel) / 1024,
         if lhs.guards.is_empty() { "" } else { "; padding is left out" }
     );
     Ok(Chosen { schedule: Schedule::Tile(tile), why })

@@ -30,7 +30,7 @@ pub use chosen::Chosen;
 use lanes::Lanes;
 pub use provider::providers;
 pub use shared::shared;
-pub(crate) use strides::{by_falling_stride, stride_of};
+pub(crate) use strides::{by_falling_stride, extent_of, stride_of};
 
 /// The schedule of any kernel but a contraction with constant weights, whose packing [`contract`] decides.
 pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Chosen {

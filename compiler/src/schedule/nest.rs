@@ -105,6 +105,9 @@ fn readable(access: &FlatAccess) -> Result<(), String> {
     constant_access(access)?;
     for gather in &access.gathers {
         vector_access(&gather.index)?;
+        if access.table_index().is_some() {
+            continue;
+        }
         if !matches!(gather.index.dtype, DType::I32 | DType::I64) || !access.guards.is_empty() {
             return Err(format!("'{}' is padded and gathered, or its indices are no integers", access.name));
         }
@@ -276,8 +279,10 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
             store(result, Some(acc))
         }
         Form::Window { op, input, weight, store: result } => {
-            let acc = input.dtype.accumulator();
-            let sums = is_sum(acc) && weight.as_ref().is_none_or(|w| w.dtype.accumulator() == acc);
+            let acc = op.accumulator(input.dtype);
+            let bytes = |w: &FlatAccess| (input.dtype, w.dtype) == (DType::U8, DType::I8);
+            let factors = |w: &FlatAccess| w.dtype.accumulator() == acc || bytes(w);
+            let sums = is_sum(acc) && weight.as_ref().is_none_or(factors);
             let short = matches!(acc, DType::I8 | DType::U8 | DType::I16 | DType::U16);
             // The extreme of short integers is one of them.
             if !(sums || short && *op == WindowOp::Max) {
@@ -300,7 +305,10 @@ const FARTHEST: i64 = 8;
 /// element by element; of windows where elements of 32 bits lie a few apart.
 fn vector_loop(kernel: &FlatKernel) -> Result<(LoopId, bool), String> {
     // An index is read outside the reduced loops.
-    let chosen = |a: &FlatAccess, l: LoopId| a.gathers.iter().any(|g| stride_of(&g.index, l) != Some(0));
+    let chosen = |a: &FlatAccess, l: LoopId| match a.table_index() {
+        Some(index) => stride_of(index, l) != Some(1),
+        None => a.gathers.iter().any(|g| stride_of(&g.index, l) != Some(0)),
+    };
     let loads = kernel.form.loads();
     let reduced_loops = loops_of(&kernel.loops, Role::Reduce);
     if let Some(a) = loads.iter().find(|a| reduced_loops.iter().any(|l| chosen(a, *l))) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kiln_ir::format::packed::Panels;
+use kiln_ir::format::packed::{Panels, Steps};
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::plan::{Plan, PlannedKernel, Schedule, Storage, Weight};
 use kiln_ir::{DType, Tensor};
@@ -104,6 +104,7 @@ impl<'p> Candidates<'p> {
             depth: sizes(&roles.depth)?,
             cols: (extent(&roles.col)?, 0),
             nr: from,
+            steps: Steps::Single,
         };
         let Form::Contract { rhs, .. } = &flat.form else { return None };
         let Storage::Weights { offset_bytes } = rhs.storage else { return None };
@@ -162,7 +163,14 @@ mod tests {
     #[test]
     fn panels_keep_their_columns() {
         let cols = (10, 1);
-        let panels = |nr| Panels { offset: 0, batch: vec![(2, 30)], depth: vec![(3, 10)], cols, nr };
+        let panels = |nr| Panels {
+            offset: 0,
+            batch: vec![(2, 30)],
+            depth: vec![(3, 10)],
+            cols,
+            nr,
+            steps: Steps::Single,
+        };
         let source: Vec<f32> = (0..60u16).map(f32::from).collect();
         let (narrow, wide) = (panels(4).encode(&source).unwrap(), panels(8).encode(&source).unwrap());
         assert_eq!(widen(&narrow, 2, 3, 10, 4, 8), wide);

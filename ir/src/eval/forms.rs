@@ -1,6 +1,6 @@
 //! What each form computes, once for both interpreters of kernels.
 //!
-//! The accumulator of a window has its input's type, or f32 where that is a float of 16 bits; floats are summed in f64 and
+//! The accumulator of a window has the type of [`WindowOp::accumulator`]; floats are summed in f64 and
 //! rounded once to the accumulator's type, integers wrap in it.
 
 use super::code::{Code, Flat, Loops, Storage, for_each};
@@ -73,12 +73,12 @@ pub(super) fn run<L: Level>(form: &Form<L::Access>, loops: &Loops, level: &mut L
             let weight =
                 weight.as_ref().ok_or_else(|| Error::internal("a window of products needs weights"))?;
             let (lhs, rhs) = (level.load(input)?, level.load(weight)?);
-            products(level, loops, lhs.dtype.accumulator(), &lhs, &rhs, to)
+            products(level, loops, WindowOp::Dot.accumulator(lhs.dtype), &lhs, &rhs, to)
         }
         Form::Window { op, input, store: to, .. } => {
-            let op = if *op == WindowOp::Max { ReduceOp::Max } else { ReduceOp::Sum };
             let value = level.load(input)?;
-            let acc = value.dtype.accumulator();
+            let acc = op.accumulator(value.dtype);
+            let op = if *op == WindowOp::Max { ReduceOp::Max } else { ReduceOp::Sum };
             let widen = cast(value.dtype, acc)?;
             reduce(level, loops, op, acc, &Code::Unary(widen, Box::new(Code::Load(value))), to)
         }

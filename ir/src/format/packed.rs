@@ -13,8 +13,44 @@
 //! ```
 //!
 //! Batches (groups) follow each other, `panels * panel_stride` apart.
+//!
+//! Bytes are multiplied four steps of depth at a time, so four of a column lie together ([`Steps`]):
+//!
+//! ```text
+//!   single   depth 0: 0 1 .. nr-1   depth 1: nr ..
+//!   fours    depth 0 to 3 of column 0, of column 1, ..
+//!   pairs    depth 0 and 2 of column 0, of column 1, .., then depth 1 and 3 of column 0, ..
+//! ```
 
 use crate::error::{Error, Result};
+
+/// Which steps of depth of a column lie together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Steps {
+    /// None: a step is a row of the panel.
+    #[default]
+    Single,
+    /// Four: a lane's operand of an instruction that multiplies bytes.
+    Fours,
+    /// Two, of every four the even ones and then the odd ones: what becomes pairs of words.
+    Pairs,
+}
+
+impl Steps {
+    /// The number of steps that depth is a multiple of.
+    pub fn of_depth(self) -> usize {
+        if self == Self::Single { 1 } else { 4 }
+    }
+
+    /// Where column `col` of step `k` lies in a panel of `nr` columns.
+    pub fn place(self, k: usize, col: usize, nr: usize) -> usize {
+        match self {
+            Self::Single => k * nr + col,
+            Self::Fours => k / 4 * 4 * nr + 4 * col + k % 4,
+            Self::Pairs => k / 4 * 4 * nr + k % 2 * 2 * nr + 2 * col + k % 4 / 2,
+        }
+    }
+}
 
 /// A strided source and the panels it is packed into. Extents and strides are elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +65,8 @@ pub struct Panels {
     pub cols: (usize, isize),
     /// Columns of a panel.
     pub nr: usize,
+    /// Which steps lie together; depth is a multiple of [`Steps::of_depth`].
+    pub steps: Steps,
 }
 
 impl Panels {
@@ -87,6 +125,9 @@ impl Panels {
             let reach = stride * (*extent as isize - 1).max(0);
             (lo, hi) = (lo + reach.min(0), hi + reach.max(0));
         }
+        if !self.depth_extent().is_multiple_of(self.steps.of_depth()) {
+            return Err(Error::internal(format!("{} steps of depth in fours", self.depth_extent())));
+        }
         if !self.is_empty() && (lo < 0 || hi >= len as isize) {
             return Err(Error::internal(format!("packing reads elements {lo} to {hi} of {len}")));
         }
@@ -104,7 +145,8 @@ impl Panels {
                 let first = self.offset as isize + base + (panel * nr) as isize * self.cols.1;
                 for (k, step) in depth.iter().enumerate() {
                     for col in 0..cols {
-                        f(start + k * nr + col, (first + step + col as isize * self.cols.1) as usize);
+                        let to = start + self.steps.place(k, col, nr);
+                        f(to, (first + step + col as isize * self.cols.1) as usize);
                     }
                 }
             }
@@ -127,17 +169,44 @@ mod tests {
     fn a_transposed_matrix_in_panels_of_four() {
         // 6 columns, depth 2, stored column by column.
         let source: Vec<f32> = (0..12).map(|i| i as f32).collect();
-        let panels = Panels { offset: 0, batch: vec![], depth: vec![(2, 1)], cols: (6, 2), nr: 4 };
+        let panels = Panels {
+            offset: 0,
+            batch: vec![],
+            depth: vec![(2, 1)],
+            cols: (6, 2),
+            nr: 4,
+            steps: Steps::Single,
+        };
         let packed = panels.encode(&source).unwrap();
         assert_eq!(packed, [0., 2., 4., 6., 1., 3., 5., 7., 8., 10., 0., 0., 9., 11., 0., 0.]);
         assert_eq!(panels.decode(&packed, 12).unwrap(), source);
     }
 
     #[test]
+    fn bytes_in_fours_and_pairs() {
+        // 3 columns, depth 4, stored column by column: step k of column c is 10 c + k.
+        let source: Vec<u8> = (0..3).flat_map(|c| (0..4).map(move |k| 10 * c + k)).collect();
+        let panels =
+            |steps| Panels { offset: 0, batch: vec![], depth: vec![(4, 1)], cols: (3, 4), nr: 2, steps };
+        let fours = panels(Steps::Fours).encode(&source).unwrap();
+        assert_eq!(fours, [0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23, 0, 0, 0, 0]);
+        let pairs = panels(Steps::Pairs).encode(&source).unwrap();
+        assert_eq!(pairs, [0, 2, 10, 12, 1, 3, 11, 13, 20, 22, 0, 0, 21, 23, 0, 0]);
+        assert_eq!(panels(Steps::Pairs).decode(&pairs, 12).unwrap(), source);
+        assert!(Panels { depth: vec![(3, 1)], ..panels(Steps::Fours) }.encode(&source).is_err());
+    }
+
+    #[test]
     fn batches_follow_each_other_and_out_of_range_is_refused() {
         let source: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        let panels =
-            Panels { offset: 0, batch: vec![(2, 12)], depth: vec![(3, 1), (2, 3)], cols: (2, 6), nr: 4 };
+        let panels = Panels {
+            offset: 0,
+            batch: vec![(2, 12)],
+            depth: vec![(3, 1), (2, 3)],
+            cols: (2, 6),
+            nr: 4,
+            steps: Steps::Single,
+        };
         let packed = panels.encode(&source).unwrap();
         assert_eq!(packed.len(), 2 * 6 * 4);
         assert_eq!(packed[24], 12.0);

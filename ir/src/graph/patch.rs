@@ -159,7 +159,11 @@ impl<O: Operator> Graph<O> {
     pub fn apply(&mut self, patch: Patch<O>) -> Result<()> {
         for (old, new) in &patch.replacements {
             // What is not inferred yet is checked against what the old value was declared to be.
-            if matches!(new, PatchValue::New(i) if patch.facts[*i].is_none()) {
+            let untyped = match new {
+                PatchValue::New(i) => patch.facts[*i].is_none(),
+                PatchValue::Old(id) => self.value(*id).fact.is_none(),
+            };
+            if untyped {
                 continue;
             }
             let (from, to) = (self.value(*old).fact.as_ref(), patch.fact(self, *new)?);

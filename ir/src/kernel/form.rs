@@ -70,6 +70,17 @@ pub enum WindowOp {
     Max,
 }
 
+impl WindowOp {
+    /// The type of the accumulator over elements of a type: i32 for sums and products of bytes, f32 for floats of 16 bits, else
+    /// the same.
+    pub fn accumulator(self, input: DType) -> DType {
+        match (self, input) {
+            (Self::Dot | Self::Sum, DType::U8 | DType::I8) => DType::I32,
+            _ => input.accumulator(),
+        }
+    }
+}
+
 /// One side of a [`Form::Transform`]: a small matrix, along one axis of a tile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Side {
@@ -122,7 +133,7 @@ pub enum Form<A = Access> {
         store: Store<A>,
     },
     /// `acc = op over the reduced loops (the window)`, the remaining axes of input and output being in step:
-    /// pooling and depthwise convolution. `acc` has the input's type, or f32 where that is a float of 16 bits.
+    /// pooling and depthwise convolution. `acc` has the type of [`WindowOp::accumulator`].
     Window {
         /// How the elements combine.
         op: WindowOp,

@@ -153,7 +153,7 @@ impl<A> Form<A> {
             Form::Reduce { op: ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }, .. } => Some(DType::I64),
             Form::Reduce { value, .. } => Some(value.dtype_with(of, None)?),
             Form::Contract { acc, .. } => Some(*acc),
-            Form::Window { input, .. } => Some(of(input).accumulator()),
+            Form::Window { op, input, .. } => Some(op.accumulator(of(input))),
             Form::Transform { .. } => Some(DType::F32),
         })
     }

@@ -50,11 +50,26 @@ pub struct FlatAccess {
     pub otherwise: Option<Scalar>,
 }
 
+/// Entries of a table that a byte is an index of.
+const TABLE: i64 = 256;
+
+impl FlatAccess {
+    /// The index, where this is an entry of a table of 256 bytes by a byte: every one is inside, negative ones from the end.
+    pub fn table_index(&self) -> Option<&Self> {
+        let [gather] = &self.gathers[..] else { return None };
+        let still = self.strides.iter().all(|s| s.is(0)) && self.guards.is_empty();
+        let whole = gather.extent.is(TABLE) && gather.stride.is(1);
+        let bytes = self.dtype.size() == 1 && matches!(gather.index.dtype, DType::U8 | DType::I8);
+        let plain = gather.index.gathers.is_empty() && gather.index.guards.is_empty();
+        (still && whole && bytes && plain).then_some(&*gather.index)
+    }
+}
+
 /// `offset += stride * wrap(index)` with an index read at run time. Where the index is outside its axis nothing is
 /// read or written: a load gives 0, and the run ends with a status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gather {
-    /// Where the index is read; an i32 or i64.
+    /// Where the index is read; an i32 or i64, or a byte.
     pub index: Box<FlatAccess>,
     /// Extent of the gathered axis: negative indices wrap by it once.
     pub extent: Dim,
@@ -162,7 +177,7 @@ pub struct Tile {
     pub outer: Vec<LoopId>,
     /// The parallel loop of the rows; `None` for a single row.
     pub row: Option<LoopId>,
-    /// The parallel loop of the columns: stride 1 in rhs and store; 0 or 1 in epilogue loads; 0 in lhs.
+    /// The parallel loop of the columns: stride 1 in rhs (but see `panel_stride`) and store; 0 or 1 in epilogue loads; 0 in lhs.
     pub col: LoopId,
     /// The reduced loops, outermost first.
     pub depth: Vec<LoopId>,
@@ -170,10 +185,14 @@ pub struct Tile {
     pub mr: u32,
     /// Columns of a tile: a multiple of the target's lanes.
     pub nr: u32,
+    /// Of bytes, which are multiplied four at a time: the two reduced loops of two iterations each through the four
+    /// that lie side by side in lhs, with strides 1 and 2 there. `depth` goes around them.
+    pub quad: Option<[LoopId; 2]>,
     /// Columns of a panel of rhs: `nr`, or a width that several machines share.
     pub panel: u32,
     /// Elements from one panel to the next in rhs: `depth * panel` when packed, `panel` when not. A multiple of
-    /// `panel`. The stride of `col` within a panel is 1.
+    /// `panel`. The stride of `col` within a panel is 1, or 4 or 2 of bytes whose steps of depth lie together in
+    /// [`Fours`](crate::format::packed::Steps::Fours) or [`Pairs`](crate::format::packed::Steps::Pairs).
     pub panel_stride: i64,
     /// Whether rhs is padded to whole panels (weights packed at compile time). Those of 16 bits are finite then.
     pub rhs_padded: bool,

@@ -161,6 +161,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             depth,
             mr,
             nr,
+            quad,
             panel,
             panel_stride,
             rhs_padded,
@@ -177,6 +178,9 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
                 names.get(*col),
                 loops(depth)
             );
+            if let Some([step, pair]) = quad {
+                let _ = write!(out, ", bytes {} {}", names.get(*step), names.get(*pair));
+            }
             out += if *straight { ", straight" } else { "" };
             out += if *by_lane { ", by lane" } else { "" };
             out += if *rhs_padded { ", padded" } else { "" };

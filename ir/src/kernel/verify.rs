@@ -12,7 +12,7 @@
 //!   constant coefficients and extents;
 //! - affine indices stay inside their axis, or have a value for outside, for constants; for bounded symbols too; a
 //!   load of a placed buffer may enter the padding that its root's storage has around it;
-//! - gathered indices are i32 or i64; padding values have the buffer's type;
+//! - gathered indices are i32, i64 or bytes; padding values have the buffer's type;
 //! - expressions are typed, operations defined for their types, and stores have their buffer's type;
 //! - a transform's matrices fit its four loops, it reads no loop of its result, and it is f32 throughout;
 //! - `acc` occurs in epilogues of reducing forms only; maps and rearranges have no reduced loop; an arg-reduction has
@@ -186,7 +186,7 @@ impl Checker<'_> {
                 }
             }
             Form::Window { op, input, weight, .. } => match weight {
-                Some(w) if ty(w).accumulator() != ty(input).accumulator() => {
+                Some(w) if !factors(op.accumulator(ty(input)), ty(w)) => {
                     return rule(format!("weights are {}, input {}", ty(w), ty(input)));
                 }
                 Some(_) if *op != WindowOp::Dot => {
@@ -262,7 +262,7 @@ impl Checker<'_> {
                 Index::Gathered(inner) => {
                     self.access(inner)?;
                     let dtype = self.buffer(inner.buffer)?.ty.dtype;
-                    if !matches!(dtype, DType::I32 | DType::I64) {
+                    if !matches!(dtype, DType::I32 | DType::I64 | DType::U8 | DType::I8) {
                         return rule(format!("'{}' is indexed by {dtype}", b.name));
                     }
                 }
@@ -425,6 +425,11 @@ impl Checker<'_> {
 }
 
 /// The buffer of an access, then those of its indices.
+/// Whether weights of a type are factors of a window's sums of another: the same but for their bits.
+fn factors(acc: DType, weight: DType) -> bool {
+    weight.accumulator() == acc || acc == DType::I32 && weight.is_int() && weight.size() < 4
+}
+
 #[cfg(test)]
 mod tests {
     use super::verify;

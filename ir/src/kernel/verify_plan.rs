@@ -3,12 +3,12 @@
 //!
 //! - Slots and constants are inside their blocks, at multiples of the alignment, and constants do not overlap.
 //! - Every access has one stride per loop, names storage that there is, and lies in it: a slot that lives in the
-//!   kernel. Elements are aligned. Guards and a value outside of them come together; indices are i32 or i64.
+//!   kernel. Elements are aligned. Guards and a value outside of them come together; indices are i32, i64 or bytes.
 //! - A schedule names every loop once, those of the outside first, and what it promises of strides is true.
 
 use super::access::LoopId;
 use super::form::{Form, Role};
-use super::plan::{FlatAccess, Plan, PlannedKernel, Provider, Schedule, Storage};
+use super::plan::{FlatAccess, Plan, PlannedKernel, Provider, Schedule, Storage, Tile};
 use crate::error::{Error, Result};
 use crate::types::DType;
 
@@ -130,7 +130,7 @@ impl Checker<'_> {
             return rule(format!("'{name}' of {} at byte {offset_bytes} is not aligned", a.dtype));
         }
         a.gathers.iter().try_for_each(|g| {
-            if !matches!(g.index.dtype, DType::I32 | DType::I64) {
+            if !matches!(g.index.dtype, DType::I32 | DType::I64 | DType::U8 | DType::I8) {
                 return rule(format!("'{name}' is indexed by {}", g.index.dtype));
             }
             self.access(&g.index, true)
@@ -194,7 +194,12 @@ impl Checker<'_> {
                 let near = form.loads().into_iter().filter(|a| !apart(a));
                 near.into_iter().try_for_each(|a| self.stride(a, nest.vector, &[0, 1]))?;
                 // An index is read for a whole vector, and outside the reduced loops.
-                for gather in form.loads().into_iter().flat_map(|a| &a.gathers) {
+                // Of a table of bytes there is one for each lane.
+                for index in form.loads().into_iter().filter_map(FlatAccess::table_index) {
+                    self.stride(index, nest.vector, &own)?;
+                }
+                let looked_up = |a: &&FlatAccess| a.table_index().is_some();
+                for gather in form.loads().into_iter().filter(|a| !looked_up(a)).flat_map(|a| &a.gathers) {
                     for l in (0..self.kernel.loops.len() as u16).map(LoopId) {
                         if l == nest.vector || self.role(l)? == Role::Reduce {
                             self.stride(&gather.index, l, &[0])?;
@@ -216,11 +221,15 @@ impl Checker<'_> {
             (Schedule::Tile(tile), Form::Contract { lhs, rhs, store, .. }) => {
                 let around: Vec<LoopId> =
                     tile.outer.iter().chain(&tile.row).copied().chain([tile.col]).collect();
-                self.once(&[&around[..], &tile.depth].concat(), &[])?;
+                let quad = tile.quad.map_or(vec![], |quad| quad.to_vec());
+                self.once(&[&around[..], &tile.depth, &quad].concat(), &[])?;
                 self.is(&around, Role::Parallel)?;
-                self.is(&tile.depth, Role::Reduce)?;
+                self.is(&[&tile.depth[..], &quad].concat(), Role::Reduce)?;
                 self.stride(lhs, tile.col, &[0])?;
-                self.stride(rhs, tile.col, &[1])?;
+                match tile.quad {
+                    None => self.stride(rhs, tile.col, &[1])?,
+                    Some(quad) => self.quad(tile, quad, lhs, rhs)?,
+                }
                 self.stride(&store.to, tile.col, &[1])?;
                 let mut epilogue = Vec::new();
                 store.value.for_each_access(&mut |a| epilogue.push(a));
@@ -302,6 +311,26 @@ impl Checker<'_> {
             }
             (_, form) => rule(format!("a schedule that is not for the form {}", form.name())),
         }
+    }
+
+    /// Four bytes of depth side by side in lhs, and in rhs as [`Steps`](crate::format::packed::Steps) has them.
+    fn quad(&self, tile: &Tile, [step, pair]: [LoopId; 2], lhs: &FlatAccess, rhs: &FlatAccess) -> Result<()> {
+        self.stride(lhs, step, &[1])?;
+        self.stride(lhs, pair, &[2])?;
+        let halves = 2 * i64::from(tile.panel);
+        let fours = self.stride(rhs, tile.col, &[4]).is_ok();
+        let [col, first, second] = if fours { [4, 1, 2] } else { [2, halves, 1] };
+        self.stride(rhs, tile.col, &[col])?;
+        self.stride(rhs, step, &[first])?;
+        self.stride(rhs, pair, &[second])?;
+        let two = |l: LoopId| self.kernel.loops[l.0 as usize].extent.is(2);
+        let bytes = [lhs, rhs].iter().all(|a| a.dtype.size() == 1) && tile.rhs_padded;
+        if !two(step) || !two(pair) || !bytes || !lhs.guards.is_empty() {
+            return Err(Error::internal(
+                "a tile of bytes is of packed bytes, four by four and without padding",
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,8 @@
 //!
 //! Lowering: the forms of `Conv` over x as it is, padded with zx, and the weights less their zero points, and a term of the
 //! sums of these ([`super::factor`]). Where zx is computed at run time and there is padding, over x less zx in 16 bits.
-//! Depthwise over both less their zero points in f32, while it holds every sum exactly, else in i32.
+//! Depthwise with weights or padding that are known at run time only over both less their zero points in f32, while it holds
+//! every sum exactly, else in i32.
 //!
 //! Unsupported: more than three spatial axes.
 
@@ -91,7 +92,10 @@ impl Op for ConvInteger {
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, w) = (cx.fact(0)?.clone(), cx.fact(1)?.shape.clone());
-        if self.conv.is_depthwise(&w) {
+        let pads = self.conv.geometry(&x.shape, &w)?.axes.iter().any(Axis::overhangs);
+        let (known, symmetric) = (X.known_zero(cx)?, X.is_symmetric(cx));
+        let later = cx.fact(1)?.tensor().is_none() || known.is_none() && pads;
+        if self.conv.is_depthwise(&w) && later {
             let products = w[2..].iter().fold(crate::dim::Dim::Const(1), |n, d| n * d.clone());
             let exact = products.as_const().is_some_and(|n| n <= EXACT_PRODUCTS);
             let dtype = if exact { DType::F32 } else { DType::I32 };
@@ -102,8 +106,6 @@ impl Op for ConvInteger {
                 false => Expr::Acc,
             });
         }
-        let pads = self.conv.geometry(&x.shape, &w)?.axes.iter().any(Axis::overhangs);
-        let (known, symmetric) = (X.known_zero(cx)?, X.is_symmetric(cx));
         let centred = W.centred(cx, None)?;
         let (mut input, mut outside) = (cx.input(0)?, Scalar::int(x.dtype, known.unwrap_or(0)));
         let mut terms = None;

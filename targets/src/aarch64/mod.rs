@@ -76,6 +76,9 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         rounds: true,
         // Cranelift has no conversion of vectors for it.
         halves: false,
+        // Cranelift has none of the instructions.
+        dot4: false,
+        shuffles_bytes: true,
         extremes_choose: false,
         compares_unaligned: true,
         encoder: false,

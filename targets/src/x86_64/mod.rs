@@ -29,7 +29,11 @@ pub(crate) const FEATURES: &[Feature] = &[
     Feature { name: "lzcnt", flag: "has_lzcnt", needs: &[] },
     Feature { name: "avx512f", flag: "has_avx512f", needs: &["avx2"] },
     Feature { name: "avx512dq", flag: "has_avx512dq", needs: &["avx512f"] },
+    Feature { name: "avx512bw", flag: "", needs: &["avx512f"] },
     Feature { name: "avx512vl", flag: "has_avx512vl", needs: &["avx512f"] },
+    Feature { name: "avx512vbmi", flag: "has_avx512vbmi", needs: &["avx512bw"] },
+    Feature { name: "avx512vnni", flag: "", needs: &["avx512bw"] },
+    Feature { name: "avxvnni", flag: "", needs: &["avx2"] },
 ];
 
 const SSE2: &[&str] = &[];
@@ -38,7 +42,26 @@ const AVX2: &[&str] =
     &["sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "f16c", "fma", "avx2", "bmi1", "bmi2", "lzcnt"];
 const AVX512: &[&str] = &[
     "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "f16c", "fma", "avx2", "bmi1", "bmi2", "lzcnt",
-    "avx512f", "avx512dq", "avx512vl",
+    "avx512f", "avx512dq", "avx512bw", "avx512vl",
+];
+const AVX512_VNNI: &[&str] = &[
+    "sse3",
+    "ssse3",
+    "sse4.1",
+    "sse4.2",
+    "popcnt",
+    "avx",
+    "f16c",
+    "fma",
+    "avx2",
+    "bmi1",
+    "bmi2",
+    "lzcnt",
+    "avx512f",
+    "avx512dq",
+    "avx512bw",
+    "avx512vl",
+    "avx512vnni",
 ];
 
 /// The levels and the processors known by name.
@@ -59,10 +82,11 @@ pub(crate) const LEVELS: &[Level] = &[
             "x86-64-v3",
         ],
     },
+    Level { name: "avx512", features: AVX512, processors: &["skylake-avx512", "x86-64-v4"] },
     Level {
-        name: "avx512",
-        features: AVX512,
-        processors: &["skylake-avx512", "icelake-server", "sapphirerapids", "znver4", "znver5", "x86-64-v4"],
+        name: "avx512vnni",
+        features: AVX512_VNNI,
+        processors: &["cascadelake", "icelake-server", "sapphirerapids", "znver4", "znver5"],
     },
 ];
 
@@ -144,9 +168,27 @@ pub(crate) fn detect() -> Vec<&'static str> {
             ($($name:tt),*) => { $(if std::arch::is_x86_feature_detected!($name) { found.push($name); })* };
         }
         probe!(
-            "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "f16c", "fma", "avx2", "bmi1", "bmi2",
-            "lzcnt", "avx512f", "avx512dq", "avx512vl"
+            "sse3",
+            "ssse3",
+            "sse4.1",
+            "sse4.2",
+            "popcnt",
+            "avx",
+            "f16c",
+            "fma",
+            "avx2",
+            "bmi1",
+            "bmi2",
+            "lzcnt",
+            "avx512f",
+            "avx512dq",
+            "avx512bw",
+            "avx512vl",
+            "avx512vbmi",
+            "avx512vnni"
         );
+        // The standard library has no name for it yet.
+        found.extend(probe::avx_vnni().then_some("avxvnni"));
     }
     found.sort_by_key(|f| FEATURES.iter().position(|x| x.name == *f));
     found
@@ -156,7 +198,7 @@ pub(crate) fn detect() -> Vec<&'static str> {
 pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
     let has = |name: &str| features.contains(&name);
     let (level, vector_bytes, vector_registers, f32_tiles) = if has("avx512f") && has("avx512dq") {
-        ("avx512", 64, 32, TILES_512)
+        (if has("avx512vnni") { "avx512vnni" } else { "avx512" }, 64, 32, TILES_512)
     } else if has("avx2") && has("fma") {
         ("avx2", 32, 16, TILES_256)
     } else if has("avx") {
@@ -173,6 +215,12 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         fma: has("fma") && has("avx"),
         rounds: has("sse4.1"),
         halves: vector_bytes == 64 || has("f16c") && has("avx"),
+        shuffles_bytes: has("ssse3"),
+        dot4: match vector_bytes {
+            64 => has("avx512vnni"),
+            32 => has("avxvnni"),
+            _ => false,
+        },
         extremes_choose: true,
         compares_unaligned: has("avx"),
         encoder: true,

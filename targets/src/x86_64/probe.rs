@@ -15,6 +15,10 @@ enum Word {
     Leaf1Ecx,
     /// `cpuid` leaf 7, subleaf 0, ebx.
     Leaf7Ebx,
+    /// The same, ecx.
+    Leaf7Ecx,
+    /// `cpuid` leaf 7, subleaf 1, eax; 0 where there is no such subleaf.
+    Leaf7OneEax,
     /// `cpuid` leaf 0x80000001, ecx.
     ExtendedEcx,
     /// XCR0, the register state that the system saves; 0 where it has not turned `xgetbv` on.
@@ -22,7 +26,7 @@ enum Word {
 }
 
 /// Number of words.
-pub(crate) const WORDS: usize = 4;
+pub(crate) const WORDS: usize = 6;
 
 /// xmm and ymm.
 const YMM_STATE: u32 = 0x06;
@@ -48,7 +52,11 @@ const BITS: &[(&str, Word, u32, u32)] = &[
     ("lzcnt", Word::ExtendedEcx, 5, 0),
     ("avx512f", Word::Leaf7Ebx, 16, ZMM_STATE),
     ("avx512dq", Word::Leaf7Ebx, 17, ZMM_STATE),
+    ("avx512bw", Word::Leaf7Ebx, 30, ZMM_STATE),
     ("avx512vl", Word::Leaf7Ebx, 31, ZMM_STATE),
+    ("avx512vbmi", Word::Leaf7Ecx, 1, ZMM_STATE),
+    ("avx512vnni", Word::Leaf7Ecx, 11, ZMM_STATE),
+    ("avxvnni", Word::Leaf7OneEax, 4, YMM_STATE),
 ];
 
 /// The bits of each word that must be set for code that uses these features.
@@ -63,6 +71,15 @@ pub(crate) fn required(features: &[&str]) -> Result<Vec<u32>> {
         words[Word::Xcr0 as usize] |= state;
     }
     Ok(words)
+}
+
+/// Whether this machine has the instructions that AVX2's vectors got from AVX-512 VNNI.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn avx_vnni() -> bool {
+    use std::arch::x86_64::__cpuid_count;
+    std::arch::is_x86_feature_detected!("avx2")
+        && __cpuid_count(7, 0).eax >= 1
+        && __cpuid_count(7, 1).eax >> 4 & 1 == 1
 }
 
 /// Labels: positions that no instruction has by itself.
@@ -95,7 +112,7 @@ fn instructions() -> Result<Vec<Instruction>, iced_x86::IcedError> {
 
     // cpuid overwrites eax, ebx, ecx and edx; rbx is the caller's.
     let mut list = vec![Instruction::with1(Code::Push_r64, RBX)?];
-    for at in [Word::Leaf7Ebx, Word::ExtendedEcx, Word::Xcr0] {
+    for at in [Word::Leaf7Ebx, Word::Leaf7Ecx, Word::Leaf7OneEax, Word::ExtendedEcx, Word::Xcr0] {
         list.push(Instruction::with2(Code::Mov_rm32_imm32, word(at), 0)?);
     }
     // The highest leaf: a processor asked for more answers with something else.
@@ -103,7 +120,12 @@ fn instructions() -> Result<Vec<Instruction>, iced_x86::IcedError> {
     list.extend([set(EAX, 1)?, set(ECX, 0)?, cpuid(), keep(Word::Leaf1Ecx, ECX)?, copy(R9D, ECX)?]);
     list.push(Instruction::with2(Code::Cmp_rm32_imm8, R8D, 7)?);
     list.push(unless(Code::Jb_rel8_64, AFTER_LEAF_7)?);
-    list.extend([set(EAX, 7)?, set(ECX, 0)?, cpuid(), keep(Word::Leaf7Ebx, EBX)?]);
+    list.extend([set(EAX, 7)?, set(ECX, 0)?, cpuid()]);
+    list.extend([keep(Word::Leaf7Ebx, EBX)?, keep(Word::Leaf7Ecx, ECX)?]);
+    // The answer's eax is the highest subleaf.
+    list.push(Instruction::with2(Code::Cmp_rm32_imm8, EAX, 1)?);
+    list.push(unless(Code::Jb_rel8_64, AFTER_LEAF_7)?);
+    list.extend([set(EAX, 7)?, set(ECX, 1)?, cpuid(), keep(Word::Leaf7OneEax, EAX)?]);
     list.push(labelled(AFTER_LEAF_7, set(EAX, 0x8000_0000)?));
     list.extend([set(ECX, 0)?, cpuid()]);
     list.push(Instruction::with2(Code::Cmp_rm32_imm32, EAX, 0x8000_0001_u32)?);

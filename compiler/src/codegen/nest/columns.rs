@@ -26,7 +26,12 @@ impl Generator<'_> {
     pub(super) fn column_loop(&self, tile: i64) -> Option<LoopId> {
         let input = match &self.work {
             Work::Dot { input, .. } | Work::Window { input, .. } => *input,
-            Work::Map | Work::Bytes | Work::Copy { .. } | Work::Reduce { .. } | Work::Arg { .. } => {
+            Work::Map
+            | Work::Bytes
+            | Work::Copy { .. }
+            | Work::LookUp { .. }
+            | Work::Reduce { .. }
+            | Work::Arg { .. } => {
                 return None;
             }
         };
@@ -47,7 +52,12 @@ impl Generator<'_> {
         let (input, weight) = match self.work {
             Work::Dot { input, weight } => (input, Some(weight)),
             Work::Window { input, .. } => (input, None),
-            Work::Map | Work::Bytes | Work::Copy { .. } | Work::Reduce { .. } | Work::Arg { .. } => {
+            Work::Map
+            | Work::Bytes
+            | Work::Copy { .. }
+            | Work::LookUp { .. }
+            | Work::Reduce { .. }
+            | Work::Arg { .. } => {
                 return Ok(());
             }
         };
@@ -73,7 +83,7 @@ impl Generator<'_> {
                     let acc = &acc[t as usize * widths.len() + j];
                     match &self.work {
                         Work::Window { op, .. } => s.op2_as(self.lane(), *op, acc, x.src(&self.walk))?,
-                        _ => s.fma_as(self.lane(), acc, &weights[k as usize], x.src(&self.walk))?,
+                        _ => self.add_product(s, acc, &weights[k as usize], x.src(&self.walk))?,
                     }
                 }
                 x.free(s);

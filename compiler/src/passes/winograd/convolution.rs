@@ -93,6 +93,6 @@ impl Convolution {
         let mut fits =
             plain(to) && ends_with(self.out[0], self.layer.h) && ends_with(self.out[1], self.layer.w);
         value.for_each_access(&mut |a| fits &= plain(a));
-        fits && tiles_compute(program, value)
+        fits && tiles_compute(program, value, DType::F32)
     }
 }

@@ -196,13 +196,15 @@ impl Level for Placed<'_> {
         let Schedule::Tile(tile) = &self.writer.kernel.schedule else { return self.load(access) };
         let mut flat = self.flat(access)?;
         let (col, width) = (tile.col.0 as usize, i64::from(tile.panel));
-        if flat.element.coefficients.get(col) != Some(&1) || width == 0 {
+        let stride = if tile.quad.is_some() { flat.element.coefficients.get(col).copied() } else { Some(1) };
+        let Some(stride) = stride.filter(|s| flat.element.coefficients.get(col) == Some(s) && width > 0)
+        else {
             return Err(Error::internal(format!(
                 "'{}' is not contiguous in the columns of a tile",
                 access.name
             )));
-        }
-        flat.panels = Some(Panels { col, width, stride: tile.panel_stride });
+        };
+        flat.panels = Some(Panels { col, width, stride: tile.panel_stride - (stride - 1) * width });
         if tile.rhs_padded {
             // Whole panels are loaded, whatever is used of the last.
             let mut whole = self.writer.loops.clone();

@@ -251,6 +251,7 @@ fn product(padded: bool) -> Plan {
         unroll: 1,
         straight: false,
         by_lane: false,
+        quad: None,
         panels_outermost: true,
         prefetch: 0,
     };

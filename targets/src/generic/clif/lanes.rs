@@ -1,7 +1,7 @@
 //! Operations on lanes of every type, and conversions between numbers, in Cranelift's instructions.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32X4, F64, F64X2, I32X4, I64, I64X2};
+use cranelift_codegen::ir::types::{F32X4, F64, F64X2, I8X16, I16X8, I32X4, I64, I64X2};
 use cranelift_codegen::ir::{InstBuilder, Type, Value};
 
 use super::Clif;
@@ -234,6 +234,33 @@ impl Clif<'_, '_> {
         };
         self.set_as(d, value);
         Ok(true)
+    }
+
+    pub(super) fn multiply_words(&mut self, d: &V, s: Src<'_>) {
+        let (x, y) = (self.get(d), self.source_as(Lane::I32, s));
+        let (x, y) = (self.cast(I16X8, x), self.cast(I16X8, y));
+        let low = (self.b.ins().swiden_low(x), self.b.ins().swiden_low(y));
+        let high = (self.b.ins().swiden_high(x), self.b.ins().swiden_high(y));
+        let (low, high) = (self.b.ins().imul(low.0, low.1), self.b.ins().imul(high.0, high.1));
+        let sums = self.b.ins().iadd_pairwise(low, high);
+        self.set_as(d, sums);
+    }
+
+    pub(super) fn entries_of_part(&mut self, d: &V, p: &P, disp: i32) {
+        let table = self.load_type(I8X16, p, disp);
+        let place = self.get(d);
+        let place = self.cast(I8X16, place);
+        let entries = self.b.ins().swizzle(table, place);
+        self.set_as(d, entries);
+    }
+
+    pub(super) fn extended_bytes(&mut self, p: &P, disp: i32) -> V {
+        let bytes = self.load_type(I64, p, disp);
+        let bytes = self.b.ins().scalar_to_vector(I64X2, bytes);
+        let bytes = self.cast(I8X16, bytes);
+        let words = self.b.ins().swiden_low(bytes);
+        let value = self.cast(F32X4, words);
+        self.vector(value)
     }
 
     pub(super) fn load_splat_64(&mut self, p: &P, disp: i32) -> V {

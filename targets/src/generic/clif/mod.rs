@@ -37,6 +37,8 @@ pub struct Clif<'a, 'f> {
     fma: bool,
     /// `floor` and its kin are instructions.
     rounds: bool,
+    /// Bytes are shuffled by an instruction.
+    shuffles_bytes: bool,
     /// See [`Target::extremes_choose`]; patterns for these exist.
     extremes_choose: bool,
     /// `cmpps` reads a memory operand that need not be aligned; see [`Clif::compared`].
@@ -69,6 +71,7 @@ impl<'a, 'f> Clif<'a, 'f> {
             args,
             fma: target.fma,
             rounds: target.rounds,
+            shuffles_bytes: target.shuffles_bytes,
             extremes_choose: target.extremes_choose,
             compares_unaligned: target.compares_unaligned,
             constants: HashMap::new(),

@@ -335,6 +335,18 @@ impl Simd for Clif<'_, '_> {
         Ok(())
     }
 
+    fn fuses(&self) -> bool {
+        self.fma
+    }
+
+    fn raise(&mut self, d: &V, s: Src<'_>) -> R {
+        let (x, y) = (self.get(d), self.source(s));
+        let above = self.compare(FloatCC::GreaterThan, x, y);
+        let value = self.select(above, x, y);
+        self.set(d, value);
+        Ok(())
+    }
+
     fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
         let (acc, a, b) = (self.get(d), self.get(a), self.source(b));
         let value = self.multiply_add(a, b, acc);
@@ -441,6 +453,23 @@ impl Simd for Clif<'_, '_> {
 
     fn convert_directly(&mut self, from: Lane, to: Lane, d: &V) -> R<bool> {
         self.direct_conversion(from, to, d)
+    }
+
+    fn madd_words(&mut self, d: &V, s: Src<'_>) -> R {
+        self.multiply_words(d, s);
+        Ok(())
+    }
+
+    fn look_up_part(&mut self, d: &V, p: &P, disp: i32) -> R {
+        if !self.shuffles_bytes {
+            return Err(Refusal::unsupported("tables of bytes without SSSE3"));
+        }
+        self.entries_of_part(d, p, disp);
+        Ok(())
+    }
+
+    fn load_words(&mut self, p: &P, disp: i32) -> R<V> {
+        Ok(self.extended_bytes(p, disp))
     }
 
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {

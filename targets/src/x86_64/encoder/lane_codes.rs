@@ -105,6 +105,22 @@ codes! {
         EVEX_Vcvttps2dq_zmm_k1z_zmmm512b32_sae;
     // Elements of 32 bits alternating, within 128 bits.
     UNPACK_I32: Punpckldq_xmm_xmmm128, VEX_Vpunpckldq_xmm_xmm_xmmm128, INVALID, INVALID;
+    // Products of bytes and words; of 512 bits they are BW's and VNNI's, the first of 256 is AVX-VNNI's.
+    DOT_BYTES: INVALID, INVALID, VEX_Vpdpbusd_ymm_ymm_ymmm256, EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32;
+    DOT_WORDS: INVALID, INVALID, VEX_Vpdpwssd_ymm_ymm_ymmm256, EVEX_Vpdpwssd_zmm_k1z_zmm_zmmm512b32;
+    MADD_WORDS: Pmaddwd_xmm_xmmm128, VEX_Vpmaddwd_xmm_xmm_xmmm128, VEX_Vpmaddwd_ymm_ymm_ymmm256,
+        EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512;
+    EXTEND_BYTES: Pmovsxbw_xmm_xmmm64, VEX_Vpmovsxbw_xmm_xmmm64, VEX_Vpmovsxbw_ymm_xmmm128,
+        EVEX_Vpmovsxbw_zmm_k1z_ymmm256;
+    // The same 16 bytes in every quarter; the same 128 bits.
+    LOAD_QUARTERS: Movups_xmm_xmmm128, VEX_Vmovups_xmm_xmmm128, VEX_Vbroadcasti128_ymm_m128,
+        EVEX_Vbroadcasti32x4_zmm_k1z_m128;
+    ADD_BYTES_SATURATING: Paddusb_xmm_xmmm128, VEX_Vpaddusb_xmm_xmm_xmmm128, VEX_Vpaddusb_ymm_ymm_ymmm256,
+        EVEX_Vpaddusb_zmm_k1z_zmm_zmmm512;
+    // The first is SSSE3.
+    SHUFFLE_BYTES: Pshufb_xmm_xmmm128, VEX_Vpshufb_xmm_xmm_xmmm128, VEX_Vpshufb_ymm_ymm_ymmm256,
+        EVEX_Vpshufb_zmm_k1z_zmm_zmmm512;
+    SHIFT_WORDS_SIGNED: Psraw_xmm_imm8, VEX_Vpsraw_xmm_xmm_imm8, INVALID, INVALID;
     UNPACK_I64: Punpcklqdq_xmm_xmmm128, VEX_Vpunpcklqdq_xmm_xmm_xmmm128, INVALID, INVALID;
     UNPACK_LOWER_32: Punpckldq_xmm_xmmm128, VEX_Vpunpckldq_xmm_xmm_xmmm128, VEX_Vpunpckldq_ymm_ymm_ymmm256,
         EVEX_Vpunpckldq_zmm_k1z_zmm_zmmm512b32;

@@ -1,5 +1,5 @@
 //! The vector builder on an encoder of x86-64: vectors of 128 bits (SSE2, AVX, AVX with FMA), 256 bits (AVX2 and FMA)
-//! or 512 bits (AVX-512 F and DQ).
+//! or 512 bits (AVX-512 F and DQ, BW and VNNI where there are products of bytes).
 //!
 //! Physical registers are handed out by ownership; a kernel that needs too many is refused, nothing is spilled
 //! unless it is parked. The function that results is a leaf of SystemV convention: arguments wait in its frame,
@@ -9,6 +9,7 @@
 //! are a narrower instruction, and 256 bits are stored in pieces.
 
 mod apart;
+mod bytes;
 mod codes;
 mod constants;
 mod convert;
@@ -68,6 +69,14 @@ pub(crate) struct Encoder {
     rounds: bool,
     /// Conversions between f16 and f32 are instructions.
     halves: bool,
+    /// Dot products of four bytes are instructions.
+    dot4: bool,
+    /// Vectors of 512 bits have operations on elements of 8 and 16 bits.
+    short_elements: bool,
+    /// Bytes of 512 bits are permuted by instructions.
+    byte_permutes: bool,
+    /// Bytes of 128 bits are.
+    shuffles_bytes: bool,
     iced: Iced,
     code: Vec<u8>,
     /// Bit per register that is free.
@@ -124,6 +133,10 @@ impl Encoder {
             fma: target.fma,
             rounds: target.rounds,
             halves: target.halves,
+            dot4: target.dot4,
+            byte_permutes: target.vector_bytes == 64 && target.features.contains(&"avx512vbmi"),
+            shuffles_bytes: target.shuffles_bytes,
+            short_elements: target.features.contains(&"avx512bw"),
             iced: Iced::new(64),
             code: Vec::new(),
             vectors: if registers == 32 { u32::MAX } else { (1 << registers) - 1 },

@@ -3,8 +3,8 @@
 use iced_x86::{Code, Instruction};
 
 use super::codes::{
-    ADD, AND, AND_NOT, BROADCAST, DIV, Encoding, FMA_213, FMA_231, INT_ADD, INT_SUB, LOAD, MOVE, MUL, OR,
-    PERMUTE, ROUND, SQRT, STORE, SUB, TO_FLOAT, TO_INT, XOR,
+    ADD, AND, AND_NOT, BROADCAST, DIV, Encoding, FMA_213, FMA_231, INT_ADD, INT_SUB, LOAD, MAX, MOVE, MUL,
+    OR, PERMUTE, ROUND, SQRT, STORE, SUB, TO_FLOAT, TO_INT, XOR,
 };
 use super::lane_codes::{BROADCAST_64, UNPACK, UNPACK_I64};
 use super::pieces::{CMP_EQ, CMP_LE, CMP_LT, Width};
@@ -404,6 +404,19 @@ impl Simd for Encoder {
         Ok(())
     }
 
+    fn fuses(&self) -> bool {
+        self.fma
+    }
+
+    fn raise(&mut self, d: &V, s: Src<'_>) -> R {
+        let (place, temporary) = self.place(s)?;
+        let r = self.reg(d);
+        // Where a comparison with NaN is false the instruction gives the second operand.
+        self.three(&MAX, r, r, &place);
+        self.release(temporary);
+        Ok(())
+    }
+
     fn fma(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
         let (place, temporary) = self.place(b)?;
         if let Some(b) = temporary {
@@ -591,6 +604,38 @@ impl Simd for Encoder {
     fn round_to_halves(&mut self, d: &V) -> R {
         self.round_f16(d);
         Ok(())
+    }
+
+    fn has_dot4(&self) -> bool {
+        self.dot4
+    }
+
+    fn dot4(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
+        self.dot_bytes(d, a, b)
+    }
+
+    fn madd_words(&mut self, d: &V, s: Src<'_>) -> R {
+        self.multiply_words(d, s)
+    }
+
+    fn fma_words(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
+        self.dot_words(d, a, b)
+    }
+
+    fn load_table(&mut self, p: &P, disp: i32) -> R<Vec<V>> {
+        self.table_quarters(p, disp)
+    }
+
+    fn look_up_in(&mut self, d: &V, table: [&V; 4]) -> R {
+        self.entries(d, table)
+    }
+
+    fn look_up_part(&mut self, d: &V, p: &P, disp: i32) -> R {
+        self.entries_of_part(d, p, disp)
+    }
+
+    fn load_words(&mut self, p: &P, disp: i32) -> R<V> {
+        self.extended_bytes(p, disp)
     }
 
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {

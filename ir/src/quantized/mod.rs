@@ -1,0 +1,76 @@
+//! What DequantizeLinear around an operator stands for: the operator on integers.
+//!
+//! ONNX writes a quantised operator as `DequantizeLinear -> operator -> QuantizeLinear`, in floats. Their sums would be rounded
+//! in some order; what is meant is exact. So the meaning of such a graph, for the interpreter as for the compiler, is what
+//! [`integers`] makes of it:
+//!
+//! ```text
+//!   Conv(DQ(x), DQ(w), b)     f32(ConvInteger(x, w) + b) * (scale x * scale w)           sums are exact
+//!   MatMul(DQ(a), DQ(b))      f32(MatMulInteger(a, b)) * (scale a * scale b)
+//!   AveragePool(DQ(x))        AveragePool(f32(x - zero)) * scale                         sums of integers in f32 are exact
+//!   Reshape(DQ(x)), ..        DQ(Reshape(x)): elements are only moved or chosen
+//!   Q(DQ(x))                  x, where both have one scale and zero point
+//!   Q(Sigmoid(DQ(x))), ..     a table of 256 entries
+//! ```
+//!
+//! A bias is part of the integer sum where it is quantised with the product of the scales; elsewhere it is added to the f32.
+//! All other operators compute in f32 as they are written, element by element.
+
+mod dequantized;
+mod movement;
+mod pooling;
+mod products;
+mod tables;
+
+use crate::error::{Error, Result};
+use crate::eval;
+use crate::graph::{Graph, Node, Patch, ValueId};
+use crate::tensor::Tensor;
+use dequantized::DEQUANTIZE;
+
+/// Rewrites a graph, whose values need no types yet; gives whether it changed. New values have no types.
+pub fn integers(graph: &mut Graph) -> Result<bool> {
+    if !graph.node_ids().any(|id| graph.node(id).op.name() == DEQUANTIZE) {
+        return Ok(false);
+    }
+    let mut changed = false;
+    // Patches take nodes away and give their ids to others; values keep theirs.
+    let order = graph.topological_order()?;
+    let work: Vec<ValueId> =
+        order.into_iter().filter_map(|id| graph.node(id).outputs.first().copied()).collect();
+    for value in work {
+        let Some(id) = graph.has(value).then(|| graph.producer(value)).flatten() else { continue };
+        let node = graph.node(id);
+        let at = |e: Error| e.at(&node.name, node.op.name());
+        if let Some(patch) = rewritten(graph, node).map_err(at)? {
+            graph.apply(patch)?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}
+
+/// Runs a graph by its meaning: [`eval::graph::run`] of its integers.
+pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let mut exact = graph.clone();
+    let changed = integers(&mut exact)?;
+    eval::graph::run(if changed { &exact } else { graph }, inputs)
+}
+
+fn rewritten(graph: &Graph, node: &Node) -> Result<Option<Patch>> {
+    match node.op.name() {
+        "Conv" => products::conv(graph, node),
+        "MatMul" => products::matmul(graph, node),
+        "Gemm" => products::gemm(graph, node),
+        "AveragePool" | "GlobalAveragePool" | "ReduceMean" => pooling::average(graph, node),
+        "QuantizeLinear" => match movement::nothing(graph, node)? {
+            None => tables::lookup(graph, node),
+            patch => Ok(patch),
+        },
+        name if movement::moves(name) => movement::behind(graph, node),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

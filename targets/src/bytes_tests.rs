@@ -1,0 +1,125 @@
+//! Dot products and tables of bytes, by every builder.
+
+use kiln_ir::format::packed::{Panels, Steps};
+
+use crate::simd::{R, Simd, bytes};
+use crate::testing::{compile_for, run_on, run_supported};
+
+/// Columns of a panel, and groups of four steps.
+const COLUMNS: usize = 16;
+const GROUPS: usize = 9;
+/// Where operands and results begin: lhs, then rhs in fours and in pairs, then sums of 32 bits.
+const FOURS: usize = 4 * GROUPS;
+const PAIRS: usize = FOURS + 4 * COLUMNS * GROUPS;
+const OUT: usize = PAIRS + 4 * COLUMNS * GROUPS;
+
+/// `out[col] += sum over k of lhs[k] * rhs[k, col]`.
+struct Products;
+
+impl crate::encode::Program for Products {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let lanes = s.lanes();
+        let (from, lane) = if s.has_dot4() { (FOURS, 4) } else { (PAIRS, 2) };
+        for j in 0..COLUMNS / lanes {
+            let sum = s.load(&data, (OUT + 4 * lanes * j) as i32, lanes)?;
+            for g in 0..GROUPS {
+                let a = bytes::load_splat(s, &data, 4 * g as i32)?;
+                let at = from + 4 * COLUMNS * g + lane * lanes * j;
+                let b = bytes::load(s, &data, at as i32, 2 * COLUMNS as i32)?;
+                bytes::add_products(s, &sum, &a, &b)?;
+                a.free(s);
+                b.free(s);
+            }
+            s.store(&data, (OUT + 4 * lanes * j) as i32, &sum, lanes)?;
+            s.free(sum);
+        }
+        Ok(())
+    }
+}
+
+fn check(lhs: &[u8], rhs: &[i8]) {
+    let panels = |steps| Panels {
+        offset: 0,
+        batch: vec![],
+        depth: vec![(4 * GROUPS, COLUMNS as isize)],
+        cols: (COLUMNS, 1),
+        nr: COLUMNS,
+        steps,
+    };
+    let mut data = lhs.to_vec();
+    for steps in [Steps::Fours, Steps::Pairs] {
+        data.extend(panels(steps).encode(rhs).unwrap().into_iter().map(|b| b as u8));
+    }
+    let before = |col: usize| 1000 * col as i32 - i32::MAX;
+    data.extend((0..COLUMNS).flat_map(|col| before(col).to_le_bytes()));
+    let all = run_on(&Products, &data, 0, 0);
+    assert!(all.len() >= 4, "Cranelift's three and SSE2's at least");
+    for ran in all {
+        for col in 0..COLUMNS {
+            let products =
+                lhs.iter().enumerate().map(|(k, a)| i32::from(*a) * i32::from(rhs[k * COLUMNS + col]));
+            let want = products.fold(before(col), i32::wrapping_add);
+            let at = OUT + 4 * col;
+            let got = i32::from_le_bytes(ran.data[at..at + 4].try_into().unwrap());
+            assert_eq!(got, want, "{}: column {col}", ran.name);
+        }
+    }
+}
+
+#[test]
+fn products_of_bytes_are_exact() {
+    let (k, n) = (4 * GROUPS, 4 * GROUPS * COLUMNS);
+    // What saturates sums of pairs in 16 bits, signs alone, and everything else.
+    check(&vec![255; k], &vec![-128; n]);
+    check(&vec![255; k], &vec![127; n]);
+    check(&vec![128; k], &(0..n).map(|i| if i % 3 == 0 { -1 } else { 1 }).collect::<Vec<i8>>());
+    for seed in 0..16u32 {
+        let byte = |i: usize| {
+            ((i as u32 + 1).wrapping_mul(0x9E37_79B1 ^ seed.wrapping_mul(0x85EB_CA6B)) >> 23) as u8
+        };
+        check(&(0..k).map(byte).collect::<Vec<_>>(), &(0..n).map(|i| byte(i + k) as i8).collect::<Vec<_>>());
+    }
+}
+
+/// Four registers of bytes become entries of a table, which comes first.
+struct Entries;
+
+/// Bytes that are looked up: registers of every size divide them.
+const LOOKED_UP: usize = 512;
+
+impl crate::encode::Program for Entries {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let lanes = s.lanes();
+        let held = s.load_table(&data, 0)?;
+        for at in (256..256 + LOOKED_UP as i32).step_by(4 * lanes) {
+            let v = s.load(&data, at, lanes)?;
+            bytes::look_up(s, &v, &held, &data, 0)?;
+            s.store(&data, at, &v, lanes)?;
+            s.free(v);
+        }
+        held.into_iter().for_each(|v| s.free(v));
+        Ok(())
+    }
+}
+
+#[test]
+fn entries_of_tables() {
+    let table: Vec<u8> = (0..256).map(|i| (i * 167 + 13) as u8).collect();
+    let numbers: Vec<u8> = (0..LOOKED_UP).map(|i| (i ^ i >> 3) as u8).collect();
+    let data = [&table[..], &numbers].concat();
+    // Without SSSE3 there are none.
+    let all = run_supported(&Entries, &data, 0, 0);
+    assert!(all.len() >= 2, "Cranelift's and the encoder's with AVX at least");
+    for ran in all {
+        let wanted: Vec<u8> = numbers.iter().map(|i| table[usize::from(*i)]).collect();
+        assert_eq!(ran.data[256..], wanted, "{}", ran.name);
+    }
+}
+
+#[test]
+fn another_machine_has_code_for_them() {
+    assert!(!compile_for("aarch64-unknown-linux-gnu", &Products).is_empty());
+    assert!(!compile_for("aarch64-unknown-linux-gnu", &Entries).is_empty());
+}

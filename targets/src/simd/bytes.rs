@@ -1,0 +1,106 @@
+//! Bytes: their dot products, and tables of them.
+//!
+//! Dot products: four unsigned ones with four signed ones, added to a lane of 32 bits. Exact on every machine.
+//!
+//! Where there is an instruction ([`Simd::dot4`]) both operands are the bytes as they are. Elsewhere bytes become words, which
+//! are multiplied in pairs: bytes 0 and 2 of a lane in one register, 1 and 3 in another. The signed operand, which is
+//! prepared once and read often, lies in memory in that order already:
+//!
+//! ```text
+//!   instruction   lane 0: b0 b1 b2 b3   lane 1: b0 b1 b2 b3   ..
+//!   words         lane 0: b0 b2   lane 1: b0 b2   ..   then   lane 0: b1 b3   lane 1: b1 b3   ..
+//! ```
+
+use super::{Lane, Op1, Op2, P, R, Refusal, Simd, Src, V};
+
+/// Bytes 0 and 2 of a lane, or 1 and 3 that were moved there.
+const EVEN: u32 = 0x00ff_00ff;
+
+/// Groups of four bytes, one a lane, as [`add_products`] takes them.
+#[derive(Debug)]
+pub enum Bytes {
+    /// As they are.
+    Whole(V),
+    /// Bytes 0 and 2, and 1 and 3, as words.
+    Apart(V, V),
+}
+
+impl Bytes {
+    /// Gives the registers back.
+    pub fn free<S: Simd + ?Sized>(self, s: &mut S) {
+        match self {
+            Self::Whole(v) => s.free(v),
+            Self::Apart(even, odd) => {
+                s.free(even);
+                s.free(odd);
+            }
+        }
+    }
+}
+
+/// Four unsigned bytes from memory in every lane.
+pub fn load_splat<S: Simd + ?Sized>(s: &mut S, p: &P, disp: i32) -> R<Bytes> {
+    let v = s.load_splat(p, disp)?;
+    if s.has_dot4() {
+        return Ok(Bytes::Whole(v));
+    }
+    let odd = s.copy(&v)?;
+    s.op1_as(Lane::U32, Op1::Shr(8), &odd)?;
+    s.op2(Op2::And, &odd, Src::Bits(EVEN))?;
+    s.op2(Op2::And, &v, Src::Bits(EVEN))?;
+    Ok(Bytes::Apart(v, odd))
+}
+
+/// Signed bytes of a whole vector from memory; `half`: bytes from those numbered 0 and 2 to those numbered 1 and 3, where
+/// these lie apart.
+pub fn load<S: Simd + ?Sized>(s: &mut S, p: &P, disp: i32, half: i32) -> R<Bytes> {
+    if s.has_dot4() {
+        let lanes = s.lanes();
+        return Ok(Bytes::Whole(s.load(p, disp, lanes)?));
+    }
+    let even = s.load_words(p, disp)?;
+    let odd = s.load_words(p, disp + half)?;
+    Ok(Bytes::Apart(even, odd))
+}
+
+/// `d += sum of a[i] * b[i]` in every lane; `a` has no signs, `b` has. Sums wrap.
+pub fn add_products<S: Simd + ?Sized>(s: &mut S, d: &V, a: &Bytes, b: &Bytes) -> R {
+    match (a, b) {
+        (Bytes::Whole(a), Bytes::Whole(b)) => s.dot4(d, a, Src::Reg(b)),
+        (Bytes::Apart(a0, a1), Bytes::Apart(b0, b1)) => {
+            for (a, b) in [(a0, b0), (a1, b1)] {
+                let product = s.copy(a)?;
+                s.madd_words(&product, Src::Reg(b))?;
+                s.op2(Op2::IntAdd, d, Src::Reg(&product))?;
+                s.free(product);
+            }
+            Ok(())
+        }
+        _ => Err(Refusal::unsupported("bytes that are prepared in two ways")),
+    }
+}
+
+/// Entries of a part of a table.
+const PART: u32 = 16;
+
+/// Every byte of `d` becomes the entry of a table of 256 bytes that it is the number of. `held` is the table as
+/// [`Simd::load_table`] gives it, which begins at `p + disp`.
+pub fn look_up<S: Simd + ?Sized>(s: &mut S, d: &V, held: &[V], p: &P, disp: i32) -> R {
+    if let [a, b, c, e] = held {
+        return s.look_up_in(d, [a, b, c, e]);
+    }
+    let found = s.splat(0.0)?;
+    for part in 0..256 / PART {
+        // A number of this part becomes its place there, any other one is beyond the part's end.
+        let place = s.copy(d)?;
+        if part > 0 {
+            s.op2(Op2::Xor, &place, Src::Bits(0x0101_0101 * (part * PART)))?;
+        }
+        s.look_up_part(&place, p, disp + (part * PART) as i32)?;
+        s.op2(Op2::Or, &found, Src::Reg(&place))?;
+        s.free(place);
+    }
+    s.assign(d, &found);
+    s.free(found);
+    Ok(())
+}

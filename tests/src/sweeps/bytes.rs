@@ -1,0 +1,121 @@
+//! Products of bytes: unsigned and signed activations, every remainder of rows, columns and depth, windows, and results that
+//! are quantised again.
+
+use super::{COLUMNS, LENGTHS, ROWS, Text};
+
+/// Weights of the whole range of i8, which fold to a constant; their name.
+fn weight(t: &mut Text, shape: &[usize]) -> String {
+    let w = t.weight(shape);
+    let n = t.weights;
+    for line in [
+        format!("const @most{n}: f32[] = [127.4]"),
+        format!("%large{n} = Mul({w}, @most{n})"),
+        format!("%byte{n} = Cast(%large{n}) {{to = 3}}"),
+    ] {
+        t.line(&line);
+    }
+    format!("%byte{n}")
+}
+
+fn constants(t: &mut Text) {
+    for (dtype, zero, other) in [("u8", 131, 7), ("i8", -5, 3)] {
+        t.line(&format!(
+            "const @zero_{dtype}: {dtype}[] = [{zero}] const @other_{dtype}: {dtype}[] = [{other}]"
+        ));
+    }
+    t.line("const @scale: f32[] = [0.0041] const @unit: f32[] = [0.73]");
+}
+
+/// A sum as numbers, and as bytes.
+fn results(t: &mut Text, name: &str, expression: &str, dtype: &str) {
+    t.output(expression);
+    let sum = format!("%y{}", t.outputs - 1);
+    t.line(&format!("%float_{name} = Cast({sum}) {{to = 1}}"));
+    t.line(&format!("%scaled_{name} = Mul(%float_{name}, @scale)"));
+    t.output(&format!("QuantizeLinear(%scaled_{name}, @unit, @other_{dtype})"));
+}
+
+/// Matrices: tiles of all remainders.
+pub(super) fn products() -> Text {
+    let mut t = Text::default();
+    constants(&mut t);
+    let weights: Vec<String> = COLUMNS.iter().map(|n| weight(&mut t, &[9, *n])).collect();
+    for (i, m) in ROWS.into_iter().enumerate() {
+        let dtype = ["u8", "i8"][i % 2];
+        t.typed_input(&format!("x{m}"), dtype, &[m, 9]);
+        for (w, n) in weights.iter().zip(COLUMNS) {
+            let product = format!("MatMulInteger(%x{m}, {w}, @zero_{dtype})");
+            results(&mut t, &format!("{m}_{n}"), &product, dtype);
+        }
+    }
+    for k in [1, 2, 3, 4, 5, 7, 8, 15, 16, 19, 64, 130] {
+        let dtype = ["u8", "i8"][k % 2];
+        t.typed_input(&format!("d{k}"), dtype, &[11, k]);
+        let w = weight(&mut t, &[k, 35]);
+        t.output(&format!("MatMulInteger(%d{k}, {w}, @zero_{dtype})"));
+    }
+    t
+}
+
+/// Convolutions: channels of every remainder, padding that is no zero, groups.
+pub(super) fn convolutions() -> Text {
+    let mut t = Text::default();
+    constants(&mut t);
+    for (i, (c, o, size, window, group, attributes)) in [
+        (3, 16, 13, 3, 1, "strides = [2, 2], pads = [1, 1, 1, 1]"),
+        (3, 33, 17, 7, 1, "strides = [2, 2], pads = [3, 3, 3, 3]"),
+        (5, 17, 9, 3, 1, "dilations = [2, 2], pads = [2, 2, 2, 2]"),
+        (16, 16, 7, 1, 1, ""),
+        (17, 50, 5, 1, 1, "strides = [2, 2]"),
+        (8, 12, 6, 3, 2, "pads = [1, 1, 1, 1]"),
+        (4, 20, 11, 5, 1, "pads = [2, 2, 2, 2]"),
+        (1, 18, 8, 2, 1, ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let dtype = ["u8", "i8"][i % 2];
+        t.typed_input(&format!("x{i}"), dtype, &[2, c, size, size]);
+        let w = weight(&mut t, &[o, c / group, window, window]);
+        let comma = if attributes.is_empty() { "" } else { ", " };
+        let conv = format!("ConvInteger(%x{i}, {w}, @zero_{dtype}) {{group = {group}{comma}{attributes}}}");
+        results(&mut t, &i.to_string(), &conv, dtype);
+    }
+    t
+}
+
+/// Depthwise convolutions and pools, along channels that the caller has innermost.
+pub(super) fn windows() -> Text {
+    let mut t = Text::default();
+    constants(&mut t);
+    for (i, c) in [2, 3, 15, 16, 17, 33].into_iter().enumerate() {
+        let dtype = ["u8", "i8"][i % 2];
+        t.typed_input(&format!("z{c}"), dtype, &[1, 9, 10, c]);
+        t.line(&format!("%x{c} = Transpose(%z{c}) {{perm = [0, 3, 1, 2]}}"));
+        for (window, step) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
+            let w = weight(&mut t, &[c, 1, window, window]);
+            let attributes = format!("group = {c}, strides = [{step}, {step}], pads = {:?}", [window / 2; 4]);
+            let conv = format!("ConvInteger(%x{c}, {w}, @zero_{dtype}) {{{attributes}}}");
+            results(&mut t, &format!("{c}_{window}_{step}"), &conv, dtype);
+        }
+        t.output(&format!("MaxPool(%x{c}) {{kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]}}"));
+        t.output(&format!("MaxPool(%x{c}) {{kernel_shape = [2, 2]}}"));
+    }
+    t
+}
+
+/// Functions of bytes that are bytes again: tables.
+pub(super) fn tables() -> Text {
+    let mut t = Text::default();
+    constants(&mut t);
+    for (i, n) in LENGTHS.into_iter().chain([63, 64, 65, 127, 128, 130, 200]).enumerate() {
+        let dtype = ["u8", "i8"][i % 2];
+        t.typed_input(&format!("x{n}"), dtype, &[n]);
+        t.line(&format!("%f{n} = DequantizeLinear(%x{n}, @unit, @zero_{dtype})"));
+        t.line(&format!("%s{n} = Sigmoid(%f{n})"));
+        t.output(&format!("QuantizeLinear(%s{n}, @scale, @other_{dtype})"));
+        t.line(&format!("%m{n} = Mul(%f{n}, %s{n})"));
+        t.output(&format!("QuantizeLinear(%m{n}, @unit, @other_{dtype})"));
+    }
+    t
+}
