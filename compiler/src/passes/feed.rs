@@ -129,7 +129,7 @@ mod tests {
           const @w: f32[4, 2] = splat 0.5
           temp %t: f32[3, 2] temp %s: f32[3, 2]
           output %y: f32[3, 2] output %z: f32[3, 2]
-          map \"t\" [a: 3, b: 2] { %t[a, b] = (f32(%q[b, a]) - 3.0) * 0.1 }
+          map \"t\" [a: 3, b: 2] { %t[a, b] = (f32(%q[b, a]) - 3.0:f32) * 0.1:f32 }
           map \"s\" [a: 3, b: 2] { %s[a, b] = exp(f32(%q[b, a])) }
           contract \"y\" [m: 3, n: 2 | k: 4] { acc: f32 = %x[m, k] * @w[k, n] %y[m, n] = acc + %t[m, n] }
           contract \"z\" [m: 3, n: 2 | k: 4] { acc: f32 = %x[m, k] * @w[k, n] %z[m, n] = acc + %s[m, n] }
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(eval::kernel::run(&program, &x).unwrap(), expected, "{program}");
         let text = program.to_string();
         assert!(
-            text.contains("acc + (f32(%q[n, m]) - 3.0) * 0.1") && text.contains("acc + %s[m, n]"),
+            text.contains("acc + (f32(%q[n, m]) - 3.0:f32) * 0.1:f32") && text.contains("acc + %s[m, n]"),
             "{text}"
         );
         assert!(!text.contains("map \"t\""), "{text}");
