@@ -11,6 +11,7 @@ use super::measure::{self, ms};
 use super::output::{Answer, Ui};
 use super::profile::Profile;
 use super::progress::Progress;
+use super::table::{self, Room};
 use super::tensors::InputArgs;
 use super::tune::TuneArgs;
 
@@ -95,13 +96,14 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "min {:.3} ms, median {:.3} ms, mean {:.3} ms, p99 {:.3} ms",
         summary.min, summary.median, summary.mean, summary.p99,
     ));
-    ui.chat(format_args!(
-        "{runs} runs on {threads} thread{}, {level}; compiled in {:.0} ms to {} bytes of code,\n{weights_bytes} of \
-         weights and {arena_bytes} of arena",
+    let setting = format!(
+        "{runs} runs on {threads} thread{}, {level}; compiled in {:.0} ms to {} bytes of code, {weights_bytes} of weights \
+         and {arena_bytes} of arena",
         if threads == 1 { "" } else { "s" },
         ms(compile),
         jit.code_bytes(),
-    ));
+    );
+    ui.chat(table::wrap(&setting, Room::of_stdout().width).join("\n"));
     if let Some(tuned) = tuned {
         json["tuned"] = tuned;
     }

@@ -88,7 +88,7 @@ fn elements_that_are_moved_or_chosen() {
 #[test]
 fn functions_of_one_value() {
     let silu = "%g = Sigmoid(%f) %gq = QuantizeLinear(%g, @t, @one) %gf = DequantizeLinear(%gq, @t, @one)
-      %m = Mul(%f, %gf) %q = QuantizeLinear(%m, @s, @z) output %q";
+      %p = Mul(%f, %gf) %q = QuantizeLinear(%p, @s, @z) output %q";
     let text = check(&format!("{X} {silu}"), 0.0);
     assert!(text.contains("Gather(@q.table") && !text.contains("Sigmoid"), "{text}");
     // Few operations are done, not looked up.
@@ -113,8 +113,8 @@ fn averages() {
 fn what_is_left_alone() {
     let text = "graph @m opset(21) {
       const @w: i8[4] = splat 3 const @s: f32[2] = [0.1, 0.2]
-      input %x: u8[2, 2] input %s: f32[]
-      %f = DequantizeLinear(%x, %s) %y = Transpose(%f)
+      input %x: u8[2, 2] input %unit: f32[]
+      %f = DequantizeLinear(%x, %unit) %y = Transpose(%f)
       %g = DequantizeLinear(%x, @s) %z = Transpose(%g)
       output %y output %z
     }";
