@@ -10,7 +10,7 @@
 //! Numerics: exact, but for sums beyond 32 bits, which wrap.
 //!
 //! Lowering: the forms of `Conv` over x as it is, padded with zx, and the weights less their zero points, and a term of the
-//! sums of these ([`super::factor`]). Where zx is computed at run time and there is padding, over x less zx in 16 bits.
+//! sums of these (`factor.rs`). Where zx is computed at run time and there is padding, over x less zx in 16 bits.
 //! Depthwise with weights or padding that are known at run time only over both less their zero points in f32, while it holds
 //! every sum exactly, else in i32.
 //!

@@ -10,7 +10,7 @@
 //! Numerics: exact, but for sums beyond 32 bits, which wrap.
 //!
 //! Lowering: a `Contract` of one operand as it is and the other less its zero points, and a term of the sums of that one
-//! ([`super::factor`]).
+//! (`factor.rs`).
 
 use super::factor::Factor;
 use super::matmul::{MatMul, Sizes};
