@@ -8,8 +8,8 @@
 //!
 //! Every operation acts on all lanes alike; its documentation is the meaning for one lane. Lanes are f32 unless an
 //! operation says otherwise: those that end in `_as` take a [`Lane`] or an [`Element`], and mean the same on every machine.
-//! What a machine has no instruction for is written once, over the builder ([`mod@sequences`], [`mod@convert`], [`mod@short`], [`mod@bytes`]), and
-//! what kernels call of it is [`SimdExt`].
+//! What a machine has no instruction for is written once, over the builder ([`mod@sequences`], [`mod@convert`],
+//! [`mod@short`], [`mod@bytes`]), and what kernels call of it is [`SimdExt`].
 
 pub mod bytes;
 pub mod convert;

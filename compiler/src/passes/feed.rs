@@ -1,7 +1,7 @@
 //! Cheap pointwise kernels go into the epilogues that read them: what dequantises the other operand of a sum, say.
 //!
-//! The first rule of [`absorb`](super::absorb) makes a reader the epilogue of its writer. The second operand of an addition behind a
-//! product has a writer too, which is then left over between the two:
+//! The first rule of [`absorb`](super::absorb) makes a reader the epilogue of its writer. The second operand of an addition
+//! behind a product has a writer too, which is then left over between the two:
 //!
 //! ```text
 //!   map "d" { %t[i, j] = (f32(%q[i, j]) - 3.0) * 0.1 }            contract "p" { ..

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! in integers of 32 bits, which wrap. So zero points of one factor are subtracted from its elements, which costs nothing
-//! where they are constants, and those of the other are a term for each result: a constant one too, where all are known. `w'` has the shortest type that holds its
-//! elements: 8 bits for weights of u8 around 128.
+//! where they are constants, and those of the other are a term for each result: a constant one too, where all are known.
+//! `w'` has the shortest type that holds its elements: 8 bits for weights of u8 around 128.
 
 use super::broadcast;
 use super::nest::{NestBuilder, add, indices, mul, sub, zero};

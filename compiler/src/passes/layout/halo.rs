@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A buffer has one halo with one value. The caller's buffers, constants and loads that want another value get
-//! a padded copy; contractions keep the padding value beside the halo, and may do without either; a window that reads the caller's buffer as it lies tests its borders instead, where that is cheaper.
+//! a padded copy; contractions keep the padding value beside the halo, and may do without either; a window that reads the
+//! caller's buffer as it lies tests its borders instead, where that is cheaper.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -185,7 +185,8 @@ impl<'k> Loops<'k> {
         Some(Self { kernel, input, store: &store.to, steps })
     }
 
-    /// The loop along a row of results that the window slides over, the step between elements that neighbours read, and instructions per vector.
+    /// The loop along a row of results that the window slides over, the step between elements that neighbours read, and
+    /// instructions per vector.
     fn row(&self) -> Option<(LoopId, i64, f64)> {
         let row = self.store.index.last()?.affine()?.as_loop()?;
         let read = self.input.index.last()?.affine()?;
