@@ -179,11 +179,7 @@ fn subtract_sums(program: &mut Program, i: usize, rhs: &Access, weights: &Tensor
     let index = kept.iter().map(|axis| rhs.index[*axis].clone()).collect();
     let less = Expr::binary(BinaryOp::Sub, Expr::Acc, Expr::Load(Access::new(buffer, index)));
     if let Form::Contract { store, .. } | Form::Window { store, .. } = &mut program.kernel_mut(i).form {
-        store.value = store.value.map(&mut |leaf| match leaf {
-            Expr::Acc => Some(less.clone()),
-            Expr::Load(a) => Some(Expr::Load(a.clone())),
-            _ => None,
-        });
+        store.value = store.value.replace(&mut |part| (*part == Expr::Acc).then(|| less.clone()));
     }
     Ok(())
 }

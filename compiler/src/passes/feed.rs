@@ -66,7 +66,7 @@ fn fed(program: &Program, uses: &Uses, i: usize, buffer: BufferId) -> Option<Ker
         return None;
     };
     let mut fits = true;
-    to.value = with(&to.value, &mut |load| {
+    to.value = to.value.replace(&mut |load| {
         let Expr::Load(access) = load else { return None };
         if access.buffer != buffer {
             return None;
@@ -94,26 +94,6 @@ fn fed(program: &Program, uses: &Uses, i: usize, buffer: BufferId) -> Option<Ker
 /// Whether a function of many operations is part of an expression.
 fn calls(e: &Expr) -> bool {
     matches!(e, Expr::Unary(op, _) if !op.is_exact()) || e.children().into_iter().any(calls)
-}
-
-/// `e` with what `f` makes of some loads.
-fn with(e: &Expr, f: &mut impl FnMut(&Expr) -> Option<Expr>) -> Expr {
-    if let Some(new) = f(e) {
-        return new;
-    }
-    match e {
-        Expr::Unary(op, a) => Expr::unary(*op, with(a, f)),
-        Expr::Cast(ty, a) => Expr::cast(*ty, with(a, f)),
-        Expr::Binary(op, a, b) => {
-            let a = with(a, f);
-            Expr::binary(*op, a, with(b, f))
-        }
-        Expr::Select(c, a, b) => {
-            let (c, a) = (with(c, f), with(a, f));
-            Expr::select(c, a, with(b, f))
-        }
-        leaf => leaf.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -126,6 +126,25 @@ impl<A> Expr<A> {
         }
     }
 
+    /// The same tree with every part replaced that `f` has something for, from the root on; what it gives is not looked at
+    /// again.
+    pub fn replace(&self, f: &mut impl FnMut(&Self) -> Option<Self>) -> Self
+    where
+        A: Clone,
+    {
+        if let Some(new) = f(self) {
+            return new;
+        }
+        let mut go = |e: &Self| Box::new(e.replace(f));
+        match self {
+            Self::Unary(op, a) => Self::Unary(*op, go(a)),
+            Self::Cast(dtype, a) => Self::Cast(*dtype, go(a)),
+            Self::Binary(op, a, b) => Self::Binary(*op, go(a), go(b)),
+            Self::Select(c, a, b) => Self::Select(go(c), go(a), go(b)),
+            leaf => leaf.clone(),
+        }
+    }
+
     /// Number of operations.
     pub fn operations(&self) -> usize {
         let here = usize::from(!matches!(self, Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_)));

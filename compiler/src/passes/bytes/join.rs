@@ -27,7 +27,7 @@ pub fn run(program: &mut Program) -> Result<()> {
         let buffer = program.add_buffer(&name, tensor.ty(), BufferKind::Const(tensor));
         let index = vec![shift.along.map_or_else(|| Index::from(Affine::constant(0i64)), Index::from)];
         let sum = Expr::binary(BinaryOp::Add, Expr::Acc, Expr::Load(Access::new(buffer, index)));
-        let value = replaced(&value, &above, &sum);
+        let value = value.replace(&mut |part| (*part == above).then(|| sum.clone()));
         if let Form::Contract { store, .. } | Form::Window { store, .. } = &mut program.kernel_mut(i).form {
             store.value = value;
         }
@@ -122,21 +122,6 @@ fn constants(program: &Program, e: &Expr) -> Option<Vector> {
             }
         }
         _ => None,
-    }
-}
-
-/// `e` with one of its parts replaced.
-fn replaced(e: &Expr, part: &Expr, by: &Expr) -> Expr {
-    if e == part {
-        return by.clone();
-    }
-    let go = |a: &Expr| Box::new(replaced(a, part, by));
-    match e {
-        Expr::Unary(op, a) => Expr::Unary(*op, go(a)),
-        Expr::Cast(ty, a) => Expr::Cast(*ty, go(a)),
-        Expr::Binary(op, a, b) => Expr::Binary(*op, go(a), go(b)),
-        Expr::Select(c, a, b) => Expr::Select(go(c), go(a), go(b)),
-        leaf => leaf.clone(),
     }
 }
 
