@@ -53,9 +53,8 @@ fn compile_on(
         }
     };
     thread::scope(|scope| {
-        (1..threads).for_each(|_| {
-            scope.spawn(work);
-        });
+        // Where the system has no further thread, those that there are do all of it.
+        (1..threads).all(|_| thread::Builder::new().spawn_scoped(scope, work).is_ok());
         work();
     });
     let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
