@@ -11,7 +11,9 @@ use kiln_ir::quantized;
 use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
-use crate::passes::{absorb, bind, bytes, decompose, feed, fold, infer, layout, lower, widen, winograd};
+use crate::passes::{
+    absorb, bind, bytes, decompose, feed, fold, infer, layout, lower, narrow, widen, winograd,
+};
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
 use crate::{planner, rules};
@@ -70,7 +72,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 15] = [
+pub const PASSES: [&str; 16] = [
     "import",
     "bind",
     "infer",
@@ -82,6 +84,7 @@ pub const PASSES: [&str; 15] = [
     "bytes",
     "absorb",
     "feed",
+    "narrow",
     "join",
     "widen",
     "winograd",
@@ -216,6 +219,11 @@ fn portable(
         let start = Instant::now();
         feed::run(&mut program);
         if !after.program("feed", &program, start)? {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
+        }
+        let start = Instant::now();
+        narrow::run(&mut program);
+        if !after.program("narrow", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
         let start = Instant::now();

@@ -125,8 +125,8 @@ impl Generator<'_> {
                 walk.set_range(along, (j as i64, j as i64 + 1));
                 let ahead = [(to, i as i64), (along, j as i64)];
                 let at = At { walk, lane, ahead: &ahead, n };
-                for v in epilogue.eval(s, &at, Some(v))? {
-                    at.store(s, store, &v)?;
+                for (root, v) in epilogue.eval(s, &at, Some(v))?.into_iter().enumerate() {
+                    at.store(s, store, &v, epilogue.overflow(s, root))?;
                     s.free(v);
                 }
                 Ok(())

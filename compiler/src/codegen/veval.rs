@@ -194,7 +194,7 @@ impl<'v> Eval<'v> {
                 Ok(d)
             }
             Node::Cast(to, a) => {
-                if let Some(d) = self.quantized(s, to, a)? {
+                if let Some(d) = self.quantized(s, n)? {
                     return Ok(d);
                 }
                 let d = self.reg(s, a)?;

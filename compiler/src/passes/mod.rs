@@ -9,6 +9,7 @@ pub mod fold;
 pub mod infer;
 pub mod layout;
 pub mod lower;
+pub mod narrow;
 pub mod widen;
 pub mod winograd;
 

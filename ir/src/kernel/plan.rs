@@ -161,6 +161,10 @@ pub struct Nest {
     /// Of windows: inputs along the last unrolled loop are loaded once and used by every iteration of `tile`. Needs
     /// a register per accumulator, one per iteration of that loop for weights, and one for the input.
     pub columns: bool,
+    /// Of windows of unsigned bytes and signed weights that slide along the loop of `tile`, with all reduced loops unrolled and
+    /// without padding: four columns of the input lie in a lane and are multiplied at once. The loop of `tile`, the last
+    /// parallel one, then runs inside that of `vector`, whose extent is a multiple of four.
+    pub quads: bool,
 }
 
 /// Register tiles of `mr` rows by `nr` columns; the sum over `depth` stays in registers.

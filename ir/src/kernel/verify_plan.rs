@@ -8,7 +8,7 @@
 
 use super::access::LoopId;
 use super::form::{Form, Role};
-use super::plan::{FlatAccess, Plan, PlannedKernel, Provider, Schedule, Storage, Tile};
+use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Storage, Tile};
 use crate::error::{Error, Result};
 use crate::types::DType;
 
@@ -213,6 +213,9 @@ impl Checker<'_> {
                     }
                 }
                 self.is(&nest.unrolled, Role::Reduce)?;
+                if nest.quads {
+                    self.quads(nest, form)?;
+                }
                 if nest.vectors == 0 || !nest.order.ends_with(&nest.unrolled) {
                     return rule("the unrolled loops are the last ones".to_owned());
                 }
@@ -314,6 +317,24 @@ impl Checker<'_> {
     }
 
     /// Four bytes of depth side by side in lhs, and in rhs as [`Steps`](crate::format::packed::Steps) has them.
+    fn quads(&self, nest: &Nest, form: &Form<FlatAccess>) -> Result<()> {
+        let wrong = |what: &str| Err(Error::internal(format!("columns by fours of {what}")));
+        let (Form::Window { input, weight: Some(weight), .. }, Some((along, _))) = (form, nest.tile) else {
+            return wrong("what is no window, or has no tile");
+        };
+        if (input.dtype, weight.dtype) != (DType::U8, DType::I8) || !input.guards.is_empty() {
+            return wrong("a window that is padded, or not of bytes");
+        }
+        let parallel = nest.order.len() - nest.unrolled.len();
+        let inside = parallel > 0 && nest.order[parallel - 1] == along;
+        let channels = self.kernel.loops[nest.vector.0 as usize].extent.as_const();
+        if !inside || nest.unrolled.is_empty() || channels.is_none_or(|n| n % 4 != 0) {
+            return wrong("loops in another order, or of channels that are no fours");
+        }
+        [input, weight].into_iter().try_for_each(|a| self.stride(a, nest.vector, &[1]))?;
+        self.stride(weight, along, &[0])
+    }
+
     fn quad(&self, tile: &Tile, [step, pair]: [LoopId; 2], lhs: &FlatAccess, rhs: &FlatAccess) -> Result<()> {
         self.stride(lhs, step, &[1])?;
         self.stride(lhs, pair, &[2])?;
@@ -340,7 +361,7 @@ mod tests {
     use crate::dim::Dim;
     use crate::kernel::expr::Expr;
     use crate::kernel::form::{Loop, Store};
-    use crate::kernel::plan::{Dots, Nest, Port, Shared, Slot, Weight};
+    use crate::kernel::plan::{Dots, Port, Shared, Slot, Weight};
     use crate::tensor::Tensor;
     use crate::types::{Shape, TensorType};
 
@@ -367,6 +388,7 @@ mod tests {
             tile: None,
             unrolled: vec![],
             columns: false,
+            quads: false,
         };
         let kernel = PlannedKernel {
             name: "k".into(),

@@ -263,6 +263,12 @@ impl Simd for Clif<'_, '_> {
         Ok(V(parked.0))
     }
 
+    fn peek(&mut self, parked: &Parked) -> R<V> {
+        self.copy(&V(parked.0))
+    }
+
+    fn forget(&mut self, _parked: Parked) {}
+
     fn op1(&mut self, op: Op1, d: &V) -> R {
         let x = self.get(d);
         let value = match op {
