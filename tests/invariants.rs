@@ -42,8 +42,8 @@ fn ir_knows_no_machine_no_file_format_and_does_no_io() {
     }
 }
 
-/// Dependencies point one way: `ir <- targets`, `ir <- onnx`, both below the library, the command above it;
-/// `runtime` stands alone.
+/// Dependencies point one way: `ir <- targets`, `ir <- onnx`, both below the library, the quantiser above it, the command
+/// on top; `runtime` stands alone.
 #[test]
 fn dependencies_point_one_way() {
     let kiln = |folder: &str| {
@@ -54,7 +54,8 @@ fn dependencies_point_one_way() {
     assert_eq!(kiln("targets"), "kiln-ir");
     assert_eq!(kiln("compiler/onnx"), "kiln-ir");
     assert_eq!(kiln("compiler"), "kiln-ir kiln-onnx kiln-runtime kiln-targets");
-    assert_eq!(kiln("compiler/cli"), "kiln-compiler kiln-ir kiln-onnx kiln-targets");
+    assert_eq!(kiln("quantize"), "kiln-compiler kiln-ir kiln-onnx");
+    assert_eq!(kiln("compiler/cli"), "kiln-compiler kiln-ir kiln-onnx kiln-quantize kiln-targets");
 }
 
 /// What a build script that compiles a model has to build: nothing for terminals, nothing but the importer reads
@@ -68,7 +69,7 @@ fn the_library_carries_nothing_of_the_command() {
     for word in ["anstream", "anstyle", "clap", "indicatif", "libc", "npyz"] {
         assert!(!library.contains(word), "{word}");
     }
-    for folder in ["ir", "targets", "runtime", "compiler", "compiler/cli"] {
+    for folder in ["ir", "targets", "runtime", "compiler", "quantize", "compiler/cli"] {
         let found = dependencies(folder);
         assert!(!found.iter().any(|d| d.contains("protobuf")), "{folder}: {found:?}");
     }
@@ -77,7 +78,7 @@ fn the_library_carries_nothing_of_the_command() {
 /// Within a crate modules use each other one way.
 #[test]
 fn modules_use_each_other_in_no_circle() {
-    for folder in ["ir", "targets", "compiler/onnx", "compiler", "compiler/cli", "runtime"] {
+    for folder in ["ir", "targets", "compiler/onnx", "compiler", "quantize", "compiler/cli", "runtime"] {
         assert_eq!(modules::circles(folder), [[""; 0]; 0], "{folder}");
     }
 }
@@ -102,7 +103,7 @@ fn jit_and_object_part_at_the_module() {
 /// Invariant 5.
 #[test]
 fn no_architecture_is_named_outside_targets() {
-    let elsewhere = sources::of(&["ir", "compiler/onnx", "compiler", "compiler/cli", "runtime"]);
+    let elsewhere = sources::of(&["ir", "compiler/onnx", "compiler", "quantize", "compiler/cli", "runtime"]);
     for word in [
         "target_arch",
         "x86_64",

@@ -101,6 +101,13 @@ pub(super) struct ShapeArgs {
     /// Run every verifier after every pass: slower, finds bugs of Kiln.
     #[arg(long)]
     pub(super) verify: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// How much a model may ask for.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct LimitArgs {
     /// Refuse model files that are larger.
     #[arg(long, value_name = "N", help_heading = LIMITS, default_value_t = Limits::default().max_model_bytes)]
     pub(super) max_model_bytes: u64,
@@ -124,6 +131,13 @@ fn depth() -> RangedU64ValueParser<usize> {
 }
 
 impl ShapeArgs {
+    /// The limits.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.limits()
+    }
+}
+
+impl LimitArgs {
     /// The limits.
     pub(super) fn limits(&self) -> Limits {
         Limits {
@@ -272,6 +286,11 @@ pub(super) fn compiler_of(source: Source, shape: &ShapeArgs, cpu: &CpuArgs) -> R
 /// The machine that the words for a level of this one mean.
 pub(super) fn host(cpu: &CpuArgs) -> Result<Target, Failure> {
     resolve(None, &cpu.names(None, false)?, &cpu.features)
+}
+
+/// The machine that the word for one level of this one's kind means.
+pub(super) fn level(name: &str) -> Result<Target, Failure> {
+    resolve(None, &[name.to_owned()], "")
 }
 
 fn made(

@@ -53,6 +53,22 @@ Examples:
   kiln dump model.onnx --stage graph --print-changed
   kiln dump model.onnx --stage import --dot | dot -Tsvg -o model.svg";
 
+pub(super) const QUANTIZE: &str = "\
+Examples:
+  kiln quantize model.onnx -o int8.onnx --calibrate samples.npz
+  kiln quantize model.onnx -o int8.onnx --calibrate photos \\
+      --image-mean 123.7,116.3,103.5 --image-std 58.4,57.1,57.4 --resize 224x224
+  kiln quantize model.onnx -o int8.onnx --calibrate photos --labels labels.txt \\
+      --keep-float auto --target-drop 0.5
+  kiln quantize model.onnx -o int8.onnx --calibrate samples.npz --for avx2
+  kiln quantize model.onnx -o int8.onnx --dynamic
+
+The file is standard ONNX: QuantizeLinear and DequantizeLinear around what computes with integers,
+or with --dynamic DynamicQuantizeLinear, MatMulInteger and ConvInteger. Activations are unsigned, with
+a scale and a zero point; weights are signed, with a scale for each channel.
+
+Exit codes: 1 where --target-error or --target-drop is not met; the file is written then too.";
+
 pub(super) const LIST: &str = "\
 Examples:
   kiln list ops

@@ -5,6 +5,7 @@
 mod allocator;
 mod args;
 mod bench;
+mod calibration;
 mod check;
 mod compare;
 mod compile;
@@ -14,13 +15,17 @@ mod explain;
 mod failure;
 mod group;
 mod help;
+mod images;
 mod inspect;
+mod labels;
+mod layer_times;
 mod list;
 mod measure;
 mod npy;
 mod output;
 mod profile;
 mod progress;
+mod quantize;
 mod random;
 mod rewrites;
 mod run;
@@ -66,6 +71,8 @@ enum Command {
     Explain(explain::Args),
     /// Prints the text of a stage of compilation.
     Dump(dump::Args),
+    /// Makes an integer model of a float one, by data.
+    Quantize(quantize::Args),
     /// Lists what this build knows.
     List(list::Args),
 }
@@ -112,6 +119,7 @@ fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
         Command::Inspect(args) => inspect::run(&ui, args),
         Command::Explain(args) => explain::run(&ui, args),
         Command::Dump(args) => dump::run(&ui, args),
+        Command::Quantize(args) => quantize::run(&ui, args),
         Command::List(args) => list::run(&ui, args),
     };
     let code = match result {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_compiler::Compiler;
 use kiln_ir::{Error, Limits};
-use kiln_onnx::Outline;
+use kiln_onnx::{Document, Outline};
 
 use super::failure::Failure;
 
@@ -44,6 +44,14 @@ impl Source {
         Ok(match self {
             Self::File(path) => kiln_onnx::outline(path, limits)?,
             Self::Bytes(bytes) => kiln_onnx::outline_from_bytes(bytes, limits)?,
+        })
+    }
+
+    /// The model, to be changed and written again.
+    pub(super) fn document(&self, limits: &Limits) -> Result<Document, Failure> {
+        Ok(match self {
+            Self::File(path) => Document::load(path, limits)?,
+            Self::Bytes(bytes) => Document::from_bytes(bytes, limits)?,
         })
     }
 

@@ -1,10 +1,11 @@
-//! ONNX files to graphs. Nothing outside this crate reads protobuf.
+//! ONNX files to graphs, and to documents that are changed and written again. Nothing outside this crate reads protobuf.
 //!
 //! A model file is untrusted. `wire` checks the bytes before the decoder sees them, `tensor` and
 //! `external` check every size before memory is taken, `graph` checks names, and everything that is wrong
 //! or unsupported is reported at once.
 
 mod attr;
+mod document;
 mod external;
 mod file;
 mod function;
@@ -31,6 +32,7 @@ use kiln_ir::graph::Graph;
 use kiln_ir::{Error, Limits, Tensor};
 use onnx_protobuf::{Message, TensorProto};
 
+pub use document::{Document, Node, readers};
 use external::Home;
 use file::{checked, with_file};
 pub use mapped::map as map_file;

@@ -140,7 +140,7 @@ fn count(nodes: &[NodeProto], operators: &mut BTreeMap<String, usize>) {
     }
 }
 
-fn declared(info: &ValueInfoProto, is_input: bool) -> Declared {
+pub(super) fn declared(info: &ValueInfoProto, is_input: bool) -> Declared {
     let ty = info.type_.as_ref();
     let tensor = match ty.and_then(|t| t.value.as_ref()) {
         Some(Value::TensorType(tensor)) => Some(tensor),

@@ -10,6 +10,7 @@ mod environment;
 mod help;
 mod inspecting;
 mod models;
+mod quantizing;
 #[cfg(unix)]
 mod sources;
 
@@ -82,14 +83,15 @@ fn help_lists_what_is_there() {
     let commands = text.split("Commands:\n").nth(1).and_then(|t| t.split("\n\n").next()).unwrap_or_default();
     let commands: Vec<&str> = commands.lines().map(str::trim).collect();
     expect![[r#"
-        compile  Writes a static library and a C header
-        run      Compiles in memory and runs once
-        check    Runs folders of ONNX test cases and compares the outputs
-        bench    Measures the time of a run
-        inspect  Tells what is in a model and what of it is unsupported
-        explain  Tells how a model is compiled, kernel by kernel, and why
-        dump     Prints the text of a stage of compilation
-        list     Lists what this build knows"#]]
+        compile   Writes a static library and a C header
+        run       Compiles in memory and runs once
+        check     Runs folders of ONNX test cases and compares the outputs
+        bench     Measures the time of a run
+        inspect   Tells what is in a model and what of it is unsupported
+        explain   Tells how a model is compiled, kernel by kernel, and why
+        dump      Prints the text of a stage of compilation
+        quantize  Makes an integer model of a float one, by data
+        list      Lists what this build knows"#]]
     .assert_eq(&commands.join("\n"));
 }
 

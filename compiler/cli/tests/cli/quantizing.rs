@@ -1,0 +1,212 @@
+//! `kiln quantize`: the command from data to a file that is read again, and what it refuses.
+
+use std::fs::File;
+use std::path::Path;
+
+use npyz::WriterBuilder;
+use npyz::npz::NpzWriter;
+
+use super::{code, done, fields, json, kiln, models, stderr};
+
+fn mnist() -> String {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/tiny/mnist_cnn.onnx").to_owned()
+}
+
+/// Numbers that look random, from 0 to 1.
+fn noise(n: usize) -> Vec<f32> {
+    let word =
+        |i: usize| (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (0..n).map(|i| (word(i) >> 40) as f32 / (1u64 << 24) as f32).collect()
+}
+
+/// Writes an archive of one array; gives its path.
+fn archive<T: npyz::AutoSerialize + Copy>(folder: &Path, name: &str, shape: &[u64], values: &[T]) -> String {
+    let path = folder.join(format!("{name}.npz"));
+    let mut file = NpzWriter::new(File::create(&path).unwrap());
+    let mut array =
+        file.array(name, Default::default()).unwrap().default_dtype().shape(shape).begin_nd().unwrap();
+    array.extend(values.iter().copied()).unwrap();
+    array.finish().unwrap();
+    path.display().to_string()
+}
+
+fn images(folder: &Path, count: usize) -> String {
+    archive(folder, "image", &[count as u64, 1, 28, 28], &noise(count * 784))
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_model_becomes_one_of_integers() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = images(folder.path(), 24);
+    let out = folder.path().join("int8.onnx").display().to_string();
+    let answer = json(&done(&["quantize", &mnist(), "-o", &out, "--calibrate", &data, "--json"]));
+    for field in ["layers", "accuracy_before", "accuracy_after", "bytes_before", "bytes_after"] {
+        assert!(answer.get(field).is_some(), "{field}: {answer}");
+    }
+    let layers = answer["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 8);
+    let of_layer = [
+        "node",
+        "op",
+        "scheme",
+        "error",
+        "sensitivity",
+        "bytes_before",
+        "bytes_after",
+        "ms_before",
+        "ms_after",
+        "why",
+    ];
+    assert_eq!(fields(&layers[0]), of_layer);
+    for layer in layers {
+        assert_eq!(layer["scheme"], "u8 x s8", "{layer}");
+        assert!(layer["error"].as_f64().unwrap() < 0.05, "{layer}");
+        assert!(layer["ms_before"].as_f64().unwrap() > 0.0 && layer["ms_after"].as_f64().unwrap() > 0.0);
+    }
+    assert!(answer["error"].as_f64().unwrap() < 0.05, "{answer}");
+    assert!(answer["bytes_after"].as_f64().unwrap() < 0.3 * answer["bytes_before"].as_f64().unwrap());
+    // The importer reads it, and every product is one of integers.
+    let kernels = done(&["dump", &out, "--stage", "kernel", "--dim", "batch=1"]);
+    let kernels = String::from_utf8(kernels.stdout).unwrap();
+    // The depthwise one is a window.
+    assert_eq!(kernels.matches("acc: i32 = ").count(), 7, "{kernels}");
+    assert!(!kernels.contains("acc: f32 = "), "{kernels}");
+    done(&["run", &out, "--dim", "batch=1", "--json"]);
+    // Another run writes the same bytes over it, and leaves nothing beside it.
+    let first = std::fs::read(&out).unwrap();
+    done(&["quantize", &mnist(), "-o", &out, "--calibrate", &data, "--threads", "1", "--quiet"]);
+    assert_eq!(std::fs::read(&out).unwrap(), first);
+    assert_eq!(names(folder.path()), ["image.npz", "int8.onnx"]);
+}
+
+#[test]
+fn every_way_of_doing_it_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = images(folder.path(), 8);
+    let out = folder.path().join("out.onnx").display().to_string();
+    let ways: &[&[&str]] = &[
+        &["--method", "minmax", "--rounding", "nearest"],
+        &["--method", "percentile", "--rounding", "second-order", "--for", "avx2"],
+        &["--method", "entropy", "--weights", "int4"],
+        &["--keep-float", "/f/f.0/f.0.0/Conv"],
+    ];
+    for way in ways {
+        let mut args = vec!["quantize", "-o", &out, "--calibrate", &data, "--json"];
+        let model = mnist();
+        args.push(&model);
+        args.extend(*way);
+        let answer = json(&done(&args));
+        let most = if way.contains(&"int4") { 0.5 } else { 0.05 };
+        assert!(answer["error"].as_f64().unwrap() < most, "{way:?}: {answer}");
+        let floats = answer["layers"].as_array().unwrap().iter().filter(|l| l["scheme"] == "float").count();
+        assert_eq!(floats, usize::from(way.contains(&"--keep-float")), "{way:?}");
+    }
+    let answer = json(&done(&["quantize", &mnist(), "-o", &out, "--dynamic", "--json"]));
+    assert_eq!(answer["layers"][0]["scheme"], "dynamic u8 x s8");
+    done(&["run", &out, "--dim", "batch=2", "--json"]);
+}
+
+#[test]
+fn targets_are_met_or_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = images(folder.path(), 6);
+    let out = folder.path().join("out.onnx").display().to_string();
+    let model = mnist();
+    let args = ["quantize", &model, "-o", &out, "--calibrate", &data, "--json", "--target-error"];
+    let missed = kiln(&[&args[..], &["0.0001"]].concat());
+    assert_eq!(code(&missed), 1, "{}", stderr(&missed));
+    assert_eq!(json(&missed)["met"], false);
+    let met = json(&done(&[&args[..], &["0.0001", "--keep-float", "auto"]].concat()));
+    assert!(met["error"].as_f64().unwrap() <= 0.0001, "{met}");
+    let floats: Vec<_> =
+        met["layers"].as_array().unwrap().iter().filter(|l| l["scheme"] == "float").collect();
+    assert!(
+        !floats.is_empty() && floats.iter().all(|l| l["why"].as_str().unwrap().contains("error")),
+        "{met}"
+    );
+    // By labels: what the float model itself says is what it is right in.
+    let labels = folder.path().join("labels.txt");
+    std::fs::write(&labels, "0\n1\n2\n3\n4\n5\n").unwrap();
+    let labels = labels.display().to_string();
+    let args = [
+        "quantize",
+        &model,
+        "-o",
+        &out,
+        "--calibrate",
+        &data,
+        "--labels",
+        &labels,
+        "--target-drop",
+        "100",
+        "--json",
+    ];
+    let answer = json(&done(&args));
+    assert!(answer["accuracy_before"].as_f64().is_some() && answer["accuracy_after"].as_f64().is_some());
+}
+
+#[test]
+fn bad_data_is_told_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = |name: &str| folder.path().join(name).display().to_string();
+    let make = |name: &str| {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        inside(name)
+    };
+    let (empty, broken) = (make("empty"), make("broken"));
+    std::fs::write(folder.path().join("broken/a.png"), b"no image").unwrap();
+    let mut nan = noise(784 * 2);
+    nan[1000] = f32::NAN;
+    let doubles: Vec<f64> = vec![0.5; 784];
+    for sub in ["nan", "wide", "f64", "other"] {
+        make(sub);
+    }
+    let in_folder = |sub: &str| folder.path().join(sub);
+    let cases = [
+        (inside("missing.npz"), 3, "cannot read"),
+        (empty, 3, "holds neither"),
+        (broken, 3, "a.png"),
+        (archive(&in_folder("nan"), "image", &[2, 1, 28, 28], &nan), 3, "sample 1"),
+        (archive(&in_folder("wide"), "image", &[1, 1, 28, 29], &noise(28 * 29)), 3, "28, 29"),
+        (archive(&in_folder("f64"), "image", &[1, 1, 28, 28], &doubles), 3, "numpy.float32"),
+        (archive(&in_folder("other"), "picture", &[1, 1, 28, 28], &noise(784)), 3, "'image'"),
+        (mnist(), 2, "neither a .npz file nor a folder"),
+    ];
+    let out = inside("deep/out.onnx");
+    for (data, exit, word) in cases {
+        let output = kiln(&["quantize", &mnist(), "-o", &out, "--calibrate", &data, "--json"]);
+        assert_eq!(code(&output), exit, "{data}: {}", stderr(&output));
+        assert!(stderr(&output).contains(word), "{data}: {}", stderr(&output));
+        assert!(!folder.path().join("deep").exists(), "{data}");
+    }
+    // What is wrong with the model, or with the wish.
+    let data = images(folder.path(), 2);
+    let relu = models::write(folder.path(), "relu.onnx", &models::relu());
+    let wishes: &[(&str, &[&str], i32, &str)] = &[
+        (&relu, &["--dynamic"], 3, "nothing to quantise"),
+        (&mnist(), &["--calibrate", &data, "--keep-float", "nobody"], 3, "nobody"),
+        (&mnist(), &["--calibrate", &data, "--keep-float", "auto"], 2, "--target-error"),
+        (&mnist(), &["--calibrate", &data, "--for", "nonesuch"], 2, "nonesuch"),
+        (&mnist(), &["--calibrate", &data, "--target-drop", "1"], 2, "--labels"),
+        (&mnist(), &["--calibrate", &data, "--target-error", "nan"], 2, "NaN"),
+        (&mnist(), &["--calibrate", &data, "--dynamic"], 2, "--dynamic"),
+        (&mnist(), &[], 2, "--calibrate"),
+    ];
+    for (model, wish, exit, word) in wishes {
+        let output = kiln(&[&["quantize", model, "-o", &out, "--json"], *wish].concat());
+        assert_eq!(code(&output), *exit, "{wish:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(word), "{wish:?}: {}", stderr(&output));
+        assert!(!folder.path().join("deep").exists(), "{wish:?}");
+    }
+    let over = kiln(&["quantize", &relu, "-o", &relu, "--dynamic"]);
+    assert_eq!(code(&over), 2, "{}", stderr(&over));
+}

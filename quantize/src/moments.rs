@@ -1,0 +1,171 @@
+//! Moments of the rows of numbers that a layer's weights multiply: their means and their products with each other, of which
+//! first-order rounding needs the squares alone.
+
+use std::fmt;
+
+use kiln_compiler::{Compiler, DType, Model, Tensor};
+use kiln_onnx::{Document, Node};
+
+use crate::layers::Weights;
+use crate::options::{Machine, Rounding};
+use crate::run::Result;
+use crate::window::Window;
+
+/// Rows that are kept of all samples together, at least: more than enough for a mean.
+const ROWS: usize = 4096;
+/// Rows for each number of a row, where products of all with all are needed.
+const ROWS_PER_DEPTH: usize = 4;
+/// Products with each other are kept for rows of at most so many numbers: 200 MB of f32.
+const MOST_DEPTH: usize = 7168;
+/// Rows that are multiplied at a time.
+const BLOCK: usize = 256;
+/// Rows of at most so many numbers are multiplied here, others by a kernel.
+const SMALL: usize = 32;
+
+/// Moments of the rows of one layer, group by group.
+pub(crate) struct Moments {
+    depth: usize,
+    groups: usize,
+    /// Rows of a sample that are looked at.
+    per_sample: usize,
+    rows: usize,
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+    /// By group, `depth x depth`, where they are wanted.
+    products: Option<Vec<Vec<f32>>>,
+    /// By group, rows that wait to be multiplied.
+    waiting: Vec<Vec<f32>>,
+    multiplier: Option<Model>,
+}
+
+impl fmt::Debug for Moments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "moments of {} rows of {} x {}", self.rows, self.groups, self.depth)
+    }
+}
+
+impl Moments {
+    pub(crate) fn of(weights: &Weights, rounding: Rounding, samples: usize) -> Self {
+        let (depth, groups) = (weights.depth, weights.groups);
+        let full = rounding == Rounding::SecondOrder && depth <= MOST_DEPTH;
+        let wanted = if full { ROWS.max(ROWS_PER_DEPTH * depth) } else { ROWS };
+        Self {
+            depth,
+            groups,
+            per_sample: wanted.div_ceil(samples.max(1)),
+            rows: 0,
+            sums: vec![0.0; groups * depth],
+            squares: vec![0.0; groups * depth],
+            products: full.then(|| vec![vec![0.0; depth * depth]; groups]),
+            waiting: vec![Vec::new(); if full { groups } else { 0 }],
+            multiplier: None,
+        }
+    }
+
+    /// Takes in the activations of a sample: rows at about equal distances.
+    pub(crate) fn see(
+        &mut self,
+        window: &Window,
+        x: &[f32],
+        shape: &[usize],
+        machine: &Machine,
+    ) -> Result<()> {
+        let all = window.rows(shape);
+        let taken = all.min(self.per_sample);
+        let mut row = Vec::with_capacity(self.depth);
+        for n in 0..taken {
+            // Each from another part of its stretch, so that no column of an image is preferred.
+            let (from, to) = (n * all / taken, (n + 1) * all / taken);
+            let at = from + (n * 7919 + self.rows * 31) % (to - from).max(1);
+            for g in 0..self.groups {
+                window.gather(x, shape, g, at, &mut row);
+                let place = g * self.depth;
+                for (i, &v) in row.iter().take(self.depth).enumerate() {
+                    self.sums[place + i] += f64::from(v);
+                    self.squares[place + i] += f64::from(v) * f64::from(v);
+                }
+                if let Some(waiting) = self.waiting.get_mut(g) {
+                    waiting.extend_from_slice(&row);
+                }
+            }
+            self.rows += 1;
+            if self.waiting.first().is_some_and(|w| w.len() >= BLOCK * self.depth) {
+                self.multiply(machine)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the taking in: what waits is multiplied.
+    pub(crate) fn finish(&mut self, machine: &Machine) -> Result<()> {
+        self.multiply(machine)?;
+        self.multiplier = None;
+        Ok(())
+    }
+
+    /// Multiplies the rows that wait; zeros fill the last block.
+    fn multiply(&mut self, machine: &Machine) -> Result<()> {
+        let Some(products) = &mut self.products else { return Ok(()) };
+        let depth = self.depth;
+        for (rows, products) in self.waiting.iter_mut().zip(products) {
+            if depth <= SMALL {
+                rows.chunks_exact(depth).for_each(|row| add_products(row, products));
+                rows.clear();
+                continue;
+            }
+            for block in rows.chunks(BLOCK * depth) {
+                let multiplier = match &mut self.multiplier {
+                    Some(model) => model,
+                    none => none.insert(multiplier(depth, machine)?),
+                };
+                let mut block = block.to_vec();
+                block.resize(BLOCK * depth, 0.0);
+                let found = multiplier.run(&[Tensor::from_vec(&[BLOCK, depth], block)])?;
+                products.iter_mut().zip(found[0].as_slice::<f32>()?.iter()).for_each(|(to, v)| *to += v);
+            }
+            rows.clear();
+        }
+        Ok(())
+    }
+
+    /// The mean of each number of a group's rows.
+    pub(crate) fn means(&self, group: usize) -> Vec<f64> {
+        self.part(&self.sums, group)
+    }
+
+    /// The mean square of each number of a group's rows.
+    pub(crate) fn squares(&self, group: usize) -> Vec<f64> {
+        self.part(&self.squares, group)
+    }
+
+    fn part(&self, of: &[f64], group: usize) -> Vec<f64> {
+        let rows = self.rows.max(1) as f64;
+        of[group * self.depth..][..self.depth].iter().map(|v| v / rows).collect()
+    }
+
+    /// The mean products of a group's numbers with each other, where they were kept.
+    pub(crate) fn products(&self, group: usize) -> Option<Vec<f64>> {
+        let rows = self.rows.max(1) as f64;
+        let products = self.products.as_ref()?.get(group)?;
+        Some(products.iter().map(|v| f64::from(*v) / rows).collect())
+    }
+}
+
+fn add_products(row: &[f32], to: &mut [f32]) {
+    for (&a, to) in row.iter().zip(to.chunks_exact_mut(row.len())) {
+        to.iter_mut().zip(row).for_each(|(to, b)| *to += a * b);
+    }
+}
+
+/// `x^T x` for a block of rows.
+fn multiplier(depth: usize, machine: &Machine) -> Result<Model> {
+    let mut document = Document::new("products", 17);
+    document.add_input("x", DType::F32, &[BLOCK, depth]);
+    document.nodes_mut().extend([
+        Node::new("turned", "Transpose", &["x"], &["t"]),
+        Node::new("products", "MatMul", &["t", "x"], &["y"]),
+    ]);
+    document.add_outputs(["y"]);
+    let compiler = Compiler::from_bytes(document.to_bytes()?).cpu(&machine.cpu).features(&machine.features);
+    compiler.jit(machine.threads)
+}
