@@ -14,7 +14,6 @@ pub mod lanes;
 pub mod nest;
 mod plane;
 mod provider;
-mod quads;
 mod shared;
 pub mod stream;
 mod strides;

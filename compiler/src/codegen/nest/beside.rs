@@ -74,8 +74,11 @@ impl Generator<'_> {
             let ahead = self.ahead(t, i * together, widths.len());
             let places = self.places(&ahead, widths);
             let values = self.epilogue.eval_all(s, &places, None)?;
-            for (i, (to, values)) in self.stores.iter().zip(values).enumerate() {
-                At::store_all(s, &places, *to, values, self.epilogue.overflow(s, i))?;
+            for (to, values) in self.stores.iter().zip(values) {
+                for (at, v) in places.iter().zip(values) {
+                    at.store(s, *to, &v)?;
+                    s.free(v);
+                }
             }
         }
         Ok(())
