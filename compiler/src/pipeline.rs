@@ -12,7 +12,7 @@ use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
 use crate::passes::{
-    absorb, bind, bytes, decompose, feed, fold, infer, layout, lower, widen, winograd, words,
+    absorb, bind, bytes, decompose, feed, fold, infer, layout, lower, narrow, widen, winograd,
 };
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
@@ -84,10 +84,10 @@ pub const PASSES: [&str; 16] = [
     "bytes",
     "absorb",
     "feed",
+    "narrow",
     "join",
     "widen",
     "winograd",
-    "words",
     "layout",
 ];
 
@@ -222,6 +222,11 @@ fn portable(
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
         let start = Instant::now();
+        narrow::run(&mut program);
+        if !after.program("narrow", &program, start)? {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
+        }
+        let start = Instant::now();
         bytes::join::run(&mut program)?;
         if !after.program("join", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
@@ -249,11 +254,6 @@ fn laid_out(
         if !after.program("winograd", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
-    }
-    let start = Instant::now();
-    words::run(&mut program, targets);
-    if !after.program("words", &program, start)? {
-        return Ok(ControlFlow::Break(Compiled::Program(program)));
     }
     let start = Instant::now();
     layout::run(&mut program)?;

@@ -2,7 +2,7 @@
 
 use kiln_ir::format::packed::{Panels, Steps};
 
-use crate::simd::{R, Simd, bytes};
+use crate::simd::{Narrow, Overflow, R, Simd, bytes};
 use crate::testing::{compile_for, run_on, run_supported};
 
 /// Columns of a panel, and groups of four steps.
@@ -115,6 +115,96 @@ fn entries_of_tables() {
     for ran in all {
         let wanted: Vec<u8> = numbers.iter().map(|i| table[usize::from(*i)]).collect();
         assert_eq!(ran.data[256..], wanted, "{}", ran.name);
+    }
+}
+
+/// Lanes of four registers and of two that become bytes, which follow the lanes.
+struct Together;
+
+const TOGETHER: usize = 64;
+
+impl crate::encode::Program for Together {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let lanes = s.lanes();
+        for (first, count) in [(0, 4), (4, 2)] {
+            let load = |s: &mut S, i: usize| s.load(&data, (4 * lanes * (first + i)) as i32, lanes);
+            let all = (0..count).map(|i| load(s, i)).collect::<R<Vec<_>>>()?;
+            let to = (4 * 6 * TOGETHER + first * lanes) as i32;
+            if !s.store_together(&data, to, &all)? {
+                let byte = Narrow { two: false, signed: false };
+                for (i, v) in all.iter().enumerate() {
+                    s.store_narrow(byte, Overflow::Saturate, &data, to + (i * lanes) as i32, v, lanes)?;
+                }
+            }
+            all.into_iter().for_each(|v| s.free(v));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn bytes_of_several_registers() {
+    let lanes: Vec<i32> = (0..6 * TOGETHER as i32)
+        .map(|i| match i % 7 {
+            0 => i32::MIN + i,
+            1 => i32::MAX - i,
+            2 => 40_000 + i,
+            3 => -40_000 - i,
+            _ => i * 5 - 300,
+        })
+        .collect();
+    let mut data: Vec<u8> = lanes.iter().flat_map(|v| v.to_le_bytes()).collect();
+    data.resize(data.len() + 6 * TOGETHER, 0xaa);
+    for ran in run_on(&Together, &data, 0, 0) {
+        let bytes = &ran.data[4 * 6 * TOGETHER..];
+        let written = bytes.iter().rposition(|b| *b != 0xaa).unwrap() + 1;
+        assert!(written <= 96, "{}: {written} bytes", ran.name);
+        for (i, byte) in bytes[..written].iter().enumerate() {
+            assert_eq!(i32::from(*byte), lanes[i].clamp(0, 255), "{}: byte {i}", ran.name);
+        }
+    }
+}
+
+/// The parts of a product of four columns: lanes that are turned, parts of them, short elements in turn, parked values.
+struct Turned;
+
+impl crate::encode::Program for Turned {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        if !s.has_dot4() || s.lanes() != 16 {
+            // Nothing is written.
+            return Ok(());
+        }
+        s.prepare_turned()?;
+        let (a, b) = (s.load_turned(&data, 0, 16)?, s.load_turned(&data, 64, 9)?);
+        let low = s.copy(&a)?;
+        s.interleave(8, false, &low, &b)?;
+        s.interleave(8, true, &a, &b)?;
+        let last = s.copy(&a)?;
+        s.interleave(16, true, &last, &a)?;
+        let parked = s.park(low)?;
+        let first = s.peek(&parked)?;
+        s.interleave(16, false, &first, &first)?;
+        s.store(&data, 128, &first, 16)?;
+        s.store(&data, 192, &last, 16)?;
+        s.forget(parked);
+        [a, b, first, last].into_iter().for_each(|v| s.free(v));
+        Ok(())
+    }
+}
+
+#[test]
+fn channels_of_columns_come_out_in_order() {
+    let data: Vec<u8> = (0..=255).collect();
+    for ran in run_on(&Turned, &data, 0, 0).into_iter().filter(|ran| ran.data != data) {
+        for lane in 0..16 {
+            let pair = |c: usize| [c as u8, if c < 36 { 64 + c as u8 } else { 0 }];
+            let [x, y] = pair(lane);
+            assert_eq!(ran.data[128 + 4 * lane..][..4], [x, y, x, y], "{}: lane {lane}", ran.name);
+            let [x, y] = pair(48 + lane);
+            assert_eq!(ran.data[192 + 4 * lane..][..4], [x, y, x, y], "{}: lane {lane}", ran.name);
+        }
     }
 }
 

@@ -259,6 +259,8 @@ pub trait Simd {
     fn prepare_constant(&mut self, _bits: u32) -> R {
         Ok(())
     }
+    /// Gives back the register of a constant that is kept; in straight code a constant may be kept for a while.
+    fn drop_constant(&mut self, _bits: u32) {}
     /// Whether a constant is kept in a register.
     fn keeps(&self, _bits: u32) -> bool {
         false
@@ -299,6 +301,10 @@ pub trait Simd {
     fn park(&mut self, v: V) -> R<Parked>;
     /// Brings it back.
     fn unpark(&mut self, parked: Parked) -> R<V>;
+    /// A copy of it.
+    fn peek(&mut self, parked: &Parked) -> R<V>;
+    /// It is not needed any more.
+    fn forget(&mut self, parked: Parked);
 
     /// `d = op d`.
     fn op1(&mut self, op: Op1, d: &V) -> R;
@@ -338,7 +344,7 @@ pub trait Simd {
         self.across_as(Lane::F32, op, d)
     }
     /// Elements of 8, 16, 32 or 64 bits from the lower or the upper halves of `d` and `s`, in turn, within each quarter of
-    /// 128 bits; of 8 and 16 bits only on machines of 4 lanes.
+    /// 128 bits; of 8 and 16 bits only on machines of 4 lanes and where [`Simd::has_dot4`] in 16.
     fn interleave(&mut self, bits: u8, upper: bool, d: &V, s: &V) -> R;
 
     /// `d = op d` on lanes of a type.
@@ -415,8 +421,7 @@ pub trait Simd {
     /// `d = d[0] * s[0] + d[1] * s[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
     /// -2^15.
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R;
-    /// `d += a[0] * b[0] + a[1] * b[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
-    /// -2^15, and sums wrap.
+    /// `d += a * b` of integers of 32 bits that 16 bits with a sign hold, one of which is not negative.
     fn fma_words(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
         let product = self.copy(a)?;
         self.madd_words(&product, b)?;
@@ -434,12 +439,17 @@ pub trait Simd {
     }
     /// Every byte becomes the entry of a table of 16 bytes in memory that it is the number of, or 0 where it is beyond.
     fn look_up_part(&mut self, d: &V, p: &P, disp: i32) -> R;
-    /// Twice as many bytes as lanes of 32 bits from memory, each extended to 16 bits, with its sign where they are `signed`.
-    fn load_words(&mut self, p: &P, disp: i32, signed: bool) -> R<V>;
-    /// `d = d + s`, or with `minus` `d - s`, of numbers of 16 bits, which wrap.
-    fn add_words(&mut self, d: &V, s: &V, minus: bool) -> R;
-    /// Numbers of 16 bits moved to the left by less than 16 bits.
-    fn shift_words(&mut self, d: &V, by: u8) -> R;
+    /// Announces [`Simd::load_turned`], outside of all loops.
+    fn prepare_turned(&mut self) -> R {
+        Ok(())
+    }
+    /// The first `n` of 16 lanes from memory, the others 0, as a matrix of 4 x 4 whose rows become columns: lane `4 i + j` in
+    /// place `4 j + i`. Touches no byte beyond them. Only where [`Simd::has_dot4`] in 16 lanes.
+    fn load_turned(&mut self, _p: &P, _disp: i32, _n: usize) -> R<V> {
+        Err(Refusal::unsupported("lanes as a matrix that is turned"))
+    }
+    /// Twice as many signed bytes as lanes of 32 bits from memory, each extended to 16 bits.
+    fn load_words(&mut self, p: &P, disp: i32) -> R<V>;
 
     /// The first `n` elements from memory in lanes of 32 bits, the others 0. Touches no byte beyond them.
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V>;
@@ -452,6 +462,15 @@ pub trait Simd {
     /// into lanes of their own as fast, and nothing was emitted.
     fn load_dense(&mut self, _apart: Apart, _p: &P, _disp: i32) -> R<Option<V>> {
         Ok(None)
+    }
+    /// Whether [`Op1::ToInt`] of what is no i32, NaN too, is the least i32.
+    fn converts_far(&self) -> bool {
+        false
+    }
+    /// Writes all lanes of two or four registers, one behind the other, as the nearest bytes without a sign; the registers may
+    /// be overwritten. `false` where that is no shorter than one by one, and nothing was emitted.
+    fn store_together(&mut self, _p: &P, _disp: i32, _all: &[V]) -> R<bool> {
+        Ok(false)
     }
     /// Writes the first `n` lanes of 32 bits as short integers. Touches no byte beyond them.
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R;

@@ -151,8 +151,8 @@ impl Generator<'_> {
             ahead.extend(self.dots.row.map(|(l, _)| (l, row)));
             ahead.extend(self.dots.col.map(|(l, _)| (l, col)));
             let at = At { walk: &self.walk, lane: self.dots.lane, ahead: &ahead, n: 1 };
-            for v in self.epilogue.eval(s, &at, Some(sum))? {
-                at.store(s, self.store, &v)?;
+            for (root, v) in self.epilogue.eval(s, &at, Some(sum))?.into_iter().enumerate() {
+                at.store(s, self.store, &v, self.epilogue.overflow(s, root))?;
                 s.free(v);
             }
         }

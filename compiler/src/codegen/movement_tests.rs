@@ -23,6 +23,7 @@ fn nest(order: &[u16], vector: u16, vectors: u32) -> Schedule {
         tile: None,
         unrolled: Vec::new(),
         columns: false,
+        quads: false,
     })
 }
 

@@ -20,6 +20,7 @@ mod columns;
 mod copies;
 mod extremes;
 mod lookup;
+mod quads;
 mod reduction;
 mod rows;
 
@@ -78,6 +79,8 @@ struct Generator<'k> {
     /// The empty reduction, as lanes hold it.
     identity: u64,
     epilogue: Dag,
+    /// What sums begin with where that is not 0.
+    start: Option<AccessId>,
     stores: Vec<AccessId>,
     /// Elements of a vector.
     lanes: usize,
@@ -143,7 +146,10 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
             }
             form => return Err(Refusal::unsupported(format!("{} along one loop", form.name()))),
         };
-    let epilogue = Dag::typed(&mut walk, identity.dtype, stores.iter().map(|(_, value)| value))?;
+    let mut epilogue = Dag::typed(&mut walk, identity.dtype, stores.iter().map(|(_, value)| value))?;
+    let lanes_are_results = role(&nest.vector) == Role::Parallel;
+    let start =
+        if lanes_are_results && matches!(work, Work::Dot { .. }) { epilogue.take_start() } else { None };
     let stores = stores.iter().map(|(to, _)| walk.access(to)).collect::<R<Vec<_>>>()?;
     let across = if role(&nest.vector) == Role::Reduce { combine } else { None };
     let lanes = nest_lanes(&kernel.form, 4 * s.lanes() as u32) as usize;
@@ -163,6 +169,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
         acc,
         identity,
         epilogue,
+        start,
         stores,
         lanes,
     };
@@ -170,6 +177,9 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
         s.prepare_strided(i32::try_from(stride).map_err(|_| Refusal::FarDisplacement)?)?;
     }
     this.find_rows()?;
+    if nest.quads {
+        s.prepare_turned()?;
+    }
     this.keep_constants(s)?;
     this.walk.open_all(s)?;
     match kernel.shared {
@@ -218,6 +228,9 @@ impl Generator<'_> {
             Some((tiled, n)) if tiled == l => i64::from(n.max(1)),
             _ => 1,
         };
+        if self.nest.quads && i + 1 == self.parallel.len() {
+            return self.quads(s, l, step);
+        }
         let inner = |step: i64| if step == 1 { tile } else { step };
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
@@ -275,7 +288,7 @@ impl Generator<'_> {
         if let Work::Arg { .. } = self.work {
             return self.arg_block(s, &widths);
         }
-        let acc = self.start(s, tile, widths.len())?;
+        let acc = self.beginnings(s, tile, &widths)?;
         match self.column_loop(tile) {
             Some(row) => {
                 let last = self.reduced.len() - 1;
@@ -302,7 +315,7 @@ impl Generator<'_> {
         let (l, block) = (self.nest.vector, self.block());
         let vectors = (self.walk.extent(l).min(block) as usize).div_ceil(self.lanes).max(1);
         let vectors = self.accumulators(s, vectors);
-        let acc = self.start(s, tile, vectors)?;
+        let acc = self.empty(s, tile, vectors)?;
         let last = self.reduced.len();
         self.reduce(s, 0, last, &mut |this, s| {
             for (from, to) in this.walk.parts(l) {
@@ -363,8 +376,21 @@ impl Generator<'_> {
         }
     }
 
-    fn start<S: Simd>(&mut self, s: &mut S, tile: i64, vectors: usize) -> R<Vec<V>> {
+    fn empty<S: Simd>(&mut self, s: &mut S, tile: i64, vectors: usize) -> R<Vec<V>> {
         (0..tile as usize * vectors).map(|_| splat_bits(s, self.lane(), self.identity)).collect()
+    }
+
+    /// The same with what sums begin with.
+    fn beginnings<S: Simd>(&mut self, s: &mut S, tile: i64, widths: &[usize]) -> R<Vec<V>> {
+        let Some(start) = self.start else { return self.empty(s, tile, widths.len()) };
+        let mut all = Vec::new();
+        for t in 0..tile {
+            let ahead = self.ahead(t, 0, widths.len());
+            for at in self.places(&ahead, widths) {
+                all.push(at.load(s, start)?.into_reg(s, &self.walk)?);
+            }
+        }
+        Ok(all)
     }
 
     /// The reduced loops from the `i`th on, without those from the `last`th on.
@@ -546,8 +572,8 @@ impl Generator<'_> {
             typed::round(s, self.acc, acc)?;
         }
         let values = self.epilogue.eval(s, &at, acc)?;
-        for (to, v) in self.stores.iter().zip(values) {
-            at.store(s, *to, &v)?;
+        for (i, (to, v)) in self.stores.iter().zip(values).enumerate() {
+            at.store(s, *to, &v, self.epilogue.overflow(s, i))?;
             s.free(v);
         }
         Ok(())

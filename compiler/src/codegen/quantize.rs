@@ -7,119 +7,266 @@
 //! Rounding is part of the conversion, and `x` is clamped first: from `(hi - z) s` on the result is `hi`. The clamped number is
 //! finite, so with multiply-adds its quotient takes three operations (P. Markstein, *Computation of elementary functions on
 //! the IBM RISC System/6000 processor*, 1990): with `r = 1 / s` rounded and `q = x r`, `q + (x - q s) r` is the quotient
-//! rounded once.
+//! rounded once. Two are enough where that is proved for the scale at hand ([`quotient`]).
+//!
+//! - A byte that goes to memory is clamped at its lower end by the store, where conversions say how far a number lies below.
+//! - A byte that becomes a number again stays one: `round` instead of two conversions.
+//! - A sum of two such numbers, quantised again, is a function of two bytes ([`pair`]).
+
+pub(super) mod known;
+mod pair;
+mod parts;
+mod quotient;
 
 use kiln_ir::DType;
-use kiln_ir::kernel::{BinaryOp, UnaryOp};
-use kiln_targets::simd::{Op1, Op2, R, Simd, Src, V};
+use kiln_targets::simd::{Lane, Op1, Op2, Overflow, R, Refusal, Simd, Src, V};
 
 use super::veval::Eval;
-use super::vexpr::{Node, VectorKind};
+use super::vexpr::{Dag, VectorKind};
+use known::{Leaf, Pair};
+use parts::{Difference, Quantized, range};
 
-/// A quantised value: `cast(round(x [/ s]) + z)`.
-struct Quantized {
-    /// The node that is divided, or rounded where nothing is.
-    x: usize,
-    /// The constant divisor.
-    scale: Option<f32>,
-    zero: f32,
+/// How a number is divided.
+enum Quotient {
+    /// By 1.
+    Itself,
+    /// By a power of two.
+    Product(f32),
+    Divided(f32),
+    /// By the parts of its reciprocal.
+    Parts([f32; 2]),
+    /// By a product with the reciprocal and what that lacks.
+    Corrected(f32),
+}
+
+impl Dag {
+    /// What becomes of a result that its type cannot hold: stores may be given what is below the least byte.
+    pub(super) fn overflow<S: Simd>(&self, s: &S, root: usize) -> Overflow {
+        if self.is_loose(s, self.roots[root]) { Overflow::Saturate } else { Overflow::Wrap }
+    }
+
+    /// Whether a node is a byte that is stored and nothing else.
+    fn is_loose<S: Simd>(&self, s: &S, n: usize) -> bool {
+        let byte = matches!(self.kinds[n], VectorKind::Number(DType::U8 | DType::I8));
+        byte && s.converts_far() && self.uses[n] == 1 && self.roots.contains(&n)
+    }
+}
+
+impl Dag {
+    fn quotient<S: Simd>(&self, s: &S, q: &Quantized) -> Quotient {
+        let Some(scale) = q.scale else { return Quotient::Itself };
+        if is_power_of_two(scale) {
+            return Quotient::Product(1.0 / scale);
+        }
+        if !s.fuses() {
+            return Quotient::Divided(scale);
+        }
+        let (lo, hi) = q.range();
+        let key = [scale.to_bits(), lo.to_bits(), hi.to_bits()];
+        let known = &mut self.known.quotients.borrow_mut();
+        let parts = *known.entry(key).or_insert_with(|| quotient::parts(scale, lo, hi));
+        parts.map_or(Quotient::Corrected(scale), Quotient::Parts)
+    }
+
+    /// The function of two bytes that a quantised value is.
+    fn pair<S: Simd>(&self, s: &S, n: usize, q: &Quantized) -> Option<Pair> {
+        let known = &mut self.known.pairs.borrow_mut();
+        *known.entry(n).or_insert_with(|| pair::find(self, q, s.fuses()))
+    }
+
+    /// Registers that a conversion may take beside its result, where it is computed here.
+    pub(super) fn rounds_beside(&self, n: usize) -> Option<usize> {
+        if self.difference(n).is_some_and(|d| self.quantization(d.of).is_some_and(|q| !q.to.is_signed_int()))
+        {
+            return Some(2);
+        }
+        // A quotient, an end of the range and what the operation with it takes, and where numbers are.
+        self.quantization(n).map(|q| if q.to.is_signed_int() { 4 } else { 2 })
+    }
+
+    /// Keeps constants of quantised values in the registers that evaluation and what waits for it leave; what
+    /// [`Dag::drop_constants`] gives back.
+    pub(super) fn hold_constants<S: Simd>(&self, s: &mut S) -> R<Vec<u32>> {
+        let room = self.registers().of(1);
+        let mut held = Vec::new();
+        for n in 0..self.nodes.len() {
+            let Some(q) = self.quantization(n) else { continue };
+            let mut all = Vec::new();
+            if let Some(pair) = self.pair(s, n, &q) {
+                all.extend([pair.constant, pair.factors[1], pair.factors[0]]);
+            } else {
+                all.push(q.range().1 * q.unit());
+                match self.quotient(s, &q) {
+                    Quotient::Itself => {}
+                    Quotient::Product(factor) | Quotient::Divided(factor) => all.push(factor),
+                    Quotient::Parts(parts) => all.extend(parts),
+                    Quotient::Corrected(scale) => all.extend([1.0 / scale, -scale]),
+                }
+            }
+            for bits in all.into_iter().map(f32::to_bits) {
+                if s.spare() >= room && s.spare() < usize::MAX && bits != 0 && !s.keeps(bits) {
+                    s.prepare_constant(bits)?;
+                    held.push(bits);
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    pub(super) fn drop_constants<S: Simd>(s: &mut S, held: Vec<u32>) {
+        held.into_iter().for_each(|bits| s.drop_constant(bits));
+    }
 }
 
 impl Eval<'_> {
-    /// A node's values as integers of the kind `to`; `None` where the node is something else, and nothing was emitted.
-    pub(super) fn quantized<S: Simd>(&mut self, s: &mut S, to: VectorKind, n: usize) -> R<Option<Vec<V>>> {
-        let VectorKind::Number(to @ (DType::U8 | DType::I8 | DType::U16 | DType::I16)) = to else {
-            return Ok(None);
-        };
-        let Some(Quantized { x, scale, zero }) = self.quantization(n) else { return Ok(None) };
-        let (lo, hi) = range(to);
-        let (lo, hi) = (lo - zero, hi - zero);
-        let all = self.reg(s, x)?;
-        for v in &all {
-            // NaN is 0 in the end, which only a result without a sign gets by the clamp.
-            let number = if to.is_signed_int() {
-                let mask = s.copy(v)?;
-                s.op2(Op2::Eq, &mask, Src::Reg(v))?;
+    /// A conversion's values where it is the end of a QuantizeLinear, or takes one's result back to a number; `None` where the
+    /// node is something else, and nothing was emitted.
+    pub(super) fn quantized<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Option<Vec<V>>> {
+        if let Some(difference) = self.values.difference(n) {
+            return self.number_again(s, difference);
+        }
+        let Some(q) = self.values.quantization(n) else { return Ok(None) };
+        if let Some(pair) = self.values.pair(s, n, &q) {
+            return self.of_pair(s, n, &q, &pair).map(Some);
+        }
+        let loose = self.values.is_loose(s, n) && !q.to.is_signed_int();
+        let (lo, hi) = q.range();
+        let all = self.reg(s, q.x)?;
+        let mut integers = Vec::with_capacity(all.len());
+        for v in all {
+            // NaN is 0 in the end, which only a result without a sign gets by the clamp, or by the conversion.
+            let number = if q.to.is_signed_int() {
+                let mask = s.copy(&v)?;
+                s.op2(Op2::Eq, &mask, Src::Reg(&v))?;
                 Some(mask)
             } else {
                 None
             };
-            let unit = scale.unwrap_or(1.0);
-            s.raise(v, Src::Const(lo * unit))?;
-            s.op2(Op2::Min, v, Src::Const(hi * unit))?;
-            if let Some(scale) = scale {
-                divide(s, v, scale)?;
+            if !loose {
+                s.raise(&v, Src::Const(lo * q.unit()))?;
             }
-            s.op1(Op1::ToInt, v)?;
-            if zero != 0.0 {
-                s.op2(Op2::IntAdd, v, Src::Bits(zero as i32 as u32))?;
+            s.op2(Op2::Min, &v, Src::Const(hi * q.unit()))?;
+            let v = self.divided(s, v, &q)?;
+            s.op1(Op1::ToInt, &v)?;
+            if q.zero != 0.0 {
+                s.op2(Op2::IntAdd, &v, Src::Bits(q.zero as i32 as u32))?;
             }
             if let Some(number) = number {
-                s.op2(Op2::And, v, Src::Reg(&number))?;
+                s.op2(Op2::And, &v, Src::Reg(&number))?;
                 s.free(number);
             }
+            integers.push(v);
         }
+        Ok(Some(integers))
+    }
+
+    /// A quantised value as a number, less a constant: it never becomes an integer.
+    fn number_again<S: Simd>(&mut self, s: &mut S, d: Difference) -> R<Option<Vec<V>>> {
+        let Some(q) = self.values.quantization(d.of).filter(|q| !q.to.is_signed_int()) else {
+            return Ok(None);
+        };
+        if self.values.uses[d.of] != 1 {
+            return Ok(None);
+        }
+        let all = self.whole_numbers(s, &q)?;
+        // Also where it is 0: that of integers has no sign, the one that is rounded to may.
+        let rest = q.zero - d.minus as f32;
+        all.iter().try_for_each(|v| s.op2(Op2::Add, v, Src::Const(rest)))?;
         Ok(Some(all))
     }
 
-    /// The parts of a rounded number, where nothing else needs those between.
-    fn quantization(&mut self, n: usize) -> Option<Quantized> {
-        let constant = |n: usize| match self.values.nodes[n] {
-            Node::Const(bits, VectorKind::F32) => Some(f32::from_bits(bits as u32)),
-            _ => None,
-        };
-        let (mut through, mut rounded, mut zero) = (vec![], n, 0.0);
-        if let Node::Binary(BinaryOp::Add, a, z) = self.values.nodes[n] {
-            through.push(n);
-            (rounded, zero) = (a, constant(z)?);
+    /// Quantised values without a sign before their zero point is added, as numbers.
+    fn whole_numbers<S: Simd>(&mut self, s: &mut S, q: &Quantized) -> R<Vec<V>> {
+        let (lo, hi) = q.range();
+        let mut all = Vec::new();
+        for v in self.reg(s, q.x)? {
+            s.raise(&v, Src::Const(lo * q.unit()))?;
+            s.op2(Op2::Min, &v, Src::Const(hi * q.unit()))?;
+            let v = self.divided(s, v, q)?;
+            s.op1(Op1::Round, &v)?;
+            all.push(v);
         }
-        let Node::Unary(UnaryOp::Round, of) = self.values.nodes[rounded] else { return None };
-        if self.values.kinds[rounded] != VectorKind::F32 || zero.fract() != 0.0 || zero.abs() > 65535.0 {
-            return None;
+        Ok(all)
+    }
+
+    /// `v / scale`, so that rounded to an integer it is the quotient that was rounded once.
+    fn divided<S: Simd>(&mut self, s: &mut S, v: V, q: &Quantized) -> R<V> {
+        match self.values.quotient(s, q) {
+            Quotient::Itself => Ok(v),
+            Quotient::Product(factor) => {
+                s.op2(Op2::Mul, &v, Src::Const(factor))?;
+                Ok(v)
+            }
+            Quotient::Divided(scale) => {
+                s.op2(Op2::Div, &v, Src::Const(scale))?;
+                Ok(v)
+            }
+            Quotient::Parts([high, low]) => {
+                let quotient = s.copy(&v)?;
+                s.op2(Op2::Mul, &quotient, Src::Const(low))?;
+                s.fma(&quotient, &v, Src::Const(high))?;
+                s.free(v);
+                Ok(quotient)
+            }
+            Quotient::Corrected(scale) => {
+                let reciprocal = Src::Const(1.0 / scale);
+                let quotient = s.copy(&v)?;
+                s.op2(Op2::Mul, &quotient, reciprocal)?;
+                // What is left of it, exact, then its part of the quotient.
+                s.fma(&v, &quotient, Src::Const(-scale))?;
+                s.fma(&quotient, &v, reciprocal)?;
+                s.free(v);
+                Ok(quotient)
+            }
         }
-        through.push(rounded);
-        let (mut x, mut scale) = (of, None);
-        if let Node::Binary(BinaryOp::Div, a, by) = self.values.nodes[of]
-            && let Some(by) = constant(by).filter(|by| divides(*by))
-        {
-            through.push(of);
-            (x, scale) = (a, Some(by));
+    }
+
+    /// Its values.
+    fn of_pair<S: Simd>(&mut self, s: &mut S, n: usize, q: &Quantized, pair: &Pair) -> R<Vec<V>> {
+        // The longer one first, while nothing else is held.
+        let firsts = self.leaf(s, pair.leaves[0])?;
+        let seconds = self.leaf(s, pair.leaves[1])?;
+        let (lo, hi) = range(q.to);
+        let loose = self.values.is_loose(s, n);
+        let mut all = Vec::with_capacity(firsts.len());
+        for (a, b) in firsts.into_iter().zip(seconds) {
+            let v = s.splat(pair.constant)?;
+            s.fma(&v, &b, Src::Const(pair.factors[1]))?;
+            s.free(b);
+            s.fma(&v, &a, Src::Const(pair.factors[0]))?;
+            s.free(a);
+            if pair.positive && !(loose && q.range().0 == 0.0) {
+                s.raise(&v, Src::Const(0.0))?;
+            }
+            s.op1(Op1::ToInt, &v)?;
+            if q.zero != 0.0 {
+                s.op2(Op2::IntAdd, &v, Src::Bits(q.zero as i32 as u32))?;
+            }
+            if !loose {
+                s.op2_as(Lane::I32, Op2::Max, &v, Src::Bits(lo as i32 as u32))?;
+                s.op2_as(Lane::I32, Op2::Min, &v, Src::Bits(hi as i32 as u32))?;
+            }
+            all.push(v);
         }
-        if through.iter().any(|n| self.left[*n] != 1 || self.held[*n].is_some()) {
-            return None;
+        Ok(all)
+    }
+
+    /// A byte as a number, before anything is subtracted.
+    fn leaf<S: Simd>(&mut self, s: &mut S, leaf: Leaf) -> R<Vec<V>> {
+        match leaf {
+            Leaf::Loaded(n) => {
+                let all = self.reg(s, n)?;
+                all.iter().try_for_each(|v| s.op1(Op1::ToFloat, v))?;
+                Ok(all)
+            }
+            Leaf::Rounded(n) => {
+                let q = self.values.quantization(n);
+                self.whole_numbers(s, &q.ok_or_else(|| Refusal::unsupported("a byte that is no end"))?)
+            }
         }
-        through.iter().for_each(|n| self.left[*n] = 0);
-        Some(Quantized { x, scale, zero })
     }
 }
 
-/// The least and the greatest number of a type of at most 16 bits.
-fn range(ty: DType) -> (f32, f32) {
-    let bits = ty.bits() as i32;
-    if ty.is_signed_int() {
-        (-(2f32.powi(bits - 1)), 2f32.powi(bits - 1) - 1.0)
-    } else {
-        (0.0, 2f32.powi(bits) - 1.0)
-    }
-}
-
-/// Positive divisors whose reciprocal and products with 17 bits are far from both ends of f32.
-fn divides(scale: f32) -> bool {
-    (2f32.powi(-100)..2f32.powi(100)).contains(&scale)
-}
-
-/// `d = d / scale`, rounded once; `d` is a product of the scale with at most 17 bits.
-fn divide<S: Simd>(s: &mut S, d: &V, scale: f32) -> R {
-    if !s.fuses() {
-        return s.op2(Op2::Div, d, Src::Const(scale));
-    }
-    let reciprocal = Src::Const(1.0 / scale);
-    let quotient = s.copy(d)?;
-    s.op2(Op2::Mul, &quotient, reciprocal)?;
-    // What is left of d, exact, then its part of the quotient.
-    s.fma(d, &quotient, Src::Const(-scale))?;
-    s.fma(&quotient, d, reciprocal)?;
-    s.assign(d, &quotient);
-    s.free(quotient);
-    Ok(())
+fn is_power_of_two(scale: f32) -> bool {
+    scale.to_bits() & 0x007f_ffff == 0
 }

@@ -120,8 +120,8 @@ impl Generator<'_> {
             let sum = this.sum(s, j, n)?;
             let ahead = [(this.stream.col, j)];
             let at = At { walk: &this.walk, lane: this.stream.col, ahead: &ahead, n };
-            for v in epilogue.eval(s, &at, Some(sum))? {
-                at.store(s, this.store, &v)?;
+            for (root, v) in epilogue.eval(s, &at, Some(sum))?.into_iter().enumerate() {
+                at.store(s, this.store, &v, epilogue.overflow(s, root))?;
                 s.free(v);
             }
             Ok(())

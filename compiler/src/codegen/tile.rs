@@ -13,7 +13,6 @@
 //! Rows are displacements from one lhs pointer, so a step of depth is loads and multiply-adds and nothing else.
 
 mod bytes;
-mod words;
 
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
@@ -50,6 +49,8 @@ struct Generator<'k> {
     /// Where the lines of the next panel are that are asked for next.
     next_panel: Option<AccessId>,
     epilogue: Dag,
+    /// What sums begin with where that is not 0.
+    start: Option<AccessId>,
     /// What sums and elements are taken for.
     ty: Lane,
     /// Bytes of an element of rhs.
@@ -72,11 +73,8 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
         return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
     };
     let of_bytes = (*acc, lhs.dtype, rhs.dtype) == (DType::I32, DType::U8, DType::I8);
-    let of_words =
-        (*acc, lhs.dtype) == (DType::I32, DType::I16) && matches!(rhs.dtype, DType::I8 | DType::I16);
-    let short = of_bytes || of_words;
-    let fits = if tile.quad.is_some() { short } else { lhs.dtype == *acc };
-    if acc.size() < 4 || !fits || !short && rhs.dtype.accumulator() != *acc {
+    let fits = if tile.quad.is_some() { of_bytes } else { lhs.dtype == *acc };
+    if acc.size() < 4 || !fits || !of_bytes && rhs.dtype.accumulator() != *acc {
         return Err(Refusal::unsupported(format!("tiles of {} and {} in {acc}", lhs.dtype, rhs.dtype)));
     }
     let (ty, bytes) = (lane(*acc), rhs.dtype.size() as i64);
@@ -90,7 +88,8 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let lhs = walk.access(lhs)?;
     let column = rhs.strides[tile.col.0 as usize].as_const().unwrap_or(1);
     let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / i64::from(panel) * bytes)))?;
-    let epilogue = Dag::typed(&mut walk, *acc, [&store.value])?;
+    let mut epilogue = Dag::typed(&mut walk, *acc, [&store.value])?;
+    let start = epilogue.take_start();
     let store = walk.access(&store.to)?;
     let next_panel = next_panel(&mut walk, tile, kernel, bytes)?;
     if walk.stride(lhs, tile.col) != 0 || tile.row.is_some_and(|row| walk.stride(rhs, row) != 0) {
@@ -106,8 +105,21 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     {
         return Err(Refusal::unsupported("lhs by lane"));
     }
-    let mut this =
-        Generator { walk, tile, levels, lhs, rhs, store, next_panel, epilogue, ty, bytes, column, lanes };
+    let mut this = Generator {
+        walk,
+        tile,
+        levels,
+        lhs,
+        rhs,
+        store,
+        next_panel,
+        epilogue,
+        start,
+        ty,
+        bytes,
+        column,
+        lanes,
+    };
     this.walk.open(s)?;
     this.level(s, 0, kernel.shared, Extent { rows: 0, from: 0, cols: 0 })?;
     this.walk.close(s);
@@ -216,21 +228,53 @@ impl Generator<'_> {
     /// One tile.
     fn body<S: Simd>(&mut self, s: &mut S, tile: Extent) -> R {
         let vectors = (tile.cols as usize).div_ceil(self.lanes);
-        let acc: Vec<V> = (0..tile.rows as usize * vectors).map(|_| s.splat(0.0)).collect::<R<_>>()?;
+        let acc = self.start(s, tile)?;
         self.depth(s, 0, &acc, tile)?;
-        for (i, acc) in self.epilogue.make_room(s, acc)?.into_iter().enumerate() {
-            let acc = acc.fetch(s)?;
-            let (r, j) = ((i / vectors) as i64, i % vectors);
-            let n = (tile.cols as usize - j * self.lanes).min(self.lanes);
-            let mut ahead = vec![(self.tile.col, tile.from + (j * self.lanes) as i64)];
-            ahead.extend(self.tile.row.map(|row| (row, r)));
-            let at = At { walk: &self.walk, lane: self.tile.col, ahead: &ahead, n };
-            for v in self.epilogue.eval(s, &at, Some(acc))? {
-                at.store(s, self.store, &v)?;
-                s.free(v);
+        let overflow = self.epilogue.overflow(s, 0);
+        let mut waiting = self.epilogue.make_room(s, acc)?.into_iter();
+        let held = self.epilogue.hold_constants(s)?;
+        for r in 0..tile.rows {
+            let ahead = self.beside(tile, r);
+            let places = self.places(tile, &ahead);
+            let mut row = Vec::with_capacity(vectors);
+            for (at, acc) in places.iter().zip(waiting.by_ref()) {
+                let acc = acc.fetch(s)?;
+                row.extend(self.epilogue.eval(s, at, Some(acc))?);
+            }
+            At::store_all(s, &places, self.store, row, overflow)?;
+        }
+        Dag::drop_constants(s, held);
+        Ok(())
+    }
+
+    /// Accumulators by row and vector, with what sums begin with.
+    fn start<S: Simd>(&self, s: &mut S, tile: Extent) -> R<Vec<V>> {
+        let mut all = Vec::new();
+        for r in 0..tile.rows {
+            let ahead = self.beside(tile, r);
+            for at in self.places(tile, &ahead) {
+                all.push(match self.start {
+                    Some(start) => at.load(s, start)?.into_reg(s, &self.walk)?,
+                    None => s.splat(0.0)?,
+                });
             }
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// How far ahead of the current iteration the vectors of a row are.
+    fn beside(&self, tile: Extent, row: i64) -> Vec<Vec<(LoopId, i64)>> {
+        let vectors = (tile.cols as usize).div_ceil(self.lanes);
+        let along = |j: usize| (self.tile.col, tile.from + (j * self.lanes) as i64);
+        (0..vectors)
+            .map(|j| [along(j)].into_iter().chain(self.tile.row.map(|l| (l, row))).collect())
+            .collect()
+    }
+
+    fn places<'a>(&'a self, tile: Extent, ahead: &'a [Vec<(LoopId, i64)>]) -> Vec<At<'a>> {
+        let n = |j: usize| (tile.cols as usize - j * self.lanes).min(self.lanes);
+        let at = |(j, ahead)| At { walk: &self.walk, lane: self.tile.col, ahead, n: n(j) };
+        ahead.iter().map(Vec::as_slice).enumerate().map(at).collect()
     }
 
     /// The depth loops from the `i`th on.
@@ -313,10 +357,7 @@ impl Generator<'_> {
     /// operands overwrite that, and need no copy of it.
     fn step<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
         if self.tile.quad.is_some() {
-            return match self.walk.element(self.lhs) {
-                Element::I16 => self.step_of_words(s, l, k, acc, tile),
-                _ => self.step_of_bytes(s, l, k, acc, tile),
-            };
+            return self.step_of_bytes(s, l, k, acc, tile);
         }
         let vectors = acc.len() / tile.rows as usize;
         let (ty, lhs, rhs) = (self.ty, self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));

@@ -44,6 +44,7 @@ fn depthwise(
         tile: (tile > 1).then_some((LoopId(1), tile)),
         unrolled: if tile == 1 { Vec::new() } else { vec![LoopId(3), LoopId(4)] },
         columns: false,
+        quads: false,
     };
     let loops = vec![
         l("oh", oh, Parallel),
@@ -82,6 +83,7 @@ fn valid_window(
         tile: None,
         unrolled: vec![LoopId(3), LoopId(4)],
         columns: false,
+        quads: false,
     };
     let loops = vec![
         l("oh", oh, Parallel),
@@ -153,6 +155,7 @@ fn reductions_along_and_across_lanes() {
                     tile: None,
                     unrolled: Vec::new(),
                     columns: false,
+                    quads: false,
                 };
                 let kernel = kernel(
                     vec![l("r", 5, roles.0), l("n", n, roles.1)],
@@ -183,6 +186,7 @@ fn map1(n: i64, values: &[Expr<FlatAccess>], inputs: Vec<Vec<f32>>, vectors: u32
         tile: None,
         unrolled: Vec::new(),
         columns: false,
+        quads: false,
     };
     let memory = Memory { inputs, weights: vec![], outputs: vec![vec![0.0; n as usize]; values.len()] };
     (kernel(vec![l("n", n, Parallel)], Form::Map { stores }, Schedule::Nest(nest)), memory)
@@ -292,6 +296,7 @@ fn copies_with_padding() {
             tile: None,
             unrolled: Vec::new(),
             columns: false,
+            quads: false,
         };
         let kernel = kernel(vec![l("h", h, Parallel), l("w", w, Parallel)], form, Schedule::Nest(nest));
         let memory = Memory {

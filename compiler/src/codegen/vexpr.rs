@@ -11,9 +11,10 @@ use kiln_ir::kernel::{BinaryOp, Expr, Scalar, UnaryOp};
 use kiln_ir::types::DType;
 use kiln_targets::math::Function;
 use kiln_targets::simd::sequences::splat_bits;
-use kiln_targets::simd::{Element, Lane, Op2, R, Refusal, Simd, SimdExt as _, Src, V};
+use kiln_targets::simd::{Element, Lane, Narrow, Op2, Overflow, R, Refusal, Simd, SimdExt as _, Src, V};
 use kiln_targets::vector_expr::product_power;
 
+use super::quantize::known::Known;
 use super::walk::{AccessId, Walk};
 
 /// What the lanes of a node hold.
@@ -120,6 +121,8 @@ pub(super) struct Dag {
     pub(super) uses: Vec<u32>,
     loads: Vec<(FlatAccess, AccessId)>,
     counts: Vec<(LoopId, AccessId)>,
+    /// Of values that are quantised.
+    pub(super) known: Known,
 }
 
 /// Where values are computed: the current iteration plus `ahead`, lanes along `lane`, the first `n` of them.
@@ -226,15 +229,74 @@ impl At<'_> {
     }
 
     /// Writes the lanes, which may be overwritten; a single element where the access does not move along the lanes.
-    pub(super) fn store<S: Simd>(&self, s: &mut S, a: AccessId, v: &V) -> R {
+    /// `overflow`: what becomes of those that are no bytes.
+    pub(super) fn store<S: Simd>(&self, s: &mut S, a: AccessId, v: &V, overflow: Overflow) -> R {
         let disp = self.walk.disp(a, self.ahead, 0)?;
         let n = if self.walk.stride(a, self.lane) == 0 { 1 } else { self.n };
-        s.store_as(self.walk.element(a), self.walk.ptr(a), disp, v, n)
+        let (p, element) = (self.walk.ptr(a), self.walk.element(a));
+        match (element, overflow) {
+            (Element::U8 | Element::I8, Overflow::Saturate) => {
+                let byte = Narrow { two: false, signed: element == Element::I8 };
+                s.store_narrow(byte, overflow, p, disp, v, n)
+            }
+            _ => s.store_as(element, p, disp, v, n),
+        }
+    }
+
+    /// Writes vectors that follow each other along the lanes, and gives their registers back.
+    pub(super) fn store_all<S: Simd>(
+        s: &mut S,
+        places: &[At<'_>],
+        a: AccessId,
+        all: Vec<V>,
+        overflow: Overflow,
+    ) -> R {
+        let mut done = 0;
+        while let Some(at) = places.get(done) {
+            let whole = places[done..].iter().take_while(|at| at.n == s.lanes()).count();
+            let bytes = at.walk.element(a) == Element::U8 && at.walk.stride(a, at.lane) == 1;
+            let together = [4, 2].into_iter().find(|n| *n <= whole);
+            if let (Some(n), true, Overflow::Saturate) = (together, bytes, overflow)
+                && s.store_together(at.walk.ptr(a), at.walk.disp(a, at.ahead, 0)?, &all[done..][..n])?
+            {
+                done += n;
+                continue;
+            }
+            at.store(s, a, &all[done], overflow)?;
+            done += 1;
+        }
+        all.into_iter().for_each(|v| s.free(v));
+        Ok(())
     }
 }
 
 impl Dag {
-    /// Registers the loads of expressions with an accumulator of a type, if any, and finds what they share.
+    /// A constant for each lane that is added to the accumulator and to nothing else may be where the sum of integers
+    /// begins; then it is no part of the expressions any more.
+    pub(super) fn take_start(&mut self) -> Option<AccessId> {
+        let acc = self.nodes.iter().position(|n| *n == Node::Acc).filter(|n| self.uses[*n] == 1)?;
+        let integers = VectorKind::Number(DType::I32);
+        let sum = self
+            .nodes
+            .iter()
+            .position(|n| matches!(n, Node::Binary(BinaryOp::Add, a, b) if (*a == acc) != (*b == acc)))?;
+        let Node::Binary(_, a, b) = self.nodes[sum] else { return None };
+        let Node::Load(start) = self.nodes[if a == acc { b } else { a }] else { return None };
+        if self.kinds[sum] != integers {
+            return None;
+        }
+        self.nodes[sum] = Node::Acc;
+        self.nodes[acc] = Node::Const(0, integers);
+        self.uses[acc] = 0;
+        Some(start)
+    }
+
+    /// Registers the loads of expressions whose accumulator, if any, is f32, and finds what they share.
+    pub(super) fn new<'e>(walk: &mut Walk, exprs: impl IntoIterator<Item = &'e Expr<FlatAccess>>) -> R<Self> {
+        Self::typed(walk, DType::F32, exprs)
+    }
+
+    /// The same with an accumulator of a type.
     pub(super) fn typed<'e>(
         walk: &mut Walk,
         acc: DType,
@@ -249,6 +311,7 @@ impl Dag {
             uses: Vec::new(),
             loads: Vec::new(),
             counts: Vec::new(),
+            known: Known::default(),
         };
         for expr in exprs {
             let root = this.add(walk, expr)?;

@@ -29,8 +29,20 @@ impl Dag {
     /// Vector registers that evaluation may need at once, the results and `acc` included.
     pub(super) fn registers(&self) -> Need {
         let mut need: Vec<Need> = Vec::with_capacity(self.nodes.len());
-        for (node, kind) in self.nodes.iter().zip(&self.kinds) {
+        for (n, (node, kind)) in self.nodes.iter().zip(&self.kinds).enumerate() {
             let here = match node {
+                Node::Cast(_, a) if let Some(beside) = self.rounds_beside(n) => {
+                    need.push(need[*a].or(Need { each: 1, beside }));
+                    continue;
+                }
+                Node::Cast(VectorKind::F32, a) if self.kinds[*a] == VectorKind::Number(DType::I32) => {
+                    need.push(need[*a].or(Need { each: 1, beside: 1 }));
+                    continue;
+                }
+                Node::Acc | Node::Const(..) | Node::Load(_) if *kind == VectorKind::Number(DType::I32) => {
+                    need.push(Need { each: 1, beside: 1 });
+                    continue;
+                }
                 Node::Acc | Node::Const(..) | Node::Load(_) => Need { each: 1, beside: 0 },
                 Node::Count(_) => Need { each: 1, beside: 1 },
                 Node::Unary(op, a) => {

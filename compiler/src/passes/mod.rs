@@ -9,9 +9,9 @@ pub mod fold;
 pub mod infer;
 pub mod layout;
 pub mod lower;
+pub mod narrow;
 pub mod widen;
 pub mod winograd;
-pub mod words;
 
 #[cfg(test)]
 pub(crate) mod testing;

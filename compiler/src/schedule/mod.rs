@@ -14,6 +14,7 @@ pub mod lanes;
 pub mod nest;
 mod plane;
 mod provider;
+mod quads;
 mod shared;
 pub mod stream;
 mod strides;

@@ -10,8 +10,8 @@ use super::borders;
 use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
 use super::contract::is_sum;
-use super::plane;
 use super::strides::{by_falling_stride, constant_access, even_part, extent_of, stride_of, vector_access};
+use super::{plane, quads};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Iterations of all unrolled reduced loops together, at most: a 7x7 window.
@@ -95,9 +95,17 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
             _ => "",
         }
     );
-    let order = parallel.into_iter().chain(reduced).collect();
+    let fours = quads::pick(kernel, target, vector, along, &unrolled, &reduced);
+    let order = parallel.iter().copied().chain(reduced).collect();
+    if let (Some((vectors, tile)), Some(&along)) = (fours, along) {
+        let tile = Some((along, tile));
+        let nest = Nest { order, vector, vectors, tile, unrolled, columns: false, quads: true };
+        let why = format!("{why}; columns are multiplied four at a time");
+        return Ok(Chosen { schedule: Schedule::Nest(nest), why });
+    }
     let NestPick { vectors, columns, .. } = pick;
-    Ok(Chosen { schedule: Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns }), why })
+    let nest = Nest { order, vector, vectors, tile, unrolled, columns, quads: false };
+    Ok(Chosen { schedule: Schedule::Nest(nest), why })
 }
 
 /// What nests need of a load: constant strides, and indices that are read at run time one by one.
@@ -214,6 +222,7 @@ pub fn candidates(kernel: &FlatKernel, nest: &Nest, target: &Target) -> Vec<Nest
         columns: nest.columns,
     }];
     match (&kernel.form, &nest.tile) {
+        _ if nest.quads => {}
         (Form::Window { .. }, Some((along, _))) => {
             for tile in [2, 4, 6, 8].map(|most| even_part(extent(*along), most) as u32) {
                 for &vectors in WINDOW_VECTORS {

@@ -161,6 +161,10 @@ pub struct Nest {
     /// Of windows: inputs along the last unrolled loop are loaded once and used by every iteration of `tile`. Needs
     /// a register per accumulator, one per iteration of that loop for weights, and one for the input.
     pub columns: bool,
+    /// Of windows of unsigned bytes and signed weights that slide along the loop of `tile`, with all reduced loops unrolled and
+    /// without padding: four columns of the input lie in a lane and are multiplied at once. The loop of `tile`, the last
+    /// parallel one, then runs inside that of `vector`, whose extent is a multiple of four.
+    pub quads: bool,
 }
 
 /// Register tiles of `mr` rows by `nr` columns; the sum over `depth` stays in registers.
@@ -185,14 +189,14 @@ pub struct Tile {
     pub mr: u32,
     /// Columns of a tile: a multiple of the target's lanes.
     pub nr: u32,
-    /// Of bytes and words, which are multiplied several at a time: the two reduced loops of two iterations each through the
-    /// four that lie side by side in lhs, with strides 1 and 2 there. `depth` goes around them.
+    /// Of bytes, which are multiplied four at a time: the two reduced loops of two iterations each through the four
+    /// that lie side by side in lhs, with strides 1 and 2 there. `depth` goes around them.
     pub quad: Option<[LoopId; 2]>,
     /// Columns of a panel of rhs: `nr`, or a width that several machines share.
     pub panel: u32,
     /// Elements from one panel to the next in rhs: `depth * panel` when packed, `panel` when not. A multiple of
-    /// `panel`. The stride of `col` within a panel is 1, or 4 or 2 of elements whose steps of depth lie together as
-    /// [`Steps`](crate::format::packed::Steps) says.
+    /// `panel`. The stride of `col` within a panel is 1, or 4 or 2 of bytes whose steps of depth lie together in
+    /// [`Fours`](crate::format::packed::Steps::Fours) or [`Pairs`](crate::format::packed::Steps::Pairs).
     pub panel_stride: i64,
     /// Whether rhs is padded to whole panels (weights packed at compile time). Those of 16 bits are finite then.
     pub rhs_padded: bool,

@@ -141,7 +141,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
     let loops = |ids: &[LoopId]| format!("[{}]", join(ids.iter().map(|l| names.get(*l))));
     match schedule {
         Schedule::Scalar { order } => format!("scalar order {}", loops(order)),
-        Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns }) => {
+        Schedule::Nest(Nest { order, vector, vectors, tile, unrolled, columns, quads }) => {
             let mut out = format!("nest order {} vector {} x {vectors}", loops(order), names.get(*vector));
             if let Some((l, n)) = tile {
                 let _ = write!(out, " tile {} x {n}", names.get(*l));
@@ -151,6 +151,9 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             }
             if *columns {
                 out += " columns once";
+            }
+            if *quads {
+                out += " columns by fours";
             }
             out
         }

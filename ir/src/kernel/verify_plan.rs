@@ -8,7 +8,7 @@
 
 use super::access::LoopId;
 use super::form::{Form, Role};
-use super::plan::{FlatAccess, Plan, PlannedKernel, Provider, Schedule, Storage, Tile};
+use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Storage, Tile};
 use crate::error::{Error, Result};
 use crate::types::DType;
 
@@ -213,6 +213,9 @@ impl Checker<'_> {
                     }
                 }
                 self.is(&nest.unrolled, Role::Reduce)?;
+                if nest.quads {
+                    self.quads(nest, form)?;
+                }
                 if nest.vectors == 0 || !nest.order.ends_with(&nest.unrolled) {
                     return rule("the unrolled loops are the last ones".to_owned());
                 }
@@ -313,26 +316,39 @@ impl Checker<'_> {
         }
     }
 
-    /// Four bytes or words of depth side by side in lhs, and in rhs as [`Steps`](crate::format::packed::Steps) has them.
+    /// Four bytes of depth side by side in lhs, and in rhs as [`Steps`](crate::format::packed::Steps) has them.
+    fn quads(&self, nest: &Nest, form: &Form<FlatAccess>) -> Result<()> {
+        let wrong = |what: &str| Err(Error::internal(format!("columns by fours of {what}")));
+        let (Form::Window { input, weight: Some(weight), .. }, Some((along, _))) = (form, nest.tile) else {
+            return wrong("what is no window, or has no tile");
+        };
+        if (input.dtype, weight.dtype) != (DType::U8, DType::I8) || !input.guards.is_empty() {
+            return wrong("a window that is padded, or not of bytes");
+        }
+        let parallel = nest.order.len() - nest.unrolled.len();
+        let inside = parallel > 0 && nest.order[parallel - 1] == along;
+        let channels = self.kernel.loops[nest.vector.0 as usize].extent.as_const();
+        if !inside || nest.unrolled.is_empty() || channels.is_none_or(|n| n % 4 != 0) {
+            return wrong("loops in another order, or of channels that are no fours");
+        }
+        [input, weight].into_iter().try_for_each(|a| self.stride(a, nest.vector, &[1]))?;
+        self.stride(weight, along, &[0])
+    }
+
     fn quad(&self, tile: &Tile, [step, pair]: [LoopId; 2], lhs: &FlatAccess, rhs: &FlatAccess) -> Result<()> {
         self.stride(lhs, step, &[1])?;
         self.stride(lhs, pair, &[2])?;
         let halves = 2 * i64::from(tile.panel);
         let fours = self.stride(rhs, tile.col, &[4]).is_ok();
-        let sizes = [lhs, rhs].map(|a| a.dtype.size());
-        let [col, first, second] = match sizes {
-            [2, 1 | 2] => [2, 1, halves],
-            _ if fours => [4, 1, 2],
-            _ => [2, halves, 1],
-        };
+        let [col, first, second] = if fours { [4, 1, 2] } else { [2, halves, 1] };
         self.stride(rhs, tile.col, &[col])?;
         self.stride(rhs, step, &[first])?;
         self.stride(rhs, pair, &[second])?;
         let two = |l: LoopId| self.kernel.loops[l.0 as usize].extent.is(2);
-        let packed = matches!(sizes, [1, 1] | [2, 1 | 2]) && tile.rhs_padded;
-        if !two(step) || !two(pair) || !packed || !lhs.guards.is_empty() {
+        let bytes = [lhs, rhs].iter().all(|a| a.dtype.size() == 1) && tile.rhs_padded;
+        if !two(step) || !two(pair) || !bytes || !lhs.guards.is_empty() {
             return Err(Error::internal(
-                "a tile of bytes or words is of packed ones, four by four and without padding",
+                "a tile of bytes is of packed bytes, four by four and without padding",
             ));
         }
         Ok(())
@@ -345,7 +361,7 @@ mod tests {
     use crate::dim::Dim;
     use crate::kernel::expr::Expr;
     use crate::kernel::form::{Loop, Store};
-    use crate::kernel::plan::{Dots, Nest, Port, Shared, Slot, Weight};
+    use crate::kernel::plan::{Dots, Port, Shared, Slot, Weight};
     use crate::tensor::Tensor;
     use crate::types::{Shape, TensorType};
 
@@ -372,6 +388,7 @@ mod tests {
             tile: None,
             unrolled: vec![],
             columns: false,
+            quads: false,
         };
         let kernel = PlannedKernel {
             name: "k".into(),

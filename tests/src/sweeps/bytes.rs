@@ -22,8 +22,10 @@ fn constants(t: &mut Text) {
         t.line(&format!(
             "const @zero_{dtype}: {dtype}[] = [{zero}] const @other_{dtype}: {dtype}[] = [{other}]"
         ));
+        t.line(&format!("const @none_{dtype}: {dtype}[] = [0]"));
     }
     t.line("const @scale: f32[] = [0.0041] const @unit: f32[] = [0.73]");
+    t.line("const @third: f32[] = [0.3391] const @whole: f32[] = [1.0037]");
 }
 
 /// A sum as numbers, and as bytes.
@@ -33,6 +35,22 @@ fn results(t: &mut Text, name: &str, expression: &str, dtype: &str) {
     t.line(&format!("%float_{name} = Cast({sum}) {{to = 1}}"));
     t.line(&format!("%scaled_{name} = Mul(%float_{name}, @scale)"));
     t.output(&format!("QuantizeLinear(%scaled_{name}, @unit, @other_{dtype})"));
+}
+
+/// Bytes of the newest sum and of an input become numbers again, which are added and quantised, with and without what is below 0.
+fn residual(t: &mut Text, name: &str, shape: &[usize], dtype: &str) {
+    t.typed_input(&format!("r_{name}"), dtype, shape);
+    for line in [
+        format!("%q_{name} = QuantizeLinear(%scaled_{name}, @third, @zero_{dtype})"),
+        format!("%a_{name} = DequantizeLinear(%q_{name}, @third, @zero_{dtype})"),
+        format!("%b_{name} = DequantizeLinear(%r_{name}, @unit, @other_{dtype})"),
+        format!("%sum_{name} = Add(%a_{name}, %b_{name})"),
+        format!("%positive_{name} = Relu(%sum_{name})"),
+    ] {
+        t.line(&line);
+    }
+    t.output(&format!("QuantizeLinear(%sum_{name}, @whole, @zero_{dtype})"));
+    t.output(&format!("QuantizeLinear(%positive_{name}, @whole, @none_{dtype})"));
 }
 
 /// Matrices: tiles of all remainders.
@@ -46,6 +64,7 @@ pub(super) fn products() -> Text {
         for (w, n) in weights.iter().zip(COLUMNS) {
             let product = format!("MatMulInteger(%x{m}, {w}, @zero_{dtype})");
             results(&mut t, &format!("{m}_{n}"), &product, dtype);
+            residual(&mut t, &format!("{m}_{n}"), &[m, n], dtype);
         }
     }
     for k in [1, 2, 3, 4, 5, 7, 8, 15, 16, 19, 64, 130] {
@@ -84,31 +103,15 @@ pub(super) fn convolutions() -> Text {
     t
 }
 
-/// Windows of 3 x 3 over many channels: by minimal filtering, of channels that fill vectors of words and that do not.
-pub(super) fn filtered() -> Text {
-    let mut t = Text::default();
-    constants(&mut t);
-    for (i, (c, o, h, w)) in
-        [(32, 32, 24, 24), (64, 48, 20, 18), (40, 64, 19, 17), (68, 64, 15, 13)].into_iter().enumerate()
-    {
-        let dtype = ["u8", "i8"][i % 2];
-        t.typed_input(&format!("x{i}"), dtype, &[1, c, h, w]);
-        let weights = weight(&mut t, &[o, c, 3, 3]);
-        let conv = format!("ConvInteger(%x{i}, {weights}, @zero_{dtype}) {{pads = [1, 1, 1, 1]}}");
-        results(&mut t, &i.to_string(), &conv, dtype);
-    }
-    t
-}
-
 /// Depthwise convolutions and pools, along channels that the caller has innermost.
 pub(super) fn windows() -> Text {
     let mut t = Text::default();
     constants(&mut t);
-    for (i, c) in [2, 3, 15, 16, 17, 33].into_iter().enumerate() {
+    for (i, c) in [2, 3, 12, 15, 16, 17, 33, 36, 64, 100].into_iter().enumerate() {
         let dtype = ["u8", "i8"][i % 2];
         t.typed_input(&format!("z{c}"), dtype, &[1, 9, 10, c]);
         t.line(&format!("%x{c} = Transpose(%z{c}) {{perm = [0, 3, 1, 2]}}"));
-        for (window, step) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
+        for (window, step) in [(2, 1), (3, 1), (3, 2), (3, 3), (5, 1), (5, 2), (7, 1)] {
             let w = weight(&mut t, &[c, 1, window, window]);
             let attributes = format!("group = {c}, strides = [{step}, {step}], pads = {:?}", [window / 2; 4]);
             let conv = format!("ConvInteger(%x{c}, {w}, @zero_{dtype}) {{{attributes}}}");

@@ -74,11 +74,8 @@ impl Generator<'_> {
             let ahead = self.ahead(t, i * together, widths.len());
             let places = self.places(&ahead, widths);
             let values = self.epilogue.eval_all(s, &places, None)?;
-            for (to, values) in self.stores.iter().zip(values) {
-                for (at, v) in places.iter().zip(values) {
-                    at.store(s, *to, &v)?;
-                    s.free(v);
-                }
+            for (i, (to, values)) in self.stores.iter().zip(values).enumerate() {
+                At::store_all(s, &places, *to, values, self.epilogue.overflow(s, i))?;
             }
         }
         Ok(())

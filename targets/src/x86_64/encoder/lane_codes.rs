@@ -112,14 +112,6 @@ codes! {
         EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512;
     EXTEND_BYTES: Pmovsxbw_xmm_xmmm64, VEX_Vpmovsxbw_xmm_xmmm64, VEX_Vpmovsxbw_ymm_xmmm128,
         EVEX_Vpmovsxbw_zmm_k1z_ymmm256;
-    EXTEND_UNSIGNED_BYTES: Pmovzxbw_xmm_xmmm64, VEX_Vpmovzxbw_xmm_xmmm64, VEX_Vpmovzxbw_ymm_xmmm128,
-        EVEX_Vpmovzxbw_zmm_k1z_ymmm256;
-    ADD_WORDS: Paddw_xmm_xmmm128, VEX_Vpaddw_xmm_xmm_xmmm128, VEX_Vpaddw_ymm_ymm_ymmm256,
-        EVEX_Vpaddw_zmm_k1z_zmm_zmmm512;
-    SUB_WORDS: Psubw_xmm_xmmm128, VEX_Vpsubw_xmm_xmm_xmmm128, VEX_Vpsubw_ymm_ymm_ymmm256,
-        EVEX_Vpsubw_zmm_k1z_zmm_zmmm512;
-    SHIFT_WORDS_LEFT: Psllw_xmm_imm8, VEX_Vpsllw_xmm_xmm_imm8, VEX_Vpsllw_ymm_ymm_imm8,
-        EVEX_Vpsllw_zmm_k1z_zmmm512_imm8;
     // The same 16 bytes in every quarter; the same 128 bits.
     LOAD_QUARTERS: Movups_xmm_xmmm128, VEX_Vmovups_xmm_xmmm128, VEX_Vbroadcasti128_ymm_m128,
         EVEX_Vbroadcasti32x4_zmm_k1z_m128;
@@ -138,6 +130,13 @@ codes! {
         EVEX_Vpunpcklqdq_zmm_k1z_zmm_zmmm512b64;
     UNPACK_UPPER_64: Punpckhqdq_xmm_xmmm128, VEX_Vpunpckhqdq_xmm_xmm_xmmm128, VEX_Vpunpckhqdq_ymm_ymm_ymmm256,
         EVEX_Vpunpckhqdq_zmm_k1z_zmm_zmmm512b64;
+    // Lanes to words and words to bytes, the nearest there are, in each 128 bits of one vector and then of the other.
+    PACK_LANES: Packssdw_xmm_xmmm128, VEX_Vpackssdw_xmm_xmm_xmmm128, VEX_Vpackssdw_ymm_ymm_ymmm256,
+        EVEX_Vpackssdw_zmm_k1z_zmm_zmmm512b32;
+    PACK_WORDS: Packuswb_xmm_xmmm128, VEX_Vpackuswb_xmm_xmm_xmmm128, VEX_Vpackuswb_ymm_ymm_ymmm256,
+        EVEX_Vpackuswb_zmm_k1z_zmm_zmmm512;
+    // Lanes of all 256 or 512 bits, by numbers in the first operand.
+    PERMUTE_LANES: INVALID, INVALID, VEX_Vpermd_ymm_ymm_ymmm256, EVEX_Vpermd_zmm_k1z_zmm_zmmm512b32;
     BROADCAST_64: INVALID, VEX_Vmovddup_xmm_xmmm64, VEX_Vbroadcastsd_ymm_m64, EVEX_Vbroadcastsd_zmm_k1z_xmmm64;
 }
 
@@ -150,6 +149,11 @@ pub(super) const COMPARE_U64: Code = Code::EVEX_Vpcmpuq_kr_k1_zmm_zmmm512b64_imm
 /// Instructions of 128 bits that 256-bit code uses too.
 pub(super) const fn halves(legacy: Code, vex: Code) -> Codes {
     [legacy, vex, vex, Code::INVALID]
+}
+
+/// The same with an instruction of 512 bits.
+const fn with_zmm([legacy, xmm, ymm, _]: Codes, zmm: Code) -> Codes {
+    [legacy, xmm, ymm, zmm]
 }
 
 pub(super) const LOAD_WORD: Codes =
@@ -171,10 +175,21 @@ pub(super) const UNPACK_WORDS: Codes =
     halves(Code::Punpcklwd_xmm_xmmm128, Code::VEX_Vpunpcklwd_xmm_xmm_xmmm128);
 /// Elements of 1, 2, 4 and 8 bytes in turn, of the lower halves and of the upper ones of each 128 bits.
 pub(super) const UNPACK: [[Codes; 4]; 2] = [
-    [UNPACK_BYTES, UNPACK_WORDS, UNPACK_LOWER_32, UNPACK_LOWER_64],
     [
-        halves(Code::Punpckhbw_xmm_xmmm128, Code::VEX_Vpunpckhbw_xmm_xmm_xmmm128),
-        halves(Code::Punpckhwd_xmm_xmmm128, Code::VEX_Vpunpckhwd_xmm_xmm_xmmm128),
+        with_zmm(UNPACK_BYTES, Code::EVEX_Vpunpcklbw_zmm_k1z_zmm_zmmm512),
+        with_zmm(UNPACK_WORDS, Code::EVEX_Vpunpcklwd_zmm_k1z_zmm_zmmm512),
+        UNPACK_LOWER_32,
+        UNPACK_LOWER_64,
+    ],
+    [
+        with_zmm(
+            halves(Code::Punpckhbw_xmm_xmmm128, Code::VEX_Vpunpckhbw_xmm_xmm_xmmm128),
+            Code::EVEX_Vpunpckhbw_zmm_k1z_zmm_zmmm512,
+        ),
+        with_zmm(
+            halves(Code::Punpckhwd_xmm_xmmm128, Code::VEX_Vpunpckhwd_xmm_xmm_xmmm128),
+            Code::EVEX_Vpunpckhwd_zmm_k1z_zmm_zmmm512,
+        ),
         UNPACK_UPPER_32,
         UNPACK_UPPER_64,
     ],

@@ -22,6 +22,7 @@ mod narrow;
 mod ops;
 mod pieces;
 mod strided;
+mod together;
 
 use iced_x86::{Code, Encoder as Iced, Instruction, MemoryOperand, Register};
 use target_lexicon::Architecture;
@@ -98,6 +99,8 @@ pub(crate) struct Encoder {
     lane_masks: Vec<usize>,
     /// The places of every other element of two vectors, in a register of their own.
     every_other: Option<V>,
+    /// The places of a matrix of 4 x 4 lanes that is turned, in a register of their own.
+    turned: Option<V>,
     /// The last instruction, where it is a copy: where it begins and ends, to, from.
     copied: Option<(usize, usize, Register, Register)>,
     /// Some instruction could not be encoded.
@@ -150,6 +153,7 @@ impl Encoder {
             kept: Vec::new(),
             lane_masks: Vec::new(),
             every_other: None,
+            turned: None,
             copied: None,
             failed: false,
             dry: false,

@@ -163,6 +163,13 @@ impl Simd for Encoder {
         Ok(())
     }
 
+    fn drop_constant(&mut self, bits: u32) {
+        if let Some(i) = self.kept.iter().position(|(known, _)| *known == bits) {
+            let (_, v) = self.kept.swap_remove(i);
+            self.free(v);
+        }
+    }
+
     fn keeps(&self, bits: u32) -> bool {
         self.kept(bits).is_some()
     }
@@ -334,6 +341,17 @@ impl Simd for Encoder {
         self.two(&LOAD, self.reg(&v), &place);
         self.free_parking.push(parked.0);
         Ok(v)
+    }
+
+    fn peek(&mut self, parked: &Parked) -> R<V> {
+        let v = self.vector()?;
+        let place = Place::Mem(parking(parked.0, self.lanes()));
+        self.two(&LOAD, self.reg(&v), &place);
+        Ok(v)
+    }
+
+    fn forget(&mut self, parked: Parked) {
+        self.free_parking.push(parked.0);
     }
 
     fn op1(&mut self, op: Op1, d: &V) -> R {
@@ -529,7 +547,7 @@ impl Simd for Encoder {
     }
 
     fn interleave(&mut self, bits: u8, upper: bool, d: &V, s: &V) -> R {
-        if self.lanes() != 4 && bits < 32 {
+        if self.lanes() != 4 && bits < 32 && !(self.lanes() == 16 && self.short_elements) {
             return Err(Refusal::unsupported("short elements are interleaved in 128 bits"));
         }
         let codes = &UNPACK[usize::from(upper)][(bits / 8).trailing_zeros() as usize];
@@ -634,16 +652,16 @@ impl Simd for Encoder {
         self.entries_of_part(d, p, disp)
     }
 
-    fn load_words(&mut self, p: &P, disp: i32, signed: bool) -> R<V> {
-        self.extended_bytes(p, disp, signed)
+    fn prepare_turned(&mut self) -> R {
+        self.prepare_turned_lanes()
     }
 
-    fn add_words(&mut self, d: &V, s: &V, minus: bool) -> R {
-        self.sum_of_words(d, s, minus)
+    fn load_turned(&mut self, p: &P, disp: i32, n: usize) -> R<V> {
+        self.turned_lanes(p, disp, n)
     }
 
-    fn shift_words(&mut self, d: &V, by: u8) -> R {
-        self.shifted_words(d, by)
+    fn load_words(&mut self, p: &P, disp: i32) -> R<V> {
+        self.extended_bytes(p, disp)
     }
 
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {
@@ -656,6 +674,14 @@ impl Simd for Encoder {
 
     fn load_splat_narrow(&mut self, e: Narrow, p: &P, disp: i32) -> R<V> {
         self.load_short_splat(e, p, disp)
+    }
+
+    fn converts_far(&self) -> bool {
+        true
+    }
+
+    fn store_together(&mut self, p: &P, disp: i32, all: &[V]) -> R<bool> {
+        self.store_bytes_together(p, disp, all)
     }
 
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R {
