@@ -93,6 +93,7 @@ fn case(name: &str) -> Case {
         "RMSNormalization" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5])],
         "Gather" => |t| vec![numbers(t, &[4, 3]), vector(&[2, 0, -1])],
         "GatherElements" => |t| vec![numbers(t, &[3, 3]), Tensor::from_vec(&[1, 3], vec![2i64, 0, -1])],
+        "GatherND" => |t| vec![numbers(t, &[3, 3]), Tensor::from_vec(&[2, 1], vec![2i64, -3])],
         "GlobalAveragePool" | "GlobalMaxPool" => |t| vec![numbers(t, &[2, 3, 4, 5])],
         "DepthToSpace" | "SpaceToDepth" => {
             attrs.push(("blocksize", Attr::Int(2)));

@@ -29,6 +29,7 @@ pub mod fill;
 pub mod flatten;
 pub mod gather;
 pub mod gather_elements;
+pub mod gather_nd;
 pub mod gelu;
 pub mod gemm;
 pub mod global_average_pool;
@@ -131,6 +132,7 @@ pub static OPS: &[OpDef] = &[
     unary::FLOOR,
     gather::DEF,
     gather_elements::DEF,
+    gather_nd::DEF,
     gelu::DEF,
     gemm::DEF,
     global_average_pool::DEF,
