@@ -59,6 +59,18 @@ pub(super) fn convolution(c: &mut Choices) -> Outcome<Graph> {
     let attributes = format!("group = {group}, strides = {strides:?}, pads = {pads:?}");
     let (of_x, of_w, of_y) = (bytes(c), bytes(c), bytes(c));
     t.line(format!("input %x: f32[{}, {channels}, {h}, {w}]", c.size(1, 2)));
+    if c.below(3) == 0 {
+        // By the range of the image, which its padding is not part of.
+        t.bytes(c, "w", of_w, &[outputs, cpg, kh, kw])?;
+        let of_channels = parameters(c, outputs);
+        t.bytes(c, "zw", of_w, &of_channels)?;
+        t.line("%q, %sx, %zx = DynamicQuantizeLinear(%x)".into());
+        t.line(format!("%sum = ConvInteger(%q, %w, %zx, %zw) {{{attributes}}}"));
+        t.line("%f = Cast(%sum) {to = 1}".into());
+        t.line("%t = Mul(%f, %sx)".into());
+        t.tail(c);
+        return t.finish();
+    }
     t.scales(c, "sx", 0.02, &[]);
     t.bytes(c, "zx", of_x, &[])?;
     t.bytes(c, "w", of_w, &[outputs, cpg, kh, kw])?;

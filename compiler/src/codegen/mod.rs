@@ -8,6 +8,7 @@ mod constants;
 mod dots;
 #[cfg(test)]
 mod dots_tests;
+mod dynamic;
 mod function;
 mod gather;
 mod guard;

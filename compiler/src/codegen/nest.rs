@@ -72,7 +72,7 @@ struct Generator<'k> {
     /// Whether lanes are iterations of a reduced loop.
     across: Option<Across>,
     work: Work,
-    /// Whether a window's factors are bytes, an input without signs and weights with them: their products are those of words.
+    /// Whether a window's input is bytes without signs, and weights have at most 16 bits: their products are those of words.
     words: bool,
     /// The accumulators' type.
     acc: DType,
@@ -154,7 +154,9 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
     let across = if role(&nest.vector) == Role::Reduce { combine } else { None };
     let lanes = nest_lanes(&kernel.form, 4 * s.lanes() as u32) as usize;
     let (acc, identity) = (identity.dtype, lane_bits(identity));
-    let bytes = |input: &FlatAccess, w: &FlatAccess| (input.dtype, w.dtype) == (DType::U8, DType::I8);
+    let bytes = |input: &FlatAccess, w: &FlatAccess| {
+        input.dtype == DType::U8 && matches!(w.dtype, DType::I8 | DType::I16)
+    };
     let words = matches!(&kernel.form, Form::Window { input, weight: Some(w), .. } if bytes(input, w));
     let rows = Vec::new();
     let mut this = Generator {

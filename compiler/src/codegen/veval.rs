@@ -94,7 +94,7 @@ impl<'v> Eval<'v> {
     }
 
     /// Does something at every place with the node's value as a second operand.
-    fn with_operand<S: Simd>(
+    pub(super) fn with_operand<S: Simd>(
         &mut self,
         s: &mut S,
         n: usize,
@@ -195,6 +195,9 @@ impl<'v> Eval<'v> {
             }
             Node::Cast(to, a) => {
                 if let Some(d) = self.quantized(s, n)? {
+                    return Ok(d);
+                }
+                if let Some(d) = self.quantized_by_computed(s, to, a)? {
                     return Ok(d);
                 }
                 let d = self.reg(s, a)?;

@@ -7,9 +7,9 @@
 //!   contract { acc: i32 = %x.u8[n, c, h, w] else 0 * @w.fours[o, c, kh, kw]  %y = (acc - @w.sums[o]) - .. }   w: i8[8, 4, 3, 3]
 //! ```
 //!
-//! - Weights of more bits, or without a sign, whose values fit become i8.
+//! - Weights of more bits, or without a sign, whose values fit become i8; others less their middle, where these fit.
 //! - Signed activations move up by 128; what that adds to each sum is known with the weights.
-//! - Windows (depthwise convolutions) get the same types; their products are those of words.
+//! - Windows (depthwise convolutions) get the same types, or keep weights of 16 bits; their products are those of words.
 //! - Depth along the axis that is to lie innermost becomes a multiple of four. The further steps are multiplied by zeros, so
 //!   what they read is of no consequence: padding, for which layout finds memory.
 //!
@@ -17,6 +17,7 @@
 
 pub mod join;
 mod lookups;
+mod middle;
 
 use std::collections::BTreeMap;
 
@@ -38,8 +39,13 @@ pub fn run(program: &mut Program) -> Result<()> {
     let mut moved: BTreeMap<BufferId, BufferId> = BTreeMap::new();
     for i in 0..program.kernels().len() {
         let Some((lhs, rhs)) = factors(program, program.kernel(i)) else { continue };
-        let Some(mut weights) = signed_bytes(program.constant(rhs.buffer)?)? else { continue };
         let contract = matches!(program.kernel(i).form, Form::Contract { .. });
+        let weights = match signed_bytes(program.constant(rhs.buffer)?)? {
+            None if contract => middle::moved(program, i, &lhs, &rhs, &mut edits)?,
+            None => Some(program.constant(rhs.buffer)?.clone()).filter(|w| w.dtype == DType::I16),
+            weights => weights,
+        };
+        let Some(mut weights) = weights else { continue };
         let depth = depth(program.kernel(i), &lhs, &rhs).filter(|_| contract);
         if program.buffer(lhs.buffer).ty.dtype == DType::I8 {
             let up = *moved.entry(lhs.buffer).or_insert_with(|| {
@@ -165,13 +171,13 @@ fn subtract_sums(program: &mut Program, i: usize, rhs: &Access, weights: &Tensor
         .collect();
     let shape: Vec<usize> = kept.iter().map(|axis| weights.shape[*axis]).collect();
     let mut sums = vec![0i32; shape.iter().product()];
-    for (flat, byte) in weights.data.iter().enumerate() {
+    for (flat, weight) in weights.to_f64s()?.into_iter().enumerate() {
         let (mut rest, mut index) = (flat, vec![0; weights.shape.len()]);
         for axis in (0..index.len()).rev() {
             (index[axis], rest) = (rest % weights.shape[axis], rest / weights.shape[axis]);
         }
         let at = kept.iter().fold(0, |at, axis| at * weights.shape[*axis] + index[*axis]);
-        sums[at] += UP as i32 * i32::from(*byte as i8);
+        sums[at] += UP as i32 * weight as i32;
     }
     let stem = format!("{}.sums", program.buffer(rhs.buffer).name);
     let ty = TensorType::new(DType::I32, Shape::of(&shape));
@@ -246,6 +252,30 @@ mod tests {
         }";
         let text = check(text, &bytes(48));
         assert!(text.contains("c: 4") && text.contains("else 131:u8"), "{text}");
+    }
+
+    #[test]
+    fn windows_over_single_channels() {
+        let text = "program @m {
+          input %x: i8[1, 3, 4, 4]
+          const @w: i16[3, 1, 3, 3] = splat -201
+          output %y: i32[1, 3, 4, 4]
+          window \"y\" [c: 3, h: 4, w: 4 | i: 3, j: 3] {
+            acc = dot(%x[0, c, h + i - 1, w + j - 1] else 3:i8, @w[c, 0, i, j])
+            %y[0, c, h, w] = acc
+          }
+        }";
+        let text = check(text, &bytes(48));
+        assert!(text.contains("else 131:u8") && text.contains("@w: i16"), "{text}");
+    }
+
+    #[test]
+    fn weights_of_nine_bits_less_their_middle() {
+        for lhs in ["u8", "i8"] {
+            let text = product(lhs, "i16", 5).replace("= [", "= [-140, ").replacen("-140, 11, ", "-140, ", 1);
+            let text = check(&text, &bytes(15));
+            assert!(text.contains("i8[8, 2]") && text.contains("+ %x.rows[m] * -12:i32"), "{text}");
+        }
     }
 
     #[test]

@@ -289,7 +289,8 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
         }
         Form::Window { op, input, weight, store: result } => {
             let acc = op.accumulator(input.dtype);
-            let bytes = |w: &FlatAccess| (input.dtype, w.dtype) == (DType::U8, DType::I8);
+            let bytes =
+                |w: &FlatAccess| input.dtype == DType::U8 && matches!(w.dtype, DType::I8 | DType::I16);
             let factors = |w: &FlatAccess| w.dtype.accumulator() == acc || bytes(w);
             let sums = is_sum(acc) && weight.as_ref().is_none_or(factors);
             let short = matches!(acc, DType::I8 | DType::U8 | DType::I16 | DType::U16);

@@ -17,7 +17,7 @@
 //! Unsupported: more than three spatial axes.
 
 use super::conv::{Conv, Factors};
-use super::factor::Factor;
+use super::factor::{Factor, exact_type};
 use super::operand::fact;
 use super::quantization::single;
 use super::spatial::Axis;
@@ -44,9 +44,6 @@ pub struct ConvInteger {
     /// Window and groups.
     pub conv: Conv,
 }
-
-/// Products of two differences of bytes whose sum f32 holds exactly.
-const EXACT_PRODUCTS: i64 = (1 << 24) / (255 * 255);
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=4, 1..=1)?;
@@ -97,13 +94,12 @@ impl Op for ConvInteger {
         let later = cx.fact(1)?.tensor().is_none() || known.is_none() && pads;
         if self.conv.is_depthwise(&w) && later {
             let products = w[2..].iter().fold(crate::dim::Dim::Const(1), |n, d| n * d.clone());
-            let exact = products.as_const().is_some_and(|n| n <= EXACT_PRODUCTS);
-            let dtype = if exact { DType::F32 } else { DType::I32 };
+            let dtype = exact_type(&products);
             let (x, w) = (X.centred(cx, Some(dtype))?, W.centred(cx, Some(dtype))?);
             let factors = Factors { x: x.buffer, w: w.buffer, outside: Scalar::int(dtype, 0), acc: dtype };
-            return self.conv.emit(cx, factors, |_| match exact {
-                true => Expr::cast(DType::I32, Expr::Acc),
-                false => Expr::Acc,
+            return self.conv.emit(cx, factors, |_| match dtype {
+                DType::I32 => Expr::Acc,
+                _ => Expr::cast(DType::I32, Expr::Acc),
             });
         }
         let centred = W.centred(cx, None)?;

@@ -12,6 +12,7 @@ use super::broadcast;
 use super::nest::{NestBuilder, add, indices, mul, sub, zero};
 use super::quantization::{is_zero, single};
 use super::values::{from_i128s, to_i128s};
+use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, BufferId, Expr, Form, Index, Lowering, ReduceOp, Scalar, Store};
 use crate::numerics::{Number, int_range};
@@ -164,6 +165,15 @@ impl Factor {
         cx.emit(loops, Form::Map { stores: vec![store] });
         Ok(Centred { buffer, known: None, fact: Fact::new(dtype, fact.shape) })
     }
+}
+
+/// Products of two differences of bytes whose sum f32 holds exactly.
+const EXACT_PRODUCTS: i64 = (1 << 24) / (255 * 255);
+
+/// The type in which machines add so many products of differences of bytes fastest, each of them exactly: what has vectors for
+/// factors that are both computed at run time.
+pub(super) fn exact_type(products: &Dim) -> DType {
+    if products.as_const().is_some_and(|n| n <= EXACT_PRODUCTS) { DType::F32 } else { DType::I32 }
 }
 
 /// The shortest of the types that products are made of.

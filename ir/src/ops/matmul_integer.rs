@@ -9,10 +9,11 @@
 //!
 //! Numerics: exact, but for sums beyond 32 bits, which wrap.
 //!
-//! Lowering: a `Contract` of one operand as it is and the other less its zero points, and a term of the sums of that one
-//! (`factor.rs`).
+//! Lowering: a `Contract` of one operand as it is and the other, a constant, less its zero points, and a term of the sums of
+//! that one (`factor.rs`). Of two that are computed at run time: of both less their zero points, in f32 while that holds every
+//! sum exactly, else in i32.
 
-use super::factor::Factor;
+use super::factor::{Factor, exact_type};
 use super::matmul::{MatMul, Sizes};
 use super::operand::fact;
 use crate::error::Result;
@@ -74,6 +75,15 @@ impl Op for MatMulInteger {
         let nest = Sizes::of(&a.shape, &b.shape)?.nest(&a.shape, &b.shape);
         let (left, right) = factors(a.shape.rank(), b.shape.rank());
         // Zero points of constants are subtracted now; a constant is the right side, which is where weights are packed.
+        if a.tensor().is_none() && b.tensor().is_none() {
+            let dtype = exact_type(&a.shape[a.shape.rank() - 1]);
+            let lhs = Access::new(left.centred(cx, Some(dtype))?.buffer, nest.left);
+            let rhs = Access::new(right.centred(cx, Some(dtype))?.buffer, nest.right);
+            let value = if dtype == DType::I32 { Expr::Acc } else { Expr::cast(DType::I32, Expr::Acc) };
+            let store = Store { to: Access::new(cx.output(0)?, nest.to), value };
+            cx.emit(nest.loops, Form::Contract { acc: dtype, lhs, rhs, store });
+            return Ok(());
+        }
         let swap = a.tensor().is_some() && b.tensor().is_none();
         let (x, w) = if swap { (right, left) } else { (left, right) };
         let (x_at, w_at) = if swap { (nest.right, nest.left) } else { (nest.left, nest.right) };
@@ -133,6 +143,7 @@ mod tests {
             [&[4, 5], &[5], &[4], &[]],
             [&[5], &[5], &[], &[1]],
             [&[1, 5], &[5, 1], &[1], &[1, 1]],
+            [&[3, 300], &[300, 4], &[], &[4]],
             [&[2, 0], &[0, 3], &[], &[3]],
         ];
         let op = parse("MatMulInteger", 10, &[], 4, 1).unwrap();

@@ -11,6 +11,7 @@
 //!   Reshape(DQ(x)), ..        DQ(Reshape(x)): elements are only moved or chosen
 //!   Q(DQ(x))                  x, where both have one scale and zero point
 //!   Q(Sigmoid(DQ(x))), ..     a table of 256 entries
+//!   ConvInteger with padding  of what was padded before it was quantised by its range
 //! ```
 //!
 //! A bias is part of the integer sum where it is quantised with the product of the scales; elsewhere it is added to the f32.
@@ -18,6 +19,7 @@
 
 mod dequantized;
 mod movement;
+mod padding;
 mod pooling;
 mod products;
 mod tables;
@@ -30,7 +32,8 @@ use dequantized::DEQUANTIZE;
 
 /// Rewrites a graph, whose values need no types yet; gives whether it changed. New values have no types.
 pub fn integers(graph: &mut Graph) -> Result<bool> {
-    if !graph.node_ids().any(|id| graph.node(id).op.name() == DEQUANTIZE) {
+    let concerned = |name: &str| matches!(name, DEQUANTIZE | padding::DYNAMIC);
+    if !graph.node_ids().any(|id| concerned(graph.node(id).op.name())) {
         return Ok(false);
     }
     let mut changed = false;
@@ -63,6 +66,7 @@ fn rewritten(graph: &Graph, node: &Node) -> Result<Option<Patch>> {
         "MatMul" => products::matmul(graph, node),
         "Gemm" => products::gemm(graph, node),
         "AveragePool" | "GlobalAveragePool" | "ReduceMean" => pooling::average(graph, node),
+        padding::CONVOLUTION => padding::before(graph, node),
         "QuantizeLinear" => match movement::nothing(graph, node)? {
             None => tables::lookup(graph, node),
             patch => Ok(patch),

@@ -60,6 +60,30 @@ fn convolutions() {
 }
 
 #[test]
+fn padding_of_what_is_quantised_by_its_range() {
+    let (range, pads) = (
+        "%f = Cast(%x) {to = 1} %q, %qs, %qz = DynamicQuantizeLinear(%f)",
+        "pads = [1, 0, 2, 1], strides = [2, 1]",
+    );
+    let text = check(
+        &format!("{range} %y = ConvInteger(%q, @w, %qz, @wz) {{{pads}}} %r = Cast(%y) {{to = 1}} output %r"),
+        0.0,
+    );
+    assert!(
+        text.contains("Pad(%f") && text.contains("ConvInteger(%y.quantized") && !text.contains("pads ="),
+        "{text}"
+    );
+    // With a zero point of its own the padding is another number.
+    let text = format!(
+        "graph @m opset(21) {{
+          const @w: i8[4, 3, 1, 1] = splat 5 const @z: u8[] = [7] input %f: f32[1, 3, 2, 2]
+          %q, %s, %qz = DynamicQuantizeLinear(%f) %y = ConvInteger(%q, @w, @z) {{{pads}}} output %y
+        }}"
+    );
+    assert!(!integers(&mut parse(&text).unwrap()).unwrap());
+}
+
+#[test]
 fn matrix_products() {
     let right = "%g = DequantizeLinear(@m, @ms) {axis = 1} %r = Reshape(%f, @shape)";
     let text = check(&format!("{X} {right} %y = MatMul(%r, %g) output %y"), 1e-6);
