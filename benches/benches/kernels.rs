@@ -67,6 +67,19 @@ fn gemv_1x1024x1024(bencher: Bencher<'_, '_>, level: &str) {
     node(bencher, level, graph, true, 2 * 1024 * 1024);
 }
 
+/// Weights of 4 bits in blocks of 32: 10 MiB with their scales.
+#[divan::bench(args = levels())]
+fn packed_gemv_1x4096x4096(bencher: Bencher<'_, '_>, level: &str) {
+    let graph = r#"graph @m opset(17, "com.microsoft" = 1) {
+  input %x: f32[1, 4096]
+  const @q: u8[4096, 128, 16] = splat 150
+  const @s: f32[4096, 128] = splat 0.5
+  %y = "com.microsoft"::MatMulNBits(%x, @q, @s) {K = 4096, N = 4096, bits = 4, block_size = 32} "op"
+  output %y
+}"#;
+    node(bencher, level, graph, true, 2 * 4096 * 4096);
+}
+
 const CONV: &str = r#"graph @m opset(17) {
   input %x: f32[1, 64, 56, 56]
   const @w: f32[64, 64, 3, 3] = splat 0.5

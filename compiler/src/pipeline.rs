@@ -12,7 +12,7 @@ use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
 use crate::passes::{
-    absorb, bind, bytes, decompose, feed, fold, infer, layout, lower, narrow, widen, winograd,
+    absorb, bind, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, widen, winograd,
 };
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
@@ -88,6 +88,7 @@ pub const PASSES: [&str; 16] = [
     "join",
     "widen",
     "winograd",
+    "digits",
     "layout",
 ];
 
@@ -252,6 +253,13 @@ fn laid_out(
         let start = Instant::now();
         winograd::run_with(&mut program, targets, &options.choices)?;
         if !after.program("winograd", &program, start)? {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
+        }
+    }
+    if options.opt >= 1 {
+        let start = Instant::now();
+        digits::run(&mut program, targets)?;
+        if !after.program("digits", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
     }

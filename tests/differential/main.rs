@@ -6,6 +6,7 @@
 //!
 //! Sizes are small and odd on purpose: remainders of tiles and vectors are most of them.
 
+mod packed;
 mod qdq;
 mod quantised;
 
@@ -325,6 +326,7 @@ const KINDS: &[Kind] = &[
     ("quantised_product", quantised::product),
     ("quantised_elements", quantised::elements),
     ("between_quantisers", qdq::layers),
+    ("packed_product", packed::product),
 ];
 
 /// Levels that this machine runs, with changes of their features: multiply-add is worth a level of its own, and f16 is

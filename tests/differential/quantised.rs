@@ -22,7 +22,7 @@ impl Text {
     }
 
     /// Constant scales around `middle`.
-    fn scales(&mut self, c: &mut Choices, name: &str, middle: f32, shape: &[usize]) {
+    pub(super) fn scales(&mut self, c: &mut Choices, name: &str, middle: f32, shape: &[usize]) {
         let scales = (0..shape.iter().product()).map(|_| middle * (0.5 + c.below(1000) as f32 / 1000.0));
         self.line(format!("input %{name}: f32{shape:?}"));
         self.constants.push((name.to_owned(), Tensor::from_vec::<f32>(shape, scales.collect())));

@@ -306,6 +306,13 @@ fn schedule(kernel: &PlannedKernel) -> String {
             name(&stream.col),
             names(&stream.outer)
         ),
+        Schedule::Digits(d) => format!(
+            "panels along {}, blocks along {} in groups along {}, numbers in digits, loops [{}]",
+            name(&d.panel),
+            name(&d.block),
+            name(&d.group),
+            names(&d.outer)
+        ),
         Schedule::Transpose(t) => {
             format!("square blocks of {} x {}, loops [{}]", name(&t.read), name(&t.write), names(&t.outer))
         }
@@ -328,6 +335,7 @@ pub(super) fn microkernel(kernel: &PlannedKernel) -> String {
             format!("dots_{}x{}", size(dots.row), size(dots.col))
         }
         Schedule::Stream(stream) => format!("stream_{}", stream.rows),
+        Schedule::Digits(_) => "digits".to_owned(),
         Schedule::Transpose(_) => "transpose".to_owned(),
         Schedule::Transform(_) => match &kernel.form {
             Form::Transform { left, .. } => {

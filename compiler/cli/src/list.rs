@@ -123,6 +123,7 @@ const KERNELS: &[(&str, &str)] = &[
     ("tile", "register tiles of rows by columns: contractions"),
     ("dots", "tiles of dot products with the depth in lanes: contractions with few columns"),
     ("stream", "a few rows of a matrix from memory at a time: a row times a matrix that is not constant"),
+    ("digits", "panels of weights of 4 bits times numbers in digits of 8: a row times packed weights"),
     ("transpose", "square blocks of elements turned in registers: rearrangements"),
     ("transform", "small matrices on both sides of whole tiles of f32: convolutions by minimal filtering"),
 ];
@@ -135,8 +136,9 @@ pub(super) fn schedule_name(schedule: &Schedule) -> &'static str {
         Schedule::Tile(_) => 2,
         Schedule::Dots(_) => 3,
         Schedule::Stream(_) => 4,
-        Schedule::Transpose(_) => 5,
-        Schedule::Transform(_) => 6,
+        Schedule::Digits(_) => 5,
+        Schedule::Transpose(_) => 6,
+        Schedule::Transform(_) => 7,
     };
     KERNELS[at].0
 }

@@ -5,6 +5,7 @@
 
 mod choose;
 mod constants;
+mod digits;
 mod dots;
 #[cfg(test)]
 mod dots_tests;

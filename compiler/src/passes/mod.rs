@@ -4,6 +4,7 @@ pub mod absorb;
 pub mod bind;
 pub mod bytes;
 pub mod decompose;
+pub mod digits;
 pub mod feed;
 pub mod fold;
 pub mod infer;

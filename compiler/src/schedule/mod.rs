@@ -8,6 +8,7 @@ pub mod choices;
 mod chosen;
 pub mod contract;
 pub mod cost;
+pub mod digits;
 pub mod dots;
 pub mod grain;
 pub mod lanes;
@@ -42,6 +43,9 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Chosen
         },
         Form::Transform { .. } => transform::choose(kernel),
         Form::Extern { .. } => Err("calls a helper".to_owned()),
+        Form::Reduce { .. } => {
+            digits::choose(kernel, target).or_else(|_| nest::choose(kernel, target, choices))
+        }
         _ => nest::choose(kernel, target, choices),
     };
     vector.unwrap_or_else(|reason| Chosen { schedule: plain(kernel), why: format!("plain loops: {reason}") })

@@ -1,7 +1,7 @@
 //! Which loop of a kernel threads share: part of the plan, whether or not the kernel is worth sharing.
 
 use kiln_ir::kernel::plan::{
-    Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Stream, Tile, Transpose,
+    Digits, Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Stream, Tile, Transpose,
 };
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::vector_expr::nest_lanes;
@@ -13,6 +13,7 @@ use kiln_targets::vector_expr::nest_lanes;
 /// - of tiles the panels when these are outermost, else the outermost loop, else tiles of rows;
 /// - of dot products the outermost loop, else tiles of rows, else of columns;
 /// - of streams the outermost loop, else panels;
+/// - of numbers in digits the panels;
 /// - of blocks and transforms the outermost of the remaining loops; of blocks without any, runs of what is read.
 pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
     let PlannedKernel { loops, form, schedule, .. } = kernel;
@@ -44,6 +45,7 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
         Schedule::Stream(Stream { outer, col, width, .. }) => {
             whole(outer.first()).or(Some(Shared { along: *col, step: *width }))
         }
+        Schedule::Digits(Digits { panel, .. }) => whole(Some(panel)),
         Schedule::Transpose(blocks) => {
             let size = form.stores().first().map_or(1, |to| to.dtype.size().max(1));
             let lines = Shared { along: blocks.read, step: (Transpose::RUN / size) as u32 };

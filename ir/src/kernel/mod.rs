@@ -8,6 +8,7 @@
 //! The [`plan`] module holds the same forms after placement, flattened to strides, with their schedules.
 
 mod access;
+pub mod digits;
 mod expr;
 mod form;
 mod function;

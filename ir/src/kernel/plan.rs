@@ -104,6 +104,8 @@ pub enum Schedule {
     Dots(Dots),
     /// A row times a matrix that comes from memory.
     Stream(Stream),
+    /// Numbers in digits times weights of four bits.
+    Digits(Digits),
     /// Copies in square blocks through registers.
     Transpose(Transpose),
     /// Vectors of tiles that are transformed.
@@ -259,6 +261,25 @@ pub struct Stream {
     pub depth: Vec<LoopId>,
     /// Steps of the innermost depth loop at once.
     pub rows: u32,
+}
+
+/// A sum of [`digits::DigitSum`](super::digits::DigitSum): within a block sums are of integers, of four bytes of 16 columns at
+/// a time, one for each digit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Digits {
+    /// The remaining parallel loops, outermost first; the weights do not move along them.
+    pub outer: Vec<LoopId>,
+    /// The parallel loop of the panels, around all others.
+    pub panel: LoopId,
+    /// The parallel loop of a panel's 16 columns: four bytes of weights each, stride 1 in scales and store, 0 or 1 in epilogue
+    /// loads, 0 in digits, shift and unit.
+    pub col: LoopId,
+    /// The reduced loop of the blocks: all that stands still within one moves along this loop only.
+    pub block: LoopId,
+    /// The reduced loop of a block's groups of four bytes.
+    pub group: LoopId,
+    /// The reduced loop of a group's bytes: stride 1 in weights and digits.
+    pub byte: LoopId,
 }
 
 /// The loop whose steps a kernel's range `begin..end` counts: what threads share.

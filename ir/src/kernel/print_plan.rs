@@ -20,7 +20,7 @@ use std::fmt::{self, Write as _};
 use super::access::LoopId;
 use super::form::Form;
 use super::plan::{
-    Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Storage, Stream, Tile,
+    Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Storage, Stream, Tile,
     Transform, Transpose,
 };
 use super::print::{LoopNames, form_lines, sum_text};
@@ -211,6 +211,15 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             loops(outer),
             names.get(*col),
             loops(depth)
+        ),
+        Schedule::Digits(Digits { outer, panel, col, block, group, byte }) => format!(
+            "digits panel {} outer {} col {} block {} group {} byte {}",
+            names.get(*panel),
+            loops(outer),
+            names.get(*col),
+            names.get(*block),
+            names.get(*group),
+            names.get(*byte)
         ),
         Schedule::Transform(Transform { outer, lane }) => {
             format!("tiles outer {} lanes {}", loops(outer), lane.map_or("-".to_owned(), |l| names.get(l)))

@@ -7,6 +7,7 @@
 //! - A schedule names every loop once, those of the outside first, and what it promises of strides is true.
 
 use super::access::LoopId;
+use super::digits::{COLUMNS, DigitSum};
 use super::form::{Form, Role};
 use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Storage, Tile};
 use crate::error::{Error, Result};
@@ -290,6 +291,45 @@ impl Checker<'_> {
                     return rule(format!("sums of {acc} in '{}', which holds something else", store.to.name));
                 }
                 Ok(())
+            }
+            (Schedule::Digits(d), Form::Reduce { store, .. }) => {
+                let Some(sum) = DigitSum::of(form) else { return rule("no sum of digits".to_owned()) };
+                let around: Vec<LoopId> = [d.panel].into_iter().chain(d.outer.iter().copied()).collect();
+                let inner = [d.block, d.group, d.byte];
+                self.once(&[&around[..], &[d.col], &inner].concat(), &[])?;
+                self.is(&[&around[..], &[d.col]].concat(), Role::Parallel)?;
+                self.is(&inner, Role::Reduce)?;
+                let extent = |l: LoopId| self.kernel.loops[l.0 as usize].extent.as_const();
+                let Some((groups, blocks)) = extent(d.group).zip(extent(d.block)) else {
+                    return rule("blocks of open extent".to_owned());
+                };
+                if (extent(d.byte), extent(d.col)) != (Some(4), Some(COLUMNS)) {
+                    return rule("panels of other sizes than four bytes of 16 columns".to_owned());
+                }
+                let mut stride = 1;
+                for (l, n) in
+                    [(d.byte, 4), (d.col, COLUMNS), (d.group, groups), (d.block, blocks), (d.panel, 1)]
+                {
+                    self.stride(&sum.weights, l, &[stride])?;
+                    stride *= n;
+                }
+                for l in &d.outer {
+                    self.stride(&sum.weights, *l, &[0])?;
+                }
+                for digit in sum.digits.iter().flatten() {
+                    self.stride(digit, d.byte, &[1])?;
+                    self.stride(digit, d.group, &[4])?;
+                    self.stride(digit, d.col, &[0])?;
+                }
+                for (a, col) in [(&sum.shift, 0), (&sum.unit, 0), (&sum.scale, 1)] {
+                    self.stride(a, d.byte, &[0])?;
+                    self.stride(a, d.group, &[0])?;
+                    self.stride(a, d.col, &[col])?;
+                }
+                self.stride(&store.to, d.col, &[1])?;
+                let mut epilogue = Vec::new();
+                store.value.for_each_access(&mut |a| epilogue.push(a));
+                epilogue.into_iter().try_for_each(|a| self.stride(a, d.col, &[0, 1]))
             }
             (Schedule::Transpose(t), Form::Rearrange { from, to }) => {
                 self.once(&t.outer, &[t.read, t.write])?;

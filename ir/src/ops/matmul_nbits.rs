@@ -11,16 +11,18 @@
 //! of a as there are scales; a bias `[N]`. Zero points left out are `2^(bits - 1)`. `accuracy_level` allows less than the type
 //! of a, which is not used.
 //!
-//! Lowering: a `MatMul` of a and the transposed weights, dequantised. Constant weights are dequantised at compile time, and
-//! take 4 or 2 bytes an element in the artefact.
+//! Lowering: for a row or two of f32 the weights stay as short as they are (`packed_product.rs`). Otherwise a `MatMul` of a and
+//! the transposed weights, dequantised: constant ones at compile time, which take 4 or 2 bytes an element in the artefact.
 //!
 //! Unsupported: 3, 5, 6 and 7 bits; `g_idx`.
 
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{self, Composed, Composer, Value};
 use super::requantize::required;
-use super::{binary, bit_shift, concat, dequantize_linear, expand, matmul, slice, transpose};
+use super::{binary, bit_shift, concat, dequantize_linear, expand, matmul, packed_product, slice, transpose};
 use crate::error::Result;
-use crate::op::{Attr, Attrs, MICROSOFT, NodeProto, Op, OpDef};
+use crate::graph::Patch;
+use crate::kernel::Lowering;
+use crate::op::{Attr, Attrs, Fact, MICROSOFT, NodeProto, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use crate::{bail_invalid, bail_unsupported};
@@ -38,13 +40,13 @@ pub const DEF: OpDef = OpDef {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatMulNBits {
     /// Columns of a.
-    k: i64,
+    pub(super) k: i64,
     /// Columns of the result.
-    n: i64,
+    pub(super) n: i64,
     /// Of a weight.
-    bits: i64,
+    pub(super) bits: i64,
     /// Weights that share a scale.
-    block: i64,
+    pub(super) block: i64,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
@@ -82,7 +84,28 @@ impl Op for MatMulNBits {
         all.into_iter().map(|(name, value)| (name.to_owned(), Attr::Int(value))).collect()
     }
 
-    composed!(product);
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        composed::infer(self, inputs)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        composed::eval(self, inputs)
+    }
+
+    fn work(&self, operand: u128, results: u128) -> u128 {
+        operand.saturating_mul(results)
+    }
+
+    fn decompose(&self, node: &NodeView<'_>) -> Result<Option<Patch>> {
+        if packed_product::fits(self, |i| node.fact(i).ok()) {
+            return Ok(None);
+        }
+        composed::decompose(self, node)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        packed_product::lower(self, cx)
+    }
 }
 
 /// Of positive numbers.
@@ -91,7 +114,7 @@ fn div_ceil(a: i64, b: i64) -> i64 {
 }
 
 impl MatMulNBits {
-    fn blocks(&self) -> i64 {
+    pub(super) fn blocks(&self) -> i64 {
         div_ceil(self.k, self.block)
     }
 
@@ -219,10 +242,22 @@ mod tests {
                 |t: &Tensor, i: usize| (t.data[i / per] >> (i % per * bits)) as usize & ((1 << bits) - 1);
             for zeros in [None, Some(&packed), Some(&floats)] {
                 let inputs: Vec<&Tensor> = [&a, &q, &scales].into_iter().chain(zeros).collect();
+                let all: Vec<usize> = (1..inputs.len()).collect();
                 let list = list(k as i64, n as i64, bits as i64, block as i64);
                 let op = parse("com.microsoft::MatMulNBits", 1, &list, inputs.len(), 1).unwrap();
                 run(&*op, &inputs, &[]).unwrap();
-                let y = run(&*op, &inputs, &(1..inputs.len()).collect::<Vec<_>>()).unwrap().remove(0);
+                let y = run(&*op, &inputs, &all).unwrap().remove(0);
+                // A row or two read the weights as they are.
+                for rows in 1..3 {
+                    let few = sample(&[1, rows, k], 5);
+                    let mut inputs = inputs.clone();
+                    inputs[0] = &few;
+                    let y_of_few = run(&*op, &inputs, &all).unwrap().remove(0);
+                    assert_eq!(
+                        y_of_few.as_slice::<f32>().unwrap()[..],
+                        y.as_slice::<f32>().unwrap()[..rows * n]
+                    );
+                }
                 let xs = a.to_f64s().unwrap();
                 let weight = |j: usize, l: usize| {
                     let at = j * blocks + l / block;

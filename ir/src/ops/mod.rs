@@ -19,7 +19,7 @@ pub mod depth_space;
 pub mod dequantize_linear;
 pub mod dropout;
 pub mod dynamic_quantize_linear;
-mod elements;
+pub(crate) mod elements;
 mod elementwise;
 #[cfg(test)]
 mod every_type_tests;
@@ -53,6 +53,7 @@ mod movement;
 mod nest;
 mod norm;
 mod operand;
+mod packed_product;
 pub mod pad;
 pub mod pow;
 pub mod prelu;

@@ -7,6 +7,7 @@
 //! ```text
 //!   Conv(DQ(x), DQ(w), b)     f32(ConvInteger(x, w) + b) * (scale x * scale w)           sums are exact
 //!   MatMul(DQ(a), DQ(b))      f32(MatMulInteger(a, b)) * (scale a * scale b)
+//!   MatMul(x, DQ(w))          MatMulNBits: weights stay as short as they are where that is worth it
 //!   AveragePool(DQ(x))        AveragePool(f32(x - zero)) * scale                         sums of integers in f32 are exact
 //!   Reshape(DQ(x)), ..        DQ(Reshape(x)): elements are only moved or chosen
 //!   Q(DQ(x))                  x, where both have one scale and zero point
@@ -23,6 +24,7 @@ mod padding;
 mod pooling;
 mod products;
 mod tables;
+mod weights;
 
 use crate::error::{Error, Result};
 use crate::eval;
@@ -63,7 +65,10 @@ pub fn run(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
 fn rewritten(graph: &Graph, node: &Node) -> Result<Option<Patch>> {
     match node.op.name() {
         "Conv" => products::conv(graph, node),
-        "MatMul" => products::matmul(graph, node),
+        "MatMul" => match products::matmul(graph, node)? {
+            None => weights::matmul(graph, node),
+            patch => Ok(patch),
+        },
         "Gemm" => products::gemm(graph, node),
         "AveragePool" | "GlobalAveragePool" | "ReduceMean" => pooling::average(graph, node),
         padding::CONVOLUTION => padding::before(graph, node),

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::graph::{parse, verify_structure};
-use crate::types::Shape;
+use crate::ops::elements::Builder;
+use crate::types::{DType, Shape};
 
 /// What becomes of a graph, whose results stay what exact arithmetic gives; `near`: by how many steps results may differ from
 /// those of floats.
@@ -90,6 +91,59 @@ fn matrix_products() {
     assert!(text.contains("MatMulInteger(") && text.contains("Reshape(%x"), "{text}");
     let text = check(&format!("{X} {right} %y = Gemm(%r, %g) output %y"), 1e-6);
     assert!(text.contains("MatMulInteger("), "{text}");
+}
+
+#[test]
+fn weights_alone() {
+    let f = "%f = Cast(%x) {to = 1} %r = Reshape(%f, @shape)";
+    for (of, scale, zeros, wanted) in [
+        ("i8", "[5] = [0.1, 0.2, 0.3, 0.4, 0.5]", "", "@y.scales)"),
+        ("u8", "[] = [0.1]", "const @q: u8[] = [7]", "@y.scales, @y.zeros)"),
+    ] {
+        let (values, given) =
+            (if zeros.is_empty() { "-7" } else { "9" }, if zeros.is_empty() { "" } else { ", @q" });
+        let text = check(
+            &format!(
+                "const @p: {of}[12, 5] = splat {values} const @ps: f32{scale} {zeros} {f}
+                 %g = DequantizeLinear(@p, @ps{given}) %y = MatMul(%r, %g) output %y"
+            ),
+            1e-6,
+        );
+        assert!(text.contains("MatMulNBits") && text.contains(wanted), "{text}");
+    }
+}
+
+#[test]
+fn weights_of_four_bits_alone() {
+    for (dtype, shape, list) in
+        [(DType::I4, &[2, 5][..], "axis = 0, block_size = 16"), (DType::U4, &[5], "axis = -1")]
+    {
+        let text = format!(
+            "graph @m opset(21) {{
+              input %x: f32[2, 20] input %w: {dtype}[20, 5] input %z: {dtype}{shape:?} input %s: f32{shape:?}
+              %g = DequantizeLinear(%w, %s, %z) {{{list}}} %y = MatMul(%x, %g) output %y
+            }}"
+        );
+        let mut graph = parse(&text).unwrap();
+        let mut fixed =
+            |name: &str, tensor: Tensor| graph.fix_input(graph.find(name).unwrap(), tensor).unwrap();
+        let numbers = |shape: &[usize]| {
+            let mut b = Builder::new(dtype, shape);
+            (0..shape.iter().product::<usize>()).for_each(|i| b.push_bits((i * 7 % 16) as u64));
+            b.finish().unwrap()
+        };
+        fixed("w", numbers(&[20, 5]));
+        fixed("z", numbers(shape));
+        let scales = (0..shape.iter().product::<usize>()).map(|i| 0.1 + i as f32 / 8.0).collect();
+        fixed("s", Tensor::from_vec::<f32>(shape, scales));
+        let x = [Tensor::from_vec::<f32>(&[2, 20], (0..40).map(|i| (i * 13 % 29) as f32 - 14.0).collect())];
+        let (floats, packed) = (eval::graph::run(&graph, &x).unwrap(), run(&graph, &x).unwrap());
+        assert!(integers(&mut graph).unwrap());
+        assert!(graph.summary().to_string().contains("MatMulNBits"));
+        for (a, b) in floats[0].to_f64s().unwrap().iter().zip(packed[0].to_f64s().unwrap()) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{a} {b}");
+        }
+    }
 }
 
 #[test]

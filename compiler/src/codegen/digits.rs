@@ -1,0 +1,177 @@
+//! [`Schedule::Digits`](kiln_ir::kernel::plan::Schedule::Digits): numbers in digits times weights of four bits.
+//!
+//! ```text
+//! panels of 16 columns, then outer loops
+//!   sums = 0
+//!   blocks
+//!     an integer sum for each digit = 0
+//!     groups: 4 bytes of each column, apart into 8 weights; digit's sum += 4 weights * 4 digits, twice
+//!     sums += (f32(digits' sums) * 256.. + shift) * (scale * unit)
+//!   epilogue, stores
+//! ```
+
+use kiln_ir::DType;
+use kiln_ir::kernel::Form;
+use kiln_ir::kernel::LoopId;
+use kiln_ir::kernel::digits::{COLUMNS, DigitSum};
+use kiln_ir::kernel::plan::{Digits, PlannedKernel, Shared};
+use kiln_targets::simd::{Lane, Op1, Op2, R, Refusal, Simd, Src, V};
+
+use super::places::Places;
+use super::share::shared;
+use super::vexpr::{At, Dag};
+use super::walk::{AccessId, Walk, Walks, trips};
+
+/// The lower half of every byte.
+const LOW: u32 = 0x0f0f_0f0f;
+/// What a digit counts in the one below it.
+const UNIT: f32 = 256.0;
+
+/// The generator.
+struct Generator<'k> {
+    walk: Walk,
+    digits: &'k Digits,
+    sum: DigitSum<AccessId>,
+    epilogue: Dag,
+    store: AccessId,
+}
+
+impl Walks for Generator<'_> {
+    fn walk(&mut self) -> &mut Walk {
+        &mut self.walk
+    }
+}
+
+/// Emits the kernel.
+pub(super) fn emit<S: Simd>(
+    kernel: &PlannedKernel,
+    places: Option<&Places>,
+    digits: &Digits,
+    s: &mut S,
+) -> R {
+    let (Some(sum), Form::Reduce { store, .. }) = (DigitSum::of(&kernel.form), &kernel.form) else {
+        return Err(Refusal::unsupported(format!("{} of digits", kernel.form.name())));
+    };
+    if !s.has_dot4() {
+        return Err(Refusal::unsupported("products of four bytes by an instruction"));
+    }
+    let mut walk = Walk::new(kernel, places)?;
+    let mut access = |a| walk.access(a);
+    let [low, high] = &sum.digits;
+    let sum = DigitSum {
+        weights: access(&sum.weights)?,
+        digits: [
+            [access(&low[0])?, access(&low[1])?, access(&low[2])?],
+            [access(&high[0])?, access(&high[1])?, access(&high[2])?],
+        ],
+        shift: access(&sum.shift)?,
+        scale: access(&sum.scale)?,
+        unit: access(&sum.unit)?,
+    };
+    let epilogue = Dag::typed(&mut walk, DType::F32, [&store.value])?;
+    let store = walk.access(&store.to)?;
+    let mut this = Generator { walk, digits, sum, epilogue, store };
+    this.walk.open(s)?;
+    this.level(s, 0, kernel.shared)?;
+    this.walk.close(s);
+    Ok(())
+}
+
+impl Generator<'_> {
+    /// The panels, then the outer loops from the `i - 1`th on; `share` is what the caller's range counts.
+    fn level<S: Simd>(&mut self, s: &mut S, i: usize, share: Option<Shared>) -> R {
+        let l = match i {
+            0 => self.digits.panel,
+            i => match self.digits.outer.get(i - 1) {
+                Some(l) => *l,
+                None => return self.panel(s),
+            },
+        };
+        if let Some(share) = share.filter(|share| share.along == l) {
+            if share.step != 1 {
+                return Err(Refusal::unsupported("shared steps of another size than a panel's"));
+            }
+            return shared(self, s, share, i > 0, &mut |this, s, _| this.level(s, i + 1, None));
+        }
+        let extent = self.walk.extent(l);
+        trips(self, s, l, extent, 1, &mut |this, s| this.level(s, i + 1, share))?;
+        self.walk.rewind(l, extent);
+        Ok(())
+    }
+
+    /// The columns of a panel.
+    fn panel<S: Simd>(&mut self, s: &mut S) -> R {
+        let lanes = s.lanes() as i64;
+        let parts = COLUMNS / lanes;
+        let sums = (0..parts).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
+        let block = self.digits.block;
+        let extent = self.walk.extent(block);
+        trips(self, s, block, extent, 1, &mut |this, s| this.block(s, &sums))?;
+        self.walk.rewind(block, extent);
+        for (v, sum) in self.epilogue.make_room(s, sums)?.into_iter().enumerate() {
+            let sum = sum.fetch(s)?;
+            let ahead = [(self.digits.col, v as i64 * lanes)];
+            let at = At { walk: &self.walk, lane: self.digits.col, ahead: &ahead, n: lanes as usize };
+            for value in self.epilogue.eval(s, &at, Some(sum))? {
+                at.store(s, self.store, &value)?;
+                s.free(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a block of weights to the sums.
+    fn block<S: Simd>(&mut self, s: &mut S, sums: &[V]) -> R {
+        let lanes = s.lanes() as i64;
+        let Digits { col, group, .. } = *self.digits;
+        let acc = sums
+            .iter()
+            .map(|_| Ok([s.splat(0.0)?, s.splat(0.0)?, s.splat(0.0)?]))
+            .collect::<R<Vec<[V; 3]>>>()?;
+        for g in 0..self.walk.extent(group) {
+            for (v, acc) in acc.iter().enumerate() {
+                let ahead = [(group, g), (col, v as i64 * lanes)];
+                let low = self.load(s, self.sum.weights, &ahead)?;
+                let high = s.copy(&low)?;
+                s.op2(Op2::And, &low, Src::Bits(LOW))?;
+                s.op1_as(Lane::U32, Op1::Shr(4), &high)?;
+                s.op2(Op2::And, &high, Src::Bits(LOW))?;
+                for (weights, digits) in [low, high].into_iter().zip(&self.sum.digits) {
+                    for (acc, digit) in acc.iter().zip(digits) {
+                        let disp = self.walk.disp(*digit, &[(group, g)], 0)?;
+                        s.dot4(acc, &weights, Src::Splat(self.walk.ptr(*digit), disp))?;
+                    }
+                    s.free(weights);
+                }
+            }
+        }
+        for (v, (sum, [d0, d1, d2])) in sums.iter().zip(acc).enumerate() {
+            // The upper two digits are few bits together, the lowest has its own.
+            s.op1_as(Lane::I32, Op1::Shl(8), &d2)?;
+            s.op2(Op2::IntAdd, &d2, Src::Reg(&d1))?;
+            s.free(d1);
+            s.op1(Op1::ToFloat, &d2)?;
+            s.op1(Op1::ToFloat, &d0)?;
+            s.fma(&d0, &d2, Src::Const(UNIT))?;
+            s.free(d2);
+            let bytes = self.walk.extent(group) * self.walk.extent(self.digits.byte);
+            let shift =
+                s.load_splat(self.walk.ptr(self.sum.shift), self.walk.disp(self.sum.shift, &[], 0)?)?;
+            s.fma(&d0, &shift, Src::Const(bytes as f32))?;
+            s.free(shift);
+            let scale = self.load(s, self.sum.scale, &[(col, v as i64 * lanes)])?;
+            let unit = self.walk.disp(self.sum.unit, &[], 0)?;
+            s.op2(Op2::Mul, &scale, Src::Splat(self.walk.ptr(self.sum.unit), unit))?;
+            s.fma(sum, &d0, Src::Reg(&scale))?;
+            s.free(scale);
+            s.free(d0);
+        }
+        Ok(())
+    }
+
+    /// A whole vector as it lies.
+    fn load<S: Simd>(&self, s: &mut S, a: AccessId, ahead: &[(LoopId, i64)]) -> R<V> {
+        let lanes = s.lanes();
+        s.load(self.walk.ptr(a), self.walk.disp(a, ahead, 0)?, lanes)
+    }
+}

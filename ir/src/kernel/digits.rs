@@ -1,0 +1,73 @@
+//! Sums of products with weights of four bits, of numbers that lie in digits: what the schedule
+//! [`Digits`](super::plan::Digits) is for.
+//!
+//! ```text
+//!   acc = sum((f32(q & 15) * number(0) + f32(q >> 4) * number(1) + shift) * (scale * unit))
+//!   number(p) = (f32(d2[p]) * 65536 + f32(d1[p]) * 256) + f32(d0[p])
+//! ```
+//!
+//! Within a block of weights `shift`, `scale` and `unit` stand still, so that what is left to add is products of bytes.
+
+use super::expr::Expr;
+use super::form::{Form, ReduceOp};
+use super::function::BinaryOp;
+use super::scalar::Scalar;
+use crate::types::DType;
+
+/// Columns of a panel of weights.
+pub const COLUMNS: i64 = 16;
+/// What a digit counts, from the lowest.
+const UNITS: [f32; 3] = [1.0, 256.0, 65536.0];
+/// Bits of a weight.
+const BITS: i64 = 4;
+/// A weight's bits, in the lower half of a byte.
+const LOW: i64 = 15;
+
+/// The accesses of such a sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DigitSum<A> {
+    /// Two weights a byte.
+    pub weights: A,
+    /// By half of the byte the digits of what it is multiplied by, the lowest first.
+    pub digits: [[A; 3]; 2],
+    /// Added for each byte.
+    pub shift: A,
+    /// The factor of the weights.
+    pub scale: A,
+    /// The factor of the numbers.
+    pub unit: A,
+}
+
+fn number(dtype: DType, value: i64) -> Scalar {
+    Scalar::int(dtype, value)
+}
+
+impl<A: Clone + PartialEq> DigitSum<A> {
+    /// The sum's value.
+    pub fn value(&self) -> Expr<A> {
+        let load = |a: &A| Expr::Load(a.clone());
+        let bin = |op, a, b| Expr::binary(op, a, b);
+        let half = |p: usize| {
+            let op = if p == 0 { BinaryOp::BitAnd } else { BinaryOp::Shr };
+            let by = number(DType::U8, if p == 0 { LOW } else { BITS });
+            let weight = Expr::cast(DType::F32, bin(op, load(&self.weights), Expr::Const(by)));
+            let digit = |i: usize| Expr::cast(DType::F32, load(&self.digits[p][i]));
+            let upper = |i: usize| bin(BinaryOp::Mul, digit(i), Expr::f32(UNITS[i]));
+            let number = bin(BinaryOp::Add, bin(BinaryOp::Add, upper(2), upper(1)), digit(0));
+            bin(BinaryOp::Mul, weight, number)
+        };
+        let inner = bin(BinaryOp::Add, bin(BinaryOp::Add, half(0), half(1)), load(&self.shift));
+        bin(BinaryOp::Mul, inner, bin(BinaryOp::Mul, load(&self.scale), load(&self.unit)))
+    }
+
+    /// The accesses of a form, if it is such a sum.
+    pub fn of(form: &Form<A>) -> Option<Self> {
+        let Form::Reduce { op: ReduceOp::Sum, value, .. } = form else { return None };
+        let mut loads = Vec::new();
+        value.for_each_access(&mut |a| loads.push(a.clone()));
+        let [w0, d02, d01, d00, w1, d12, d11, d10, shift, scale, unit] = <[A; 11]>::try_from(loads).ok()?;
+        let digits = [[d00, d01, d02], [d10, d11, d12]];
+        let found = Self { weights: w0, digits, shift, scale, unit };
+        (found.weights == w1 && found.value() == *value).then_some(found)
+    }
+}
