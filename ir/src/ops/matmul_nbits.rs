@@ -17,6 +17,7 @@
 //! Unsupported: 3, 5, 6 and 7 bits; `g_idx`.
 
 use super::composed::{self, Composed, Composer, Value};
+use super::packed_product::Packed;
 use super::requantize::required;
 use super::{binary, bit_shift, concat, dequantize_linear, expand, matmul, packed_product, slice, transpose};
 use crate::error::Result;
@@ -38,16 +39,7 @@ pub const DEF: OpDef = OpDef {
 
 /// `com.microsoft::MatMulNBits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MatMulNBits {
-    /// Columns of a.
-    pub(super) k: i64,
-    /// Columns of the result.
-    pub(super) n: i64,
-    /// Of a weight.
-    pub(super) bits: i64,
-    /// Weights that share a scale.
-    pub(super) block: i64,
-}
+pub struct MatMulNBits(Packed);
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(3..=6, 1..=1)?;
@@ -67,7 +59,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     if node.inputs.get(4).is_some_and(|present| *present) {
         bail_unsupported!("an order of the columns (g_idx) is not supported");
     }
-    Ok(Box::new(MatMulNBits { k, n, bits, block }))
+    Ok(Box::new(MatMulNBits(Packed { k, n, bits, block })))
 }
 
 impl Op for MatMulNBits {
@@ -80,7 +72,7 @@ impl Op for MatMulNBits {
     }
 
     fn attrs(&self) -> Attrs {
-        let all = [("K", self.k), ("N", self.n), ("bits", self.bits), ("block_size", self.block)];
+        let all = [("K", self.0.k), ("N", self.0.n), ("bits", self.0.bits), ("block_size", self.0.block)];
         all.into_iter().map(|(name, value)| (name.to_owned(), Attr::Int(value))).collect()
     }
 
@@ -97,14 +89,14 @@ impl Op for MatMulNBits {
     }
 
     fn decompose(&self, node: &NodeView<'_>) -> Result<Option<Patch>> {
-        if packed_product::fits(self, |i| node.fact(i).ok()) {
+        if packed_product::fits(&self.0, |i| node.fact(i).ok()) {
             return Ok(None);
         }
         composed::decompose(self, node)
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
-        packed_product::lower(self, cx)
+        packed_product::lower(&self.0, cx)
     }
 }
 
@@ -114,32 +106,28 @@ fn div_ceil(a: i64, b: i64) -> i64 {
 }
 
 impl MatMulNBits {
-    pub(super) fn blocks(&self) -> i64 {
-        div_ceil(self.k, self.block)
-    }
-
     /// Rows of `N` times so many elements, one a byte, of rows that begin with a new byte.
     fn unpacked(&self, cx: &mut Composer<'_>, bytes: Value, elements: i64, what: &str) -> Result<Value> {
-        let per_byte = 8 / self.bits;
+        let per_byte = 8 / self.0.bits;
         let row = div_ceil(elements, per_byte);
         let fact = cx.fact(bytes);
-        if fact.dtype != DType::U8 || fact.shape.elements() != (self.n * row).into() {
-            bail_invalid!("{what} must be {} rows of {row} bytes, found {}", self.n, fact.ty());
+        if fact.dtype != DType::U8 || fact.shape.elements() != (self.0.n * row).into() {
+            bail_invalid!("{what} must be {} rows of {row} bytes, found {}", self.0.n, fact.ty());
         }
         if per_byte == 1 {
-            return cx.reshape(bytes, &[self.n, row]);
+            return cx.reshape(bytes, &[self.0.n, row]);
         }
-        let bytes = cx.reshape(bytes, &[self.n, row, 1])?;
-        let mask = cx.constant(Tensor::scalar((1u8 << self.bits) - 1));
+        let bytes = cx.reshape(bytes, &[self.0.n, row, 1])?;
+        let mask = cx.constant(Tensor::scalar((1u8 << self.0.bits) - 1));
         let mut parts = Vec::new();
         for i in 0..per_byte {
-            let by = cx.constant(Tensor::scalar((i * self.bits) as u8));
+            let by = cx.constant(Tensor::scalar((i * self.0.bits) as u8));
             let shifted =
                 cx.apply(&bit_shift::DEF, &[("direction", Attr::Str("RIGHT".into()))], &[bytes, by])?;
             parts.push(cx.apply(&binary::BITWISE_AND, &[], &[shifted, mask])?);
         }
         let all = cx.apply(&concat::DEF, &[("axis", Attr::Int(2))], &parts)?;
-        let all = cx.reshape(all, &[self.n, row * per_byte])?;
+        let all = cx.reshape(all, &[self.0.n, row * per_byte])?;
         self.first(cx, all, elements)
     }
 
@@ -154,35 +142,35 @@ impl MatMulNBits {
 
     /// The weights, `[N, K]`.
     fn weights(&self, cx: &mut Composer<'_>, q: Value, scales: Value, zeros: Option<Value>) -> Result<Value> {
-        let (n, blocks) = (self.n, self.blocks());
+        let (n, blocks) = (self.0.n, self.0.blocks());
         let dtype = cx.fact(scales).dtype;
         if cx.fact(scales).shape.elements() != (n * blocks).into() {
             bail_invalid!("scales must be {n} rows of {blocks}, found {}", cx.fact(scales).ty());
         }
-        let all = self.unpacked(cx, q, blocks * self.block, "the weights")?;
+        let all = self.unpacked(cx, q, blocks * self.0.block, "the weights")?;
         if let Some(zeros) = zeros.filter(|z| cx.fact(*z).dtype == dtype) {
             if cx.fact(zeros).shape.elements() != (n * blocks).into() {
                 bail_invalid!("zero points must be {n} rows of {blocks}, found {}", cx.fact(zeros).ty());
             }
-            let all = cx.reshape(all, &[n, blocks, self.block])?;
+            let all = cx.reshape(all, &[n, blocks, self.0.block])?;
             let all = cx.cast(all, dtype)?;
             let (zeros, scales) = (cx.reshape(zeros, &[n, blocks, 1])?, cx.reshape(scales, &[n, blocks, 1])?);
             let less = cx.apply(&binary::SUB, &[], &[all, zeros])?;
             let weights = cx.apply(&binary::MUL, &[], &[less, scales])?;
-            let weights = cx.reshape(weights, &[n, blocks * self.block])?;
-            return self.first(cx, weights, self.k);
+            let weights = cx.reshape(weights, &[n, blocks * self.0.block])?;
+            return self.first(cx, weights, self.0.k);
         }
-        let all = self.first(cx, all, self.k)?;
+        let all = self.first(cx, all, self.0.k)?;
         let scales = cx.reshape(scales, &[n, blocks])?;
         let zeros = match zeros {
             Some(zeros) => self.unpacked(cx, zeros, blocks, "zero points")?,
             None => {
-                let middle = cx.constant(Tensor::scalar(1u8 << (self.bits - 1)));
+                let middle = cx.constant(Tensor::scalar(1u8 << (self.0.bits - 1)));
                 let shape = cx.constant(Tensor::from_vec(&[2], vec![n, blocks]));
                 cx.apply(&expand::DEF, &[], &[middle, shape])?
             }
         };
-        let list = [("axis", Attr::Int(1)), ("block_size", Attr::Int(self.block))];
+        let list = [("axis", Attr::Int(1)), ("block_size", Attr::Int(self.0.block))];
         cx.apply(&dequantize_linear::DEF, &list, &[all, scales, zeros])
     }
 }

@@ -9,7 +9,6 @@
 //!     %y[m, n] = acc + bias[n] }                              q0, q1, ..: parts of the byte @q[n, b, i], low bits first
 //! ```
 
-use super::matmul_nbits::MatMulNBits;
 use super::nest::{NestBuilder, add, mul, sub};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
@@ -21,8 +20,28 @@ use crate::types::{DType, Shape};
 /// Rows for which weights are read from memory as they are; for more they are dequantised once.
 const MOST_ROWS: i64 = 2;
 
+/// A product with weights in blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packed {
+    /// Columns of the left operand.
+    pub(super) k: i64,
+    /// Columns of the result.
+    pub(super) n: i64,
+    /// Of a weight: 2, 4 or 8.
+    pub(super) bits: i64,
+    /// Weights that share a scale.
+    pub(super) block: i64,
+}
+
+impl Packed {
+    /// Blocks of a column of weights.
+    pub(super) fn blocks(&self) -> i64 {
+        (self.k + self.block - 1) / self.block
+    }
+}
+
 /// Whether a node has this form: few rows of f32, weights and their zero points known. `optional` gives its inputs' facts.
-pub(super) fn fits<'f>(op: &MatMulNBits, optional: impl Fn(usize) -> Option<&'f Fact>) -> bool {
+pub(super) fn fits<'f>(op: &Packed, optional: impl Fn(usize) -> Option<&'f Fact>) -> bool {
     let (Some(a), Some(q), Some(scales)) = (optional(0), optional(1), optional(2)) else { return false };
     let leading = a.shape.rank().saturating_sub(1);
     let rows = a.shape[..leading].iter().try_fold(1i64, |n, d| d.as_const().and_then(|d| n.checked_mul(d)));
@@ -34,7 +53,7 @@ pub(super) fn fits<'f>(op: &MatMulNBits, optional: impl Fn(usize) -> Option<&'f 
 }
 
 /// Emits the kernels.
-pub(super) fn lower(op: &MatMulNBits, cx: &mut Lowering<'_>) -> Result<()> {
+pub(super) fn lower(op: &Packed, cx: &mut Lowering<'_>) -> Result<()> {
     let (a, y) = (cx.input(0)?, cx.output(0)?);
     let of_a = cx.ty(a).shape.clone();
     let leading: Shape = of_a[..of_a.rank() - 1].iter().cloned().collect();
@@ -117,7 +136,7 @@ fn by_block(cx: &Lowering<'_>, i: usize, n: LoopId, b: LoopId, blocks: i64) -> R
 
 /// Zero points as f32.
 fn zero_points(
-    op: &MatMulNBits,
+    op: &Packed,
     cx: &mut Lowering<'_>,
     known: Option<Tensor>,
     n: LoopId,

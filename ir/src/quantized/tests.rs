@@ -97,14 +97,14 @@ fn matrix_products() {
 fn weights_alone() {
     let f = "%f = Cast(%x) {to = 1} %r = Reshape(%f, @shape)";
     for (of, scale, zeros, wanted) in [
-        ("i8", "[5] = [0.1, 0.2, 0.3, 0.4, 0.5]", "", "@y.scales)"),
+        ("i8", "[512] = splat 0.1", "", "@y.scales)"),
         ("u8", "[] = [0.1]", "const @q: u8[] = [7]", "@y.scales, @y.zeros)"),
     ] {
         let (values, given) =
             (if zeros.is_empty() { "-7" } else { "9" }, if zeros.is_empty() { "" } else { ", @q" });
         let text = check(
             &format!(
-                "const @p: {of}[12, 5] = splat {values} const @ps: f32{scale} {zeros} {f}
+                "const @p: {of}[12, 512] = splat {values} const @ps: f32{scale} {zeros} {f}
                  %g = DequantizeLinear(@p, @ps{given}) %y = MatMul(%r, %g) output %y"
             ),
             1e-6,
@@ -116,11 +116,11 @@ fn weights_alone() {
 #[test]
 fn weights_of_four_bits_alone() {
     for (dtype, shape, list) in
-        [(DType::I4, &[2, 5][..], "axis = 0, block_size = 16"), (DType::U4, &[5], "axis = -1")]
+        [(DType::I4, &[2, 256][..], "axis = 0, block_size = 16"), (DType::U4, &[256], "axis = -1")]
     {
         let text = format!(
             "graph @m opset(21) {{
-              input %x: f32[2, 20] input %w: {dtype}[20, 5] input %z: {dtype}{shape:?} input %s: f32{shape:?}
+              input %x: f32[2, 20] input %w: {dtype}[20, 256] input %z: {dtype}{shape:?} input %s: f32{shape:?}
               %g = DequantizeLinear(%w, %s, %z) {{{list}}} %y = MatMul(%x, %g) output %y
             }}"
         );
@@ -132,7 +132,7 @@ fn weights_of_four_bits_alone() {
             (0..shape.iter().product::<usize>()).for_each(|i| b.push_bits((i * 7 % 16) as u64));
             b.finish().unwrap()
         };
-        fixed("w", numbers(&[20, 5]));
+        fixed("w", numbers(&[20, 256]));
         fixed("z", numbers(shape));
         let scales = (0..shape.iter().product::<usize>()).map(|i| 0.1 + i as f32 / 8.0).collect();
         fixed("s", Tensor::from_vec::<f32>(shape, scales));

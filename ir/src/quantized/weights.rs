@@ -18,6 +18,8 @@ use crate::ops::elements::Elements;
 use crate::tensor::Tensor;
 use crate::types::DType;
 
+/// Fewer weights are numbers sooner than they save anything.
+const LEAST: usize = 4096;
 /// Weights that share a scale where all of a column do.
 const BLOCK: usize = 32;
 
@@ -40,7 +42,7 @@ pub(super) fn matmul(graph: &Graph, node: &Node) -> Result<Option<Patch>> {
     };
     let ([k, n], bits, middle) = (
         match w.shape[..] {
-            [k, n] if k > 0 && n > 0 => [k, n],
+            [k, n] if k.saturating_mul(n) >= LEAST => [k, n],
             _ => return Ok(None),
         },
         w.dtype.bits(),
