@@ -72,7 +72,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 16] = [
+pub const PASSES: [&str; 17] = [
     "import",
     "bind",
     "infer",

@@ -108,12 +108,13 @@ impl Generator<'_> {
         let extent = self.walk.extent(block);
         trips(self, s, block, extent, 1, &mut |this, s| this.block(s, &sums))?;
         self.walk.rewind(block, extent);
+        let overflow = self.epilogue.overflow(s, 0);
         for (v, sum) in self.epilogue.make_room(s, sums)?.into_iter().enumerate() {
             let sum = sum.fetch(s)?;
             let ahead = [(self.digits.col, v as i64 * lanes)];
             let at = At { walk: &self.walk, lane: self.digits.col, ahead: &ahead, n: lanes as usize };
             for value in self.epilogue.eval(s, &at, Some(sum))? {
-                at.store(s, self.store, &value)?;
+                at.store(s, self.store, &value, overflow)?;
                 s.free(value);
             }
         }
