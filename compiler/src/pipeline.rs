@@ -12,7 +12,7 @@ use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
 use crate::passes::{
-    absorb, bind, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, widen, winograd,
+    absorb, bind, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, widen, winograd, words,
 };
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
@@ -72,7 +72,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 17] = [
+pub const PASSES: [&str; 18] = [
     "import",
     "bind",
     "infer",
@@ -88,6 +88,7 @@ pub const PASSES: [&str; 17] = [
     "join",
     "widen",
     "winograd",
+    "words",
     "digits",
     "layout",
 ];
@@ -255,6 +256,11 @@ fn laid_out(
         if !after.program("winograd", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
+    }
+    let start = Instant::now();
+    words::run(&mut program, targets);
+    if !after.program("words", &program, start)? {
+        return Ok(ControlFlow::Break(Compiled::Program(program)));
     }
     if options.opt >= 1 {
         let start = Instant::now();

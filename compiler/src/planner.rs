@@ -205,7 +205,7 @@ fn packable(program: &Program, kernel: &Kernel) -> Option<BufferId> {
     let Form::Contract { rhs, .. } = &kernel.form else { return None };
     let root = program.root(rhs.buffer);
     let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
-    let factor = |ty: DType| ty == DType::I8 || contract::is_sum(ty.accumulator());
+    let factor = |ty: DType| matches!(ty, DType::I8 | DType::I16) || contract::is_sum(ty.accumulator());
     let constant = matches!(&program.buffer(root).kind, BufferKind::Const(t) if factor(t.dtype));
     let mut reads = 0;
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {

@@ -421,7 +421,8 @@ pub trait Simd {
     /// `d = d[0] * s[0] + d[1] * s[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
     /// -2^15.
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R;
-    /// `d += a * b` of integers of 32 bits that 16 bits with a sign hold, one of which is not negative.
+    /// `d += a[0] * b[0] + a[1] * b[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
+    /// -2^15, and sums wrap.
     fn fma_words(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
         let product = self.copy(a)?;
         self.madd_words(&product, b)?;
@@ -448,8 +449,12 @@ pub trait Simd {
     fn load_turned(&mut self, _p: &P, _disp: i32, _n: usize) -> R<V> {
         Err(Refusal::unsupported("lanes as a matrix that is turned"))
     }
-    /// Twice as many signed bytes as lanes of 32 bits from memory, each extended to 16 bits.
-    fn load_words(&mut self, p: &P, disp: i32) -> R<V>;
+    /// Twice as many bytes as lanes of 32 bits from memory, each extended to 16 bits, with its sign where they are `signed`.
+    fn load_words(&mut self, p: &P, disp: i32, signed: bool) -> R<V>;
+    /// `d = d + s`, or with `minus` `d - s`, of numbers of 16 bits, which wrap.
+    fn add_words(&mut self, d: &V, s: &V, minus: bool) -> R;
+    /// Numbers of 16 bits moved to the left by less than 16 bits.
+    fn shift_words(&mut self, d: &V, by: u8) -> R;
 
     /// The first `n` elements from memory in lanes of 32 bits, the others 0. Touches no byte beyond them.
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V>;

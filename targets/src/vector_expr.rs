@@ -29,7 +29,8 @@ pub fn dtype(expr: &Expr<FlatAccess>, acc: Option<DType>) -> Result<DType, Strin
         }
         Expr::Binary(op, a, b) => {
             let (x, y) = (dtype(a, acc)?, dtype(b, acc)?);
-            let whole = *op == BinaryOp::Pow && product_power(b, y).is_some();
+            let whole = *op == BinaryOp::Pow && product_power(b, y).is_some()
+                || *op == BinaryOp::Shr && shift_count(b, y).is_some();
             if x == y && (whole || has_binary(*op, x)) { Ok(op.result(x)) } else { none(op, x) }
         }
         Expr::Select(c, a, b) => {
@@ -91,6 +92,13 @@ pub fn product_power(exponent: &Expr<FlatAccess>, ty: DType) -> Option<i32> {
     let Expr::Const(scalar) = exponent else { return None };
     let least = if ty.is_float() { -1 } else { 1 };
     [1, 2, 3, 4, -1].into_iter().find(|n| *n >= least && f64::from(*n) == scalar.to_f64())
+}
+
+/// A constant count of bits that integers of at most 32 bits are shifted by, less than their width.
+pub fn shift_count<A>(count: &Expr<A>, ty: DType) -> Option<u8> {
+    let Expr::Const(scalar) = count else { return None };
+    let fits = ty.is_int() && (1..=4).contains(&ty.size());
+    u8::try_from(scalar.to_i64()).ok().filter(|n| fits && usize::from(*n) < ty.bits())
 }
 
 /// Whether a map works on the bits of bytes alone: bools and integers of 8 bits, side by side in every access that steps

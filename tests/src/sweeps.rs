@@ -98,6 +98,13 @@ pub fn all() -> Vec<Sweep> {
         sweep("typed_products", product, 98, products::typed()),
         sweep("bytes", tile, ROWS.len() * (COLUMNS.len() - 1), bytes::products()),
         sweep("convolutions_of_bytes", tile, 8, bytes::convolutions()),
+        // Machines that multiply bytes compute some by their definition.
+        sweep(
+            "filtered_bytes",
+            |s| matches!(s, Schedule::Tile(_) | Schedule::Transform(_)),
+            4,
+            bytes::filtered(),
+        ),
         sweep("tables_of_bytes", |_| true, 36, bytes::tables()),
         sweep("windows_of_bytes", nest, 30, bytes::windows()),
         sweep("winograd", transform, 8, winograd("")),

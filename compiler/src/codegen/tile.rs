@@ -13,6 +13,7 @@
 //! Rows are displacements from one lhs pointer, so a step of depth is loads and multiply-adds and nothing else.
 
 mod bytes;
+mod words;
 
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
@@ -73,8 +74,11 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
         return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
     };
     let of_bytes = (*acc, lhs.dtype, rhs.dtype) == (DType::I32, DType::U8, DType::I8);
-    let fits = if tile.quad.is_some() { of_bytes } else { lhs.dtype == *acc };
-    if acc.size() < 4 || !fits || !of_bytes && rhs.dtype.accumulator() != *acc {
+    let of_words =
+        (*acc, lhs.dtype) == (DType::I32, DType::I16) && matches!(rhs.dtype, DType::I8 | DType::I16);
+    let short = of_bytes || of_words;
+    let fits = if tile.quad.is_some() { short } else { lhs.dtype == *acc };
+    if acc.size() < 4 || !fits || !short && rhs.dtype.accumulator() != *acc {
         return Err(Refusal::unsupported(format!("tiles of {} and {} in {acc}", lhs.dtype, rhs.dtype)));
     }
     let (ty, bytes) = (lane(*acc), rhs.dtype.size() as i64);
@@ -357,7 +361,10 @@ impl Generator<'_> {
     /// operands overwrite that, and need no copy of it.
     fn step<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
         if self.tile.quad.is_some() {
-            return self.step_of_bytes(s, l, k, acc, tile);
+            return match self.walk.element(self.lhs) {
+                Element::I16 => self.step_of_words(s, l, k, acc, tile),
+                _ => self.step_of_bytes(s, l, k, acc, tile),
+            };
         }
         let vectors = acc.len() / tile.rows as usize;
         let (ty, lhs, rhs) = (self.ty, self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));

@@ -227,7 +227,14 @@ impl<'f> Values<'_, 'f> {
             BinaryOp::BitAnd => self.b.ins().band(x, y),
             BinaryOp::BitOr => self.b.ins().bor(x, y),
             BinaryOp::BitXor => self.b.ins().bxor(x, y),
-            BinaryOp::Shl | BinaryOp::Shr if op == BinaryOp::Shl || !signed => {
+            BinaryOp::Shr if signed => {
+                // Negative counts are large unsigned ones.
+                let ty = clif_type(dtype)?;
+                let most = self.int(ty, i64::from(ty.bits()) - 1);
+                let count = self.b.ins().umin(y, most);
+                self.b.ins().sshr(x, count)
+            }
+            BinaryOp::Shl | BinaryOp::Shr => {
                 let ty = clif_type(dtype)?;
                 let (width, zero) = (self.int(ty, i64::from(ty.bits())), self.int(ty, 0));
                 let shifted =

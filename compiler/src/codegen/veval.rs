@@ -4,7 +4,7 @@
 use kiln_ir::DType;
 use kiln_ir::kernel::BinaryOp;
 use kiln_targets::math::replay;
-use kiln_targets::simd::{Op2, R, Refusal, Simd, Src, V};
+use kiln_targets::simd::{Op1, Op2, R, Refusal, Simd, Src, V};
 
 use super::typed;
 use super::vexpr::{At, Dag, Node, Operand, VectorKind, function, is_function, lane, splat};
@@ -161,6 +161,11 @@ impl<'v> Eval<'v> {
                 d.iter().try_for_each(|d| typed::round(s, dtype, d))?;
                 Ok(d)
             }
+            Node::Binary(BinaryOp::Shr, a, b) if let Some(by) = self.shift(a, b) => {
+                let d = self.reg(s, a)?;
+                d.iter().try_for_each(|d| s.op1(by, d))?;
+                Ok(d)
+            }
             Node::Binary(op, a, b) => match self.values.kinds[a] {
                 VectorKind::F32 => self.binary(s, op, a, b),
                 VectorKind::Number(dtype @ (DType::F16 | DType::BF16)) => {
@@ -205,6 +210,19 @@ impl<'v> Eval<'v> {
                 Ok(d)
             }
         }
+    }
+
+    /// A shift to the right of lanes of 32 bits by a constant count.
+    fn shift(&self, a: usize, count: usize) -> Option<Op1> {
+        let (Node::Const(count, _), VectorKind::Number(ty)) =
+            (&self.values.nodes[count], self.values.kinds[a])
+        else {
+            return None;
+        };
+        let by = u8::try_from(*count)
+            .ok()
+            .filter(|n| ty.is_int() && ty.size() <= 4 && usize::from(*n) < ty.bits())?;
+        Some(if ty.is_signed_int() { Op1::Sar(by) } else { Op1::Shr(by) })
     }
 
     fn binary<S: Simd>(&mut self, s: &mut S, op: BinaryOp, a: usize, b: usize) -> R<Vec<V>> {

@@ -291,12 +291,7 @@ impl Dag {
         Some(start)
     }
 
-    /// Registers the loads of expressions whose accumulator, if any, is f32, and finds what they share.
-    pub(super) fn new<'e>(walk: &mut Walk, exprs: impl IntoIterator<Item = &'e Expr<FlatAccess>>) -> R<Self> {
-        Self::typed(walk, DType::F32, exprs)
-    }
-
-    /// The same with an accumulator of a type.
+    /// Registers the loads of expressions with an accumulator of a type, if any, and finds what they share.
     pub(super) fn typed<'e>(
         walk: &mut Walk,
         acc: DType,

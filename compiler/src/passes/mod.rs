@@ -13,6 +13,7 @@ pub mod lower;
 pub mod narrow;
 pub mod widen;
 pub mod winograd;
+pub mod words;
 
 #[cfg(test)]
 pub(crate) mod testing;

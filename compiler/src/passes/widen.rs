@@ -100,7 +100,7 @@ fn copy_arguments(program: &mut Program, operands: &[BTreeSet<BufferId>], wide: 
     for (i, read) in operands.iter().enumerate() {
         for &from in read.difference(wide) {
             let copy = *copies.entry(from).or_insert_with(|| {
-                let (copy, kernels) = widened_copy(program, i, from);
+                let (copy, kernels) = converted_copy(program, i, from, DType::F32);
                 kernels.into_iter().for_each(|kernel| edits.insert(i, kernel));
                 copy
             });
@@ -115,9 +115,14 @@ fn copy_arguments(program: &mut Program, operands: &[BTreeSet<BufferId>], wide: 
     program.edit(edits);
 }
 
-/// A buffer of f32 for what is in `from`, and the kernels that fill it, for the place before kernel `before`. What has
-/// the caller's layout is brought into ours first, by a copy that vanishes where both are the same.
-fn widened_copy(program: &mut Program, before: usize, from: BufferId) -> (BufferId, Vec<Kernel>) {
+/// A buffer of another type for what is in `from`, and the kernels that fill it, for the place before kernel `before`. What
+/// has the caller's layout is brought into ours first, by a copy that vanishes where both are the same.
+pub(super) fn converted_copy(
+    program: &mut Program,
+    before: usize,
+    from: BufferId,
+    dtype: DType,
+) -> (BufferId, Vec<Kernel>) {
     let nodes = program.kernel(before).nodes.clone();
     let Buffer { name, ty, kind, .. } = program.buffer(from).clone();
     let (loops, ids) = Lowering::loops_over(&ty.shape);
@@ -132,10 +137,10 @@ fn widened_copy(program: &mut Program, before: usize, from: BufferId) -> (Buffer
         source = program.add_buffer(&format!("{name}.copy"), ty.clone(), BufferKind::Temp);
         kernel(program, format!("{name}.copy"), Form::Rearrange { from: at(from), to: at(source) });
     }
-    let wide = TensorType::new(DType::F32, ty.shape.clone());
-    let copy = program.add_buffer(&format!("{name}.f32"), wide, BufferKind::Temp);
-    let value = Expr::cast(DType::F32, Expr::Load(at(source)));
-    kernel(program, format!("{name}.f32"), Form::Map { stores: vec![Store { to: at(copy), value }] });
+    let converted = TensorType::new(dtype, ty.shape.clone());
+    let copy = program.add_buffer(&format!("{name}.{dtype}"), converted, BufferKind::Temp);
+    let value = Expr::cast(dtype, Expr::Load(at(source)));
+    kernel(program, format!("{name}.{dtype}"), Form::Map { stores: vec![Store { to: at(copy), value }] });
     (copy, kernels)
 }
 

@@ -25,9 +25,12 @@
 //!
 //! Weights of 16 bits: F(2x2) keeps them so after the transform, which adds 1.5 times the error of rounding the results
 //! to 16 bits (root mean squares, f16 and bf16). It would be ten times that for F(4x4), whose weights become f32.
+//!
+//! Bytes: everything is whole and exact ([`integers`]); tiles and transformed weights are words, products are sums of i32.
 
 mod convolution;
 mod cost;
+mod integers;
 mod matrices;
 mod reasons;
 
@@ -112,11 +115,13 @@ fn rewrite(
         program.release(conv.weights)?;
     }
     let u = program.add_buffer(&format!("{name}.weights"), transformed.ty(), BufferKind::Const(transformed));
-    let mut temp = |suffix: &str, channels: i64| {
+    let whole = conv.layer.most.is_some();
+    let (factor, sum) = if whole { (DType::I16, DType::I32) } else { (DType::F32, DType::F32) };
+    let mut temp = |suffix: &str, dtype: DType, channels: i64| {
         let shape = Shape([t, t, n, th, tw, channels].map(Dim::Const).to_vec());
-        program.add_buffer(&format!("{name}.{suffix}"), TensorType::new(DType::F32, shape), BufferKind::Temp)
+        program.add_buffer(&format!("{name}.{suffix}"), TensorType::new(dtype, shape), BufferKind::Temp)
     };
-    let (v, product) = (temp("tiles", c), temp("product", o));
+    let (v, product) = (temp("tiles", factor, c), temp("product", sum, o));
     let loops = |list: &[(&str, i64, Role)]| -> Vec<Loop> {
         let make = |(name, extent, role): &(&str, i64, Role)| Loop {
             name: (*name).to_owned(),
@@ -141,8 +146,9 @@ fn rewrite(
     ]
     .into();
     let mut from = substitute_access(&conv.lhs, &map);
-    from.otherwise = Some(Scalar::f32(0.0));
+    from.otherwise.get_or_insert(if whole { Scalar::int(DType::U8, 0) } else { Scalar::f32(0.0) });
     let side = |matrix: Tensor, to, over| Side { matrix, to, over };
+    let tile = if whole { Expr::cast(factor, Expr::Acc) } else { Expr::Acc };
     let input = Kernel {
         name: format!("{name}.tiles"),
         nodes: nodes.clone(),
@@ -154,7 +160,7 @@ fn rewrite(
             left: side(filter.input(), ai, xi),
             right: side(filter.input(), bi, nu),
             from,
-            store: Store { to: Access::new(v, at(&[ai, bi, ni, thi, twi, ci])), value: Expr::Acc },
+            store: Store { to: Access::new(v, at(&[ai, bi, ni, thi, twi, ci])), value: tile },
         },
     };
 
@@ -172,7 +178,7 @@ fn rewrite(
             ("c", c, Reduce),
         ]),
         form: Form::Contract {
-            acc: DType::F32,
+            acc: sum,
             lhs: Access::new(v, at(&[x, y, n0, h0, w0, c0])),
             rhs: Access::new(u, at(&[x, y, c0, o0])),
             store: Store { to: Access::new(product, at(&[x, y, n0, h0, w0, o0])), value: Expr::Acc },
@@ -193,8 +199,10 @@ fn rewrite(
     let dtype = |b: BufferId| program.buffer(b).ty.dtype;
     let value = conv.store.value.map(&mut |leaf| match leaf {
         Expr::Load(a) => Some(Expr::Load(clipped(a, dtype(a.buffer)))),
+        Expr::Acc if whole => Some(filter.quotient()),
         _ => None,
     });
+    let at_matrix = || if whole { filter.whole_output() } else { filter.output() };
     let mut results = tiles;
     results[1] = ("o", o, Parallel);
     let output = Kernel {
@@ -205,8 +213,8 @@ fn rewrite(
                 .concat(),
         ),
         form: Form::Transform {
-            left: side(filter.output(), ai, xi),
-            right: side(filter.output(), bi, nu),
+            left: side(at_matrix(), ai, xi),
+            right: side(at_matrix(), bi, nu),
             from: Access::new(product, at(&[xi, nu, ni, thi, twi, ci])),
             store: Store { to: clipped(&conv.store.to, dtype(conv.store.to.buffer)), value },
         },
@@ -218,25 +226,32 @@ fn rewrite(
 fn transformed_weights(program: &Program, conv: &Convolution, filter: Filter) -> Result<Tensor> {
     let tensor = program.constant(conv.weights)?;
     let shape = [filter.inputs(), filter.inputs(), conv.layer.c as usize, conv.layer.o as usize];
+    if conv.layer.most.is_some() {
+        return Ok(Tensor::from_vec(
+            &shape,
+            transformed(tensor, conv, filter, filter.whole_weights(), |sum| sum as i16)?,
+        ));
+    }
+    let g = filter.weights();
     if conv.layer.keeps_short(filter) {
         let dtype = tensor.dtype;
-        let bits = transformed(tensor, conv, filter, |sum| Scalar::of(dtype, sum).bits as u16)?;
+        let bits = transformed(tensor, conv, filter, g, |sum| Scalar::of(dtype, sum).bits as u16)?;
         return Ok(Tensor { dtype, ..Tensor::from_vec(&shape, bits) });
     }
-    Ok(Tensor::from_vec(&shape, transformed(tensor, conv, filter, |sum| sum as f32)?))
+    Ok(Tensor::from_vec(&shape, transformed(tensor, conv, filter, g, |sum| sum as f32)?))
 }
 
 fn transformed<T: Copy + Default>(
     tensor: &Tensor,
     conv: &Convolution,
     filter: Filter,
+    g: &[[f64; WINDOW]],
     round: impl Fn(f64) -> T,
 ) -> Result<Vec<T>> {
     let source = tensor.to_f64s()?;
     let strides = kiln_ir::tensor::row_major(&tensor.shape);
     let [so, sc, sh, sw] = conv.axes.map(|axis| strides[axis]);
     let (outputs, channels, t) = (conv.layer.o as usize, conv.layer.c as usize, filter.inputs());
-    let g = filter.weights();
     let mut out = vec![T::default(); t * t * channels * outputs];
     for c in 0..channels {
         for o in 0..outputs {
@@ -257,5 +272,7 @@ fn transformed<T: Copy + Default>(
     Ok(out)
 }
 
+#[cfg(test)]
+mod byte_tests;
 #[cfg(test)]
 mod tests;

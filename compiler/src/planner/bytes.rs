@@ -1,4 +1,4 @@
-//! Products of bytes: depth goes by fours.
+//! Products of bytes and words: depth goes by fours.
 
 use kiln_ir::Dim;
 use kiln_ir::format::packed::Steps;
@@ -11,6 +11,7 @@ use crate::schedule::{contract, extent_of, stride_of};
 /// Which steps of depth of a contraction's weights lie together.
 pub(super) fn steps(kernel: &FlatKernel, target: &Target) -> Steps {
     match (contract::is_bytes(kernel), target.dot4) {
+        (false, _) if contract::is_words(kernel) => Steps::Words,
         (false, _) => Steps::Single,
         (true, true) => Steps::Fours,
         (true, false) => Steps::Pairs,
@@ -22,11 +23,11 @@ pub(super) fn steps(kernel: &FlatKernel, target: &Target) -> Steps {
 pub(super) fn cut(kernel: &mut FlatKernel) -> Result<(), String> {
     let roles = contract::roles(kernel, true)?;
     let Form::Contract { lhs, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
-    let innermost = roles.depth.last().copied().ok_or_else(|| "bytes without depth".to_owned())?;
+    let innermost = roles.depth.last().copied().ok_or_else(|| "factors without depth".to_owned())?;
     let extent = extent_of(kernel, innermost).unwrap_or(1);
     if stride_of(lhs, innermost) != Some(1) || extent % 4 != 0 {
         return Err(format!(
-            "no loop through depth has bytes side by side, four at a time, in '{}'",
+            "no loop through depth has factors side by side, four at a time, in '{}'",
             lhs.name
         ));
     }

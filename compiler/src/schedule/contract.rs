@@ -49,6 +49,17 @@ pub fn is_bytes(kernel: &FlatKernel) -> bool {
     (*acc, lhs.dtype, rhs.dtype) == (DType::I32, DType::U8, DType::I8)
 }
 
+/// Whether factors are words, which are multiplied two at a time; weights may be bytes that become words.
+pub fn is_words(kernel: &FlatKernel) -> bool {
+    let Form::Contract { acc, lhs, rhs, .. } = &kernel.form else { return false };
+    (*acc, lhs.dtype) == (DType::I32, DType::I16) && matches!(rhs.dtype, DType::I8 | DType::I16)
+}
+
+/// Whether several steps of depth are multiplied at a time.
+fn in_fours(kernel: &FlatKernel) -> bool {
+    is_bytes(kernel) || is_words(kernel)
+}
+
 /// Sorts the loops by role. `packed`: rhs is or will be packed, its own strides do not matter.
 pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
@@ -61,15 +72,15 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
         if std::ptr::eq(access, lhs) { bordered_access(access) } else { vector_access(access) }?;
     }
     // Floats of 16 bits become f32 as they are loaded: by vectors, not element by element.
-    let bytes = is_bytes(kernel);
-    if !bytes && (lhs.dtype != *acc || rhs.dtype.accumulator() != *acc) {
+    let short = in_fours(kernel);
+    if !short && (lhs.dtype != *acc || rhs.dtype.accumulator() != *acc) {
         return Err(format!("factors are {} and {}, sums are {acc}", lhs.dtype, rhs.dtype));
     }
     if epilogue(&store.value, *acc)? != store.to.dtype {
         return Err(format!("the result is stored as {}", store.to.dtype));
     }
-    if bytes && (!packed || !lhs.guards.is_empty() || !rhs.guards.is_empty()) {
-        return Err("bytes are multiplied in panels and without padding".to_owned());
+    if short && (!packed || !lhs.guards.is_empty() || !rhs.guards.is_empty()) {
+        return Err("bytes and words are multiplied in panels and without padding".to_owned());
     }
     let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
     let parallel = loops_of(&kernel.loops, Role::Parallel);
@@ -83,7 +94,7 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     let col = col.ok_or_else(|| "no loop runs through rhs and result contiguously".to_owned())?;
     let others = || parallel.iter().copied().filter(|l| *l != col);
     let mut depth = by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs));
-    let quad = quad(kernel, &depth).filter(|_| bytes);
+    let quad = quad(kernel, &depth).filter(|_| short);
     if quad.is_some() {
         depth.truncate(depth.len() - 2);
     }
@@ -147,6 +158,7 @@ fn product_registers(kernel: &FlatKernel, nv: i64, target: &Target) -> i64 {
         _ if is_bytes(kernel) && target.dot4 => 0,
         // Two registers of each operand, and a product.
         _ if is_bytes(kernel) => nv + 2,
+        _ if is_words(kernel) => i64::from(!target.dot4),
         // Products are sequences where there is no instruction.
         acc if acc.size() == 4 => 3,
         _ => 5,
@@ -176,7 +188,12 @@ fn sizes(
     if let (Form::Contract { rhs, .. }, false) = (&kernel.form, packed) {
         rhs_elements = rhs_elements.min(reach(kernel, rhs));
     }
-    let rhs = cost::Rhs::new(rhs_elements, rhs_size(kernel), depth, target);
+    let rhs = if is_words(kernel) {
+        // A vector and a multiplication for two steps, of four.
+        cost::Rhs::of_words(2 * rhs_elements, rhs_size(kernel), 2 * depth, target)
+    } else {
+        cost::Rhs::new(rhs_elements, rhs_size(kernel), depth, target)
+    };
     let mut all = Vec::new();
     // A single tile need not be followed by whole panels.
     let fits = |nv: i64| nv >= vectors || fits_panels(kernel, target, nv);
@@ -209,7 +226,7 @@ fn sizes(
     for row in by_falling_stride(roles.rows.clone(), lhs).into_iter().rev() {
         let pieces = pieces(row);
         let even = |r: i64| pieces.iter().any(|n| even_part((*n).max(1), r) == r);
-        let short = if rhs_size(kernel) == 2 { target.short_tiles } else { &[] };
+        let short = if rhs_size(kernel) == 2 && !is_words(kernel) { target.short_tiles } else { &[] };
         for &(mr, nv) in target.f32_tiles.iter().chain(short) {
             // Equal parts: the last tile hides latency as the others do, and each asks for its share of what is next.
             for r in (1..=i64::from(mr)).rev().filter(|r| even(*r)) {
@@ -326,6 +343,7 @@ fn order(kernel: &FlatKernel, roles: &Roles, row: Option<LoopId>, target: &Targe
     let depth: i64 = roles.depth.iter().map(extent).product();
     let rows: i64 = roles.rows.iter().map(extent).product();
     let lhs_bytes = rows * depth.min(lhs_span(lhs, roles, kernel)) * lhs.dtype.size() as i64;
+    let depth = if is_words(kernel) { 4 * depth } else { depth };
     let rhs_bytes = extent(&roles.col) * depth * rhs_size(kernel);
     let (l1, l2) = (target.l1d_bytes as i64, target.l2_bytes as i64);
     let resident = rhs_bytes <= l1 / 2 || rhs_bytes <= l2 / 2 && lhs_bytes > l2;
@@ -357,8 +375,8 @@ pub fn choose(
     let cols = extent(&roles.col);
     // Steps of depth that a multiplication takes at once.
     let steps = if roles.quad.is_some() { 4 } else { 1 };
-    if is_bytes(kernel) && roles.quad.is_none() {
-        return Err("bytes whose depth is not cut into fours".to_owned());
+    if in_fours(kernel) && roles.quad.is_none() {
+        return Err("factors whose depth is not cut into fours".to_owned());
     }
     if depth == 0 || rows == 0 || cols == 0 {
         return Err("nothing to do".to_owned());
@@ -396,6 +414,8 @@ pub fn choose(
         "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {}; {}{} rhs of {} KiB, {order}{}",
         steps * depth,
         match (roles.quad.is_some(), target.dot4) {
+            _ if is_words(kernel) && rhs_size(kernel) == 1 => "words by bytes in pairs; ",
+            _ if is_words(kernel) => "words in pairs; ",
             (true, true) => "bytes four at a time; ",
             (true, false) => "bytes as words in pairs; ",
             _ => "",

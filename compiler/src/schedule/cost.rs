@@ -22,6 +22,10 @@ const L2_BYTES: f64 = 32.0;
 const CONVERT: f64 = 0.9;
 /// The same where it is four of them.
 const CONVERT_BY_BITS: f64 = 2.0;
+/// Of an instruction that extends a vector of bytes, in places of the same kind as the products and sums of words.
+const EXTEND: f64 = 0.25;
+/// The same where it is three of them.
+const EXTEND_BY_PARTS: f64 = 0.75;
 
 /// How fast a tile gets the vectors of its right operand.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +61,16 @@ impl Rhs {
             },
             ahead: target.prefetches,
         }
+    }
+
+    /// An operand of words in pairs, or of bytes that become such, of `size` bytes; a step is of pairs.
+    pub fn of_words(pairs: i64, size: i64, depth: i64, target: &Target) -> Self {
+        let extend = match (size, target.rounds) {
+            (1, true) => EXTEND,
+            (1, false) => EXTEND_BY_PARTS,
+            _ => 0.0,
+        };
+        Self { convert: extend, ..Self::new(pairs, 2 * size, depth, target) }
     }
 
     /// Cycles to read `bytes` of it for the first time.

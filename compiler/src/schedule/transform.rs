@@ -1,8 +1,7 @@
 //! Transforms of tiles: vectors along one loop, whole tiles.
 
-use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Schedule, Transform};
-use kiln_ir::kernel::{Form, LoopId, Role};
+use kiln_ir::kernel::{Form, LoopId, Role, Side};
 use kiln_targets::vector_expr;
 
 use super::chosen::Chosen;
@@ -17,7 +16,8 @@ pub fn choose(kernel: &FlatKernel) -> Result<Chosen, String> {
     if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
         return Err("nothing to do, or an open extent".to_owned());
     }
-    if vector_expr::epilogue(&store.value, DType::F32)? != store.to.dtype {
+    let acc = Side::accumulator(from.dtype).ok_or_else(|| format!("transforms {}", from.dtype))?;
+    if vector_expr::epilogue(&store.value, acc)? != store.to.dtype {
         return Err(format!("the result is stored as {}", store.to.dtype));
     }
     let mut loops = loops_of(&kernel.loops, Role::Parallel);

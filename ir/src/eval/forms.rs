@@ -94,7 +94,7 @@ pub(super) fn run<L: Level>(form: &Form<L::Access>, loops: &Loops, level: &mut L
     }
 }
 
-/// Sums in f64, rounded once.
+/// Sums of floats in f64, rounded once; of integers, which wrap.
 fn transform<L: Level>(
     level: &mut L,
     loops: &Loops,
@@ -103,21 +103,27 @@ fn transform<L: Level>(
     to: &Store<L::Access>,
 ) -> Result<()> {
     let from = level.load(from)?;
-    let (to, value) = store(level, to, Some(DType::F32), true)?;
-    if from.dtype != DType::F32 {
-        return Err(Error::internal(format!("transforms {}", from.dtype)));
-    }
+    let acc = Side::accumulator(from.dtype);
+    let acc = acc.ok_or_else(|| Error::internal(format!("transforms {}", from.dtype)))?;
+    let (to, value) = store(level, to, Some(acc), true)?;
     let (left, right) = (sides[0].rows()?, sides[1].rows()?);
+    let wide = if acc.is_int() { DType::I64 } else { DType::F64 };
+    let (widen, round) = (cast(from.dtype, wide)?, cast(wide, acc)?);
     let [i, k, j, l] = [sides[0].to, sides[0].over, sides[1].to, sides[1].over].map(|l| l.0 as usize);
     each(loops, level, |iteration, memory, sink| {
-        let mut sum = 0.0;
+        let (mut sum, mut whole) = (0.0, 0i64);
         for_each(&loops.reduced, &loops.extents, iteration, |at| {
             let (a, b) = (left[at[i] as usize][at[k] as usize], right[at[j] as usize][at[l] as usize]);
             if a != 0.0 && b != 0.0 {
-                sum += f64::from(a) * f64::from(b) * f64::from(f32::from_bits(from.load(at, memory) as u32));
+                let x = widen(from.load(at, memory));
+                if acc.is_int() {
+                    whole = whole.wrapping_add((a * b) as i64 * x as i64);
+                } else {
+                    sum += f64::from(a) * f64::from(b) * f64::from_bits(x);
+                }
             }
         });
-        let acc = u64::from((sum as f32).to_bits());
+        let acc = round(if acc.is_int() { whole as u64 } else { sum.to_bits() });
         write(sink, &to, iteration, value.eval(iteration, acc, memory), memory);
     });
     Ok(())

@@ -81,14 +81,12 @@ fn round_to_odd(value: f64) -> f32 {
 struct Int<const BITS: u32, const SIGNED: bool>;
 
 trait Integer {
-    const SIGNED: bool;
     fn get(bits: u64) -> i128;
     fn put(value: i128) -> u64;
     fn saturate(value: f64) -> u64;
 }
 
 impl<const BITS: u32, const SIGNED: bool> Integer for Int<BITS, SIGNED> {
-    const SIGNED: bool = SIGNED;
     fn get(bits: u64) -> i128 {
         if SIGNED { (((bits << (64 - BITS)) as i64) >> (64 - BITS)).into() } else { bits.into() }
     }
@@ -192,9 +190,6 @@ macro_rules! meaning {
     };
     (int int $result:ident |$($x:ident: $bits:ident),+| $f:expr) => {
         Some(|$($bits),+| { $(let $x = T::get($bits);)+ put!(T $result $f) })
-    };
-    (int uint $result:ident |$($x:ident: $bits:ident),+| $f:expr) => {
-        if T::SIGNED { None } else { meaning!(int int $result |$($x: $bits),+| $f) }
     };
     (bool bool $result:ident |$($x:ident: $bits:ident),+| $f:expr) => {
         Some(|$($bits),+| { $(let $x = $bits != 0;)+ u64::from($f) })
@@ -355,7 +350,11 @@ mod tests {
         assert_eq!(int(Shl, DType::U8, 1, 8), 0);
         assert_eq!(int(Shr, DType::U32, 0x8000_0000, 31), 1);
         assert_eq!(int(Max, DType::I4, -8, 7), 7);
-        assert!(binary(Shr, DType::I8).is_err() && binary(And, DType::I8).is_err());
+        assert_eq!(int(Shr, DType::U8, 0xff, 8), 0);
+        assert_eq!(int(Shr, DType::I32, -7, 1), -4);
+        assert_eq!(int(Shr, DType::I8, -1, 100), -1);
+        assert_eq!(int(Shr, DType::I8, 127, -1), 0);
+        assert!(binary(And, DType::I8).is_err());
     }
 
     #[test]

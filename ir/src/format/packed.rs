@@ -14,12 +14,13 @@
 //!
 //! Batches (groups) follow each other, `panels * panel_stride` apart.
 //!
-//! Bytes are multiplied four steps of depth at a time, so four of a column lie together ([`Steps`]):
+//! Bytes and words are multiplied several steps of depth at a time, so these lie together in a column ([`Steps`]):
 //!
 //! ```text
 //!   single   depth 0: 0 1 .. nr-1   depth 1: nr ..
 //!   fours    depth 0 to 3 of column 0, of column 1, ..
 //!   pairs    depth 0 and 2 of column 0, of column 1, .., then depth 1 and 3 of column 0, ..
+//!   words    depth 0 and 1 of column 0, of column 1, .., then depth 2 and 3 of column 0, ..
 //! ```
 
 use crate::error::{Error, Result};
@@ -32,8 +33,10 @@ pub enum Steps {
     Single,
     /// Four: a lane's operand of an instruction that multiplies bytes.
     Fours,
-    /// Two, of every four the even ones and then the odd ones: what becomes pairs of words.
+    /// Two, of every four the even ones and then the odd ones: bytes that become pairs of words.
     Pairs,
+    /// Two: a lane's operand of an instruction that multiplies words. Depth is a multiple of four.
+    Words,
 }
 
 impl Steps {
@@ -48,6 +51,7 @@ impl Steps {
             Self::Single => k * nr + col,
             Self::Fours => k / 4 * 4 * nr + 4 * col + k % 4,
             Self::Pairs => k / 4 * 4 * nr + k % 2 * 2 * nr + 2 * col + k % 4 / 2,
+            Self::Words => k / 2 * 2 * nr + 2 * col + k % 2,
         }
     }
 }
@@ -193,6 +197,9 @@ mod tests {
         let pairs = panels(Steps::Pairs).encode(&source).unwrap();
         assert_eq!(pairs, [0, 2, 10, 12, 1, 3, 11, 13, 20, 22, 0, 0, 21, 23, 0, 0]);
         assert_eq!(panels(Steps::Pairs).decode(&pairs, 12).unwrap(), source);
+        let words = panels(Steps::Words).encode(&source).unwrap();
+        assert_eq!(words, [0, 1, 10, 11, 2, 3, 12, 13, 20, 21, 0, 0, 22, 23, 0, 0]);
+        assert_eq!(panels(Steps::Words).decode(&words, 12).unwrap(), source);
         assert!(Panels { depth: vec![(3, 1)], ..panels(Steps::Fours) }.encode(&source).is_err());
     }
 

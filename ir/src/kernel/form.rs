@@ -84,7 +84,7 @@ impl WindowOp {
 /// One side of a [`Form::Transform`]: a small matrix, along one axis of a tile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Side {
-    /// f32: a row per iteration of `to`, a column per iteration of `over`.
+    /// f32: a row per iteration of `to`, a column per iteration of `over`. Whole numbers where integers are transformed.
     pub matrix: Tensor,
     /// The parallel loop along the resulting tile.
     pub to: LoopId,
@@ -93,6 +93,15 @@ pub struct Side {
 }
 
 impl Side {
+    /// The type of the sums over elements of a type: f32, or i32 of integers that it holds; `None` for others.
+    pub fn accumulator(from: DType) -> Option<DType> {
+        match from {
+            DType::F32 => Some(DType::F32),
+            DType::U8 | DType::I8 | DType::U16 | DType::I16 | DType::I32 => Some(DType::I32),
+            _ => None,
+        }
+    }
+
     /// The coefficients, row by row.
     pub fn rows(&self) -> Result<Vec<Vec<f32>>> {
         let [rows, columns] = self.matrix.shape[..] else {
@@ -145,7 +154,8 @@ pub enum Form<A = Access> {
         store: Store<A>,
     },
     /// `acc = sum over the two reduced loops of left[i, k] * from * right[j, l]`: a small separable linear
-    /// transform of tiles. `from` does not use `i` and `j`; all arithmetic is f32.
+    /// transform of tiles. `from` does not use `i` and `j`; arithmetic has the type of [`Side::accumulator`], in which
+    /// integers wrap.
     Transform {
         /// The matrix along the first axis of the tiles.
         left: Side,

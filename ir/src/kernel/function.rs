@@ -2,9 +2,9 @@
 //!
 //! A row has the function's name, the word for it in text forms, the type of its result (`same` as the operands', or
 //! `bool`) and its meaning for every class of element types that it takes: `float` in f64 (rounded once to the element
-//! type), `int` in integers wide enough for every type (wrapped to the element type), `uint` the same for unsigned types
-//! only, and `bool`. Text forms, types, verifier and interpreters read the rows. How a function becomes machine code is
-//! said once too, in `kiln_targets::math` for floats.
+//! type), `int` in integers wide enough for every type (wrapped to the element type), and `bool`. Text forms, types,
+//! verifier and interpreters read the rows. How a function becomes machine code is said once too, in `kiln_targets::math`
+//! for floats.
 
 use crate::numerics::{acosh, asinh, erf, int_pow, softplus};
 use crate::types::DType;
@@ -129,8 +129,9 @@ macro_rules! binary_functions {
             BitXor "bitxor" same { int |x, y| x ^ y; }
             /// Shift to the left. By at least the width, or by a negative number: 0.
             Shl "shl" same { int |x, y| if (0..64).contains(&y) { x << y } else { 0 }; }
-            /// Logical shift to the right, of unsigned integers. By at least the width: 0.
-            Shr "shr" same { uint |x, y| if y < 64 { x >> y } else { 0 }; }
+            /// Shift to the right, which keeps the sign. By at least the width, or by a negative number: 0, or -1 of a negative
+            /// number.
+            Shr "shr" same { int |x, y| x >> if (0..64).contains(&y) { y } else { 64 }; }
         }
     };
 }
@@ -181,7 +182,6 @@ macro_rules! result {
 macro_rules! formula {
     (float float |$($x:ident),+| $f:expr) => { Some(|$($x: f64),+| ($f).into()) };
     (int int |$($x:ident),+| $f:expr) => { Some(|$($x: i128),+| ($f).into()) };
-    (int uint |$($x:ident),+| $f:expr) => { Some(|$($x: i128),+| ($f).into()) };
     (bool bool |$($x:ident),+| $f:expr) => { Some(|$($x: bool),+| $f) };
     ($class:ident $other:ident $($rest:tt)*) => { None };
 }

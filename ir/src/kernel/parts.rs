@@ -154,7 +154,7 @@ impl<A> Form<A> {
             Form::Reduce { value, .. } => Some(value.dtype_with(of, None)?),
             Form::Contract { acc, .. } => Some(*acc),
             Form::Window { op, input, .. } => Some(op.accumulator(of(input))),
-            Form::Transform { .. } => Some(DType::F32),
+            Form::Transform { from, .. } => Side::accumulator(of(from)),
         })
     }
 

@@ -191,14 +191,14 @@ pub struct Tile {
     pub mr: u32,
     /// Columns of a tile: a multiple of the target's lanes.
     pub nr: u32,
-    /// Of bytes, which are multiplied four at a time: the two reduced loops of two iterations each through the four
-    /// that lie side by side in lhs, with strides 1 and 2 there. `depth` goes around them.
+    /// Of bytes and words, which are multiplied several at a time: the two reduced loops of two iterations each through the
+    /// four that lie side by side in lhs, with strides 1 and 2 there. `depth` goes around them.
     pub quad: Option<[LoopId; 2]>,
     /// Columns of a panel of rhs: `nr`, or a width that several machines share.
     pub panel: u32,
     /// Elements from one panel to the next in rhs: `depth * panel` when packed, `panel` when not. A multiple of
-    /// `panel`. The stride of `col` within a panel is 1, or 4 or 2 of bytes whose steps of depth lie together in
-    /// [`Fours`](crate::format::packed::Steps::Fours) or [`Pairs`](crate::format::packed::Steps::Pairs).
+    /// `panel`. The stride of `col` within a panel is 1, or 4 or 2 of elements whose steps of depth lie together as
+    /// [`Steps`](crate::format::packed::Steps) says.
     pub panel_stride: i64,
     /// Whether rhs is padded to whole panels (weights packed at compile time). Those of 16 bits are finite then.
     pub rhs_padded: bool,

@@ -199,11 +199,19 @@ impl Checker<'_> {
                 if reduced != 2 || left.over == right.over || left.to == right.to {
                     return rule("a transform has two axes of its own".to_owned());
                 }
-                if ty(from) != DType::F32 {
+                let Some(acc) = Side::accumulator(ty(from)) else {
                     return rule(format!("transforms {}", ty(from)));
-                }
+                };
                 for side in [left, right] {
                     self.side(side, from)?;
+                    if acc.is_int()
+                        && side.rows()?.concat().iter().any(|c| c.fract() != 0.0 || c.abs() > 128.0)
+                    {
+                        return rule(
+                            "transforms integers by a matrix of other numbers than small whole ones"
+                                .to_owned(),
+                        );
+                    }
                 }
             }
         }

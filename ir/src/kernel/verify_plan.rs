@@ -356,7 +356,6 @@ impl Checker<'_> {
         }
     }
 
-    /// Four bytes of depth side by side in lhs, and in rhs as [`Steps`](crate::format::packed::Steps) has them.
     fn quads(&self, nest: &Nest, form: &Form<FlatAccess>) -> Result<()> {
         let wrong = |what: &str| Err(Error::internal(format!("columns by fours of {what}")));
         let (Form::Window { input, weight: Some(weight), .. }, Some((along, _))) = (form, nest.tile) else {
@@ -375,20 +374,26 @@ impl Checker<'_> {
         self.stride(weight, along, &[0])
     }
 
+    /// Four bytes or words of depth side by side in lhs, and in rhs as [`Steps`](crate::format::packed::Steps) has them.
     fn quad(&self, tile: &Tile, [step, pair]: [LoopId; 2], lhs: &FlatAccess, rhs: &FlatAccess) -> Result<()> {
         self.stride(lhs, step, &[1])?;
         self.stride(lhs, pair, &[2])?;
         let halves = 2 * i64::from(tile.panel);
         let fours = self.stride(rhs, tile.col, &[4]).is_ok();
-        let [col, first, second] = if fours { [4, 1, 2] } else { [2, halves, 1] };
+        let sizes = [lhs, rhs].map(|a| a.dtype.size());
+        let [col, first, second] = match sizes {
+            [2, 1 | 2] => [2, 1, halves],
+            _ if fours => [4, 1, 2],
+            _ => [2, halves, 1],
+        };
         self.stride(rhs, tile.col, &[col])?;
         self.stride(rhs, step, &[first])?;
         self.stride(rhs, pair, &[second])?;
         let two = |l: LoopId| self.kernel.loops[l.0 as usize].extent.is(2);
-        let bytes = [lhs, rhs].iter().all(|a| a.dtype.size() == 1) && tile.rhs_padded;
-        if !two(step) || !two(pair) || !bytes || !lhs.guards.is_empty() {
+        let packed = matches!(sizes, [1, 1] | [2, 1 | 2]) && tile.rhs_padded;
+        if !two(step) || !two(pair) || !packed || !lhs.guards.is_empty() {
             return Err(Error::internal(
-                "a tile of bytes is of packed bytes, four by four and without padding",
+                "a tile of bytes or words is of packed ones, four by four and without padding",
             ));
         }
         Ok(())

@@ -58,8 +58,8 @@ pub fn load<S: Simd + ?Sized>(s: &mut S, p: &P, disp: i32, half: i32) -> R<Bytes
         let lanes = s.lanes();
         return Ok(Bytes::Whole(s.load(p, disp, lanes)?));
     }
-    let even = s.load_words(p, disp)?;
-    let odd = s.load_words(p, disp + half)?;
+    let even = s.load_words(p, disp, true)?;
+    let odd = s.load_words(p, disp + half, true)?;
     Ok(Bytes::Apart(even, odd))
 }
 
@@ -68,13 +68,8 @@ pub fn add_products<S: Simd + ?Sized>(s: &mut S, d: &V, a: &Bytes, b: &Bytes) ->
     match (a, b) {
         (Bytes::Whole(a), Bytes::Whole(b)) => s.dot4(d, a, Src::Reg(b)),
         (Bytes::Apart(a0, a1), Bytes::Apart(b0, b1)) => {
-            for (a, b) in [(a0, b0), (a1, b1)] {
-                let product = s.copy(a)?;
-                s.madd_words(&product, Src::Reg(b))?;
-                s.op2(Op2::IntAdd, d, Src::Reg(&product))?;
-                s.free(product);
-            }
-            Ok(())
+            s.fma_words(d, a0, Src::Reg(b0))?;
+            s.fma_words(d, a1, Src::Reg(b1))
         }
         _ => Err(Refusal::unsupported("bytes that are prepared in two ways")),
     }

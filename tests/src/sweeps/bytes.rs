@@ -103,6 +103,22 @@ pub(super) fn convolutions() -> Text {
     t
 }
 
+/// Windows of 3 x 3 over many channels: by minimal filtering, of channels that fill vectors of words and that do not.
+pub(super) fn filtered() -> Text {
+    let mut t = Text::default();
+    constants(&mut t);
+    for (i, (c, o, h, w)) in
+        [(32, 32, 24, 24), (64, 48, 20, 18), (40, 64, 19, 17), (68, 64, 15, 13)].into_iter().enumerate()
+    {
+        let dtype = ["u8", "i8"][i % 2];
+        t.typed_input(&format!("x{i}"), dtype, &[1, c, h, w]);
+        let weights = weight(&mut t, &[o, c, 3, 3]);
+        let conv = format!("ConvInteger(%x{i}, {weights}, @zero_{dtype}) {{pads = [1, 1, 1, 1]}}");
+        results(&mut t, &i.to_string(), &conv, dtype);
+    }
+    t
+}
+
 /// Depthwise convolutions and pools, along channels that the caller has innermost.
 pub(super) fn windows() -> Text {
     let mut t = Text::default();

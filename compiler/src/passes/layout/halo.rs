@@ -66,9 +66,9 @@ pub(super) fn run(program: &mut Program, regions: &Regions) -> Result<Halos> {
             known.after[axis] = known.after[axis].max(halo.after[axis]);
         }
         let form = &mut program.kernel_mut(i).form;
-        // Products with zeros may be left out: the schedule decides. Those of bytes are made four at a time.
+        // Products with zeros may be left out: the schedule decides. Those of bytes and words are made several at a time.
         let told = matches!(form, Form::Contract { .. }).then_some(value);
-        let told = told.filter(|v| v.to_f64() == 0.0 && v.dtype.size() > 1);
+        let told = told.filter(|v| v.to_f64() == 0.0 && !(v.dtype.is_int() && v.dtype.size() <= 2));
         if let Some(data) = form.data_mut() {
             *data = Access { otherwise: told, ..Access::new(buffer, padded.index) };
         }

@@ -5,6 +5,7 @@ use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Kernel, LoopId
 
 use super::super::absorb::tiles_compute;
 use super::cost::Layer;
+use super::integers;
 use super::matrices::WINDOW;
 
 /// Loops and operands of a contraction that is a convolution as needed here.
@@ -25,13 +26,16 @@ pub(super) struct Convolution {
 
 impl Convolution {
     pub(super) fn of(program: &Program, kernel: &Kernel) -> Option<Self> {
-        let Form::Contract { acc: DType::F32, lhs, rhs, store } = &kernel.form else { return None };
+        let Form::Contract { acc, lhs, rhs, store } = &kernel.form else { return None };
+        let types = (*acc, program.buffer(lhs.buffer).ty.dtype, program.buffer(rhs.buffer).ty.dtype);
+        let whole = types == (DType::I32, DType::U8, DType::I8);
         let role = |l: LoopId| kernel.loop_(l).role;
         let extent = |l: LoopId| kernel.loop_(l).extent.as_const().filter(|n| *n > 0);
-        if kernel.loops.len() != 7 || program.buffer(lhs.buffer).ty.dtype != DType::F32 {
+        let floats = types.0 == DType::F32 && types.1 == DType::F32 && types.2.accumulator() == DType::F32;
+        if kernel.loops.len() != 7 || !whole && !floats {
             return None;
         }
-        if lhs.otherwise.is_some_and(|s| s.bits != 0) || lhs.index.len() != 4 {
+        if floats && lhs.otherwise.is_some_and(|s| s.bits != 0) || lhs.index.len() != 4 {
             return None;
         }
         let (mut single, mut spatial) = (Vec::new(), Vec::new());
@@ -55,14 +59,15 @@ impl Convolution {
         let o = *weights.iter().find(|l| role(**l) == Role::Parallel)?;
         let axis = |l: LoopId| weights.iter().position(|x| *x == l);
         let axes = [axis(o)?, axis(c)?, axis(kh)?, axis(kw)?];
-        let dtype = program.buffer(rhs.buffer).ty.dtype;
-        let constant = matches!(program.buffer(rhs.buffer).kind, BufferKind::Const(_));
-        if !constant || dtype.accumulator() != DType::F32 || weights.len() != 4 || [n, h, w].contains(&o) {
+        let BufferKind::Const(tensor) = &program.buffer(rhs.buffer).kind else { return None };
+        // Products of words are made four at a time.
+        if weights.len() != 4 || [n, h, w].contains(&o) || whole && extent(c)? % 4 != 0 {
             return None;
         }
-        let short = dtype.is_short_float();
+        let short = types.2.is_short_float();
+        let most = whole.then(|| integers::most(tensor, axes[0]));
         let layer =
-            Layer { n: extent(n)?, o: extent(o)?, c: extent(c)?, h: extent(h)?, w: extent(w)?, short };
+            Layer { n: extent(n)?, o: extent(o)?, c: extent(c)?, h: extent(h)?, w: extent(w)?, short, most };
         let this = Self {
             layer,
             n,
@@ -75,11 +80,11 @@ impl Convolution {
             axes,
             store: store.clone(),
         };
-        this.store_fits(program).then_some(this)
+        this.store_fits(program, *acc).then_some(this)
     }
 
     /// Whether what is beyond the border is outside the buffer of results, and the epilogue can follow.
-    fn store_fits(&self, program: &Program) -> bool {
+    fn store_fits(&self, program: &Program, acc: DType) -> bool {
         let Store { to, value } = &self.store;
         let shape = &program.buffer(to.buffer).ty.shape;
         let ends_with = |l: LoopId, extent: i64| {
@@ -93,6 +98,6 @@ impl Convolution {
         let mut fits =
             plain(to) && ends_with(self.out[0], self.layer.h) && ends_with(self.out[1], self.layer.w);
         value.for_each_access(&mut |a| fits &= plain(a));
-        fits && tiles_compute(program, value, DType::F32)
+        fits && tiles_compute(program, value, acc)
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Layer {
     pub(super) w: i64,
     /// Weights are floats of 16 bits.
     pub(super) short: bool,
+    /// Factors are bytes: the greatest magnitude of a sum.
+    pub(super) most: Option<i64>,
 }
 
 impl Layer {
@@ -30,10 +32,49 @@ impl Layer {
 
     /// What measured choices know it by.
     pub(super) fn key(&self) -> String {
-        let Self { n, o, c, h, w, short } = self;
-        format!("winograd n{n} o{o} c{c} h{h} w{w}{}", if *short { " short" } else { "" })
+        let Self { n, o, c, h, w, .. } = self;
+        let types = match (self.short, self.most) {
+            (_, Some(_)) => " bytes",
+            (true, None) => " short",
+            (false, None) => "",
+        };
+        format!("winograd n{n} o{o} c{c} h{h} w{w}{types}")
+    }
+
+    /// The factors of the definition.
+    fn factors(&self, target: &Target) -> Factors {
+        match (self.short, self.most) {
+            (_, Some(_)) => {
+                Factors { bytes: 1.0, cost: if target.dot4 { FOUR_BYTES } else { BYTES_AS_WORDS } }
+            }
+            (short, None) => Factors { bytes: if short { 2.0 } else { 4.0 }, cost: 1.0 },
+        }
+    }
+
+    /// The factors of the products of a size of tiles.
+    fn filtered_factors(&self, filter: Filter) -> Factors {
+        match self.most {
+            Some(_) => Factors { bytes: 2.0, cost: WORDS },
+            None => Factors { bytes: if self.keeps_short(filter) { 2.0 } else { 4.0 }, cost: 1.0 },
+        }
     }
 }
+
+/// What is multiplied.
+#[derive(Clone, Copy)]
+struct Factors {
+    /// Of a weight.
+    bytes: f64,
+    /// Multiply-adds of f32 in the time of as many of these.
+    cost: f64,
+}
+
+/// Bytes four at a time, by an instruction.
+const FOUR_BYTES: f64 = 0.25;
+/// Bytes that become words as they are read: 22 products a cycle of a Zen 4 where f32 has 16.
+const BYTES_AS_WORDS: f64 = 0.7;
+/// Words two at a time: a multiplication and an addition, or one instruction of the speed of an f32 multiply-add.
+const WORDS: f64 = 0.5;
 
 /// Channels of either side at least: vectors are filled and products are deep enough to be products.
 const LEAST_CHANNELS: i64 = 16;
@@ -51,6 +92,8 @@ const BYTE_PRICE: f64 = 3.0;
 /// The same of a model whose weights have 16 bits, which is there to be small: resnet50 stays at half the bytes of the one of
 /// f32, at its speed.
 const SHORT_BYTE_PRICE: f64 = 16.0;
+/// The same of bytes, which become eight times as many (F(4x4)) or three and a half times.
+const WORD_PRICE: f64 = 6.0;
 /// What is saved must be more than this part of the cost, or the rounding is not worth it.
 const LEAST_GAIN: f64 = 0.15;
 /// Temporaries at most: displacements must reach from one end to the other.
@@ -61,7 +104,9 @@ pub(super) fn possible(layer: &Layer) -> Vec<Filter> {
     if layer.o < LEAST_CHANNELS || layer.c < LEAST_CHANNELS {
         return Vec::new();
     }
-    [Filter::Two, Filter::Four].into_iter().filter(|f| temporaries(layer, *f) < MOST_BYTES).collect()
+    let exact = |f: &Filter| layer.most.is_none_or(|most| f.holds(most));
+    let fits = |f: &Filter| temporaries(layer, *f) < MOST_BYTES;
+    [Filter::Two, Filter::Four].into_iter().filter(|f| exact(f) && fits(f)).collect()
 }
 
 /// Why [`choose`] chose none.
@@ -78,7 +123,7 @@ pub(super) fn why_not(layer: &Layer, target: &Target) -> String {
         .map(|f| format!("{} costs {:.0} %", f.name(), 100.0 * filtered(layer, f, target) / definition));
     let list: Vec<String> = list.collect();
     if list.is_empty() {
-        return "its temporaries would be too large".to_owned();
+        return "its temporaries or its sums would be too large".to_owned();
     }
     format!("{} of the definition; less than {:.0} % pays", list.join(", "), 100.0 * (1.0 - LEAST_GAIN))
 }
@@ -118,17 +163,22 @@ pub(super) fn filter(layer: &Layer, targets: &[Target], choices: &Choices) -> Op
 }
 
 /// Multiply-adds, or reading the weights where that takes longer, and the weights' price.
-fn product(layer: &Layer, rows: f64, weights: f64, short: bool, target: &Target) -> f64 {
+fn product(layer: &Layer, rows: f64, weights: f64, factors: Factors, target: &Target) -> f64 {
     let (c, o, lanes) = (layer.c as f64, layer.o as f64, target.lanes() as f64);
     let columns = (o / lanes).ceil() * lanes;
-    let bytes = weights * c * o * if short { 2.0 } else { 4.0 };
-    let price = if layer.short { SHORT_BYTE_PRICE } else { BYTE_PRICE };
+    let bytes = weights * c * o * factors.bytes;
+    let price = match (layer.short, layer.most) {
+        (_, Some(_)) => WORD_PRICE,
+        (true, None) => SHORT_BYTE_PRICE,
+        (false, None) => BYTE_PRICE,
+    };
     let speed = if bytes > target.l2_bytes as f64 { COLD_BYTES } else { NEAR_BYTES };
-    (rows * weights * c * columns / lanes).max(bytes / speed) + bytes * price / lanes
+    (rows * weights * c * columns / lanes * factors.cost).max(bytes / speed) + bytes * price / lanes
 }
 
 fn definition(layer: &Layer, target: &Target) -> f64 {
-    product(layer, (layer.n * layer.h * layer.w) as f64, (WINDOW * WINDOW) as f64, layer.short, target)
+    let rows = (layer.n * layer.h * layer.w) as f64;
+    product(layer, rows, (WINDOW * WINDOW) as f64, layer.factors(target), target)
 }
 
 fn tiles(layer: &Layer, filter: Filter) -> f64 {
@@ -139,7 +189,8 @@ fn tiles(layer: &Layer, filter: Filter) -> f64 {
 /// Bytes of transformed inputs and of products.
 fn temporaries(layer: &Layer, filter: Filter) -> f64 {
     let elements = (filter.inputs() * filter.inputs()) as f64;
-    tiles(layer, filter) * elements * (layer.c + layer.o) as f64 * 4.0
+    let input = if layer.most.is_some() { 2.0 } else { 4.0 };
+    tiles(layer, filter) * elements * (layer.c as f64 * input + layer.o as f64 * 4.0)
 }
 
 fn filtered(layer: &Layer, filter: Filter, target: &Target) -> f64 {
@@ -149,12 +200,14 @@ fn filtered(layer: &Layer, filter: Filter, target: &Target) -> f64 {
         Filter::Two => (100.0, 70.0),
         Filter::Four => (300.0, 260.0),
     };
+    // Bytes are transformed in words.
+    let input = if layer.most.is_some() { input / 2.0 } else { input };
     let vectors = |channels: i64| (channels as f64 / target.lanes() as f64).ceil();
     let transforms = tiles(layer, filter) * (input * vectors(layer.c) + output * vectors(layer.o));
     let bytes = temporaries(layer, filter);
     let speed = if bytes > target.l2_bytes as f64 { WARM_BYTES } else { NEAR_BYTES };
     // Written once and read once.
-    product(layer, tiles(layer, filter), elements, layer.keeps_short(filter), target)
+    product(layer, tiles(layer, filter), elements, layer.filtered_factors(filter), target)
         + transforms
         + 2.0 * bytes / speed
 }
@@ -164,7 +217,7 @@ mod tests {
     use super::*;
 
     fn chosen(o: i64, c: i64, h: i64, w: i64) -> Option<Filter> {
-        choose(&Layer { n: 1, o, c, h, w, short: false }, &targets(&["avx2"]))
+        choose(&Layer { n: 1, o, c, h, w, short: false, most: None }, &targets(&["avx2"]))
     }
 
     fn targets(levels: &[&str]) -> Vec<Target> {
@@ -187,7 +240,7 @@ mod tests {
     fn every_level_weighs_size_against_speed_alike() {
         for level in ["sse2", "avx2", "avx512"] {
             let targets = targets(&[level]);
-            let chosen = |c, h| choose(&Layer { n: 1, o: c, c, h, w: h, short: false }, &targets);
+            let chosen = |c, h| choose(&Layer { n: 1, o: c, c, h, w: h, short: false, most: None }, &targets);
             let layers = [(64, 56), (128, 28), (256, 14)].map(|(c, h)| chosen(c, h));
             assert_eq!(layers, [Filter::Four, Filter::Four, Filter::Two].map(Some), "{level}");
         }
@@ -197,13 +250,27 @@ mod tests {
     fn short_weights_stay_short_where_there_are_many() {
         let targets = targets(&["avx512"]);
         let layers = [(64, 56), (128, 28), (256, 14), (512, 7)];
-        let chosen = layers.map(|(c, h)| choose(&Layer { n: 1, o: c, c, h, w: h, short: true }, &targets));
+        let chosen =
+            layers.map(|(c, h)| choose(&Layer { n: 1, o: c, c, h, w: h, short: true, most: None }, &targets));
         assert_eq!(chosen, [Some(Filter::Four), Some(Filter::Two), Some(Filter::Two), None]);
     }
 
     #[test]
+    fn bytes_are_filtered_where_that_is_exact_and_pays() {
+        let layer = |c, h, most| Layer { n: 1, o: c, c, h, w: h, short: false, most: Some(most) };
+        for level in ["sse2", "avx2", "avx512"] {
+            let chosen = |c, h| choose(&layer(c, h, 1 << 20), &targets(&[level]));
+            let layers = [(64, 56), (128, 28), (256, 14)].map(|(c, h)| chosen(c, h));
+            assert_eq!(layers, [Filter::Four, Filter::Four, Filter::Two].map(Some), "{level}");
+        }
+        // Sums that F(4x4) cannot hold, and sums that neither can.
+        assert_eq!(choose(&layer(64, 56, 1 << 25), &targets(&["avx2"])), Some(Filter::Two));
+        assert_eq!(choose(&layer(64, 56, 1 << 30), &targets(&["avx2"])), None);
+    }
+
+    #[test]
     fn levels_that_share_weights_take_what_costs_none_of_them_much() {
-        let layer = |o, c, h| Layer { n: 1, o, c, h, w: h, short: false };
+        let layer = |o, c, h| Layer { n: 1, o, c, h, w: h, short: false, most: None };
         // Narrow vectors gain more from fewer products, wide ones more from fewer bytes.
         let of = |levels: &[&str], layer: &Layer| choose(layer, &targets(levels));
         let list = ["baseline", "avx2", "avx512"];

@@ -34,7 +34,7 @@ pub fn report(program: &Program, target: &Target, choices: &Choices) -> Vec<Fire
 
 /// For a contraction over windows of more than one element: what of it does not fit.
 fn window(program: &Program, kernel: &Kernel) -> Option<String> {
-    let Form::Contract { acc: DType::F32, lhs, rhs, .. } = &kernel.form else { return None };
+    let Form::Contract { acc: DType::F32 | DType::I32, lhs, rhs, .. } = &kernel.form else { return None };
     let role = |l: LoopId| kernel.loop_(l).role;
     let (mut sizes, mut steps, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
     for index in &lhs.index {

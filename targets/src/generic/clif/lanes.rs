@@ -254,11 +254,25 @@ impl Clif<'_, '_> {
         self.set_as(d, entries);
     }
 
-    pub(super) fn extended_bytes(&mut self, p: &P, disp: i32) -> V {
+    pub(super) fn sum_of_words(&mut self, d: &V, s: &V, minus: bool) {
+        let (x, y) = (self.get(d), self.get(s));
+        let (x, y) = (self.cast(I16X8, x), self.cast(I16X8, y));
+        let sum = if minus { self.b.ins().isub(x, y) } else { self.b.ins().iadd(x, y) };
+        self.set_as(d, sum);
+    }
+
+    pub(super) fn shifted_words(&mut self, d: &V, by: u8) {
+        let x = self.get(d);
+        let x = self.cast(I16X8, x);
+        let shifted = self.b.ins().ishl_imm_u(x, i64::from(by));
+        self.set_as(d, shifted);
+    }
+
+    pub(super) fn extended_bytes(&mut self, p: &P, disp: i32, signed: bool) -> V {
         let bytes = self.load_type(I64, p, disp);
         let bytes = self.b.ins().scalar_to_vector(I64X2, bytes);
         let bytes = self.cast(I8X16, bytes);
-        let words = self.b.ins().swiden_low(bytes);
+        let words = if signed { self.b.ins().swiden_low(bytes) } else { self.b.ins().uwiden_low(bytes) };
         let value = self.cast(F32X4, words);
         self.vector(value)
     }

@@ -474,8 +474,18 @@ impl Simd for Clif<'_, '_> {
         Ok(())
     }
 
-    fn load_words(&mut self, p: &P, disp: i32) -> R<V> {
-        Ok(self.extended_bytes(p, disp))
+    fn load_words(&mut self, p: &P, disp: i32, signed: bool) -> R<V> {
+        Ok(self.extended_bytes(p, disp, signed))
+    }
+
+    fn add_words(&mut self, d: &V, s: &V, minus: bool) -> R {
+        self.sum_of_words(d, s, minus);
+        Ok(())
+    }
+
+    fn shift_words(&mut self, d: &V, by: u8) -> R {
+        self.shifted_words(d, by);
+        Ok(())
     }
 
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {

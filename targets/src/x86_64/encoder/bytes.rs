@@ -4,8 +4,8 @@ use iced_x86::{Code, Instruction, Register};
 
 use super::codes::{Encoding, MOVE};
 use super::lane_codes::{
-    ADD_BYTES_SATURATING, DOT_BYTES, DOT_WORDS, EXTEND_BYTES, LOAD_8, LOAD_QUARTERS, MADD_WORDS,
-    SHIFT_WORDS_SIGNED, SHUFFLE_BYTES, UNPACK_BYTES,
+    ADD_BYTES_SATURATING, ADD_WORDS, DOT_BYTES, DOT_WORDS, EXTEND_BYTES, EXTEND_UNSIGNED_BYTES, LOAD_8,
+    LOAD_QUARTERS, MADD_WORDS, SHIFT_WORDS_LEFT, SHIFT_WORDS_SIGNED, SHUFFLE_BYTES, SUB_WORDS, UNPACK_BYTES,
 };
 use super::{Encoder, Place, masked, memory};
 use crate::simd::{Op2, P, R, Refusal, Simd, Src, V};
@@ -20,7 +20,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// [`Simd::fma_words`](crate::simd::Simd::fma_words): the upper halves of lanes are signs, those of one factor 0.
+    /// [`Simd::fma_words`](crate::simd::Simd::fma_words).
     pub(super) fn dot_words(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
         if self.dot4 {
             let (place, temporary) = self.place(b)?;
@@ -60,20 +60,42 @@ impl Encoder {
     }
 
     /// [`Simd::load_words`](crate::simd::Simd::load_words).
-    pub(super) fn extended_bytes(&mut self, p: &P, disp: i32) -> R<V> {
+    pub(super) fn extended_bytes(&mut self, p: &P, disp: i32, signed: bool) -> R<V> {
         self.need_short_elements()?;
         let v = self.vector()?;
         let from = memory(p, disp, false);
         if self.encoding != Encoding::Legacy || self.rounds {
-            self.emit(Instruction::with2(self.pick(&EXTEND_BYTES), self.reg(&v), from));
+            let code = self.pick(if signed { &EXTEND_BYTES } else { &EXTEND_UNSIGNED_BYTES });
+            self.emit(Instruction::with2(code, self.reg(&v), from));
             return Ok(v);
         }
-        // The byte in the upper half of its word, then moved down with its sign.
         let r = Self::xmm(&v);
         self.emit(Instruction::with2(self.pick(&LOAD_8), r, from));
-        self.three(&UNPACK_BYTES, r, r, &Place::Reg(r));
-        self.shift(&SHIFT_WORDS_SIGNED, r, 8);
+        if signed {
+            // The byte in the upper half of its word, then moved down with its sign.
+            self.three(&UNPACK_BYTES, r, r, &Place::Reg(r));
+            self.shift(&SHIFT_WORDS_SIGNED, r, 8);
+        } else {
+            let zero = self.splat(0.0)?;
+            self.three(&UNPACK_BYTES, r, r, &Place::Reg(self.reg(&zero)));
+            self.free(zero);
+        }
         Ok(v)
+    }
+
+    /// [`Simd::add_words`](crate::simd::Simd::add_words).
+    pub(super) fn sum_of_words(&mut self, d: &V, s: &V, minus: bool) -> R {
+        self.need_short_elements()?;
+        let (d, s) = (self.reg(d), self.reg(s));
+        self.three(if minus { &SUB_WORDS } else { &ADD_WORDS }, d, d, &Place::Reg(s));
+        Ok(())
+    }
+
+    /// [`Simd::shift_words`](crate::simd::Simd::shift_words).
+    pub(super) fn shifted_words(&mut self, d: &V, by: u8) -> R {
+        self.need_short_elements()?;
+        self.shift(&SHIFT_WORDS_LEFT, self.reg(d), by);
+        Ok(())
     }
 
     /// [`Simd::load_table`].

@@ -112,6 +112,14 @@ codes! {
         EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512;
     EXTEND_BYTES: Pmovsxbw_xmm_xmmm64, VEX_Vpmovsxbw_xmm_xmmm64, VEX_Vpmovsxbw_ymm_xmmm128,
         EVEX_Vpmovsxbw_zmm_k1z_ymmm256;
+    EXTEND_UNSIGNED_BYTES: Pmovzxbw_xmm_xmmm64, VEX_Vpmovzxbw_xmm_xmmm64, VEX_Vpmovzxbw_ymm_xmmm128,
+        EVEX_Vpmovzxbw_zmm_k1z_ymmm256;
+    ADD_WORDS: Paddw_xmm_xmmm128, VEX_Vpaddw_xmm_xmm_xmmm128, VEX_Vpaddw_ymm_ymm_ymmm256,
+        EVEX_Vpaddw_zmm_k1z_zmm_zmmm512;
+    SUB_WORDS: Psubw_xmm_xmmm128, VEX_Vpsubw_xmm_xmm_xmmm128, VEX_Vpsubw_ymm_ymm_ymmm256,
+        EVEX_Vpsubw_zmm_k1z_zmm_zmmm512;
+    SHIFT_WORDS_LEFT: Psllw_xmm_imm8, VEX_Vpsllw_xmm_xmm_imm8, VEX_Vpsllw_ymm_ymm_imm8,
+        EVEX_Vpsllw_zmm_k1z_zmmm512_imm8;
     // The same 16 bytes in every quarter; the same 128 bits.
     LOAD_QUARTERS: Movups_xmm_xmmm128, VEX_Vmovups_xmm_xmmm128, VEX_Vbroadcasti128_ymm_m128,
         EVEX_Vbroadcasti32x4_zmm_k1z_m128;

@@ -660,8 +660,16 @@ impl Simd for Encoder {
         self.turned_lanes(p, disp, n)
     }
 
-    fn load_words(&mut self, p: &P, disp: i32) -> R<V> {
-        self.extended_bytes(p, disp)
+    fn load_words(&mut self, p: &P, disp: i32, signed: bool) -> R<V> {
+        self.extended_bytes(p, disp, signed)
+    }
+
+    fn add_words(&mut self, d: &V, s: &V, minus: bool) -> R {
+        self.sum_of_words(d, s, minus)
+    }
+
+    fn shift_words(&mut self, d: &V, by: u8) -> R {
+        self.shifted_words(d, by)
     }
 
     fn load_narrow(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {

@@ -1,0 +1,223 @@
+//! Bytes that products read lie in the arena as words, where machines multiply words in pairs.
+//!
+//! A product reads an activation once for every vector of columns, and extending bytes then takes longer than the products
+//! themselves. So such a byte is extended where it is stored, once; weights are extended as they are loaded, for all rows of a
+//! tile:
+//!
+//! ```text
+//!   temp %t: u8                                temp %t: i16
+//!   contract "a" { .. %t = u8(..) }            contract "a" { .. %t = i16(u8(..)) }
+//!   contract "b" { .. %t[..] * @w[..] .. }     contract "b" { .. %t[..] * @w[..] .. }
+//!   map "c" { .. f32(%t[..]) .. }              map "c" { .. f32(%t[..]) .. }
+//! ```
+//!
+//! Copies between such tensors stay copies. What else reads bytes (windows, tables) or has its type from the caller keeps
+//! them, and products read a copy. With an instruction for bytes ([`Target::dot4`]) nothing changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kiln_ir::kernel::{
+    Access, BufferId, BufferKind, Edits, Expr, Form, Kernel, Operand, Program, Scalar, each_index_buffer,
+};
+use kiln_ir::{DType, TensorType};
+use kiln_targets::Target;
+
+use super::widen::converted_copy;
+
+/// Gives what products of bytes read the type that is multiplied on all of these machines.
+pub fn run(program: &mut Program, targets: &[Target]) {
+    if targets.iter().any(|target| target.dot4) {
+        return;
+    }
+    let read: Vec<Option<BufferId>> = program.kernels().iter().map(|k| activations(program, k)).collect();
+    let words = words(program, &read);
+    for i in 0..program.kernels().len() {
+        extend_stores(program, i, &words);
+        extend_loads(program, i, &words);
+    }
+    for &buffer in &words {
+        let shape = program.buffer(buffer).ty.shape.clone();
+        program.set_type(buffer, TensorType::new(DType::I16, shape));
+    }
+    let mut edits = Edits::default();
+    let mut copies: BTreeMap<BufferId, BufferId> = BTreeMap::new();
+    for (i, read) in read.iter().enumerate() {
+        let Some(from) = read.filter(|from| !words.contains(from)) else { continue };
+        let copy = *copies.entry(from).or_insert_with(|| {
+            let (copy, kernels) = converted_copy(program, i, from, DType::I16);
+            kernels.into_iter().for_each(|kernel| edits.insert(i, kernel));
+            copy
+        });
+        if let Form::Contract { lhs, .. } = &mut program.kernel_mut(i).form {
+            lhs.buffer = copy;
+            lhs.otherwise = lhs.otherwise.map(word);
+        }
+    }
+    program.edit(edits);
+}
+
+/// The unsigned bytes that a kernel multiplies by constant signed ones.
+fn activations(program: &Program, kernel: &Kernel) -> Option<BufferId> {
+    let Form::Contract { acc: DType::I32, lhs, rhs, .. } = &kernel.form else { return None };
+    let dtype = |a: &Access| program.buffer(a.buffer).ty.dtype;
+    let constant = matches!(program.buffer(rhs.buffer).kind, BufferKind::Const(_));
+    (constant && dtype(lhs) == DType::U8 && dtype(rhs) == DType::I8).then_some(lhs.buffer)
+}
+
+fn word(scalar: Scalar) -> Scalar {
+    Scalar::int(DType::I16, scalar.to_i64())
+}
+
+/// Temporaries that become words: products read them, and nothing that needs bytes reads or writes them or what they are
+/// copied from and to.
+fn words(program: &Program, read: &[Option<BufferId>]) -> BTreeSet<BufferId> {
+    let mut fixed = BTreeSet::new();
+    let mut copies: BTreeMap<BufferId, Vec<BufferId>> = BTreeMap::new();
+    for (kernel, product) in program.kernels().iter().zip(read) {
+        for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
+            each_index_buffer(access, &mut |b| {
+                fixed.insert(b);
+            });
+        }
+        match &kernel.form {
+            Form::Rearrange { from, to } if affine(from) && affine(to) => {
+                copies.entry(from.buffer).or_default().push(to.buffer);
+                copies.entry(to.buffer).or_default().push(from.buffer);
+            }
+            Form::Rearrange { from, to } => fixed.extend([from.buffer, to.buffer]),
+            Form::Extern { inputs, outputs, .. } => fixed.extend(inputs.iter().chain(outputs)),
+            Form::Contract { .. } if product.is_some() => {}
+            // Tiles of either are transformed in words.
+            Form::Transform { .. } => {}
+            form => {
+                let operands = form.parts().operands.into_iter();
+                fixed.extend(operands.filter(|(o, _)| *o != Operand::Copied).map(|(_, a)| a.buffer));
+            }
+        }
+    }
+    let may = |b: &BufferId| {
+        let buffer = program.buffer(*b);
+        buffer.kind == BufferKind::Temp && buffer.ty.dtype == DType::U8 && !fixed.contains(b)
+    };
+    let mut words = BTreeSet::new();
+    for start in read.iter().flatten() {
+        // Everything that is copied from or to it, or nothing.
+        let (mut together, mut next) = (BTreeSet::new(), vec![*start]);
+        while let Some(buffer) = next.pop() {
+            if together.insert(buffer) {
+                next.extend(copies.get(&buffer).into_iter().flatten());
+            }
+        }
+        if together.iter().all(may) {
+            words.extend(together);
+        }
+    }
+    words
+}
+
+fn affine(access: &Access) -> bool {
+    access.index.iter().all(|i| i.affine().is_some())
+}
+
+/// Values that are stored as words are extended.
+fn extend_stores(program: &mut Program, i: usize, words: &BTreeSet<BufferId>) {
+    for store in program.kernel_mut(i).form.parts_mut().stores {
+        if words.contains(&store.to.buffer) {
+            let value = std::mem::replace(&mut store.value, Expr::Acc);
+            store.value = Expr::cast(DType::I16, value);
+            store.to.otherwise = store.to.otherwise.map(word);
+        }
+    }
+}
+
+/// Words that are read by expressions are the bytes that they were; operands of forms are read as they are.
+fn extend_loads(program: &mut Program, i: usize, words: &BTreeSet<BufferId>) {
+    let loaded = |a: &Access| {
+        let mut access = a.clone();
+        access.otherwise = access.otherwise.map(word);
+        Expr::Load(access)
+    };
+    let ours = |e: &Expr| matches!(e, Expr::Load(a) if words.contains(&a.buffer));
+    let value = |e: &Expr| {
+        e.replace(&mut |part| match part {
+            // Any other type takes the number of either.
+            Expr::Cast(to, of) if *to != DType::Bool && *to != DType::U8 && ours(of) => match &**of {
+                Expr::Load(a) => Some(Expr::cast(*to, loaded(a))),
+                _ => None,
+            },
+            Expr::Load(a) if words.contains(&a.buffer) => Some(Expr::cast(DType::U8, loaded(a))),
+            _ => None,
+        })
+    };
+    let parts = program.kernel_mut(i).form.parts_mut();
+    for expr in parts.reduced.into_iter().chain(parts.stores.iter_mut().map(|s| &mut s.value)) {
+        *expr = value(expr);
+    }
+    for (_, access) in parts.operands {
+        if words.contains(&access.buffer) {
+            access.otherwise = access.otherwise.map(word);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::{Tensor, eval, kernel};
+
+    use super::*;
+
+    /// What the pass makes of kernels, which computes the same.
+    fn check(kernels: &str, level: &str) -> String {
+        let text = format!(
+            "program @m {{
+               input %x: u8[3, 4]
+               const @w: i8[4, 5] = splat -128 const @v: i8[5, 4] = splat 127
+               temp %t: u8[3, 5] temp %u: u8[3, 5]
+               output %y: i32[3, 4] output %z: f32[3, 5] output %b: u8[3, 5]
+               {kernels}
+             }}"
+        );
+        let mut program = kernel::parse(&text).unwrap();
+        kernel::verify(&program).unwrap();
+        let x = [Tensor::from_vec::<u8>(&[3, 4], (0..12).map(|i| (i * 89 + 255) as u8).collect())];
+        let expected = eval::kernel::run(&program, &x).unwrap();
+        run(&mut program, &[kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap()]);
+        kernel::verify(&program).unwrap();
+        assert_eq!(eval::kernel::run(&program, &x).unwrap(), expected, "{program}");
+        program.to_string()
+    }
+
+    const FIRST: &str =
+        "contract \"t\" [m: 3, n: 5 | k: 4] { acc: i32 = %x[m, k] * @w[k, n] %t[m, n] = u8(acc) }";
+    const SECOND: &str =
+        "contract \"y\" [m: 3, n: 4 | k: 5] { acc: i32 = %t[m, k] * @v[k, n] %y[m, n] = acc }";
+
+    #[test]
+    fn what_a_product_reads_is_stored_as_words() {
+        let uses = "map \"z\" [a: 3, b: 5] { %z[a, b] = f32(%t[a, b]) %b[a, b] = %t[a, b] }";
+        let text = check(&[FIRST, SECOND, uses].concat(), "avx2");
+        assert!(text.contains("temp %t: i16[3, 5]") && text.contains("= i16(u8(acc))"), "{text}");
+        assert!(text.contains("= f32(%t[a, b])") && text.contains("= u8(%t[a, b])"), "{text}");
+        // The caller's bytes are copied.
+        assert!(text.contains("%x.i16[m, k] * @w"), "{text}");
+    }
+
+    #[test]
+    fn machines_that_multiply_bytes_keep_them() {
+        let uses = "map \"z\" [a: 3, b: 5] { %z[a, b] = f32(%t[a, b]) %b[a, b] = %t[a, b] }";
+        let text = check(&[FIRST, SECOND, uses].concat(), "avx512vnni");
+        assert!(!text.contains("i16"), "{text}");
+    }
+
+    #[test]
+    fn windows_read_bytes_and_copies_have_one_type() {
+        let pool = "window \"u\" [m: 3, n: 5 | k: 3] { acc = max(%t[m, n + k - 1] else 0:u8) %u[m, n] = acc }
+                    map \"z\" [a: 3, b: 5] { %z[a, b] = f32(%u[a, b]) %b[a, b] = %u[a, b] }";
+        let text = check(&[FIRST, SECOND, pool].concat(), "sse2");
+        assert!(text.contains("temp %t: u8") && text.contains("%t.i16[m, k] * @v"), "{text}");
+        let copy = "rearrange \"u\" [a: 3, b: 5] { %u[a, b] = %t[a, b] }
+                    map \"z\" [a: 3, b: 5] { %z[a, b] = f32(%u[a, b]) %b[a, b] = %u[a, b] }";
+        let text = check(&[FIRST, copy, &SECOND.replace("%t", "%u")].concat(), "avx");
+        assert!(text.contains("temp %t: i16") && text.contains("temp %u: i16"), "{text}");
+    }
+}
