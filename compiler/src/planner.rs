@@ -21,6 +21,7 @@ use crate::flatten::{FlatKernel, flatten, merge_loops};
 use crate::memory;
 use crate::read_only::ReadOnly;
 use crate::schedule::lanes::{self, Lanes};
+use crate::schedule::partition::Part;
 use crate::schedule::{self, Choices, Chosen, contract, taps};
 
 /// Builds the plan by the cost model alone. Constants leave the program as they are packed, so that weights are
@@ -137,6 +138,8 @@ pub fn build_with(
         };
         plan.kernels.push(planned);
     }
+    let parts = schedule::partition::choose(&plan.kernels, target);
+    plan.kernels.iter_mut().zip(parts).for_each(|(kernel, part)| share(kernel, part, target));
     plan.weights_bytes = weights.read_only.bytes();
     plan.weights = weights.list;
     plan.slots = arena.slots;
@@ -160,6 +163,18 @@ pub(crate) fn settle(flat: FlatKernel, choice: Chosen, target: &Target) -> Plann
             kernel
         }
     }
+}
+
+/// Lets threads share the loop that suits the kernels around, unless its provider has too few registers for that.
+fn share(kernel: &mut PlannedKernel, part: Part, target: &Target) {
+    if part.shared != kernel.shared {
+        let before = std::mem::replace(&mut kernel.shared, part.shared);
+        if codegen::check(kernel, target).is_err() {
+            kernel.shared = before;
+            return;
+        }
+    }
+    kernel.grain = part.grain;
 }
 
 /// A kernel without provider and shared loop.

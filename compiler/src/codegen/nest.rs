@@ -26,7 +26,7 @@ mod rows;
 
 use kiln_ir::kernel::Expr;
 use kiln_ir::kernel::LoopId;
-use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel};
+use kiln_ir::kernel::plan::{FlatAccess, Nest, PlannedKernel, Shared};
 use kiln_ir::kernel::{Form, ReduceOp, Role, Scalar, WindowOp};
 use kiln_ir::{DType, Error};
 use kiln_targets::simd::sequences::{keep_first, splat_bits};
@@ -65,6 +65,7 @@ enum Work {
 struct Generator<'k> {
     walk: Walk,
     nest: &'k Nest,
+    share: Option<Shared>,
     parallel: Vec<LoopId>,
     reduced: Vec<LoopId>,
     /// By the number of parallel loops that they are inside of: indices read at run time.
@@ -162,6 +163,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
     let mut this = Generator {
         walk,
         nest,
+        share: kernel.shared,
         parallel,
         reduced,
         rows,
@@ -193,10 +195,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
                 shared(this, s, share, false, &mut |this, s, width| this.block_of(s, width, 1))
             })?;
         }
-        Some(share) => this.at_rows(s, 0, &mut |this, s| {
-            shared(this, s, share, false, &mut |this, s, _| this.parallel(s, 1, 1))
-        })?,
-        None => this.parallel(s, 0, 1)?,
+        _ => this.parallel(s, 0, 1)?,
     }
     this.walk.close(s);
     Ok(())
@@ -226,6 +225,9 @@ impl Generator<'_> {
 
     fn parallel_loop<S: Simd>(&mut self, s: &mut S, i: usize, tile: i64) -> R {
         let Some(&l) = self.parallel.get(i) else { return self.vector_loop(s, tile) };
+        if let Some(share) = self.share.filter(|share| share.along == l) {
+            return shared(self, s, share, i > 0, &mut |this, s, _| this.parallel(s, i + 1, tile));
+        }
         let step = match self.nest.tile {
             Some((tiled, n)) if tiled == l => i64::from(n.max(1)),
             _ => 1,

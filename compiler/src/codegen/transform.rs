@@ -15,7 +15,7 @@ mod arithmetic;
 mod product;
 
 use kiln_ir::DType;
-use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Transform};
+use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Transform};
 use kiln_ir::kernel::{Expr, Form, LoopId, Side, Store};
 use kiln_targets::simd::{Parked, R, Refusal, Simd};
 
@@ -29,6 +29,7 @@ use super::walk::{AccessId, Walk, Walks, trips};
 struct Generator<'k> {
     walk: Walk,
     schedule: &'k Transform,
+    share: Option<Shared>,
     left: Product,
     right: Product,
     from: AccessId,
@@ -67,12 +68,10 @@ pub(super) fn emit<S: Simd>(
     let epilogue = Dag::typed(&mut walk, acc, [value])?;
     let to = walk.access(&store.to)?;
     let (left, right) = (Product::new(left)?, Product::new(right)?);
-    let mut this = Generator { walk, schedule, left, right, from, to, epilogue, numbers, words };
+    let share = kernel.shared;
+    let mut this = Generator { walk, schedule, share, left, right, from, to, epilogue, numbers, words };
     this.walk.open(s)?;
-    match kernel.shared {
-        Some(share) => shared(&mut this, s, share, false, &mut |this, s, _| this.outer(s, 1))?,
-        None => this.outer(s, 0)?,
-    }
+    this.outer(s, 0)?;
     this.walk.close(s);
     Ok(())
 }
@@ -93,6 +92,9 @@ impl Generator<'_> {
     /// The outer loops from the `i`th on.
     fn outer<S: Simd>(&mut self, s: &mut S, i: usize) -> R {
         let Some(&l) = self.schedule.outer.get(i) else { return self.vectors(s) };
+        if let Some(share) = self.share.filter(|share| share.along == l) {
+            return shared(self, s, share, i > 0, &mut |this, s, _| this.outer(s, i + 1));
+        }
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
             trips(self, s, l, to - from, 1, &mut |this, s| this.outer(s, i + 1))?;

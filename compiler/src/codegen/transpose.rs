@@ -12,7 +12,7 @@
 
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
-use kiln_ir::kernel::plan::{PlannedKernel, Transpose};
+use kiln_ir::kernel::plan::{PlannedKernel, Shared, Transpose};
 use kiln_targets::simd::{Apart, Narrow, Overflow, R, Refusal, Simd, V};
 
 use super::places::Places;
@@ -29,6 +29,7 @@ const RUN: i64 = Transpose::RUN as i64;
 struct Generator<'k> {
     walk: Walk,
     schedule: &'k Transpose,
+    share: Option<Shared>,
     from: AccessId,
     to: AccessId,
     /// Bytes of an element.
@@ -66,18 +67,15 @@ pub(super) fn emit<S: Simd>(
     if size < 4 && quarters > 1 {
         return Err(Refusal::unsupported("elements of 1 and 2 bytes are turned in 128 bits"));
     }
-    let mut this = Generator { walk, schedule, from, to, size, quarters };
-    this.walk.open(s)?;
-    match kernel.shared {
-        Some(share) if share.along == schedule.read => {
-            if i64::from(share.step) != RUN / size {
-                return Err(Refusal::unsupported("shared lines of another size than a transpose's"));
-            }
-            shared(&mut this, s, share, false, &mut |this, s, columns| this.column_lines(s, columns))?;
-        }
-        Some(share) => shared(&mut this, s, share, false, &mut |this, s, _| this.outer(s, 1))?,
-        None => this.outer(s, 0)?,
+    let share = kernel.shared;
+    let step = |l| if l == schedule.read { RUN / size } else { LINE / size };
+    let blocks = |share: Shared| share.along == schedule.read || share.along == schedule.write;
+    if share.is_some_and(|share| blocks(share) && i64::from(share.step) != step(share.along)) {
+        return Err(Refusal::unsupported("shared lines of another size than a transpose's"));
     }
+    let mut this = Generator { walk, schedule, share, from, to, size, quarters };
+    this.walk.open(s)?;
+    this.outer(s, 0)?;
     this.walk.close(s);
     Ok(())
 }
@@ -88,6 +86,9 @@ impl Generator<'_> {
             let step = RUN / self.size;
             return self.lines(s, self.schedule.read, step, &mut |this, s, n| this.column_lines(s, n));
         };
+        if let Some(share) = self.share.filter(|share| share.along == l) {
+            return shared(self, s, share, i > 0, &mut |this, s, _| this.outer(s, i + 1));
+        }
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
             trips(self, s, l, to - from, 1, &mut |this, s| this.outer(s, i + 1))?;
@@ -104,6 +105,9 @@ impl Generator<'_> {
 
     /// A loop in steps, and what is left.
     fn lines<S: Simd>(&mut self, s: &mut S, l: LoopId, step: i64, body: Body<'_, Self, S>) -> R {
+        if let Some(share) = self.share.filter(|share| share.along == l) {
+            return shared(self, s, share, true, body);
+        }
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
             self.steps(s, l, to - from, step, body)?;

@@ -138,8 +138,12 @@ pub(super) struct Emitted {
 
 impl Emitted {
     pub(super) fn new(kernel: &PlannedKernel, machine: Machine) -> Result<Self, Refusal> {
+        Self::of(&machine.planned(kernel), machine)
+    }
+
+    /// The same of a kernel that is planned for the machine.
+    fn of(kernel: &PlannedKernel, machine: Machine) -> Result<Self, Refusal> {
         let target = machine.target();
-        let kernel = &machine.planned(kernel);
         let isa = isa(&target, Code::Jit, true).expect("consistent settings");
         let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
         let mut ctx = module.make_context();
@@ -300,13 +304,26 @@ pub(super) fn check_on(kernel: &PlannedKernel, memory: &Memory, machine: Machine
     if !machine.runs() {
         return;
     }
-    let emitted = Emitted::new(kernel, machine).unwrap_or_else(|e| panic!("{machine:?}: {e}\n{kernel:#?}"));
-    let n = machine.planned(kernel).steps().expect("constant extents");
     let want = interpreted(kernel, memory);
+    let planned = machine.planned(kernel);
+    let emitted = Emitted::of(&planned, machine).unwrap_or_else(|e| panic!("{machine:?}: {e}\n{kernel:#?}"));
+    compare(&emitted, &planned, machine, memory, &want);
+    // Loops that threads could share as well, where there are registers for them.
+    for shared in schedule::options(&planned, machine.lanes() as u32).into_iter().skip(1) {
+        let planned = PlannedKernel { shared: Some(shared), ..planned.clone() };
+        if let Ok(emitted) = Emitted::of(&planned, machine) {
+            compare(&emitted, &planned, machine, memory, &want);
+        }
+    }
+}
+
+/// What the kernel does as a whole, in halves and step by step.
+fn compare(emitted: &Emitted, kernel: &PlannedKernel, machine: Machine, memory: &Memory, want: &[Vec<f32>]) {
+    let n = kernel.steps().expect("constant extents");
     for ranges in [vec![(0, n)], vec![(0, n / 2), (n / 2, n)], (0..n).map(|i| (i, i + 1)).collect()] {
         let mut got = memory.clone();
         emitted.call(&mut got, &ranges);
-        for (o, (got, want)) in got.outputs.iter().zip(&want).enumerate() {
+        for (o, (got, want)) in got.outputs.iter().zip(want).enumerate() {
             let scale = want.iter().fold(1e-3f32, |m, v| if v.is_finite() { m.max(v.abs()) } else { m });
             for (i, (g, w)) in got.iter().zip(want).enumerate() {
                 let same =

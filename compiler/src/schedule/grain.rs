@@ -33,7 +33,7 @@ fn best_grain(shared: i64, pieces: i64) -> i64 {
 }
 
 /// Arithmetic operations of a kernel; a load or a store that nothing is computed with counts as two.
-fn operations(kernel: &PlannedKernel) -> Option<i64> {
+pub(super) fn operations(kernel: &PlannedKernel) -> Option<i64> {
     let iterations = kernel.loops.iter().try_fold(1i64, |n, l| n.checked_mul(l.extent.as_const()?))?;
     let per_iteration = match &kernel.form {
         Form::Contract { .. } | Form::Window { .. } => 2,

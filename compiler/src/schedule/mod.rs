@@ -13,6 +13,7 @@ pub mod dots;
 pub mod grain;
 pub mod lanes;
 pub mod nest;
+pub mod partition;
 mod plane;
 mod provider;
 mod quads;
@@ -31,7 +32,7 @@ pub use choices::Choices;
 pub use chosen::Chosen;
 use lanes::Lanes;
 pub use provider::providers;
-pub use shared::shared;
+pub use shared::{options, shared};
 pub(crate) use strides::{by_falling_stride, extent_of, stride_of};
 
 /// The schedule of any kernel but a contraction with constant weights, whose packing [`contract`] decides.

@@ -1,12 +1,57 @@
-//! Which loop of a kernel threads share: part of the plan, whether or not the kernel is worth sharing.
+//! Which loops of a kernel threads can share; [`partition`](super::partition) picks one of them.
 
 use kiln_ir::kernel::plan::{
-    Digits, Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Stream, Tile, Transpose,
+    Digits, Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Stream, Tile, Transform, Transpose,
 };
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::vector_expr::nest_lanes;
 
-/// The shared loop of a kernel with vectors of `lanes` elements of 32 bits:
+/// Bytes that a transpose writes of a row at once.
+const LINE: usize = 64;
+
+/// All loops that a kernel with vectors of `lanes` elements of 32 bits can share, that of [`shared`] first.
+pub fn options(kernel: &PlannedKernel, lanes: u32) -> Vec<Shared> {
+    let PlannedKernel { loops, form, schedule, .. } = kernel;
+    let whole = |l: &LoopId| Shared { along: *l, step: 1 };
+    let tiled = |side: &Option<(LoopId, u32)>| side.map(|(along, step)| Shared { along, step });
+    let mut list: Vec<Shared> = shared(kernel, lanes).into_iter().collect();
+    match schedule {
+        Schedule::Scalar { .. } | Schedule::Digits(_) => {}
+        Schedule::Nest(Nest { order, tile, .. }) => {
+            let parallel = |l: &&LoopId| loops.get(l.0 as usize).is_some_and(|l| l.role == Role::Parallel);
+            let free = |l: &&LoopId| tile.is_none_or(|(tiled, _)| tiled != **l);
+            list.extend(order.iter().take_while(parallel).filter(free).map(whole));
+        }
+        Schedule::Tile(tile) => {
+            list.extend(tile.outer.iter().map(whole));
+            list.extend(tile.row.map(|along| Shared { along, step: tile.mr }));
+            list.push(Shared { along: tile.col, step: tile.columns() });
+        }
+        Schedule::Dots(Dots { outer, row, col, .. }) => {
+            list.extend(outer.iter().map(whole).chain(tiled(row)).chain(tiled(col)));
+        }
+        Schedule::Stream(Stream { outer, col, width, .. }) => {
+            list.extend(outer.iter().map(whole).chain([Shared { along: *col, step: *width }]));
+        }
+        Schedule::Transpose(Transpose { outer, read, write }) => {
+            let size = form.stores().first().map_or(1, |to| to.dtype.size().max(1));
+            let lines = [(*read, Transpose::RUN), (*write, LINE)];
+            let lines = lines.map(|(along, bytes)| Shared { along, step: (bytes / size) as u32 });
+            list.extend(outer.iter().map(whole));
+            list.extend(lines.into_iter().filter(|lines| !guarded(form, lines.along)));
+        }
+        Schedule::Transform(Transform { outer, .. }) => list.extend(outer.iter().map(whole)),
+    }
+    let mut unique: Vec<Shared> = Vec::new();
+    for share in list {
+        if !unique.iter().any(|known| known.along == share.along) {
+            unique.push(share);
+        }
+    }
+    unique
+}
+
+/// The shared loop of a kernel with vectors of `lanes` elements of 32 bits, looked at alone:
 ///
 /// - of plain loops and nests the outermost one when it is parallel and not tiled; blocks of vectors where the
 ///   vectors' loop is the only parallel one and no padding splits it;
