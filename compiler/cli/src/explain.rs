@@ -246,7 +246,7 @@ impl Explain<'_> {
 /// What threads share, and how much of it one takes at a time.
 fn threads(kernel: &PlannedKernel) -> String {
     let (Some(grain), Some(Shared { along, step })) = (kernel.grain, kernel.shared) else {
-        return "one: too small to share".to_owned();
+        return "one: sharing would cost more than it saves".to_owned();
     };
     let name = kernel.loops.get(along.0 as usize).map_or("?", |l| &*l.name);
     let of = if step == 1 { String::new() } else { format!(" of {step}") };

@@ -39,6 +39,7 @@ const LEAST_GAINS: [f64; 5] = [0.4, 0.2, 0.1, 0.05, 0.05];
 const SAMPLES: usize = 32;
 /// Kernels before one that are looked at for what they did to the same memory.
 const MOST_BEFORE: usize = 24;
+
 /// A kernel's shared loop and its grain there; no grain: one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
