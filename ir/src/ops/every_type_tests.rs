@@ -10,7 +10,7 @@ use crate::types::DType;
 type Case = (Vec<(&'static str, Attr)>, Vec<usize>, fn(DType) -> Vec<Tensor>);
 
 /// Operators that are gone before anything is lowered.
-const FOLDED: [&str; 1] = ["If"];
+const FOLDED: [&str; 5] = ["BlackmanWindow", "HammingWindow", "HannWindow", "If", "MelWeightMatrix"];
 
 fn vector(values: &[i64]) -> Tensor {
     Tensor::from_vec(&[values.len()], values.to_vec())
@@ -68,6 +68,11 @@ fn case(name: &str) -> Case {
             let (x, w) = (numbers(t, &[1, 2, 5, 6]), numbers(DType::I8, &[2, 2, 3, 3]));
             vec![x, w, ones(t, 1), ones(DType::I8, 2)]
         },
+        "Einsum" => {
+            attrs.push(("equation", Attr::Str("ij,jk->ik".into())));
+            |t| vec![numbers(t, &[3, 5]), numbers(t, &[5, 4])]
+        }
+        "DFT" => |t| vec![numbers(t, &[2, 4, 2])],
         "MatMul" => |t| vec![numbers(t, &[2, 3, 5]), numbers(t, &[5, 4])],
         "Gemm" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5, 4]), numbers(t, &[4])],
         "Conv" | "ConvTranspose" => {
@@ -105,9 +110,21 @@ fn case(name: &str) -> Case {
         }
         "Clip" => |t| vec![numbers(t, &[3, 4]), numbers(t, &[]), ones(t, 1).reshaped(&[]).unwrap()],
         "Expand" | "Reshape" | "Tile" | "Unsqueeze" | "Split" | "ConstantOfShape" | "Pad" | "Slice"
-        | "Range" => {
+        | "Range" | "AffineGrid" | "CumSum" | "CenterCropPad" | "STFT" | "OneHot" | "Resize" | "Upsample" => {
             known = vec![1, 2, 3, 4];
             match name {
+                "AffineGrid" => |t| vec![numbers(t, &[1, 2, 3]), vector(&[1, 1, 2, 3])],
+                "CumSum" => |t| vec![numbers(t, &[3, 4]), vector(&[1])],
+                "CenterCropPad" => |t| vec![numbers(t, &[3, 4]), vector(&[2, 6])],
+                "STFT" => |t| vec![numbers(t, &[1, 12, 1]), vector(&[3]), numbers(t, &[4])],
+                "OneHot" => {
+                    known = vec![1];
+                    |t| vec![vector(&[2, 0, -1]), vector(&[4]), numbers(t, &[2])]
+                }
+                "Resize" | "Upsample" => {
+                    attrs.push(("mode", Attr::Str("linear".into())));
+                    |t| vec![numbers(t, &[3, 4]), Tensor::from_vec(&[2], vec![1f32, 1.5])]
+                }
                 "Expand" => |t| vec![numbers(t, &[3, 1]), vector(&[2, 3, 4])],
                 "Reshape" => |t| vec![numbers(t, &[3, 4]), vector(&[2, -1])],
                 "Tile" => |t| vec![numbers(t, &[3, 4]), vector(&[2, 1])],

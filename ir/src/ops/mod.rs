@@ -1,6 +1,7 @@
 //! The operators: one file each; this is the list.
 
 pub mod activation;
+pub mod affine_grid;
 pub mod arg;
 pub mod average_pool;
 pub mod batch_normalization;
@@ -8,6 +9,7 @@ pub mod binary;
 pub mod bit_shift;
 mod broadcast;
 pub mod cast;
+pub mod center_crop_pad;
 pub mod clip;
 mod composed;
 pub mod concat;
@@ -15,10 +17,13 @@ pub mod constant;
 pub mod conv;
 pub mod conv_integer;
 pub mod conv_transpose;
+pub mod cum_sum;
 pub mod depth_space;
 pub mod dequantize_linear;
+pub mod dft;
 pub mod dropout;
 pub mod dynamic_quantize_linear;
+pub mod einsum;
 pub(crate) mod elements;
 mod elementwise;
 #[cfg(test)]
@@ -48,10 +53,12 @@ pub mod matmul_integer;
 pub mod matmul_integer_to_float;
 pub mod matmul_nbits;
 pub mod max_pool;
+pub mod mel_weight_matrix;
 pub mod modulo;
 mod movement;
 mod nest;
 mod norm;
+pub mod one_hot;
 mod operand;
 mod packed_product;
 pub mod pad;
@@ -67,6 +74,7 @@ pub mod range;
 pub mod reduce;
 mod requantize;
 pub mod reshape;
+pub mod resize;
 pub mod rms_normalization;
 pub mod shape;
 pub mod slice;
@@ -74,14 +82,18 @@ pub mod softmax;
 pub mod spatial;
 pub mod split;
 pub mod squeeze;
+pub mod stft;
 #[cfg(test)]
 mod testing;
 pub mod tile;
 pub mod transpose;
+pub mod trilu;
 pub mod unary;
+pub mod upsample;
 mod values;
 pub mod variadic;
 pub mod where_;
+pub mod window;
 
 use crate::op::OpDef;
 
@@ -91,6 +103,7 @@ pub static OPS: &[OpDef] = &[
     unary::ACOS,
     unary::ACOSH,
     binary::ADD,
+    affine_grid::DEF,
     binary::AND,
     arg::MAX,
     arg::MIN,
@@ -105,10 +118,12 @@ pub static OPS: &[OpDef] = &[
     unary::BITWISE_NOT,
     binary::BITWISE_OR,
     binary::BITWISE_XOR,
+    window::BLACKMAN,
     cast::DEF,
     cast::LIKE,
     unary::CEIL,
     activation::CELU,
+    center_crop_pad::DEF,
     clip::DEF,
     concat::DEF,
     constant::DEF,
@@ -118,11 +133,14 @@ pub static OPS: &[OpDef] = &[
     conv_transpose::DEF,
     unary::COS,
     unary::COSH,
+    cum_sum::DEF,
+    dft::DEF,
     depth_space::TO_SPACE,
     dequantize_linear::DEF,
     binary::DIV,
     dropout::DEF,
     dynamic_quantize_linear::DEF,
+    einsum::DEF,
     activation::ELU,
     binary::EQUAL,
     unary::ERF,
@@ -141,6 +159,8 @@ pub static OPS: &[OpDef] = &[
     binary::GREATER,
     binary::GREATER_OR_EQUAL,
     group_normalization::DEF,
+    window::HAMMING,
+    window::HANN,
     activation::HARD_SIGMOID,
     unary::HARD_SWISH,
     identity::DEF,
@@ -160,12 +180,14 @@ pub static OPS: &[OpDef] = &[
     variadic::MAX,
     max_pool::DEF,
     variadic::MEAN,
+    mel_weight_matrix::DEF,
     variadic::MIN,
     unary::MISH,
     modulo::DEF,
     binary::MUL,
     unary::NEG,
     unary::NOT,
+    one_hot::DEF,
     binary::OR,
     prelu::DEF,
     pad::DEF,
@@ -188,7 +210,9 @@ pub static OPS: &[OpDef] = &[
     reduce::SUM_SQUARE,
     unary::RELU,
     reshape::DEF,
+    resize::DEF,
     unary::ROUND,
+    stft::DEF,
     activation::SELU,
     shape::DEF,
     activation::SHRINK,
@@ -213,7 +237,9 @@ pub static OPS: &[OpDef] = &[
     activation::THRESHOLDED_RELU,
     tile::DEF,
     transpose::DEF,
+    trilu::DEF,
     squeeze::UNSQUEEZE,
+    upsample::DEF,
     where_::DEF,
     binary::XOR,
     dequantize_linear::MICROSOFT,
