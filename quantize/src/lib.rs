@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   prepare      constants, BatchNormalization into products           prepare.rs, opset.rs
+//!   equalise     ranges of channels between two products               equalise.rs
 //!   layers       which products can be products of integers            layers.rs, window.rs
 //!   points       which activations become integers                     points.rs
 //!   observe      the float model runs: histograms, moments             observe.rs, histogram.rs, moments.rs
@@ -17,6 +18,7 @@
 //! activations but counts and sums.
 
 mod dynamic;
+mod equalise;
 mod evaluate;
 mod histogram;
 mod keep;

@@ -13,6 +13,8 @@ use crate::window::Window;
 
 /// Rows that are kept of all samples together, at least: more than enough for a mean.
 const ROWS: usize = 4096;
+/// The same where many groups have rows of their own, which are short.
+const ROWS_OF_GROUPS: usize = 1024;
 /// Rows for each number of a row, where products of all with all are needed.
 const ROWS_PER_DEPTH: usize = 4;
 /// Products with each other are kept for rows of at most so many numbers: 200 MB of f32.
@@ -48,7 +50,8 @@ impl Moments {
     pub(crate) fn of(weights: &Weights, rounding: Rounding, samples: usize) -> Self {
         let (depth, groups) = (weights.depth, weights.groups);
         let full = rounding == Rounding::SecondOrder && depth <= MOST_DEPTH;
-        let wanted = if full { ROWS.max(ROWS_PER_DEPTH * depth) } else { ROWS };
+        let least = if groups > 1 { ROWS_OF_GROUPS } else { ROWS };
+        let wanted = if full { least.max(ROWS_PER_DEPTH * depth) } else { least };
         Self {
             depth,
             groups,

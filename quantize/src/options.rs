@@ -83,6 +83,8 @@ pub struct Options {
     pub width: Width,
     /// Rounding of weights.
     pub rounding: Rounding,
+    /// Whether channels are scaled between products, where that makes the error smaller.
+    pub equalise: bool,
     /// Whether pairs of weights are limited so that sums of two products fit 16 bits: [`crate::pairs`].
     pub pairs: bool,
     /// Layers that stay float.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kiln_compiler::Problem;
 use kiln_onnx::Document;
 
+use crate::equalise::equalise;
 use crate::evaluate::Evaluator;
 use crate::keep::{self, meets};
 use crate::layers::{Factor, Left};
@@ -87,6 +88,15 @@ pub fn quantize(
         return Err(nothing(&plan.left).into());
     }
     let evaluator = Evaluator::new(&float, samples, labels, &options.machine, watch)?;
+    let equalised = if options.equalise { equalise(&float)? } else { None };
+    let plan = match &equalised {
+        None => plan,
+        Some(other) => {
+            let other = Plan::make(other, options, samples, watch)?;
+            let judge = |plan: &Plan<'_>| evaluator.judge(&plan.write(&BTreeSet::new())?, watch);
+            if judge(&other)?.error < judge(&plan)?.error { other } else { plan }
+        }
+    };
     let mut sensitivity = None;
     let kept: BTreeSet<usize> = match (&options.keep, options.target) {
         (Keep::Nodes(names), _) => named(&plan, names)?,
@@ -100,7 +110,7 @@ pub fn quantize(
     let model = plan.write(&kept)?;
     let verdict = evaluator.judge(&model, watch)?;
     let taps: Vec<&str> = plan.layers.iter().map(|l| &*l.output).collect();
-    let errors = evaluator.errors(&float, &model, &taps, watch)?;
+    let errors = evaluator.errors(plan.document, &model, &taps, watch)?;
     let mut layers = Vec::new();
     for (i, layer) in plan.layers.iter().enumerate() {
         let is_float = kept.contains(&i);

@@ -41,9 +41,13 @@ pub(super) struct Args {
     /// Bits of weights.
     #[arg(long, value_enum, default_value_t = WeightsArg::Int8)]
     weights: WeightsArg,
-    /// How weights are rounded: each to the nearest number, or so that they make up for each other's errors.
-    #[arg(long, value_enum, default_value_t = RoundingArg::SecondOrder)]
-    rounding: RoundingArg,
+    /// How weights are rounded: each to the nearest number, the default for int8; or so that they make up for each other's
+    /// errors, the default for int4, which takes longer.
+    #[arg(long, value_enum)]
+    rounding: Option<RoundingArg>,
+    /// Scale channels between two products so that their ranges are alike, where that makes the error of the results smaller.
+    #[arg(long, conflicts_with = "dynamic")]
+    equalise: bool,
     /// The machine that the model is for, a level out of `kiln list targets`: where it has no instruction for sums of
     /// products of bytes, pairs of weights are limited so that two products fit 16 bits.
     #[arg(long = "for", value_name = "TARGETLEVEL")]
@@ -185,10 +189,11 @@ impl Args {
                 WeightsArg::Int8 => Width::Int8,
                 WeightsArg::Int4 => Width::Int4,
             },
-            rounding: match self.rounding {
-                RoundingArg::Nearest => Rounding::Nearest,
-                RoundingArg::SecondOrder => Rounding::SecondOrder,
+            rounding: match (self.rounding, self.weights) {
+                (Some(RoundingArg::Nearest), _) | (None, WeightsArg::Int8) => Rounding::Nearest,
+                (Some(RoundingArg::SecondOrder), _) | (None, WeightsArg::Int4) => Rounding::SecondOrder,
             },
+            equalise: self.equalise,
             pairs: level.is_some_and(|target| !target.dot4),
             keep: if self.keeps_auto() { Keep::Auto } else { Keep::Nodes(self.keep_float.clone()) },
             target,
