@@ -161,3 +161,99 @@ fn nearest(row: &[f32], scale: f32, cost: &[f64], most: i32, taps: Option<usize>
     }
     q
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Keep, Machine, Method};
+
+    fn options(width: Width, pairs: bool) -> Options {
+        let machine = Machine {
+            cpu: "native".to_owned(),
+            features: String::new(),
+            threads: 1,
+            limits: kiln_compiler::Limits::default(),
+        };
+        Options {
+            method: Method::MinMax,
+            width,
+            rounding: Rounding::Nearest,
+            equalise: false,
+            pairs,
+            keep: Keep::Nodes(Vec::new()),
+            target: None,
+            machine,
+        }
+    }
+
+    fn matrix(rows: usize, depth: usize) -> (Tensor, Weights) {
+        let value = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.3;
+        let tensor = Tensor::from_vec(&[rows, depth], (0..rows * depth).map(value).collect());
+        let weights = Weights {
+            name: "w".to_owned(),
+            bias: None,
+            takes_bias: true,
+            axis: 0,
+            rows,
+            depth,
+            groups: 1,
+            window: Window::Rows,
+        };
+        (tensor, weights)
+    }
+
+    #[test]
+    fn integers_are_near_and_in_pairs_that_fit() {
+        let (tensor, weights) = matrix(5, 64);
+        let floats = rows(&tensor, &weights).unwrap();
+        for (width, pairs, most) in
+            [(Width::Int8, false, 0.01), (Width::Int8, true, 0.02), (Width::Int4, false, 0.1)]
+        {
+            let found = integers(&tensor, &weights, None, None, None, &options(width, pairs)).unwrap();
+            let row = |i: usize| &found.values[i * 64..(i + 1) * 64];
+            assert!(found.values.iter().all(|q| q.abs() <= width.most()));
+            assert!(!pairs || (0..5).all(|r| pairs::fits(row(r), 1)));
+            let of = |i: usize| found.scales[i / 64] * found.values[i] as f32;
+            let error: f32 = floats.iter().enumerate().map(|(i, w)| (w - of(i)).powi(2)).sum();
+            let size: f32 = floats.iter().map(|w| w * w).sum();
+            assert!((error / size).sqrt() < most, "{width:?} {pairs}: {}", (error / size).sqrt());
+        }
+    }
+
+    #[test]
+    fn what_rounding_changes_on_the_average_is_corrected() {
+        let (tensor, weights) = matrix(3, 16);
+        let options = options(Width::Int4, false);
+        let mut moments = Moments::of(&weights, Rounding::Nearest, 1);
+        let x: Vec<f32> = (0..16 * 40).map(|i| ((i * 31) % 17) as f32 / 17.0 + 0.5).collect();
+        moments.see(&weights.window, &x, &[40, 16], &options.machine).unwrap();
+        let found = integers(&tensor, &weights, None, Some(&moments), None, &options).unwrap();
+        let floats = rows(&tensor, &weights).unwrap();
+        for r in 0..3 {
+            let lost: f64 = x
+                .chunks(16)
+                .map(|line| {
+                    let terms = line.iter().enumerate().map(|(k, x)| {
+                        let w = f64::from(floats[r * 16 + k]);
+                        f64::from(*x) * (w - f64::from(found.scales[r]) * f64::from(found.values[r * 16 + k]))
+                    });
+                    terms.sum::<f64>()
+                })
+                .sum::<f64>()
+                / 40.0;
+            assert!((lost - found.correction[r]).abs() < 1e-9, "{lost} {}", found.correction[r]);
+        }
+    }
+
+    #[test]
+    fn rows_of_zeros_and_large_biases_have_scales() {
+        let (_, weights) = matrix(2, 4);
+        let tensor = Tensor::from_vec(&[2, 4], vec![0.0f32, 0.0, 0.0, 0.0, 1e-12, 0.0, 0.0, -1e-12]);
+        let options = options(Width::Int8, false);
+        let bias = [0.0, 3.0];
+        let found = integers(&tensor, &weights, Some(&bias), None, Some(1e-3), &options).unwrap();
+        assert!(found.scales.iter().all(|s| s.is_normal()));
+        assert!(3.0 / (1e-3 * found.scales[1]) <= LARGEST_BIAS * 1.001);
+        assert_eq!(&found.values[..4], [0; 4]);
+    }
+}

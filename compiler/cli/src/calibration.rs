@@ -20,10 +20,10 @@ const CACHE_BYTES: usize = 1 << 29;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ImageArgs {
     /// Images: what is subtracted from red, green and blue, which are 0 to 255.
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3, allow_negative_numbers = true)]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', allow_negative_numbers = true)]
     image_mean: Option<Vec<f32>>,
     /// Images: what red, green and blue are divided by then.
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
     image_std: Option<Vec<f32>>,
     /// Images: the size that they get; by default what the model's input says.
     #[arg(long, value_name = "HxW")]
@@ -326,11 +326,16 @@ fn pictures_of(
         Some(text) => Some(extents(text)?),
         None => fixed(height).zip(fixed(width)),
     };
-    let three = |given: &Option<Vec<f32>>, otherwise: f32| match given.as_deref() {
-        Some([r, g, b]) => [*r, *g, *b],
-        _ => [otherwise; 3],
+    let three = |flag: &str, given: &Option<Vec<f32>>, otherwise: f32| match given.as_deref() {
+        None => Ok([otherwise; 3]),
+        Some([r, g, b]) => Ok([*r, *g, *b]),
+        Some(other) => Err(Failure::usage(format!(
+            "{flag} needs three numbers, for red, green and blue, and {} are given",
+            other.len()
+        ))),
     };
-    let (mean, std) = (three(&args.image_mean, 0.0), three(&args.image_std, 1.0));
+    let mean = three("--image-mean", &args.image_mean, 0.0)?;
+    let std = three("--image-std", &args.image_std, 1.0)?;
     if mean.iter().any(|v| !v.is_finite()) || std.iter().any(|v| !v.is_normal()) {
         return Err(Failure::usage("--image-mean and --image-std need numbers, and nothing is divided by 0"));
     }

@@ -210,3 +210,54 @@ fn bad_data_is_told_and_nothing_is_written() {
     let over = kiln(&["quantize", &relu, "-o", &relu, "--dynamic"]);
     assert_eq!(code(&over), 2, "{}", stderr(&over));
 }
+
+/// Writes an image of noise, another for each seed.
+fn picture(path: &Path, width: u32, height: u32, seed: usize) {
+    let mut encoder = png::Encoder::new(File::create(path).unwrap(), width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    let bytes = noise((width * height) as usize * 3 + seed).into_iter().skip(seed).map(|v| (v * 255.0) as u8);
+    encoder.write_header().unwrap().write_image_data(&bytes.collect::<Vec<u8>>()).unwrap();
+}
+
+#[test]
+fn folders_of_images_and_of_arrays() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = |name: &str| folder.path().join(name).display().to_string();
+    for sub in ["photos", "arrays"] {
+        std::fs::create_dir(folder.path().join(sub)).unwrap();
+    }
+    for i in 0..3u32 {
+        picture(&folder.path().join(format!("photos/{i}.png")), 40 + i, 36, i as usize);
+        let mut file = File::create(folder.path().join(format!("arrays/{i}.npy"))).unwrap();
+        let options = npyz::WriteOptions::new().default_dtype().shape(&[3, 32, 32]).writer(&mut file);
+        let mut array = options.begin_nd().unwrap();
+        array.extend(noise(3072 + i as usize).into_iter().skip(i as usize)).unwrap();
+        array.finish().unwrap();
+    }
+    std::fs::write(folder.path().join("labels.csv"), "2.png,1\n0.png,3\n1.png,5\n").unwrap();
+    let (out, model, labels) = (inside("out.onnx"), super::resnet8(), inside("labels.csv"));
+    let images = ["--image-mean", "127,127,127", "--image-std", "64,64,64", "--labels", &labels];
+    let args = ["quantize", &model, "-o", &out, "--json", "--calibrate"];
+    let answer = json(&done(&[&args[..], &[&inside("photos")], &images].concat()));
+    assert!(answer["error"].as_f64().unwrap() < 0.2, "{answer}");
+    assert!(answer["accuracy_before"].as_f64().is_some());
+    let answer = json(&done(&[&args[..], &[&inside("arrays"), "--equalise"]].concat()));
+    assert!(answer["error"].as_f64().unwrap() < 0.2, "{answer}");
+    // Sizes and names that do not fit.
+    let wrong: &[(&[&str], i32, &str)] = &[
+        (&["--resize", "33x32"], 3, "33"),
+        (&["--resize", "32"], 2, "HxW"),
+        (&["--layout", "nhwc"], 3, "channels"),
+        (&["--image-std", "0,1,1"], 2, "divided by 0"),
+        (&["--image-mean", "1,2"], 2, "three numbers"),
+    ];
+    for (more, exit, word) in wrong {
+        let output = kiln(&[&args[..], &[&inside("photos")], *more].concat());
+        assert_eq!(code(&output), *exit, "{more:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(word), "{more:?}: {}", stderr(&output));
+    }
+    std::fs::write(folder.path().join("labels.csv"), "2.png,1\n0.png,3\n").unwrap();
+    let output = kiln(&[&args[..], &[&inside("photos")], &images].concat());
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(stderr(&output).contains("1.png"), "{}", stderr(&output));
+}
