@@ -23,6 +23,8 @@ impl Work {
         let flops = match &kernel.form {
             Form::Contract { .. } | Form::Window { op: WindowOp::Dot, .. } => 2.0 * iterations(kernel),
             Form::Window { .. } => iterations(kernel),
+            // Of bytes, four at a time: it is memory that limits them.
+            Form::Reduce { .. } if matches!(kernel.schedule, Schedule::Digits(_)) => 0.0,
             Form::Reduce { value, .. } => iterations(kernel) * (1 + value.operations()) as f64,
             Form::Map { stores } => {
                 iterations(kernel) * stores.iter().map(|s| s.value.operations()).sum::<usize>() as f64

@@ -4,6 +4,7 @@
 //! Weights are sines of their positions, which folding makes constants of.
 
 mod bytes;
+mod few_bits;
 mod movement;
 mod products;
 mod rows;
@@ -104,6 +105,12 @@ pub fn all() -> Vec<Sweep> {
             |s| matches!(s, Schedule::Tile(_) | Schedule::Transform(_)),
             4,
             bytes::filtered(),
+        ),
+        sweep(
+            "weights_of_few_bits",
+            |s| matches!(s, Schedule::Digits(_) | Schedule::Nest(_)),
+            12,
+            few_bits::products(),
         ),
         sweep("tables_of_bytes", |_| true, 36, bytes::tables()),
         sweep("windows_of_bytes", nest, 30, bytes::windows()),
