@@ -129,7 +129,10 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_specification() {
-        let cases: [(&[usize], i64, &[usize], &[i64], &[usize], &[f32]); 6] = [
+        // Shape of x, axes in common, shape of indices and these, shape of y and that.
+        type Case =
+            (&'static [usize], i64, &'static [usize], &'static [i64], &'static [usize], &'static [f32]);
+        let cases: [Case; 6] = [
             (&[2, 2], 0, &[2, 2], &[0, 0, 1, 1], &[2], &[0.0, 3.0]),
             (&[2, 2], 0, &[2, 1], &[1, 0], &[2, 2], &[2.0, 3.0, 0.0, 1.0]),
             (&[2, 2, 2], 0, &[2, 2], &[0, 1, 1, 0], &[2, 2], &[2.0, 3.0, 4.0, 5.0]),
