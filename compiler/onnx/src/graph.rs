@@ -17,7 +17,7 @@ use super::opsets::{self, Opsets};
 use super::order::{self, Links};
 use super::report::Report;
 use super::tensor::Tensors;
-use super::{attr, types};
+use super::{attr, early, types};
 
 /// Imports the graphs of one model.
 #[derive(Debug)]
@@ -247,6 +247,9 @@ fn parse(
     }
     if !good {
         return Ok(None);
+    }
+    if domain.is_empty() {
+        early::modernise(op_type, opset, attrs)?;
     }
     let op = (def.parse)(&mut ParsedNode { attrs, opset, inputs, outputs })?;
     match attrs.keys().next() {

@@ -6,6 +6,7 @@
 
 mod attr;
 mod document;
+mod early;
 mod external;
 mod file;
 mod function;

@@ -15,9 +15,6 @@ use super::opsets::{self, Opsets};
 use super::report::Report;
 use super::tensor::Tensors;
 
-/// The oldest opset of the default domain that Kiln reads.
-const OLDEST_OPSET: i64 = 7;
-
 /// The oldest version of the file format that Kiln reads: the first with opsets.
 const OLDEST_IR: i64 = 3;
 
@@ -48,12 +45,6 @@ fn versions(proto: &ModelProto) -> kiln_ir::Result<Opsets> {
         // Models may consist of operators of other domains only; the nodes tell.
         None if !opsets.is_empty() => {}
         None => bail_invalid!("the model imports no operator set"),
-        Some(&v) if v < OLDEST_OPSET => {
-            return Err(Error::unsupported(format!(
-                "opset {v} is older than the oldest that is supported, {OLDEST_OPSET}"
-            ))
-            .hint("convert the model with onnx.version_converter"));
-        }
         Some(&v) if v > NEWEST_OPSET => {
             return Err(Error::unsupported(format!(
                 "opset {v} is newer than the newest that is supported, {NEWEST_OPSET}"

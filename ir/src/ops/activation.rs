@@ -189,10 +189,10 @@ macro_rules! defs {
 }
 defs! {
     CELU Celu 12 12;
-    ELU Elu 6 22;
-    HARD_SIGMOID HardSigmoid 6 22;
-    LEAKY_RELU LeakyRelu 6 16;
-    SELU Selu 6 22;
+    ELU Elu 1 22;
+    HARD_SIGMOID HardSigmoid 1 22;
+    LEAKY_RELU LeakyRelu 1 16;
+    SELU Selu 1 22;
     SHRINK Shrink 9 9;
     SWISH Swish 24 24;
     THRESHOLDED_RELU ThresholdedRelu 10 22;

@@ -1,4 +1,4 @@
-//! `BatchNormalization` in inference (ONNX `BatchNormalization`, since 7, 9, 14 and 15).
+//! `BatchNormalization` in inference (ONNX `BatchNormalization`, since 1, 6, 7, 9, 14 and 15).
 //!
 //! ```text
 //! y[n, c, q] = (x[n, c, q] - mean[c]) / sqrt(var[c] + epsilon) * scale[c] + b[c]
@@ -29,7 +29,7 @@ use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
 pub const DEF: OpDef =
-    OpDef { name: "BatchNormalization", domain: "", since: (7, 15), parse, unsupported: "training" };
+    OpDef { name: "BatchNormalization", domain: "", since: (1, 15), parse, unsupported: "training" };
 
 /// ONNX `BatchNormalization`.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Elementwise operators of two inputs that broadcast, without attributes.
 //!
-//! Spec: the ONNX operator of each name, opset 7 or the version that introduced it, up to 24.
+//! Spec: the ONNX operator of each name, from the version that introduced it up to 24; before 7 see [`super::aligned`].
 //! `c[i] = f(a[i], b[i])` over the multidirectional broadcast of both shapes; comparisons give bool, all others
 //! the type of `a`. The table gives for each operator the formula in f64, exact integers or bools that the
 //! interpreter uses and the expression that kernels compute.
@@ -9,6 +9,7 @@
 //! zero, which the spec leaves undefined, gives 0. Sums, differences, products and quotients of integers that
 //! follow from extents stay known.
 
+use super::aligned::aligned;
 use super::elementwise as e;
 use super::{broadcast, operand};
 use crate::dim::Dim;
@@ -210,7 +211,7 @@ impl Op for Binary {
 
 fn parse(kind: BinaryKind, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=2, 1..=1)?;
-    Ok(Box::new(Binary(kind)))
+    aligned(node, Binary(kind))
 }
 
 macro_rules! defs {
@@ -226,21 +227,21 @@ macro_rules! defs {
     )* };
 }
 defs! {
-    ADD Add 7 14;
-    AND And 7 7;
+    ADD Add 1 14;
+    AND And 1 7;
     BITWISE_AND BitwiseAnd 18 18;
     BITWISE_OR BitwiseOr 18 18;
     BITWISE_XOR BitwiseXor 18 18;
-    DIV Div 7 14;
-    EQUAL Equal 7 19;
-    GREATER Greater 7 13;
+    DIV Div 1 14;
+    EQUAL Equal 1 19;
+    GREATER Greater 1 13;
     GREATER_OR_EQUAL GreaterOrEqual 12 16;
-    LESS Less 7 13;
+    LESS Less 1 13;
     LESS_OR_EQUAL LessOrEqual 12 16;
-    MUL Mul 7 14;
-    OR Or 7 7;
-    SUB Sub 7 14;
-    XOR Xor 7 7;
+    MUL Mul 1 14;
+    OR Or 1 7;
+    SUB Sub 1 14;
+    XOR Xor 1 7;
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `Cast` and `CastLike`: another element type.
 //!
-//! Spec: ONNX Cast, versions 6 to 24, and CastLike, versions 15 to 24. `y[i] = (to) x[i]`: to floats rounded to
+//! Spec: ONNX Cast, versions 1 to 24, and CastLike, versions 15 to 24. `y[i] = (to) x[i]`: to floats rounded to
 //! nearest even, from floats to integers towards zero, between integers wrapped, to bool whether it is not zero.
 //! Where the spec leaves the result of float to integer undefined it saturates, NaN gives 0. Integers that
 //! follow from extents stay known. `saturate` and `round_mode` concern float8 types only and are kept.
@@ -50,7 +50,7 @@ fn discard_float8_attributes(node: &mut NodeProto<'_>) -> Result<()> {
 
 /// `Cast`.
 pub const DEF: OpDef =
-    OpDef { name: "Cast", domain: "", since: (6, 24), parse, unsupported: "strings, float8, float4" };
+    OpDef { name: "Cast", domain: "", since: (1, 24), parse, unsupported: "strings, float8, float4" };
 
 /// `CastLike`.
 pub const LIKE: OpDef = OpDef {

@@ -1,6 +1,6 @@
 //! `Clip`: limits elements to an interval.
 //!
-//! Spec: ONNX Clip, versions 6, 11, 12 and 13. `y = min(max(x, low), high)`; where `low > high` all elements
+//! Spec: ONNX Clip, versions 1, 6, 11, 12 and 13. `y = min(max(x, low), high)`; where `low > high` all elements
 //! become `high`. The limits are attributes up to version 6 and optional scalar inputs from 11; a limit left out
 //! does not limit. The output has the type of `x`. NaN stays NaN. Integers too.
 
@@ -32,7 +32,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `Clip`.
-pub const DEF: OpDef = OpDef { name: "Clip", domain: "", since: (6, 13), parse, unsupported: "" };
+pub const DEF: OpDef = OpDef { name: "Clip", domain: "", since: (1, 13), parse, unsupported: "" };
 
 impl Op for Clip {
     fn name(&self) -> &'static str {

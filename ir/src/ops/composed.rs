@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{cast, reshape};
+use super::values::from_f64s;
+use super::{cast, reshape, slice, squeeze, transpose};
 use crate::error::{Error, Result};
 use crate::graph::{Patch, PatchValue};
 use crate::op::{Attr, Attrs, Fact, NEWEST_OPSET, NodeProto, NodeView, Op, OpDef};
@@ -92,6 +93,16 @@ impl Composer<'_> {
         Value(self.facts.len() - 1)
     }
 
+    /// A single number of a type.
+    pub(super) fn number(&mut self, dtype: DType, value: f64) -> Result<Value> {
+        Ok(self.constant(from_f64s(dtype, &[], vec![value])?))
+    }
+
+    /// Integers: axes, ends, orders.
+    pub(super) fn integers(&mut self, values: &[i64]) -> Value {
+        self.constant(Tensor::from_vec(&[values.len()], values.to_vec()))
+    }
+
     /// The results of an operator.
     pub(super) fn node(&mut self, op: Arc<dyn Op>, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
         let facts: Vec<Option<&Fact>> = inputs.iter().map(|v| v.map(|v| &self.facts[v.0])).collect();
@@ -147,8 +158,26 @@ impl Composer<'_> {
 
     /// A value under another shape.
     pub(super) fn reshape(&mut self, value: Value, shape: &[i64]) -> Result<Value> {
-        let shape = self.constant(Tensor::from_vec(&[shape.len()], shape.to_vec()));
+        let shape = self.integers(shape);
         self.apply(&reshape::DEF, &[], &[value, shape])
+    }
+
+    /// A value with further axes of extent 1.
+    pub(super) fn unsqueeze(&mut self, value: Value, axes: &[i64]) -> Result<Value> {
+        let axes = self.integers(axes);
+        self.apply(&squeeze::UNSQUEEZE, &[], &[value, axes])
+    }
+
+    /// A value with its axes in another order.
+    pub(super) fn transpose(&mut self, value: Value, perm: &[i64]) -> Result<Value> {
+        self.apply(&transpose::DEF, &[("perm", Attr::Ints(perm.to_vec()))], &[value])
+    }
+
+    /// Elements `from..to` of an axis, one of each `step`.
+    pub(super) fn slice(&mut self, value: Value, axis: i64, range: (i64, i64), step: i64) -> Result<Value> {
+        let [from, to] = [range.0, range.1].map(|v| self.integers(&[v]));
+        let (axis, step) = (self.integers(&[axis]), self.integers(&[step]));
+        self.apply(&slice::DEF, &[], &[value, from, to, axis, step])
     }
 }
 

@@ -1,6 +1,6 @@
 //! `Concat`: joins tensors along an axis.
 //!
-//! Spec: ONNX Concat, versions 4 to 24. All inputs have one type and the same extents on the other axes. Known
+//! Spec: ONNX Concat, versions 1 to 24. All inputs have one type and the same extents on the other axes. Known
 //! integers stay known. Lowered to one copy per input; layout lets producers write into the result where it can.
 
 use super::{movement, operand};
@@ -26,7 +26,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `Concat`.
-pub const DEF: OpDef = OpDef { name: "Concat", domain: "", since: (4, 13), parse, unsupported: "" };
+pub const DEF: OpDef = OpDef { name: "Concat", domain: "", since: (1, 13), parse, unsupported: "" };
 
 impl Concat {
     fn target(self, shapes: &[&Shape]) -> Result<Shape> {

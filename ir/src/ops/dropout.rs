@@ -1,6 +1,6 @@
 //! `Dropout`, as it is when a trained model runs: the input, unchanged.
 //!
-//! Spec: ONNX Dropout, versions 7 to 24. The optional second output, the mask of kept elements, is all true.
+//! Spec: ONNX Dropout, versions 1 to 24. The optional second output, the mask of kept elements, is all true.
 //! Ratio and seed have no effect.
 //!
 //! Unsupported: training mode (`training_mode` true, from 12), which draws random numbers.
@@ -29,7 +29,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 
 /// `Dropout`.
 pub const DEF: OpDef =
-    OpDef { name: "Dropout", domain: "", since: (7, 22), parse, unsupported: "training mode" };
+    OpDef { name: "Dropout", domain: "", since: (1, 22), parse, unsupported: "training mode" };
 
 impl Op for Dropout {
     fn name(&self) -> &'static str {

@@ -1,4 +1,4 @@
-//! `Gemm`: the matrix product of BLAS (ONNX `Gemm`, since 7, 9, 11 and 13).
+//! `Gemm`: the matrix product of BLAS (ONNX `Gemm`, since 1, 6, 7, 9, 11 and 13).
 //!
 //! ```text
 //! y[m, n] = alpha * sum over k of a'[m, k] * b'[k, n] + beta * c[m, n]
@@ -30,7 +30,7 @@ use crate::{bail_invalid, bail_unsupported};
 pub const DEF: OpDef = OpDef {
     name: "Gemm",
     domain: "",
-    since: (7, 13),
+    since: (1, 13),
     parse,
     unsupported: "integers with alpha or beta other than 1",
 };

@@ -24,7 +24,7 @@ use crate::tensor::Tensor;
 
 /// The definition.
 pub const DEF: OpDef =
-    OpDef { name: "InstanceNormalization", domain: "", since: (6, 22), parse, unsupported: "" };
+    OpDef { name: "InstanceNormalization", domain: "", since: (1, 22), parse, unsupported: "" };
 
 /// ONNX `InstanceNormalization`.
 #[derive(Clone, Copy, Debug, PartialEq)]

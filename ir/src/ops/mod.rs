@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod affine_grid;
+mod aligned;
 pub mod arg;
 pub mod average_pool;
 pub mod batch_normalization;
@@ -31,7 +32,6 @@ mod every_type_tests;
 pub mod expand;
 mod factor;
 pub mod fill;
-pub mod flatten;
 pub mod gather;
 pub mod gather_elements;
 pub mod gather_nd;
@@ -95,6 +95,8 @@ pub mod variadic;
 pub mod where_;
 pub mod window;
 
+pub use aligned::ALIGNED_AXIS;
+
 use crate::op::OpDef;
 
 /// Every operator, sorted by domain and name.
@@ -147,7 +149,6 @@ pub static OPS: &[OpDef] = &[
     unary::EXP,
     expand::DEF,
     fill::EYE_LIKE,
-    flatten::DEF,
     unary::FLOOR,
     gather::DEF,
     gather_elements::DEF,

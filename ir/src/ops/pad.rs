@@ -1,6 +1,6 @@
 //! `Pad`: adds elements before and after each axis, or removes them where a pad is negative.
 //!
-//! Spec: ONNX Pad, versions 2 to 24. `pads` holds the numbers before all (named) axes, then those after. Mode
+//! Spec: ONNX Pad, versions 1 to 24. `pads` holds the numbers before all (named) axes, then those after. Mode
 //! `constant` adds a value (0 by default), `edge` repeats the border, `reflect` mirrors without repeating it and
 //! `wrap` continues at the other end. Pads and value are attributes up to version 2 and inputs from 11; axes
 //! from 18. Constant padding is a copy with a value for what is outside. The other modes are copies of blocks: along
@@ -73,7 +73,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 
 /// `Pad`.
 pub const DEF: OpDef =
-    OpDef { name: "Pad", domain: "", since: (2, 24), parse, unsupported: "pads computed at run time" };
+    OpDef { name: "Pad", domain: "", since: (1, 24), parse, unsupported: "pads computed at run time" };
 
 /// Bits of the value outside of a tensor of type `dtype`.
 fn value(op: &Pad, dtype: DType, input: Option<&Fact>) -> Result<Scalar> {

@@ -1,12 +1,13 @@
 //! `Pow`: powers.
 //!
-//! Spec: ONNX Pow, versions 7 to 24. `z = x ^ y` over the broadcast of both, in the type of `x`; the exponent may
+//! Spec: ONNX Pow, versions 1 to 24. `z = x ^ y` over the broadcast of both, in the type of `x`; the exponent may
 //! have another type from 12 on. Floats follow IEEE 754 `pow`. Integer powers wrap; negative integer exponents
 //! round the exact result towards zero, and 0 to a negative power, which is undefined, gives 0. An integer to a
 //! float power is computed in f64 and converted as `Cast` does.
 //!
 //! Constant exponents 0.5, 1, 2, 3 and -1 become a square root, products and a quotient.
 
+use super::aligned::aligned;
 use super::elementwise::{div, mul, num, un};
 use super::{broadcast, operand};
 use crate::bail_invalid;
@@ -23,11 +24,11 @@ pub struct Pow;
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=2, 1..=1)?;
-    Ok(Box::new(Pow))
+    aligned(node, Pow)
 }
 
 /// `Pow`.
-pub const DEF: OpDef = OpDef { name: "Pow", domain: "", since: (7, 15), parse, unsupported: "" };
+pub const DEF: OpDef = OpDef { name: "Pow", domain: "", since: (1, 15), parse, unsupported: "" };
 
 impl Op for Pow {
     fn name(&self) -> &'static str {

@@ -1,8 +1,9 @@
 //! `PRelu`: a leaky rectifier with a slope per element.
 //!
-//! Spec: ONNX PRelu, versions 7 to 24. `y = x < 0 ? slope * x : x`; the slope broadcasts to `x`, not the other
+//! Spec: ONNX PRelu, versions 1 to 24. `y = x < 0 ? slope * x : x`; the slope broadcasts to `x`, not the other
 //! way. Floats and, from 9 on, integers of 32 and 64 bits, which wrap.
 
+use super::aligned::aligned;
 use super::elementwise::{lt, mul, num};
 use super::{broadcast, operand};
 use crate::bail_invalid;
@@ -18,11 +19,11 @@ pub struct PRelu;
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=2, 1..=1)?;
-    Ok(Box::new(PRelu))
+    aligned(node, PRelu)
 }
 
 /// `PRelu`.
-pub const DEF: OpDef = OpDef { name: "PRelu", domain: "", since: (7, 16), parse, unsupported: "" };
+pub const DEF: OpDef = OpDef { name: "PRelu", domain: "", since: (1, 16), parse, unsupported: "" };
 
 impl Op for PRelu {
     fn name(&self) -> &'static str {

@@ -1,6 +1,6 @@
 //! `Split`: cuts a tensor into parts along an axis.
 //!
-//! Spec: ONNX Split, versions 2 to 24. The parts' extents are the attribute `split` up to version 11 and the
+//! Spec: ONNX Split, versions 1 to 24. The parts' extents are the attribute `split` up to version 11 and the
 //! optional second input from 13. Without them all parts are equally long, the last one possibly shorter from 18
 //! on. Known integers stay known. Lowered to one copy per part; layout makes views of them where it can.
 //!
@@ -42,7 +42,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `Split`.
-pub const DEF: OpDef = OpDef { name: "Split", domain: "", since: (2, 18), parse, unsupported: "" };
+pub const DEF: OpDef = OpDef { name: "Split", domain: "", since: (1, 18), parse, unsupported: "" };
 
 impl Split {
     /// The extent of each part.

@@ -1,6 +1,6 @@
 //! Elementwise operators of one input without attributes.
 //!
-//! Spec: the ONNX operator of each name, opset 6 or the version that introduced it, up to 24. `y[i] = f(x[i])`;
+//! Spec: the ONNX operator of each name, from the version that introduced it up to 24. `y[i] = f(x[i])`;
 //! the output has the input's shape and, except for `IsNaN`, its type. The table gives for each operator the
 //! formula in f64 (or exact integers) that the interpreter uses and the expression that kernels compute; an operator
 //! that is one scalar function takes both from that function's row.
@@ -241,7 +241,7 @@ macro_rules! defs {
     };
 }
 defs! {
-    ABS Abs 6 13;
+    ABS Abs 1 13;
     ACOS Acos 7 22;
     ACOSH Acosh 9 22;
     ASIN Asin 7 22;
@@ -249,30 +249,30 @@ defs! {
     ATAN Atan 7 22;
     ATANH Atanh 9 22;
     BITWISE_NOT BitwiseNot 18 18;
-    CEIL Ceil 6 13;
+    CEIL Ceil 1 13;
     COS Cos 7 22;
     COSH Cosh 9 22;
     ERF Erf 9 13;
-    EXP Exp 6 13;
-    FLOOR Floor 6 13;
+    EXP Exp 1 13;
+    FLOOR Floor 1 13;
     HARD_SWISH HardSwish 14 22;
     IS_NAN IsNaN 9 20;
-    LOG Log 6 13;
+    LOG Log 1 13;
     MISH Mish 18 22;
-    NEG Neg 6 13;
+    NEG Neg 1 13;
     NOT Not 1 1;
-    RECIPROCAL Reciprocal 6 13;
-    RELU Relu 6 14;
+    RECIPROCAL Reciprocal 1 13;
+    RELU Relu 1 14;
     ROUND Round 11 22;
-    SIGMOID Sigmoid 6 13;
+    SIGMOID Sigmoid 1 13;
     SIGN Sign 9 13;
     SIN Sin 7 22;
     SINH Sinh 9 22;
     SOFTPLUS Softplus 1 22;
     SOFTSIGN Softsign 1 22;
-    SQRT Sqrt 6 13;
+    SQRT Sqrt 1 13;
     TAN Tan 7 22;
-    TANH Tanh 6 13;
+    TANH Tanh 1 13;
 }
 
 #[cfg(test)]

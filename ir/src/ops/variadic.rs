@@ -1,6 +1,6 @@
 //! `Max`, `Min`, `Sum` and `Mean`: elementwise over any number of inputs that broadcast.
 //!
-//! Spec: the ONNX operator of each name, version 8 to 24 (6 without broadcasting, which is a special case).
+//! Spec: the ONNX operator of each name, versions 8 to 24 (1 and 6 without broadcasting, which is a special case).
 //! All inputs have one type; integers for `Max` and `Min` only. NaN wins over any number, as in NumPy.
 //! `Mean` multiplies the sum with the reciprocal of the number of inputs.
 
@@ -35,7 +35,7 @@ macro_rules! defs {
         pub const $def: OpDef = OpDef {
             name: stringify!($kind),
             domain: "",
-            since: (6, $newest),
+            since: (1, $newest),
             parse: |node| parse(Variadic::$kind, node),
             unsupported: "",
         };

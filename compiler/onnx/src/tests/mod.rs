@@ -1,6 +1,7 @@
 //! Sound and broken models through the importer.
 
 mod bytes;
+mod early;
 mod external;
 mod functions;
 mod fuzz;
