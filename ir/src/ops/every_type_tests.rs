@@ -73,6 +73,9 @@ fn case(name: &str) -> Case {
             |t| vec![numbers(t, &[3, 5]), numbers(t, &[5, 4])]
         }
         "DFT" => |t| vec![numbers(t, &[2, 4, 2])],
+        "NegativeLogLikelihoodLoss" | "SoftmaxCrossEntropyLoss" => {
+            |t| vec![numbers(t, &[2, 3, 4]), Tensor::from_vec(&[2, 4], vec![2i64, 0, 1, 1, 0, 2, 2, 1])]
+        }
         "MatMul" => |t| vec![numbers(t, &[2, 3, 5]), numbers(t, &[5, 4])],
         "Gemm" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5, 4]), numbers(t, &[4])],
         "Conv" | "ConvTranspose" => {

@@ -45,6 +45,7 @@ pub mod if_;
 pub mod instance_normalization;
 pub mod is_inf;
 pub mod layer_normalization;
+pub mod loss;
 #[cfg(test)]
 mod lowering_tests;
 pub mod lrn;
@@ -187,6 +188,7 @@ pub static OPS: &[OpDef] = &[
     modulo::DEF,
     binary::MUL,
     unary::NEG,
+    loss::NEGATIVE_LOG_LIKELIHOOD,
     unary::NOT,
     one_hot::DEF,
     binary::OR,
@@ -224,6 +226,7 @@ pub static OPS: &[OpDef] = &[
     shape::SIZE,
     slice::DEF,
     softmax::SOFTMAX,
+    loss::SOFTMAX_CROSS_ENTROPY,
     unary::SOFTPLUS,
     unary::SOFTSIGN,
     depth_space::TO_DEPTH,
