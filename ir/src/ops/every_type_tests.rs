@@ -76,6 +76,13 @@ fn case(name: &str) -> Case {
         "NegativeLogLikelihoodLoss" | "SoftmaxCrossEntropyLoss" => {
             |t| vec![numbers(t, &[2, 3, 4]), Tensor::from_vec(&[2, 4], vec![2i64, 0, 1, 1, 0, 2, 2, 1])]
         }
+        "Attention" => |t| {
+            let [k, v] = [[1, 2, 4, 8], [1, 2, 4, 6]].map(|shape| numbers(t, &shape));
+            vec![numbers(t, &[1, 4, 3, 8]), k, v, numbers(t, &[3, 4])]
+        },
+        "RotaryEmbedding" => {
+            |t| vec![numbers(t, &[1, 2, 3, 8]), numbers(t, &[1, 3, 4]), numbers(t, &[1, 3, 4])]
+        }
         "MatMul" => |t| vec![numbers(t, &[2, 3, 5]), numbers(t, &[5, 4])],
         "Gemm" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5, 4]), numbers(t, &[4])],
         "Conv" | "ConvTranspose" => {

@@ -4,6 +4,8 @@ pub mod activation;
 pub mod affine_grid;
 mod aligned;
 pub mod arg;
+mod attend;
+pub mod attention;
 pub mod average_pool;
 pub mod batch_normalization;
 pub mod binary;
@@ -32,6 +34,7 @@ mod every_type_tests;
 pub mod expand;
 mod factor;
 pub mod fill;
+pub mod flatten;
 pub mod gather;
 pub mod gather_elements;
 pub mod gather_nd;
@@ -77,6 +80,7 @@ mod requantize;
 pub mod reshape;
 pub mod resize;
 pub mod rms_normalization;
+pub mod rotary_embedding;
 pub mod shape;
 pub mod slice;
 pub mod softmax;
@@ -114,6 +118,7 @@ pub static OPS: &[OpDef] = &[
     unary::ASINH,
     unary::ATAN,
     unary::ATANH,
+    attention::DEF,
     average_pool::DEF,
     batch_normalization::DEF,
     bit_shift::DEF,
@@ -150,6 +155,7 @@ pub static OPS: &[OpDef] = &[
     unary::EXP,
     expand::DEF,
     fill::EYE_LIKE,
+    flatten::DEF,
     unary::FLOOR,
     gather::DEF,
     gather_elements::DEF,
@@ -214,6 +220,7 @@ pub static OPS: &[OpDef] = &[
     unary::RELU,
     reshape::DEF,
     resize::DEF,
+    rotary_embedding::DEF,
     unary::ROUND,
     stft::DEF,
     activation::SELU,
@@ -260,6 +267,7 @@ pub static OPS: &[OpDef] = &[
     qlinear::SIGMOID,
     qlinear::SOFTMAX,
     quantize_linear::MICROSOFT,
+    rotary_embedding::MICROSOFT,
 ];
 
 /// The definition of an operator.
