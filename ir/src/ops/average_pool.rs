@@ -26,6 +26,9 @@ use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::Shape;
 
+/// Shows in text forms that a pool gives sums: what `LpPool` is made of.
+pub(super) const SUM: &str = "kiln.sum";
+
 /// Entries of the table of factors at most.
 const MOST_FACTORS: usize = 1 << 16;
 
@@ -45,17 +48,23 @@ pub struct AveragePool {
     pub spatial: Spatial,
     /// Padding counts as elements of value 0.
     pub count_padding: bool,
+    /// Sums are not divided.
+    pub sum: bool,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(1..=1, 1..=1)?;
     let count_padding = node.flag("count_include_pad", false)?;
-    Ok(Box::new(AveragePool { spatial: parse_window(node)?, count_padding }))
+    let sum = node.flag(SUM, false)?;
+    Ok(Box::new(AveragePool { spatial: parse_window(node)?, count_padding, sum }))
 }
 
 impl AveragePool {
     /// How many elements window `o` of an axis counts.
     fn count(&self, axis: &Fixed, o: usize) -> usize {
+        if self.sum {
+            return 1;
+        }
         let (input, end) = (axis.input as i64, axis.end);
         let counted =
             if self.count_padding { axis.reach(o, i64::MIN, input + end) } else { axis.reach(o, 0, input) };
@@ -70,7 +79,7 @@ impl AveragePool {
             end: 0i64.into(),
             ..axis.clone()
         };
-        !if self.count_padding { padded.overhangs() } else { axis.overhangs() }
+        self.sum || !if self.count_padding { padded.overhangs() } else { axis.overhangs() }
     }
 }
 
@@ -83,6 +92,9 @@ impl Op for AveragePool {
         let mut attrs = window_attrs(&self.spatial);
         if self.count_padding {
             attrs.insert("count_include_pad".into(), Attr::Int(1));
+        }
+        if self.sum {
+            attrs.insert(SUM.into(), Attr::Int(1));
         }
         attrs
     }
@@ -111,6 +123,9 @@ impl Op for AveragePool {
         let (axes, _) = geometry(&self.spatial, &x.shape)?;
         let zero = Scalar::of(dtype, 0.0);
         if axes.iter().all(|a| self.uniform(a)) {
+            if self.sum {
+                return lower_window(cx, WindowOp::Sum, &axes, zero, |_| Expr::Acc);
+            }
             let count: f64 = axes.iter().map(|a| a.kernel as f64).product();
             let factor = constant(dtype, 1.0 / count);
             return lower_window(cx, WindowOp::Sum, &axes, zero, |_| mul(Expr::Acc, factor));

@@ -83,12 +83,14 @@ fn case(name: &str) -> Case {
         "RotaryEmbedding" => {
             |t| vec![numbers(t, &[1, 2, 3, 8]), numbers(t, &[1, 3, 4]), numbers(t, &[1, 3, 4])]
         }
+        "MeanVarianceNormalization" => |t| vec![numbers(t, &[2, 3, 4, 5])],
+        "ReverseSequence" => |t| vec![numbers(t, &[3, 2, 4]), vector(&[2, 3])],
         "MatMul" => |t| vec![numbers(t, &[2, 3, 5]), numbers(t, &[5, 4])],
         "Gemm" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5, 4]), numbers(t, &[4])],
         "Conv" | "ConvTranspose" => {
             |t| vec![numbers(t, &[1, 2, 5, 6]), numbers(t, &[2, 2, 3, 3]), numbers(t, &[2])]
         }
-        "MaxPool" | "AveragePool" => {
+        "MaxPool" | "AveragePool" | "LpPool" => {
             attrs.push(("kernel_shape", ints(&[2, 2])));
             |t| vec![numbers(t, &[1, 3, 5, 6])]
         }
@@ -105,11 +107,13 @@ fn case(name: &str) -> Case {
             |t| vec![numbers(t, &[2, 4, 5]), numbers(t, &[4]), numbers(t, &[4])]
         }
         "LayerNormalization" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5]), numbers(t, &[5])],
-        "RMSNormalization" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5])],
+        "RMSNormalization" => {
+            |t| vec![numbers(t, &[3, 5]), numbers(t, &[5])]
+        }
         "Gather" => |t| vec![numbers(t, &[4, 3]), vector(&[2, 0, -1])],
         "GatherElements" => |t| vec![numbers(t, &[3, 3]), Tensor::from_vec(&[1, 3], vec![2i64, 0, -1])],
         "GatherND" => |t| vec![numbers(t, &[3, 3]), Tensor::from_vec(&[2, 1], vec![2i64, -3])],
-        "GlobalAveragePool" | "GlobalMaxPool" => |t| vec![numbers(t, &[2, 3, 4, 5])],
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => |t| vec![numbers(t, &[2, 3, 4, 5])],
         "DepthToSpace" | "SpaceToDepth" => {
             attrs.push(("blocksize", Attr::Int(2)));
             |t| vec![numbers(t, &[1, 8, 4, 6])]

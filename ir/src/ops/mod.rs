@@ -43,6 +43,7 @@ pub mod gemm;
 pub mod global_average_pool;
 pub mod global_max_pool;
 pub mod group_normalization;
+pub mod hardmax;
 pub mod identity;
 pub mod if_;
 pub mod instance_normalization;
@@ -51,6 +52,8 @@ pub mod layer_normalization;
 pub mod loss;
 #[cfg(test)]
 mod lowering_tests;
+pub mod lp_normalization;
+pub mod lp_pool;
 pub mod lrn;
 pub mod matmul;
 pub mod matmul_integer;
@@ -58,6 +61,7 @@ pub mod matmul_integer_to_float;
 pub mod matmul_nbits;
 pub mod max_pool;
 pub mod mel_weight_matrix;
+pub mod mean_variance_normalization;
 pub mod modulo;
 mod movement;
 mod nest;
@@ -79,6 +83,7 @@ pub mod reduce;
 mod requantize;
 pub mod reshape;
 pub mod resize;
+pub mod reverse_sequence;
 pub mod rms_normalization;
 pub mod rotary_embedding;
 pub mod shape;
@@ -163,6 +168,7 @@ pub static OPS: &[OpDef] = &[
     gelu::DEF,
     gemm::DEF,
     global_average_pool::DEF,
+    lp_pool::GLOBAL,
     global_max_pool::DEF,
     binary::GREATER,
     binary::GREATER_OR_EQUAL,
@@ -171,6 +177,7 @@ pub static OPS: &[OpDef] = &[
     window::HANN,
     activation::HARD_SIGMOID,
     unary::HARD_SWISH,
+    hardmax::DEF,
     identity::DEF,
     if_::DEF,
     instance_normalization::DEF,
@@ -183,12 +190,15 @@ pub static OPS: &[OpDef] = &[
     binary::LESS_OR_EQUAL,
     unary::LOG,
     softmax::LOG_SOFTMAX,
+    lp_normalization::DEF,
+    lp_pool::DEF,
     matmul::DEF,
     matmul_integer::DEF,
     variadic::MAX,
     max_pool::DEF,
     variadic::MEAN,
     mel_weight_matrix::DEF,
+    mean_variance_normalization::DEF,
     variadic::MIN,
     unary::MISH,
     modulo::DEF,
@@ -220,6 +230,7 @@ pub static OPS: &[OpDef] = &[
     unary::RELU,
     reshape::DEF,
     resize::DEF,
+    reverse_sequence::DEF,
     rotary_embedding::DEF,
     unary::ROUND,
     stft::DEF,
