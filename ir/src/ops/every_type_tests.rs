@@ -107,7 +107,7 @@ fn case(name: &str) -> Case {
             |t| vec![numbers(t, &[2, 4, 5]), numbers(t, &[4]), numbers(t, &[4])]
         }
         "LayerNormalization" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5]), numbers(t, &[5])],
-        "RMSNormalization" => {
+        "RMSNormalization" | "SimplifiedLayerNormalization" => {
             |t| vec![numbers(t, &[3, 5]), numbers(t, &[5])]
         }
         "Gather" => |t| vec![numbers(t, &[4, 3]), vector(&[2, 0, -1])],

@@ -8,6 +8,7 @@ mod attend;
 pub mod attention;
 pub mod average_pool;
 pub mod batch_normalization;
+pub mod bias_gelu;
 pub mod binary;
 pub mod bit_shift;
 mod broadcast;
@@ -35,6 +36,8 @@ pub mod expand;
 mod factor;
 pub mod fill;
 pub mod flatten;
+pub mod fused;
+pub mod fused_matmul;
 pub mod gather;
 pub mod gather_elements;
 pub mod gather_nd;
@@ -87,6 +90,7 @@ pub mod reverse_sequence;
 pub mod rms_normalization;
 pub mod rotary_embedding;
 pub mod shape;
+pub mod skip_normalization;
 pub mod slice;
 pub mod softmax;
 pub mod spatial;
@@ -239,6 +243,7 @@ pub static OPS: &[OpDef] = &[
     activation::SHRINK,
     unary::SIGMOID,
     unary::SIGN,
+    skip_normalization::SIMPLIFIED_DEFAULT,
     unary::SIN,
     unary::SINH,
     shape::SIZE,
@@ -264,8 +269,14 @@ pub static OPS: &[OpDef] = &[
     upsample::DEF,
     where_::DEF,
     binary::XOR,
+    bias_gelu::BIAS,
     dequantize_linear::MICROSOFT,
     matmul_integer_to_float::DYNAMIC,
+    bias_gelu::FAST,
+    fused::CONV,
+    fused::GEMM,
+    fused_matmul::DEF,
+    bias_gelu::PLAIN,
     matmul_integer_to_float::DEF,
     matmul_nbits::DEF,
     qgemm::DEF,
@@ -278,7 +289,12 @@ pub static OPS: &[OpDef] = &[
     qlinear::SIGMOID,
     qlinear::SOFTMAX,
     quantize_linear::MICROSOFT,
+    bias_gelu::QUICK,
     rotary_embedding::MICROSOFT,
+    skip_normalization::SIMPLIFIED,
+    skip_normalization::SKIP,
+    skip_normalization::SKIP_SIMPLIFIED,
+    fused_matmul::TRANSPOSE,
 ];
 
 /// The definition of an operator.
