@@ -12,9 +12,10 @@
 //! Constant parameters: decomposed into `Mul` and `Add`, whose constants rules fold into the weights of a convolution
 //! before them. Others: lowered to a `Map`.
 //!
-//! Unsupported: training (several results, `training_mode`), `spatial = 0` of opset 7.
+//! `training_mode` is [`super::batch_statistics`]. Unsupported: training before 14 (several results), `spatial = 0` of opset 7.
 //! f16 and bf16 are computed in f32.
 
+use super::batch_statistics::BatchStatistics;
 use super::binary::{Binary, BinaryKind};
 use super::nest::{add, constant, indices, mul, rsqrt, sub, zero};
 use super::operand::{fact, tensor};
@@ -28,8 +29,13 @@ use crate::tensor::Tensor;
 use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
-pub const DEF: OpDef =
-    OpDef { name: "BatchNormalization", domain: "", since: (1, 15), parse, unsupported: "training" };
+pub const DEF: OpDef = OpDef {
+    name: "BatchNormalization",
+    domain: "",
+    since: (1, 15),
+    parse,
+    unsupported: "training before opset 14",
+};
 
 /// ONNX `BatchNormalization`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,8 +48,11 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(5..=5, 1..=5)?;
     let epsilon = node.float("epsilon")?.unwrap_or(1e-5);
     // The momentum concerns the running statistics of training alone.
-    node.float("momentum")?;
-    if node.flag("training_mode", false)? || node.outputs > 1 {
+    let momentum = node.float("momentum")?.unwrap_or(0.9);
+    if node.flag("training_mode", false)? && node.outputs <= 3 {
+        return Ok(Box::new(BatchStatistics { epsilon, momentum, outputs: node.outputs }));
+    }
+    if node.outputs > 1 {
         return Err(Error::unsupported("batch normalisation in training mode is not supported")
             .hint("export the model for inference"));
     }
@@ -211,7 +220,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let training = parse("BatchNormalization", 15, &[("training_mode", Attr::Int(1))], 5, 1);
+        let training = parse("BatchNormalization", 9, &[], 5, 5);
         assert!(training.unwrap_err().message.contains("training"));
         let op = parse("BatchNormalization", 15, &[], 5, 1).unwrap();
         let message = refusal(&*op, &[&[1, 3, 2, 2], &[3], &[3], &[4], &[3]]);

@@ -3,7 +3,7 @@
 //! Spec: ONNX Dropout, versions 1 to 24. The optional second output, the mask of kept elements, is all true.
 //! Ratio and seed have no effect.
 //!
-//! Unsupported: training mode (`training_mode` true, from 12), which draws random numbers.
+//! Unsupported: training mode (`training_mode` true, from 12), which draws random numbers, but with a ratio of 0.
 
 use super::{movement, operand};
 use crate::error::Result;
@@ -45,7 +45,9 @@ impl Op for Dropout {
         if !x.dtype.is_float() {
             bail_invalid!("takes floats, found {}", x.dtype);
         }
-        if let Some(training) = inputs.get(2).copied().flatten() {
+        let ratio = inputs.get(1).copied().flatten().and_then(Fact::tensor);
+        let drops_nothing = ratio.is_some_and(|t| t.to_f64s().is_ok_and(|v| v.iter().all(|r| *r == 0.0)));
+        if let Some(training) = inputs.get(2).copied().flatten().filter(|_| !drops_nothing) {
             match training.tensor().map(|t| t.data.iter().any(|b| *b != 0)) {
                 Some(false) => {}
                 Some(true) => {
@@ -89,10 +91,13 @@ mod tests {
         let x = Tensor::from_vec(&[2], vec![1f32, 2.0]);
         let y = Dropout { mask: true }.eval(&[Some(&x)]).unwrap();
         assert_eq!(y, [x.clone(), Tensor::from_bools(&[2], [true, true])]);
-        let (ratio, training) =
-            (Fact::of(&Tensor::scalar(0.5f32)), Fact::of(&Tensor::from_bools(&[], [true])));
-        assert!(
-            Dropout { mask: false }.infer(&[Some(&Fact::of(&x)), Some(&ratio), Some(&training)]).is_err()
-        );
+        // In training nothing else does but a ratio of 0.
+        let training = Fact::of(&Tensor::from_bools(&[], [true]));
+        for (ratio, good) in [(0.5f32, false), (0.0, true)] {
+            let inputs = [Fact::of(&x), Fact::of(&Tensor::scalar(ratio)), training.clone()];
+            assert_eq!(Dropout { mask: false }.infer(&inputs.each_ref().map(Some)).is_ok(), good);
+        }
+        let op = Dropout { mask: false };
+        assert!(op.infer(&[Some(&Fact::of(&x)), None, Some(&training)]).is_err());
     }
 }

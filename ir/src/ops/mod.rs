@@ -8,6 +8,7 @@ mod attend;
 pub mod attention;
 pub mod average_pool;
 pub mod batch_normalization;
+mod batch_statistics;
 pub mod bias_gelu;
 pub mod binary;
 pub mod bit_shift;
@@ -46,6 +47,7 @@ pub mod gemm;
 pub mod global_average_pool;
 pub mod global_max_pool;
 pub mod group_normalization;
+pub mod group_query_attention;
 pub mod hardmax;
 pub mod identity;
 pub mod if_;
@@ -67,6 +69,7 @@ pub mod mel_weight_matrix;
 pub mod mean_variance_normalization;
 pub mod modulo;
 mod movement;
+pub mod multi_head_attention;
 mod nest;
 mod norm;
 pub mod one_hot;
@@ -269,6 +272,7 @@ pub static OPS: &[OpDef] = &[
     upsample::DEF,
     where_::DEF,
     binary::XOR,
+    multi_head_attention::SELF,
     bias_gelu::BIAS,
     dequantize_linear::MICROSOFT,
     matmul_integer_to_float::DYNAMIC,
@@ -277,8 +281,10 @@ pub static OPS: &[OpDef] = &[
     fused::GEMM,
     fused_matmul::DEF,
     bias_gelu::PLAIN,
+    group_query_attention::DEF,
     matmul_integer_to_float::DEF,
     matmul_nbits::DEF,
+    multi_head_attention::DEF,
     qgemm::DEF,
     qlinear::ADD,
     qlinear::AVERAGE_POOL,
