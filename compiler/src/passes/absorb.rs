@@ -158,6 +158,7 @@ impl Absorb<'_> {
             || self.uses.only_writer(to.buffer) != Some(copy)
             || !makes_every_element(kernel, to, shape)
             || from.index.iter().any(|i| i.affine().is_none())
+            || at_element(kernel, &loops, &to.index).is_none()
         {
             return None;
         }
@@ -174,15 +175,15 @@ impl Absorb<'_> {
         if readers.is_empty() || !readers.iter().all(|&r| movable(program.kernel(r))) {
             return None;
         }
-        let (from, to) = (from.clone(), to.buffer);
-        self.uses.remove(copy, kernel);
+        let (from, to, kernel) = (from.clone(), to.buffer, kernel.clone());
+        self.uses.remove(copy, &kernel);
         self.gone[copy] = true;
         for r in readers {
             self.uses.remove(r, program.kernel(r));
             program.kernel_mut(r).form.each_access_mut(&mut |a: &mut Access| {
-                if a.buffer == to {
-                    let index = loops.iter().zip(&a.index);
-                    let at = index.filter_map(|(l, i)| Some((*l, i.affine()?.clone()))).collect();
+                if a.buffer == to
+                    && let Some(at) = at_element(&kernel, &loops, &a.index)
+                {
                     let otherwise = from.otherwise.or(a.otherwise);
                     *a = Access { otherwise, ..substitute_access(&from, &at) };
                 }
@@ -352,6 +353,23 @@ pub(super) fn makes_every_element(kernel: &Kernel, to: &Access, shape: &kiln_ir:
             a.offset.is(0) && count == *extent
         })
     })
+}
+
+/// The loops of a kernel where it stores element `index` of what it stores at `loops`: those that take no part in that count
+/// to one. `None` where they count further, or an index is read at run time.
+pub(super) fn at_element(kernel: &Kernel, loops: &[LoopId], index: &[Index]) -> Option<Substitution> {
+    let mut at = Substitution::new();
+    for (l, i) in loops.iter().zip(index) {
+        at.insert(*l, i.affine()?.clone());
+    }
+    for (i, l) in kernel.loops.iter().enumerate() {
+        let id = LoopId(i as u16);
+        if !at.contains_key(&id) {
+            l.extent.is(1).then_some(())?;
+            at.insert(id, Affine::constant(0i64));
+        }
+    }
+    Some(at)
 }
 
 fn gathers_from(kernel: &Kernel, buffer: BufferId) -> bool {
@@ -555,6 +573,28 @@ mod tests {
             steps
         };
         assert!(steps(200) <= 2 * steps(100) + 10, "{} and {}", steps(100), steps(200));
+    }
+
+    #[test]
+    fn loops_of_one_that_a_copy_does_not_store_by_are_no_loops_of_its_reader() {
+        // The second loop of the copy is another one in the product.
+        let text = "program @m {
+          input %x: f32[2, 3, 4] input %w: f32[4, 2]
+          temp %t: f32[2, 4]
+          output %y: f32[2, 2]
+          rearrange \"part\" [a: 2, one: 1, k: 4] { %t[a, k] = %x[a, one + 1, k] }
+          contract \"y\" [m: 2, n: 2 | k: 4] { acc: f32 = %t[m, k] * %w[k, n] %y[m, n] = acc }
+        }";
+        let mut program = kiln_ir::kernel::parse(text).unwrap();
+        let values = |shape: &[usize]| {
+            kiln_ir::Tensor::from_vec(shape, (0..shape.iter().product()).map(|i| i as f32).collect())
+        };
+        let inputs = [values(&[2, 3, 4]), values(&[4, 2])];
+        let expected = kiln_ir::eval::kernel::run(&program, &inputs).unwrap();
+        run(&mut program);
+        kiln_ir::kernel::verify(&program).unwrap();
+        assert_eq!(kiln_ir::eval::kernel::run(&program, &inputs).unwrap(), expected, "{program}");
+        assert!(program.to_string().contains("%x[m, 1, k]"), "{program}");
     }
 
     /// A kernel `y` that hands a temporary to the caller.

@@ -11,7 +11,7 @@
 use kiln_ir::kernel::{BufferId, BufferKind, Expr, Form, Kernel, LoopId, Program, Uses};
 
 use super::absorb::{
-    MAX_PLACES, Substitution, makes_every_element, places, remove_dead, substitute_access, tiles_compute,
+    MAX_PLACES, at_element, makes_every_element, places, remove_dead, substitute_access, tiles_compute,
 };
 
 /// Operations that are done again rather than their result stored and loaded.
@@ -71,12 +71,11 @@ fn fed(program: &Program, uses: &Uses, i: usize, buffer: BufferId) -> Option<Ker
         if access.buffer != buffer {
             return None;
         }
-        let index: Option<Vec<_>> = access.index.iter().map(|i| i.affine().cloned()).collect();
-        let Some(index) = index.filter(|_| access.otherwise.is_none()) else {
+        let at = at_element(map, &loops, &access.index);
+        let Some(at) = at.filter(|_| access.otherwise.is_none()) else {
             fits = false;
             return None;
         };
-        let at: Substitution = loops.iter().copied().zip(index).collect();
         Some(store.value.map(&mut |leaf| match leaf {
             Expr::Load(a) => Some(Expr::Load(substitute_access(a, &at))),
             _ => None,
@@ -129,5 +128,27 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("map \"t\""), "{text}");
+    }
+
+    #[test]
+    fn loops_of_one_that_a_value_is_not_stored_by_are_no_loops_of_its_reader() {
+        let text = "program @m {
+          input %x: f32[3, 4] input %q: u8[3, 3, 2]
+          const @w: f32[4, 2] = splat 0.5
+          temp %t: f32[3, 2]
+          output %y: f32[3, 2]
+          map \"t\" [a: 3, one: 1, b: 2] { %t[a, b] = f32(%q[a, one + 1, b]) }
+          contract \"y\" [m: 3, n: 2 | k: 4] { acc: f32 = %x[m, k] * @w[k, n] %y[m, n] = acc + %t[m, n] }
+        }";
+        let mut program = kernel::parse(text).unwrap();
+        let x = [
+            kiln_ir::Tensor::from_vec::<f32>(&[3, 4], (0..12).map(|i| i as f32).collect()),
+            kiln_ir::Tensor::from_vec::<u8>(&[3, 3, 2], (0..18).collect()),
+        ];
+        let expected = eval::kernel::run(&program, &x).unwrap();
+        run(&mut program);
+        kernel::verify(&program).unwrap();
+        assert_eq!(eval::kernel::run(&program, &x).unwrap(), expected, "{program}");
+        assert!(program.to_string().contains("acc + f32(%q[m, 1, n])"), "{program}");
     }
 }

@@ -12,8 +12,8 @@
 //! attention_bias           added to scores
 //! ```
 //!
-//! Results: y `[B, S, N * D]`, present keys and values `[B, G, P + S, D]`: the valid past of a sequence, then its new ones; what is
-//! behind those is not defined. A sequence has `p = max(seqlens_k + 1 - S, 0)` valid elements of the past, 0 without one. Query
+//! Results: y `[B, S, N * D]`, present keys and values `[B, G, P + S, D]`: the valid past of a sequence, then its new ones, then
+//! zeros. A sequence has `p = max(seqlens_k + 1 - S, 0)` valid elements of the past, 0 without one. Query
 //! s sees the keys t of the present with `t <= p + s`, and `t > p + s - local_window_size` where that is positive.
 //!
 //! Numerics: as [`super::attend`] says.
@@ -24,7 +24,7 @@ use super::attend::{Attend, Masks, extent, heads, joined, positions};
 use super::composed::{Composed, Composer, Value, composed};
 use super::requantize::required;
 use super::rotary_embedding::{Turn, table};
-use super::{binary, concat, expand, gather_elements, shape, variadic, where_};
+use super::{binary, concat, expand, gather, gather_elements, shape, variadic, where_};
 use crate::error::Result;
 use crate::op::{Attr, Attrs, MICROSOFT, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
@@ -228,7 +228,7 @@ fn rows(cx: &mut Composer<'_>, q: Value, valid: Option<Value>) -> Result<Value> 
     }
 }
 
-/// The valid elements of the past, then the new ones.
+/// The valid elements of the past, then the new ones, then zeros.
 fn present(cx: &mut Composer<'_>, past: Value, new: Value, valid: Value) -> Result<Value> {
     let all = cx.apply(&concat::DEF, &[("axis", Attr::Int(2))], &[past, new])?;
     let at = positions(cx, all, 2)?;
@@ -241,10 +241,22 @@ fn present(cx: &mut Composer<'_>, past: Value, new: Value, valid: Value) -> Resu
     let moved = cx.apply(&variadic::MIN, &[], &[moved, last])?;
     let inside = cx.apply(&binary::LESS, &[], &[at, valid])?;
     let from = cx.apply(&where_::DEF, &[], &[inside, at, moved])?;
-    let from = cx.unsqueeze(from, &[1, 3])?;
-    let extents = cx.apply(&shape::DEF, &[], &[all])?;
-    let from = cx.apply(&expand::DEF, &[], &[from, extents])?;
-    cx.apply(&gather_elements::DEF, &[("axis", Attr::Int(2))], &[all, from])
+    let along = [("axis", Attr::Int(2))];
+    let found = if cx.fact(all).shape[0].is(1) {
+        // Rows of a single sequence are copied whole.
+        let from = cx.reshape(from, &[-1])?;
+        cx.apply(&gather::DEF, &along, &[all, from])?
+    } else {
+        let from = cx.unsqueeze(from, &[1, 3])?;
+        let extents = cx.apply(&shape::DEF, &[], &[all])?;
+        let from = cx.apply(&expand::DEF, &[], &[from, extents])?;
+        cx.apply(&gather_elements::DEF, &along, &[all, from])?
+    };
+    let new = extent(cx, new, 2)?;
+    let end = cx.apply(&binary::ADD, &[], &[valid, new])?;
+    let defined = cx.apply(&binary::LESS, &[], &[at, end])?;
+    let (defined, zero) = (cx.unsqueeze(defined, &[1, 3])?, cx.number(cx.fact(all).dtype, 0.0)?);
+    cx.apply(&where_::DEF, &[], &[defined, found, zero])
 }
 
 #[cfg(test)]
@@ -336,6 +348,8 @@ mod tests {
             for g in 0..2 {
                 let own = &present[(b * 2 + g) * 20..][..(valid + 2) * SIZE];
                 assert_eq!(own, &keys[g * (valid + 2) * SIZE..][..(valid + 2) * SIZE]);
+                let rest = &present[(b * 2 + g) * 20..][(valid + 2) * SIZE..20];
+                assert!(rest.iter().all(|v| *v == 0.0));
             }
         }
     }

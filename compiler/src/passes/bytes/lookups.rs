@@ -7,12 +7,10 @@
 //!
 //! A negative index counts from the end, so a signed byte leads where its bits as an unsigned one do.
 
-use std::collections::HashMap;
-
 use kiln_ir::DType;
 use kiln_ir::kernel::{Access, BufferKind, Expr, Form, Index, Program, Uses};
 
-use crate::passes::absorb::{Substitution, substitute_access};
+use crate::passes::absorb::{at_element, substitute_access};
 
 /// Lets tables be indexed by bytes. The kernels that made integers of these are left to fusion.
 pub(super) fn run(program: &mut Program) {
@@ -43,14 +41,7 @@ fn byte(program: &Program, uses: &Uses, index: &Access) -> Option<Access> {
     if !bytes || !plain || program.buffer(index.buffer).kind != BufferKind::Temp {
         return None;
     }
-    let at: Option<HashMap<_, _>> = store
-        .to
-        .as_loops()?
-        .into_iter()
-        .zip(&index.index)
-        .map(|(l, i)| Some((l, i.affine()?.clone())))
-        .collect();
-    let at: Substitution = at?;
+    let at = at_element(writer, &store.to.as_loops()?, &index.index)?;
     Some(substitute_access(byte, &at))
 }
 
