@@ -66,7 +66,7 @@ impl Composed for BatchStatistics {
             }
             wide.push(own);
         }
-        let mut along = |cx: &mut Composer<'_>, value: Value| -> Result<Value> {
+        let along = |cx: &mut Composer<'_>, value: Value| -> Result<Value> {
             let value = cx.cast(value, dtype)?;
             if behind.is_empty() { Ok(value) } else { cx.unsqueeze(value, &behind) }
         };

@@ -65,8 +65,8 @@ pub mod matmul_integer;
 pub mod matmul_integer_to_float;
 pub mod matmul_nbits;
 pub mod max_pool;
-pub mod mel_weight_matrix;
 pub mod mean_variance_normalization;
+pub mod mel_weight_matrix;
 pub mod modulo;
 mod movement;
 pub mod multi_head_attention;
@@ -204,8 +204,8 @@ pub static OPS: &[OpDef] = &[
     variadic::MAX,
     max_pool::DEF,
     variadic::MEAN,
-    mel_weight_matrix::DEF,
     mean_variance_normalization::DEF,
+    mel_weight_matrix::DEF,
     variadic::MIN,
     unary::MISH,
     modulo::DEF,
