@@ -11,7 +11,7 @@
 //! of a as there are scales; a bias `[N]`. Zero points left out are `2^(bits - 1)`. `accuracy_level` allows less than the type
 //! of a, which is not used.
 //!
-//! Lowering: for a row or two of f32 the weights stay as short as they are (`packed_product.rs`). Otherwise a `MatMul` of a and
+//! Lowering: for a row or two the weights stay as short as they are, and products are of f32 (`packed_product.rs`). Otherwise a `MatMul` of a and
 //! the transposed weights, dequantised: constant ones at compile time, which take 4 or 2 bytes an element in the artefact.
 //!
 //! Unsupported: 3, 5, 6 and 7 bits; `g_idx`.
@@ -19,7 +19,9 @@
 use super::composed::{self, Composed, Composer, Value};
 use super::packed_product::Packed;
 use super::requantize::required;
-use super::{binary, bit_shift, concat, dequantize_linear, expand, matmul, packed_product, slice, transpose};
+use super::{
+    binary, bit_shift, cast, concat, dequantize_linear, expand, matmul, packed_product, slice, transpose,
+};
 use crate::error::Result;
 use crate::graph::Patch;
 use crate::kernel::Lowering;
@@ -90,7 +92,8 @@ impl Op for MatMulNBits {
 
     fn decompose(&self, node: &NodeView<'_>) -> Result<Option<Patch>> {
         if packed_product::fits(&self.0, |i| node.fact(i).ok()) {
-            return Ok(None);
+            let wide = |_, dtype| matches!(dtype, DType::F16 | DType::BF16).then_some(DType::F32);
+            return cast::around(node, wide);
         }
         composed::decompose(self, node)
     }
@@ -200,7 +203,7 @@ impl Composed for MatMulNBits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, parse, run, sample};
+    use crate::ops::testing::{assert_close, numbers, parse, run, sample};
 
     fn list(k: i64, n: i64, bits: i64, block: i64) -> [(&'static str, Attr); 4] {
         [
@@ -259,6 +262,20 @@ mod tests {
                 let expected = (0..4 * n)
                     .map(|i| (0..k).map(|l| xs[i / n * k + l] * weight(i % n, l)).sum::<f64>() as f32);
                 assert_close(&y, &Tensor::from_vec(&[2, 2, n], expected.collect::<Vec<f32>>()), 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_short_floats() {
+        for dtype in [DType::F16, DType::BF16] {
+            let (a, scales, zeros) =
+                (numbers(dtype, &[1, 70]), numbers(dtype, &[48 * 3]), numbers(dtype, &[48, 3]));
+            let q = bytes(&[48, 3, 16], 1);
+            for inputs in [&[&a, &q, &scales][..], &[&a, &q, &scales, &zeros]] {
+                let op =
+                    parse("com.microsoft::MatMulNBits", 1, &list(70, 48, 4, 32), inputs.len(), 1).unwrap();
+                run(&*op, inputs, &(1..inputs.len()).collect::<Vec<_>>()).unwrap();
             }
         }
     }

@@ -40,14 +40,15 @@ impl Packed {
     }
 }
 
-/// Whether a node has this form: few rows of f32, weights and their zero points known. `optional` gives its inputs' facts.
+/// Whether a node has this form, in f32: few rows, weights and their zero points known. `optional` gives its inputs' facts.
 pub(super) fn fits<'f>(op: &Packed, optional: impl Fn(usize) -> Option<&'f Fact>) -> bool {
     let (Some(a), Some(q), Some(scales)) = (optional(0), optional(1), optional(2)) else { return false };
     let leading = a.shape.rank().saturating_sub(1);
     let rows = a.shape[..leading].iter().try_fold(1i64, |n, d| d.as_const().and_then(|d| n.checked_mul(d)));
     let few = rows.is_some_and(|n| (1..=MOST_ROWS).contains(&n));
-    let zeros = optional(3).is_none_or(|z| z.dtype == DType::F32 || z.tensor().is_some());
-    let floats = [Some(a), Some(scales), optional(5)].into_iter().flatten().all(|f| f.dtype == DType::F32);
+    let number = |f: &Fact| matches!(f.dtype, DType::F32 | DType::F16 | DType::BF16);
+    let zeros = optional(3).is_none_or(|z| number(z) || z.tensor().is_some());
+    let floats = [Some(a), Some(scales), optional(5)].into_iter().flatten().all(number);
     let whole = a.shape.rank() > 0 && a.shape[leading].is(op.k);
     few && floats && whole && zeros && q.dtype == DType::U8 && q.tensor().is_some()
 }
