@@ -8,7 +8,8 @@ use super::{Choices, Text};
 
 /// Rows of numbers times weights of 2, 4 or 8 bits in blocks, with zero points of each kind or none.
 pub(super) fn product(c: &mut Choices) -> Outcome<Graph> {
-    let mut t = Text { lines: String::new(), dtype: DType::F32, constants: Vec::new() };
+    let dtype = if c.below(4) == 0 { DType::F16 } else { DType::F32 };
+    let mut t = Text { lines: String::new(), dtype, constants: Vec::new() };
     let (bits, block) = ([2, 4, 4, 4, 8][c.below(5) as usize], [16, 32, 64, 128][c.below(4) as usize]);
     // Whole panels of columns now and then.
     let n = if c.yes() { 16 * c.size(2, 4) } else { c.size(1, 40) };
