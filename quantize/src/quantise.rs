@@ -80,6 +80,14 @@ pub fn quantize(
     labels: Option<&[i64]>,
     watch: &dyn Watch,
 ) -> Result<Outcome> {
+    let count = samples.count();
+    if count == 0 || labels.is_some_and(|l| l.len() != count) {
+        let labels = labels.map_or(0, <[i64]>::len);
+        let message = format!(
+            "there are {count} samples and {labels} labels: one for each is needed, and one at least"
+        );
+        return Err(Problem::invalid(message).into());
+    }
     prepare(&mut float)?;
     let (version, why) = needed(options.width);
     opset::raise(&mut float, version, why)?;

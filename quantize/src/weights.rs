@@ -137,6 +137,9 @@ fn scale(row: &[f32], cost: &[f64], least: f32, taps: Option<usize>, options: &O
         return least;
     }
     let price = |scale: f32| -> f64 {
+        if taps.is_none() {
+            return distance(row, scale, cost, most);
+        }
         let q = nearest(row, scale, cost, most, taps);
         let terms = row.iter().zip(&q).zip(cost);
         terms.map(|((w, q), c)| c * (f64::from(*w) - f64::from(scale) * f64::from(*q)).powi(2)).sum()
@@ -149,6 +152,22 @@ fn scale(row: &[f32], cost: &[f64], least: f32, taps: Option<usize>, options: &O
     let candidates = parts.map(|p| whole * p as f32 / 100.0).filter(|s| *s >= least);
     let priced = candidates.map(|s| (s, price(s)));
     priced.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(whole, |(s, _)| s)
+}
+
+/// The cost of rounding each weight to the nearest integer.
+fn distance(row: &[f32], scale: f32, cost: &[f64], most: i32) -> f64 {
+    // Adding and subtracting it rounds halves to even, without a call.
+    const WHOLE: f64 = 1.5 * (1u64 << 52) as f64;
+    let (scale, most) = (f64::from(scale), f64::from(most));
+    let factor = 1.0 / scale;
+    let mut sum = 0.0;
+    for (w, c) in row.iter().zip(cost) {
+        let w = f64::from(*w);
+        let q = ((w * factor + WHOLE) - WHOLE).clamp(-most, most);
+        let error = w - scale * q;
+        sum += c * error * error;
+    }
+    sum
 }
 
 /// The nearest integers, in pairs that fit.

@@ -36,8 +36,8 @@ pub(super) struct ImageArgs {
 /// The samples of some data.
 #[derive(Debug)]
 pub(super) struct Data {
-    /// The model's input, for data with one.
     kind: Kind,
+    /// Images that were read, by sample, and their bytes.
     cache: RefCell<(usize, BTreeMap<usize, Tensor>)>,
 }
 
