@@ -72,7 +72,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 18] = [
+pub const PASSES: [&str; 19] = [
     "import",
     "bind",
     "infer",
@@ -86,6 +86,7 @@ pub const PASSES: [&str; 18] = [
     "feed",
     "narrow",
     "join",
+    "bounds",
     "widen",
     "winograd",
     "words",
@@ -231,6 +232,11 @@ fn portable(
         let start = Instant::now();
         bytes::join::run(&mut program)?;
         if !after.program("join", &program, start)? {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
+        }
+        let start = Instant::now();
+        bytes::bounds::run(&mut program)?;
+        if !after.program("bounds", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
     }

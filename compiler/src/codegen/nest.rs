@@ -20,6 +20,7 @@ mod columns;
 mod copies;
 mod extremes;
 mod lookup;
+mod pixels;
 mod quads;
 mod reduction;
 mod rows;
@@ -181,8 +182,14 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
         s.prepare_strided(i32::try_from(stride).map_err(|_| Refusal::FarDisplacement)?)?;
     }
     this.find_rows()?;
-    if nest.quads {
+    let pixels = nest.quads && matches!(this.work, Work::Map);
+    if nest.quads && !pixels {
         s.prepare_turned()?;
+    }
+    // Put together in lanes they are what their type can hold.
+    this.epilogue.exact = pixels;
+    if pixels {
+        this.epilogue.hold_constants(s)?;
     }
     this.keep_constants(s)?;
     this.walk.open_all(s)?;
@@ -233,7 +240,7 @@ impl Generator<'_> {
             _ => 1,
         };
         if self.nest.quads && i + 1 == self.parallel.len() {
-            return self.quads(s, l, step);
+            return if let Work::Map = self.work { self.pixels(s, l) } else { self.quads(s, l, step) };
         }
         let inner = |step: i64| if step == 1 { tile } else { step };
         for (from, to) in self.walk.parts(l) {

@@ -48,7 +48,7 @@ impl Dag {
     /// Whether a node is a byte that is stored and nothing else.
     fn is_loose<S: Simd>(&self, s: &S, n: usize) -> bool {
         let byte = matches!(self.kinds[n], VectorKind::Number(DType::U8 | DType::I8));
-        byte && s.converts_far() && self.uses[n] == 1 && self.roots.contains(&n)
+        byte && !self.exact && s.converts_far() && self.uses[n] == 1 && self.roots.contains(&n)
     }
 }
 
@@ -74,14 +74,15 @@ impl Dag {
         *known.entry(n).or_insert_with(|| pair::find(self, q, s.fuses()))
     }
 
-    /// Registers that a conversion may take beside its result, where it is computed here.
-    pub(super) fn rounds_beside(&self, n: usize) -> Option<usize> {
-        if self.difference(n).is_some_and(|d| self.quantization(d.of).is_some_and(|q| !q.to.is_signed_int()))
-        {
-            return Some(2);
+    /// The number that a conversion computed here begins with, and the registers that it may take beside its result.
+    pub(super) fn rounds_beside(&self, n: usize) -> Option<(usize, usize)> {
+        let again =
+            self.difference(n).and_then(|d| self.quantization(d.of)).filter(|q| !q.to.is_signed_int());
+        if let Some(q) = again {
+            return Some((q.x, 2));
         }
         // A quotient, an end of the range and what the operation with it takes, and where numbers are.
-        self.quantization(n).map(|q| if q.to.is_signed_int() { 4 } else { 2 })
+        self.quantization(n).map(|q| (q.x, if q.to.is_signed_int() { 4 } else { 2 }))
     }
 
     /// Keeps constants of quantised values in the registers that evaluation and what waits for it leave; what
@@ -95,7 +96,7 @@ impl Dag {
             if let Some(pair) = self.pair(s, n, &q) {
                 all.extend([pair.constant, pair.factors[1], pair.factors[0]]);
             } else {
-                all.push(q.range().1 * q.unit());
+                all.extend((!q.fits).then_some(q.range().1 * q.unit()));
                 match self.quotient(s, &q) {
                     Quotient::Itself => {}
                     Quotient::Product(factor) | Quotient::Divided(factor) => all.push(factor),
@@ -129,6 +130,9 @@ impl Eval<'_> {
         if let Some(pair) = self.values.pair(s, n, &q) {
             return self.of_pair(s, n, &q, &pair).map(Some);
         }
+        if q.fits {
+            return self.small_integers(s, n, &q).map(Some);
+        }
         let loose = self.values.is_loose(s, n) && !q.to.is_signed_int();
         let (lo, hi) = q.range();
         let all = self.reg(s, q.x)?;
@@ -158,6 +162,25 @@ impl Eval<'_> {
             integers.push(v);
         }
         Ok(Some(integers))
+    }
+
+    /// Quantised values that are clamped as integers, by the store where there is nothing between.
+    fn small_integers<S: Simd>(&mut self, s: &mut S, n: usize, q: &Quantized) -> R<Vec<V>> {
+        let (loose, (lo, hi)) = (self.values.is_loose(s, n), range(q.to));
+        let mut integers = Vec::new();
+        for v in self.reg(s, q.x)? {
+            let v = self.divided(s, v, q)?;
+            s.op1(Op1::ToInt, &v)?;
+            if q.zero != 0.0 {
+                s.op2(Op2::IntAdd, &v, Src::Bits(q.zero as i32 as u32))?;
+            }
+            if !loose {
+                s.op2_as(Lane::I32, Op2::Max, &v, Src::Bits(lo as i32 as u32))?;
+                s.op2_as(Lane::I32, Op2::Min, &v, Src::Bits(hi as i32 as u32))?;
+            }
+            integers.push(v);
+        }
+        Ok(integers)
     }
 
     /// A quantised value as a number, less a constant: it never becomes an integer.

@@ -123,6 +123,8 @@ pub(super) struct Dag {
     counts: Vec<(LoopId, AccessId)>,
     /// Of values that are quantised.
     pub(super) known: Known,
+    /// No value is left to a store to be clamped.
+    pub(super) exact: bool,
 }
 
 /// Where values are computed: the current iteration plus `ahead`, lanes along `lane`, the first `n` of them.
@@ -307,6 +309,7 @@ impl Dag {
             loads: Vec::new(),
             counts: Vec::new(),
             known: Known::default(),
+            exact: false,
         };
         for expr in exprs {
             let root = this.add(walk, expr)?;

@@ -31,8 +31,8 @@ impl Dag {
         let mut need: Vec<Need> = Vec::with_capacity(self.nodes.len());
         for (n, (node, kind)) in self.nodes.iter().zip(&self.kinds).enumerate() {
             let here = match node {
-                Node::Cast(_, a) if let Some(beside) = self.rounds_beside(n) => {
-                    need.push(need[*a].or(Need { each: 1, beside }));
+                Node::Cast(..) if let Some((x, beside)) = self.rounds_beside(n) => {
+                    need.push(need[x].or(Need { each: 1, beside }));
                     continue;
                 }
                 Node::Cast(VectorKind::F32, a) if self.kinds[*a] == VectorKind::Number(DType::I32) => {

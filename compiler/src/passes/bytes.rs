@@ -15,9 +15,11 @@
 //!
 //! The pass comes before fusion, so that what it adds becomes part of what is before and behind.
 
+pub mod bounds;
 pub mod join;
 mod lookups;
 mod middle;
+mod pixels;
 
 use std::collections::BTreeMap;
 
@@ -40,7 +42,10 @@ pub fn run(program: &mut Program) -> Result<()> {
     for i in 0..program.kernels().len() {
         let Some((lhs, rhs)) = factors(program, program.kernel(i)) else { continue };
         let contract = matches!(program.kernel(i).form, Form::Contract { .. });
-        let weights = match signed_bytes(program.constant(rhs.buffer)?)? {
+        let bytes = signed_bytes(program.constant(rhs.buffer)?)?;
+        // Else another kernel reads the activations too.
+        let alone = bytes.is_some();
+        let weights = match bytes {
             None if contract => middle::moved(program, i, &lhs, &rhs, &mut edits)?,
             None => Some(program.constant(rhs.buffer)?.clone()).filter(|w| w.dtype == DType::I16),
             weights => weights,
@@ -64,7 +69,13 @@ pub fn run(program: &mut Program) -> Result<()> {
             if whole > extent {
                 weights = widened(&weights, axis, whole as usize);
                 program.kernel_mut(i).loops[l.0 as usize].extent = Dim::Const(whole);
-                factors_mut(program, i).0.otherwise.get_or_insert(Scalar::int(DType::U8, 0));
+                let mut of = factors_mut(program, i).0.clone();
+                let fill = |program: &mut Program| pixels::fill(program, &uses, (i, &of), l, (extent, whole));
+                match if alone { fill(program) } else { None } {
+                    Some(four) => of.buffer = four,
+                    None => _ = of.otherwise.get_or_insert(Scalar::int(DType::U8, 0)),
+                }
+                *factors_mut(program, i).0 = of;
             }
         }
         let own = program.constant(rhs.buffer)?;
@@ -252,6 +263,39 @@ mod tests {
         }";
         let text = check(text, &bytes(48));
         assert!(text.contains("c: 4") && text.contains("else 131:u8"), "{text}");
+    }
+
+    fn image(value: &str) -> String {
+        let text = format!(
+            "program @m {{
+               input %x: f32[1, 3, 4, 5]
+               const @w: i8[2, 3, 3, 3] = splat -5
+               temp %q: u8[1, 3, 4, 5]
+               output %y: i32[1, 2, 4, 5]
+               map \"q\" [n: 1, c: 3, h: 4, w: 5] {{ %q[n, c, h, w] = {value} }}
+               contract \"y\" [o: 2, h: 4, w: 5 | c: 3, i: 3, j: 3] {{
+                 acc: i32 = %q[0, c, h + i - 1, w + j - 1] else 3:u8 * @w[o, c, i, j]
+                 %y[0, o, h, w] = acc
+               }}
+             }}"
+        );
+        let mut program = kernel::parse(&text).unwrap();
+        let x = Tensor::from_vec(&[1, 3, 4, 5], (0..60).map(|i| i as f32 * 4.3).collect());
+        let expected = eval::kernel::run(&program, std::slice::from_ref(&x)).unwrap();
+        run(&mut program).unwrap();
+        kernel::verify(&program).unwrap();
+        assert_eq!(eval::kernel::run(&program, &[x]).unwrap(), expected, "{program}");
+        program.to_string()
+    }
+
+    #[test]
+    fn an_image_gets_a_fourth_channel() {
+        let text = image("u8(round(%x[0, c, h, w] / 2.0:f32) + 3.0:f32)");
+        assert!(text.contains("%q.four: u8[1, 4, 4, 5]"), "{text}");
+        assert!(text.contains("%x[0, c, h, w] else 0.0:f32"), "{text}");
+        // What is no image is padded where it is read.
+        let text = image("u8(round(%x[0, 2 - c, h, w] / 2.0:f32))");
+        assert!(!text.contains(".four"), "{text}");
     }
 
     #[test]

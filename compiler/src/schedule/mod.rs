@@ -14,6 +14,7 @@ pub mod grain;
 pub mod lanes;
 pub mod nest;
 pub mod partition;
+mod pixels;
 mod plane;
 mod provider;
 mod quads;

@@ -11,7 +11,7 @@ use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
 use super::contract::is_sum;
 use super::strides::{by_falling_stride, constant_access, even_part, extent_of, stride_of, vector_access};
-use super::{plane, quads};
+use super::{pixels, plane, quads};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Iterations of all unrolled reduced loops together, at most: a 7x7 window.
@@ -34,6 +34,9 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     let pieces = borders::pieces(kernel);
     if pointwise && pieces > borders::MOST_PIECES {
         return Err(format!("padding would cut the loops into {pieces} pieces"));
+    }
+    if let Some(pixels) = pixels::choose(kernel, target) {
+        return Ok(pixels);
     }
     let found = vector_loop(kernel);
     let turned = if matches!(found, Ok((_, true))) { None } else { transpose(kernel) };

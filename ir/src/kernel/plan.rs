@@ -166,6 +166,9 @@ pub struct Nest {
     /// Of windows of unsigned bytes and signed weights that slide along the loop of `tile`, with all reduced loops unrolled and
     /// without padding: four columns of the input lie in a lane and are multiplied at once. The loop of `tile`, the last
     /// parallel one, then runs inside that of `vector`, whose extent is a multiple of four.
+    ///
+    /// Of maps: the four iterations of `tile`, the last parallel loop, make unsigned bytes that lie side by side. Those of an
+    /// iteration of `vector`, which stores step through by four, are put together and written as a lane.
     pub quads: bool,
 }
 

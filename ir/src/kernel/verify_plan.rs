@@ -186,12 +186,17 @@ impl Checker<'_> {
                 Form::Map { .. } | Form::Reduce { .. } | Form::Window { .. } | Form::Rearrange { .. },
             ) => {
                 self.once(&nest.order, &[nest.vector])?;
-                let own = [if self.role(nest.vector)? == Role::Parallel { 1 } else { 0 }];
+                let pixels = nest.quads && matches!(form, Form::Map { .. });
+                let own = [match self.role(nest.vector)? {
+                    Role::Parallel if pixels => 4,
+                    Role::Parallel => 1,
+                    Role::Reduce => 0,
+                }];
                 form.stores().into_iter().try_for_each(|a| self.stride(a, nest.vector, &own))?;
                 // Elements of 32 bits may lie apart, where results do not; of what is no window all may.
                 let words = |a: &&FlatAccess| matches!(a.dtype, DType::F32 | DType::I32 | DType::U32);
                 let free = !matches!(form, Form::Window { .. });
-                let apart = |a: &&FlatAccess| own == [1] && (free || words(a));
+                let apart = |a: &&FlatAccess| own == [1] && (free || words(a)) && !pixels;
                 let near = form.loads().into_iter().filter(|a| !apart(a));
                 near.into_iter().try_for_each(|a| self.stride(a, nest.vector, &[0, 1]))?;
                 // An index is read for a whole vector, and outside the reduced loops.
@@ -358,6 +363,14 @@ impl Checker<'_> {
 
     fn quads(&self, nest: &Nest, form: &Form<FlatAccess>) -> Result<()> {
         let wrong = |what: &str| Err(Error::internal(format!("columns by fours of {what}")));
+        if let (Form::Map { stores }, Some((channels, n))) = (form, nest.tile) {
+            let bytes = stores.len() == 1 && stores[0].to.dtype == DType::U8;
+            let four = n == 4 && self.kernel.loops[channels.0 as usize].extent.is(4);
+            if !bytes || !four || nest.order.last() != Some(&channels) {
+                return wrong("a map whose results are no pixels of four bytes");
+            }
+            return self.stride(&stores[0].to, channels, &[1]);
+        }
         let (Form::Window { input, weight: Some(weight), .. }, Some((along, _))) = (form, nest.tile) else {
             return wrong("what is no window, or has no tile");
         };

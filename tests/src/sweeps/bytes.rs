@@ -100,6 +100,15 @@ pub(super) fn convolutions() -> Text {
         let conv = format!("ConvInteger(%x{i}, {w}, @zero_{dtype}) {{group = {group}{comma}{attributes}}}");
         results(&mut t, &i.to_string(), &conv, dtype);
     }
+    // Images that are quantised, in rows of every remainder.
+    let w = weight(&mut t, &[17, 3, 3, 3]);
+    for width in [5, 8, 15, 16, 17, 33, 50] {
+        t.typed_input(&format!("image{width}"), "f32", &[2, 3, 6, width]);
+        t.line(&format!("%bytes{width} = QuantizeLinear(%image{width}, @scale, @zero_u8)"));
+        let conv =
+            format!("ConvInteger(%bytes{width}, {w}, @zero_u8) {{strides = [2, 2], pads = [1, 1, 1, 1]}}");
+        results(&mut t, &format!("image{width}"), &conv, "u8");
+    }
     t
 }
 

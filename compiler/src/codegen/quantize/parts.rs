@@ -14,6 +14,8 @@ pub(super) struct Quantized {
     pub(super) scale: Option<f32>,
     pub(super) zero: f32,
     pub(super) to: DType,
+    /// It is clamped as an integer: numbers are small.
+    pub(super) fits: bool,
 }
 
 impl Quantized {
@@ -54,11 +56,18 @@ impl Dag {
 
     /// The parts of a conversion to a short integer, where nothing else needs those between.
     pub(super) fn quantization(&self, n: usize) -> Option<Quantized> {
-        let Node::Cast(VectorKind::Number(to), sum) = self.nodes[n] else { return None };
+        let Node::Cast(VectorKind::Number(to), mut sum) = self.nodes[n] else { return None };
         if !matches!(to, DType::U8 | DType::I8 | DType::U16 | DType::I16) {
             return None;
         }
         let alone = |n: usize| (self.uses[n] == 1).then_some(n);
+        let fits = match self.clamped(sum, to) {
+            Some(number) => {
+                sum = number;
+                true
+            }
+            None => false,
+        };
         let (mut rounded, mut zero) = (sum, 0.0);
         if let Node::Binary(BinaryOp::Add, a, z) = self.nodes[alone(sum)?] {
             (rounded, zero) = (a, self.constant(z)?);
@@ -73,7 +82,7 @@ impl Dag {
         {
             (x, scale) = (*a, Some(by));
         }
-        let mut found = Quantized { x, scale, zero, to };
+        let mut found = Quantized { x, scale, zero, to, fits };
         // What is clamped anyway need not be before.
         let least = found.range().0 * found.unit();
         if let (Node::Binary(BinaryOp::Max, a, b), Some(_)) = (&self.nodes[x], alone(x))
@@ -83,6 +92,24 @@ impl Dag {
             found.x = *a;
         }
         Some(found)
+    }
+
+    /// The number whose integer is clamped to what a type holds.
+    fn clamped(&self, n: usize, to: DType) -> Option<usize> {
+        let limit = |n: usize, op: BinaryOp, limit: f32| match self.nodes[n] {
+            Node::Binary(found, a, by) if found == op && self.uses[n] == 1 => {
+                (self.integer(by) == Some(limit as i32)).then_some(a)
+            }
+            _ => None,
+        };
+        let (lo, hi) = range(to);
+        let integer = limit(limit(n, BinaryOp::Max, lo)?, BinaryOp::Min, hi)?;
+        match self.nodes[integer] {
+            Node::Cast(VectorKind::Number(DType::I32), number) if self.uses[integer] == 1 => {
+                (self.kinds[number] == VectorKind::F32).then_some(number)
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn difference(&self, n: usize) -> Option<Difference> {

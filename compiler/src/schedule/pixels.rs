@@ -1,0 +1,51 @@
+//! Maps to bytes whose four channels lie side by side, while those of what they read lie apart: an image that is quantised.
+
+use kiln_ir::DType;
+use kiln_ir::kernel::plan::{Nest, Schedule};
+use kiln_ir::kernel::{Form, Role};
+use kiln_targets::{Target, vector_expr};
+
+use super::chosen::Chosen;
+use super::strides::{by_falling_stride, extent_of, stride_of};
+use crate::flatten::{FlatKernel, loops_of};
+
+/// Bytes of a lane.
+const BYTES: i64 = 4;
+
+/// Vectors of pixels, with the channels put together in lanes.
+pub(super) fn choose(kernel: &FlatKernel, target: &Target) -> Option<Chosen> {
+    let Form::Map { stores } = &kernel.form else { return None };
+    let [store] = &stores[..] else { return None };
+    if store.to.dtype != DType::U8 || vector_expr::is_bytewise(&kernel.form) {
+        return None;
+    }
+    let lanes = i64::from(vector_expr::nest_lanes(&kernel.form, target.vector_bytes as u32));
+    let parallel = loops_of(&kernel.loops, Role::Parallel);
+    let steps = |l, by| stride_of(&store.to, l) == Some(by);
+    let channels = *parallel.iter().find(|l| steps(**l, 1) && extent_of(kernel, **l) == Some(BYTES))?;
+    let loads = kernel.form.loads();
+    let along = |l| loads.iter().all(|a| matches!(stride_of(a, l), Some(0 | 1)) && a.gathers.is_empty());
+    let vector = *parallel.iter().find(|l| steps(**l, BYTES) && along(**l))?;
+    // The bytes of a lane are of one pixel, and loads of it lie apart: else they are read as they lie.
+    let apart = loads.iter().any(|a| stride_of(a, vector) == Some(1) && stride_of(a, channels) != Some(1));
+    let extent = extent_of(kernel, vector)?;
+    if !apart || lanes != target.lanes() as i64 || extent < lanes {
+        return None;
+    }
+    let others = parallel.iter().copied().filter(|l| *l != vector && *l != channels).collect();
+    let mut order = by_falling_stride(others, Some(&store.to));
+    order.push(channels);
+    let nest = Nest {
+        order,
+        vector,
+        vectors: if extent >= 2 * lanes { 2 } else { 1 },
+        tile: Some((channels, BYTES as u32)),
+        unrolled: vec![],
+        columns: false,
+        quads: true,
+    };
+    let name = |l: kiln_ir::kernel::LoopId| &kernel.loops[l.0 as usize].name;
+    let why =
+        format!("pixels along {} ({extent}), whose bytes along {} make a lane", name(vector), name(channels));
+    Some(Chosen { schedule: Schedule::Nest(nest), why })
+}
