@@ -109,10 +109,11 @@ pub fn build_with(
                         let mut flat = flat.clone();
                         let tensor = finite(&mut flat, tensor.clone())?;
                         let skipping = skipping.map(|kernel| with_type_of_weights(kernel, &flat));
-                        let skipped = skipping.and_then(|kernel| pack(&kernel, target, choices).ok());
-                        match skipped.map_or_else(|| pack(&flat, target, choices), Ok) {
+                        let elements = || laid_out(tensor.clone(), place.as_ref());
+                        let skipped =
+                            skipping.and_then(|kernel| pack(&kernel, target, choices, &elements).ok());
+                        match skipped.map_or_else(|| pack(&flat, target, choices, &elements), Ok) {
                             Ok((flat, panels, choice)) => {
-                                let elements = || laid_out(tensor, place.as_ref());
                                 Ok((flat, weights.panels(root, name, panels, elements)?, choice))
                             }
                             Err(reason) => Err(reason),
@@ -264,6 +265,7 @@ fn pack(
     flat: &FlatKernel,
     target: &Target,
     choices: &Choices,
+    elements: &dyn Fn() -> Result<Tensor>,
 ) -> Result<(FlatKernel, Panels, Chosen), String> {
     let roles = contract::roles(flat, true)?;
     let Form::Contract { rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };
@@ -279,8 +281,9 @@ fn pack(
         depth: list(&roles.depth)?,
         cols: size(&roles.col).ok_or_else(open)?,
         nr: 1,
-        steps: bytes::steps(flat, target),
+        steps: Steps::Single,
     };
+    panels.steps = bytes::steps(flat, target, &panels, elements);
     // Loops merge by the strides of the packed form, whose order is ours to choose; any panel width gives the
     // same answer.
     let mut packed = flat.clone();

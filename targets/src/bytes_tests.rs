@@ -3,7 +3,7 @@
 use kiln_ir::format::packed::{Panels, Steps};
 
 use crate::simd::{Narrow, Overflow, R, Simd, bytes};
-use crate::testing::{compile_for, run_on, run_supported};
+use crate::testing::{compile_for, run_encoded, run_on, run_supported};
 
 /// Columns of a panel, and groups of four steps.
 const COLUMNS: usize = 16;
@@ -204,6 +204,38 @@ fn channels_of_columns_come_out_in_order() {
             assert_eq!(ran.data[128 + 4 * lane..][..4], [x, y, x, y], "{}: lane {lane}", ran.name);
             let [x, y] = pair(48 + lane);
             assert_eq!(ran.data[192 + 4 * lane..][..4], [x, y, x, y], "{}: lane {lane}", ran.name);
+        }
+    }
+}
+
+/// Sums of two products each in 16 bits, of a register of bytes without signs and one in memory with signs.
+struct Sums;
+
+impl crate::encode::Program for Sums {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let lanes = s.lanes();
+        for at in (0..64).step_by(4 * lanes) {
+            let v = s.load(&data, at, lanes)?;
+            s.madd_bytes(&v, crate::simd::Src::Mem(&data, at + 64))?;
+            s.store(&data, at, &v, lanes)?;
+            s.free(v);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn sums_of_two_products_in_16_bits() {
+    let a: Vec<u8> = (0..64).map(|i| if i % 5 == 0 { 255 } else { (i * 89 + 7) as u8 }).collect();
+    let b: Vec<u8> = (0..64).map(|i| [-64i8, 64, -128, 0, 127, 1][i % 6] as u8).collect();
+    let all = run_encoded(&Sums, &[&a[..], &b].concat(), 0, 0);
+    assert!(!all.is_empty(), "the encoder's with AVX at least");
+    for ran in all {
+        for i in 0..32 {
+            let product = |i: usize| i32::from(a[i]) * i32::from(b[i] as i8);
+            let got = i16::from_le_bytes([ran.data[2 * i], ran.data[2 * i + 1]]);
+            assert_eq!(i32::from(got), product(2 * i) + product(2 * i + 1), "{}: {i}", ran.name);
         }
     }
 }

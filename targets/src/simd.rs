@@ -418,6 +418,11 @@ pub trait Simd {
     fn dot4(&mut self, _d: &V, _a: &V, _b: Src<'_>) -> R {
         Err(Refusal::unsupported("products of four bytes by an instruction"))
     }
+    /// Products of bytes, those of `d` without a sign and those of `s` with one, and of these the sums two by two in lanes of 16
+    /// bits, which saturate. Only on machines with SSSE3 ([`Target::adds_products_of_bytes`](crate::Target)).
+    fn madd_bytes(&mut self, _d: &V, _s: Src<'_>) -> R {
+        Err(Refusal::unsupported("sums of products of bytes in 16 bits"))
+    }
     /// `d = d[0] * s[0] + d[1] * s[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
     /// -2^15.
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R;

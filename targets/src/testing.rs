@@ -131,6 +131,11 @@ pub(crate) fn run_supported(program: &impl Program, data: &[u8], begin: i64, end
     run_at(program, data, begin, end, &LEVELS[1..])
 }
 
+/// The same by the encoder alone, where it supports it.
+pub(crate) fn run_encoded(program: &impl Program, data: &[u8], begin: i64, end: i64) -> Vec<Ran> {
+    run_at(program, data, begin, end, &[])
+}
+
 fn run_at(program: &impl Program, data: &[u8], begin: i64, end: i64, levels: &[&str]) -> Vec<Ran> {
     let cranelift = levels.iter().map(|level| {
         let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").expect("a known level");

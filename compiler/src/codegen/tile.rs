@@ -13,6 +13,7 @@
 //! Rows are displacements from one lhs pointer, so a step of depth is loads and multiply-adds and nothing else.
 
 mod bytes;
+mod pairs;
 mod words;
 
 use kiln_ir::kernel::Form;
@@ -125,6 +126,9 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
         lanes,
     };
     this.walk.open(s)?;
+    if this.in_pairs(s) {
+        s.prepare_constant(pairs::ONES)?;
+    }
     this.level(s, 0, kernel.shared, Extent { rows: 0, from: 0, cols: 0 })?;
     this.walk.close(s);
     Ok(())
@@ -363,6 +367,7 @@ impl Generator<'_> {
         if self.tile.quad.is_some() {
             return match self.walk.element(self.lhs) {
                 Element::I16 => self.step_of_words(s, l, k, acc, tile),
+                _ if self.in_pairs(s) => self.step_of_pairs(s, l, k, acc, tile),
                 _ => self.step_of_bytes(s, l, k, acc, tile),
             };
         }

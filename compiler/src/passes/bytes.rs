@@ -131,7 +131,7 @@ fn signed_bytes(weights: &Tensor) -> Result<Option<Tensor>> {
 
 /// The reduced loop that is an axis of both factors by itself, and the axis of the weights: the channels, or the inner axis of
 /// a product of matrices.
-fn depth(kernel: &Kernel, lhs: &Access, rhs: &Access) -> Option<(LoopId, usize)> {
+pub(super) fn depth(kernel: &Kernel, lhs: &Access, rhs: &Access) -> Option<(LoopId, usize)> {
     let alone = |access: &Access, l: LoopId| {
         let uses =
             access.index.iter().filter(|i| i.affine().is_some_and(|a| !a.coefficient(l).is(0))).count();

@@ -12,16 +12,20 @@
 //! ```
 //!
 //! Copies between such tensors stay copies. What else reads bytes (windows, tables) or has its type from the caller keeps
-//! them, and products read a copy. With an instruction for bytes ([`Target::dot4`]) nothing changes.
+//! them, and products read a copy. With an instruction for bytes ([`Target::dot4`]) nothing changes, and neither where weights
+//! prove that products fit 16 bits two by two ([`two_fit`]) and machines add such
+//! ([`Target::adds_products_of_bytes`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kiln_ir::format::packed::two_fit;
 use kiln_ir::kernel::{
     Access, BufferId, BufferKind, Edits, Expr, Form, Kernel, Operand, Program, Scalar, each_index_buffer,
 };
 use kiln_ir::{DType, TensorType};
 use kiln_targets::Target;
 
+use super::bytes::depth;
 use super::widen::converted_copy;
 
 /// Gives what products of bytes read the type that is multiplied on all of these machines.
@@ -29,7 +33,9 @@ pub fn run(program: &mut Program, targets: &[Target]) {
     if targets.iter().any(|target| target.dot4) {
         return;
     }
-    let read: Vec<Option<BufferId>> = program.kernels().iter().map(|k| activations(program, k)).collect();
+    let in_pairs = targets.iter().all(|target| target.adds_products_of_bytes);
+    let wide = |k: &Kernel| activations(program, k).filter(|_| !(in_pairs && pairs_fit(program, k)));
+    let read: Vec<Option<BufferId>> = program.kernels().iter().map(wide).collect();
     let words = words(program, &read);
     for i in 0..program.kernels().len() {
         extend_stores(program, i, &words);
@@ -62,6 +68,21 @@ fn activations(program: &Program, kernel: &Kernel) -> Option<BufferId> {
     let dtype = |a: &Access| program.buffer(a.buffer).ty.dtype;
     let constant = matches!(program.buffer(rhs.buffer).kind, BufferKind::Const(_));
     (constant && dtype(lhs) == DType::U8 && dtype(rhs) == DType::I8).then_some(lhs.buffer)
+}
+
+/// Whether the products of neighbours along the depth of a product fit 16 bits two by two.
+fn pairs_fit(program: &Program, kernel: &Kernel) -> bool {
+    let Form::Contract { lhs, rhs, .. } = &kernel.form else { return false };
+    let (Some((_, axis)), BufferKind::Const(weights)) =
+        (depth(kernel, lhs, rhs), &program.buffer(rhs.buffer).kind)
+    else {
+        return false;
+    };
+    let inner: usize = weights.shape[axis + 1..].iter().product();
+    let even = |i: &usize| (i / inner % weights.shape[axis]).is_multiple_of(2);
+    let fit =
+        |i: usize| weights.data.get(i + inner).is_some_and(|b| two_fit(weights.data[i] as i8, *b as i8));
+    weights.shape[axis].is_multiple_of(2) && (0..weights.data.len()).filter(even).all(fit)
 }
 
 fn word(scalar: Scalar) -> Scalar {
@@ -171,7 +192,7 @@ mod tests {
         let text = format!(
             "program @m {{
                input %x: u8[3, 4]
-               const @w: i8[4, 5] = splat -128 const @v: i8[5, 4] = splat 127
+               const @w: i8[4, 5] = splat -128 const @v: i8[5, 4] = splat 127 const @s: i8[4, 4] = splat -64
                temp %t: u8[3, 5] temp %u: u8[3, 5]
                output %y: i32[3, 4] output %z: f32[3, 5] output %b: u8[3, 5]
                {kernels}
@@ -207,6 +228,17 @@ mod tests {
         let uses = "map \"z\" [a: 3, b: 5] { %z[a, b] = f32(%t[a, b]) %b[a, b] = %t[a, b] }";
         let text = check(&[FIRST, SECOND, uses].concat(), "avx512vnni");
         assert!(!text.contains("i16"), "{text}");
+    }
+
+    #[test]
+    fn weights_that_prove_small_sums_keep_bytes() {
+        let small = SECOND.replace("k: 5", "k: 4").replace("@v", "@s");
+        let uses = "map \"z\" [a: 3, b: 5] { %z[a, b] = f32(%t[a, b]) %b[a, b] = %t[a, b] }";
+        let kernels = [FIRST, &small, uses].concat();
+        let text = check(&kernels, "avx2");
+        assert!(text.contains("temp %t: u8") && text.contains("%t[m, k] * @s"), "{text}");
+        // Without the instruction they become words.
+        assert!(check(&kernels, "sse2").contains("temp %t: i16"));
     }
 
     #[test]

@@ -55,6 +55,13 @@ pub fn is_words(kernel: &FlatKernel) -> bool {
     (*acc, lhs.dtype) == (DType::I32, DType::I16) && matches!(rhs.dtype, DType::I8 | DType::I16)
 }
 
+/// Whether four bytes of a column lie together in the panels of weights: for an instruction that multiplies them, or as pairs
+/// whose products fit 16 bits.
+fn lies_in_fours(kernel: &FlatKernel, col: LoopId) -> bool {
+    let Form::Contract { rhs, .. } = &kernel.form else { return false };
+    is_bytes(kernel) && stride_of(rhs, col) == Some(4)
+}
+
 /// Whether several steps of depth are multiplied at a time.
 fn in_fours(kernel: &FlatKernel) -> bool {
     is_bytes(kernel) || is_words(kernel)
@@ -151,11 +158,13 @@ pub fn lanes(kernel: &FlatKernel, target: &Target) -> i64 {
 }
 
 /// Registers that the products of `nv` vectors take beside those of a tile of f32.
-fn product_registers(kernel: &FlatKernel, nv: i64, target: &Target) -> i64 {
+fn product_registers(kernel: &FlatKernel, col: LoopId, nv: i64, target: &Target) -> i64 {
     match sums(kernel) {
         DType::F32 => 0,
         DType::F64 => 1,
         _ if is_bytes(kernel) && target.dot4 => 0,
+        // A product and a constant; vectors of weights are operands in memory.
+        _ if lies_in_fours(kernel, col) => 2 - nv,
         // Two registers of each operand, and a product.
         _ if is_bytes(kernel) => nv + 2,
         _ if is_words(kernel) => i64::from(!target.dot4),
@@ -203,9 +212,9 @@ fn sizes(
     };
     let pieces = |row: LoopId| lhs.map_or_else(Vec::new, |lhs| taps::pieces(kernel, lhs, row));
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
-        let extra = product_registers(kernel, nv, target);
+        let extra = product_registers(kernel, roles.col, nv, target);
         let held = if is_bytes(kernel) { nv } else { mr.min(nv) };
-        if extra > 0 && mr * nv + held + 1 + extra > target.vector_registers as i64 {
+        if extra != 0 && mr * nv + held + 1 + extra > target.vector_registers as i64 {
             return;
         }
         let pieces = row.map_or_else(|| vec![1], pieces);
@@ -417,6 +426,8 @@ pub fn choose(
             _ if is_words(kernel) && rhs_size(kernel) == 1 => "words by bytes in pairs; ",
             _ if is_words(kernel) => "words in pairs; ",
             (true, true) => "bytes four at a time; ",
+            (true, false) if lies_in_fours(kernel, roles.col) =>
+                "bytes in pairs whose products fit 16 bits; ",
             (true, false) => "bytes as words in pairs; ",
             _ => "",
         },

@@ -31,7 +31,8 @@ pub enum Steps {
     /// None: a step is a row of the panel.
     #[default]
     Single,
-    /// Four: a lane's operand of an instruction that multiplies bytes.
+    /// Four: a lane's operand of an instruction that multiplies bytes, or of one that does so two by two in 16 bits, which the
+    /// weights prove to be enough.
     Fours,
     /// Two, of every four the even ones and then the odd ones: bytes that become pairs of words.
     Pairs,
@@ -54,6 +55,13 @@ impl Steps {
             Self::Words => k / 2 * 2 * nr + 2 * col + k % 2,
         }
     }
+}
+
+/// Whether the sum of two products of such weights with unsigned bytes fits 16 bits, whatever these are.
+pub fn two_fit(a: i8, b: i8) -> bool {
+    let (a, b) = (i32::from(a), i32::from(b));
+    let most = i32::from(i16::MAX) / i32::from(u8::MAX);
+    a.max(0) + b.max(0) <= most && a.min(0) + b.min(0) >= -most
 }
 
 /// A strided source and the panels it is packed into. Extents and strides are elements.
@@ -184,6 +192,16 @@ mod tests {
         let packed = panels.encode(&source).unwrap();
         assert_eq!(packed, [0., 2., 4., 6., 1., 3., 5., 7., 8., 10., 0., 0., 9., 11., 0., 0.]);
         assert_eq!(panels.decode(&packed, 12).unwrap(), source);
+    }
+
+    #[test]
+    fn two_products_fit_16_bits() {
+        for (a, b) in [(-128i8, 0i8), (-64, -64), (127, 1), (127, -128), (64, 64), (0, 0)] {
+            assert!(two_fit(a, b) && two_fit(b, a), "{a} {b}");
+        }
+        for (a, b) in [(-128i8, -1i8), (127, 2), (65, 64)] {
+            assert!(!two_fit(a, b) && !two_fit(b, a), "{a} {b}");
+        }
     }
 
     #[test]

@@ -79,6 +79,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         // Cranelift has none of the instructions.
         dot4: false,
         shuffles_bytes: true,
+        adds_products_of_bytes: false,
         extremes_choose: false,
         compares_unaligned: true,
         encoder: false,

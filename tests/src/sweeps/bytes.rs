@@ -5,10 +5,15 @@ use super::{COLUMNS, LENGTHS, ROWS, Text};
 
 /// Weights of the whole range of i8, which fold to a constant; their name.
 fn weight(t: &mut Text, shape: &[usize]) -> String {
+    weight_of(t, shape, 127.4)
+}
+
+/// The same up to a number.
+fn weight_of(t: &mut Text, shape: &[usize], most: f32) -> String {
     let w = t.weight(shape);
     let n = t.weights;
     for line in [
-        format!("const @most{n}: f32[] = [127.4]"),
+        format!("const @most{n}: f32[] = [{most}]"),
         format!("%large{n} = Mul({w}, @most{n})"),
         format!("%byte{n} = Cast(%large{n}) {{to = 3}}"),
     ] {
@@ -72,6 +77,27 @@ pub(super) fn products() -> Text {
         t.typed_input(&format!("d{k}"), dtype, &[11, k]);
         let w = weight(&mut t, &[k, 35]);
         t.output(&format!("MatMulInteger(%d{k}, {w}, @zero_{dtype})"));
+    }
+    t
+}
+
+/// Matrices and convolutions whose weights prove that products fit 16 bits two by two.
+pub(super) fn pairs() -> Text {
+    let mut t = Text::default();
+    constants(&mut t);
+    let weights: Vec<String> = COLUMNS.iter().map(|n| weight_of(&mut t, &[12, *n], 64.9)).collect();
+    for (i, m) in ROWS.into_iter().enumerate() {
+        let dtype = ["u8", "i8"][i % 2];
+        t.typed_input(&format!("x{m}"), dtype, &[m, 12]);
+        for (w, n) in weights.iter().zip(COLUMNS) {
+            results(&mut t, &format!("{m}_{n}"), &format!("MatMulInteger(%x{m}, {w}, @zero_{dtype})"), dtype);
+        }
+    }
+    for (i, (c, o, window, pad)) in [(16, 24, 1, 0), (18, 33, 5, 2)].into_iter().enumerate() {
+        t.typed_input(&format!("z{i}"), "u8", &[1, c, 9, 11]);
+        let w = weight_of(&mut t, &[o, c, window, window], 64.9);
+        let conv = format!("ConvInteger(%z{i}, {w}, @zero_u8) {{pads = [{pad}, {pad}, {pad}, {pad}]}}");
+        results(&mut t, &format!("conv{i}"), &conv, "u8");
     }
     t
 }

@@ -2,10 +2,11 @@
 
 use iced_x86::{Code, Instruction, Register};
 
-use super::codes::{Encoding, MOVE};
+use super::codes::{Codes, Encoding, MOVE};
 use super::lane_codes::{
     ADD_BYTES_SATURATING, ADD_WORDS, DOT_BYTES, DOT_WORDS, EXTEND_BYTES, EXTEND_UNSIGNED_BYTES, LOAD_8,
-    LOAD_QUARTERS, MADD_WORDS, SHIFT_WORDS_LEFT, SHIFT_WORDS_SIGNED, SHUFFLE_BYTES, SUB_WORDS, UNPACK_BYTES,
+    LOAD_QUARTERS, MADD_BYTES, MADD_WORDS, SHIFT_WORDS_LEFT, SHIFT_WORDS_SIGNED, SHUFFLE_BYTES, SUB_WORDS,
+    UNPACK_BYTES,
 };
 use super::{Encoder, Place, masked, memory};
 use crate::simd::{Op2, P, R, Refusal, Simd, Src, V};
@@ -40,8 +41,21 @@ impl Encoder {
         Ok(())
     }
 
+    /// [`Simd::madd_bytes`](crate::simd::Simd::madd_bytes).
+    pub(super) fn multiply_bytes(&mut self, d: &V, s: Src<'_>) -> R {
+        if self.encoding == Encoding::Legacy {
+            return Err(Refusal::unsupported("sums of products of bytes in 16 bits without AVX"));
+        }
+        self.by_words(&MADD_BYTES, d, s)
+    }
+
     /// [`Simd::madd_words`](crate::simd::Simd::madd_words).
     pub(super) fn multiply_words(&mut self, d: &V, s: Src<'_>) -> R {
+        self.by_words(&MADD_WORDS, d, s)
+    }
+
+    /// `d = d op s` of an instruction on words.
+    fn by_words(&mut self, codes: &Codes, d: &V, s: Src<'_>) -> R {
         self.need_short_elements()?;
         // There is no broadcast of 32 bits among operations on words.
         let (place, temporary) = match s {
@@ -54,7 +68,7 @@ impl Encoder {
             }
         };
         let d = self.reg(d);
-        self.three(&MADD_WORDS, d, d, &place);
+        self.three(codes, d, d, &place);
         self.release(temporary);
         Ok(())
     }

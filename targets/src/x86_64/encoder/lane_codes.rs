@@ -110,6 +110,8 @@ codes! {
     DOT_WORDS: INVALID, INVALID, VEX_Vpdpwssd_ymm_ymm_ymmm256, EVEX_Vpdpwssd_zmm_k1z_zmm_zmmm512b32;
     MADD_WORDS: Pmaddwd_xmm_xmmm128, VEX_Vpmaddwd_xmm_xmm_xmmm128, VEX_Vpmaddwd_ymm_ymm_ymmm256,
         EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512;
+    MADD_BYTES: Pmaddubsw_xmm_xmmm128, VEX_Vpmaddubsw_xmm_xmm_xmmm128, VEX_Vpmaddubsw_ymm_ymm_ymmm256,
+        EVEX_Vpmaddubsw_zmm_k1z_zmm_zmmm512;
     EXTEND_BYTES: Pmovsxbw_xmm_xmmm64, VEX_Vpmovsxbw_xmm_xmmm64, VEX_Vpmovsxbw_ymm_xmmm128,
         EVEX_Vpmovsxbw_zmm_k1z_ymmm256;
     EXTEND_UNSIGNED_BYTES: Pmovzxbw_xmm_xmmm64, VEX_Vpmovzxbw_xmm_xmmm64, VEX_Vpmovzxbw_ymm_xmmm128,

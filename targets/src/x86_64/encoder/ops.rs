@@ -632,6 +632,10 @@ impl Simd for Encoder {
         self.dot_bytes(d, a, b)
     }
 
+    fn madd_bytes(&mut self, d: &V, s: Src<'_>) -> R {
+        self.multiply_bytes(d, s)
+    }
+
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R {
         self.multiply_words(d, s)
     }
