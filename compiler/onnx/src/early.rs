@@ -27,12 +27,7 @@ pub(super) fn modernise(op_type: &str, opset: i64, attrs: &mut Attrs) -> Result<
         "PRelu" => _ = attrs.insert(ops::ALIGNED_AXIS.into(), Attr::Int(1)),
         // The addend broadcasts in any case.
         "Gemm" => _ = take_int(attrs, "broadcast")?,
-        "BatchNormalization" | "Dropout" => {
-            if take_int(attrs, "is_test")?.unwrap_or(0) == 0 {
-                return Err(Error::unsupported("training mode ('is_test' = 0) is not supported")
-                    .hint("export the model for inference"));
-            }
-        }
+        "BatchNormalization" | "Dropout" => inference(attrs)?,
         "Concat" if opset < 4 => _ = attrs.entry("axis".into()).or_insert(Attr::Int(1)),
         "Pad" if opset < 2 => {
             if let Some(pads) = attrs.remove("paddings") {
@@ -53,6 +48,15 @@ pub(super) fn modernise(op_type: &str, opset: i64, attrs: &mut Attrs) -> Result<
         _ => {}
     }
     Ok(())
+}
+
+/// Refuses a node that trains.
+fn inference(attrs: &mut Attrs) -> Result<()> {
+    match take_int(attrs, "is_test")? {
+        None | Some(0) => Err(Error::unsupported("training mode ('is_test' = 0) is not supported")
+            .hint("export the model for inference")),
+        Some(_) => Ok(()),
+    }
 }
 
 fn take_int(attrs: &mut Attrs, name: &str) -> Result<Option<i64>> {

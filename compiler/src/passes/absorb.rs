@@ -11,6 +11,7 @@
 //!
 //! Kernels only move later, never earlier: a buffer is written once before it is read, so that is always safe.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use kiln_ir::kernel::plan::{FlatAccess, Storage};
@@ -364,9 +365,8 @@ pub(super) fn at_element(kernel: &Kernel, loops: &[LoopId], index: &[Index]) -> 
     }
     for (i, l) in kernel.loops.iter().enumerate() {
         let id = LoopId(i as u16);
-        if !at.contains_key(&id) {
-            l.extent.is(1).then_some(())?;
-            at.insert(id, Affine::constant(0i64));
+        if let Entry::Vacant(free) = at.entry(id) {
+            l.extent.is(1).then(|| free.insert(Affine::constant(0i64)))?;
         }
     }
     Some(at)

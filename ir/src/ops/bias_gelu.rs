@@ -134,7 +134,8 @@ mod tests {
             x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
         };
         let quick = |x: f64| x / (1.0 + (-1.702 * x).exp());
-        let formulas: [(&str, &dyn Fn(f64) -> f64, &[usize]); 4] = [
+        type Case<'a> = (&'a str, &'a dyn Fn(f64) -> f64, &'a [usize]);
+        let formulas: [Case<'_>; 4] = [
             ("Gelu", &exact, &[1]),
             ("BiasGelu", &exact, &[2]),
             ("FastGelu", &tanh, &[1, 2]),

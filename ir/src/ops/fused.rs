@@ -149,7 +149,8 @@ mod tests {
         let pads = ("pads", ints(&[1, 1, 1, 1]));
         let plain = parse("Conv", 11, std::slice::from_ref(&pads), 3, 1).unwrap();
         let plain = run(&*plain, &[&x, &w, &b], &[]).unwrap().swap_remove(0);
-        let words: [(&str, &[f32], fn(f64) -> f64); 4] = [
+        type Word<'a> = (&'a str, &'a [f32], fn(f64) -> f64);
+        let words: [Word<'_>; 4] = [
             ("Relu", &[], |v| v.max(0.0)),
             ("LeakyRelu", &[0.25], |v| if v < 0.0 { v / 4.0 } else { v }),
             ("Clip", &[-1.0, 2.0], |v| v.clamp(-1.0, 2.0)),

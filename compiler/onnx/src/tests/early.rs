@@ -21,12 +21,7 @@ fn attrs(graph: &Graph) -> String {
 
 fn text(name: &str, s: &str) -> AttributeProto {
     let s = s.as_bytes().to_vec();
-    AttributeProto {
-        name: name.into(),
-        type_: AttributeType::STRING.into(),
-        s: s.into(),
-        ..Default::default()
-    }
+    AttributeProto { name: name.into(), type_: AttributeType::STRING.into(), s, ..Default::default() }
 }
 
 #[test]
