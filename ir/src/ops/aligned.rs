@@ -10,8 +10,7 @@
 
 use std::sync::Arc;
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use crate::bail_invalid;
 use crate::error::Result;
 use crate::op::{Attr, Attrs, NodeProto, Op};

@@ -55,6 +55,11 @@ pub(super) use composed;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value(usize);
 
+/// An input that must be there.
+pub(super) fn required(inputs: &[Option<Value>], i: usize) -> Result<Value> {
+    inputs.get(i).copied().flatten().ok_or_else(|| Error::invalid(format!("input {i} is left out")))
+}
+
 /// What the operators are made for.
 enum Way<'a> {
     /// Facts alone.

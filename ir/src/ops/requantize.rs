@@ -2,11 +2,12 @@
 //! that become quantised again.
 
 use super::binary::MUL;
+pub(super) use super::composed::required;
 use super::composed::{Composer, Value};
 use super::quantization::single;
 use super::quantize_linear;
 use crate::bail_invalid;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tensor::Tensor;
 use crate::types::DType;
 
@@ -36,9 +37,4 @@ pub(super) fn scalar(cx: &mut Composer<'_>, value: Value, what: &str) -> Result<
         bail_invalid!("{what} must be a single number, found shape {shape}");
     }
     if shape.rank() == 0 { Ok(value) } else { cx.reshape(value, &[]) }
-}
-
-/// An input that must be there.
-pub(super) fn required(inputs: &[Option<Value>], i: usize) -> Result<Value> {
-    inputs.get(i).copied().flatten().ok_or_else(|| Error::invalid(format!("input {i} is left out")))
 }
