@@ -68,7 +68,7 @@ impl Composed for MelWeightMatrix {
         let length = number(1, "the length of the transform")?;
         let rate = number(2, "the sample rate")?;
         let (low, high) = (number(3, "the lower edge")?, number(4, "the upper edge")?);
-        if !(0.0..=MOST).contains(&bands) || !(0.0..=MOST).contains(&length) || !(rate > 0.0) {
+        if !(0.0..=MOST).contains(&bands) || !(0.0..=MOST).contains(&length) || rate <= 0.0 || rate.is_nan() {
             bail_invalid!(
                 "{bands} bands of {length} samples at {rate} hertz: numbers must be from 0 to {MOST}"
             );

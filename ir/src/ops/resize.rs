@@ -20,6 +20,7 @@ mod lowering;
 mod names;
 
 pub use axis::{Coordinates, Mode, Nearest, Sampling};
+pub use names::Policy;
 
 use axis::{Axis, Taps};
 use names::{COORDINATES, NEAREST, POLICIES, name_of, named};
@@ -40,15 +41,6 @@ const MOST_TAPS: usize = 1 << 24;
 
 /// By what integers are multiplied before they are truncated.
 const NUDGE: f64 = 1.0 + 1.0 / (1u64 << 40) as f64;
-
-/// Which of two scales all axes have, where their ratio is kept.
-#[allow(missing_docs)] // ONNX's names
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    Stretch,
-    NotLarger,
-    NotSmaller,
-}
 
 /// `Resize`.
 #[derive(Clone, Debug, PartialEq)]

@@ -103,7 +103,7 @@ mod tests {
         ] {
             let op = parse("Trilu", 14, &[("upper", Attr::Int(upper))], 2, 1).unwrap();
             for known in [&[][..], &[1]] {
-                let y = run(&*op, &[&x, &Tensor::scalar(k as i64)], known).unwrap();
+                let y = run(&*op, &[&x, &Tensor::scalar::<i64>(k)], known).unwrap();
                 assert_eq!(y[0], Tensor::from_vec(&[3, 3], want.to_vec()), "{upper} {k}");
             }
         }

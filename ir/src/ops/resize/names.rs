@@ -1,9 +1,18 @@
 //! The attributes of `Resize` that name one of several ways.
 
-use super::{Coordinates, Nearest, Policy};
+use super::axis::{Coordinates, Nearest};
 use crate::bail_invalid;
 use crate::error::Result;
 use crate::op::{Attr, NodeProto};
+
+/// Which of two scales all axes have, where their ratio is kept.
+#[allow(missing_docs)] // ONNX's names
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Stretch,
+    NotLarger,
+    NotSmaller,
+}
 
 /// A name of an attribute's value.
 type Names<T> = &'static [(&'static str, T)];
