@@ -5,8 +5,7 @@
 //!
 //! Unsupported: a size computed at run time.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::values::{float, from_f64s};
 use super::{matmul, movement, operand, transpose};
 use crate::bail_invalid;

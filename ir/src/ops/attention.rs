@@ -12,8 +12,7 @@
 //! Unsupported: open extents of heads; a mask with an open last axis that is shorter than the keys.
 
 use super::attend::{Attend, Masks, causal, extent, heads, joined, positions};
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, concat, pad};
 use crate::error::{Error, Result};
 use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};

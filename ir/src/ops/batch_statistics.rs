@@ -8,8 +8,7 @@
 //!
 //! Shapes: x `[N, C, ...]`, the others `[C]`. Numerics: in the element type of x; var is the mean of squares.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, reduce, unary};
 use crate::bail_invalid;
 use crate::error::Result;

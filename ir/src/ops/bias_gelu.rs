@@ -11,8 +11,7 @@
 //!
 //! with `gelu` of [`super::gelu`]. The bias has the length of the last axis. Floats; in the element type.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, gelu, unary};
 use crate::bail_invalid;
 use crate::error::Result;

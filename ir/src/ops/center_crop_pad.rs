@@ -4,8 +4,7 @@
 //!
 //! Unsupported: extents computed at run time; open extents of axes that change.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{operand, pad};
 use crate::bail_invalid;
 use crate::error::{Error, Result};

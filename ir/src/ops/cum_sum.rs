@@ -7,9 +7,8 @@
 //!
 //! Unsupported: an axis computed at run time; an open extent along it.
 
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::pad;
-use super::requantize::required;
 use super::{binary, operand};
 use crate::bail_invalid;
 use crate::error::{Error, Result};

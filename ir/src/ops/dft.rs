@@ -13,8 +13,7 @@
 //! Unsupported: a length or an axis computed at run time; matrices of more than 2^26 elements; an inverse transform of
 //! half of the frequencies.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::values::{float, from_f64s};
 use super::{matmul, operand, transpose};
 use crate::error::{Error, Result};

@@ -11,8 +11,7 @@
 //!
 //! Numerics: f32, halves to even.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, quantize_linear, reduce, unary, variadic, where_};
 use crate::bail_invalid;
 use crate::error::Result;

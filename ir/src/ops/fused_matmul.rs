@@ -6,8 +6,7 @@
 //!
 //! Numerics: that of `MatMul`; the factor in the element type.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, matmul};
 use crate::error::Result;
 use crate::op::{Attr, Attrs, MICROSOFT, NodeProto, Op, OpDef};

@@ -21,8 +21,7 @@
 //! Unsupported: a past and present that are one buffer (the present is longer than the past), quantised caches, sinks.
 
 use super::attend::{Attend, Masks, extent, heads, joined, positions};
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::rotary_embedding::{Turn, table};
 use super::{binary, concat, expand, gather, gather_elements, shape, variadic, where_};
 use crate::error::Result;

@@ -4,8 +4,7 @@
 //! the attribute `kiln.coerced`.
 
 use super::attend::positions;
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{arg, binary, flatten, reshape, shape};
 use crate::bail_invalid;
 use crate::error::Result;

@@ -12,8 +12,7 @@
 //! Numerics: in the element type. A mean over nothing is NaN. A label outside `[0, C)` that is not ignored is an index
 //! outside its axis.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, gather, gather_elements, reduce, softmax, squeeze, unary, where_};
 use crate::bail_invalid;
 use crate::error::Result;

@@ -6,8 +6,7 @@
 //!
 //! Numerics: in the element type; zeros alone give NaN.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, reduce};
 use crate::bail_invalid;
 use crate::error::Result;

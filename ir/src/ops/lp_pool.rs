@@ -9,9 +9,8 @@
 //! Numerics: powers and sums in the element type.
 
 use super::average_pool::{self, SUM};
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::max_pool::{parse_window, window_attrs};
-use super::requantize::required;
 use super::spatial::Spatial;
 use super::{binary, pow, reduce, unary};
 use crate::bail_invalid;

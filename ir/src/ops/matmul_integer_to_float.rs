@@ -13,10 +13,10 @@
 //! Numerics: an exact sum, f32 for the rest.
 
 use super::binary;
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::dynamic_quantize_linear::dynamic_quantize;
 use super::qlinear_matmul::{combined_scale, product};
-use super::requantize::{required, scaled};
+use super::requantize::scaled;
 use crate::error::Result;
 use crate::op::{Attrs, MICROSOFT, NodeProto, Op, OpDef};
 

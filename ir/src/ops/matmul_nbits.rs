@@ -16,9 +16,8 @@
 //!
 //! Unsupported: 3, 5, 6 and 7 bits; `g_idx`.
 
-use super::composed::{self, Composed, Composer, Value};
+use super::composed::{self, Composed, Composer, Value, required};
 use super::packed_product::Packed;
-use super::requantize::required;
 use super::{
     binary, bit_shift, cast, concat, dequantize_linear, expand, matmul, packed_product, slice, transpose,
 };

@@ -6,8 +6,7 @@
 //!
 //! Numerics: in the element type.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, reduce, unary};
 use crate::bail_invalid;
 use crate::error::Result;

@@ -5,9 +5,8 @@
 //!
 //! Unsupported: operands computed at run time.
 
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::elements::Elements;
-use super::requantize::required;
 use super::values::from_f64s;
 use crate::error::Result;
 use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};

@@ -24,8 +24,7 @@
 //! Unsupported: other masks, caches that are written in place, rotations.
 
 use super::attend::{Attend, Masks, causal, extent, heads, joined, positions};
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, concat, matmul, squeeze, where_};
 use crate::error::{Error, Result};
 use crate::op::{Attr, Attrs, MICROSOFT, NodeProto, Op, OpDef};

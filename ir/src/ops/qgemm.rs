@@ -11,9 +11,9 @@
 //!
 //! Numerics: [`crate::numerics::requantize`], with the factor `alpha * a_scale * b_scale / y_scale` in f32.
 
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::qlinear_matmul::{combined_scale, product};
-use super::requantize::{requantize, required, scalar, scaled};
+use super::requantize::{requantize, scalar, scaled};
 use super::{binary, transpose};
 use crate::bail_invalid;
 use crate::error::Result;

@@ -12,8 +12,8 @@
 
 use std::sync::Arc;
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::{required, scalar};
+use super::composed::{Composed, Composer, Value, composed, required};
+use super::requantize::scalar;
 use super::{
     activation, average_pool, binary, concat, dequantize_linear, global_average_pool, quantize_linear,
     softmax, transpose, unary,

@@ -15,11 +15,11 @@
 use std::sync::Arc;
 
 use super::binary;
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::conv::Conv;
 use super::conv_integer::{ConvInteger, check_channels};
 use super::quantization::single;
-use super::requantize::{requantize, required, scalar};
+use super::requantize::{requantize, scalar};
 use crate::bail_invalid;
 use crate::error::{Error, Result};
 use crate::op::{Attrs, NodeProto, Op, OpDef};

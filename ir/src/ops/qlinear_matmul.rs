@@ -13,11 +13,11 @@
 //! Unsupported: 8-bit floats; scales by row or column beside a vector.
 
 use super::binary;
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::factor::Factor;
 use super::matmul_integer::{MatMulInteger, factors};
 use super::quantization::single;
-use super::requantize::{requantize, required, scalar};
+use super::requantize::{requantize, scalar};
 use crate::error::{Error, Result};
 use crate::op::{Attrs, NodeProto, Op, OpDef};
 use crate::{bail_invalid, bail_unsupported};

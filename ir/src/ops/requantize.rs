@@ -2,7 +2,6 @@
 //! that become quantised again.
 
 use super::binary::MUL;
-pub(super) use super::composed::required;
 use super::composed::{Composer, Value};
 use super::quantization::single;
 use super::quantize_linear;

@@ -7,8 +7,7 @@
 //! where t and b are the axes `time_axis` (0) and `batch_axis` (1), of which one is the first and the other the second.
 
 use super::attend::positions;
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, expand, gather_elements, shape, where_};
 use crate::bail_invalid;
 use crate::error::Result;

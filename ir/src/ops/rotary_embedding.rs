@@ -16,8 +16,7 @@
 //! Numerics: in the element type.
 
 use super::attend::{heads, joined, positions};
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, concat, gather};
 use crate::error::Result;
 use crate::op::{Attr, Attrs, MICROSOFT as DOMAIN, NodeProto, Op, OpDef};

@@ -14,9 +14,8 @@
 //!
 //! Numerics: as the normalisations; s in the element type.
 
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::layer_normalization::{LayerNormalization, attrs, parse_attrs};
-use super::requantize::required;
 use super::rms_normalization::RmsNormalization;
 use super::{binary, reduce, unary};
 use crate::bail_invalid;

@@ -6,8 +6,7 @@
 //!
 //! Unsupported: step or length computed at run time; open numbers of samples.
 
-use super::composed::{Composed, Composer, Value, composed};
-use super::requantize::required;
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::{binary, dft, gather, operand};
 use crate::error::{Error, Result};
 use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};

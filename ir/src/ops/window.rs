@@ -10,9 +10,8 @@
 //!
 //! Unsupported: a size computed at run time.
 
-use super::composed::{Composed, Composer, Value, composed};
+use super::composed::{Composed, Composer, Value, composed, required};
 use super::operand;
-use super::requantize::required;
 use super::values::from_f64s;
 use crate::bail_invalid;
 use crate::error::Result;
