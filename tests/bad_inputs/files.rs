@@ -188,7 +188,8 @@ fn versions() -> Vec<Case> {
     let ir_0 = ModelProto { ir_version: 0, ..sound() };
     vec![
         with("opset_999", vec![opset("", 999)]).says("999"),
-        with("opset_6", vec![opset("", 6)]).says("6"),
+        with("opset_6", vec![opset("", 6)]).code(0),
+        with("opset_0", vec![opset("", 0)]).says("0"),
         with("opset_missing", vec![]),
         with("opset_twice", vec![opset("", 17), opset("", 13)]),
         with("opset_twice_the_same", vec![opset("", 17), opset("ai.onnx", 17)]).code(0),

@@ -127,7 +127,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     };
     this.walk.open(s)?;
     if this.in_pairs(s) {
-        s.prepare_constant(pairs::ONES)?;
+        Generator::prepare_pairs(s)?;
     }
     this.level(s, 0, kernel.shared, Extent { rows: 0, from: 0, cols: 0 })?;
     this.walk.close(s);

@@ -8,9 +8,14 @@ use super::{Extent, Generator};
 /// Elements from a column to the next one where four steps of depth lie together.
 const FOURS: i64 = 4;
 /// Two words of 1.
-pub(super) const ONES: u32 = 0x0001_0001;
+const ONES: u32 = 0x0001_0001;
 
 impl Generator<'_> {
+    /// Makes the constant of [`Generator::step_of_pairs`], before any tile.
+    pub(super) fn prepare_pairs<S: Simd>(s: &mut S) -> R {
+        s.prepare_constant(ONES)
+    }
+
     /// Whether the panels are those of an instruction for four bytes that the machine does not have.
     pub(super) fn in_pairs<S: Simd>(&self, s: &S) -> bool {
         self.tile.quad.is_some() && self.column == FOURS && !s.has_dot4()
