@@ -26,7 +26,7 @@
 //! Weights of 16 bits: F(2x2) keeps them so after the transform, which adds 1.5 times the error of rounding the results
 //! to 16 bits (root mean squares, f16 and bf16). It would be ten times that for F(4x4), whose weights become f32.
 //!
-//! Bytes: everything is whole and exact ([`integers`]); tiles and transformed weights are words, products are sums of i32.
+//! Bytes: all is whole and exact (`winograd::integers`); tiles and transformed weights are words, products are sums of i32.
 
 mod convolution;
 mod cost;

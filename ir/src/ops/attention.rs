@@ -7,7 +7,7 @@
 //! and values with the past ones, and scores after the step that `qk_matmul_output_mode` names: 0 the product, 1 the mask,
 //! 2 the cap, 3 the softmax.
 //!
-//! Numerics: as [`super::attend`] says; a row that is hidden whole is NaN.
+//! Numerics: as `super::attend` says; a row that is hidden whole is NaN.
 //!
 //! Unsupported: open extents of heads; a mask with an open last axis that is shorter than the keys.
 

@@ -12,7 +12,7 @@
 //! Constant parameters: decomposed into `Mul` and `Add`, whose constants rules fold into the weights of a convolution
 //! before them. Others: lowered to a `Map`.
 //!
-//! `training_mode` is [`super::batch_statistics`]. Unsupported: training before 14 (several results), `spatial = 0` of opset 7.
+//! `training_mode` is `super::batch_statistics`. Unsupported: training before 14 (several results), `spatial = 0` of opset 7.
 //! f16 and bf16 are computed in f32.
 
 use super::batch_statistics::BatchStatistics;

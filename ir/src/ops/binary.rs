@@ -1,6 +1,6 @@
 //! Elementwise operators of two inputs that broadcast, without attributes.
 //!
-//! Spec: the ONNX operator of each name, from the version that introduced it up to 24; before 7 see [`super::aligned`].
+//! Spec: the ONNX operator of each name, from the version that introduced it up to 24; before 7 see `super::aligned`.
 //! `c[i] = f(a[i], b[i])` over the multidirectional broadcast of both shapes; comparisons give bool, all others
 //! the type of `a`. The table gives for each operator the formula in f64, exact integers or bools that the
 //! interpreter uses and the expression that kernels compute.

@@ -16,7 +16,7 @@
 //! zeros. A sequence has `p = max(seqlens_k + 1 - S, 0)` valid elements of the past, 0 without one. Query
 //! s sees the keys t of the present with `t <= p + s`, and `t > p + s - local_window_size` where that is positive.
 //!
-//! Numerics: as [`super::attend`] says.
+//! Numerics: as `super::attend` says.
 //!
 //! Unsupported: a past and present that are one buffer (the present is longer than the past), quantised caches, sinks.
 

@@ -19,7 +19,7 @@
 //! those numbers followed by the first keys that count, `[2 * B]`. `mask_filter_value` is added to scores that do not count.
 //! With `unidirectional` later keys are hidden.
 //!
-//! Numerics: as [`super::attend`] says.
+//! Numerics: as `super::attend` says.
 //!
 //! Unsupported: other masks, caches that are written in place, rotations.
 

@@ -1,7 +1,7 @@
 //! `Resize`: makes axes longer or shorter by interpolation.
 //!
 //! Spec: ONNX Resize, versions 10 to 24. Where a position of the result lies in the source and which elements it is made of
-//! is the subject of [`axis`]; axes are independent, so that a result is made one axis after the other. Version 10 has
+//! is the subject of `resize::axis`; axes are independent, so that a result is made one axis after the other. Version 10 has
 //! `scales` as second input, floors coordinates and knows neither `sizes` nor `roi`. Scales, sizes and the region are
 //! constants or follow from extents.
 //!
