@@ -20,6 +20,13 @@ use kiln_targets::Target;
 const NODES: usize = 1500;
 const TIMES: usize = 4;
 
+/// The bound on the times of both: between what n log n costs, 4.7 here, and n^2, 16.
+const RATIO: f64 = 2.2 * TIMES as f64;
+
+/// What shares caches and memory with this process only ever makes it slower, so the least times of many rounds are its
+/// own. Most graphs are within the bound after the first rounds.
+const ROUNDS: std::ops::RangeInclusive<usize> = 3..=20;
+
 /// Times that are noise.
 const FLOOR: Duration = Duration::from_millis(10);
 
@@ -81,25 +88,36 @@ fn compile(graph: Graph) -> Stages {
 fn every_stage_takes_time_proportional_to_the_nodes() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for (kind, make) in KINDS {
-        let mut least: [BTreeMap<&str, Duration>; 2] = Default::default();
-        // In turns, so that both sizes meet the same machine.
-        for _ in 0..3 {
+        let mut least: [BTreeMap<&'static str, Duration>; 2] = Default::default();
+        let mut slow = Vec::new();
+        for round in 1..=*ROUNDS.end() {
+            // In turns, so that both sizes meet the same machine.
             for (least, nodes) in least.iter_mut().zip([NODES, TIMES * NODES]) {
                 for (stage, time) in compile(make(nodes).unwrap()).times {
                     let best = least.entry(stage).or_insert(time);
                     *best = time.min(*best);
                 }
             }
+            slow = slow_stages(&least);
+            if ROUNDS.contains(&round) && slow.is_empty() {
+                break;
+            }
         }
-        for (stage, large) in &least[1] {
-            let small = least[0][stage].max(FLOOR / TIMES as u32);
-            let ratio = large.as_secs_f64() / small.as_secs_f64();
-            assert!(
-                ratio < 2.2 * TIMES as f64,
-                "{kind}: {stage} takes {small:?} for {NODES} nodes and {ratio:.1} times as long for {TIMES} times"
-            );
+        assert!(slow.is_empty(), "{kind}, {NODES} nodes and {TIMES} times as many:\n{}", slow.join("\n"));
+    }
+}
+
+/// The stages whose times for the larger graph are out of proportion.
+fn slow_stages([small, large]: &[BTreeMap<&'static str, Duration>; 2]) -> Vec<String> {
+    let mut slow = Vec::new();
+    for (stage, large) in large {
+        let small = small[stage].max(FLOOR / TIMES as u32);
+        let ratio = large.as_secs_f64() / small.as_secs_f64();
+        if ratio >= RATIO {
+            slow.push(format!("{stage}: {small:?} and {large:?}, {ratio:.1} times"));
         }
     }
+    slow
 }
 
 /// What recursion over a chain would need more than a test's stack for.
