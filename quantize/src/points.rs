@@ -7,28 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kiln_ir::quantized;
 use kiln_onnx::Node;
 
 use crate::layers::Layer;
 use crate::view::View;
-
-/// Operators whose results are elements of their first operand.
-const MOVES: &[&str] = &[
-    "DepthToSpace",
-    "Expand",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "MaxPool",
-    "Reshape",
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-];
 
 /// Averages, whose sums are of integers.
 const AVERAGES: &[&str] = &["AveragePool", "GlobalAveragePool", "ReduceMean"];
@@ -36,27 +19,6 @@ const AVERAGES: &[&str] = &["AveragePool", "GlobalAveragePool", "ReduceMean"];
 /// Functions of one element that take few operations.
 const SHORT: &[&str] =
     &["Abs", "Add", "Clip", "Div", "LeakyRelu", "Max", "Min", "Mul", "Neg", "PRelu", "Relu", "Sub"];
-
-/// Those that take many: worth a table of 256 entries.
-const LONG: &[&str] = &[
-    "Celu",
-    "Elu",
-    "Erf",
-    "Exp",
-    "Gelu",
-    "HardSigmoid",
-    "HardSwish",
-    "Log",
-    "Mish",
-    "Pow",
-    "Reciprocal",
-    "Selu",
-    "Sigmoid",
-    "Softplus",
-    "Softsign",
-    "Sqrt",
-    "Tanh",
-];
 
 /// The longest chain of functions that is looked at as one.
 const MOST_NODES: usize = 64;
@@ -107,7 +69,7 @@ struct Function {
 fn functions(view: &View<'_>) -> BTreeMap<String, Function> {
     let mut out: BTreeMap<String, Function> = BTreeMap::new();
     for (i, node) in view.nodes().iter().enumerate() {
-        let long = LONG.contains(&node.op());
+        let long = quantized::is_long(node.op());
         let [result] = node.outputs() else { continue };
         if !long && !SHORT.contains(&node.op()) {
             continue;
@@ -202,7 +164,7 @@ fn moved<'d>(view: &View<'d>, node: &'d Node) -> Option<Vec<&'d str>> {
     let operands: Vec<&str> = match node.op() {
         "Concat" => node.inputs().iter().map(String::as_str).collect(),
         "MaxPool" if node.outputs().len() > 1 => return None,
-        op if MOVES.contains(&op) => node.input(0).into_iter().collect(),
+        op if quantized::moves(op) => node.input(0).into_iter().collect(),
         _ => return None,
     };
     // A constant keeps its own numbers.

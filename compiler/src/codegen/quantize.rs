@@ -166,18 +166,11 @@ impl Eval<'_> {
 
     /// Quantised values that are clamped as integers, by the store where there is nothing between.
     fn small_integers<S: Simd>(&mut self, s: &mut S, n: usize, q: &Quantized) -> R<Vec<V>> {
-        let (loose, (lo, hi)) = (self.values.is_loose(s, n), range(q.to));
+        let loose = self.values.is_loose(s, n);
         let mut integers = Vec::new();
         for v in self.reg(s, q.x)? {
             let v = self.divided(s, v, q)?;
-            s.op1(Op1::ToInt, &v)?;
-            if q.zero != 0.0 {
-                s.op2(Op2::IntAdd, &v, Src::Bits(q.zero as i32 as u32))?;
-            }
-            if !loose {
-                s.op2_as(Lane::I32, Op2::Max, &v, Src::Bits(lo as i32 as u32))?;
-                s.op2_as(Lane::I32, Op2::Min, &v, Src::Bits(hi as i32 as u32))?;
-            }
+            small_integer(s, &v, q, loose)?;
             integers.push(v);
         }
         Ok(integers)
@@ -249,7 +242,6 @@ impl Eval<'_> {
         // The longer one first, while nothing else is held.
         let firsts = self.leaf(s, pair.leaves[0])?;
         let seconds = self.leaf(s, pair.leaves[1])?;
-        let (lo, hi) = range(q.to);
         let loose = self.values.is_loose(s, n);
         let mut all = Vec::with_capacity(firsts.len());
         for (a, b) in firsts.into_iter().zip(seconds) {
@@ -261,14 +253,7 @@ impl Eval<'_> {
             if pair.positive && !(loose && q.range().0 == 0.0) {
                 s.raise(&v, Src::Const(0.0))?;
             }
-            s.op1(Op1::ToInt, &v)?;
-            if q.zero != 0.0 {
-                s.op2(Op2::IntAdd, &v, Src::Bits(q.zero as i32 as u32))?;
-            }
-            if !loose {
-                s.op2_as(Lane::I32, Op2::Max, &v, Src::Bits(lo as i32 as u32))?;
-                s.op2_as(Lane::I32, Op2::Min, &v, Src::Bits(hi as i32 as u32))?;
-            }
+            small_integer(s, &v, q, loose)?;
             all.push(v);
         }
         Ok(all)
@@ -288,6 +273,21 @@ impl Eval<'_> {
             }
         }
     }
+}
+
+/// Quotients become integers with their zero point. Unless what follows saturates, they are clamped, which is right for
+/// quotients that certainly fit 32 bits.
+fn small_integer<S: Simd>(s: &mut S, v: &V, q: &Quantized, loose: bool) -> R<()> {
+    s.op1(Op1::ToInt, v)?;
+    if q.zero != 0.0 {
+        s.op2(Op2::IntAdd, v, Src::Bits(q.zero as i32 as u32))?;
+    }
+    if !loose {
+        let (lo, hi) = range(q.to);
+        s.op2_as(Lane::I32, Op2::Max, v, Src::Bits(lo as i32 as u32))?;
+        s.op2_as(Lane::I32, Op2::Min, v, Src::Bits(hi as i32 as u32))?;
+    }
+    Ok(())
 }
 
 fn is_power_of_two(scale: f32) -> bool {

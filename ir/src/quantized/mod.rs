@@ -32,6 +32,9 @@ use crate::graph::{Graph, Node, Patch, ValueId};
 use crate::tensor::Tensor;
 use dequantized::DEQUANTIZE;
 
+pub use movement::moves;
+pub use tables::is_long;
+
 /// Rewrites a graph, whose values need no types yet; gives whether it changed. New values have no types.
 pub fn integers(graph: &mut Graph) -> Result<bool> {
     let concerned = |name: &str| matches!(name, DEQUANTIZE | padding::DYNAMIC);

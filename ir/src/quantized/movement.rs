@@ -26,8 +26,9 @@ const MOVES: &[&str] = &[
     "Unsqueeze",
 ];
 
-/// Whether an operator is handled by [`behind`].
-pub(super) fn moves(name: &str) -> bool {
+/// Whether an operator on quantised values moves the integers: its results are elements of its operands, all of them for
+/// Concat and the first for the others.
+pub fn moves(name: &str) -> bool {
     name == "Concat" || MOVES.contains(&name)
 }
 

@@ -49,6 +49,13 @@ const LONG: &[&str] = &[
 /// Operators of one element that take few.
 const SHORT: &[&str] =
     &["Abs", "Add", "Clip", "Div", "Identity", "LeakyRelu", "Max", "Min", "Mul", "Neg", "Relu", "Sub"];
+
+/// Whether an operator of one element takes so many operations that a table of 256 entries is worth it, where its operand
+/// and its result are bytes.
+pub fn is_long(name: &str) -> bool {
+    LONG.contains(&name)
+}
+
 /// Nodes that one table stands for at most.
 const MOST_NODES: usize = 64;
 
@@ -116,7 +123,7 @@ fn cone(graph: &Graph, v: ValueId, depth: usize) -> Option<Cone> {
         }
         return graph.constant(x).is_none().then_some(Cone { source: (x, dtype), long: false, nodes: 1 });
     }
-    let long = LONG.contains(&name);
+    let long = is_long(name);
     if !long && !SHORT.contains(&name) {
         return None;
     }
