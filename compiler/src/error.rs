@@ -63,7 +63,11 @@ impl fmt::Display for Error {
             Self::UnboundDimensions(names) => {
                 let list: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
                 let dimensions = if names.len() == 1 { "dimension" } else { "dimensions" };
-                write!(f, "{dimensions} {} of the model: no value is given", list.join(", "))
+                write!(
+                    f,
+                    "{dimensions} {} of the model: no value is given; Compiler::dim gives one",
+                    list.join(", ")
+                )
             }
             Self::Write { path, error, .. } => write!(f, "cannot write {}: {error}", path.display()),
         }

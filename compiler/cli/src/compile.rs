@@ -60,14 +60,11 @@ enum Kind {
     /// A translation to C.
     #[value(hide = true)]
     C,
-    /// A Rust module.
-    #[value(hide = true)]
+    /// The model as a module for Rust: NAME.rs
     Rust,
-    /// A CMake package.
-    #[value(hide = true)]
+    /// A package for CMake, with library and header: NAMEConfig.cmake
     Cmake,
-    /// A file for pkg-config.
-    #[value(hide = true)]
+    /// A package for pkg-config, with library and header: NAME.pc
     Pkgconfig,
     /// A module of Zephyr.
     #[value(hide = true)]
@@ -112,6 +109,9 @@ impl Kind {
             Self::Lib => Emit::Lib,
             Self::Obj => Emit::Obj,
             Self::Header => Emit::Header,
+            Self::Rust => Emit::Rust,
+            Self::Cmake => Emit::Cmake,
+            Self::Pkgconfig => Emit::Pkgconfig,
             Self::Report => Emit::Report,
             Self::Ir => Emit::Ir,
             Self::Plan => Emit::Plan,
@@ -120,9 +120,6 @@ impl Kind {
             Self::Asm => Emit::Asm,
             Self::Shared
             | Self::C
-            | Self::Rust
-            | Self::Cmake
-            | Self::Pkgconfig
             | Self::Zephyr
             | Self::Platformio
             | Self::Arduino
@@ -144,10 +141,9 @@ fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
             Some(emit) => emits.push(emit),
             None => {
                 let name = kind.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
-                errors.push(
-                    Error::unsupported(format!("--emit {name} is not there yet"))
-                        .hint("lib, obj, header, report, ir, plan, clif, asm and dot are"),
-                );
+                errors.push(Error::unsupported(format!("--emit {name} is not there yet")).hint(
+                    "lib, obj, header, rust, cmake, pkgconfig, report, ir, plan, clif, asm and dot are",
+                ));
             }
         }
     }
@@ -173,7 +169,11 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         compiler = compiler.name(name);
     }
     let mut model = compiler.load()?;
-    let places: Vec<PathBuf> = emits.iter().map(|e| args.output.join(e.file(&model.name))).collect();
+    let places: Vec<PathBuf> = Emit::complete(&emits)
+        .iter()
+        .flat_map(|e| e.files(&model.name))
+        .map(|file| args.output.join(file))
+        .collect();
     source::keep_inputs([&*args.model.model], &places)?;
     args.target.cpu.tell(ui, args.target.target.as_deref(), true, &model.options.target);
     args::bind_rest(ui, &mut model);

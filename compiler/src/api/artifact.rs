@@ -12,7 +12,7 @@ use crate::codegen::listing;
 use crate::emit::jit::Model;
 use crate::emit::object::{ObjectFile, ObjectOptions};
 use crate::emit::staging::{self, Staging};
-use crate::emit::{archive, hash, header, object, report};
+use crate::emit::{archive, cmake, hash, header, object, pkgconfig, report, rust};
 use crate::error::Error;
 use crate::pipeline::Options;
 use crate::variant::Variant;
@@ -46,6 +46,12 @@ pub enum Emit {
     Obj,
     /// The C header, `NAME.h`.
     Header,
+    /// The model as a module of a Rust program, `NAME.rs`.
+    Rust,
+    /// A package for CMake's `find_package`, `NAMEConfig.cmake` and `NAMEConfigVersion.cmake`, with library and header.
+    Cmake,
+    /// A package for pkg-config, `NAME.pc`, with library and header.
+    Pkgconfig,
     /// Everything that is known of the artefact, `NAME.report.json`.
     Report,
     /// The optimised graph, `NAME.ir`.
@@ -61,19 +67,45 @@ pub enum Emit {
 }
 
 impl Emit {
-    /// The name of the file for a model's name.
-    pub fn file(self, name: &str) -> String {
-        match self {
+    /// The names of the files for a model's name.
+    pub fn files(self, name: &str) -> Vec<String> {
+        let file = match self {
             Self::Lib => format!("lib{name}.a"),
             Self::Obj => format!("{name}.o"),
             Self::Header => format!("{name}.h"),
+            Self::Rust => format!("{name}.rs"),
+            Self::Cmake => return vec![format!("{name}Config.cmake"), format!("{name}ConfigVersion.cmake")],
+            Self::Pkgconfig => format!("{name}.pc"),
             Self::Report => format!("{name}.report.json"),
             Self::Ir => format!("{name}.ir"),
             Self::Dot => format!("{name}.dot"),
             Self::Plan => format!("{name}.plan"),
             Self::Clif => format!("{name}.clif"),
             Self::Asm => format!("{name}.asm"),
+        };
+        vec![file]
+    }
+
+    /// The name of the only file.
+    fn file(self, name: &str) -> String {
+        self.files(name).swap_remove(0)
+    }
+
+    /// These kinds and what they are of no use without, each once, in the order asked for.
+    pub fn complete(emits: &[Self]) -> Vec<Self> {
+        let mut all = Vec::with_capacity(emits.len());
+        for emit in emits {
+            let with: &[Self] = match emit {
+                Self::Cmake | Self::Pkgconfig => &[Self::Lib, Self::Header],
+                _ => &[],
+            };
+            for emit in with.iter().chain([emit]) {
+                if !all.contains(emit) {
+                    all.push(*emit);
+                }
+            }
         }
+        all
     }
 }
 
@@ -109,10 +141,11 @@ impl Planned {
     /// Writes files, all of them or none. A report of another artefact of that name goes, since it would seem to be
     /// this one's.
     pub fn write(self, folder: &Path, emits: &[Emit], object: &ObjectOptions) -> Result<Artifact, Error> {
+        let emits = &*Emit::complete(emits);
         let variants = self.variants();
         let hash = hash::of(&self.name, &variants, &self.options);
         let mut staging = Staging::new(folder)?;
-        let files: Vec<String> = emits.iter().map(|e| e.file(&self.name)).collect();
+        let files: Vec<String> = emits.iter().flat_map(|e| e.files(&self.name)).collect();
         if let Some(place) = files.iter().map(|f| staging.place(f)).find(|p| self.is_source(p)) {
             let text = "it is the model that is compiled: choose another name or folder";
             return Err(staging::failed(&place)(io::Error::new(io::ErrorKind::AlreadyExists, text)));
@@ -124,15 +157,21 @@ impl Planned {
         // All that reads the plans comes before the object, which takes the weights out of them.
         let facts = report::Facts { name: &self.name, hash: &hash, files: &files };
         let mut report = emits.contains(&Emit::Report).then(|| report::build(&variants, &facts));
-        for (emit, file) in emits.iter().zip(&files) {
-            match emit {
-                Emit::Header => staging.write(file, header::render(&self.name, &variants, &hash)?)?,
-                Emit::Ir => staging.write(file, &self.graph_text)?,
-                Emit::Dot => staging.write(file, &self.dot)?,
-                Emit::Plan => staging.write(file, each(&variants, |v| Ok(v.plan.to_string()))?)?,
-                Emit::Clif => staging.write(file, each(&variants, |v| listing::clif(v.plan, v.target))?)?,
-                Emit::Asm => staging.write(file, each(&variants, |v| listing::asm(v.plan, v.target))?)?,
-                Emit::Lib | Emit::Obj | Emit::Report => {}
+        for emit in emits {
+            let texts = match emit {
+                Emit::Header => vec![header::render(&self.name, &variants, &hash)?],
+                Emit::Rust => vec![rust::render(&self.name, &variants, &hash)?],
+                Emit::Cmake => vec![cmake::config(&self.name), cmake::version(variants[0].target)],
+                Emit::Pkgconfig => vec![pkgconfig::render(&self.name)],
+                Emit::Ir => vec![self.graph_text.clone()],
+                Emit::Dot => vec![self.dot.clone()],
+                Emit::Plan => vec![each(&variants, |v| Ok(v.plan.to_string()))?],
+                Emit::Clif => vec![each(&variants, |v| listing::clif(v.plan, v.target))?],
+                Emit::Asm => vec![each(&variants, |v| listing::asm(v.plan, v.target))?],
+                Emit::Lib | Emit::Obj | Emit::Report => Vec::new(),
+            };
+            for (file, text) in emit.files(&self.name).iter().zip(texts) {
+                staging.write(file, text)?;
             }
         }
         drop(variants);

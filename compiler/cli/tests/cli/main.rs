@@ -108,8 +108,7 @@ fn lists_are_tables_and_json() {
 
 #[test]
 fn unsupported_wishes_are_4_and_all_told() {
-    let args =
-        ["compile", "m.onnx", "-o", "out", "--emit", "rust,html,shared", "--weights", "file", "--json"];
+    let args = ["compile", "m.onnx", "-o", "out", "--emit", "c,html,shared", "--weights", "file", "--json"];
     let output = kiln(&args);
     assert_eq!(code(&output), 4);
     assert_eq!(json(&output)["error"]["errors"].as_array().map(Vec::len), Some(4));

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Compiles a model as packages for CMake and pkg-config, and builds the quick start's program with each.
+# Needs cargo, a C compiler, cmake and pkg-config.
+set -eu
+cd "$(dirname "$0")/../.."
+out=target/packages
+model="$out/model"
+cargo build --release -p kiln-cli
+./target/release/kiln compile tests/models/seed_cifar10/wm_025_aug_float.onnx -o "$model" --name cifar10 \
+    --emit lib,header,cmake,pkgconfig
+
+cmake -S examples/packages -B "$out/cmake" -DCMAKE_PREFIX_PATH="$PWD/$model" -DCMAKE_BUILD_TYPE=Release
+cmake --build "$out/cmake"
+"$out/cmake/classify" examples/quickstart/cat.ppm
+
+PKG_CONFIG_PATH="$model"
+export PKG_CONFIG_PATH
+# shellcheck disable=SC2046
+"${CC:-cc}" -std=c99 -O2 examples/quickstart/main.c $(pkg-config --cflags --libs cifar10) -o "$out/classify"
+"$out/classify" examples/quickstart/cat.ppm
