@@ -66,7 +66,7 @@ fn bytes(kernel: &PlannedKernel, accesses: &[&FlatAccess]) -> f64 {
         all = others;
         let sum: f64 = group.iter().map(|a| elements(kernel, a)).sum();
         let elements = if group.len() == 1 { sum } else { sum.min(spanned(kernel, &group).unwrap_or(sum)) };
-        total += elements * first.dtype.bits() as f64 / 8.0;
+        total += elements * first.dtype.size() as f64;
     }
     total
 }

@@ -7,8 +7,10 @@ mod small_float;
 
 pub use erf::erf;
 pub use number::{Number, cast, int_range, round_half_even, saturate};
-pub use quantize::{dequantize, quantize, requantize};
-pub use small_float::small_float;
+pub use quantize::{dequantize, quantize, quotient, requantize};
+pub use small_float::{
+    ExponentRounding, SmallFormat, SmallRounding, small_float, small_format, to_small_float,
+};
 
 /// The low bits of `x` to the power `y`; for negative exponents the exact quotient rounded towards zero, 0 giving 0.
 pub fn int_pow(x: i128, y: i128) -> i128 {

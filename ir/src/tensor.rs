@@ -8,14 +8,15 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::types::{DType, Shape, TensorType};
 
-/// A dense, row-major, little-endian tensor. Cloning shares the bytes.
+/// A dense, row-major, little-endian tensor. Cloning shares the bytes. Elements of 4 bits have a byte each, as
+/// [`DType::stored`] says; [`Tensor::from_packed`] and [`Tensor::packed`] are what ONNX files have.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tensor {
     /// Element type; never [`DType::String`].
     pub dtype: DType,
     /// Extents from the outermost axis to the innermost.
     pub shape: Vec<usize>,
-    /// The elements as ONNX's `raw_data` holds them.
+    /// The elements, [`DType::size`] bytes each.
     pub data: Bytes,
 }
 
@@ -49,6 +50,33 @@ impl Tensor {
                 Err(Error::invalid(format!("shape {shape:?} has more elements than memory has addresses")))
             }
         }
+    }
+
+    /// A tensor from bytes as ONNX's `raw_data` holds them: two 4-bit elements share one, the first in its low half.
+    pub fn from_packed(dtype: DType, shape: Vec<usize>, data: Bytes) -> Result<Self> {
+        if dtype.bits() != 4 {
+            return Self::new(dtype, shape, data);
+        }
+        let elements: usize = shape.iter().product();
+        if data.len() != dtype.packed_bytes_of(elements) {
+            return Err(Error::invalid(format!(
+                "{dtype} tensor of shape {shape:?} needs {} bytes of data and has {}",
+                dtype.packed_bytes_of(elements),
+                data.len()
+            )));
+        }
+        let halves = data.iter().flat_map(|b| [b & 0xf, b >> 4]).take(elements);
+        let bytes: Vec<u8> = halves.map(|half| dtype.stored(half.into()) as u8).collect();
+        Self::new(dtype, shape, bytes.into())
+    }
+
+    /// The bytes as ONNX's `raw_data` holds them.
+    pub fn packed(&self) -> Bytes {
+        if self.dtype.bits() != 4 {
+            return self.data.clone();
+        }
+        let pair = |pair: &[u8]| (pair[0] & 0xf) | pair.get(1).map_or(0, |high| high << 4);
+        self.data.chunks(2).map(pair).collect::<Vec<u8>>().into()
     }
 
     /// A tensor of `values`, which must be as many as the shape needs (a mismatch is our bug: it panics).
@@ -110,6 +138,8 @@ impl Tensor {
             DType::I16 => widen!(i16),
             DType::I8 => widen!(i8),
             DType::U8 | DType::Bool => widen!(u8),
+            DType::I4 => Ok(self.data.iter().map(|&b| (b as i8).into()).collect()),
+            DType::U4 => Ok(self.data.iter().map(|&b| b.into()).collect()),
             DType::U16 => widen!(u16),
             DType::U32 => widen!(u32),
             DType::U64 => widen!(u64),

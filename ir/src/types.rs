@@ -78,7 +78,8 @@ impl DType {
         Self::ALL.iter().position(|d| *d == self).map_or(0, |i| i as i32 + 1)
     }
 
-    /// Bits of one element; 0 for strings.
+    /// Bits of one element by its definition, which ONNX packs 4-bit ones by; 0 for strings. Elsewhere they have a byte each:
+    /// [`DType::size`].
     pub fn bits(self) -> usize {
         match self {
             Self::String => 0,
@@ -92,20 +93,42 @@ impl DType {
         }
     }
 
-    /// Bytes of `elements` of this type as ONNX stores them: two 4-bit elements share a byte, low half first.
+    /// Bytes of `elements` of this type in tensors, buffers and what callers give and get.
     pub fn bytes_of(self, elements: usize) -> usize {
-        if self.bits() == 4 { elements.div_ceil(2) } else { elements.saturating_mul(self.bits() / 8) }
+        elements.saturating_mul(self.size())
     }
 
-    /// Bytes of one element; 4-bit types and strings have none of their own and give 0.
+    /// Bytes of `elements` of this type in ONNX files: two 4-bit elements share a byte, low half first.
+    pub fn packed_bytes_of(self, elements: usize) -> usize {
+        if self.bits() == 4 { elements.div_ceil(2) } else { self.bytes_of(elements) }
+    }
+
+    /// Bytes of one element in tensors, buffers and what callers give and get; 0 for strings. An element of 4 bits has a byte
+    /// of its own, see [`DType::stored`].
     pub fn size(self) -> usize {
-        self.bits() / 8
+        self.bits().div_ceil(8)
     }
 
-    /// Whether machine code holds elements of this type: whole bytes that fit a register. Those that are neither numbers
+    /// The byte (or bytes) that hold an element, given its bits: those of `i4` have their sign extended, those of the other
+    /// 4-bit types zeros above them.
+    pub fn stored(self, bits: u64) -> u64 {
+        match self {
+            Self::I4 => (bits & 0xf) | if bits & 8 != 0 { 0xf0 } else { 0 },
+            Self::U4 | Self::F4E2M1 => bits & 0xf,
+            _ => bits,
+        }
+    }
+
+    /// Whether kernels do nothing with elements of this type but move them and take them for the integers that their bits are:
+    /// integers and floats of 4 bits, floats of 8 bits.
+    pub fn is_small(self) -> bool {
+        self.bits() == 4 || matches!(self.to_onnx(), 17..=20) || self == Self::F8E8M0
+    }
+
+    /// Whether machine code holds elements of this type: they fit a register. Those that are neither numbers
     /// nor bools it only moves.
     pub fn is_compiled(self) -> bool {
-        matches!(self.bits(), 8 | 16 | 32 | 64)
+        matches!(self.size(), 1 | 2 | 4 | 8)
     }
 
     /// f16, bf16, f32 or f64.

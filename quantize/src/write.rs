@@ -211,9 +211,8 @@ fn packed(shape: &[usize], values: Vec<i8>, width: Width) -> Result<Tensor> {
     Ok(match width {
         Width::Int8 => Tensor::from_vec(shape, values),
         Width::Int4 => {
-            let low = |v: i8| v as u8 & 15;
-            let bytes = values.chunks(2).map(|pair| low(pair[0]) | pair.get(1).map_or(0, |v| low(*v) << 4));
-            Tensor::new(DType::I4, shape.to_vec(), bytes.collect::<Vec<u8>>().into())?
+            let bytes: Vec<u8> = values.into_iter().map(|v| v as u8).collect();
+            Tensor::new(DType::I4, shape.to_vec(), bytes.into())?
         }
     })
 }

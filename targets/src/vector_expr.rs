@@ -41,6 +41,17 @@ pub fn dtype(expr: &Expr<FlatAccess>, acc: Option<DType>) -> Result<DType, Strin
             dtype(a, acc)?;
             held(*to)
         }
+        // In lanes of 32 bits a float of 16 is an f32: its own bits are not there.
+        Expr::Bits(to, a) => {
+            let from = match &**a {
+                Expr::Load(a) if a.dtype.is_small() => a.dtype,
+                a => dtype(a, acc)?,
+            };
+            if from.is_short_float() || to.is_short_float() || from == DType::Bool || *to == DType::Bool {
+                return none(&"the bits", from);
+            }
+            Ok(*to)
+        }
     }
 }
 
@@ -140,7 +151,7 @@ fn bytewise(expr: &Expr<FlatAccess>) -> Option<DType> {
             bytewise(a)?;
             byte(*to)
         }
-        Expr::Acc | Expr::Loop(_) => None,
+        Expr::Acc | Expr::Loop(_) | Expr::Bits(..) => None,
     }
 }
 
@@ -176,7 +187,7 @@ fn has_wide(expr: &Expr<FlatAccess>, acc: Option<DType>) -> bool {
         Expr::Load(a) => a.dtype.size() == 8,
         // By way of f64, which rounds to bf16 once.
         Expr::Cast(DType::BF16, a) if matches!(dtype(a, acc), Ok(DType::I32 | DType::U32)) => true,
-        Expr::Cast(to, _) => to.size() == 8,
+        Expr::Cast(to, _) | Expr::Bits(to, _) => to.size() == 8,
         Expr::Loop(_) => true,
         _ => false,
     };

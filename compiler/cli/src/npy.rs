@@ -118,17 +118,18 @@ fn dtype_of(descr: &TypeStr) -> Result<DType> {
 }
 
 /// Writes a tensor as a `.npy` array to `out`, which is called `place` in errors. bf16, which NumPy lacks, is widened
-/// to f32.
+/// to f32; integers of 4 bits have 8, and floats of 4 and 8 are the bytes of their bits.
 pub(super) fn write(tensor: &Tensor, place: &Path, out: impl Write) -> Result<(), Failure> {
     let descr = match tensor.dtype {
         DType::F16 => "<f2",
         DType::F32 | DType::BF16 => "<f4",
         DType::F64 => "<f8",
-        DType::I8 => "|i1",
+        DType::I8 | DType::I4 => "|i1",
         DType::I16 => "<i2",
         DType::I32 => "<i4",
         DType::I64 => "<i8",
-        DType::U8 => "|u1",
+        DType::U8 | DType::U4 => "|u1",
+        small if small.is_small() => "|u1",
         DType::U16 => "<u2",
         DType::U32 => "<u4",
         DType::U64 => "<u8",

@@ -40,6 +40,12 @@ pub(super) fn tensor(dtype: DType, shape: &[usize], seed: u64, position: usize) 
         DType::I32 => Tensor::from_vec(shape, words.map(|w| (w % 2) as i32).collect()),
         DType::U64 => Tensor::from_vec(shape, words.map(|w| w % 2).collect()),
         DType::I64 => Tensor::from_vec(shape, words.map(|w| (w % 2) as i64).collect()),
+        // Every element of 4 bits; of the others those that are finite in every format.
+        small if small.is_small() => {
+            let bytes: Vec<u8> =
+                words.map(|w| small.stored(w % if small.bits() == 4 { 16 } else { 0x7c }) as u8).collect();
+            Tensor::new(small, shape.to_vec(), bytes.into())?
+        }
         other => bail_unsupported!("random inputs of type {other} cannot be made: give a file"),
     })
 }

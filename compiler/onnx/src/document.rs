@@ -240,7 +240,7 @@ fn encoded(name: &str, tensor: &Tensor) -> TensorProto {
         name: name.to_owned(),
         data_type: tensor.dtype.to_onnx(),
         dims: tensor.shape.iter().map(|&e| e as i64).collect(),
-        raw_data: tensor.data.to_vec(),
+        raw_data: tensor.packed().to_vec(),
         ..Default::default()
     }
 }

@@ -28,20 +28,20 @@ impl Tensors {
         if proto.segment.is_some() {
             bail_unsupported!("tensors stored in segments are not supported");
         }
-        let (dtype, shape, needed) = self.layout(proto.data_type, &proto.dims)?;
+        let (dtype, shape, elements) = self.layout(proto.data_type, &proto.dims)?;
         let location = proto.data_location.value();
         if location == DataLocation::EXTERNAL.value() {
             if has_inline_data(&proto) {
                 bail_invalid!("has external data and data of its own");
             }
-            let data = self.external.read(&proto.external_data, needed as u64)?;
-            return Tensor::new(dtype, shape, normal_bools(dtype, data));
+            let data = self.external.read(&proto.external_data, dtype.packed_bytes_of(elements) as u64)?;
+            return Tensor::from_packed(dtype, shape, normal_bools(dtype, data));
         }
         if location != DataLocation::DEFAULT.value() {
             bail_invalid!("has the data location {location}");
         }
         let data = inline_data(proto, dtype)?;
-        Tensor::new(dtype, shape, normal_bools(dtype, data))
+        Tensor::from_packed(dtype, shape, normal_bools(dtype, data))
     }
 
     /// A sparse tensor, made dense; its name is that of its values.
@@ -50,7 +50,7 @@ impl Tensors {
             bail_invalid!("a sparse tensor needs values and indices");
         };
         let (values, indices) = (self.dense(values)?, self.dense(indices)?);
-        let (dtype, shape, needed) = self.layout(values.dtype.to_onnx(), &proto.dims)?;
+        let (dtype, shape, total) = self.layout(values.dtype.to_onnx(), &proto.dims)?;
         let count = values.elements();
         if values.shape.len() != 1 || indices.dtype != DType::I64 {
             bail_invalid!(
@@ -71,9 +71,8 @@ impl Tensors {
             ),
         };
         let flat = strides.len() == 1 && indices.shape.len() == 1;
-        let total: usize = shape.iter().product();
         let size = dtype.size();
-        let mut data = vec![0u8; needed];
+        let mut data = vec![0u8; dtype.bytes_of(total)];
         let mut last = None;
         for (i, index) in indices.to_i64s()?.chunks(strides.len().max(1)).take(count).enumerate() {
             let mut at = 0usize;
@@ -93,7 +92,7 @@ impl Tensors {
         Tensor::new(dtype, shape, data.into())
     }
 
-    /// Element type, extents and bytes, all checked, and the bytes counted.
+    /// Element type, extents and number of elements, all checked, and the bytes counted.
     fn layout(&mut self, data_type: i32, dims: &[i64]) -> Result<(DType, Vec<usize>, usize)> {
         let dtype = DType::from_onnx(data_type)?;
         if dtype == DType::String {
@@ -118,7 +117,7 @@ impl Tensors {
             ))
             .hint("raise --max-tensor-bytes"));
         }
-        Ok((dtype, shape, needed))
+        Ok((dtype, shape, elements))
     }
 }
 

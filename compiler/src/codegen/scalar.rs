@@ -502,6 +502,10 @@ impl<'k> Emitter<'_, '_, 'k> {
                 let (from, a) = self.expr(a, acc)?;
                 (*dtype, self.v.cast(from, *dtype, a)?)
             }
+            Expr::Bits(dtype, a) => {
+                let (_, a) = self.expr(a, acc)?;
+                (*dtype, self.v.bits(*dtype, a)?)
+            }
         })
     }
 }

@@ -150,6 +150,15 @@ pub(super) fn cast<S: Simd>(s: &mut S, from: VectorKind, to: VectorKind, d: &V) 
     }
 }
 
+/// Lanes of numbers become those of another type with the same bits in memory. Short integers are extended as the new type
+/// is; wider ones and floats are what they are.
+pub(super) fn bits_of<S: Simd>(s: &mut S, from: VectorKind, to: DType, d: &V) -> R {
+    match from {
+        VectorKind::Number(from) if from.is_signed_int() != to.is_signed_int() => round(s, to, d),
+        _ => Ok(()),
+    }
+}
+
 fn number<S: Simd>(s: &mut S, from: DType, to: DType, d: &V) -> R {
     let (source, target) = (lane(from), lane(to));
     match to {

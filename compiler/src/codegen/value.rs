@@ -27,11 +27,11 @@ pub(super) fn clif_type(dtype: DType) -> Result<Type> {
         DType::F32 => F32,
         DType::F64 => F64,
         // Everything else as the bits that it is.
-        other => match other.bits() {
-            8 => I8,
-            16 => I16,
-            32 => I32,
-            64 => I64,
+        other => match other.size() {
+            1 => I8,
+            2 => I16,
+            4 => I32,
+            8 => I64,
             _ => return Err(Error::internal(format!("elements of type {other} in machine code"))),
         },
     })
@@ -58,6 +58,12 @@ impl<'f> Values<'_, 'f> {
 
     fn cast_bits(&mut self, ty: Type, value: Value) -> Value {
         self.b.ins().bitcast(ty, MemFlagsData::new().with_endianness(Endianness::Little), value)
+    }
+
+    /// The same bits as an element of another type of as many bytes.
+    pub(super) fn bits(&mut self, to: DType, value: Value) -> Result<Value> {
+        let (from, to) = (self.b.func.dfg.value_type(value), clif_type(to)?);
+        Ok(if from == to { value } else { self.cast_bits(to, value) })
     }
 
     /// `if condition { a } else { b }`.

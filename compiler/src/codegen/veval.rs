@@ -198,6 +198,11 @@ impl<'v> Eval<'v> {
                 mask.into_iter().for_each(|mask| s.free(mask));
                 Ok(d)
             }
+            Node::Bits(to, a) => {
+                let d = self.reg(s, a)?;
+                d.iter().try_for_each(|d| typed::bits_of(s, self.values.kinds[a], to, d))?;
+                Ok(d)
+            }
             Node::Cast(to, a) => {
                 if let Some(d) = self.quantized(s, n)? {
                     return Ok(d);

@@ -76,7 +76,7 @@ pub(super) fn lane_bits(scalar: Scalar) -> u64 {
             }
         }
         DType::F16 | DType::BF16 => u64::from((scalar.to_f64() as f32).to_bits()),
-        DType::I8 | DType::I16 => u64::from(scalar.to_i64() as u32),
+        DType::I4 | DType::I8 | DType::I16 => u64::from(scalar.to_i64() as u32),
         _ => scalar.bits,
     }
 }
@@ -108,6 +108,8 @@ pub(super) enum Node {
     Binary(BinaryOp, usize, usize),
     Select(usize, usize, usize),
     Cast(VectorKind, usize),
+    /// The same bits as numbers of another type.
+    Bits(DType, usize),
 }
 
 /// Expressions with shared parts.
@@ -401,6 +403,16 @@ impl Dag {
                 };
                 if kind == self.kinds[a] { a } else { self.node(Node::Cast(kind, a), kind) }
             }
+            Expr::Bits(to, a) => {
+                let a = self.add(walk, a)?;
+                match self.kinds[a] {
+                    VectorKind::Number(from) if from == *to => a,
+                    VectorKind::Number(_) => self.node(Node::Bits(*to, a), VectorKind::Number(*to)),
+                    VectorKind::Mask { .. } => {
+                        return Err(Refusal::unsupported("the bits of bools in vectors"));
+                    }
+                }
+            }
             Expr::Loop(l) => {
                 let known = self.counts.iter().find(|(other, _)| other == l).map(|(_, id)| *id);
                 let id = known.unwrap_or_else(|| {
@@ -434,7 +446,7 @@ impl Dag {
         }
         match &node {
             Node::Acc | Node::Const(..) | Node::Load(_) | Node::Count(_) => {}
-            Node::Unary(_, a) | Node::Cast(_, a) => self.uses[*a] += 1,
+            Node::Unary(_, a) | Node::Cast(_, a) | Node::Bits(_, a) => self.uses[*a] += 1,
             Node::Binary(_, a, b) => {
                 self.uses[*a] += 1;
                 self.uses[*b] += 1;

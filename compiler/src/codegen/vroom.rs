@@ -59,6 +59,7 @@ impl Dag {
                 Node::Cast(VectorKind::F32, a) if matches!(self.kinds[*a], VectorKind::Mask { .. }) => {
                     need[*a]
                 }
+                Node::Bits(_, a) => need[*a],
                 Node::Cast(_, a) => need[*a].or(Need { each: 1, beside: 4 }),
                 // An operand from memory or a constant: in a register, with a mask beside it at most. It may be the
                 // addend of a product or come first, and then waits for the other operand.

@@ -52,7 +52,7 @@ fn element(dtype: DType) -> Option<Element> {
     Some(match dtype {
         DType::Bool => Element::Bool,
         DType::U8 => Element::U8,
-        DType::I8 => Element::I8,
+        DType::I8 | DType::I4 => Element::I8,
         DType::U16 => Element::U16,
         DType::I16 => Element::I16,
         DType::F16 => Element::F16,

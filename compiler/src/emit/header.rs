@@ -182,7 +182,7 @@ fn c_type(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "float",
         DType::F64 => "double",
-        DType::I8 => "int8_t",
+        DType::I8 | DType::I4 => "int8_t",
         DType::I16 => "int16_t",
         DType::I32 => "int32_t",
         DType::I64 => "int64_t",

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use kiln_ir::graph::{Graph, Source, ValueId};
-use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Index, Lowering, Program};
+use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Expr, Index, Lowering, Program};
 use kiln_ir::{DType, Error, Result, TensorType};
 
 use kiln_ir::Errors;
@@ -63,8 +63,10 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
             errors.push(not_compiled(dtype).at(&node.name, node.op.name()));
             continue;
         }
+        let first = program.kernels().len();
         let mut lowering = Lowering::new(&mut program, &node.name, inputs, outputs);
-        if let Err(error) = node.op.lower(&mut lowering) {
+        let lowered = node.op.lower(&mut lowering);
+        if let Err(error) = lowered.and_then(|()| only_moves_small(&program, first)) {
             errors.push(error.at(&node.name, node.op.name()));
         }
     }
@@ -84,6 +86,37 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
     Ok(program)
 }
 
+/// Refuses kernels from `first` on that compute with elements that can only be moved and taken for their bits.
+fn only_moves_small(program: &Program, first: usize) -> Result<()> {
+    fn visit(program: &Program, e: &Expr, acc: Option<DType>) -> Result<()> {
+        let computes = matches!(e, Expr::Unary(..) | Expr::Binary(..) | Expr::Cast(..));
+        for child in e.children() {
+            let dtype = child.dtype(program, acc)?;
+            if computes && dtype.is_small() {
+                return Err(Error::unsupported(format!(
+                    "elements of type {dtype} are only moved and converted"
+                ))
+                .hint("put a Cast before it"));
+            }
+            visit(program, child, acc)?;
+        }
+        Ok(())
+    }
+    for kernel in &program.kernels()[first..] {
+        let parts = kernel.form.parts();
+        let acc = kernel.form.acc_type(&mut |a| program.buffer(a.buffer).ty.dtype)?;
+        let reduced = parts.reduced.map(|value| value.dtype(program, None)).transpose()?;
+        if let Some(dtype) = acc.into_iter().chain(reduced).find(|t| t.is_small()) {
+            return Err(Error::unsupported(format!("elements of type {dtype} are only moved and converted")));
+        }
+        let values = parts.stores.iter().map(|s| &s.value).chain(parts.reduced);
+        for value in values {
+            visit(program, value, acc)?;
+        }
+    }
+    Ok(())
+}
+
 fn not_compiled(dtype: DType) -> Error {
     Error::unsupported(format!("elements of type {dtype} are not supported at run time"))
         .hint("only constants may have them; convert inputs to a type of 8 to 64 bits")
@@ -92,7 +125,7 @@ fn not_compiled(dtype: DType) -> Error {
 /// A result beyond the limit of a value's size.
 fn too_big(buffer: &Buffer, program: &Program, limits: &Limits) -> Option<Error> {
     let (_, elements) = buffer.ty.shape.elements().range(&program.bounds)?;
-    let bytes = u64::try_from(elements).ok()?.saturating_mul(buffer.ty.dtype.bits() as u64) / 8;
+    let bytes = u64::try_from(elements).ok()?.saturating_mul(buffer.ty.dtype.size() as u64);
     (bytes > limits.max_tensor_bytes).then(|| {
         let text = format!("'{}' of type {} needs {bytes} bytes", buffer.name, buffer.ty);
         Error::unsupported(text)

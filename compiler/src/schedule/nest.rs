@@ -195,7 +195,7 @@ fn is_light(value: &Expr<FlatAccess>) -> bool {
         Expr::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Max | BinaryOp::Min, a, b) => {
             leaf(a) && leaf(b)
         }
-        Expr::Cast(_, a) => leaf(a),
+        Expr::Cast(_, a) | Expr::Bits(_, a) => leaf(a),
         value => leaf(value),
     }
 }

@@ -151,7 +151,7 @@ impl Flat {
     /// The element's bits, or the padding value's.
     pub(super) fn load(&self, iteration: &[i64], memory: &[Storage]) -> u64 {
         match self.locate(iteration, memory) {
-            Some(i) => get(memory[self.buffer].bytes(), self.dtype.bits(), i as usize),
+            Some(i) => get(memory[self.buffer].bytes(), self.dtype.size() * 8, i as usize),
             None => self.otherwise,
         }
     }

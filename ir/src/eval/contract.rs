@@ -173,7 +173,7 @@ fn view<T: Element>(storage: &Storage) -> Cow<'_, [T]> {
 fn widened<'a>(flat: &'a Flat, acc: DType, wide: DType, memory: &[Storage]) -> Result<Operand<'a, u64>> {
     let (to_acc, to_wide) = (cast(flat.dtype, acc)?, cast(acc, wide)?);
     let bytes = memory[flat.buffer].bytes();
-    let bits = flat.dtype.bits();
+    let bits = flat.dtype.size() * 8;
     let values = (0..bytes.len() * 8 / bits).map(|i| to_wide(to_acc(get(bytes, bits, i)))).collect();
     Ok(Operand { flat, values: Cow::Owned(values), otherwise: to_wide(to_acc(flat.otherwise)) })
 }

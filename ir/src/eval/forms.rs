@@ -264,6 +264,13 @@ fn code<L: Level>(level: &mut L, expr: &Expr<L::Access>, acc: Option<DType>) -> 
             Code::Select(child(level, c)?, child(level, a)?, child(level, b)?)
         }
         Expr::Cast(to, a) => Code::Unary(cast(ty(level, a)?, *to)?, child(level, a)?),
+        Expr::Bits(to, a) => {
+            let from = ty(level, a)?;
+            if from.size() != to.size() {
+                return Err(Error::internal(format!("the bits of {from} as {to}")));
+            }
+            return code(level, a, acc);
+        }
     })
 }
 

@@ -156,7 +156,7 @@ struct Results<'a>(&'a mut [(BufferId, Vec<u8>)]);
 
 impl Sink for Results<'_> {
     fn put(&mut self, to: &Flat, element: i64, _: &[i64], bits: u64) {
-        put(&mut self.0[to.buffer].1, to.dtype.bits(), element as usize, bits);
+        put(&mut self.0[to.buffer].1, to.dtype.size() * 8, element as usize, bits);
     }
 }
 
@@ -203,7 +203,7 @@ impl Logical<'_> {
                 shape.len()
             )));
         }
-        if matches!(buffer.ty.dtype.bits(), 0 | 128) {
+        if matches!(buffer.ty.dtype.size() * 8, 0 | 128) {
             return Err(Error::unsupported(format!(
                 "elements of type {} are not supported by the interpreter",
                 buffer.ty.dtype

@@ -113,12 +113,10 @@ macro_rules! dispatch {
     };
     (int $dtype:expr, $f:ident ( $($arg:expr),* )) => {
         match $dtype {
-            DType::I4 => $f::<Int<4, true>>($($arg),*),
             DType::I8 => $f::<Int<8, true>>($($arg),*),
             DType::I16 => $f::<Int<16, true>>($($arg),*),
             DType::I32 => $f::<Int<32, true>>($($arg),*),
             DType::I64 => $f::<Int<64, true>>($($arg),*),
-            DType::U4 => $f::<Int<4, false>>($($arg),*),
             DType::U8 => $f::<Int<8, false>>($($arg),*),
             DType::U16 => $f::<Int<16, false>>($($arg),*),
             DType::U32 => $f::<Int<32, false>>($($arg),*),
@@ -274,12 +272,10 @@ fn float_to_int<T: Float>(to: DType) -> Option<Unary> {
         };
     }
     Some(match to {
-        DType::I4 => to!(4, true),
         DType::I8 => to!(8, true),
         DType::I16 => to!(16, true),
         DType::I32 => to!(32, true),
         DType::I64 => to!(64, true),
-        DType::U4 => to!(4, false),
         DType::U8 => to!(8, false),
         DType::U16 => to!(16, false),
         DType::U32 => to!(32, false),
@@ -309,7 +305,6 @@ fn int_to_float<T: Integer>(to: DType) -> Option<Unary> {
 
 fn int_to_int<T: Integer>(to: DType) -> Option<Unary> {
     Some(match to {
-        DType::I4 | DType::U4 => |a| T::get(a) as u64 & 0xf,
         DType::I8 | DType::U8 => |a| T::get(a) as u8 as u64,
         DType::I16 | DType::U16 => |a| T::get(a) as u16 as u64,
         DType::I32 | DType::U32 => |a| T::get(a) as u32 as u64,
@@ -349,7 +344,6 @@ mod tests {
         assert_eq!(int(Shl, DType::U8, 0x81, 1), 2);
         assert_eq!(int(Shl, DType::U8, 1, 8), 0);
         assert_eq!(int(Shr, DType::U32, 0x8000_0000, 31), 1);
-        assert_eq!(int(Max, DType::I4, -8, 7), 7);
         assert_eq!(int(Shr, DType::U8, 0xff, 8), 0);
         assert_eq!(int(Shr, DType::I32, -7, 1), -4);
         assert_eq!(int(Shr, DType::I8, -1, 100), -1);

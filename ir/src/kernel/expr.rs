@@ -27,6 +27,9 @@ pub enum Expr<A = Access> {
     Select(Box<Expr<A>>, Box<Expr<A>>, Box<Expr<A>>),
     /// ONNX `Cast` (float to integer rounds towards zero, and saturates where ONNX leaves it undefined).
     Cast(DType, Box<Expr<A>>),
+    /// The same bits as an element of another type of as many bytes: a float's as an integer's and back. Of types that kernels
+    /// do not compute with ([`DType::is_small`]) these are the integers that [`DType::stored`] tells of.
+    Bits(DType, Box<Expr<A>>),
 }
 
 impl<A> Expr<A> {
@@ -55,11 +58,16 @@ impl<A> Expr<A> {
         Self::Cast(dtype, Box::new(a))
     }
 
+    /// The same bits as another type's.
+    pub fn bits(dtype: DType, a: Self) -> Self {
+        Self::Bits(dtype, Box::new(a))
+    }
+
     /// The operands.
     pub fn children(&self) -> Vec<&Self> {
         match self {
             Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) => vec![],
-            Self::Unary(_, a) | Self::Cast(_, a) => vec![a],
+            Self::Unary(_, a) | Self::Cast(_, a) | Self::Bits(_, a) => vec![a],
             Self::Binary(_, a, b) => vec![a, b],
             Self::Select(c, a, b) => vec![c, a, b],
         }
@@ -84,7 +92,7 @@ impl<A> Expr<A> {
     fn children_mut(&mut self) -> Vec<&mut Self> {
         match self {
             Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) => vec![],
-            Self::Unary(_, a) | Self::Cast(_, a) => vec![a],
+            Self::Unary(_, a) | Self::Cast(_, a) | Self::Bits(_, a) => vec![a],
             Self::Binary(_, a, b) => vec![a, b],
             Self::Select(c, a, b) => vec![c, a, b],
         }
@@ -117,6 +125,7 @@ impl<A> Expr<A> {
         match self {
             Self::Unary(op, a) => Expr::Unary(*op, go(a)),
             Self::Cast(dtype, a) => Expr::Cast(*dtype, go(a)),
+            Self::Bits(dtype, a) => Expr::Bits(*dtype, go(a)),
             Self::Binary(op, a, b) => Expr::Binary(*op, go(a), go(b)),
             Self::Select(c, a, b) => Expr::Select(go(c), go(a), go(b)),
             Self::Acc => leaf(self).unwrap_or(Expr::Acc),
@@ -139,6 +148,7 @@ impl<A> Expr<A> {
         match self {
             Self::Unary(op, a) => Self::Unary(*op, go(a)),
             Self::Cast(dtype, a) => Self::Cast(*dtype, go(a)),
+            Self::Bits(dtype, a) => Self::Bits(*dtype, go(a)),
             Self::Binary(op, a, b) => Self::Binary(*op, go(a), go(b)),
             Self::Select(c, a, b) => Self::Select(go(c), go(a), go(b)),
             leaf => leaf.clone(),

@@ -284,7 +284,7 @@ impl<A> Expr<A> {
                 op.result(x)
             }
             Self::Select(_, a, _) => a.dtype_with(of, acc)?,
-            Self::Cast(dtype, _) => *dtype,
+            Self::Cast(dtype, _) | Self::Bits(dtype, _) => *dtype,
         })
     }
 }

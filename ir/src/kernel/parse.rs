@@ -399,6 +399,13 @@ impl Parser {
     fn call(&mut self, word: &str) -> Result<Expr> {
         let unknown = self.at.error_before(format!("'{word}' is no operation"));
         self.at.expect("(")?;
+        if word == "bits" {
+            let dtype = self.at.dtype()?;
+            self.at.expect(",")?;
+            let operand = self.expr()?;
+            self.at.expect(")")?;
+            return Ok(Expr::bits(dtype, operand));
+        }
         let mut operands = Vec::new();
         while !self.at.eat(")") {
             if !operands.is_empty() {

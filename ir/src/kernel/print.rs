@@ -298,6 +298,7 @@ pub(super) fn expr_text<A>(e: &Expr<A>, names: &LoopNames, access: &impl Fn(&A) 
         },
         Expr::Select(c, a, b) => format!("select({}, {}, {})", go(c), go(a), go(b)),
         Expr::Cast(dtype, a) => format!("{dtype}({})", go(a)),
+        Expr::Bits(dtype, a) => format!("bits({dtype}, {})", go(a)),
     }
 }
 

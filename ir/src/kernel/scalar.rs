@@ -9,7 +9,7 @@ use crate::types::DType;
 pub struct Scalar {
     /// Its type.
     pub dtype: DType,
-    /// Its bits, zero-extended.
+    /// Its bits as they are stored, zero-extended: see [`DType::stored`].
     pub bits: u64,
 }
 
@@ -30,12 +30,12 @@ impl Scalar {
             DType::U64 => value as u64,
             _ => int as u64,
         };
-        Self { dtype, bits: bits & mask(dtype) }
+        Self { dtype, bits: dtype.stored(bits & mask(dtype)) }
     }
 
     /// An integer or bool.
     pub fn int(dtype: DType, value: i64) -> Self {
-        Self { dtype, bits: value as u64 & mask(dtype) }
+        Self { dtype, bits: dtype.stored(value as u64 & mask(dtype)) }
     }
 
     /// The value as f64 (integers above 2^53 are rounded).

@@ -46,7 +46,8 @@ fn expr() -> impl Strategy<Value = Expr> {
             (prop::sample::select(BinaryOp::ALL), inner.clone(), inner.clone())
                 .prop_map(|(op, a, b)| Expr::binary(op, a, b)),
             (inner.clone(), inner.clone(), inner.clone()).prop_map(|(c, a, b)| Expr::select(c, a, b)),
-            (testing::dtype(), inner).prop_map(|(d, a)| Expr::cast(d, a)),
+            (testing::dtype(), inner.clone()).prop_map(|(d, a)| Expr::cast(d, a)),
+            (testing::dtype(), inner).prop_map(|(d, a)| Expr::bits(d, a)),
         ]
     })
 }

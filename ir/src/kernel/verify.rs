@@ -426,6 +426,12 @@ impl Checker<'_> {
             Expr::Cast(to, a) => {
                 scalar::cast(self.expr(a, acc)?, *to)?;
             }
+            Expr::Bits(to, a) => {
+                let from = self.expr(a, acc)?;
+                if from.size() != to.size() {
+                    return rule(format!("the bits of {from} as {to}"));
+                }
+            }
             Expr::Acc | Expr::Const(_) | Expr::Load(_) => {}
         }
         e.dtype(self.program, acc)

@@ -1,5 +1,6 @@
 //! Numbers of every element type, their rounding and saturation.
 
+use super::small_float::{SmallRounding, small_float, to_small_float};
 use crate::kernel::Scalar;
 use crate::types::DType;
 
@@ -22,22 +23,30 @@ pub enum Number {
 }
 
 impl Number {
-    /// The value that the low bits of `bits` stand for in `dtype`: a float of 16 to 64 bits, an integer or bool.
+    /// The value that the low bits of `bits` stand for in `dtype`: a float, an integer or bool.
     pub fn from_bits(dtype: DType, bits: u64) -> Self {
         let scalar = Scalar { dtype, bits };
         match dtype {
             DType::F16 | DType::BF16 | DType::F32 | DType::F64 => Self::Float(scalar.to_f64()),
             DType::Bool => Self::Int((bits & 0xff != 0).into()),
             DType::U64 => Self::Int(bits.into()),
-            _ => Self::Int(scalar.to_i64().into()),
+            _ => match small_float(dtype, bits) {
+                Some(value) => Self::Float(value),
+                None => Self::Int(scalar.to_i64().into()),
+            },
         }
     }
 
     /// The bits in `dtype`, by the rules of ONNX `Cast`: to floats rounded to nearest even, from floats to
-    /// integers rounded towards zero, between integers wrapped, to bool whether it differs from zero.
+    /// integers rounded towards zero, between integers wrapped, to bool whether it differs from zero, to floats of 4 and 8
+    /// bits as [`to_small_float`] of the nearest f32 saturates.
     ///
-    /// Where ONNX leaves the result undefined, floats saturate at the ends of the integer type and NaN gives 0.
+    /// Where ONNX leaves the result undefined, floats saturate at the ends of the integer type and NaN gives 0; integers of
+    /// 4 bits are the low bits of one of 32.
     pub fn to_bits(self, dtype: DType) -> u64 {
+        if let Some(bits) = to_small_float(dtype, self.single(), SmallRounding::default()) {
+            return bits;
+        }
         match (dtype, self) {
             (DType::Bool, Self::Int(v)) => (v != 0).into(),
             (DType::Bool, Self::Float(v)) => (v != 0.0).into(),
@@ -47,8 +56,20 @@ impl Number {
             (DType::F32, Self::Int(v)) => (v as f32).to_bits().into(),
             (DType::F16, v) => half::f16::from_f64(v.float()).to_bits().into(),
             (DType::BF16, v) => half::bf16::from_f64(v.float()).to_bits().into(),
-            (_, Self::Int(v)) => v as u64 & low_bits(dtype.bits()),
+            (_, Self::Int(v)) => dtype.stored(v as u64 & low_bits(dtype.bits())),
+            // Of 4 bits the low ones of the integer.
+            (DType::I4 | DType::U4, Self::Float(v)) => {
+                dtype.stored(saturate(v.trunc(), DType::I32) as u64 & 0xf)
+            }
             (_, Self::Float(v)) => saturate(v.trunc(), dtype) as u64 & low_bits(dtype.bits()),
+        }
+    }
+
+    /// The nearest f32.
+    pub fn single(self) -> f32 {
+        match self {
+            Self::Int(v) => v as f32,
+            Self::Float(v) => v as f32,
         }
     }
 

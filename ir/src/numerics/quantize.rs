@@ -17,10 +17,14 @@ fn rounded(dtype: DType, value: f64) -> f64 {
     Number::from_bits(dtype, Number::Float(value).to_bits(dtype)).float()
 }
 
+/// `x / scale`; operands and result are of the float type `precision`.
+pub fn quotient(x: f64, scale: f64, precision: DType) -> f64 {
+    rounded(precision, rounded(precision, x) / rounded(precision, scale))
+}
+
 /// The element of the integer type `to` for a real number; operands and quotient are of the float type `precision`.
 pub fn quantize(x: f64, scale: f64, zero: f64, precision: DType, to: DType) -> i128 {
-    let quotient = rounded(precision, rounded(precision, x) / rounded(precision, scale));
-    saturate(round_half_even(quotient) + zero, to)
+    saturate(round_half_even(quotient(x, scale, precision)) + zero, to)
 }
 
 /// The real number, an f32, of a quantised one, given `q - zero`. `scale` is of a float type of at most 32 bits.

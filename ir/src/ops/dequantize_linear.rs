@@ -8,20 +8,19 @@
 //!
 //! Lowering: a `Map`; two where blocks do not divide the axis.
 //!
-//! Unsupported: elements of 4 bits and small floats that are computed at run time. Constants are folded, however large the
-//! result is.
+//! Constants are folded, however large the result is.
 
 use super::elements::{Builder, Elements};
 use super::elementwise::{mul, sub};
-use super::operand;
 use super::quantization::{Granularity, check_zeros, type_attribute};
+use super::{operand, small};
+use crate::bail_invalid;
 use crate::error::Result;
 use crate::kernel::{Expr, Lowering};
-use crate::numerics::{Number, dequantize, small_float};
+use crate::numerics::{Number, dequantize};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
-use crate::{bail_invalid, bail_unsupported};
 
 /// `DequantizeLinear`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,22 +47,12 @@ fn parse_in(domain: &'static str, node: &mut NodeProto<'_>) -> Result<Box<dyn Op
 }
 
 /// `DequantizeLinear`.
-pub const DEF: OpDef = OpDef {
-    name: "DequantizeLinear",
-    domain: "",
-    since: (10, 24),
-    parse,
-    unsupported: "small types computed at run time",
-};
+pub const DEF: OpDef =
+    OpDef { name: "DequantizeLinear", domain: "", since: (10, 24), parse, unsupported: "" };
 
 /// `com.microsoft::DequantizeLinear`.
 pub const MICROSOFT: OpDef =
     OpDef { domain: crate::op::MICROSOFT, since: (1, 1), parse: parse_microsoft, ..DEF };
-
-/// The value of an element of any type that is quantised or a scale.
-fn value(dtype: DType, bits: u64) -> f64 {
-    small_float(dtype, bits).unwrap_or_else(|| Number::from_bits(dtype, bits).float())
-}
 
 impl Op for DequantizeLinear {
     fn name(&self) -> &'static str {
@@ -115,7 +104,7 @@ impl Op for DequantizeLinear {
         let place = self.granularity.places(&x.shape, &scale.shape)?;
         let values = |t: &Tensor| {
             let elements = Elements::raw(t);
-            (0..t.elements()).map(|i| value(t.dtype, elements.bits(i))).collect::<Vec<f64>>()
+            (0..t.elements()).map(|i| elements.number(i).float()).collect::<Vec<f64>>()
         };
         let (scales, zeros) = (values(scale), zero.map(values));
         let quantised = Elements::raw(x);
@@ -124,7 +113,7 @@ impl Op for DequantizeLinear {
             let at = place(i);
             let zero = zeros.as_ref().map_or(0.0, |z| z[at]);
             // Of integers of 32 bits the difference wraps.
-            let difference = match value(x.dtype, quantised.bits(i)) - zero {
+            let difference = match quantised.number(i).float() - zero {
                 difference if x.dtype == DType::I32 => f64::from(difference as i64 as i32),
                 difference => difference,
             };
@@ -135,20 +124,17 @@ impl Op for DequantizeLinear {
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let to = cx.output_fact(0)?.dtype;
-        for dtype in [cx.fact(0)?.dtype, cx.fact(1)?.dtype] {
-            if small_float(dtype, 0).is_some() {
-                bail_unsupported!("elements of type {dtype} that are computed at run time are not supported");
-            }
-        }
-        let wide = |e| Expr::cast(DType::I32, e);
-        let single = |dtype, e| if dtype == DType::F32 { e } else { Expr::cast(DType::F32, e) };
-        let scale = cx.fact(1)?.dtype;
+        let (of_x, of_scale) = (cx.fact(0)?.dtype, cx.fact(1)?.dtype);
+        // Differences of floats are exact enough in f32: zero points other than 0 are those of integers.
+        let wide = if small::number_type(of_x).is_float() { DType::F32 } else { DType::I32 };
+        let cast = |from, to, e| if from == to { e } else { Expr::cast(to, e) };
+        let number = |dtype, to, e| cast(small::number_type(dtype), to, small::number(dtype, e));
         self.granularity.lower(cx, |x, s, zero| {
             let difference = match zero {
-                Some(zero) if !is_zero(&zero) => sub(wide(x), wide(zero)),
-                _ => wide(x),
+                Some(zero) if !is_zero(&zero) => sub(number(of_x, wide, x), number(of_x, wide, zero)),
+                _ => number(of_x, wide, x),
             };
-            let product = mul(Expr::cast(DType::F32, difference), single(scale, s));
+            let product = mul(cast(wide, DType::F32, difference), number(of_scale, DType::F32, s));
             Ok(if to == DType::F32 { product } else { Expr::cast(to, product) })
         })
     }
@@ -189,7 +175,7 @@ mod tests {
             Tensor::from_vec(&[1, 2, 2], vec![-162f32, 10.0, 40.0, 704.0])
         );
         // 0, -6 and two small ones of `F4E2M1`: two elements share a byte.
-        let x = Tensor::new(DType::F4E2M1, vec![4], vec![0xf0, 0x21].into()).unwrap();
+        let x = Tensor::from_packed(DType::F4E2M1, vec![4], vec![0xf0, 0x21].into()).unwrap();
         assert_eq!(
             run(&[], &[&x, &Tensor::scalar(2f32)]),
             Tensor::from_vec(&[4], vec![0f32, -12.0, 1.0, 2.0])
@@ -198,7 +184,7 @@ mod tests {
 
     #[test]
     fn blocks_along_an_axis_and_four_bits() {
-        let x = Tensor::new(DType::I4, vec![2, 3], vec![0x21, 0xf3, 0x87].into()).unwrap(); // 1 2 3, -1 7 -8
+        let x = Tensor::from_packed(DType::I4, vec![2, 3], vec![0x21, 0xf3, 0x87].into()).unwrap(); // 1 2 3, -1 7 -8
         let scale = Tensor::from_vec(&[2, 2], vec![1f32, 10.0, 100.0, 1000.0]);
         let y = run(&[("block_size", Attr::Int(2))], &[&x, &scale]);
         assert_eq!(y, Tensor::from_vec(&[2, 3], vec![1f32, 2.0, 30.0, -100.0, 700.0, -8000.0]));
@@ -213,8 +199,7 @@ mod tests {
         let half = Tensor::from_vec(&[], vec![half::f16::from_f32(0.5)]);
         assert_eq!(run(&[], &[&x, &half]).dtype, DType::F16);
         let scale = Tensor::new(DType::F8E8M0, vec![], vec![128].into()).unwrap();
-        let op = parse("DequantizeLinear", 24, &[("output_dtype", Attr::Int(1))], 2, 1).unwrap();
-        assert_eq!(op.eval(&[Some(&x), Some(&scale)]).unwrap(), [Tensor::from_vec(&[1], vec![6f32])]);
+        assert_eq!(run(&[("output_dtype", Attr::Int(1))], &[&x, &scale]), Tensor::from_vec(&[1], vec![6f32]));
     }
 
     #[test]
@@ -227,11 +212,18 @@ mod tests {
         assert!(refused(0, &[4]) && refused(0, &[4, 6]) && refused(4, &[4, 3]) && refused(4, &[6]));
         assert!(!refused(0, &[6]) && !refused(0, &[]) && !refused(4, &[4, 2]));
     }
+
     #[test]
     fn every_type_and_granularity() {
-        use DType::{BF16, F16, F32, I8, I16, I32, U8, U16};
+        use DType::{
+            BF16, F4E2M1, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F16, F32, I4, I8, I16, I32, U4, U8, U16,
+        };
+        let small = [(I4, F32), (U4, F16), (F4E2M1, F32), (F8E4M3FN, F32), (F8E5M2, F16)];
         for (dtype, scale) in
             [(U8, F32), (I8, F32), (U16, F16), (I16, BF16), (I32, F32), (U8, BF16), (I8, F16)]
+                .into_iter()
+                .chain(small)
+                .chain([(F8E4M3FNUZ, BF16), (F8E5M2FNUZ, F32)])
         {
             let x = numbers(dtype, &[2, 5, 19]);
             let shapes: [(&[usize], i64, i64); 6] = [

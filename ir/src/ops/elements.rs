@@ -28,9 +28,6 @@ impl<'a> Elements<'a> {
 
     /// The bits of element `i`, zero-extended.
     pub(crate) fn bits(&self, i: usize) -> u64 {
-        if self.dtype.bits() == 4 {
-            return u64::from(self.data[i / 2] >> (4 * (i % 2)) & 0xf);
-        }
         let size = self.dtype.size();
         let bytes = &self.data[i * size..][..size];
         let mut wide = [0; 8];
@@ -49,28 +46,18 @@ pub(crate) struct Builder {
     dtype: DType,
     shape: Vec<usize>,
     data: Vec<u8>,
-    pushed: usize,
 }
 
 impl Builder {
     /// A tensor without elements so far.
     pub(crate) fn new(dtype: DType, shape: &[usize]) -> Self {
         let bytes = dtype.bytes_of(shape.iter().product());
-        Self { dtype, shape: shape.to_vec(), data: Vec::with_capacity(bytes), pushed: 0 }
+        Self { dtype, shape: shape.to_vec(), data: Vec::with_capacity(bytes) }
     }
 
     /// Appends an element by its bits.
     pub(crate) fn push_bits(&mut self, bits: u64) {
-        if self.dtype.bits() == 4 {
-            let nibble = bits as u8 & 0xf;
-            match self.data.last_mut() {
-                Some(last) if self.pushed % 2 == 1 => *last |= nibble << 4,
-                _ => self.data.push(nibble),
-            }
-        } else {
-            self.data.extend_from_slice(&bits.to_le_bytes()[..self.dtype.size()]);
-        }
-        self.pushed += 1;
+        self.data.extend_from_slice(&self.dtype.stored(bits).to_le_bytes()[..self.dtype.size()]);
     }
 
     /// Appends an element, converted by the rules of `Cast`.
@@ -89,13 +76,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_bit_elements_share_bytes() {
+    fn four_bit_elements_have_a_byte_each() {
         let mut b = Builder::new(DType::I4, &[3]);
         for v in [-1, 7, -8] {
             b.push(Number::Int(v));
         }
         let t = b.finish().unwrap();
-        assert_eq!(&t.data[..], &[0x7f, 0x08]);
+        assert_eq!(&t.data[..], &[0xff, 7, 0xf8]);
+        assert_eq!(&t.packed()[..], &[0x7f, 0x08]);
+        assert_eq!(Tensor::from_packed(DType::I4, vec![3], t.packed()).unwrap(), t);
         let e = Elements::new(&t).unwrap();
         assert_eq!((0..3).map(|i| e.number(i).int()).collect::<Vec<_>>(), [-1, 7, -8]);
     }

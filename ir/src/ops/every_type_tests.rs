@@ -85,6 +85,33 @@ fn case(name: &str) -> Case {
         }
         "MeanVarianceNormalization" => |t| vec![numbers(t, &[2, 3, 4, 5])],
         "ReverseSequence" => |t| vec![numbers(t, &[3, 2, 4]), vector(&[2, 3])],
+        "GridSample" => |t| vec![numbers(t, &[1, 2, 3, 4]), numbers(DType::F32, &[1, 2, 3, 2])],
+        "RoiAlign" => {
+            attrs.push(("sampling_ratio", Attr::Int(2)));
+            |t| vec![numbers(t, &[1, 2, 3, 4]), numbers(t, &[2, 4]), vector(&[0, 0])]
+        }
+        "DeformConv" => {
+            |t| vec![numbers(t, &[1, 2, 3, 4]), numbers(t, &[2, 2, 2, 2]), numbers(t, &[1, 8, 2, 3])]
+        }
+        "ScatterElements" | "Scatter" => {
+            |t| vec![numbers(t, &[3, 3]), Tensor::from_vec(&[1, 3], vec![2i64, 0, -1]), numbers(t, &[1, 3])]
+        }
+        "ScatterND" => {
+            |t| vec![numbers(t, &[3, 3]), Tensor::from_vec(&[2, 1], vec![2i64, -3]), numbers(t, &[2, 3])]
+        }
+        "TensorScatter" => |t| vec![numbers(t, &[2, 3, 4]), numbers(t, &[2, 1, 4]), vector(&[1, 2])],
+        "MaxUnpool" => {
+            attrs.push(("kernel_shape", ints(&[2])));
+            |t| vec![numbers(t, &[1, 1, 3]), Tensor::from_vec(&[1, 1, 3], vec![0i64, 2, 3])]
+        }
+        "RNN" | "GRU" | "LSTM" => {
+            attrs.push(("hidden_size", Attr::Int(2)));
+            match name {
+                "RNN" => |t| vec![numbers(t, &[2, 1, 3]), numbers(t, &[1, 2, 3]), numbers(t, &[1, 2, 2])],
+                "GRU" => |t| vec![numbers(t, &[2, 1, 3]), numbers(t, &[1, 6, 3]), numbers(t, &[1, 6, 2])],
+                _ => |t| vec![numbers(t, &[2, 1, 3]), numbers(t, &[1, 8, 3]), numbers(t, &[1, 8, 2])],
+            }
+        }
         "MatMul" => |t| vec![numbers(t, &[2, 3, 5]), numbers(t, &[5, 4])],
         "Gemm" => |t| vec![numbers(t, &[3, 5]), numbers(t, &[5, 4]), numbers(t, &[4])],
         "Conv" | "ConvTranspose" => {
@@ -124,10 +151,13 @@ fn case(name: &str) -> Case {
         }
         "Clip" => |t| vec![numbers(t, &[3, 4]), numbers(t, &[]), ones(t, 1).reshaped(&[]).unwrap()],
         "Expand" | "Reshape" | "Tile" | "Unsqueeze" | "Split" | "ConstantOfShape" | "Pad" | "Slice"
-        | "Range" | "AffineGrid" | "CumSum" | "CenterCropPad" | "STFT" | "OneHot" | "Resize" | "Upsample" => {
+        | "Col2Im" | "TopK" | "Range" | "AffineGrid" | "CumSum" | "CenterCropPad" | "STFT" | "OneHot"
+        | "Resize" | "Upsample" => {
             known = vec![1, 2, 3, 4];
             match name {
                 "AffineGrid" => |t| vec![numbers(t, &[1, 2, 3]), vector(&[1, 1, 2, 3])],
+                "Col2Im" => |t| vec![numbers(t, &[1, 4, 4]), vector(&[3, 3]), vector(&[2, 2])],
+                "TopK" => |t| vec![numbers(t, &[3, 4]), vector(&[3])],
                 "CumSum" => |t| vec![numbers(t, &[3, 4]), vector(&[1])],
                 "CenterCropPad" => |t| vec![numbers(t, &[3, 4]), vector(&[2, 6])],
                 "STFT" => |t| vec![numbers(t, &[1, 12, 1]), vector(&[3]), numbers(t, &[4])],
@@ -180,7 +210,7 @@ fn run(part: usize) {
         let (attrs, known, inputs) = case(def.name);
         let count = inputs(DType::F32).len();
         let outputs = match def.name {
-            "Split" => 2,
+            "Split" | "TopK" => 2,
             "DynamicQuantizeLinear" => 3,
             _ => 1,
         };

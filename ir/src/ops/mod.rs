@@ -16,6 +16,7 @@ mod broadcast;
 pub mod cast;
 pub mod center_crop_pad;
 pub mod clip;
+pub mod col2im;
 mod composed;
 pub mod concat;
 pub mod constant;
@@ -23,6 +24,7 @@ pub mod conv;
 pub mod conv_integer;
 pub mod conv_transpose;
 pub mod cum_sum;
+pub mod deform_conv;
 pub mod depth_space;
 pub mod dequantize_linear;
 pub mod dft;
@@ -37,6 +39,7 @@ pub mod expand;
 mod factor;
 pub mod fill;
 pub mod flatten;
+mod formulas;
 pub mod fused;
 pub mod fused_matmul;
 pub mod gather;
@@ -46,6 +49,7 @@ pub mod gelu;
 pub mod gemm;
 pub mod global_average_pool;
 pub mod global_max_pool;
+pub mod grid_sample;
 pub mod group_normalization;
 pub mod group_query_attention;
 pub mod hardmax;
@@ -65,6 +69,7 @@ pub mod matmul_integer;
 pub mod matmul_integer_to_float;
 pub mod matmul_nbits;
 pub mod max_pool;
+pub mod max_unpool;
 pub mod mean_variance_normalization;
 pub mod mel_weight_matrix;
 pub mod modulo;
@@ -85,24 +90,31 @@ pub mod qlinear_matmul;
 mod quantization;
 pub mod quantize_linear;
 pub mod range;
+pub mod recurrent;
 pub mod reduce;
 mod requantize;
 pub mod reshape;
 pub mod resize;
 pub mod reverse_sequence;
 pub mod rms_normalization;
+pub mod roi_align;
 pub mod rotary_embedding;
+mod sampling;
+pub mod scatter;
 pub mod shape;
 pub mod skip_normalization;
 pub mod slice;
+mod small;
 pub mod softmax;
 pub mod spatial;
 pub mod split;
 pub mod squeeze;
 pub mod stft;
+pub mod tensor_scatter;
 #[cfg(test)]
 mod testing;
 pub mod tile;
+pub mod top_k;
 pub mod transpose;
 pub mod trilu;
 pub mod unary;
@@ -145,6 +157,7 @@ pub static OPS: &[OpDef] = &[
     activation::CELU,
     center_crop_pad::DEF,
     clip::DEF,
+    col2im::DEF,
     concat::DEF,
     constant::DEF,
     fill::CONSTANT_OF_SHAPE,
@@ -155,6 +168,7 @@ pub static OPS: &[OpDef] = &[
     unary::COSH,
     cum_sum::DEF,
     dft::DEF,
+    deform_conv::DEF,
     depth_space::TO_SPACE,
     dequantize_linear::DEF,
     binary::DIV,
@@ -169,6 +183,7 @@ pub static OPS: &[OpDef] = &[
     fill::EYE_LIKE,
     flatten::DEF,
     unary::FLOOR,
+    recurrent::GRU,
     gather::DEF,
     gather_elements::DEF,
     gather_nd::DEF,
@@ -179,6 +194,7 @@ pub static OPS: &[OpDef] = &[
     global_max_pool::DEF,
     binary::GREATER,
     binary::GREATER_OR_EQUAL,
+    grid_sample::DEF,
     group_normalization::DEF,
     window::HAMMING,
     window::HANN,
@@ -191,6 +207,7 @@ pub static OPS: &[OpDef] = &[
     is_inf::DEF,
     unary::IS_NAN,
     lrn::DEF,
+    recurrent::LSTM,
     layer_normalization::DEF,
     activation::LEAKY_RELU,
     binary::LESS,
@@ -203,6 +220,7 @@ pub static OPS: &[OpDef] = &[
     matmul_integer::DEF,
     variadic::MAX,
     max_pool::DEF,
+    max_unpool::DEF,
     variadic::MEAN,
     mean_variance_normalization::DEF,
     mel_weight_matrix::DEF,
@@ -222,6 +240,7 @@ pub static OPS: &[OpDef] = &[
     qlinear_matmul::DEF,
     quantize_linear::DEF,
     rms_normalization::DEF,
+    recurrent::RNN,
     range::DEF,
     unary::RECIPROCAL,
     reduce::L1,
@@ -238,9 +257,13 @@ pub static OPS: &[OpDef] = &[
     reshape::DEF,
     resize::DEF,
     reverse_sequence::DEF,
+    roi_align::DEF,
     rotary_embedding::DEF,
     unary::ROUND,
     stft::DEF,
+    scatter::FIRST,
+    scatter::ELEMENTS,
+    scatter::ND,
     activation::SELU,
     shape::DEF,
     activation::SHRINK,
@@ -264,8 +287,10 @@ pub static OPS: &[OpDef] = &[
     activation::SWISH,
     unary::TAN,
     unary::TANH,
+    tensor_scatter::DEF,
     activation::THRESHOLDED_RELU,
     tile::DEF,
+    top_k::DEF,
     transpose::DEF,
     trilu::DEF,
     squeeze::UNSQUEEZE,
@@ -275,6 +300,7 @@ pub static OPS: &[OpDef] = &[
     multi_head_attention::SELF,
     bias_gelu::BIAS,
     dequantize_linear::MICROSOFT,
+    recurrent::QUANTISED,
     matmul_integer_to_float::DYNAMIC,
     bias_gelu::FAST,
     fused::CONV,

@@ -110,12 +110,10 @@ pub(crate) fn with_dims(dtype: DType, shape: Shape, dims: Option<Vec<Dim>>) -> F
     fact
 }
 
-/// Demands elements of whole bytes, which data movement works on.
+/// Demands elements that fit a register, which data movement works on.
 pub(crate) fn movable(dtype: DType) -> Result<()> {
-    if dtype.bits() < 8 || dtype.bits() > 64 {
-        bail_unsupported!(
-            "elements of type {dtype} cannot be moved at run time: they are not whole bytes of a register"
-        );
+    if !dtype.is_compiled() {
+        bail_unsupported!("elements of type {dtype} cannot be moved at run time: they do not fit a register");
     }
     Ok(())
 }

@@ -5,23 +5,22 @@
 //! for each block of so many positions. The result has the type of the zero point, else `output_dtype`, else u8.
 //!
 //! Numerics: [`crate::numerics::quantize`]. The quotient is rounded to the type `precision` (from 23 on), which is that of
-//! the scale if not given, or f64 for a scale of integers; NaN gives 0.
+//! the scale if not given, f32 for a scale of powers of two, or f64 for a scale of integers; NaN gives 0. Floats of 4 and 8
+//! bits round the quotient (plus the zero point) as `Cast` does.
 //!
 //! Lowering: a `Map`; two where blocks do not divide the axis. A quotient by a power of two is a product.
-//!
-//! Unsupported: results of 4- and 8-bit floats. Results of 4 bits exist as constants only.
 
 use super::elements::{Builder, Elements};
 use super::elementwise::{add, div, mul, power_of_two, un};
-use super::operand;
 use super::quantization::{Granularity, check_zeros, type_attribute};
+use super::{operand, small};
+use crate::bail_invalid;
 use crate::error::Result;
 use crate::kernel::{Expr, Lowering, Scalar, UnaryOp};
-use crate::numerics::{Number, quantize};
+use crate::numerics::{Number, SmallRounding, quantize, quotient, small_format, to_small_float};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
-use crate::{bail_invalid, bail_unsupported};
 
 /// `QuantizeLinear`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +32,8 @@ pub struct QuantizeLinear {
     output: Option<DType>,
     /// The type of the quotient, where it is not that of the scale.
     precision: Option<DType>,
+    /// Floats of 8 bits saturate.
+    saturate: bool,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
@@ -45,23 +46,22 @@ fn parse_microsoft(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 
 fn parse_in(domain: &'static str, node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=3, 1..=1)?;
-    // Has a meaning for results of 8-bit floats only.
-    node.flag("saturate", true)?;
+    let saturate = node.flag("saturate", true)?;
     let (output, precision) = (type_attribute(node, "output_dtype")?, type_attribute(node, "precision")?);
     if let Some(precision) = precision.filter(|t| !t.is_float()) {
         bail_invalid!("attribute 'precision' must be a float type, found {precision}");
     }
-    Ok(Box::new(QuantizeLinear { domain, granularity: Granularity::parse(node)?, output, precision }))
+    Ok(Box::new(QuantizeLinear {
+        domain,
+        granularity: Granularity::parse(node)?,
+        output,
+        precision,
+        saturate,
+    }))
 }
 
 /// `QuantizeLinear`.
-pub const DEF: OpDef = OpDef {
-    name: "QuantizeLinear",
-    domain: "",
-    since: (10, 24),
-    parse,
-    unsupported: "float8, float4; results of 4 bits at run time",
-};
+pub const DEF: OpDef = OpDef { name: "QuantizeLinear", domain: "", since: (10, 24), parse, unsupported: "" };
 
 /// `com.microsoft::QuantizeLinear`.
 pub const MICROSOFT: OpDef =
@@ -69,7 +69,15 @@ pub const MICROSOFT: OpDef =
 
 impl QuantizeLinear {
     fn precision(&self, scale: DType) -> DType {
-        self.precision.unwrap_or(if scale.is_float() { scale } else { DType::F64 })
+        self.precision.unwrap_or(match scale {
+            DType::F8E8M0 => DType::F32,
+            _ if scale.is_float() => scale,
+            _ => DType::F64,
+        })
+    }
+
+    fn how(&self) -> SmallRounding {
+        SmallRounding { saturate: self.saturate, ..Default::default() }
     }
 }
 
@@ -95,20 +103,21 @@ impl Op for QuantizeLinear {
                 attrs.insert(name.to_owned(), Attr::Int(value));
             }
         }
+        if !self.saturate {
+            attrs.insert("saturate".to_owned(), Attr::Int(0));
+        }
         attrs
     }
 
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
-        use DType::{BF16, F4E2M1, F16, F32, I4, I8, I16, I32, U4, U8, U16};
+        use DType::{BF16, F16, F32, I4, I8, I16, I32, U4, U8, U16};
         let (x, scale) = (operand::fact(inputs, 0)?, operand::fact(inputs, 1)?);
         let zero = inputs.get(2).copied().flatten();
         for (what, fact) in [("elements", x), ("scales", scale)] {
-            if !matches!(fact.dtype, F32 | F16 | BF16 | I32 | DType::F8E8M0) {
+            let power = fact.dtype == DType::F8E8M0 && what == "scales";
+            if !power && !matches!(fact.dtype, F32 | F16 | BF16 | I32) {
                 bail_invalid!("does not take {what} of type {}", fact.dtype);
             }
-        }
-        if scale.dtype == DType::F8E8M0 {
-            bail_unsupported!("scales of type {} are not supported", scale.dtype);
         }
         let output = match (zero.map(|z| z.dtype), self.output) {
             (Some(of_zero), Some(output)) if of_zero != output => {
@@ -118,10 +127,7 @@ impl Op for QuantizeLinear {
         };
         match output {
             U8 | I8 | U16 | I16 | U4 | I4 => {}
-            F4E2M1 => bail_unsupported!("results of type {output} are not supported"),
-            _ if crate::numerics::small_float(output, 0).is_some() => {
-                bail_unsupported!("results of type {output} are not supported")
-            }
+            _ if small_format(output).is_some() => {}
             _ => bail_invalid!("does not give results of type {output}"),
         }
         check_zeros(zero, output, scale)?;
@@ -135,13 +141,18 @@ impl Op for QuantizeLinear {
         let output = zero.map(|z| z.dtype).or(self.output).unwrap_or(DType::U8);
         let precision = self.precision(scale.dtype);
         let place = self.granularity.places(&x.shape, &scale.shape)?;
-        let (xs, scales, zeros) =
-            (Elements::new(x)?, Elements::new(scale)?, zero.map(Elements::new).transpose()?);
+        let (xs, scales, zeros) = (Elements::raw(x), Elements::raw(scale), zero.map(Elements::raw));
         let mut y = Builder::new(output, &x.shape);
         for i in 0..x.elements() {
             let at = place(i);
             let zero = zeros.as_ref().map_or(0.0, |z| z.number(at).float());
-            let q = quantize(xs.number(i).float(), scales.number(at).float(), zero, precision, output);
+            let (x, scale) = (xs.number(i).float(), scales.number(at).float());
+            if small_format(output).is_some() {
+                let shifted = (quotient(x, scale, precision) + zero) as f32;
+                y.push_bits(to_small_float(output, shifted, self.how()).unwrap_or_default());
+                continue;
+            }
+            let q = quantize(x, scale, zero, precision, output);
             y.push(Number::Int(q));
         }
         Ok(vec![y.finish()?])
@@ -155,6 +166,12 @@ impl Op for QuantizeLinear {
         let cast = |from, to, e| if from == to { e } else { Expr::cast(to, e) };
         self.granularity.lower(cx, |x, scale, zero| {
             let x = cast(of_x, precision, x);
+            let (of_scale, scale) = match scale {
+                scale if of_scale.is_small() => {
+                    (small::number_type(of_scale), small::number(of_scale, scale))
+                }
+                scale => (of_scale, scale),
+            };
             let quotient = match scale {
                 Expr::Const(s) if of_scale == precision && s.to_f64() == 1.0 => x,
                 Expr::Const(s) if of_scale == precision && power_of_two(s.to_f64()) => {
@@ -162,15 +179,25 @@ impl Op for QuantizeLinear {
                 }
                 scale => div(x, cast(of_scale, precision, scale)),
             };
+            let zero = zero.filter(|z| !matches!(z, Expr::Const(z) if z.bits == 0));
+            if small_format(to).is_some() {
+                let quotient = cast(precision, sums, quotient);
+                let shifted = match zero {
+                    Some(zero) => add(quotient, cast(DType::F32, sums, small::number(to, zero))),
+                    None => quotient,
+                };
+                return Ok(small::element(to, sums, shifted, self.how()));
+            }
             let rounded = cast(precision, sums, un(UnaryOp::Round, quotient));
             let shifted = match zero {
                 None => rounded,
-                Some(Expr::Const(z)) if z.bits == 0 => rounded,
-                Some(Expr::Const(z)) => add(rounded, Expr::Const(Scalar::of(sums, z.to_f64()))),
-                Some(zero) => add(rounded, Expr::cast(sums, zero)),
+                Some(Expr::Const(z)) if !to.is_small() => {
+                    add(rounded, Expr::Const(Scalar::of(sums, z.to_f64())))
+                }
+                Some(zero) => add(rounded, Expr::cast(sums, small::number(to, zero))),
             };
             // Saturates.
-            Ok(Expr::cast(to, shifted))
+            Ok(small::saturated(to, sums, shifted, SmallRounding::default()))
         })
     }
 }
@@ -272,12 +299,20 @@ mod tests {
     }
 
     #[test]
-    fn four_bits_are_folded() {
+    fn four_bits_and_small_floats() {
         let x = Tensor::from_vec(&[5], vec![-20f32, -1.5, 0.5, 2.5, 20.0]);
-        let zero = Tensor::new(DType::I4, vec![], vec![0x0f].into()).unwrap();
-        let op = parse("QuantizeLinear", 21, &[], 3, 1).unwrap();
-        let y = op.eval(&[Some(&x), Some(&Tensor::scalar(1f32)), Some(&zero)]).unwrap().remove(0);
-        assert_eq!((y.dtype, &y.data[..]), (DType::I4, &[0xd8, 0x1f, 0x07][..]));
+        let zero = Tensor::new(DType::I4, vec![], vec![0xff].into()).unwrap();
+        let y = quantized(&[], &[&x, &Tensor::scalar(1f32), &zero]);
+        assert_eq!((y.dtype, &y.packed()[..]), (DType::I4, &[0xd8, 0x1f, 0x07][..]));
+        use DType::{F4E2M1, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, U4};
+        for to in [F4E2M1, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, U4] {
+            let x = Tensor::from_vec(&[2, 40], (0..80).map(|i| (i * i - 300) as f32 * 0.37).collect());
+            let scale = Tensor::from_vec(&[2], vec![0.3f32, 11.0]);
+            for saturate in [0, 1] {
+                let list = [("axis", Attr::Int(0)), ("saturate", Attr::Int(saturate))];
+                quantized(&list, &[&x, &scale, &Tensor::zeros(to, &[2])]);
+            }
+        }
     }
 
     #[test]
@@ -289,9 +324,6 @@ mod tests {
         };
         let axis = [("axis", Attr::Int(0))];
         assert!(refused(&axis, DType::F64, DType::U8).contains("does not take elements of type f64"));
-        assert!(
-            refused(&axis, DType::F32, DType::F8E5M2).contains("results of type f8e5m2 are not supported")
-        );
         assert!(refused(&axis, DType::F32, DType::I32).contains("does not give results of type i32"));
         let list = [axis[0].clone(), ("output_dtype", Attr::Int(3))];
         assert!(

@@ -6,13 +6,13 @@
 //! through a flat buffer; layout makes views of them where it can.
 
 use super::{movement, operand};
+use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::Lowering;
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::Shape;
-use crate::{bail_invalid, bail_unsupported};
 
 /// `Reshape`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,12 +104,7 @@ impl Op for Reshape {
 /// The lowering of every operator that keeps the elements and their order.
 pub(crate) fn lower(cx: &mut Lowering<'_>) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
-    if cx.ty(x).dtype.bits() < 8 {
-        bail_unsupported!(
-            "elements of type {} cannot be moved at run time: they are not whole bytes",
-            cx.ty(x).dtype
-        );
-    }
+    operand::movable(cx.ty(x).dtype)?;
     movement::reshape(cx, x, y);
     Ok(())
 }

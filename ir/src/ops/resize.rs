@@ -273,7 +273,8 @@ impl Op for Resize {
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         let x = operand::fact(inputs, 0)?;
         operand::movable(x.dtype)?;
-        if !matches!(self.sampling.mode, Mode::Nearest(_)) && !x.dtype.is_float() && !x.dtype.is_int() {
+        let number = x.dtype.is_float() || x.dtype.is_int() && !x.dtype.is_small();
+        if !matches!(self.sampling.mode, Mode::Nearest(_)) && !number {
             bail_invalid!("elements of type {} cannot be interpolated", x.dtype);
         }
         let axes = self.axes_of(&x.shape, inputs)?;

@@ -11,17 +11,17 @@ const LISTED: usize = 16;
 
 /// The elements of a tensor whose type is written elsewhere. `elide` puts `...` in place of long ones.
 pub(crate) fn tensor_text(tensor: &Tensor, elide: bool) -> String {
-    let (bits, count) = (tensor.dtype.bits(), tensor.elements());
+    let (bits, count) = (tensor.dtype.size() * 8, tensor.elements());
     let element =
         |i| literal_text(Scalar { dtype: tensor.dtype, bits: crate::eval::element(&tensor.data, bits, i) });
-    // The unused half of a last byte would be lost.
-    let whole = bits > 4 || count % 2 == 0 || tensor.data.last().is_none_or(|b| b >> 4 == 0);
-    let single = bits <= 64 && whole;
+    // What no element of 4 bits has would be lost.
+    let stored = |b: &u8| tensor.dtype.stored((*b).into()) == u64::from(*b);
+    let single = bits <= 64 && (tensor.dtype.bits() != 4 || tensor.data.iter().all(stored));
     if single && count <= LISTED {
         return format!("[{}]", join((0..count).map(element)));
     }
     let size = (bits / 8).max(1);
-    if bits >= 8 && single && tensor.data.chunks(size).all(|c| c == &tensor.data[..size]) {
+    if single && tensor.data.chunks(size).all(|c| c == &tensor.data[..size]) {
         return format!("splat {}", element(0));
     }
     if elide { "...".to_owned() } else { format!("base64 \"{}\"", encode(&tensor.data)) }
@@ -52,13 +52,13 @@ impl Cursor {
                 return Err(bad(self));
             }
             for (i, element) in elements.into_iter().enumerate() {
-                crate::eval::set_element(&mut data, dtype.bits(), i, element);
+                crate::eval::set_element(&mut data, dtype.size() * 8, i, dtype.stored(element));
             }
             return tensor(self, data);
         }
         if self.eat_word("splat") {
             let size = dtype.size();
-            let element = self.literal(dtype)?.to_le_bytes();
+            let element = dtype.stored(self.literal(dtype)?).to_le_bytes();
             if !(1..=8).contains(&size) || count > isize::MAX as usize / 16 {
                 return Err(bad(self));
             }

@@ -58,7 +58,7 @@ pub(crate) fn dtype() -> impl Strategy<Value = DType> {
 /// Elements of types that fit 64 bits, any bits.
 pub(crate) fn scalar() -> impl Strategy<Value = Scalar> {
     (dtype().prop_filter("64 bits", |d| *d != DType::C128), any::<u64>())
-        .prop_map(|(dtype, bits)| Scalar { dtype, bits: bits >> (64 - dtype.bits()) })
+        .prop_map(|(dtype, bits)| Scalar { dtype, bits: dtype.stored(bits >> (64 - dtype.bits())) })
 }
 
 /// Tensors of any bytes, uniform ones among them.

@@ -108,6 +108,7 @@ impl Numbers<'_> {
             Expr::Const(scalar) => Expr::Const(constant(*scalar)),
             Expr::Load(access) if self.wide.contains(&access.buffer) => Expr::Load(self.access(access)),
             Expr::Acc | Expr::Load(_) | Expr::Loop(_) => Expr::cast(DType::F32, e.clone()),
+            Expr::Bits(..) => Expr::cast(DType::F32, self.other(e, acc)?),
             Expr::Unary(op, a) => {
                 let value = Expr::unary(*op, self.number(a, acc)?);
                 if op.is_exact() { value } else { rounded(ty, value) }
@@ -135,6 +136,11 @@ impl Numbers<'_> {
             }
             Expr::Cast(DType::F32, a) if self.ty(a, acc)?.is_short_float() => self.number(a, acc)?,
             Expr::Cast(to, a) => Expr::cast(*to, self.any(a, acc)?),
+            // Of the float itself, never of the f32 in its place.
+            Expr::Bits(to, a) if self.ty(a, acc)?.is_short_float() => {
+                Expr::bits(*to, shortened(self.ty(a, acc)?, self.number(a, acc)?))
+            }
+            Expr::Bits(to, a) => Expr::bits(*to, self.other(a, acc)?),
         })
     }
 

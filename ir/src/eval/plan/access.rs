@@ -64,7 +64,7 @@ impl<'a> Placed<'a> {
             let before = &self.before;
             flat.sweep(writer.loops, |at| {
                 let element = flat.locate(at, before).unwrap_or(0);
-                let bytes = bytes_of(element, flat.dtype.bits());
+                let bytes = bytes_of(element, flat.dtype.size() * 8);
                 if writer.memory.is_written_by(&writer.regions[flat.buffer], bytes, writer.position) {
                     let at = writer.iteration(at);
                     return Err(Error::internal(format!(
@@ -80,7 +80,7 @@ impl<'a> Placed<'a> {
     /// Offset and strides of an access, and the region that it is in.
     fn flat(&mut self, access: &FlatAccess) -> Result<Flat> {
         let name = &access.name;
-        let bits = access.dtype.bits();
+        let bits = access.dtype.size() * 8;
         if matches!(bits, 0 | 128) {
             return Err(Error::unsupported(format!(
                 "elements of type {} are not supported by the interpreter",
@@ -148,7 +148,7 @@ impl<'a> Placed<'a> {
     /// Makes sure that all that an access reads is there.
     fn check(&mut self, access: &FlatAccess, flat: Flat) -> Result<Flat> {
         flat.check_indices(self.writer.loops, &self.before)?;
-        let (writer, bits) = (&self.writer, flat.dtype.bits());
+        let (writer, bits) = (&self.writer, flat.dtype.size() * 8);
         let region = &writer.regions[flat.buffer];
         let (lo, hi) = writer.range(&flat);
         let plainly = flat.guards.is_empty()
@@ -246,7 +246,7 @@ impl Sink for Writer<'_> {
             self.fault = Some(fault);
             return;
         }
-        let (region, width) = (&self.regions[to.buffer], to.dtype.bits());
+        let (region, width) = (&self.regions[to.buffer], to.dtype.size() * 8);
         // Half a byte has a neighbour, and scattered elements may meet: the last one counts.
         if width >= 8
             && to.gathers.is_empty()
@@ -277,7 +277,7 @@ impl Writer<'_> {
     }
 
     fn check_bounds(&self, name: &str, flat: &Flat, element: i64, iteration: &[i64]) -> Result<()> {
-        let (bits, bytes) = (flat.dtype.bits(), self.regions[flat.buffer].len());
+        let (bits, bytes) = (flat.dtype.size() * 8, self.regions[flat.buffer].len());
         if element >= 0 && (element as usize + 1) * bits <= bytes * 8 {
             return Ok(());
         }

@@ -1,0 +1,288 @@
+//! `LSTM`, `GRU`, `RNN`, and `com.microsoft::DynamicQuantizeLSTM`: networks that keep a state from one element of a sequence to
+//! the next.
+//!
+//! Spec: ONNX LSTM, GRU and RNN, versions 1 to 22; ONNX Runtime's contrib operator. `x` `[T, B, I]` (`[B, T, I]` with `layout` 1), `w`
+//! `[D, G * H, I]`, `r` `[D, G * H, H]`, `b` `[D, 2 * G * H]`, `sequence_lens` `[B]`, states `[D, B, H]`, peepholes `[D, 3 * H]`, with G
+//! gates and D directions. Results: all states `[T, D, B, H]`, the last ones.
+//!
+//! ```text
+//! RNN    h' = f(x w + h r + b)
+//! GRU    z, r = f(x w + h r + b)    n = g(x w + (r * h) r + b)    h' = (1 - z) * n + z * h
+//! LSTM   i, o, f = f(x w + h r + b + p * c)    c' = f * c + i * g(x w + h r + b)    h' = o * h(c')
+//! ```
+//!
+//! Made of other operators (`steps.rs`): one product of all elements with `w`, then for each element what depends on the state.
+//! Quantised products are those of `DynamicQuantizeMatMul`.
+//!
+//! Unsupported: sequences of open length.
+
+mod activations;
+mod kind;
+mod steps;
+
+use super::composed::{Composed, Composer, Value, composed, required};
+use super::reverse_sequence;
+use crate::bail_invalid;
+use crate::error::Result;
+use crate::op::{Attr, Attrs, MICROSOFT, NodeProto, Op, OpDef};
+use crate::tensor::Tensor;
+use crate::types::DType;
+use activations::Activation;
+use kind::Kind;
+use steps::{Direction, Weights};
+
+/// A recurrent network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recurrent {
+    name: &'static str,
+    kind: Kind,
+    /// Weights are quantised, with scales and zero points as further inputs.
+    quantised: bool,
+    /// `forward`, `reverse` or `bidirectional`.
+    direction: String,
+    hidden: i64,
+    /// Of all directions.
+    activations: Vec<Activation>,
+    clip: Option<f32>,
+    batch_first: bool,
+    /// LSTM: the forget gate is one less the input gate.
+    input_forget: bool,
+    /// GRU: the state is multiplied before the reset gate is applied.
+    linear_before_reset: bool,
+    outputs: usize,
+}
+
+fn parse(node: &mut NodeProto<'_>, name: &'static str, kind: Kind, quantised: bool) -> Result<Box<dyn Op>> {
+    let states = if kind == Kind::Lstm { 2 } else { 1 };
+    let inputs = match (kind, quantised) {
+        (Kind::Lstm, true) => 12..=12,
+        (Kind::Lstm, false) => 3..=8,
+        _ => 3..=6,
+    };
+    if quantised {
+        // Those in between may be left out.
+        if node.inputs.len() != 12 || [0, 1, 2, 8, 9, 10, 11].iter().any(|i| !node.inputs[*i]) {
+            bail_invalid!("needs 12 inputs, of which bias, lengths, states and peepholes may be left out");
+        }
+    } else {
+        node.arity(inputs, 0..=1 + states)?;
+    }
+    let direction = node.string("direction")?.unwrap_or_else(|| "forward".to_owned());
+    if !matches!(&*direction, "forward" | "reverse" | "bidirectional") {
+        bail_invalid!("attribute 'direction' must be forward, reverse or bidirectional, found '{direction}'");
+    }
+    let directions = if direction == "bidirectional" { 2 } else { 1 };
+    let Some(hidden) = node.int("hidden_size")?.filter(|h| (1..1 << 31).contains(h)) else {
+        bail_invalid!("attribute 'hidden_size' is missing or out of range")
+    };
+    let given = node.strings("activations")?.unwrap_or_default();
+    let by_default = kind.activations().iter().map(|s| (*s).to_owned());
+    let names: Vec<String> = match given.is_empty() {
+        true => by_default.clone().chain(by_default).take(directions * kind.activations().len()).collect(),
+        false => given,
+    };
+    if names.len() != directions * kind.activations().len() {
+        bail_invalid!("{} activations for {directions} directions", names.len());
+    }
+    let (alphas, betas) = (node.floats("activation_alpha")?, node.floats("activation_beta")?);
+    let activations = activations::parse(&names, alphas.as_deref(), betas.as_deref())?;
+    let clip = node.float("clip")?;
+    if clip.is_some_and(|c| c.is_nan() || c <= 0.0) {
+        bail_invalid!("attribute 'clip' must be positive, found {clip:?}");
+    }
+    // Of the first version: whether all states are a result, which the outputs say.
+    node.int("output_sequence")?;
+    Ok(Box::new(Recurrent {
+        name,
+        kind,
+        quantised,
+        direction,
+        hidden,
+        activations,
+        clip,
+        batch_first: node.flag("layout", false)?,
+        input_forget: kind == Kind::Lstm && node.flag("input_forget", false)?,
+        linear_before_reset: kind == Kind::Gru && node.flag("linear_before_reset", false)?,
+        outputs: node.outputs,
+    }))
+}
+
+const UNSUPPORTED: &str = "sequences of open length";
+
+/// `RNN`.
+pub const RNN: OpDef = OpDef {
+    name: "RNN",
+    domain: "",
+    since: (1, 22),
+    parse: |node| parse(node, "RNN", Kind::Rnn, false),
+    unsupported: UNSUPPORTED,
+};
+
+/// `GRU`.
+pub const GRU: OpDef = OpDef { name: "GRU", parse: |node| parse(node, "GRU", Kind::Gru, false), ..RNN };
+
+/// `LSTM`.
+pub const LSTM: OpDef = OpDef { name: "LSTM", parse: |node| parse(node, "LSTM", Kind::Lstm, false), ..RNN };
+
+/// `com.microsoft::DynamicQuantizeLSTM`.
+pub const QUANTISED: OpDef = OpDef {
+    name: "DynamicQuantizeLSTM",
+    domain: MICROSOFT,
+    since: (1, 1),
+    parse: |node| parse(node, "DynamicQuantizeLSTM", Kind::Lstm, true),
+    unsupported: UNSUPPORTED,
+};
+
+impl Op for Recurrent {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn domain(&self) -> &'static str {
+        if self.quantised { MICROSOFT } else { "" }
+    }
+
+    fn attrs(&self) -> Attrs {
+        let mut attrs = activations::attrs(&self.activations);
+        attrs.insert("direction".to_owned(), Attr::Str(self.direction.clone()));
+        attrs.insert("hidden_size".to_owned(), Attr::Int(self.hidden));
+        if let Some(clip) = self.clip {
+            attrs.insert("clip".to_owned(), Attr::Float(clip));
+        }
+        for (name, on) in [
+            ("layout", self.batch_first),
+            ("input_forget", self.input_forget),
+            ("linear_before_reset", self.linear_before_reset),
+        ] {
+            if on {
+                attrs.insert(name.to_owned(), Attr::Int(1));
+            }
+        }
+        attrs
+    }
+
+    composed!(product);
+}
+
+impl Composed for Recurrent {
+    fn compose(&self, cx: &mut Composer<'_>, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+        let optional = |i: usize| inputs.get(i).copied().flatten();
+        let mut x = required(inputs, 0)?;
+        super::values::float(cx.fact(x), "the sequence")?;
+        if self.batch_first && cx.fact(x).shape.rank() == 3 {
+            x = cx.transpose(x, &[1, 0, 2])?;
+        }
+        let shape = cx.extents(x, "a sequence")?;
+        let [time, batch, input] = shape[..] else {
+            bail_invalid!("a sequence must have 3 axes, found {shape:?}")
+        };
+        let (gates, hidden) = (self.kind.gates() * self.hidden, self.hidden);
+        let directions = if self.direction == "bidirectional" { 2 } else { 1 };
+        let (w, r) = (required(inputs, 1)?, required(inputs, 2)?);
+        let of_shape = |cx: &Composer<'_>, value: Option<Value>, what: &str, expected: &[i64]| match value {
+            Some(value) if cx.extents(value, what)? != expected => {
+                bail_invalid!("{what} {} must have the shape {expected:?}", cx.fact(value).shape)
+            }
+            _ => Ok(()),
+        };
+        let product =
+            |of: i64| if self.quantised { [directions, of, gates] } else { [directions, gates, of] };
+        of_shape(cx, Some(w), "weights of elements", &product(input))?;
+        of_shape(cx, Some(r), "weights of the state", &product(hidden))?;
+        let (bias, lengths, peepholes) =
+            (optional(3), optional(4), optional(7).filter(|_| self.kind == Kind::Lstm));
+        of_shape(cx, bias, "the bias", &[directions, 2 * gates])?;
+        of_shape(cx, lengths, "lengths", &[batch])?;
+        of_shape(cx, peepholes, "peepholes", &[directions, 3 * hidden])?;
+        let state = if self.batch_first { [batch, directions, hidden] } else { [directions, batch, hidden] };
+        let mut states = Vec::new();
+        for (i, what) in [(5, "the initial state"), (6, "the initial cell")] {
+            let needed = i == 5 || self.kind == Kind::Lstm;
+            let given = optional(i).filter(|_| needed);
+            of_shape(cx, given, what, &state)?;
+            let given = match given {
+                Some(given) if self.batch_first => Some(cx.transpose(given, &[1, 0, 2])?),
+                given => given,
+            };
+            states.push(given);
+        }
+        // Lengths that are the sequence's say nothing.
+        let whole = |t: &Tensor| t.to_i64s().is_ok_and(|all| all.iter().all(|n| *n == time));
+        let lengths = lengths.filter(|v| !cx.fact(*v).tensor().is_some_and(whole));
+        let lengths = lengths.map(|v| cx.cast(v, DType::I64)).transpose()?;
+        if time == 0 {
+            bail_invalid!("the sequence {shape:?} has no elements");
+        }
+        let (mut all, mut last) = (Vec::new(), [Vec::new(), Vec::new()]);
+        for d in 0..directions {
+            let backward = self.direction == "reverse" || d == 1;
+            let row = |cx: &mut Composer<'_>, value: Option<Value>, shape: &[i64]| {
+                let Some(value) = value else { return Ok(None) };
+                let part = cx.slice(value, 0, (d, d + 1), 1)?;
+                cx.reshape(part, shape).map(Some)
+            };
+            let turned = match (backward, lengths) {
+                (true, Some(lengths)) => cx.apply(&reverse_sequence::DEF, &[], &[x, lengths])?,
+                _ => x,
+            };
+            let matrix = |of: i64| if self.quantised { [of, gates] } else { [gates, of] };
+            let [w, r] = [(w, input, 8), (r, hidden, 10)].map(|(value, of, scales)| -> Result<Weights> {
+                let Some(value) = row(cx, Some(value), &matrix(of))? else {
+                    bail_invalid!("weights are left out")
+                };
+                if !self.quantised {
+                    return Ok(Weights::Floats(cx.transpose(value, &[1, 0])?));
+                }
+                let mut parameter = |i: usize| -> Result<Value> {
+                    let value = required(inputs, i)?;
+                    let per = cx.extents(value, "a scale")?;
+                    let columns: &[i64] = if per.len() == 2 { &[gates] } else { &[] };
+                    row(cx, Some(value), columns)?
+                        .ok_or_else(|| crate::Error::internal("a scale is left out"))
+                };
+                let (scale, zero) = (parameter(scales)?, parameter(scales + 1)?);
+                Ok(Weights::Quantised { value, scale, zero })
+            });
+            let direction = Direction {
+                kind: self.kind,
+                x: turned,
+                extents: [time, batch, input, hidden],
+                w: w?,
+                r: r?,
+                bias: row(cx, bias, &[2 * gates])?,
+                peepholes: row(cx, peepholes, &[3 * hidden])?,
+                lengths,
+                h: row(cx, states[0], &[batch, hidden])?,
+                c: row(cx, states[1], &[batch, hidden])?,
+                // Sequences of several lengths are turned round instead.
+                backward: backward && lengths.is_none(),
+                activations: &self.activations[d as usize * self.kind.activations().len()..],
+                clip: self.clip,
+                input_forget: self.input_forget,
+                linear_before_reset: self.linear_before_reset,
+            };
+            let done = direction.run(cx)?;
+            let mut y = cx.concat(&done.all, 0)?;
+            if let (true, Some(lengths)) = (backward, lengths) {
+                y = cx.apply(&reverse_sequence::DEF, &[], &[y, lengths])?;
+            }
+            all.push(cx.reshape(y, &[time, 1, batch, hidden])?);
+            for (last, state) in last.iter_mut().zip([Some(done.h), done.c]) {
+                if let Some(state) = state {
+                    last.push(cx.reshape(state, &[1, batch, hidden])?);
+                }
+            }
+        }
+        let y = cx.concat(&all, 1)?;
+        let mut results = vec![if self.batch_first { cx.transpose(y, &[2, 0, 1, 3])? } else { y }];
+        for state in last.iter().filter(|l| !l.is_empty()) {
+            let state = cx.concat(state, 0)?;
+            results.push(if self.batch_first { cx.transpose(state, &[1, 0, 2])? } else { state });
+        }
+        results.truncate(self.outputs);
+        Ok(results)
+    }
+}
+
+#[cfg(test)]
+mod tests;
