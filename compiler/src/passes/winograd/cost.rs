@@ -85,6 +85,11 @@ const COLD_BYTES: f64 = 4.0;
 const WARM_BYTES: f64 = 8.0;
 /// The same for what is in the second-level cache.
 const NEAR_BYTES: f64 = 24.0;
+/// Vectors of which one multiply-add starts per cycle.
+const WIDE: usize = 64;
+/// Bytes of words and sums that their product reads and writes in the time of one of these; what the transforms take for them
+/// is less than their operations are counted for (Zen 4: 22 and 47 us of 71 and 97 for 64 channels of 56 x 56).
+const WIDE_BYTES: f64 = 24.0;
 /// What a byte of weights in the artefact is worth, in multiply-adds of one lane: F(4x4) has four times the weights of
 /// the definition and F(2x2) 1.8 times, and on small images of many channels the larger one buys its speed with tens
 /// of megabytes. At this price resnet50 grows by 30 MB instead of 57 (512 bits) or 98 (128 bits).
@@ -205,11 +210,15 @@ fn filtered(layer: &Layer, filter: Filter, target: &Target) -> f64 {
     let vectors = |channels: i64| (channels as f64 / target.lanes() as f64).ceil();
     let transforms = tiles(layer, filter) * (input * vectors(layer.c) + output * vectors(layer.o));
     let bytes = temporaries(layer, filter);
-    let speed = if bytes > target.l2_bytes as f64 { WARM_BYTES } else { NEAR_BYTES };
     // Written once and read once.
+    let memory = match (layer.most, bytes > target.l2_bytes as f64) {
+        (Some(_), _) if target.vector_bytes == WIDE => bytes / WIDE_BYTES,
+        (_, true) => 2.0 * bytes / WARM_BYTES,
+        (_, false) => 2.0 * bytes / NEAR_BYTES,
+    };
     product(layer, tiles(layer, filter), elements, layer.filtered_factors(filter), target)
         + transforms
-        + 2.0 * bytes / speed
+        + memory
 }
 
 #[cfg(test)]
@@ -266,6 +275,17 @@ mod tests {
         // Sums that F(4x4) cannot hold, and sums that neither can.
         assert_eq!(choose(&layer(64, 56, 1 << 25), &targets(&["avx2"])), Some(Filter::Two));
         assert_eq!(choose(&layer(64, 56, 1 << 30), &targets(&["avx2"])), None);
+    }
+
+    #[test]
+    fn four_bytes_at_a_time_are_filtered_on_large_images() {
+        let targets = targets(&["avx512vnni"]);
+        let chosen =
+            |c, h| choose(&Layer { n: 1, o: c, c, h, w: h, short: false, most: Some(1 << 20) }, &targets);
+        assert!(targets[0].dot4);
+        // Beyond, what is read of transformed weights is as much as products are saved.
+        let layers = [(64, 56), (128, 28), (256, 14), (512, 7)].map(|(c, h)| chosen(c, h));
+        assert_eq!(layers, [Some(Filter::Four), Some(Filter::Four), None, None]);
     }
 
     #[test]
