@@ -11,15 +11,18 @@ use std::time::Instant;
 use kiln_ir::Result;
 use kiln_targets::Target;
 use kiln_targets::encode::Program;
-use kiln_targets::simd::{Op2, R, Simd, Src};
+use kiln_targets::simd::{Lane, Op2, R, Simd, Src};
 
 use crate::emit::leaf::Leaf;
+use crate::work::{Products, Work};
 
 /// What one core of this machine can do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Peak {
     /// Operations per second of f32 multiply-adds in vectors of the target's width, two for each lane.
     pub flops: f64,
+    /// The same of products of integers: those that the target's code makes.
+    pub integers: Vec<(Products, f64)>,
     /// Bytes per second that are read from a buffer of so many bytes, by rising size.
     pub bandwidths: Vec<(usize, f64)>,
 }
@@ -51,12 +54,15 @@ impl Peak {
         for i in (1..bandwidths.len()).rev() {
             bandwidths[i - 1].1 = bandwidths[i - 1].1.max(bandwidths[i].1);
         }
-        Ok(Self { flops: flops(target)?, bandwidths })
+        Ok(Self { flops: flops(target)?, integers: integers(target)?, bandwidths })
     }
 
     /// The better figures of two measurements: what was slower was disturbed.
     pub fn or_better(mut self, other: &Self) -> Self {
         self.flops = self.flops.max(other.flops);
+        for (mine, other) in self.integers.iter_mut().zip(&other.integers) {
+            mine.1 = mine.1.max(other.1);
+        }
         for (mine, other) in self.bandwidths.iter_mut().zip(&other.bandwidths) {
             mine.1 = mine.1.max(other.1);
         }
@@ -70,9 +76,20 @@ impl Peak {
         within.or(self.bandwidths.first()).map_or(f64::INFINITY, |b| b.1)
     }
 
+    /// Operations per second of products.
+    pub fn rate(&self, products: Products) -> f64 {
+        let found = self.integers.iter().find(|(of, _)| *of == products);
+        found.map_or(self.flops, |(_, rate)| *rate)
+    }
+
+    /// Operations per second of the fastest products of bytes.
+    pub fn of_bytes(&self) -> f64 {
+        self.integers.iter().map(|(_, rate)| *rate).fold(0.0, f64::max)
+    }
+
     /// The least seconds for arithmetic and for memory.
-    pub fn least(&self, flops: f64, bytes: f64) -> (f64, f64) {
-        (flops / self.flops, bytes / self.bandwidth(bytes))
+    pub fn least(&self, work: &Work) -> (f64, f64) {
+        (work.flops / self.rate(work.products), work.bytes / self.bandwidth(work.bytes))
     }
 }
 
@@ -114,6 +131,71 @@ pub fn flops(target: &Target) -> Result<f64> {
         unsafe { leaf.call(frame.as_ptr(), 0, FMA_ROUNDS) }
     });
     Ok(2.0 * lanes * FMAS * FMA_ROUNDS as f64 / seconds)
+}
+
+/// `end` times [`FMAS`] additions of products of integers, each to one of 12 accumulators.
+struct Sums(Products);
+
+/// Two words of 1.
+const ONES: u32 = 0x0001_0001;
+const SUM_ROUNDS: i64 = 100;
+
+impl Program for Sums {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let x = s.splat(0.0)?;
+        let acc = (0..12).map(|_| s.splat(0.0)).collect::<R<Vec<_>>>()?;
+        if self.0 == Products::Pairs {
+            s.prepare_constant(ONES)?;
+        }
+        let count = s.arg(2)?;
+        s.repeat_ptr(count, &mut |s| {
+            s.repeat(100, &mut |s| {
+                acc.iter().chain(&acc).try_for_each(|acc| match self.0 {
+                    Products::Floats => s.fma(acc, &x, Src::Reg(&x)),
+                    Products::Integers => s.fma_as(Lane::I32, acc, &x, Src::Reg(&x)),
+                    Products::Words => s.fma_words(acc, &x, Src::Reg(&x)),
+                    Products::Pairs => {
+                        let product = s.copy(&x)?;
+                        s.madd_bytes(&product, Src::Reg(&x))?;
+                        s.madd_words(&product, Src::Bits(ONES))?;
+                        s.op2(Op2::IntAdd, acc, Src::Reg(&product))?;
+                        s.free(product);
+                        Ok(())
+                    }
+                    Products::Fours => s.dot4(acc, &x, Src::Reg(&x)),
+                })
+            })
+        })?;
+        let out = s.arg(0)?;
+        let out = s.load_ptr(&out, 0)?;
+        let lanes = s.lanes();
+        acc.iter().try_for_each(|acc| s.store(&out, 0, acc, lanes))
+    }
+}
+
+/// Operations per second of the products of integers that code for a target makes, two each.
+pub fn integers(target: &Target) -> Result<Vec<(Products, f64)>> {
+    let made = |products: &Products| match products {
+        Products::Pairs => target.adds_products_of_bytes && !target.dot4,
+        Products::Fours => target.dot4,
+        _ => true,
+    };
+    let measure = |products: Products| {
+        let leaf = Leaf::new(target, &Sums(products))?;
+        let mut out = [0f32; 16];
+        let frame = [out.as_mut_ptr().cast::<u8>().cast_const()];
+        let seconds = fastest(FMA_RUNS, || {
+            // SAFETY: the program writes one vector, at most 64 bytes, to the frame's first pointer.
+            unsafe { leaf.call(frame.as_ptr(), 0, SUM_ROUNDS) }
+        });
+        let of_lane = match products {
+            Products::Floats | Products::Integers => 1.0,
+            Products::Words => 2.0,
+            Products::Pairs | Products::Fours => 4.0,
+        };
+        Ok((products, 2.0 * of_lane * target.lanes() as f64 * FMAS * SUM_ROUNDS as f64 / seconds))
+    };
+    Products::OF_INTEGERS.into_iter().filter(made).map(measure).collect()
 }
 
 /// Reads the buffer at the frame's first pointer, `end` blocks of [`BLOCK`] vectors, `begin` times over.
@@ -192,6 +274,10 @@ mod tests {
             let peak = Peak::measure(&target).unwrap();
             // No core does fewer than 10 million operations, none more than 10^13.
             assert!(peak.flops > 1e7 && peak.flops < 1e13, "{level}: {peak:?}");
+            let integers: Vec<Products> = peak.integers.iter().map(|i| i.0).collect();
+            assert_eq!(integers.contains(&Products::Fours), target.dot4, "{level}");
+            assert!(integers.contains(&Products::Words) && peak.of_bytes() >= peak.rate(Products::Words));
+            assert!(peak.integers.iter().all(|(_, rate)| (1e7..1e13).contains(rate)), "{level}: {peak:?}");
             assert_eq!(peak.bandwidths.len(), SIZES.len());
             assert!(peak.bandwidths.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 >= w[1].1), "{peak:?}");
             assert!(peak.bandwidth(1e15) <= peak.bandwidth(1.0));
@@ -200,11 +286,24 @@ mod tests {
 
     #[test]
     fn the_longer_of_arithmetic_and_memory_is_the_limit() {
-        let peak = Peak { flops: 100.0, bandwidths: vec![(10, 50.0), (20, 5.0)] };
-        assert_eq!(peak.least(200.0, 10.0), (2.0, 0.2));
-        assert_eq!(peak.least(0.0, 15.0), (0.0, 0.3));
-        assert_eq!(peak.least(0.0, 100.0), (0.0, 20.0));
-        let better = peak.clone().or_better(&Peak { flops: 120.0, bandwidths: vec![(10, 40.0), (20, 6.0)] });
-        assert_eq!(better, Peak { flops: 120.0, bandwidths: vec![(10, 50.0), (20, 6.0)] });
+        let peak = |flops: f64, words: f64, bandwidths| Peak {
+            flops,
+            integers: vec![(Products::Words, words)],
+            bandwidths,
+        };
+        let work = |products, flops, bytes| Work {
+            name: String::new(),
+            form: "contract",
+            nodes: Vec::new(),
+            flops,
+            products,
+            bytes,
+        };
+        let mine = peak(100.0, 300.0, vec![(10, 50.0), (20, 5.0)]);
+        assert_eq!(mine.least(&work(Products::Floats, 200.0, 10.0)), (2.0, 0.2));
+        assert_eq!(mine.least(&work(Products::Words, 600.0, 15.0)), (2.0, 0.3));
+        assert_eq!(mine.least(&work(Products::Floats, 0.0, 100.0)), (0.0, 20.0));
+        let better = mine.or_better(&peak(120.0, 310.0, vec![(10, 40.0), (20, 6.0)]));
+        assert_eq!(better, peak(120.0, 310.0, vec![(10, 50.0), (20, 6.0)]));
     }
 }

@@ -1,7 +1,12 @@
 //! What a kernel has to do: operations and bytes, for rates and limits.
 
-use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Schedule};
+mod products;
+
+use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Schedule};
 use kiln_ir::kernel::{Form, Role, WindowOp};
+use kiln_targets::Target;
+
+pub use products::Products;
 
 /// What a kernel does.
 pub struct Work {
@@ -13,13 +18,25 @@ pub struct Work {
     pub nodes: Vec<String>,
     /// Arithmetic operations.
     pub flops: f64,
+    /// What its products are made of.
+    pub products: Products,
     /// Bytes that it touches, each once.
     pub bytes: f64,
 }
 
 impl Work {
+    /// What the kernels of a plan do on a machine; products with padding of depth do not count.
+    pub fn of_plan(plan: &Plan, target: &Target) -> Vec<Self> {
+        let of = |kernel: &PlannedKernel| {
+            let work = Self::of(kernel);
+            let flops = work.flops * products::asked(kernel, &plan.weights);
+            Self { flops, products: Products::of(kernel, target), ..work }
+        };
+        plan.kernels.iter().map(of).collect()
+    }
+
     /// Counts two operations for a product that is added to a sum and one for any other; bytes by [`bytes`].
-    pub fn of(kernel: &PlannedKernel) -> Self {
+    fn of(kernel: &PlannedKernel) -> Self {
         let flops = match &kernel.form {
             Form::Contract { .. } | Form::Window { op: WindowOp::Dot, .. } => 2.0 * iterations(kernel),
             Form::Window { .. } => iterations(kernel),
@@ -33,7 +50,7 @@ impl Work {
         };
         let bytes = bytes(kernel, &kernel.form.loads()) + bytes(kernel, &kernel.form.stores());
         let (name, nodes) = (kernel.name.clone(), kernel.nodes.clone());
-        Self { name, form: kernel.form.name(), nodes, flops, bytes }
+        Self { name, form: kernel.form.name(), nodes, flops, products: Products::Floats, bytes }
     }
 }
 
@@ -165,6 +182,8 @@ pub struct Group {
     pub kernels: [usize; 3],
     /// Operations of the convolution as it is defined.
     pub flops: f64,
+    /// Whether they are of integers.
+    pub integers: bool,
 }
 
 /// Every convolution of the plan that is computed by minimal filtering.
@@ -189,7 +208,8 @@ pub fn groups(kernels: &[PlannedKernel]) -> Vec<Group> {
         let channels = iterations(&kernels[product]) / (computed / (m * m) as f64 * (t * t) as f64);
         let window = ((t - m + 1) * (t - m + 1)) as f64;
         let flops = 2.0 * results * channels * window;
-        Some(Group { name: kernel.name.clone(), kernels: [tiles, product, i], flops })
+        let integers = matches!(&kernels[product].form, Form::Contract { acc, .. } if acc.is_int());
+        Some(Group { name: kernel.name.clone(), kernels: [tiles, product, i], flops, integers })
     };
     kernels.iter().enumerate().filter_map(of).collect()
 }
@@ -311,6 +331,49 @@ mod tests {
         let work = Work::of(&kernel(&[(50, P), (100, R)], form, Some(tile)));
         assert_eq!(work.bytes, 4.0 * (100.0 + 4.0 * 16.0 * 100.0 + 50.0));
         assert_eq!(work.flops, 2.0 * 100.0 * 50.0);
+    }
+
+    #[test]
+    fn padding_of_depth_is_no_work() {
+        use kiln_ir::kernel::plan::Weight;
+
+        // Depth of 8, of which the last 3 steps are zeros, in panels of 16 columns: 10 columns in fours.
+        let quad = [LoopId(2), LoopId(3)];
+        let tile = Tile {
+            outer: vec![],
+            row: None,
+            col: LoopId(0),
+            depth: vec![LoopId(1)],
+            mr: 1,
+            nr: 16,
+            panel: 16,
+            panel_stride: 128,
+            rhs_padded: true,
+            unroll: 1,
+            straight: false,
+            by_lane: false,
+            quad: Some(quad),
+            panels_outermost: true,
+            prefetch: 0,
+        };
+        let of = |storage, strides: &[i64], dtype| FlatAccess { dtype, ..access(storage, strides) };
+        let (lhs, rhs) = (of(X, &[0, 4, 2, 1], DType::U8), of(W, &[4, 64, 2, 1], DType::I8));
+        let store = Store { to: of(Y, &[1, 0, 0, 0], DType::I32), value: Expr::Acc };
+        let form = Form::Contract { acc: DType::I32, lhs, rhs, store };
+        let kernels = vec![kernel(&[(10, P), (2, R), (2, R), (2, R)], form, Some(tile))];
+        let bytes =
+            (0..128).map(|i| if i / 4 % 16 < 10 && i / 64 * 4 + i % 4 < 5 { 7i8 } else { 0 }).collect();
+        let weight = Weight {
+            name: "w".into(),
+            offset_bytes: 0,
+            tensor: kiln_ir::Tensor::from_vec::<i8>(&[128], bytes),
+        };
+        let plan = Plan { kernels, weights: vec![weight], ..Plan::default() };
+        for (level, products) in [("avx512vnni", Products::Fours), ("avx2", Products::Pairs)] {
+            let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap();
+            let work = &Work::of_plan(&plan, &target)[0];
+            assert_eq!((work.flops, work.products), (2.0 * 10.0 * 5.0, products), "{level}");
+        }
     }
 
     #[test]

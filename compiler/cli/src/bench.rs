@@ -66,7 +66,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     args::bind_rest(ui, &mut model);
     let (planned, tuned) = args.tune.plan(ui, model)?;
     let level = planned.options.target.name();
-    let profile = args.profile.then(|| Profile::of(&planned.plan.kernels, &planned.options.target));
+    let profile = args.profile.then(|| Profile::of(&planned.plan, &planned.options.target));
     let (arena_bytes, weights_bytes) = (planned.plan.arena_bytes, planned.plan.weights_bytes);
     let jit = planned.jit(threads)?;
     let compile = start.elapsed();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kiln_compiler::internals::peak;
+use kiln_compiler::internals::work::Products;
 use kiln_ir::error::Printable;
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Provider, Schedule, Shared, Storage};
 use kiln_ir::kernel::{Form, LoopId, Role};
@@ -72,12 +74,22 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
             plan.kernels.len()
         ));
     }
+    let limits = explain.limits();
+    for (products, rate) in &limits {
+        ui.text(format_args!(
+            "products of {}: at most {:.0} GOP/s on one core of this machine",
+            products.name(),
+            rate / 1e9
+        ));
+    }
     rewrites::tell(ui, &rewrites.fired);
     Ok(Answer::yes(json!({
         "target": target.triple.to_string(),
         "cpu": target.name(),
         "kernels": kernels,
         "kernels_in_plain_loops": plain,
+        "gop_per_s": limits.iter().map(|(products, rate)| (products.name().to_owned(), json!(rate / 1e9)))
+            .collect::<serde_json::Map<_, _>>(),
         "rewrites": rewrites.fired.iter().map(|f| json!({
             "rule": f.rule, "node": f.node, "fired": f.missed.is_none(), "reason": f.missed,
         })).collect::<Vec<_>>(),
@@ -129,6 +141,22 @@ struct Explain<'a> {
 }
 
 impl Explain<'_> {
+    /// What is multiplied, where that is integers.
+    fn products(&self, kernel: &PlannedKernel) -> Option<Products> {
+        Some(Products::of(kernel, self.target)).filter(|p| *p != Products::Floats)
+    }
+
+    /// What a core of this machine makes of the products of integers, if the code is for such a machine.
+    fn limits(&self) -> Vec<(Products, f64)> {
+        let made: Vec<Products> = self.plan.kernels.iter().filter_map(|k| self.products(k)).collect();
+        if made.is_empty() {
+            return Vec::new();
+        }
+        let mut rates = peak::integers(self.target).unwrap_or_default();
+        rates.retain(|(products, _)| made.contains(products));
+        rates
+    }
+
     /// The accesses that read weights, with the format of these.
     fn weights(&self, kernel: &PlannedKernel) -> Vec<String> {
         let panels = match (&kernel.form, &kernel.schedule) {
@@ -200,6 +228,9 @@ impl Explain<'_> {
         lines.extend(several("writes", self.activations(&kernel.form.stores())));
         lines.push(format!("  microkernel  {}, {}", microkernel(kernel), self.level(kernel.provider)));
         lines.push(format!("  schedule     {}", schedule(kernel)));
+        if let Some(products) = self.products(kernel) {
+            lines.push(format!("  products     {}", products.name()));
+        }
         lines.push(format!("  threads      {}", threads(kernel)));
         if !kernel.why.is_empty() {
             lines.push(format!("  why          {}", Printable(&kernel.why)));
@@ -237,6 +268,7 @@ impl Explain<'_> {
             "level": self.target.name(),
             "vector_bits": 8 * kernel.provider.vector_bytes(),
             "schedule": schedule(kernel),
+            "products": self.products(kernel).map(Products::name),
             "grain": kernel.grain,
             "why": kernel.why,
         })

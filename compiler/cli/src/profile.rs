@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use kiln_compiler::Session;
 use kiln_compiler::internals::peak::Peak;
-use kiln_compiler::internals::work::{self, Group, Work};
+use kiln_compiler::internals::work::{self, Group, Products, Work};
 use kiln_ir::error::Printable;
-use kiln_ir::kernel::plan::PlannedKernel;
+use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
 use serde_json::{Value, json};
 
@@ -35,14 +35,16 @@ struct Line<'a> {
     seconds: f64,
     flops: f64,
     bytes: f64,
+    /// Operations per second that the machine makes of such products.
+    peak: f64,
     /// The part of the machine's limit, and which limit.
     limit: f64,
     bound: &'static str,
 }
 
 impl Profile {
-    pub(super) fn of(kernels: &[PlannedKernel], target: &Target) -> Self {
-        let work = kernels.iter().map(Work::of).collect();
+    pub(super) fn of(plan: &Plan, target: &Target) -> Self {
+        let (kernels, work) = (&plan.kernels, Work::of_plan(plan, target));
         let code = kernels.iter().map(|k| (explain::microkernel(k), explain::in_plain_loops(k))).collect();
         Self { target: target.clone(), work, code, groups: work::groups(kernels) }
     }
@@ -64,6 +66,7 @@ impl Profile {
         let in_group = |i: usize| self.groups.iter().find(|g| g.kernels.contains(&i)).map(|g| &*g.name);
         let kernels = kernels.iter().zip(&self.work).enumerate().map(|(i, (line, work))| {
             let mut object = line.json(total);
+            object["products"] = json!(work.products.name());
             object["nodes"] = json!(work.nodes);
             object["group"] = json!(in_group(i));
             object["microkernel"] = json!(self.code[i].0);
@@ -75,6 +78,7 @@ impl Profile {
             object["kernels"] = group.kernels.iter().map(|&k| json!(self.work[k].name)).collect();
             object
         });
+        let integers = peak.integers.iter().map(|(of, rate)| (of.name().to_owned(), json!(rate / 1e9)));
         let memory = |&(bytes, rate): &(usize, f64)| json!({ "bytes": bytes, "bytes_per_s": rate });
         Ok(json!({
             "profile": kernels.collect::<Vec<_>>(),
@@ -82,6 +86,7 @@ impl Profile {
             "plain_loops_share": plain / total,
             "machine": {
                 "gflop_per_s": peak.flops / 1e9,
+                "gop_per_s": integers.collect::<serde_json::Map<_, _>>(),
                 "vector_bits": 8 * self.target.vector_bytes,
                 "memory": peak.bandwidths.iter().map(memory).collect::<Vec<_>>(),
             },
@@ -99,9 +104,10 @@ impl Profile {
     ) {
         let bits = 8 * self.target.vector_bytes;
         let machine = format!(
-            "one core, measured in {:.0} ms: {:.1} GFLOP/s in {bits}-bit multiply-adds; GB/s read: {}",
+            "one core, measured in {:.0} ms: {:.1} GFLOP/s in {bits}-bit multiply-adds{}; GB/s read: {}",
             took.as_secs_f64() * 1e3,
             peak.flops / 1e9,
+            self.integers(peak),
             memories(peak).join(", "),
         );
         ui.text(table::wrap(&machine, Room::of_stdout().width).join("\n"));
@@ -114,12 +120,16 @@ impl Profile {
         // What a group does counts once, as it is defined.
         let parts = self.groups.iter().flat_map(|g| g.kernels).map(|k| kernels[k].flops).sum::<f64>();
         let flops = flops - parts + groups.iter().map(|g| g.flops).sum::<f64>();
+        let single = |i: &usize| !self.groups.iter().any(|g| g.kernels.contains(i));
+        let computed = |line: &Line<'_>| line.flops / line.peak;
+        let least = (0..kernels.len()).filter(single).map(|i| computed(&kernels[i])).sum::<f64>()
+            + groups.iter().map(computed).sum::<f64>();
         rows.push(vec![
             micros(total),
             "100.0".to_owned(),
             rate(flops / total),
             String::new(),
-            format!("{:.1}", 100.0 * flops / total / peak.flops),
+            format!("{:.1}", 100.0 * least / total),
             "compute".to_owned(),
             String::new(),
             "all kernels".to_owned(),
@@ -141,6 +151,13 @@ impl Profile {
                 100.0 * self.plain_seconds(&seconds) / total,
             ));
         }
+    }
+
+    /// The rates of products of integers, as far as kernels make them.
+    fn integers(&self, peak: &Peak) -> String {
+        let makes = |products: Products| self.work.iter().any(|w| w.products == products);
+        let told = peak.integers.iter().filter(|(products, _)| makes(*products));
+        told.map(|(products, rate)| format!(", {:.0} GOP/s of {}", rate / 1e9, products.name())).collect()
     }
 
     /// The time of the kernels in plain loops, of everyone's `best`.
@@ -175,17 +192,20 @@ fn rate(per_second: f64) -> String {
 impl<'a> Line<'a> {
     fn of(work: &'a Work, seconds: f64, peak: &Peak) -> Self {
         let seconds = seconds.max(1e-9);
-        let (compute, memory) = peak.least(work.flops, work.bytes);
+        let (compute, memory) = peak.least(work);
         let (limit, bound) = if compute >= memory { (compute, "compute") } else { (memory, "memory") };
         let Work { name, form, flops, bytes, .. } = work;
-        Self { name, form, seconds, flops: *flops, bytes: *bytes, limit: limit / seconds, bound }
+        let peak = peak.rate(work.products);
+        Self { name, form, seconds, flops: *flops, bytes: *bytes, peak, limit: limit / seconds, bound }
     }
 
     fn of_group(group: &'a Group, best: &[f64], peak: &Peak) -> Self {
         let seconds = group.kernels.iter().map(|k| best[*k]).sum::<f64>().max(1e-9);
         let Group { name, flops, .. } = group;
-        let limit = flops / peak.flops / seconds;
-        Self { name, form: "winograd", seconds, flops: *flops, bytes: 0.0, limit, bound: "compute" }
+        // As it is defined it is made of bytes.
+        let peak = if group.integers { peak.of_bytes() } else { peak.flops };
+        let limit = flops / peak / seconds;
+        Self { name, form: "winograd", seconds, flops: *flops, bytes: 0.0, peak, limit, bound: "compute" }
     }
 
     fn cells(&self, total: f64, code: &str) -> Vec<String> {

@@ -189,6 +189,7 @@ fn a_profile_has_rates_limits_and_groups() {
         assert!(answer[field].as_u64().unwrap() > 0, "{field}");
     }
     assert!(answer["machine"]["gflop_per_s"].as_f64().unwrap() > 0.0);
+    assert!(answer["machine"]["gop_per_s"]["words in pairs"].as_f64().unwrap() > 0.0);
     assert!(answer["machine"]["memory"].as_array().unwrap().len() > 2);
     let kernels = answer["profile"].as_array().unwrap();
     assert_eq!(
@@ -202,6 +203,7 @@ fn a_profile_has_rates_limits_and_groups() {
             "bytes_per_s",
             "limit",
             "bound",
+            "products",
             "nodes",
             "group",
             "microkernel",
@@ -246,6 +248,7 @@ fn explain_tells_of_kernels_and_of_rewrites() {
             "level",
             "vector_bits",
             "schedule",
+            "products",
             "grain",
             "why"
         ]
