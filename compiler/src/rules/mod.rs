@@ -4,6 +4,7 @@
 //! applied but for something: `kiln explain` shows those near misses. Pointwise tails (bias, activation,
 //! residual) need no rules: `absorb` fuses them in the Kernel IR.
 
+mod concat_quantize;
 mod conv_scale;
 mod conv_shift;
 mod noop;
@@ -34,6 +35,7 @@ pub static RULES: &[Rule] = &[
     pad_conv::RULE,
     conv_scale::RULE,
     conv_shift::RULE,
+    concat_quantize::RULE,
 ];
 
 /// Rounds over the graph; each fires somewhere, and a chain of rewrites is shorter than this.
