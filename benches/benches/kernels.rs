@@ -110,6 +110,19 @@ fn depthwise_3x3(bencher: Bencher<'_, '_>, level: &str) {
     node(bencher, level, graph, true, 2 * 9 * 144 * 28 * 28);
 }
 
+/// Bytes of 64 channels.
+#[divan::bench(args = levels())]
+fn max_pool_of_bytes_3x3(bencher: Bencher<'_, '_>, level: &str) {
+    let graph = r#"graph @m opset(17) {
+  input %x: f32[1, 64, 112, 112]
+  const @s: f32[] = [0.1] const @z: u8[] = [3]
+  %q = QuantizeLinear(%x, @s, @z)
+  %y = MaxPool(%q) {kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]} "op"
+  output %y
+}"#;
+    node(bencher, level, graph, true, 9 * 64 * 56 * 56);
+}
+
 #[divan::bench(args = levels())]
 fn softmax_rows_of_128(bencher: Bencher<'_, '_>, level: &str) {
     let graph = r#"graph @m opset(17) {

@@ -39,6 +39,8 @@ impl Work {
     fn of(kernel: &PlannedKernel) -> Self {
         let flops = match &kernel.form {
             Form::Contract { .. } | Form::Window { op: WindowOp::Dot, .. } => 2.0 * iterations(kernel),
+            // Whole vectors of bytes: it is memory that limits them.
+            Form::Window { op: WindowOp::Max, input, .. } if input.dtype.size() == 1 => 0.0,
             Form::Window { .. } => iterations(kernel),
             // Of bytes, four at a time: it is memory that limits them.
             Form::Reduce { .. } if matches!(kernel.schedule, Schedule::Digits(_)) => 0.0,

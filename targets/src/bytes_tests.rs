@@ -245,3 +245,33 @@ fn another_machine_has_code_for_them() {
     assert!(!compile_for("aarch64-unknown-linux-gnu", &Products).is_empty());
     assert!(!compile_for("aarch64-unknown-linux-gnu", &Entries).is_empty());
 }
+
+/// Bytes become the greater ones of them and those behind.
+struct Greater;
+
+const COMPARED: usize = 256;
+
+impl crate::encode::Program for Greater {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let lanes = s.lanes();
+        for at in (0..COMPARED as i32).step_by(4 * lanes) {
+            let v = s.load(&data, at, lanes)?;
+            let other = s.load(&data, at + COMPARED as i32, lanes)?;
+            s.max_bytes(&v, &other)?;
+            s.store(&data, at, &v, lanes)?;
+            s.free(v);
+            s.free(other);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn the_greater_of_bytes() {
+    let data: Vec<u8> = (0..2 * COMPARED).map(|i| (i * 167 + i / 32) as u8).collect();
+    for ran in run_on(&Greater, &data, 0, 0) {
+        let wanted: Vec<u8> = (0..COMPARED).map(|i| data[i].max(data[i + COMPARED])).collect();
+        assert_eq!(ran.data[..COMPARED], wanted, "{}", ran.name);
+    }
+}

@@ -458,6 +458,8 @@ pub trait Simd {
     fn load_words(&mut self, p: &P, disp: i32, signed: bool) -> R<V>;
     /// `d = d + s`, or with `minus` `d - s`, of numbers of 16 bits, which wrap.
     fn add_words(&mut self, d: &V, s: &V, minus: bool) -> R;
+    /// Every byte of `d`, without a sign, becomes the greater one of it and that of `s`.
+    fn max_bytes(&mut self, d: &V, s: &V) -> R;
     /// Numbers of 16 bits moved to the left by less than 16 bits.
     fn shift_words(&mut self, d: &V, by: u8) -> R;
 

@@ -3,7 +3,7 @@
 //! Passes and schedules ask before they plan vectors; code generation computes what this module allows.
 
 use kiln_ir::kernel::plan::FlatAccess;
-use kiln_ir::kernel::{BinaryOp, Expr, Form, ReduceOp, UnaryOp};
+use kiln_ir::kernel::{BinaryOp, Expr, Form, Loop, LoopId, ReduceOp, UnaryOp, WindowOp};
 use kiln_ir::types::DType;
 
 use crate::math::{Function, tape};
@@ -155,10 +155,22 @@ fn bytewise(expr: &Expr<FlatAccess>) -> Option<DType> {
     }
 }
 
-/// Elements of a vector of so many bytes in a nest of this form: copies of short elements move bytes, and so do maps on
+/// Whether a window's results are the greatest of bytes, whole vectors of which lie side by side along a loop, in fours.
+pub fn is_byte_window(form: &Form<FlatAccess>, loops: &[Loop], along: LoopId) -> bool {
+    let Form::Window { op: WindowOp::Max, input, store, .. } = form else { return false };
+    let bytes = matches!(input.dtype, DType::U8 | DType::I8) && store.to.dtype == input.dtype;
+    let l = along.0 as usize;
+    let beside = input.strides[l].is(1) && store.to.strides[l].is(1) && input.gathers.is_empty();
+    let guarded = input.guards.iter().any(|g| !g.coefficients[l].is(0));
+    let fours = loops[l].extent.as_const().is_some_and(|n| n % 4 == 0);
+    bytes && store.value == Expr::Acc && beside && !guarded && fours
+}
+
+/// Elements of a vector of so many bytes in a nest of this form along a loop: copies of short elements move bytes, and so do maps on
 /// bytes; otherwise lanes have 32 bits, or 64 where any type has.
-pub fn nest_lanes(form: &Form<FlatAccess>, vector_bytes: u32) -> u32 {
+pub fn nest_lanes(form: &Form<FlatAccess>, loops: &[Loop], along: LoopId, vector_bytes: u32) -> u32 {
     match form {
+        form if is_byte_window(form, loops, along) => vector_bytes,
         Form::Rearrange { to, .. } => vector_bytes / to.dtype.size().max(1) as u32,
         form if is_bytewise(form) => vector_bytes,
         form => {

@@ -32,7 +32,7 @@ use kiln_ir::kernel::{Form, ReduceOp, Role, Scalar, WindowOp};
 use kiln_ir::{DType, Error};
 use kiln_targets::simd::sequences::{keep_first, splat_bits};
 use kiln_targets::simd::{Across, Lane, Op2, R, Refusal, Simd, Src, V};
-use kiln_targets::vector_expr::{is_bytewise, nest_lanes};
+use kiln_targets::vector_expr::{is_byte_window, is_bytewise, nest_lanes};
 
 use super::places::Places;
 use super::share::shared;
@@ -60,6 +60,8 @@ enum Work {
     Dot { input: AccessId, weight: AccessId },
     /// `acc = op(acc, input)`.
     Window { op: Op2, input: AccessId },
+    /// `acc = max(acc, input)` of bytes as they lie in memory.
+    Greatest { input: AccessId },
 }
 
 /// The generator.
@@ -142,6 +144,9 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
                 let work = match (op, weight) {
                     (WindowOp::Dot, Some(weight)) => Work::Dot { input, weight: walk.access(weight)? },
                     (WindowOp::Dot, None) => return Err(Refusal::unsupported("a window without weights")),
+                    (WindowOp::Max, _) if is_byte_window(&kernel.form, &kernel.loops, nest.vector) => {
+                        Work::Greatest { input }
+                    }
                     (WindowOp::Sum | WindowOp::Max, _) => Work::Window { op: combined, input },
                 };
                 (work, identity, Some(combine), vec![(&store.to, store.value.clone())])
@@ -154,7 +159,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
         if lanes_are_results && matches!(work, Work::Dot { .. }) { epilogue.take_start() } else { None };
     let stores = stores.iter().map(|(to, _)| walk.access(to)).collect::<R<Vec<_>>>()?;
     let across = if role(&nest.vector) == Role::Reduce { combine } else { None };
-    let lanes = nest_lanes(&kernel.form, 4 * s.lanes() as u32) as usize;
+    let lanes = nest_lanes(&kernel.form, &kernel.loops, nest.vector, 4 * s.lanes() as u32) as usize;
     let (acc, identity) = (identity.dtype, lane_bits(identity));
     let bytes = |input: &FlatAccess, w: &FlatAccess| {
         input.dtype == DType::U8 && matches!(w.dtype, DType::I8 | DType::I16)
@@ -368,6 +373,7 @@ impl Generator<'_> {
             Work::Dot { .. }
             | Work::Map
             | Work::Bytes
+            | Work::Greatest { .. }
             | Work::Copy { .. }
             | Work::LookUp { .. }
             | Work::Arg { .. } => Op2::Add,
@@ -388,6 +394,9 @@ impl Generator<'_> {
     }
 
     fn empty<S: Simd>(&mut self, s: &mut S, tile: i64, vectors: usize) -> R<Vec<V>> {
+        if let Work::Greatest { .. } = self.work {
+            return (0..tile as usize * vectors).map(|_| s.splat(0.0)).collect();
+        }
         (0..tile as usize * vectors).map(|_| splat_bits(s, self.lane(), self.identity)).collect()
     }
 
@@ -496,6 +505,7 @@ impl Generator<'_> {
             Some(value) => match self.work {
                 // Least values stand for padding that never wins.
                 Work::Window { op: Op2::MaxNan, .. } => value.to_f64() > f64::from(f32::MIN),
+                Work::Greatest { .. } => value.bits as u8 != if self.acc == DType::I8 { 0x80 } else { 0 },
                 _ => value.to_f64() != 0.0,
             },
         })
@@ -517,6 +527,14 @@ impl Generator<'_> {
         let partial = self.across.is_some() && n < self.lanes;
         match &self.work {
             Work::Map | Work::Bytes | Work::Copy { .. } | Work::LookUp { .. } | Work::Arg { .. } => Ok(()),
+            Work::Greatest { input } => {
+                if self.contributes(*input)? {
+                    let x = self.load_unsigned(s, &at, *input)?;
+                    s.max_bytes(acc, &x)?;
+                    s.free(x);
+                }
+                Ok(())
+            }
             Work::Dot { input, weight } => {
                 if !self.contributes(*input)? {
                     return Ok(());
@@ -579,6 +597,12 @@ impl Generator<'_> {
         if let Work::Copy { from } = self.work {
             return self.copy(s, &at, from);
         }
+        let acc = match acc {
+            Some(acc) if matches!(self.work, Work::Greatest { .. }) => {
+                return self.store_unsigned(s, &at, acc);
+            }
+            acc => acc,
+        };
         if let Some(acc) = &acc {
             typed::round(s, self.acc, acc)?;
         }

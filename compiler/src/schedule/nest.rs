@@ -153,7 +153,8 @@ fn model(
     unrolled: &[LoopId],
 ) -> NestPick {
     let extent = |l: LoopId| extent_of(kernel, l).unwrap_or(1);
-    let lanes = i64::from(vector_expr::nest_lanes(&kernel.form, target.vector_bytes as u32));
+    let lanes =
+        i64::from(vector_expr::nest_lanes(&kernel.form, &kernel.loops, vector, target.vector_bytes as u32));
     let free = free_registers(kernel, unrolled, target);
     let columns = has_columns(kernel, unrolled) && free >= 4;
     let widest = if columns { free.min(WIDEST_WINDOW_TILE) } else { 4 };

@@ -19,13 +19,14 @@ pub(super) fn choose(kernel: &FlatKernel, target: &Target) -> Option<Chosen> {
     if store.to.dtype != DType::U8 || vector_expr::is_bytewise(&kernel.form) {
         return None;
     }
-    let lanes = i64::from(vector_expr::nest_lanes(&kernel.form, target.vector_bytes as u32));
     let parallel = loops_of(&kernel.loops, Role::Parallel);
     let steps = |l, by| stride_of(&store.to, l) == Some(by);
     let channels = *parallel.iter().find(|l| steps(**l, 1) && extent_of(kernel, **l) == Some(BYTES))?;
     let loads = kernel.form.loads();
     let along = |l| loads.iter().all(|a| matches!(stride_of(a, l), Some(0 | 1)) && a.gathers.is_empty());
     let vector = *parallel.iter().find(|l| steps(**l, BYTES) && along(**l))?;
+    let lanes = vector_expr::nest_lanes(&kernel.form, &kernel.loops, vector, target.vector_bytes as u32);
+    let lanes = i64::from(lanes);
     // The bytes of a lane are of one pixel, and loads of it lie apart: else they are read as they lie.
     let apart = loads.iter().any(|a| stride_of(a, vector) == Some(1) && stride_of(a, channels) != Some(1));
     let extent = extent_of(kernel, vector)?;

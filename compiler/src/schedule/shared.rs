@@ -70,9 +70,10 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
             Some(first) if parallel(*first) => {
                 whole(Some(first).filter(|first| tile.is_none_or(|(l, _)| l != **first)))
             }
-            _ if parallel(*vector) && !guarded(form, *vector) => {
-                Some(Shared { along: *vector, step: (*vectors).max(1) * nest_lanes(form, 4 * lanes) })
-            }
+            _ if parallel(*vector) && !guarded(form, *vector) => Some(Shared {
+                along: *vector,
+                step: (*vectors).max(1) * nest_lanes(form, loops, *vector, 4 * lanes),
+            }),
             _ => None,
         },
         Schedule::Tile(tile @ Tile { outer, row, col, mr, panels_outermost, .. }) => {

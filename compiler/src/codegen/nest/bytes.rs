@@ -3,6 +3,7 @@
 //! A bool is a byte 0 or 1 here. Operations take lanes of 32 bits, four bytes each, and let nothing pass from one byte to
 //! the next.
 
+use kiln_ir::DType;
 use kiln_ir::kernel::{BinaryOp, Scalar, UnaryOp};
 use kiln_targets::simd::sequences::invert;
 use kiln_targets::simd::{Narrow, Op1, Op2, Overflow, R, Refusal, Simd, Src, V};
@@ -16,6 +17,8 @@ const BYTE: Narrow = Narrow { two: false, signed: false };
 const ONES: u32 = 0x0101_0101;
 /// All but the highest bit of every byte.
 const REST: u32 = 0x7f7f_7f7f;
+/// The highest bit of every byte: with it turned, bytes with a sign are in the order of those without.
+const SIGNS: u32 = 0x8080_8080;
 
 /// Which bytes of a vector.
 #[derive(Clone, Copy)]
@@ -107,6 +110,27 @@ impl Generator<'_> {
             s.free(v);
         }
         held.into_iter().flatten().for_each(|v| s.free(v));
+        Ok(())
+    }
+
+    /// Whole words of bytes, those with a sign with their highest bits turned.
+    pub(super) fn load_unsigned<S: Simd>(&self, s: &mut S, at: &At<'_>, a: AccessId) -> R<V> {
+        let v = self.load_bytes(s, at, a, Part::Words(at.n / 4))?;
+        if self.acc == DType::I8 {
+            s.op2(Op2::Xor, &v, Src::Bits(SIGNS))?;
+        }
+        Ok(v)
+    }
+
+    /// Writes what was read so.
+    pub(super) fn store_unsigned<S: Simd>(&self, s: &mut S, at: &At<'_>, v: V) -> R {
+        if self.acc == DType::I8 {
+            s.op2(Op2::Xor, &v, Src::Bits(SIGNS))?;
+        }
+        for to in &self.stores {
+            s.store(self.walk.ptr(*to), self.walk.disp(*to, at.ahead, 0)?, &v, at.n / 4)?;
+        }
+        s.free(v);
         Ok(())
     }
 

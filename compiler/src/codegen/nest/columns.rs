@@ -25,7 +25,7 @@ impl Generator<'_> {
     /// read here.
     pub(super) fn column_loop(&self, tile: i64) -> Option<LoopId> {
         let input = match &self.work {
-            Work::Dot { input, .. } | Work::Window { input, .. } => *input,
+            Work::Dot { input, .. } | Work::Window { input, .. } | Work::Greatest { input } => *input,
             Work::Map
             | Work::Bytes
             | Work::Copy { .. }
@@ -51,7 +51,7 @@ impl Generator<'_> {
     ) -> R {
         let (input, weight) = match self.work {
             Work::Dot { input, weight } => (input, Some(weight)),
-            Work::Window { input, .. } => (input, None),
+            Work::Window { input, .. } | Work::Greatest { input } => (input, None),
             Work::Map
             | Work::Bytes
             | Work::Copy { .. }
@@ -66,7 +66,11 @@ impl Generator<'_> {
         for (j, &n) in widths.iter().enumerate() {
             let along = |t: i64, k: i64| [(self.nest.vector, (j * self.lanes) as i64), (tiled, t), (row, k)];
             let load = |s: &mut S, a: AccessId, ahead: &[(LoopId, i64)]| {
-                At { walk: &self.walk, lane: self.nest.vector, ahead, n }.load(s, a)
+                let at = At { walk: &self.walk, lane: self.nest.vector, ahead, n };
+                match self.work {
+                    Work::Greatest { .. } => self.load_unsigned(s, &at, a).map(Operand::Reg),
+                    _ => at.load(s, a),
+                }
             };
             let weights = match weight {
                 None => Vec::new(),
@@ -81,9 +85,10 @@ impl Generator<'_> {
                 }
                 for &(t, k) in users {
                     let acc = &acc[t as usize * widths.len() + j];
-                    match &self.work {
-                        Work::Window { op, .. } => s.op2_as(self.lane(), *op, acc, x.src(&self.walk))?,
-                        _ => self.add_product(s, acc, &weights[k as usize], x.src(&self.walk))?,
+                    match (&self.work, &x) {
+                        (Work::Greatest { .. }, Operand::Reg(x)) => s.max_bytes(acc, x)?,
+                        (Work::Window { op, .. }, x) => s.op2_as(self.lane(), *op, acc, x.src(&self.walk))?,
+                        (_, x) => self.add_product(s, acc, &weights[k as usize], x.src(&self.walk))?,
                     }
                 }
                 x.free(s);

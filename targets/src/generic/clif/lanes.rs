@@ -261,6 +261,13 @@ impl Clif<'_, '_> {
         self.set_as(d, sum);
     }
 
+    pub(super) fn greater_bytes(&mut self, d: &V, s: &V) {
+        let (x, y) = (self.get(d), self.get(s));
+        let (x, y) = (self.cast(I8X16, x), self.cast(I8X16, y));
+        let greater = self.b.ins().umax(x, y);
+        self.set_as(d, greater);
+    }
+
     pub(super) fn shifted_words(&mut self, d: &V, by: u8) {
         let x = self.get(d);
         let x = self.cast(I16X8, x);

@@ -483,6 +483,11 @@ impl Simd for Clif<'_, '_> {
         Ok(())
     }
 
+    fn max_bytes(&mut self, d: &V, s: &V) -> R {
+        self.greater_bytes(d, s);
+        Ok(())
+    }
+
     fn shift_words(&mut self, d: &V, by: u8) -> R {
         self.shifted_words(d, by);
         Ok(())

@@ -5,8 +5,8 @@ use iced_x86::{Code, Instruction, Register};
 use super::codes::{Codes, Encoding, MOVE};
 use super::lane_codes::{
     ADD_BYTES_SATURATING, ADD_WORDS, DOT_BYTES, DOT_WORDS, EXTEND_BYTES, EXTEND_UNSIGNED_BYTES, LOAD_8,
-    LOAD_QUARTERS, MADD_BYTES, MADD_WORDS, SHIFT_WORDS_LEFT, SHIFT_WORDS_SIGNED, SHUFFLE_BYTES, SUB_WORDS,
-    UNPACK_BYTES,
+    LOAD_QUARTERS, MADD_BYTES, MADD_WORDS, MAX_BYTES, SHIFT_WORDS_LEFT, SHIFT_WORDS_SIGNED, SHUFFLE_BYTES,
+    SUB_WORDS, UNPACK_BYTES,
 };
 use super::{Encoder, Place, masked, memory};
 use crate::simd::{Op2, P, R, Refusal, Simd, Src, V};
@@ -102,6 +102,14 @@ impl Encoder {
         self.need_short_elements()?;
         let (d, s) = (self.reg(d), self.reg(s));
         self.three(if minus { &SUB_WORDS } else { &ADD_WORDS }, d, d, &Place::Reg(s));
+        Ok(())
+    }
+
+    /// [`Simd::max_bytes`](crate::simd::Simd::max_bytes).
+    pub(super) fn greater_bytes(&mut self, d: &V, s: &V) -> R {
+        self.need_short_elements()?;
+        let (d, s) = (self.reg(d), self.reg(s));
+        self.three(&MAX_BYTES, d, d, &Place::Reg(s));
         Ok(())
     }
 

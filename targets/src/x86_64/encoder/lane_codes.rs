@@ -120,6 +120,8 @@ codes! {
         EVEX_Vpaddw_zmm_k1z_zmm_zmmm512;
     SUB_WORDS: Psubw_xmm_xmmm128, VEX_Vpsubw_xmm_xmm_xmmm128, VEX_Vpsubw_ymm_ymm_ymmm256,
         EVEX_Vpsubw_zmm_k1z_zmm_zmmm512;
+    MAX_BYTES: Pmaxub_xmm_xmmm128, VEX_Vpmaxub_xmm_xmm_xmmm128, VEX_Vpmaxub_ymm_ymm_ymmm256,
+        EVEX_Vpmaxub_zmm_k1z_zmm_zmmm512;
     SHIFT_WORDS_LEFT: Psllw_xmm_imm8, VEX_Vpsllw_xmm_xmm_imm8, VEX_Vpsllw_ymm_ymm_imm8,
         EVEX_Vpsllw_zmm_k1z_zmmm512_imm8;
     // The same 16 bytes in every quarter; the same 128 bits.

@@ -672,6 +672,10 @@ impl Simd for Encoder {
         self.sum_of_words(d, s, minus)
     }
 
+    fn max_bytes(&mut self, d: &V, s: &V) -> R {
+        self.greater_bytes(d, s)
+    }
+
     fn shift_words(&mut self, d: &V, by: u8) -> R {
         self.shifted_words(d, by)
     }
