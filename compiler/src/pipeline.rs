@@ -12,7 +12,7 @@ use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
 use crate::passes::{
-    absorb, bind, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, widen, winograd, words,
+    absorb, bind, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, sparse, widen, winograd, words,
 };
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
@@ -72,7 +72,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 19] = [
+pub const PASSES: [&str; 20] = [
     "import",
     "bind",
     "infer",
@@ -88,6 +88,7 @@ pub const PASSES: [&str; 19] = [
     "join",
     "bounds",
     "widen",
+    "sparse",
     "winograd",
     "words",
     "digits",
@@ -256,6 +257,13 @@ fn laid_out(
     observer: &mut dyn Observer,
 ) -> Result<ControlFlow<Compiled, Program>, Errors> {
     let mut after = After { observer, verify: options.verify };
+    if options.opt >= 2 {
+        let start = Instant::now();
+        sparse::run(&mut program, targets)?;
+        if !after.program("sparse", &program, start)? {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
+        }
+    }
     if options.winograd && options.opt >= 2 {
         let start = Instant::now();
         winograd::run_with(&mut program, targets, &options.choices)?;

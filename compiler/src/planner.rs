@@ -2,13 +2,14 @@
 
 mod bytes;
 mod rows;
+mod sparse;
 
 use std::collections::HashMap;
 
 use kiln_ir::format::packed::{Panels, Steps};
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight};
 use kiln_ir::kernel::{
-    Access, Buffer, BufferId, BufferKind, Form, Kernel, LoopId, Place, Program, Uses, each_buffer,
+    Access, Buffer, BufferId, BufferKind, Form, Format, Kept, Kernel, LoopId, Place, Program, Uses, each_buffer,
 };
 use kiln_ir::tensor::{Element, row_major};
 use kiln_ir::{DType, Dim, Error, Limits, Result, Tensor};
@@ -80,6 +81,23 @@ pub fn build_with(
         let flat =
             flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
         let (mut flat, skipping) = taps::split(flat);
+        let format = packable.and_then(|root| program.buffer(root).format.clone());
+        let mut dense_for = None;
+        if let (Some(root), Some(Format { kept: Kept::Bcsr(block), why })) = (packable, &format) {
+            let Buffer { name, place, .. } = program.buffer(root);
+            let elements = laid_out(program.constant(root)?.clone(), place.as_ref())?;
+            match sparse::blocks(&flat, *block, why, &elements, target) {
+                Ok((flat, data, choice)) => {
+                    let storage = weights.add(&format!("{name}.blocks"), data);
+                    if uses.readers(root).last() == Some(&i) {
+                        program.release(root)?;
+                    }
+                    plan.kernels.push(settle(with_weights(flat, false, storage), choice, target));
+                    continue;
+                }
+                Err(reason) => dense_for = Some(format!("not in blocks of {block}: {reason}")),
+            }
+        }
         let by_depth = packable.and_then(|_| ByDepth::new(&flat));
         let lanes = match (&flat.form, packable) {
             (Form::Contract { .. }, None) => lanes::choose(&flat, false, Some(&flat), target),
@@ -137,6 +155,11 @@ pub fn build_with(
                 }
             }
         };
+        let mut planned = planned;
+        let note = dense_for.or_else(|| format.map(|format| format.why));
+        if let Some(note) = note {
+            planned.why = [planned.why.as_str(), &note].join("; ");
+        }
         plan.kernels.push(planned);
     }
     let parts = schedule::partition::choose(&plan.kernels, target);

@@ -233,6 +233,8 @@ pub trait Simd {
     fn at_least(&mut self, p: &P, limit: i64) -> R;
     /// An index read from memory: 8 bytes, or 4 whose sign is extended.
     fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P>;
+    /// An unsigned number of 2 bytes read from memory.
+    fn load_short(&mut self, base: &P, disp: i32) -> R<P>;
     /// `p += extent` where `p` is negative: indices that count from the end.
     fn wrap(&mut self, p: &P, extent: i64) -> R;
     /// Writes a word of 8 bytes.

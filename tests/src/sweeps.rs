@@ -8,6 +8,7 @@ mod few_bits;
 mod movement;
 mod products;
 mod rows;
+mod sparse;
 
 use std::fmt::Write as _;
 
@@ -84,6 +85,7 @@ pub fn all() -> Vec<Sweep> {
     let nest: Wanted = |s| matches!(s, Schedule::Nest(_));
     let transform: Wanted = |s| matches!(s, Schedule::Transform(_));
     let dots: Wanted = |s| matches!(s, Schedule::Dots(_));
+    let sparse: Wanted = |s| matches!(s, Schedule::Sparse(_));
     let product: Wanted = |s| matches!(s, Schedule::Tile(_) | Schedule::Dots(_));
     // Numbers of kernels: a few of each sweep may be of another kind.
     let sweep = |name, wanted, count, text: Text| Sweep { name, source: text.finish(name), wanted, count };
@@ -96,6 +98,8 @@ pub fn all() -> Vec<Sweep> {
         sweep("depth_innermost", dots, 80, products::depth_innermost()),
         sweep("few_channels", product, 11, products::few_channels()),
         sweep("streams", |s| matches!(s, Schedule::Stream(_)), 5, products::streams()),
+        sweep("sparse_layers", sparse, 64, sparse::layers()),
+        sweep("sparse_regions", sparse, 15, sparse::regions()),
         sweep("typed_products", product, 98, products::typed()),
         sweep("bytes", tile, ROWS.len() * (COLUMNS.len() - 1), bytes::products()),
         sweep("pairs_of_bytes", tile, ROWS.len() * (COLUMNS.len() - 1), bytes::pairs()),

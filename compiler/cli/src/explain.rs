@@ -345,6 +345,15 @@ fn schedule(kernel: &PlannedKernel) -> String {
             name(&d.group),
             names(&d.outer)
         ),
+        Schedule::Sparse(s) => format!(
+            "{} blocks of {}, {} vectors along {}{}, loops [{}]",
+            s.weights.blocks,
+            s.weights.block,
+            s.vectors,
+            name(&s.col),
+            s.down.as_ref().map_or(String::new(), |(l, n)| format!(" x {n} {}", name(l))),
+            names(&s.outer)
+        ),
         Schedule::Transpose(t) => {
             format!("square blocks of {} x {}, loops [{}]", name(&t.read), name(&t.write), names(&t.outer))
         }
@@ -368,6 +377,7 @@ pub(super) fn microkernel(kernel: &PlannedKernel) -> String {
         }
         Schedule::Stream(stream) => format!("stream_{}", stream.rows),
         Schedule::Digits(_) => "digits".to_owned(),
+        Schedule::Sparse(s) => format!("sparse_{}_{}", s.weights.block, s.vectors * s.down.map_or(1, |d| d.1)),
         Schedule::Transpose(_) => "transpose".to_owned(),
         Schedule::Transform(_) => match &kernel.form {
             Form::Transform { left, .. } => {

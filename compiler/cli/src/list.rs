@@ -126,6 +126,7 @@ const KERNELS: &[(&str, &str)] = &[
     ("digits", "panels of weights of 4 bits times numbers in digits of 8: a row times packed weights"),
     ("transpose", "square blocks of elements turned in registers: rearrangements"),
     ("transform", "small matrices on both sides of whole tiles of f32: convolutions by minimal filtering"),
+    ("sparse", "blocks of weights that are not zero times vectors of pixels: contractions whose weights are mostly zeros"),
 ];
 
 /// A schedule's name in the list.
@@ -139,6 +140,7 @@ pub(super) fn schedule_name(schedule: &Schedule) -> &'static str {
         Schedule::Digits(_) => 5,
         Schedule::Transpose(_) => 6,
         Schedule::Transform(_) => 7,
+        Schedule::Sparse(_) => 8,
     };
     KERNELS[at].0
 }

@@ -26,6 +26,7 @@ mod scalar;
 #[cfg(test)]
 mod scalar_tests;
 mod share;
+mod sparse;
 mod stream;
 #[cfg(test)]
 mod stream_tests;

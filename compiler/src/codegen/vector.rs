@@ -8,7 +8,7 @@ use kiln_targets::encode::Program;
 use kiln_targets::simd::{R, Refusal, Simd};
 
 use super::places::Places;
-use super::{digits, dots, nest, stream, tile, transform, transpose};
+use super::{digits, dots, nest, sparse, stream, tile, transform, transpose};
 
 /// A kernel with vectors as a program of the vector builder: the body of `fn(frame, begin, end)`, where `begin..end`
 /// counts steps of the kernel's shared loop.
@@ -42,6 +42,7 @@ impl Program for Vectors<'_> {
             Schedule::Dots(schedule) => dots::emit(kernel, places, schedule, s),
             Schedule::Stream(schedule) => stream::emit(kernel, places, schedule, s),
             Schedule::Digits(schedule) => digits::emit(kernel, places, schedule, s),
+            Schedule::Sparse(schedule) => sparse::emit(kernel, places, schedule, s),
             Schedule::Transpose(schedule) => transpose::emit(kernel, places, schedule, s),
             Schedule::Transform(schedule) => transform::emit(kernel, places, schedule, s),
             Schedule::Scalar { .. } => Err(Refusal::unsupported("a scalar schedule in vectors")),

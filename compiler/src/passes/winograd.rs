@@ -70,6 +70,11 @@ pub fn run_with(program: &mut Program, targets: &[Target], choices: &Choices) ->
     Ok(())
 }
 
+/// What the rewrite leaves of a contraction's cost on a machine: 1 where it does not apply or does not pay.
+pub(super) fn part(program: &Program, kernel: &Kernel, target: &Target) -> f64 {
+    Convolution::of(program, kernel).map_or(1.0, |conv| cost::part(&conv.layer, target))
+}
+
 /// A convolution that could be rewritten, for measuring whether it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {

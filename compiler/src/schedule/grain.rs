@@ -4,7 +4,7 @@
 //! any. A kernel is shared when a piece of it takes longer than a fork, about a microsecond.
 
 use kiln_ir::kernel::Form;
-use kiln_ir::kernel::plan::PlannedKernel;
+use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
 
 /// Operations that take about a microsecond: what a piece must have at least.
 const PIECE_OPERATIONS: i64 = 40_000;
@@ -35,6 +35,11 @@ fn best_grain(shared: i64, pieces: i64) -> i64 {
 /// Arithmetic operations of a kernel; a load or a store that nothing is computed with counts as two.
 pub(super) fn operations(kernel: &PlannedKernel) -> Option<i64> {
     let iterations = kernel.loops.iter().try_fold(1i64, |n, l| n.checked_mul(l.extent.as_const()?))?;
+    if let Schedule::Sparse(sparse) = &kernel.schedule {
+        let weights = &sparse.weights;
+        let all = (weights.rows * weights.columns()).max(1) as i64;
+        return Some(2 * (iterations / all).saturating_mul((weights.blocks * weights.block.values()) as i64));
+    }
     let per_iteration = match &kernel.form {
         Form::Contract { .. } | Form::Window { .. } => 2,
         // Every element takes part in a few additions along each axis.

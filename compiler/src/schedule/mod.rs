@@ -19,6 +19,7 @@ mod plane;
 mod provider;
 mod quads;
 mod shared;
+pub mod sparse;
 pub mod stream;
 mod strides;
 pub mod taps;

@@ -1,7 +1,7 @@
 //! Which loops of a kernel threads can share; [`partition`](super::partition) picks one of them.
 
 use kiln_ir::kernel::plan::{
-    Digits, Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Stream, Tile, Transform, Transpose,
+    Digits, Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Sparse, Stream, Tile, Transform, Transpose,
 };
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::vector_expr::nest_lanes;
@@ -41,6 +41,12 @@ pub fn options(kernel: &PlannedKernel, lanes: u32) -> Vec<Shared> {
             list.extend(lines.into_iter().filter(|lines| !guarded(form, lines.along)));
         }
         Schedule::Transform(Transform { outer, .. }) => list.extend(outer.iter().map(whole)),
+        Schedule::Sparse(sparse) => {
+            list.extend(sparse.outer.iter().map(whole));
+            list.extend(tiled(&sparse.down));
+            list.push(Shared { along: sparse.row, step: sparse.weights.block.rows.into() });
+            list.push(Shared { along: sparse.col, step: sparse.vectors * lanes });
+        }
     }
     let mut unique: Vec<Shared> = Vec::new();
     for share in list {
@@ -58,6 +64,7 @@ pub fn options(kernel: &PlannedKernel, lanes: u32) -> Vec<Shared> {
 /// - of tiles the panels when these are outermost, else the outermost loop, else tiles of rows;
 /// - of dot products the outermost loop, else tiles of rows, else of columns;
 /// - of streams the outermost loop, else panels;
+/// - of weights in blocks the outermost loop, else lines of pixels, else rows of blocks;
 /// - of numbers in digits the panels;
 /// - of blocks and transforms the outermost of the remaining loops; of blocks without any, runs of what is read.
 pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
@@ -98,6 +105,11 @@ pub fn shared(kernel: &PlannedKernel, lanes: u32) -> Option<Shared> {
             whole(blocks.outer.first()).or((!guarded(form, blocks.read)).then_some(lines))
         }
         Schedule::Transform(tiles) => whole(tiles.outer.first()),
+        Schedule::Sparse(Sparse { outer, down, row, weights, .. }) => {
+            let down = down.map(|(along, step)| Shared { along, step });
+            let rows = Shared { along: *row, step: weights.block.rows.into() };
+            whole(outer.first()).or(down).or(Some(rows))
+        }
     }
 }
 

@@ -1,3 +1,4 @@
 //! Weight layouts: drawing, encoding, decoding, verifying.
 
+pub mod bcsr;
 pub mod packed;

@@ -11,6 +11,7 @@ mod access;
 pub mod digits;
 mod expr;
 mod form;
+mod format;
 mod function;
 mod lowering;
 mod names;
@@ -29,6 +30,7 @@ mod verify_plan;
 
 pub use access::{Access, Affine, BufferId, Index, LoopId, each_buffer, each_index_buffer};
 pub use expr::Expr;
+pub use format::{Format, Kept};
 pub use form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
 pub use function::{BinaryOp, UnaryOp};
 pub(crate) use function::{binary_functions, unary_functions};

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
 use super::form::{Form, Kernel, Loop, Role, Side, Store};
+use super::format::{Format, Kept};
 use super::function::{BinaryOp, UnaryOp};
 use super::print::{REDUCE, WINDOW, reduce_name, window_name};
 use super::program::{BufferKind, Place, Program};
 use crate::dim::Dim;
 use crate::error::Result;
+use crate::format::bcsr::Block;
 use crate::tensor::Tensor;
 use crate::text::{Cursor, Token};
 use crate::types::DType;
@@ -87,6 +89,11 @@ impl Parser {
         };
         let id = self.program.add_buffer(&name, ty, kind);
         self.names.insert(name, id);
+        if self.at.eat_word("format") {
+            let kept = if self.at.eat_word("dense") { Kept::Dense } else { self.bcsr()? };
+            let why = self.at.string()?;
+            self.program.set_format(id, Some(Format { kept, why }));
+        }
         if self.at.eat_word("at") {
             let (_, root) = self.at.name()?;
             self.at.expect("+")?;
@@ -101,6 +108,16 @@ impl Parser {
             places.push((id, root, Place { root: id, offset, strides, extent }));
         }
         Ok(())
+    }
+
+    /// `bcsr 4 by 1`
+    fn bcsr(&mut self) -> Result<Kept> {
+        self.at.expect_word("bcsr")?;
+        let rows = self.at.integer()?;
+        self.at.expect_word("by")?;
+        let cols = self.at.integer()?;
+        let block = Block::ALL.into_iter().find(|b| (i64::from(b.rows), i64::from(b.cols)) == (rows, cols));
+        block.map(Kept::Bcsr).ok_or_else(|| self.at.error_before(format!("no blocks are {rows} by {cols}")))
     }
 
     fn buffer_id(&mut self) -> Result<BufferId> {

@@ -7,6 +7,7 @@ use super::access::LoopId;
 use super::form::{Form, Loop};
 use super::scalar::Scalar;
 use crate::dim::{Bounds, Dim};
+use crate::format::bcsr::Bcsr;
 use crate::tensor::Tensor;
 use crate::types::{DType, TensorType};
 
@@ -106,6 +107,8 @@ pub enum Schedule {
     Stream(Stream),
     /// Numbers in digits times weights of four bits.
     Digits(Digits),
+    /// Weights of which most are zeros.
+    Sparse(Sparse),
     /// Copies in square blocks through registers.
     Transpose(Transpose),
     /// Vectors of tiles that are transformed.
@@ -283,6 +286,34 @@ pub struct Digits {
     pub group: LoopId,
     /// The reduced loop of a group's bytes: stride 1 in weights and digits.
     pub byte: LoopId,
+}
+
+/// A contraction whose weights are kept in blocks ([`Bcsr`]) over pixels that lie side by side. The strides of rhs are those of
+/// the dense matrix, `weights.columns()` from a row to the next.
+///
+/// ```text
+///           vectors of pixels              values      index
+///         +----+----+----+                   w0   of the column whose
+/// column  | x0 | x1 | x2 |  loaded once      w1   pixels these are
+///         +----+----+----+                   w2
+///     4 x 3 accumulators += w * x            w3
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sparse {
+    /// The remaining parallel loops, outermost first; rhs does not move along them.
+    pub outer: Vec<LoopId>,
+    /// A parallel loop along further pixels, of which so many iterations are done at once.
+    pub down: Option<(LoopId, u32)>,
+    /// The parallel loop of the pixels: stride 1 in lhs and store, 0 or 1 in epilogue loads, 0 in rhs.
+    pub col: LoopId,
+    /// Vectors along `col`. A last one that is not whole overlaps the one before where there is one.
+    pub vectors: u32,
+    /// The parallel loop of the weights' rows: 0 in lhs.
+    pub row: LoopId,
+    /// The reduced loops, outermost first: the columns of the weights.
+    pub depth: Vec<LoopId>,
+    /// How the weights are kept; the strides of lhs are those of its columns.
+    pub weights: Bcsr,
 }
 
 /// The loop whose steps a kernel's range `begin..end` counts: what threads share.

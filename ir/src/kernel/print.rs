@@ -24,6 +24,7 @@ use std::sync::Arc;
 use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
 use super::form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
+use super::format::{Format, Kept};
 use super::function::BinaryOp;
 use super::program::{Buffer, BufferKind, Place, Program};
 use super::scalar::Scalar;
@@ -110,6 +111,13 @@ fn buffer_text(p: &Program, b: &Buffer, elide: bool) -> String {
         } else {
             let _ = write!(out, " = tensor {}", typed_tensor_text(tensor, elide));
         }
+    }
+    if let Some(Format { kept, why }) = &b.format {
+        let kept = match kept {
+            Kept::Dense => "dense".to_owned(),
+            Kept::Bcsr(block) => format!("bcsr {} by {}", block.rows, block.cols),
+        };
+        let _ = write!(out, " format {kept} {why:?}");
     }
     if let Some(Place { root, offset, strides, extent }) = &b.place {
         let (root, strides) = (buffer_name(p, *root), join(strides));

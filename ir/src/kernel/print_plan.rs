@@ -20,7 +20,7 @@ use std::fmt::{self, Write as _};
 use super::access::LoopId;
 use super::form::Form;
 use super::plan::{
-    Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Storage, Stream, Tile,
+    Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Sparse, Storage, Stream, Tile,
     Transform, Transpose,
 };
 use super::print::{LoopNames, form_lines, sum_text};
@@ -221,6 +221,20 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             names.get(*group),
             names.get(*byte)
         ),
+        Schedule::Sparse(Sparse { outer, down, col, vectors, row, depth, weights }) => {
+            let down = down.map_or("-".to_owned(), |(l, n)| format!("{} x {n}", names.get(l)));
+            format!(
+                "sparse outer {} down {down} col {} x {vectors} row {} depth {}, {} blocks of {}, unit {}, indices of {} bytes",
+                loops(outer),
+                names.get(*col),
+                names.get(*row),
+                loops(depth),
+                weights.blocks,
+                weights.block,
+                weights.unit,
+                weights.index_bytes()
+            )
+        }
         Schedule::Transform(Transform { outer, lane }) => {
             format!("tiles outer {} lanes {}", loops(outer), lane.map_or("-".to_owned(), |l| names.get(l)))
         }

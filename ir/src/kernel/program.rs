@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::access::BufferId;
 use super::expr::Expr;
 use super::form::Kernel;
+use super::format::Format;
 use super::names::Names;
 use crate::dim::{Bounds, Dim};
 use crate::error::{Error, Result};
@@ -51,6 +52,8 @@ pub struct Buffer {
     pub kind: BufferKind,
     /// Where its elements lie; `None` until the layout pass has run: dense row-major.
     pub place: Option<Place>,
+    /// Of constants: how they are kept, where that was weighed.
+    pub format: Option<Format>,
 }
 
 /// Kernels in execution order, over buffers.
@@ -139,7 +142,7 @@ impl Program {
     /// Adds a buffer; `stem` is made unique.
     pub fn add_buffer(&mut self, stem: &str, ty: TensorType, kind: BufferKind) -> BufferId {
         let name = self.buffer_names.unique(stem);
-        self.buffers.push(Buffer { name, ty, kind, place: None });
+        self.buffers.push(Buffer { name, ty, kind, place: None, format: None });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
@@ -151,6 +154,11 @@ impl Program {
     /// Places a buffer, or takes its place away.
     pub fn set_place(&mut self, id: BufferId, place: Option<Place>) {
         self.buffers[id.0 as usize].place = place;
+    }
+
+    /// Says how a constant is kept.
+    pub fn set_format(&mut self, id: BufferId, format: Option<Format>) {
+        self.buffers[id.0 as usize].format = format;
     }
 
     /// Gives a buffer another type.

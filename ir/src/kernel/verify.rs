@@ -2,6 +2,7 @@
 //!
 //! Checked:
 //! - names of buffers are unique; inputs and outputs are buffers of those kinds;
+//! - formats are of constants;
 //! - places have one stride per axis and a root that is its own; elements of a view lie inside the root's storage;
 //! - loops and buffers that a kernel names exist, accesses have the rank of their buffer, affine terms are sorted
 //!   without zeros or repetitions;
@@ -77,6 +78,9 @@ fn buffers(program: &Program) -> Result<()> {
         let b = program.buffer(id);
         if !names.insert(&b.name) {
             return Err(broken(program, id, "has the name of another buffer"));
+        }
+        if b.format.is_some() && !matches!(b.kind, BufferKind::Const(_) | BufferKind::Released) {
+            return Err(broken(program, id, "has the format of a constant"));
         }
         let Some(place) = &b.place else { continue };
         if place.strides.len() != b.ty.shape.rank() {

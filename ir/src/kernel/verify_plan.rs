@@ -9,7 +9,7 @@
 use super::access::LoopId;
 use super::digits::{COLUMNS, DigitSum};
 use super::form::{Form, Role};
-use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Storage, Tile};
+use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Sparse, Storage, Tile};
 use crate::error::{Error, Result};
 use crate::types::DType;
 
@@ -336,6 +336,21 @@ impl Checker<'_> {
                 store.value.for_each_access(&mut |a| epilogue.push(a));
                 epilogue.into_iter().try_for_each(|a| self.stride(a, d.col, &[0, 1]))
             }
+            (Schedule::Sparse(sparse), Form::Contract { lhs, rhs, store, .. }) => {
+                let around: Vec<LoopId> =
+                    sparse.outer.iter().copied().chain(sparse.down.map(|d| d.0)).chain([sparse.col]).collect();
+                self.once(&[&around[..], &[sparse.row], &sparse.depth].concat(), &[])?;
+                self.is(&[&around[..], &[sparse.row]].concat(), Role::Parallel)?;
+                self.is(&sparse.depth, Role::Reduce)?;
+                self.stride(lhs, sparse.col, &[1])?;
+                self.stride(lhs, sparse.row, &[0])?;
+                self.stride(&store.to, sparse.col, &[1])?;
+                around.iter().try_for_each(|l| self.stride(rhs, *l, &[0]))?;
+                let mut epilogue = Vec::new();
+                store.value.for_each_access(&mut |a| epilogue.push(a));
+                epilogue.into_iter().try_for_each(|a| self.stride(a, sparse.col, &[0, 1]))?;
+                self.blocks(sparse, lhs, rhs)
+            }
             (Schedule::Transpose(t), Form::Rearrange { from, to }) => {
                 self.once(&t.outer, &[t.read, t.write])?;
                 self.stride(from, t.read, &[1])?;
@@ -359,6 +374,32 @@ impl Checker<'_> {
             }
             (_, form) => rule(format!("a schedule that is not for the form {}", form.name())),
         }
+    }
+
+    /// What the weights are said to be is what lhs moves by, and what is there.
+    fn blocks(&self, sparse: &Sparse, lhs: &FlatAccess, rhs: &FlatAccess) -> Result<()> {
+        let weights = &sparse.weights;
+        if sparse.vectors == 0 || sparse.down.is_some_and(|d| d.1 == 0) || !lhs.guards.is_empty() {
+            return rule("tiles of no vectors, or with padding".to_owned());
+        }
+        let extent = |l: LoopId| self.kernel.loops[l.0 as usize].extent.as_usize();
+        let stride = |a: &FlatAccess, l: LoopId| a.strides[l.0 as usize].as_usize();
+        let depth: Option<Vec<_>> = sparse.depth.iter().map(|l| extent(*l).zip(stride(lhs, *l))).collect();
+        if depth.as_ref() != Some(&weights.depth) || extent(sparse.row) != Some(weights.rows) {
+            return rule("blocks of a matrix of another shape".to_owned());
+        }
+        let mut step = 1;
+        for (l, (extent, _)) in sparse.depth.iter().zip(&weights.depth).rev() {
+            self.stride(rhs, *l, &[step])?;
+            step *= *extent as i64;
+        }
+        self.stride(rhs, sparse.row, &[step])?;
+        let is = |w: &&super::plan::Weight| rhs.storage == Storage::Weights { offset_bytes: w.offset_bytes };
+        let there = self.plan.weights.iter().find(is).map(|w| w.tensor.data.len());
+        if there != Some(weights.len()) || rhs.dtype.size() != weights.value_bytes {
+            return rule(format!("'{}' has not the {} bytes of its blocks", rhs.name, weights.len()));
+        }
+        Ok(())
     }
 
     fn quads(&self, nest: &Nest, form: &Form<FlatAccess>) -> Result<()> {

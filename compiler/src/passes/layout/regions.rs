@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln_ir::DType;
 use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role};
 
+use super::super::images;
+
 /// Lanes that costs are counted for.
 const LANES: f64 = 8.0;
 /// Instructions per element that is turned from one order to the other.
@@ -48,6 +50,15 @@ impl Regions {
         let is_window = |k: &Kernel| matches!(k.form, Form::Window { .. });
         if !program.kernels().iter().any(is_window) {
             return Self { rows };
+        }
+        // Where weights are in blocks, all images lie with their channels outermost.
+        let in_blocks = |i: &usize| match &program.kernel(*i).form {
+            Form::Contract { rhs, .. } => program.buffer(rhs.buffer).format.is_some(),
+            _ => false,
+        };
+        for region in images::regions(program).iter().filter(|region| region.iter().any(in_blocks)) {
+            let windows = region.iter().map(|i| program.kernel(*i)).filter(|k| is_window(k));
+            rows.extend(windows.flat_map(|k| k.form.stores()).map(|a| a.buffer));
         }
         for region in regions(program).values().filter(|r| r.free && !r.windows.is_empty()) {
             let windows = || region.windows.iter().map(|i| program.kernel(*i));

@@ -59,6 +59,10 @@ impl Convolution {
         let o = *weights.iter().find(|l| role(**l) == Role::Parallel)?;
         let axis = |l: LoopId| weights.iter().position(|x| *x == l);
         let axes = [axis(o)?, axis(c)?, axis(kh)?, axis(kw)?];
+        // Weights in blocks are not transformed.
+        if program.buffer(rhs.buffer).format.is_some() {
+            return None;
+        }
         let BufferKind::Const(tensor) = &program.buffer(rhs.buffer).kind else { return None };
         // Products of words are made four at a time.
         if weights.len() != 4 || [n, h, w].contains(&o) || whole && extent(c)? % 4 != 0 {

@@ -148,6 +148,11 @@ pub(super) fn choose(layer: &Layer, targets: &[Target]) -> Option<Filter> {
     [None].into_iter().chain(filters).min_by(|a, b| loss(a).total_cmp(&loss(b))).flatten()
 }
 
+/// What the best choice for one machine leaves of the definition's cost.
+pub(super) fn part(layer: &Layer, target: &Target) -> f64 {
+    alone(layer, target) / definition(layer, target)
+}
+
 /// What the best choice for one machine costs: of the sizes of tiles if one of them pays, else of the definition.
 fn alone(layer: &Layer, target: &Target) -> f64 {
     let definition = definition(layer, target);

@@ -7,7 +7,7 @@ use crate::eval::Symbols;
 use crate::eval::code::{Flat, Gather, Line, Loops, Panels, Storage as Data, value};
 use crate::eval::forms::{Level, Sink};
 use crate::eval::scalar::cast;
-use crate::kernel::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Storage};
+use crate::kernel::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Sparse, Storage};
 use crate::types::DType;
 
 /// A kernel's accesses to bytes.
@@ -145,6 +145,19 @@ impl<'a> Placed<'a> {
         Ok(writer.regions.len() - 1)
     }
 
+    /// Weights in blocks, as the dense matrix.
+    fn decoded(&mut self, access: &FlatAccess, sparse: &Sparse) -> Result<Flat> {
+        let flat = self.flat(access)?;
+        let packed = self.writer.memory.snapshot(&self.writer.regions[flat.buffer]);
+        let dense = sparse.weights.decode(packed.bytes())?;
+        let (lo, hi) = self.writer.range(&flat);
+        if lo < 0 || (hi as usize + 1) * flat.dtype.bits() > 8 * dense.len() {
+            return Err(Error::internal(format!("elements {lo} to {hi} of '{}' in blocks", access.name)));
+        }
+        self.before[flat.buffer] = Data::Owned(dense);
+        Ok(flat)
+    }
+
     /// Makes sure that all that an access reads is there.
     fn check(&mut self, access: &FlatAccess, flat: Flat) -> Result<Flat> {
         flat.check_indices(self.writer.loops, &self.before)?;
@@ -193,7 +206,11 @@ impl Level for Placed<'_> {
     }
 
     fn rhs(&mut self, access: &FlatAccess) -> Result<Flat> {
-        let Schedule::Tile(tile) = &self.writer.kernel.schedule else { return self.load(access) };
+        let tile = match &self.writer.kernel.schedule {
+            Schedule::Tile(tile) => tile,
+            Schedule::Sparse(sparse) => return self.decoded(access, sparse),
+            _ => return self.load(access),
+        };
         let mut flat = self.flat(access)?;
         let (col, width) = (tile.col.0 as usize, i64::from(tile.panel));
         let stride = if tile.quad.is_some() { flat.element.coefficients.get(col).copied() } else { Some(1) };

@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32, I32X4, I64, I64X2};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I16, I32, I32X4, I64, I64X2};
 use cranelift_frontend::Variable;
 
 use super::{Clif, LANES, ROUNDING_MAGIC};
@@ -70,6 +70,12 @@ impl Simd for Clif<'_, '_> {
     fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P> {
         let value = self.load_type(if wide { I64 } else { I32 }, base, disp);
         let value = if wide { value } else { self.b.ins().sextend(I64, value) };
+        Ok(self.pointer(value))
+    }
+
+    fn load_short(&mut self, base: &P, disp: i32) -> R<P> {
+        let value = self.load_type(I16, base, disp);
+        let value = self.b.ins().uextend(I64, value);
         Ok(self.pointer(value))
     }
 

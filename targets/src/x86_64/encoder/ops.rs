@@ -77,6 +77,12 @@ impl Simd for Encoder {
         Ok(p)
     }
 
+    fn load_short(&mut self, base: &P, disp: i32) -> R<P> {
+        let p = self.pointer()?;
+        self.emit(Instruction::with2(Code::Movzx_r64_rm16, general(&p), memory(base, disp, false)));
+        Ok(p)
+    }
+
     fn wrap(&mut self, p: &P, extent: i64) -> R {
         self.wrap_negative(p, extent)
     }

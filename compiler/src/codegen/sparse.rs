@@ -1,0 +1,280 @@
+//! [`Schedule::Sparse`](kiln_ir::kernel::plan::Schedule::Sparse): weights in blocks over pixels that lie side by side.
+//!
+//! ```text
+//! outer loops, lines of pixels, pixels; a last part with fewer of them
+//!   rows of blocks
+//!     block rows x vectors of pixels accumulators = 0
+//!     blocks of the row: vectors of pixels at the column's place, loaded once
+//!       acc[r][v] += value[r] * pixels[v]
+//!     epilogue in registers, stores
+//! ```
+//!
+//! Where a row begins in the values and the indices is read from the table, so that any part of the rows can be run; within
+//! a row both are read from front to back. A row is added up by ascending column whatever the tile is, so that bits depend
+//! on nothing else.
+
+use kiln_ir::DType;
+use kiln_ir::kernel::Form;
+use kiln_ir::kernel::LoopId;
+use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Sparse};
+use kiln_targets::simd::{P, R, Refusal, Simd, SimdExt as _, Src, V};
+
+use super::places::Places;
+use super::share::shared;
+use super::vexpr::{At, Dag};
+use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
+
+/// A loop around the blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Outer(LoopId),
+    Lines(LoopId, i64),
+    Pixels,
+    Rows,
+}
+
+/// The generator.
+struct Generator<'k> {
+    walk: Walk,
+    sparse: &'k Sparse,
+    levels: Vec<Level>,
+    lhs: AccessId,
+    /// The row's entry in the table.
+    table: AccessId,
+    /// Where the weights begin.
+    weights: AccessId,
+    /// The type of the values.
+    value: AccessId,
+    store: AccessId,
+    epilogue: Dag,
+    /// Pixels of a vector.
+    lanes: i64,
+}
+
+impl Walks for Generator<'_> {
+    fn walk(&mut self) -> &mut Walk {
+        &mut self.walk
+    }
+}
+
+/// How much of a tile there is.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    lines: i64,
+    pixels: i64,
+}
+
+/// A vector of pixels: its line, its first pixel ahead of the loop's count, and how many it has.
+#[derive(Clone, Copy, Debug)]
+struct Pixels {
+    line: i64,
+    from: i64,
+    n: usize,
+}
+
+/// Emits the kernel.
+pub(super) fn emit<S: Simd>(
+    kernel: &PlannedKernel,
+    places: Option<&Places>,
+    sparse: &Sparse,
+    s: &mut S,
+) -> R {
+    let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
+        return Err(Refusal::unsupported(format!("{} of blocks", kernel.form.name())));
+    };
+    let short = matches!(rhs.dtype, DType::F16 | DType::BF16);
+    if *acc != DType::F32 || lhs.dtype != DType::F32 || rhs.dtype != DType::F32 && !short {
+        return Err(Refusal::unsupported(format!("blocks of {} times {}", rhs.dtype, lhs.dtype)));
+    }
+    if sparse.weights.block.cols != 1 {
+        return Err(Refusal::unsupported(format!("blocks of {}", sparse.weights.block)));
+    }
+    let mut walk = Walk::new(kernel, places)?;
+    let still = FlatAccess {
+        dtype: DType::U8,
+        strides: vec![kiln_ir::Dim::Const(0); kernel.loops.len()],
+        ..rhs.clone()
+    };
+    let entry = (sparse.weights.block.entry_bytes() / usize::from(sparse.weights.block.rows)) as i64;
+    let lhs = walk.access(lhs)?;
+    let table = walk.access_scaled(&still, Some((sparse.row, entry)))?;
+    let weights = walk.access(&still)?;
+    let value = walk.access(&FlatAccess { dtype: rhs.dtype, ..still })?;
+    let epilogue = Dag::typed(&mut walk, *acc, [&store.value])?;
+    let store = walk.access(&store.to)?;
+    if walk.stride(lhs, sparse.col) != ELEMENT || walk.stride(lhs, sparse.row) != 0 || walk.is_guarded(lhs) {
+        return Err(Refusal::unsupported("pixels that lie apart, or padding"));
+    }
+    let mut levels: Vec<Level> = sparse.outer.iter().map(|l| Level::Outer(*l)).collect();
+    levels.extend(sparse.down.map(|(l, n)| Level::Lines(l, n.into())));
+    levels.extend([Level::Pixels, Level::Rows]);
+    let lanes = s.lanes() as i64;
+    let mut this = Generator { walk, sparse, levels, lhs, table, weights, value, store, epilogue, lanes };
+    this.walk.open(s)?;
+    this.level(s, 0, kernel.shared, Extent { lines: 1, pixels: 0 })?;
+    this.walk.close(s);
+    Ok(())
+}
+
+impl Generator<'_> {
+    /// The loops from the `i`th level on; `share` is what the caller's range counts, if it is one of them.
+    fn level<S: Simd>(&mut self, s: &mut S, i: usize, share: Option<Shared>, at: Extent) -> R {
+        let (l, step) = match self.levels[i] {
+            Level::Outer(l) => (l, 1),
+            Level::Lines(l, step) => (l, step),
+            Level::Pixels => (self.sparse.col, i64::from(self.sparse.vectors) * self.lanes),
+            Level::Rows => (self.sparse.row, self.sparse.weights.block.rows.into()),
+        };
+        if let Some(share) = share.filter(|share| share.along == l) {
+            if i64::from(share.step) != step {
+                return Err(Refusal::unsupported("shared steps of another size than a tile's"));
+            }
+            return shared(self, s, share, i > 0, &mut |this, s, width| this.inside(s, i, None, at, width));
+        }
+        let extent = self.walk.extent(l);
+        trips(self, s, l, extent / step, step, &mut |this, s| this.inside(s, i, share, at, step))?;
+        let rest = extent % step;
+        if rest > 0 {
+            self.inside(s, i, share, at, rest)?;
+            self.walk.skip(l, rest);
+        }
+        self.walk.rewind(l, extent);
+        Ok(())
+    }
+
+    /// What is inside of a step of a level.
+    fn inside<S: Simd>(&mut self, s: &mut S, i: usize, share: Option<Shared>, at: Extent, width: i64) -> R {
+        match self.levels[i] {
+            Level::Outer(_) => self.level(s, i + 1, share, at),
+            Level::Lines(..) => self.level(s, i + 1, share, Extent { lines: width, ..at }),
+            Level::Pixels => self.level(s, i + 1, share, Extent { pixels: width, ..at }),
+            Level::Rows => self.row(s, at, width),
+        }
+    }
+
+    /// The vectors of a tile. What would be a part of a vector is a whole one that overlaps pixels before it, where the image
+    /// has so many: these are computed twice, and alike.
+    fn pixels(&self, at: Extent) -> Vec<Pixels> {
+        let vectors = (at.pixels + self.lanes - 1) / self.lanes;
+        let back = vectors * self.lanes - at.pixels;
+        let overlaps = at.pixels + back <= self.walk.extent(self.sparse.col);
+        let mut all = Vec::new();
+        for line in 0..at.lines {
+            for v in 0..vectors {
+                let from = v * self.lanes;
+                let n = (at.pixels - from).min(self.lanes);
+                all.push(match overlaps {
+                    true if v + 1 == vectors => Pixels { line, from: from - back, n: self.lanes as usize },
+                    _ => Pixels { line, from, n: n as usize },
+                });
+            }
+        }
+        all
+    }
+
+    fn ahead(&self, p: &Pixels, row: i64) -> Vec<(LoopId, i64)> {
+        let down = self.sparse.down.map(|(l, _)| (l, p.line));
+        [(self.sparse.col, p.from), (self.sparse.row, row)].into_iter().chain(down).collect()
+    }
+
+    /// A row of blocks, of which so many rows are results.
+    fn row<S: Simd>(&mut self, s: &mut S, at: Extent, rows: i64) -> R {
+        let weights = &self.sparse.weights;
+        let height = usize::from(weights.block.rows);
+        let pixels = self.pixels(at);
+        let acc = (0..height * pixels.len()).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
+        let entry = self.walk.disp(self.table, &[], 0)?;
+        let before = s.load_index(self.walk.ptr(self.table), entry, false)?;
+        let indices = s.copy_ptr(self.walk.ptr(self.weights))?;
+        s.advance_by(&indices, &before, weights.index_bytes() as i64)?;
+        let values = s.copy_ptr(self.walk.ptr(self.weights))?;
+        s.advance_by(&values, &before, (weights.block.values() * weights.value_bytes) as i64)?;
+        s.free_ptr(before);
+        let count = s.load_index(self.walk.ptr(self.table), entry + 4, false)?;
+        s.repeat_ptr(count, &mut |s| self.block(s, &acc, &pixels, &indices, &values))?;
+        s.free_ptr(indices);
+        s.free_ptr(values);
+        self.finish(s, acc, &pixels, rows)
+    }
+
+    /// One block: pixels times values, and on to the next one.
+    fn block<S: Simd>(&self, s: &mut S, acc: &[V], pixels: &[Pixels], indices: &P, values: &P) -> R {
+        let weights = &self.sparse.weights;
+        let base = self.walk.disp(self.weights, &[], 0)?;
+        let place = |offset: usize| {
+            i64::try_from(offset).ok().and_then(|o| i32::try_from(o + i64::from(base)).ok())
+        };
+        let far = || Refusal::FarDisplacement;
+        let (index_at, value_at) =
+            (place(weights.indices_at()).ok_or_else(far)?, place(weights.values_at()).ok_or_else(far)?);
+        let index = match weights.wide {
+            true => s.load_index(indices, index_at, false)?,
+            false => s.load_short(indices, index_at)?,
+        };
+        let x = s.copy_ptr(self.walk.ptr(self.lhs))?;
+        s.advance_by(&x, &index, weights.unit as i64 * ELEMENT)?;
+        s.free_ptr(index);
+        s.advance(indices, weights.index_bytes() as i64);
+        let height = usize::from(weights.block.rows);
+        let element = self.walk.element(self.value);
+        let value = |r: usize| value_at + (r * weights.value_bytes) as i32;
+        let at = |p: &Pixels| self.walk.disp(self.lhs, &self.ahead(p, 0), 0);
+        if height == 1 {
+            let w = s.load_splat_as(element, values, value(0))?;
+            for (acc, p) in acc.iter().zip(pixels) {
+                if p.n == s.lanes() {
+                    s.fma(acc, &w, Src::Mem(&x, at(p)?))?;
+                } else {
+                    let part = s.load(&x, at(p)?, p.n)?;
+                    s.fma(acc, &w, Src::Reg(&part))?;
+                    s.free(part);
+                }
+            }
+            s.free(w);
+        } else {
+            let loaded = pixels.iter().map(|p| s.load(&x, at(p)?, p.n)).collect::<R<Vec<V>>>()?;
+            for (r, row) in acc.chunks_exact(pixels.len()).enumerate() {
+                if let ([acc], [x], 4) = (row, &loaded[..], weights.value_bytes) {
+                    s.fma(acc, x, Src::Splat(values, value(r)))?;
+                    continue;
+                }
+                let w = s.load_splat_as(element, values, value(r))?;
+                for (acc, x) in row.iter().zip(&loaded).skip(1) {
+                    s.fma(acc, x, Src::Reg(&w))?;
+                }
+                s.fma_last(&row[0], &loaded[0], w)?;
+            }
+            loaded.into_iter().for_each(|v| s.free(v));
+        }
+        s.free_ptr(x);
+        s.advance(values, (weights.block.values() * weights.value_bytes) as i64);
+        Ok(())
+    }
+
+    /// The epilogue of the rows that are results, and their stores.
+    fn finish<S: Simd>(&self, s: &mut S, acc: Vec<V>, pixels: &[Pixels], rows: i64) -> R {
+        let overflow = self.epilogue.overflow(s, 0);
+        let mut acc = acc;
+        for unused in acc.split_off(rows as usize * pixels.len()) {
+            s.free(unused);
+        }
+        let mut waiting = self.epilogue.make_room(s, acc)?.into_iter();
+        let held = self.epilogue.hold_constants(s)?;
+        for r in 0..rows {
+            let ahead: Vec<_> = pixels.iter().map(|p| self.ahead(p, r)).collect();
+            let places: Vec<At<'_>> = ahead
+                .iter()
+                .zip(pixels)
+                .map(|(ahead, p)| At { walk: &self.walk, lane: self.sparse.col, ahead, n: p.n })
+                .collect();
+            let mut row = Vec::with_capacity(pixels.len());
+            for (at, acc) in places.iter().zip(waiting.by_ref()) {
+                let acc = acc.fetch(s)?;
+                row.extend(self.epilogue.eval(s, at, Some(acc))?);
+            }
+            At::store_all(s, &places, self.store, row, overflow)?;
+        }
+        Dag::drop_constants(s, held);
+        Ok(())
+    }
+}

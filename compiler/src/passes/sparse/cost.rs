@@ -1,0 +1,108 @@
+//! What a layer costs with its channels innermost, densely, and outermost, in blocks: cycles.
+
+use kiln_ir::format::bcsr::{Block, count};
+use kiln_ir::kernel::{Form, Kernel, Program, Role};
+use kiln_targets::Target;
+
+use super::super::winograd;
+use super::layer::Layer;
+use super::phases;
+use crate::schedule::sparse;
+
+/// Vector multiply-adds of dense tiles in a cycle.
+const DENSE: f64 = 1.8;
+/// Bytes per cycle of weights that do not fit the second-level cache.
+const COLD_BYTES: f64 = 8.0;
+/// Cycles of an element that is copied to its phase.
+const COPY: f64 = 0.5;
+/// Vectors of a window in a cycle.
+const WINDOW: f64 = 1.5;
+
+/// What was found out of a layer.
+#[derive(Clone, Debug)]
+pub(super) struct Weighed {
+    /// The blocks that are best for all machines.
+    pub(super) block: Block,
+    pub(super) blocks: usize,
+    /// By machine: densely, in blocks.
+    pub(super) cycles: Vec<[f64; 2]>,
+}
+
+impl Weighed {
+    /// For `explain`.
+    pub(super) fn why(&self, layer: &Layer) -> String {
+        let mean = |which: usize| {
+            let all: f64 = self.cycles.iter().map(|c| c[which]).sum();
+            all / self.cycles.len().max(1) as f64 / 1000.0
+        };
+        format!(
+            "{:.1} % zeros; {} blocks of {} take {:.0} thousand cycles, dense {:.0}",
+            100.0 * layer.zeros_part(),
+            self.blocks,
+            self.block,
+            mean(1),
+            mean(0)
+        )
+    }
+}
+
+/// The best blocks of a layer, and its cycles.
+pub(super) fn weigh(program: &Program, kernel: &Kernel, layer: &Layer, targets: &[Target]) -> Option<Weighed> {
+    let [lines, pixels] = if layer.merged { [1, layer.size[0] * layer.size[1]] } else { layer.size };
+    let apart = if layer.steps_over() { COPY * phases::elements(layer) as f64 } else { 0.0 };
+    let dense: Vec<f64> = targets.iter().map(|target| dense(program, kernel, layer, target)).collect();
+    let of = |block: Block| {
+        let blocks = count(&layer.zeros, layer.outputs as usize, layer.columns(), block);
+        let bytes = blocks * (2 + block.values() * 4);
+        let cycles = targets.iter().zip(&dense).map(|(target, dense)| {
+            let cycles =
+                sparse::estimate(layer.images, lines, pixels, layer.outputs, blocks, block, target);
+            [*dense, cycles.max(cold(bytes, target)) + apart]
+        });
+        Weighed { block, blocks, cycles: cycles.collect() }
+    };
+    let loss = |w: &Weighed| w.cycles.iter().map(|[dense, sparse]| (sparse / dense.max(1.0)).ln()).sum::<f64>();
+    let tall = |b: &Block| b.cols == 1 && i64::from(b.rows) <= layer.outputs.max(1);
+    Block::ALL.into_iter().filter(tall).map(of).min_by(|a, b| loss(a).total_cmp(&loss(b)))
+}
+
+/// Cycles to read weights that come from memory.
+fn cold(bytes: usize, target: &Target) -> f64 {
+    if bytes > target.l2_bytes { bytes as f64 / COLD_BYTES } else { 0.0 }
+}
+
+/// Cycles of dense tiles, or of minimal filtering where that is faster.
+fn dense(program: &Program, kernel: &Kernel, layer: &Layer, target: &Target) -> f64 {
+    let lanes = target.lanes() as i64;
+    let vectors = (layer.outputs + lanes - 1) / lanes;
+    let results = layer.images * layer.size[0] * layer.size[1];
+    let started = if target.fma { DENSE } else { DENSE / 2.0 };
+    let products = (results * vectors) as f64 * layer.columns() as f64 / started;
+    let bytes = layer.outputs as usize * layer.columns() * 4;
+    let direct = products.max(cold(bytes, target));
+    direct * winograd::part(program, kernel, target)
+}
+
+/// Cycles of a kernel that is no layer with its channels innermost and outermost, by machine; `None` where it cannot have
+/// them outermost.
+pub(super) fn window(kernel: &Kernel, targets: &[Target]) -> Option<Vec<[f64; 2]>> {
+    let Form::Window { input, store, .. } = &kernel.form else {
+        return Some(vec![[0.0; 2]; targets.len()]);
+    };
+    let row = store.to.index.last()?.affine()?.as_loop()?;
+    let read = input.index.last()?.affine()?;
+    let step = read.coefficient(row).as_const()?;
+    let slides = kernel.loops_of(Role::Reduce).iter().any(|l| !read.coefficient(*l).is(0));
+    let each = match step {
+        1 => 1.0,
+        2 => 2.0,
+        _ => return None,
+    };
+    let (all, extent) = (kernel.iterations().as_const()? as f64, kernel.loop_(row).extent.as_const()?);
+    let of = |target: &Target| {
+        let lanes = target.lanes() as i64;
+        let rows = all / extent.max(1) as f64 * ((extent + lanes - 1) / lanes) as f64 * each;
+        [all / lanes as f64 / WINDOW, rows / WINDOW]
+    };
+    (slides && input.index.len() == 4).then(|| targets.iter().map(of).collect())
+}

@@ -1,0 +1,121 @@
+//! Convolutions of a step of more than one element: the image is taken apart first, so that neighbours lie side by side.
+//!
+//! ```text
+//!   x  0 1 2 3 4 5 6 ..       a step of 2: phase 0 holds elements 0, 2, 4, .., phase 1 elements 1, 3, 5, ..
+//!      ^   ^   ^              tap k = 2 a + p of result i reads element i + a of phase p
+//! ```
+//!
+//! A window of 3 becomes one of 2 x 2 (whole steps and phases) whose fourth weight is 0, which blocks leave out.
+
+use kiln_ir::kernel::{
+    Access, Affine, BufferId, BufferKind, Form, Index, Kernel, Loop, LoopId, Program, Role,
+};
+use kiln_ir::{Dim, Error, Result, Shape, Tensor, TensorType};
+
+use super::layer::Layer;
+
+/// One axis: phases, whole steps of the window, elements of a phase.
+#[derive(Clone, Copy)]
+struct Axis {
+    phases: i64,
+    steps: i64,
+    extent: i64,
+}
+
+fn axes(layer: &Layer) -> [Axis; 2] {
+    [0, 1].map(|i| {
+        let (step, window) = (layer.step[i], layer.window[i]);
+        let steps = (window + step - 1) / step;
+        Axis { phases: step.min(window), steps, extent: layer.size[i] + steps - 1 }
+    })
+}
+
+/// Elements that are copied.
+pub(super) fn elements(layer: &Layer) -> i64 {
+    let [h, w] = axes(layer);
+    layer.images * layer.channels * h.phases * w.phases * h.extent * w.extent
+}
+
+/// The kernels for the place of kernel `i`, and the new weights.
+pub(super) fn rewrite(program: &mut Program, i: usize, layer: &Layer) -> Result<(Vec<Kernel>, BufferId)> {
+    let mut kernel = program.kernel(i).clone();
+    let [h, w] = axes(layer);
+    let shape = [layer.images, layer.channels, h.phases, w.phases, h.extent, w.extent];
+    let ty = TensorType::new(
+        program.buffer(layer.lhs.buffer).ty.dtype,
+        Shape(shape.map(Dim::Const).to_vec()),
+    );
+    let name = program.buffer(layer.lhs.buffer).name.clone();
+    let apart = program.add_buffer(&format!("{name}.phases"), ty, BufferKind::Temp);
+    let weights = taken_apart(program, layer)?;
+
+    let [n, c, p, q, u, v] = [0, 1, 2, 3, 4, 5].map(LoopId);
+    let loops = ["n", "c", "p", "q", "u", "v"].iter().zip(shape).map(|(name, extent)| Loop {
+        name: (*name).to_owned(),
+        extent: Dim::Const(extent),
+        role: Role::Parallel,
+    });
+    let offset = |axis: usize| layer.lhs.index[axis].affine().map_or(Dim::Const(0), |a| a.offset.clone());
+    let image = match layer.lhs.index[0].affine().map(|a| a.terms.is_empty()) {
+        Some(true) => layer.lhs.index[0].clone(),
+        _ => Index::from(n),
+    };
+    let of = |place: LoopId, phase: LoopId, axis: usize, step: i64| {
+        Index::from(Affine::constant(offset(axis)).plus(place, step).plus(phase, 1i64))
+    };
+    let index = vec![image, c.into(), of(u, p, 2, layer.step[0]), of(v, q, 3, layer.step[1])];
+    // The last phase may end behind the image even where the window does not.
+    let otherwise = Some(layer.lhs.otherwise.unwrap_or(kiln_ir::kernel::Scalar::f32(0.0)));
+    let from = Access { buffer: layer.lhs.buffer, index, otherwise };
+    let to = Access::new(apart, [n, c, p, q, u, v].map(Index::from).to_vec());
+    let copy = Kernel {
+        name: program.kernel_name(&format!("{}.phases", kernel.name)),
+        nodes: kernel.nodes.clone(),
+        loops: loops.collect(),
+        form: Form::Rearrange { from, to },
+    };
+
+    let [o, c, kh, kw] = layer.loops;
+    let next = kernel.loops.len() as u16;
+    let (p, q) = (LoopId(next), LoopId(next + 1));
+    for (l, axis, phase) in [(kh, h, "p"), (kw, w, "q")] {
+        kernel.loops[l.0 as usize].extent = Dim::Const(axis.steps);
+        kernel.loops.push(Loop {
+            name: format!("{}{phase}", kernel.loops[l.0 as usize].name),
+            extent: Dim::Const(axis.phases),
+            role: Role::Reduce,
+        });
+    }
+    let image = match layer.lhs.index[0].affine() {
+        Some(a) if a.terms.is_empty() => Affine::constant(0i64).into(),
+        _ => layer.lhs.index[0].clone(),
+    };
+    let place = |out: LoopId, steps: LoopId| Index::from(Affine::of(out).plus(steps, 1i64));
+    let [oh, ow] = layer.out;
+    if let Form::Contract { lhs, rhs, .. } = &mut kernel.form {
+        *lhs = Access::new(apart, vec![image, c.into(), p.into(), q.into(), place(oh, kh), place(ow, kw)]);
+        *rhs = Access::new(weights, [o, c, kh, p, kw, q].map(Index::from).to_vec());
+    }
+    Ok((vec![copy, kernel], weights))
+}
+
+/// Weights by whole steps and phases of their window.
+fn taken_apart(program: &mut Program, layer: &Layer) -> Result<BufferId> {
+    let [h, w] = axes(layer);
+    let name = program.buffer(layer.weights).name.clone();
+    let tensor = program.release(layer.weights)?;
+    let size = tensor.dtype.size();
+    let shape = [layer.outputs, layer.channels, h.steps, h.phases, w.steps, w.phases].map(|n| n as usize);
+    let mut bytes = vec![0; shape.iter().product::<usize>() * size];
+    let [kh, kw] = layer.window.map(|n| n as usize);
+    let [sh, sw] = layer.step.map(|n| n as usize);
+    for (i, value) in tensor.data.chunks_exact(size.max(1)).enumerate() {
+        let (channel, y, x) = (i / (kh * kw), i / kw % kh, i % kw);
+        let row = (channel * shape[2] + y / sh) * shape[3] + y % sh;
+        let at = ((row * shape[4] + x / sw) * shape[5] + x % sw) * size;
+        let to = bytes.get_mut(at..at + size);
+        to.ok_or_else(|| Error::internal("a tap outside of its window"))?.copy_from_slice(value);
+    }
+    let tensor = Tensor::new(tensor.dtype, shape.to_vec(), bytes.into())?;
+    Ok(program.add_buffer(&format!("{name}.phases"), tensor.ty(), BufferKind::Const(tensor)))
+}

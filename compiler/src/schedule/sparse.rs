@@ -1,0 +1,185 @@
+//! Contractions whose weights are kept in blocks ([`Sparse`]): tiles of pixels, and what they cost.
+
+use kiln_ir::DType;
+use kiln_ir::format::bcsr::{Bcsr, Block};
+use kiln_ir::kernel::plan::{FlatAccess, Schedule, Sparse};
+use kiln_ir::kernel::{Form, LoopId, Role};
+use kiln_targets::Target;
+use kiln_targets::vector_expr;
+
+use super::chosen::Chosen;
+use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use crate::flatten::{FlatKernel, loops_of};
+
+/// Multiply-adds and loads that a core starts in a cycle.
+const STARTED: f64 = 2.0;
+/// Cycles from a multiply-add to the next one on the same accumulator.
+const LATENCY: f64 = 4.0;
+/// Cycles that finding the pixels of a column takes beside all else.
+const STEP: f64 = 1.0;
+/// Cycles that a row of blocks takes to begin and to end, for each vector of results and by itself.
+const ROW: [f64; 2] = [2.0, 12.0];
+/// Vectors of a row at a time at most.
+const MOST_VECTORS: i64 = 12;
+
+/// The loops of a contraction over pixels that lie side by side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Parallel loops that rhs does not move along, but `col`; outermost first.
+    pub outer: Vec<LoopId>,
+    /// The pixels.
+    pub col: LoopId,
+    /// The rows of the weights.
+    pub row: LoopId,
+    /// The columns of the weights, as lhs lies in memory.
+    pub depth: Vec<LoopId>,
+}
+
+/// Sorts the loops by role.
+pub fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
+    let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
+        return Err("no contraction".to_owned());
+    };
+    if *acc != DType::F32 || lhs.dtype != DType::F32 || rhs.dtype.accumulator() != DType::F32 {
+        return Err(format!("factors are {} and {}", lhs.dtype, rhs.dtype));
+    }
+    kernel.form.loads().into_iter().chain([&store.to]).try_for_each(vector_access)?;
+    if vector_expr::epilogue(&store.value, *acc)? != store.to.dtype {
+        return Err(format!("the result is stored as {}", store.to.dtype));
+    }
+    let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
+    let parallel = loops_of(&kernel.loops, Role::Parallel);
+    let rows: Vec<LoopId> = parallel.iter().copied().filter(|l| !zero(rhs, *l)).collect();
+    let [row] = rows[..] else { return Err(format!("{} loops of rows of weights", rows.len())) };
+    if !zero(lhs, row) {
+        return Err("rows have pixels of their own".to_owned());
+    }
+    let is_col = |l: &LoopId| {
+        let mut lanes = *l != row && stride_of(lhs, *l) == Some(1) && stride_of(&store.to, *l) == Some(1);
+        store.value.for_each_access(&mut |a| lanes &= matches!(stride_of(a, *l), Some(0 | 1)));
+        lanes
+    };
+    let col = parallel.iter().copied().filter(is_col).max_by_key(|l| extent_of(kernel, *l));
+    let col = col.ok_or_else(|| "no pixels lie side by side in what is read and written".to_owned())?;
+    let others = parallel.into_iter().filter(|l| *l != col && *l != row).collect();
+    Ok(Roles {
+        outer: by_falling_stride(others, Some(&store.to)),
+        col,
+        row,
+        depth: by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs)),
+    })
+}
+
+/// A tile of pixels: lines, and vectors of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    /// Lines of an image.
+    pub lines: i64,
+    /// Vectors of a line.
+    pub vectors: i64,
+}
+
+/// Cycles that a block takes with so many vectors of pixels.
+fn step(height: i64, vectors: i64, target: &Target) -> f64 {
+    let (h, v) = (height as f64, vectors as f64);
+    let (multiply, load) = match height {
+        // Pixels are operands in memory.
+        1 => (v / STARTED, (v + 1.0) / STARTED),
+        _ => (h * v / STARTED, (h + v) / STARTED),
+    };
+    // Without multiply-adds a product and a sum.
+    let multiply = if target.fma { multiply } else { 2.0 * multiply };
+    multiply.max(load).max(LATENCY) + STEP / 2.0
+}
+
+/// Cycles of an image of `lines` of `pixels` with `rows` of weights in `blocks` blocks, in tiles of such a size.
+fn cycles(lines: i64, pixels: i64, rows: i64, blocks: f64, height: i64, tile: Pixels, target: &Target) -> f64 {
+    let lanes = target.lanes() as i64;
+    let vectors = (pixels + lanes - 1) / lanes;
+    let cut = |n: i64, by: i64| [(n / by, by), (i64::from(n % by > 0), n % by)];
+    let block_rows = ((rows + height - 1) / height) as f64;
+    let mut all = 0.0;
+    for (tiles, v) in cut(vectors, tile.vectors) {
+        for (times, n) in cut(lines, tile.lines) {
+            let vectors = v * n;
+            if tiles * times > 0 {
+                let row = ROW[1] + ROW[0] * (height * vectors) as f64 / STARTED;
+                let here = blocks * step(height, vectors, target) + block_rows * row;
+                all += (tiles * times) as f64 * here;
+            }
+        }
+    }
+    all
+}
+
+/// The sizes of tiles for blocks of a height, each with its cycles, the best first.
+fn tiles(lines: i64, pixels: i64, rows: i64, blocks: f64, height: i64, target: &Target) -> Vec<(f64, Pixels)> {
+    let lanes = target.lanes() as i64;
+    let line = ((pixels + lanes - 1) / lanes).max(1);
+    let registers = target.vector_registers as i64 - if target.fma { 1 } else { 2 };
+    let most = if height == 1 { registers.min(MOST_VECTORS) } else { registers / (height + 1) };
+    let mut all = Vec::new();
+    for vectors in 1..=most.max(1).min(line) {
+        let even = even_part(line, vectors);
+        let high = if even == line { (most / line).max(1) } else { 1 };
+        for n in 1..=high.min(lines.max(1)) {
+            let tile = Pixels { lines: even_part(lines.max(1), n), vectors: even };
+            if !all.iter().any(|(_, known)| *known == tile) {
+                all.push((cycles(lines, pixels, rows, blocks, height, tile, target), tile));
+            }
+        }
+    }
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    all
+}
+
+/// Cycles of a product of `rows` of weights in `blocks` blocks with `images` of `lines` of `pixels`; lines that lie behind
+/// each other are one.
+pub fn estimate(
+    images: i64,
+    lines: i64,
+    pixels: i64,
+    rows: i64,
+    blocks: usize,
+    block: Block,
+    target: &Target,
+) -> f64 {
+    let best = tiles(lines, pixels, rows, blocks as f64, block.rows.into(), target);
+    images as f64 * best.first().map_or(f64::INFINITY, |b| b.0)
+}
+
+/// The schedules of a contraction whose weights are in blocks, the best first.
+pub fn choose(
+    kernel: &FlatKernel,
+    roles: &Roles,
+    weights: &Bcsr,
+    why: &str,
+    target: &Target,
+) -> Result<Vec<Chosen>, String> {
+    if weights.block.cols != 1 {
+        return Err(format!("blocks of {} have no kernel yet", weights.block));
+    }
+    let extent = |l: LoopId| extent_of(kernel, l).ok_or_else(|| "an extent is open".to_owned());
+    let mut outer = roles.outer.clone();
+    let down = outer.pop();
+    let lines = down.map_or(Ok(1), extent)?;
+    let pixels = extent(roles.col)?;
+    let sizes =
+        tiles(lines, pixels, weights.rows as i64, weights.blocks as f64, weights.block.rows.into(), target);
+    let of = |(_, tile): (f64, Pixels)| {
+        let mut outer = outer.clone();
+        let lines = down.filter(|_| tile.lines > 1);
+        outer.extend(down.filter(|_| tile.lines <= 1));
+        let sparse = Sparse {
+            outer,
+            down: lines.map(|l| (l, tile.lines as u32)),
+            col: roles.col,
+            vectors: tile.vectors as u32,
+            row: roles.row,
+            depth: roles.depth.clone(),
+            weights: weights.clone(),
+        };
+        Chosen { schedule: Schedule::Sparse(sparse), why: why.to_owned() }
+    };
+    Ok(sizes.into_iter().map(of).collect())
+}

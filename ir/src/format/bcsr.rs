@@ -1,0 +1,400 @@
+//! Block Compressed Sparse Row: a contraction's weights of which most are zeros.
+//!
+//! A matrix of `rows` output channels by `columns` steps of depth is cut into blocks; those with a number other than zero in
+//! them are kept, row of blocks by row of blocks and by ascending column.
+//!
+//! ```text
+//!        columns ->                     blocks of 4 x 1
+//!      +------------------+
+//!      | . a . . e . . .  |             table     0, 2 | 2, 1       blocks before the row, blocks of the row
+//! rows | . b . . f . . .  |             indices   1  4 | 6          of columns, as offsets (see below)
+//!      | . c . . . . . .  |             values    a b c d  e f 0 g | h 0 i j
+//!      | . d . . g . . .  |
+//!      +------------------+
+//!      | . . . . . . h .  |
+//!      | . . . . . . . .  |
+//!      | . . . . . . i .  |
+//!      | . . . . . . j .  |
+//!      +------------------+
+//! ```
+//!
+//! A block's values lie column by column. An index is where a column's activations are: a column is a step of nested loops,
+//! each with an extent and a stride, and its offset, the sum of the strides, is counted in the largest unit that divides all
+//! strides. So a channel of a 1 x 1 convolution has its number, and an element of a 3 x 3 window over an image with a halo
+//! its displacement. Indices are 16 bits where all fit, else 32.
+//!
+//! The three parts follow each other, at multiples of 16 bytes. Entries of the table are pairs of 32 bits; of blocks of 16
+//! rows they are padded to 16 bytes, so that an entry is a whole number of bytes for each row.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+
+/// The shape of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Block {
+    /// Output channels.
+    pub rows: u8,
+    /// Steps of depth.
+    pub cols: u8,
+}
+
+impl Block {
+    /// All shapes that there are.
+    pub const ALL: [Self; 7] = [
+        Self::new(1, 1),
+        Self::new(2, 1),
+        Self::new(4, 1),
+        Self::new(8, 1),
+        Self::new(16, 1),
+        Self::new(1, 4),
+        Self::new(4, 4),
+    ];
+
+    /// A shape.
+    pub const fn new(rows: u8, cols: u8) -> Self {
+        Self { rows, cols }
+    }
+
+    /// Values of a block.
+    pub fn values(self) -> usize {
+        usize::from(self.rows) * usize::from(self.cols)
+    }
+
+    /// Bytes of an entry of the table.
+    pub fn entry_bytes(self) -> usize {
+        usize::from(self.rows).max(ENTRY)
+    }
+}
+
+impl std::fmt::Display for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.rows, self.cols)
+    }
+}
+
+/// Bytes of the two numbers of an entry.
+const ENTRY: usize = 8;
+/// What parts begin at a multiple of.
+const ALIGN: usize = 16;
+
+/// What is known of a sparse matrix without its elements: where its parts lie, and what columns are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Bcsr {
+    /// Output channels.
+    pub rows: usize,
+    /// `(extent, stride)` of the loops that run through the columns, outermost first; strides are of the activations, in
+    /// elements.
+    pub depth: Vec<(usize, usize)>,
+    /// The shape of the blocks.
+    pub block: Block,
+    /// How many there are.
+    pub blocks: usize,
+    /// Elements of activations that an index counts.
+    pub unit: usize,
+    /// Whether indices are 32 bits.
+    pub wide: bool,
+    /// Bytes of a value: 1, 2 or 4.
+    pub value_bytes: usize,
+}
+
+impl Bcsr {
+    /// Steps of depth.
+    pub fn columns(&self) -> usize {
+        self.depth.iter().map(|d| d.0).product()
+    }
+
+    /// Rows of blocks.
+    pub fn block_rows(&self) -> usize {
+        self.rows.div_ceil(usize::from(self.block.rows).max(1))
+    }
+
+    /// Bytes of an index.
+    pub fn index_bytes(&self) -> usize {
+        if self.wide { 4 } else { 2 }
+    }
+
+    /// Where the indices begin.
+    pub fn indices_at(&self) -> usize {
+        (self.block_rows() * self.block.entry_bytes()).next_multiple_of(ALIGN)
+    }
+
+    /// Where the values begin.
+    pub fn values_at(&self) -> usize {
+        self.indices_at() + (self.blocks * self.index_bytes()).next_multiple_of(ALIGN)
+    }
+
+    /// Bytes of all.
+    pub fn len(&self) -> usize {
+        self.values_at() + self.blocks * self.block.values() * self.value_bytes
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.blocks == 0
+    }
+
+    /// The matrix `dense`, row by row, of elements of `value_bytes`, in blocks of a shape. Refuses columns whose activations
+    /// lie at the same place, and offsets beyond 32 bits.
+    pub fn encode(
+        dense: &[u8],
+        value_bytes: usize,
+        rows: usize,
+        depth: &[(usize, usize)],
+        block: Block,
+    ) -> Result<(Self, Vec<u8>)> {
+        let unit = depth.iter().filter(|d| d.0 > 1).fold(0, |unit, d| gcd(unit, d.1)).max(1);
+        let mut this =
+            Self { rows, depth: depth.to_vec(), block, blocks: 0, unit, wide: false, value_bytes };
+        let columns = this.columns();
+        this.check_shape()?;
+        if dense.len() != rows * columns * value_bytes {
+            return Err(Error::internal(format!(
+                "{} bytes for a matrix of {rows} x {columns} elements of {value_bytes} bytes",
+                dense.len()
+            )));
+        }
+        let offsets = this.offsets()?;
+        let (height, width) = (usize::from(block.rows), usize::from(block.cols));
+        let at = |r: usize, c: usize| &dense[(r * columns + c) * value_bytes..][..value_bytes];
+        let (mut table, mut indices, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for top in (0..rows).step_by(height) {
+            let before = indices.len();
+            let bottom = (top + height).min(rows);
+            for left in (0..columns).step_by(width) {
+                let right = (left + width).min(columns);
+                let is_zero = |r: usize| (left..right).all(|c| is_zero(at(r, c)));
+                if (top..bottom).all(is_zero) {
+                    continue;
+                }
+                indices.push(offsets[left]);
+                for c in left..left + width {
+                    for r in top..top + height {
+                        if r < rows && c < columns {
+                            values.extend_from_slice(at(r, c));
+                        } else {
+                            values.extend(std::iter::repeat_n(0, value_bytes));
+                        }
+                    }
+                }
+            }
+            table.push((before as u32, (indices.len() - before) as u32));
+        }
+        this.blocks = indices.len();
+        this.wide = offsets.iter().any(|o| *o > u32::from(u16::MAX));
+        let mut bytes = Vec::with_capacity(this.len());
+        for (before, count) in table {
+            let start = bytes.len();
+            bytes.extend(before.to_le_bytes());
+            bytes.extend(count.to_le_bytes());
+            bytes.resize(start + block.entry_bytes(), 0);
+        }
+        bytes.resize(this.indices_at(), 0);
+        for index in indices {
+            match this.wide {
+                true => bytes.extend(index.to_le_bytes()),
+                false => bytes.extend((index as u16).to_le_bytes()),
+            }
+        }
+        bytes.resize(this.values_at(), 0);
+        bytes.extend(values);
+        Ok((this, bytes))
+    }
+
+    /// The matrix again, row by row. Refuses what [`Bcsr::encode`] would never make.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.check_shape()?;
+        if bytes.len() != self.len() {
+            return Err(broken(format!("{} bytes, expected {}", bytes.len(), self.len())));
+        }
+        let columns = self.columns();
+        let column: BTreeMap<u32, usize> =
+            self.offsets()?.into_iter().enumerate().map(|(c, offset)| (offset, c)).collect();
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let index = |i: usize| match self.wide {
+            true => word(self.indices_at() + 4 * i),
+            false => {
+                let at = self.indices_at() + 2 * i;
+                u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+            }
+        };
+        let (height, width) = (usize::from(self.block.rows), usize::from(self.block.cols));
+        let mut dense = vec![0; self.rows * columns * self.value_bytes];
+        let mut next = 0;
+        for row in 0..self.block_rows() {
+            let entry = row * self.block.entry_bytes();
+            let (before, count) = (word(entry) as usize, word(entry + 4) as usize);
+            if before != next || count > self.blocks - next {
+                return Err(broken(format!("row {row} has blocks {before} to {}", before + count)));
+            }
+            let mut last = None;
+            for i in before..before + count {
+                let left = *column
+                    .get(&index(i))
+                    .ok_or_else(|| broken(format!("index {} of row {row} is no column's", index(i))))?;
+                if left % width != 0 || last.is_some_and(|last| last >= left) {
+                    return Err(broken(format!("column {left} of row {row} is out of order")));
+                }
+                last = Some(left);
+                for (j, value) in bytes[self.values_at()..]
+                    [i * self.block.values() * self.value_bytes..]
+                    .chunks_exact(self.value_bytes)
+                    .take(self.block.values())
+                    .enumerate()
+                {
+                    let (r, c) = (row * height + j % height, left + j / height);
+                    if r < self.rows && c < columns {
+                        let at = (r * columns + c) * self.value_bytes;
+                        dense[at..at + self.value_bytes].copy_from_slice(value);
+                    } else if !is_zero(value) {
+                        return Err(broken(format!("row {row} has a value outside of the matrix")));
+                    }
+                }
+            }
+            next = before + count;
+        }
+        if next != self.blocks {
+            return Err(broken(format!("{} blocks, of which rows have {next}", self.blocks)));
+        }
+        Ok(dense)
+    }
+
+    /// The index of every column.
+    fn offsets(&self) -> Result<Vec<u32>> {
+        let all = self.depth.iter().fold(vec![0u64], |outer, (extent, stride)| {
+            outer
+                .iter()
+                .flat_map(|o| (0..*extent as u64).map(move |i| o.saturating_add(i.saturating_mul(*stride as u64))))
+                .collect()
+        });
+        let index = |offset: &u64| {
+            // As signed numbers of 32 bits, which machines extend.
+            let index = i32::try_from(offset / self.unit.max(1) as u64);
+            index.map(|i| i as u32).map_err(|_| Error::unsupported("columns farther apart than 31 bits tell"))
+        };
+        let offsets = all.iter().map(index).collect::<Result<Vec<u32>>>()?;
+        let mut sorted = offsets.clone();
+        sorted.sort_unstable();
+        if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::unsupported("columns whose activations lie at the same place"));
+        }
+        Ok(offsets)
+    }
+
+    fn check_shape(&self) -> Result<()> {
+        let block = Block::ALL.contains(&self.block);
+        if !block || !matches!(self.value_bytes, 1 | 2 | 4) || self.rows > u32::MAX as usize {
+            return Err(broken(format!("blocks of {} with values of {} bytes", self.block, self.value_bytes)));
+        }
+        Ok(())
+    }
+}
+
+fn broken(what: String) -> Error {
+    Error::internal(format!("a sparse matrix of {what}"))
+}
+
+fn is_zero(value: &[u8]) -> bool {
+    value.iter().all(|b| *b == 0)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Blocks of every shape with something in them, of a matrix given as which elements are zeros, row by row.
+pub fn count(zeros: &[bool], rows: usize, columns: usize, block: Block) -> usize {
+    let (height, width) = (usize::from(block.rows), usize::from(block.cols));
+    let full = |top: usize, left: usize| {
+        (top..(top + height).min(rows))
+            .any(|r| (left..(left + width).min(columns)).any(|c| !zeros[r * columns + c]))
+    };
+    (0..rows)
+        .step_by(height)
+        .map(|top| (0..columns).step_by(width).filter(|left| full(top, *left)).count())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    /// Most elements are zeros; the others have their number.
+    fn matrix(rows: usize, columns: usize) -> Vec<f32> {
+        let value = |i: usize| if i * 7919 % 11 < 2 { i as f32 + 1.0 } else { 0.0 };
+        (0..rows * columns).map(value).collect()
+    }
+
+    #[test]
+    fn the_drawing() {
+        let mut dense = vec![0f32; 8 * 8];
+        for (r, c, v) in [(0, 1, 1.), (1, 1, 2.), (2, 1, 3.), (3, 1, 4.), (0, 4, 5.), (1, 4, 6.), (3, 4, 7.)] {
+            dense[r * 8 + c] = v;
+        }
+        for (r, v) in [(4, 8.), (6, 9.), (7, 10.)] {
+            dense[r * 8 + 6] = v;
+        }
+        let (format, data) = Bcsr::encode(&bytes(&dense), 4, 8, &[(8, 49)], Block::new(4, 1)).unwrap();
+        assert_eq!((format.blocks, format.unit, format.wide), (3, 49, false));
+        assert_eq!((format.indices_at(), format.values_at(), format.len()), (16, 32, 32 + 48));
+        assert_eq!(data[..16], [0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(data[16..22], [1, 0, 4, 0, 6, 0]);
+        assert_eq!(data[32..], bytes(&[1., 2., 3., 4., 5., 6., 0., 7., 8., 0., 9., 10.]));
+        assert_eq!(format.decode(&data).unwrap(), bytes(&dense));
+    }
+
+    #[test]
+    fn every_block_of_every_size_comes_back() {
+        for block in Block::ALL {
+            for (rows, columns) in [(1, 1), (4, 4), (5, 7), (16, 16), (17, 33), (3, 64), (0, 5), (5, 0)] {
+                let dense = bytes(&matrix(rows, columns));
+                let (format, data) = Bcsr::encode(&dense, 4, rows, &[(columns, 1)], block).unwrap();
+                assert_eq!(data.len(), format.len(), "{block} {rows} x {columns}");
+                assert_eq!(format.decode(&data).unwrap(), dense, "{block} {rows} x {columns}");
+                let zeros: Vec<bool> = matrix(rows, columns).iter().map(|v| *v == 0.0).collect();
+                assert_eq!(count(&zeros, rows, columns, block), format.blocks);
+            }
+        }
+    }
+
+    #[test]
+    fn short_values_and_windows_come_back() {
+        // Two channels of 3 x 3 windows over rows of 10, far apart: offsets need 32 bits.
+        let depth = [(2, 70_000), (3, 10), (3, 1)];
+        for size in [1, 2] {
+            let dense: Vec<u8> = (0..6 * 18 * size).map(|i| if i % 5 == 0 { i as u8 } else { 0 }).collect();
+            let (format, data) = Bcsr::encode(&dense, size, 6, &depth, Block::new(2, 1)).unwrap();
+            assert!(format.wide && format.unit == 1);
+            assert_eq!(format.decode(&data).unwrap(), dense);
+        }
+        let same = Bcsr::encode(&[0; 72], 4, 1, &[(2, 1), (9, 1)], Block::new(1, 1));
+        assert!(same.unwrap_err().message.contains("same place"));
+        let far = Bcsr::encode(&[0; 16], 4, 1, &[(2, 1 << 40), (2, 1)], Block::new(1, 1));
+        assert!(far.unwrap_err().message.contains("farther apart"));
+    }
+
+    #[test]
+    fn what_is_broken_is_refused() {
+        let dense = bytes(&matrix(8, 8));
+        let (format, data) = Bcsr::encode(&dense, 4, 8, &[(8, 1)], Block::new(2, 1)).unwrap();
+        let says = |format: &Bcsr, data: &[u8], what: &str| {
+            let error = format.decode(data).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        };
+        says(&format, &data[1..], "bytes, expected");
+        says(&Bcsr { block: Block::new(3, 1), ..format.clone() }, &data, "blocks of 3x1");
+        let with = |at: usize, byte: u8| {
+            let mut data = data.clone();
+            data[at] = byte;
+            data
+        };
+        says(&format, &with(0, 1), "row 0 has blocks 1");
+        says(&format, &with(4, 200), "row 0 has blocks 0 to 200");
+        says(&format, &with(format.indices_at(), 99), "is no column's");
+        says(&format, &with(format.indices_at() + 2, 0), "is out of order");
+    }
+}

@@ -1,0 +1,95 @@
+//! Convolutions whose weights are mostly zeros, in regions with windows, sums and steps over pixels.
+
+use super::Text;
+use crate::random::split_mix;
+
+/// Weights of which one in `of` blocks of `rows` output channels is kept; their name.
+fn weight(t: &mut Text, shape: [usize; 4], rows: usize, of: u64) -> String {
+    t.weights += 1;
+    let n = t.weights;
+    let columns = shape[1] * shape[2] * shape[3];
+    let value = |i: usize| {
+        let (row, column) = (i / columns, i % columns);
+        let block = (row / rows * columns + column) as u64;
+        let kept = split_mix(n as u64, block) % of == 0;
+        let value = (split_mix(!(n as u64), i as u64) % 2001) as f32 / 1000.0 - 1.0;
+        if kept { format!("{value:?}") } else { "0.0".to_owned() }
+    };
+    let values: Vec<String> = (0..shape[0] * columns).map(value).collect();
+    t.line(&format!("const @s{n}: f32{shape:?} = [{}]", values.join(", ")));
+    format!("@s{n}")
+}
+
+/// A convolution, its bias and a function; the name of the result.
+fn layer(t: &mut Text, x: &str, w: &str, outputs: usize, attributes: &str, function: &str) -> String {
+    let bias = t.weight(&[outputs]);
+    let n = t.weights;
+    let attributes = if attributes.is_empty() { String::new() } else { format!(" {{{attributes}}}") };
+    t.line(&format!("%c{n} = Conv({x}, {w}, {bias}){attributes}"));
+    t.line(&format!("%f{n} = {function}(%c{n})"));
+    format!("%f{n}")
+}
+
+/// Every remainder of pixels, every height of blocks.
+pub(super) fn layers() -> Text {
+    let mut t = Text::default();
+    for (i, (c, o, h, w)) in [
+        (16, 16, 7, 7),
+        (24, 20, 5, 8),
+        (16, 33, 3, 15),
+        (32, 16, 4, 16),
+        (17, 24, 6, 17),
+        (16, 40, 2, 33),
+        (20, 16, 9, 50),
+        (64, 32, 1, 3),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for rows in [1, 4, 8, 16] {
+            let x = format!("x{i}_{rows}");
+            t.input(&x, &[1, c, h, w]);
+            let first = weight(&mut t, [o, c, 1, 1], rows, 8);
+            let y = layer(&mut t, &format!("%{x}"), &first, o, "", "Relu");
+            let window = weight(&mut t, [c, o, 3, 3], rows, 10);
+            let y = layer(&mut t, &y, &window, c, "pads = [1, 1, 1, 1]", "HardSwish");
+            t.output(&format!("Add({y}, %{x})"));
+        }
+    }
+    t
+}
+
+/// Steps of two, a depthwise window, a shortcut, several images.
+pub(super) fn regions() -> Text {
+    let mut t = Text::default();
+    for (i, (n, size)) in [(1, 9), (2, 14), (1, 31)].into_iter().enumerate() {
+        t.input(&format!("r{i}"), &[n, 3, 2 * size, 2 * size]);
+        let first = weight(&mut t, [16, 3, 3, 3], 1, 1);
+        let x = layer(&mut t, &format!("%r{i}"), &first, 16, "strides = [2, 2], pads = [1, 1, 1, 1]", "Relu");
+        let w = weight(&mut t, [32, 16, 1, 1], 4, 8);
+        let y = layer(&mut t, &x, &w, 32, "", "Relu");
+        let d = t.weight(&[32, 1, 3, 3]);
+        let y = layer(&mut t, &y, &d, 32, "group = 32, pads = [1, 1, 1, 1]", "Relu");
+        let w = weight(&mut t, [16, 32, 1, 1], 4, 8);
+        let y = layer(&mut t, &y, &w, 16, "", "Identity");
+        t.line(&format!("%sum{i} = Add({x}, {y})"));
+        let w = weight(&mut t, [24, 16, 3, 3], 8, 10);
+        let y = layer(&mut t, &format!("%sum{i}"), &w, 24, "strides = [2, 2], pads = [1, 1, 1, 1]", "Relu");
+        let w = weight(&mut t, [24, 16, 1, 1], 2, 8);
+        let z = layer(&mut t, &format!("%sum{i}"), &w, 24, "strides = [2, 2]", "Identity");
+        t.line(&format!("%both{i} = Add({y}, {z})"));
+        let d = t.weight(&[24, 1, 5, 5]);
+        let y = layer(
+            &mut t,
+            &format!("%both{i}"),
+            &d,
+            24,
+            "group = 24, strides = [2, 2], pads = [2, 2, 2, 2]",
+            "HardSwish",
+        );
+        let w = weight(&mut t, [40, 24, 1, 1], 16, 4);
+        let y = layer(&mut t, &y, &w, 40, "", "Relu");
+        t.output(&format!("GlobalAveragePool({y})"));
+    }
+    t
+}
