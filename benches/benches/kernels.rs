@@ -99,6 +99,37 @@ fn conv_3x3_by_minimal_filtering(bencher: Bencher<'_, '_>, level: &str) {
     node(bencher, level, CONV, true, CONV_FLOPS);
 }
 
+/// A 1 x 1 convolution of 192 channels over 28 x 28 pixels, whose weights are kept in one of ten blocks of so many channels.
+fn sparse(bencher: Bencher<'_, '_>, level: &str, height: usize) {
+    let value = |i: usize| {
+        let block = (i / 192 / height * 192 + i % 192) as u64;
+        if block.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 1023 < 102 { "0.5" } else { "0.0" }
+    };
+    let values: Vec<&str> = (0..192 * 192).map(value).collect();
+    let graph = format!(
+        "graph @m opset(17) {{
+  input %x: f32[1, 192, 28, 28]
+  const @w: f32[192, 192, 1, 1] = [{}]
+  %y = Conv(%x, @w) {{}} \"op\"
+  output %y
+}}",
+        values.join(", ")
+    );
+    node(bencher, level, &graph, true, 2 * 192 * 192 * 28 * 28);
+}
+
+/// Counted by the operations of the definition.
+#[divan::bench(args = levels())]
+fn sparse_1x1_in_blocks_of_4(bencher: Bencher<'_, '_>, level: &str) {
+    sparse(bencher, level, 4);
+}
+
+/// Counted by the operations of the definition.
+#[divan::bench(args = levels())]
+fn sparse_1x1_unstructured(bencher: Bencher<'_, '_>, level: &str) {
+    sparse(bencher, level, 1);
+}
+
 #[divan::bench(args = levels())]
 fn depthwise_3x3(bencher: Bencher<'_, '_>, level: &str) {
     let graph = r#"graph @m opset(17) {

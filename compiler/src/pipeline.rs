@@ -12,7 +12,8 @@ use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
 use crate::passes::{
-    absorb, bind, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, sparse, widen, winograd, words,
+    absorb, bind, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, sparse, widen,
+    winograd, words,
 };
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use kiln_ir::format::packed::{Panels, Steps};
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight};
 use kiln_ir::kernel::{
-    Access, Buffer, BufferId, BufferKind, Form, Format, Kept, Kernel, LoopId, Place, Program, Uses, each_buffer,
+    Access, Buffer, BufferId, BufferKind, Form, Format, Kept, Kernel, LoopId, Place, Program, Uses,
+    each_buffer,
 };
 use kiln_ir::tensor::{Element, row_major};
 use kiln_ir::{DType, Dim, Error, Limits, Result, Tensor};

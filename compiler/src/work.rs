@@ -18,6 +18,8 @@ pub struct Work {
     pub nodes: Vec<String>,
     /// Arithmetic operations.
     pub flops: f64,
+    /// The same if no weight were left out: of all other kernels as many.
+    pub dense_flops: f64,
     /// What its products are made of.
     pub products: Products,
     /// Bytes that it touches, each once.
@@ -38,7 +40,8 @@ impl Work {
     /// Counts two operations for a product that is added to a sum and one for any other; bytes by [`bytes`].
     fn of(kernel: &PlannedKernel) -> Self {
         let flops = match &kernel.form {
-            Form::Contract { .. } | Form::Window { op: WindowOp::Dot, .. } => 2.0 * iterations(kernel),
+            Form::Contract { .. } => 2.0 * iterations(kernel) * kept(kernel).unwrap_or(1.0),
+            Form::Window { op: WindowOp::Dot, .. } => 2.0 * iterations(kernel),
             // Whole vectors of bytes: it is memory that limits them.
             Form::Window { op: WindowOp::Max, input, .. } if input.dtype.size() == 1 => 0.0,
             Form::Window { .. } => iterations(kernel),
@@ -52,8 +55,17 @@ impl Work {
         };
         let bytes = bytes(kernel, &kernel.form.loads()) + bytes(kernel, &kernel.form.stores());
         let (name, nodes) = (kernel.name.clone(), kernel.nodes.clone());
-        Self { name, form: kernel.form.name(), nodes, flops, products: Products::Floats, bytes }
+        let dense_flops = kept(kernel).filter(|kept| *kept > 0.0).map_or(flops, |kept| flops / kept);
+        let form = kernel.form.name();
+        Self { name, form, nodes, flops, dense_flops, products: Products::Floats, bytes }
     }
+}
+
+/// The part of the weights that is multiplied, where they are kept in blocks.
+pub fn kept(kernel: &PlannedKernel) -> Option<f64> {
+    let Schedule::Sparse(sparse) = &kernel.schedule else { return None };
+    let weights = &sparse.weights;
+    Some((weights.blocks * weights.block.values()) as f64 / (weights.rows * weights.columns()).max(1) as f64)
 }
 
 fn extent(kernel: &PlannedKernel, l: usize) -> f64 {
@@ -137,8 +149,13 @@ fn elements(kernel: &PlannedKernel, access: &FlatAccess) -> f64 {
     if access.gathers.is_empty() { reached } else { reached.min(steps) }
 }
 
-/// Elements of weights in panels, the last one's filling included: the strides of the access stay within one panel.
+/// Elements of weights in blocks with their indices, or of weights in panels, the last one's filling included: the strides of the access stay within one panel.
 fn panels(kernel: &PlannedKernel, access: &FlatAccess) -> Option<f64> {
+    if let (Form::Contract { rhs, .. }, Schedule::Sparse(sparse)) = (&kernel.form, &kernel.schedule)
+        && access == rhs
+    {
+        return Some((sparse.weights.len() / access.dtype.size().max(1)) as f64);
+    }
     let (Form::Contract { rhs, .. }, Schedule::Tile(tile)) = (&kernel.form, &kernel.schedule) else {
         return None;
     };

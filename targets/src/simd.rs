@@ -235,6 +235,8 @@ pub trait Simd {
     fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P>;
     /// An unsigned number of 2 bytes read from memory.
     fn load_short(&mut self, base: &P, disp: i32) -> R<P>;
+    /// `p` of so many bits less, an unsigned number: `p / 2^bits`.
+    fn shift_down(&mut self, p: &P, bits: u8);
     /// `p += extent` where `p` is negative: indices that count from the end.
     fn wrap(&mut self, p: &P, extent: i64) -> R;
     /// Writes a word of 8 bytes.

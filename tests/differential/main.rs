@@ -9,6 +9,7 @@
 mod packed;
 mod qdq;
 mod quantised;
+mod sparse;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -327,6 +328,8 @@ const KINDS: &[Kind] = &[
     ("quantised_elements", quantised::elements),
     ("between_quantisers", qdq::layers),
     ("packed_product", packed::product),
+    ("sparse_layers", sparse::layers),
+    ("sparse_product", sparse::product),
 ];
 
 /// Levels that this machine runs, with changes of their features: multiply-add is worth a level of its own, and f16 is

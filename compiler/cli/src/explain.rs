@@ -350,7 +350,7 @@ fn schedule(kernel: &PlannedKernel) -> String {
             s.weights.blocks,
             s.weights.block,
             s.vectors,
-            name(&s.col),
+            name(&s.col.unwrap_or(s.row)),
             s.down.as_ref().map_or(String::new(), |(l, n)| format!(" x {n} {}", name(l))),
             names(&s.outer)
         ),
@@ -377,7 +377,9 @@ pub(super) fn microkernel(kernel: &PlannedKernel) -> String {
         }
         Schedule::Stream(stream) => format!("stream_{}", stream.rows),
         Schedule::Digits(_) => "digits".to_owned(),
-        Schedule::Sparse(s) => format!("sparse_{}_{}", s.weights.block, s.vectors * s.down.map_or(1, |d| d.1)),
+        Schedule::Sparse(s) => {
+            format!("sparse_{}_{}", s.weights.block, s.vectors * s.down.map_or(1, |d| d.1))
+        }
         Schedule::Transpose(_) => "transpose".to_owned(),
         Schedule::Transform(_) => match &kernel.form {
             Form::Transform { left, .. } => {

@@ -202,11 +202,14 @@ fn print(ui: &Ui, json: &Value) {
     let rows: Vec<Vec<String>> = (json["weights"].as_array().into_iter().flatten().filter(sparse))
         .map(|w| {
             let percent = format!("{:.1}", 100.0 * w["sparsity"].as_f64().unwrap_or(0.0));
-            vec![percent, format!("{}[{}]", text(&w["dtype"]), list(&w["shape"])), text(&w["name"])]
+            let block = if w["block"].is_null() { String::new() } else { text(&w["block"]) };
+            let ty = format!("{}[{}]", text(&w["dtype"]), list(&w["shape"]));
+            vec![percent, block, ty, text(&w["name"])]
         })
         .collect();
     if !rows.is_empty() {
-        let columns = [Column::Number("% zeros"), Column::Text("type"), Column::Name("weight")];
+        let columns =
+            [Column::Number("% zeros"), Column::Text("block"), Column::Text("type"), Column::Name("weight")];
         lines.extend(table::lines(&columns, &rows, room));
     }
     ui.text(lines.join("\n"));

@@ -126,7 +126,10 @@ const KERNELS: &[(&str, &str)] = &[
     ("digits", "panels of weights of 4 bits times numbers in digits of 8: a row times packed weights"),
     ("transpose", "square blocks of elements turned in registers: rearrangements"),
     ("transform", "small matrices on both sides of whole tiles of f32: convolutions by minimal filtering"),
-    ("sparse", "blocks of weights that are not zero times vectors of pixels: contractions whose weights are mostly zeros"),
+    (
+        "sparse",
+        "blocks of weights that are not zero times vectors of pixels: contractions whose weights are mostly zeros",
+    ),
 ];
 
 /// A schedule's name in the list.

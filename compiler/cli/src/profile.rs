@@ -34,6 +34,8 @@ struct Line<'a> {
     form: &'a str,
     seconds: f64,
     flops: f64,
+    /// The same if no weight were left out.
+    dense_flops: f64,
     bytes: f64,
     /// Operations per second that the machine makes of such products.
     peak: f64,
@@ -194,9 +196,10 @@ impl<'a> Line<'a> {
         let seconds = seconds.max(1e-9);
         let (compute, memory) = peak.least(work);
         let (limit, bound) = if compute >= memory { (compute, "compute") } else { (memory, "memory") };
-        let Work { name, form, flops, bytes, .. } = work;
+        let Work { name, form, flops, dense_flops, bytes, .. } = work;
+        let (flops, dense_flops, bytes) = (*flops, *dense_flops, *bytes);
         let peak = peak.rate(work.products);
-        Self { name, form, seconds, flops: *flops, bytes: *bytes, peak, limit: limit / seconds, bound }
+        Self { name, form, seconds, flops, dense_flops, bytes, peak, limit: limit / seconds, bound }
     }
 
     fn of_group(group: &'a Group, best: &[f64], peak: &Peak) -> Self {
@@ -205,14 +208,21 @@ impl<'a> Line<'a> {
         // As it is defined it is made of bytes.
         let peak = if group.integers { peak.of_bytes() } else { peak.flops };
         let limit = flops / peak / seconds;
-        Self { name, form: "winograd", seconds, flops: *flops, bytes: 0.0, peak, limit, bound: "compute" }
+        let (flops, dense_flops) = (*flops, *flops);
+        Self { name, form: "winograd", seconds, flops, dense_flops, bytes: 0.0, peak, limit, bound: "compute" }
     }
 
     fn cells(&self, total: f64, code: &str) -> Vec<String> {
         vec![
             micros(self.seconds),
             format!("{:.1}", 100.0 * self.seconds / total),
-            rate(self.flops / self.seconds),
+            match self.dense_flops > self.flops {
+                // In brackets what dense weights would need to be as fast.
+                true => {
+                    format!("({}) {}", rate(self.dense_flops / self.seconds), rate(self.flops / self.seconds))
+                }
+                false => rate(self.flops / self.seconds),
+            },
             rate(self.bytes / self.seconds),
             format!("{:.1}", 100.0 * self.limit),
             self.bound.to_owned(),
@@ -228,6 +238,7 @@ impl<'a> Line<'a> {
             "us": self.seconds * 1e6,
             "share": self.seconds / total,
             "gflop_per_s": self.flops / self.seconds / 1e9,
+            "effective_gflop_per_s": self.dense_flops / self.seconds / 1e9,
             "bytes_per_s": self.bytes / self.seconds,
             "limit": self.limit,
             "bound": self.bound,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kiln_ir::format::bcsr::{self, Block};
 use kiln_ir::{DType, Tensor};
 use kiln_onnx::{Declared, Extent, Outline};
 use serde_json::{Value, json};
@@ -37,6 +38,7 @@ pub(super) fn describe(outline: &Outline) -> Value {
                 "shape": weight.shape,
                 "zeros": zeros,
                 "sparsity": zeros.map(|z| z as f64 / elements as f64),
+                "block": weight.tensor.as_ref().and_then(blocks),
             }));
         }
     }
@@ -64,6 +66,34 @@ fn port(declared: &Declared) -> Value {
     };
     let shape = declared.shape.as_ref().map(|s| s.iter().map(extent).collect::<Vec<_>>());
     json!({ "name": declared.name, "dtype": declared.dtype, "shape": shape })
+}
+
+/// The tallest blocks of output channels, the first axis, that zeros come in: where nine of ten elements of those that are kept
+/// are no zeros. `None` where there are few zeros.
+fn blocks(tensor: &Tensor) -> Option<String> {
+    const LEAST_ZEROS: f64 = 0.3;
+    const LEAST_FILLED: f64 = 0.9;
+    let values = tensor.to_f64s().ok().filter(|_| tensor.dtype.is_float())?;
+    let flags: Vec<bool> = values.iter().map(|v| *v == 0.0).collect();
+    let kept = flags.iter().filter(|z| !**z).count();
+    if (flags.len() - kept) as f64 <= LEAST_ZEROS * flags.len() as f64 {
+        return None;
+    }
+    let (rows, columns) = (tensor.shape[0], flags.len() / tensor.shape[0].max(1));
+    // Of a matrix the output channels may be either axis.
+    let matrix = tensor.shape.len() == 2;
+    let turned: Vec<bool> = match matrix {
+        true => (0..flags.len()).map(|i| flags[i % rows * columns + i / rows]).collect(),
+        false => Vec::new(),
+    };
+    let filled = |block: &Block| {
+        let full = |flags: &[bool], rows, columns| bcsr::count(flags, rows, columns, *block) * block.values();
+        let turned = if matrix { full(&turned, columns, rows) } else { usize::MAX };
+        kept as f64 >= LEAST_FILLED * full(&flags, rows, columns).min(turned) as f64
+    };
+    let mut shapes = Block::ALL;
+    shapes.sort_by_key(|block| std::cmp::Reverse(block.values()));
+    shapes.iter().find(|block| filled(block)).map(Block::to_string)
 }
 
 /// Elements that are zero: all bits, but for the sign of floats.
@@ -102,6 +132,18 @@ mod tests {
         for op in ["Linear", "IntegerDivide", "Quantile", "MatMul"] {
             assert!(!quantises(op), "{op}");
         }
+    }
+
+    #[test]
+    fn blocks_of_zeros_are_found() {
+        let matrix = |height: usize| {
+            let value = |i: usize| if (i / 32 / height + i % 32).is_multiple_of(5) { 1.0f32 } else { 0.0 };
+            Tensor::from_vec(&[16, 32], (0..16 * 32).map(value).collect())
+        };
+        for (height, found) in [(1, "1x1"), (4, "4x1"), (8, "8x1")] {
+            assert_eq!(blocks(&matrix(height)).as_deref(), Some(found));
+        }
+        assert_eq!(blocks(&Tensor::from_vec(&[4, 4], vec![1f32; 16])), None);
     }
 
     #[test]

@@ -9,6 +9,9 @@
 //!     epilogue in registers, stores
 //! ```
 //!
+//! Without pixels side by side a block's rows are lanes, and an element of lhs is brought into all of them; blocks are taken
+//! four at a time, each with sums of its own that are added at the end.
+//!
 //! Where a row begins in the values and the indices is read from the table, so that any part of the rows can be run; within
 //! a row both are read from front to back. A row is added up by ascending column whatever the tile is, so that bits depend
 //! on nothing else.
@@ -17,7 +20,7 @@ use kiln_ir::DType;
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Sparse};
-use kiln_targets::simd::{P, R, Refusal, Simd, SimdExt as _, Src, V};
+use kiln_targets::simd::{Op2, P, R, Refusal, Simd, SimdExt as _, Src, V};
 
 use super::places::Places;
 use super::share::shared;
@@ -29,7 +32,7 @@ use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
 enum Level {
     Outer(LoopId),
     Lines(LoopId, i64),
-    Pixels,
+    Pixels(LoopId),
     Rows,
 }
 
@@ -56,6 +59,9 @@ impl Walks for Generator<'_> {
         &mut self.walk
     }
 }
+
+/// Blocks at a time where rows are lanes: as many as hide the latency of a multiply-add.
+const CHAINS: usize = 4;
 
 /// How much of a tile there is.
 #[derive(Clone, Copy, Debug)]
@@ -102,12 +108,14 @@ pub(super) fn emit<S: Simd>(
     let value = walk.access(&FlatAccess { dtype: rhs.dtype, ..still })?;
     let epilogue = Dag::typed(&mut walk, *acc, [&store.value])?;
     let store = walk.access(&store.to)?;
-    if walk.stride(lhs, sparse.col) != ELEMENT || walk.stride(lhs, sparse.row) != 0 || walk.is_guarded(lhs) {
+    let apart = sparse.col.is_some_and(|col| walk.stride(lhs, col) != ELEMENT);
+    if apart || walk.stride(lhs, sparse.row) != 0 || walk.is_guarded(lhs) {
         return Err(Refusal::unsupported("pixels that lie apart, or padding"));
     }
     let mut levels: Vec<Level> = sparse.outer.iter().map(|l| Level::Outer(*l)).collect();
     levels.extend(sparse.down.map(|(l, n)| Level::Lines(l, n.into())));
-    levels.extend([Level::Pixels, Level::Rows]);
+    levels.extend(sparse.col.map(Level::Pixels));
+    levels.push(Level::Rows);
     let lanes = s.lanes() as i64;
     let mut this = Generator { walk, sparse, levels, lhs, table, weights, value, store, epilogue, lanes };
     this.walk.open(s)?;
@@ -122,7 +130,7 @@ impl Generator<'_> {
         let (l, step) = match self.levels[i] {
             Level::Outer(l) => (l, 1),
             Level::Lines(l, step) => (l, step),
-            Level::Pixels => (self.sparse.col, i64::from(self.sparse.vectors) * self.lanes),
+            Level::Pixels(l) => (l, i64::from(self.sparse.vectors) * self.lanes),
             Level::Rows => (self.sparse.row, self.sparse.weights.block.rows.into()),
         };
         if let Some(share) = share.filter(|share| share.along == l) {
@@ -147,7 +155,8 @@ impl Generator<'_> {
         match self.levels[i] {
             Level::Outer(_) => self.level(s, i + 1, share, at),
             Level::Lines(..) => self.level(s, i + 1, share, Extent { lines: width, ..at }),
-            Level::Pixels => self.level(s, i + 1, share, Extent { pixels: width, ..at }),
+            Level::Pixels(_) => self.level(s, i + 1, share, Extent { pixels: width, ..at }),
+            Level::Rows if self.sparse.col.is_none() => self.row_of_lanes(s, width),
             Level::Rows => self.row(s, at, width),
         }
     }
@@ -157,7 +166,7 @@ impl Generator<'_> {
     fn pixels(&self, at: Extent) -> Vec<Pixels> {
         let vectors = (at.pixels + self.lanes - 1) / self.lanes;
         let back = vectors * self.lanes - at.pixels;
-        let overlaps = at.pixels + back <= self.walk.extent(self.sparse.col);
+        let overlaps = self.sparse.col.is_some_and(|col| at.pixels + back <= self.walk.extent(col));
         let mut all = Vec::new();
         for line in 0..at.lines {
             for v in 0..vectors {
@@ -174,7 +183,8 @@ impl Generator<'_> {
 
     fn ahead(&self, p: &Pixels, row: i64) -> Vec<(LoopId, i64)> {
         let down = self.sparse.down.map(|(l, _)| (l, p.line));
-        [(self.sparse.col, p.from), (self.sparse.row, row)].into_iter().chain(down).collect()
+        let col = self.sparse.col.map(|l| (l, p.from));
+        [(self.sparse.row, row)].into_iter().chain(col).chain(down).collect()
     }
 
     /// A row of blocks, of which so many rows are results.
@@ -183,6 +193,16 @@ impl Generator<'_> {
         let height = usize::from(weights.block.rows);
         let pixels = self.pixels(at);
         let acc = (0..height * pixels.len()).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
+        let (count, indices, values) = self.begin(s)?;
+        s.repeat_ptr(count, &mut |s| self.block(s, &acc, &pixels, &indices, &values))?;
+        s.free_ptr(indices);
+        s.free_ptr(values);
+        self.finish(s, acc, &pixels, rows)
+    }
+
+    /// How many blocks the row has, and where its indices and values are, less where the first row's are.
+    fn begin<S: Simd>(&self, s: &mut S) -> R<(P, P, P)> {
+        let weights = &self.sparse.weights;
         let entry = self.walk.disp(self.table, &[], 0)?;
         let before = s.load_index(self.walk.ptr(self.table), entry, false)?;
         let indices = s.copy_ptr(self.walk.ptr(self.weights))?;
@@ -190,30 +210,107 @@ impl Generator<'_> {
         let values = s.copy_ptr(self.walk.ptr(self.weights))?;
         s.advance_by(&values, &before, (weights.block.values() * weights.value_bytes) as i64)?;
         s.free_ptr(before);
-        let count = s.load_index(self.walk.ptr(self.table), entry + 4, false)?;
-        s.repeat_ptr(count, &mut |s| self.block(s, &acc, &pixels, &indices, &values))?;
+        Ok((s.load_index(self.walk.ptr(self.table), entry + 4, false)?, indices, values))
+    }
+
+    /// Where indices and values of the first row are from what [`Generator::begin`] gives.
+    fn parts(&self) -> R<[i32; 2]> {
+        let base = i64::from(self.walk.disp(self.weights, &[], 0)?);
+        let weights = &self.sparse.weights;
+        let place = |offset: usize| {
+            let at = i64::try_from(offset).ok().and_then(|o| i32::try_from(o + base).ok());
+            at.ok_or(Refusal::FarDisplacement)
+        };
+        Ok([place(weights.indices_at())?, place(weights.values_at())?])
+    }
+
+    /// Where the column's activations are whose index is the `j`th from here.
+    fn column<S: Simd>(&self, s: &mut S, indices: &P, j: usize) -> R<P> {
+        let weights = &self.sparse.weights;
+        let at = self.parts()?[0] + (j * weights.index_bytes()) as i32;
+        let index = if weights.wide { s.load_index(indices, at, false)? } else { s.load_short(indices, at)? };
+        let x = s.copy_ptr(self.walk.ptr(self.lhs))?;
+        s.advance_by(&x, &index, weights.unit as i64 * ELEMENT)?;
+        s.free_ptr(index);
+        Ok(x)
+    }
+
+    /// A row of blocks whose rows are lanes.
+    fn row_of_lanes<S: Simd>(&mut self, s: &mut S, rows: i64) -> R {
+        let height = i64::from(self.sparse.weights.block.rows);
+        let vectors = (height + self.lanes - 1) / self.lanes;
+        let of = |v: i64, rows: i64| (rows - v * self.lanes).clamp(0, self.lanes) as usize;
+        let parts: Vec<Pixels> =
+            (0..vectors).map(|v| Pixels { line: 0, from: v * self.lanes, n: of(v, height) }).collect();
+        let acc = (0..CHAINS * parts.len()).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
+        let (rest, indices, values) = self.begin(s)?;
+        let whole = s.copy_ptr(&rest)?;
+        s.shift_down(&whole, CHAINS.trailing_zeros() as u8);
+        s.advance_by(&rest, &whole, -(CHAINS as i64))?;
+        s.repeat_ptr(whole, &mut |s| self.lanes_of(s, &acc, &parts, CHAINS, &indices, &values))?;
+        s.repeat_ptr(rest, &mut |s| self.lanes_of(s, &acc, &parts, 1, &indices, &values))?;
         s.free_ptr(indices);
         s.free_ptr(values);
-        self.finish(s, acc, &pixels, rows)
+        let mut acc = acc;
+        let others = acc.split_off(parts.len());
+        for (i, other) in others.into_iter().enumerate() {
+            s.op2(Op2::Add, &acc[i % parts.len()], Src::Reg(&other))?;
+            s.free(other);
+        }
+        let overflow = self.epilogue.overflow(s, 0);
+        let held = self.epilogue.hold_constants(s)?;
+        for (v, acc) in acc.into_iter().enumerate() {
+            let n = of(v as i64, rows);
+            if n == 0 {
+                s.free(acc);
+                continue;
+            }
+            let ahead = [(self.sparse.row, v as i64 * self.lanes)];
+            let at = At { walk: &self.walk, lane: self.sparse.row, ahead: &ahead, n };
+            for value in self.epilogue.eval(s, &at, Some(acc))? {
+                at.store(s, self.store, &value, overflow)?;
+                s.free(value);
+            }
+        }
+        Dag::drop_constants(s, held);
+        Ok(())
+    }
+
+    /// So many blocks, whose rows are lanes, and on to the next ones.
+    fn lanes_of<S: Simd>(
+        &self,
+        s: &mut S,
+        acc: &[V],
+        parts: &[Pixels],
+        blocks: usize,
+        indices: &P,
+        values: &P,
+    ) -> R {
+        let weights = &self.sparse.weights;
+        let (bytes, value_at) = (weights.block.values() * weights.value_bytes, self.parts()?[1]);
+        let element = self.walk.element(self.value);
+        for j in 0..blocks {
+            let column = self.column(s, indices, j)?;
+            let x = s.load_splat(&column, self.walk.disp(self.lhs, &[], 0)?)?;
+            s.free_ptr(column);
+            for (acc, part) in acc[j * parts.len()..].iter().zip(parts) {
+                let at = value_at + (j * bytes + part.from as usize * weights.value_bytes) as i32;
+                let w = s.load_as(element, values, at, part.n)?;
+                s.fma(acc, &x, Src::Reg(&w))?;
+                s.free(w);
+            }
+            s.free(x);
+        }
+        s.advance(indices, (blocks * weights.index_bytes()) as i64);
+        s.advance(values, (blocks * bytes) as i64);
+        Ok(())
     }
 
     /// One block: pixels times values, and on to the next one.
     fn block<S: Simd>(&self, s: &mut S, acc: &[V], pixels: &[Pixels], indices: &P, values: &P) -> R {
         let weights = &self.sparse.weights;
-        let base = self.walk.disp(self.weights, &[], 0)?;
-        let place = |offset: usize| {
-            i64::try_from(offset).ok().and_then(|o| i32::try_from(o + i64::from(base)).ok())
-        };
-        let far = || Refusal::FarDisplacement;
-        let (index_at, value_at) =
-            (place(weights.indices_at()).ok_or_else(far)?, place(weights.values_at()).ok_or_else(far)?);
-        let index = match weights.wide {
-            true => s.load_index(indices, index_at, false)?,
-            false => s.load_short(indices, index_at)?,
-        };
-        let x = s.copy_ptr(self.walk.ptr(self.lhs))?;
-        s.advance_by(&x, &index, weights.unit as i64 * ELEMENT)?;
-        s.free_ptr(index);
+        let value_at = self.parts()?[1];
+        let x = self.column(s, indices, 0)?;
         s.advance(indices, weights.index_bytes() as i64);
         let height = usize::from(weights.block.rows);
         let element = self.walk.element(self.value);
@@ -265,7 +362,12 @@ impl Generator<'_> {
             let places: Vec<At<'_>> = ahead
                 .iter()
                 .zip(pixels)
-                .map(|(ahead, p)| At { walk: &self.walk, lane: self.sparse.col, ahead, n: p.n })
+                .map(|(ahead, p)| At {
+                    walk: &self.walk,
+                    lane: self.sparse.col.unwrap_or(self.sparse.row),
+                    ahead,
+                    n: p.n,
+                })
                 .collect();
             let mut row = Vec::with_capacity(pixels.len());
             for (at, acc) in places.iter().zip(waiting.by_ref()) {

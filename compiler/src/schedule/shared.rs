@@ -1,7 +1,8 @@
 //! Which loops of a kernel threads can share; [`partition`](super::partition) picks one of them.
 
 use kiln_ir::kernel::plan::{
-    Digits, Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Sparse, Stream, Tile, Transform, Transpose,
+    Digits, Dots, FlatAccess, Nest, PlannedKernel, Schedule, Shared, Sparse, Stream, Tile, Transform,
+    Transpose,
 };
 use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::vector_expr::nest_lanes;
@@ -45,7 +46,7 @@ pub fn options(kernel: &PlannedKernel, lanes: u32) -> Vec<Shared> {
             list.extend(sparse.outer.iter().map(whole));
             list.extend(tiled(&sparse.down));
             list.push(Shared { along: sparse.row, step: sparse.weights.block.rows.into() });
-            list.push(Shared { along: sparse.col, step: sparse.vectors * lanes });
+            list.extend(sparse.col.map(|along| Shared { along, step: sparse.vectors * lanes }));
         }
     }
     let mut unique: Vec<Shared> = Vec::new();

@@ -27,8 +27,8 @@ const MOST_VECTORS: i64 = 12;
 pub struct Roles {
     /// Parallel loops that rhs does not move along, but `col`; outermost first.
     pub outer: Vec<LoopId>,
-    /// The pixels.
-    pub col: LoopId,
+    /// The pixels; without them rows are lanes.
+    pub col: Option<LoopId>,
     /// The rows of the weights.
     pub row: LoopId,
     /// The columns of the weights, as lhs lies in memory.
@@ -60,8 +60,14 @@ pub fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
         lanes
     };
     let col = parallel.iter().copied().filter(is_col).max_by_key(|l| extent_of(kernel, *l));
-    let col = col.ok_or_else(|| "no pixels lie side by side in what is read and written".to_owned())?;
-    let others = parallel.into_iter().filter(|l| *l != col && *l != row).collect();
+    if col.is_none() {
+        let mut lanes = stride_of(&store.to, row) == Some(1);
+        store.value.for_each_access(&mut |a| lanes &= matches!(stride_of(a, row), Some(0 | 1)));
+        if !lanes {
+            return Err("neither pixels nor rows lie side by side in what is read and written".to_owned());
+        }
+    }
+    let others = parallel.into_iter().filter(|l| Some(*l) != col && *l != row).collect();
     Ok(Roles {
         outer: by_falling_stride(others, Some(&store.to)),
         col,
@@ -93,7 +99,15 @@ fn step(height: i64, vectors: i64, target: &Target) -> f64 {
 }
 
 /// Cycles of an image of `lines` of `pixels` with `rows` of weights in `blocks` blocks, in tiles of such a size.
-fn cycles(lines: i64, pixels: i64, rows: i64, blocks: f64, height: i64, tile: Pixels, target: &Target) -> f64 {
+fn cycles(
+    lines: i64,
+    pixels: i64,
+    rows: i64,
+    blocks: f64,
+    height: i64,
+    tile: Pixels,
+    target: &Target,
+) -> f64 {
     let lanes = target.lanes() as i64;
     let vectors = (pixels + lanes - 1) / lanes;
     let cut = |n: i64, by: i64| [(n / by, by), (i64::from(n % by > 0), n % by)];
@@ -113,7 +127,14 @@ fn cycles(lines: i64, pixels: i64, rows: i64, blocks: f64, height: i64, tile: Pi
 }
 
 /// The sizes of tiles for blocks of a height, each with its cycles, the best first.
-fn tiles(lines: i64, pixels: i64, rows: i64, blocks: f64, height: i64, target: &Target) -> Vec<(f64, Pixels)> {
+fn tiles(
+    lines: i64,
+    pixels: i64,
+    rows: i64,
+    blocks: f64,
+    height: i64,
+    target: &Target,
+) -> Vec<(f64, Pixels)> {
     let lanes = target.lanes() as i64;
     let line = ((pixels + lanes - 1) / lanes).max(1);
     let registers = target.vector_registers as i64 - if target.fma { 1 } else { 2 };
@@ -148,6 +169,13 @@ pub fn estimate(
     images as f64 * best.first().map_or(f64::INFINITY, |b| b.0)
 }
 
+/// Cycles of a product of `results` single columns, whose lanes are the rows of blocks.
+pub fn single(results: i64, blocks: usize, block: Block, target: &Target) -> f64 {
+    let vectors = (i64::from(block.rows) + target.lanes() as i64 - 1) / target.lanes() as i64;
+    let step = STEP + vectors as f64 * if target.fma { 1.0 } else { 1.5 };
+    results as f64 * blocks as f64 * step
+}
+
 /// The schedules of a contraction whose weights are in blocks, the best first.
 pub fn choose(
     kernel: &FlatKernel,
@@ -161,9 +189,14 @@ pub fn choose(
     }
     let extent = |l: LoopId| extent_of(kernel, l).ok_or_else(|| "an extent is open".to_owned());
     let mut outer = roles.outer.clone();
+    let Some(col) = roles.col else {
+        let (row, depth, weights) = (roles.row, roles.depth.clone(), weights.clone());
+        let sparse = Sparse { outer, down: None, col: None, vectors: 1, row, depth, weights };
+        return Ok(vec![Chosen { schedule: Schedule::Sparse(sparse), why: why.to_owned() }]);
+    };
     let down = outer.pop();
     let lines = down.map_or(Ok(1), extent)?;
-    let pixels = extent(roles.col)?;
+    let pixels = extent(col)?;
     let sizes =
         tiles(lines, pixels, weights.rows as i64, weights.blocks as f64, weights.block.rows.into(), target);
     let of = |(_, tile): (f64, Pixels)| {
@@ -173,7 +206,7 @@ pub fn choose(
         let sparse = Sparse {
             outer,
             down: lines.map(|l| (l, tile.lines as u32)),
-            col: roles.col,
+            col: Some(col),
             vectors: tile.vectors as u32,
             row: roles.row,
             depth: roles.depth.clone(),

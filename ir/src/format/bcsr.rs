@@ -144,8 +144,7 @@ impl Bcsr {
         block: Block,
     ) -> Result<(Self, Vec<u8>)> {
         let unit = depth.iter().filter(|d| d.0 > 1).fold(0, |unit, d| gcd(unit, d.1)).max(1);
-        let mut this =
-            Self { rows, depth: depth.to_vec(), block, blocks: 0, unit, wide: false, value_bytes };
+        let mut this = Self { rows, depth: depth.to_vec(), block, blocks: 0, unit, wide: false, value_bytes };
         let columns = this.columns();
         this.check_shape()?;
         if dense.len() != rows * columns * value_bytes {
@@ -236,8 +235,7 @@ impl Bcsr {
                     return Err(broken(format!("column {left} of row {row} is out of order")));
                 }
                 last = Some(left);
-                for (j, value) in bytes[self.values_at()..]
-                    [i * self.block.values() * self.value_bytes..]
+                for (j, value) in bytes[self.values_at()..][i * self.block.values() * self.value_bytes..]
                     .chunks_exact(self.value_bytes)
                     .take(self.block.values())
                     .enumerate()
@@ -264,7 +262,9 @@ impl Bcsr {
         let all = self.depth.iter().fold(vec![0u64], |outer, (extent, stride)| {
             outer
                 .iter()
-                .flat_map(|o| (0..*extent as u64).map(move |i| o.saturating_add(i.saturating_mul(*stride as u64))))
+                .flat_map(|o| {
+                    (0..*extent as u64).map(move |i| o.saturating_add(i.saturating_mul(*stride as u64)))
+                })
                 .collect()
         });
         let index = |offset: &u64| {
@@ -284,7 +284,10 @@ impl Bcsr {
     fn check_shape(&self) -> Result<()> {
         let block = Block::ALL.contains(&self.block);
         if !block || !matches!(self.value_bytes, 1 | 2 | 4) || self.rows > u32::MAX as usize {
-            return Err(broken(format!("blocks of {} with values of {} bytes", self.block, self.value_bytes)));
+            return Err(broken(format!(
+                "blocks of {} with values of {} bytes",
+                self.block, self.value_bytes
+            )));
         }
         Ok(())
     }
@@ -332,7 +335,8 @@ mod tests {
     #[test]
     fn the_drawing() {
         let mut dense = vec![0f32; 8 * 8];
-        for (r, c, v) in [(0, 1, 1.), (1, 1, 2.), (2, 1, 3.), (3, 1, 4.), (0, 4, 5.), (1, 4, 6.), (3, 4, 7.)] {
+        for (r, c, v) in [(0, 1, 1.), (1, 1, 2.), (2, 1, 3.), (3, 1, 4.), (0, 4, 5.), (1, 4, 6.), (3, 4, 7.)]
+        {
             dense[r * 8 + c] = v;
         }
         for (r, v) in [(4, 8.), (6, 9.), (7, 10.)] {

@@ -11,10 +11,17 @@ pub struct Format {
     pub why: String,
 }
 
+impl Format {
+    /// Whether blocks are kept.
+    pub fn is_in_blocks(&self) -> bool {
+        matches!(self.kept, Kept::Bcsr(_))
+    }
+}
+
 /// Every element, or blocks that are not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// Every element, over pixels that lie side by side.
+    /// Every element: blocks would be slower.
     Dense,
     /// Blocks with a number other than zero in them ([`Bcsr`](crate::format::bcsr::Bcsr)): rows are iterations of the parallel
     /// loop of the constant.

@@ -30,8 +30,8 @@ mod verify_plan;
 
 pub use access::{Access, Affine, BufferId, Index, LoopId, each_buffer, each_index_buffer};
 pub use expr::Expr;
-pub use format::{Format, Kept};
 pub use form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
+pub use format::{Format, Kept};
 pub use function::{BinaryOp, UnaryOp};
 pub(crate) use function::{binary_functions, unary_functions};
 pub use lowering::Lowering;

@@ -304,8 +304,9 @@ pub struct Sparse {
     pub outer: Vec<LoopId>,
     /// A parallel loop along further pixels, of which so many iterations are done at once.
     pub down: Option<(LoopId, u32)>,
-    /// The parallel loop of the pixels: stride 1 in lhs and store, 0 or 1 in epilogue loads, 0 in rhs.
-    pub col: LoopId,
+    /// The parallel loop of the pixels: stride 1 in lhs and store, 0 or 1 in epilogue loads, 0 in rhs. Without one a block's rows
+    /// are lanes: that loop has stride 1 in store, 0 or 1 in epilogue loads.
+    pub col: Option<LoopId>,
     /// Vectors along `col`. A last one that is not whole overlaps the one before where there is one.
     pub vectors: u32,
     /// The parallel loop of the weights' rows: 0 in lhs.

@@ -20,8 +20,8 @@ use std::fmt::{self, Write as _};
 use super::access::LoopId;
 use super::form::Form;
 use super::plan::{
-    Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Sparse, Storage, Stream, Tile,
-    Transform, Transpose,
+    Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Sparse, Storage, Stream,
+    Tile, Transform, Transpose,
 };
 use super::print::{LoopNames, form_lines, sum_text};
 use crate::dim::Dim;
@@ -226,7 +226,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             format!(
                 "sparse outer {} down {down} col {} x {vectors} row {} depth {}, {} blocks of {}, unit {}, indices of {} bytes",
                 loops(outer),
-                names.get(*col),
+                col.map_or("-".to_owned(), |l| names.get(l)),
                 names.get(*row),
                 loops(depth),
                 weights.blocks,

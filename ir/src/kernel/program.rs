@@ -56,6 +56,13 @@ pub struct Buffer {
     pub format: Option<Format>,
 }
 
+impl Buffer {
+    /// Whether it is a constant that is kept in blocks.
+    pub fn is_in_blocks(&self) -> bool {
+        self.format.as_ref().is_some_and(Format::is_in_blocks)
+    }
+}
+
 /// Kernels in execution order, over buffers.
 ///
 /// The lists of buffers and kernels change through methods only: names of buffers stay unique, and whatever speaks of

@@ -338,17 +338,20 @@ impl Checker<'_> {
             }
             (Schedule::Sparse(sparse), Form::Contract { lhs, rhs, store, .. }) => {
                 let around: Vec<LoopId> =
-                    sparse.outer.iter().copied().chain(sparse.down.map(|d| d.0)).chain([sparse.col]).collect();
+                    sparse.outer.iter().copied().chain(sparse.down.map(|d| d.0)).chain(sparse.col).collect();
                 self.once(&[&around[..], &[sparse.row], &sparse.depth].concat(), &[])?;
                 self.is(&[&around[..], &[sparse.row]].concat(), Role::Parallel)?;
                 self.is(&sparse.depth, Role::Reduce)?;
-                self.stride(lhs, sparse.col, &[1])?;
+                let lanes = sparse.col.unwrap_or(sparse.row);
+                if let Some(col) = sparse.col {
+                    self.stride(lhs, col, &[1])?;
+                }
                 self.stride(lhs, sparse.row, &[0])?;
-                self.stride(&store.to, sparse.col, &[1])?;
+                self.stride(&store.to, lanes, &[1])?;
                 around.iter().try_for_each(|l| self.stride(rhs, *l, &[0]))?;
                 let mut epilogue = Vec::new();
                 store.value.for_each_access(&mut |a| epilogue.push(a));
-                epilogue.into_iter().try_for_each(|a| self.stride(a, sparse.col, &[0, 1]))?;
+                epilogue.into_iter().try_for_each(|a| self.stride(a, lanes, &[0, 1]))?;
                 self.blocks(sparse, lhs, rhs)
             }
             (Schedule::Transpose(t), Form::Rearrange { from, to }) => {

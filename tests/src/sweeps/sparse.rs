@@ -59,6 +59,30 @@ pub(super) fn layers() -> Text {
     t
 }
 
+/// Products of one row, of a few and of many, with rows of weights of every remainder.
+pub(super) fn products() -> Text {
+    let mut t = Text::default();
+    for (i, (k, n)) in [(64, 33), (40, 16), (130, 8), (96, 51), (300, 64)].into_iter().enumerate() {
+        for (j, m) in [1, 3, 9, 16, 50].into_iter().enumerate() {
+            let rows = [1, 4, 8, 16][(i + j) % 4];
+            let name = format!("{i}_{m}");
+            let (first, second) =
+                (weight(&mut t, [n, k, 1, 1], rows, 12), weight(&mut t, [k, n, 1, 1], rows, 12));
+            for (source, shape, to) in [(first, [n, k], "down"), (second, [k, n], "up")] {
+                t.line(&format!("const @{to}shape{name}: i64[2] = {shape:?}"));
+                t.line(&format!("%{to}{name} = Reshape({source}, @{to}shape{name})"));
+            }
+            let (b, c) = (t.weight(&[n]), t.weight(&[k]));
+            t.input(&format!("m{name}"), &[m, k]);
+            t.line(&format!("%g{name} = Gemm(%m{name}, %down{name}, {b}) {{transB = 1}}"));
+            t.line(&format!("%r{name} = Relu(%g{name})"));
+            t.line(&format!("%h{name} = Gemm(%r{name}, %up{name}, {c}) {{transB = 1}}"));
+            t.output(&format!("Add(%h{name}, %m{name})"));
+        }
+    }
+    t
+}
+
 /// Steps of two, a depthwise window, a shortcut, several images.
 pub(super) fn regions() -> Text {
     let mut t = Text::default();

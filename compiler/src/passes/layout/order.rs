@@ -23,9 +23,11 @@ impl Orders {
     /// Reads the votes of all kernels.
     pub(super) fn choose(program: &Program, regions: &Regions) -> Self {
         let mut votes: HashMap<BufferId, HashMap<usize, i64>> = HashMap::new();
-        let kernels = program.kernels().iter().zip(pixels::choose(program));
+        let rows = pixels::choose(program);
+        let decided = decided(program, &rows);
+        let kernels = program.kernels().iter().zip(rows);
         for (kernel, row) in kernels.filter(|(kernel, _)| !regions.stay(kernel)) {
-            vote(program, kernel, row, &mut |buffer, axis, weight| {
+            vote(program, kernel, row, &decided, &mut |buffer, axis, weight| {
                 *votes.entry(buffer).or_default().entry(axis).or_default() += weight;
             });
         }
@@ -106,11 +108,35 @@ fn axis_of(access: &Access, l: LoopId) -> Option<usize> {
     access.index.iter().position(|i| i.affine().is_some_and(|a| a.coefficient(l).is(1)))
 }
 
+/// The innermost axes of what contractions with weights in blocks read and write: all others follow them.
+fn decided(program: &Program, rows: &[Option<LoopId>]) -> HashMap<BufferId, usize> {
+    let of = |(kernel, row): (&Kernel, &Option<LoopId>)| {
+        let (Form::Contract { lhs, rhs, store, .. }, Some(row)) = (&kernel.form, row) else { return vec![] };
+        if !program.buffer(rhs.buffer).is_in_blocks() {
+            return vec![];
+        }
+        [lhs, &store.to].into_iter().filter_map(|a| Some((a.buffer, axis_of(a, *row)?))).collect()
+    };
+    program.kernels().iter().zip(rows).flat_map(of).collect()
+}
+
+/// The reduced loop that both operands of a contraction are to be contiguous in, where its result will be contiguous in a loop of
+/// lhs: dot products, whose results may lie anyhow.
+fn dots(kernel: &Kernel, decided: &HashMap<BufferId, usize>) -> Option<LoopId> {
+    let Form::Contract { lhs, rhs, store, .. } = &kernel.form else { return None };
+    let lanes = store.to.index.get(*decided.get(&store.to.buffer)?)?.affine()?.as_loop()?;
+    let in_both = |l: &LoopId| axis_of(lhs, *l).is_some() && axis_of(rhs, *l).is_some();
+    let depth = kernel.loops_of(Role::Reduce).into_iter().filter(in_both);
+    let turned = lhs.uses(lanes) && !rhs.uses(lanes);
+    depth.max_by_key(|l| kernel.loop_(*l).extent.as_const()).filter(|_| turned)
+}
+
 /// `row`: the loop of rows that is to be lanes, of contractions where it is not columns.
 fn vote(
     program: &Program,
     kernel: &Kernel,
     row: Option<LoopId>,
+    decided: &HashMap<BufferId, usize>,
     cast: &mut impl FnMut(BufferId, usize, i64),
 ) {
     let weight = kernel.iterations().as_const().unwrap_or(1);
@@ -125,6 +151,10 @@ fn vote(
             cast_for(lhs, row);
             cast_for(&store.to, row);
             store.value.for_each_access(&mut |a| cast_for(a, row));
+        }
+        (Form::Contract { lhs, rhs, .. }, None) if let Some(depth) = dots(kernel, decided) => {
+            cast_for(lhs, depth);
+            cast_for(rhs, depth);
         }
         (Form::Contract { lhs, rhs, store, .. }, None) => {
             let columns =

@@ -22,8 +22,8 @@ pub(super) fn choose(program: &Program) -> Vec<Option<LoopId>> {
 fn lanes(program: &Program, uses: &Uses, kernel: &Kernel) -> Option<LoopId> {
     let Form::Contract { lhs, rhs, store, .. } = &kernel.form else { return None };
     // Blocks of weights are multiplied by pixels.
-    if program.buffer(rhs.buffer).format.is_some() {
-        return store.to.index.last()?.affine()?.as_loop();
+    if program.buffer(rhs.buffer).is_in_blocks() {
+        return super::super::images::pixels(kernel);
     }
     let product = |role: Role, wanted: &dyn Fn(&LoopId) -> bool| {
         let mut loops = kernel.loops_of(role).into_iter().filter(wanted);

@@ -53,11 +53,13 @@ impl Regions {
         }
         // Where weights are in blocks, all images lie with their channels outermost.
         let in_blocks = |i: &usize| match &program.kernel(*i).form {
-            Form::Contract { rhs, .. } => program.buffer(rhs.buffer).format.is_some(),
+            Form::Contract { rhs, .. } => program.buffer(rhs.buffer).is_in_blocks(),
             _ => false,
         };
-        for region in images::regions(program).iter().filter(|region| region.iter().any(in_blocks)) {
-            let windows = region.iter().map(|i| program.kernel(*i)).filter(|k| is_window(k));
+        let any = (0..program.kernels().len()).any(|i| in_blocks(&i));
+        let all = if any { images::regions(program) } else { Vec::new() };
+        for region in all.iter().filter(|region| region.kernels.iter().any(in_blocks)) {
+            let windows = region.kernels.iter().map(|i| program.kernel(*i)).filter(|k| is_window(k));
             rows.extend(windows.flat_map(|k| k.form.stores()).map(|a| a.buffer));
         }
         for region in regions(program).values().filter(|r| r.free && !r.windows.is_empty()) {

@@ -5,7 +5,7 @@ use kiln_ir::kernel::{Form, Kernel, Program, Role};
 use kiln_targets::Target;
 
 use super::super::winograd;
-use super::layer::Layer;
+use super::layer::{Kind, Layer};
 use super::phases;
 use crate::schedule::sparse;
 
@@ -47,7 +47,12 @@ impl Weighed {
 }
 
 /// The best blocks of a layer, and its cycles.
-pub(super) fn weigh(program: &Program, kernel: &Kernel, layer: &Layer, targets: &[Target]) -> Option<Weighed> {
+pub(super) fn weigh(
+    program: &Program,
+    kernel: &Kernel,
+    layer: &Layer,
+    targets: &[Target],
+) -> Option<Weighed> {
     let [lines, pixels] = if layer.merged { [1, layer.size[0] * layer.size[1]] } else { layer.size };
     let apart = if layer.steps_over() { COPY * phases::elements(layer) as f64 } else { 0.0 };
     let dense: Vec<f64> = targets.iter().map(|target| dense(program, kernel, layer, target)).collect();
@@ -55,13 +60,16 @@ pub(super) fn weigh(program: &Program, kernel: &Kernel, layer: &Layer, targets: 
         let blocks = count(&layer.zeros, layer.outputs as usize, layer.columns(), block);
         let bytes = blocks * (2 + block.values() * 4);
         let cycles = targets.iter().zip(&dense).map(|(target, dense)| {
-            let cycles =
-                sparse::estimate(layer.images, lines, pixels, layer.outputs, blocks, block, target);
+            let cycles = match layer.kind {
+                Kind::Single => sparse::single(layer.images, blocks, block, target),
+                _ => sparse::estimate(layer.images, lines, pixels, layer.outputs, blocks, block, target),
+            };
             [*dense, cycles.max(cold(bytes, target)) + apart]
         });
         Weighed { block, blocks, cycles: cycles.collect() }
     };
-    let loss = |w: &Weighed| w.cycles.iter().map(|[dense, sparse]| (sparse / dense.max(1.0)).ln()).sum::<f64>();
+    let loss =
+        |w: &Weighed| w.cycles.iter().map(|[dense, sparse]| (sparse / dense.max(1.0)).ln()).sum::<f64>();
     let tall = |b: &Block| b.cols == 1 && i64::from(b.rows) <= layer.outputs.max(1);
     Block::ALL.into_iter().filter(tall).map(of).min_by(|a, b| loss(a).total_cmp(&loss(b)))
 }

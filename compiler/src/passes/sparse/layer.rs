@@ -1,11 +1,25 @@
 //! Contractions that can read their weights in blocks: convolutions of images by constant weights.
 
-use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Uses};
+use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Uses};
 use kiln_ir::{DType, Tensor};
 
-/// A convolution.
+use super::super::images;
+
+/// What the lanes of a layer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Pixels of an image.
+    Image,
+    /// Rows of a matrix.
+    Rows,
+    /// Rows of a block of weights.
+    Single,
+}
+
+/// A convolution, or a product of matrices as one of a single line.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
+    pub(super) kind: Kind,
     pub(super) weights: BufferId,
     /// Axes of the weights: output channels, input channels, the window's two.
     pub(super) loops: [LoopId; 4],
@@ -27,16 +41,65 @@ pub(super) struct Layer {
 
 impl Layer {
     pub(super) fn of(program: &Program, uses: &Uses, kernel: &Kernel) -> Option<Self> {
-        let Form::Contract { acc, lhs, rhs, store } = &kernel.form else { return None };
-        let weights = rhs.buffer;
-        let BufferKind::Const(tensor) = &program.buffer(weights).kind else { return None };
-        let floats = *acc == DType::F32
-            && program.buffer(lhs.buffer).ty.dtype == DType::F32
-            && tensor.dtype.is_float()
-            && tensor.dtype.accumulator() == DType::F32;
-        let alone = uses.readers(weights).len() == 1 && program.buffer(weights).format.is_none();
-        let zero = lhs.otherwise.is_none_or(|v| v.to_f64() == 0.0);
-        if !floats || !alone || !zero || rhs.otherwise.is_some() || lhs.index.len() != 4 {
+        Self::convolution(program, uses, kernel).or_else(|| Self::product(program, uses, kernel))
+    }
+
+    /// `lhs[.., m, k] * rhs[k, o]`, or `rhs[o, k]`.
+    fn product(program: &Program, uses: &Uses, kernel: &Kernel) -> Option<Self> {
+        let Form::Contract { lhs, rhs, store, .. } = &kernel.form else { return None };
+        let tensor = weights(program, uses, kernel)?;
+        let extent = |l: LoopId| kernel.loop_(l).extent.as_const().filter(|n| *n > 0);
+        let [k] = kernel.loops_of(Role::Reduce)[..] else { return None };
+        let [first, second] = rhs.as_loops()?[..] else { return None };
+        let (o, by_row) = if second == k { (first, true) } else { (second, false) };
+        let parallel = kernel.loops_of(Role::Parallel);
+        let affine = lhs.index.iter().all(|i| i.affine().is_some());
+        let last = lhs.index.last()?.affine()?.as_loop();
+        if ![first, second].contains(&k)
+            || !parallel.contains(&o)
+            || lhs.uses(o)
+            || last != Some(k)
+            || !affine
+        {
+            return None;
+        }
+        let mut others = parallel.iter().filter(|l| **l != o).map(|l| extent(*l));
+        let results = others.try_fold(1i64, |n, extent| n.checked_mul(extent?))?;
+        let row = images::pixels(kernel);
+        // Rows become lanes of all that is made of them: results must have them for themselves.
+        let alone =
+            |l: LoopId| store.to.index.iter().any(|i| i.affine().and_then(Affine::as_loop) == Some(l));
+        let rows = row.map_or(Some(1), extent)?;
+        if row.is_some_and(|row| !alone(row)) || row.is_none() && !alone(o) {
+            return None;
+        }
+        let (outputs, channels) = (extent(o)?, extent(k)?);
+        let mut zeros = zeros(tensor)?;
+        if !by_row {
+            let at = |i: usize| zeros[i % channels as usize * outputs as usize + i / channels as usize];
+            zeros = (0..zeros.len()).map(at).collect();
+        }
+        Some(Self {
+            kind: if row.is_some() { Kind::Rows } else { Kind::Single },
+            weights: rhs.buffer,
+            loops: [o, k, k, k],
+            out: [o; 2],
+            step: [1; 2],
+            lhs: lhs.clone(),
+            images: results / rows,
+            outputs,
+            channels,
+            window: [1; 2],
+            size: [1, rows],
+            merged: true,
+            zeros,
+        })
+    }
+
+    fn convolution(program: &Program, uses: &Uses, kernel: &Kernel) -> Option<Self> {
+        let Form::Contract { lhs, rhs, store, .. } = &kernel.form else { return None };
+        let tensor = weights(program, uses, kernel)?;
+        if lhs.index.len() != 4 {
             return None;
         }
         let role = |l: LoopId| kernel.loop_(l).role;
@@ -44,7 +107,8 @@ impl Layer {
         let loops: [LoopId; 4] = rhs.as_loops()?.try_into().ok()?;
         let [o, c, kh, kw] = loops;
         let reduced = kernel.loops_of(Role::Reduce);
-        if role(o) != Role::Parallel || reduced.len() != 3 || ![c, kh, kw].iter().all(|l| reduced.contains(l)) {
+        if role(o) != Role::Parallel || reduced.len() != 3 || ![c, kh, kw].iter().all(|l| reduced.contains(l))
+        {
             return None;
         }
         if lhs.uses(o) || lhs.index[1].affine()?.as_loop() != Some(c) {
@@ -66,7 +130,8 @@ impl Layer {
             [(n, _)] => extent(*n)?,
             _ => return None,
         };
-        if store.to.index.last()?.affine()?.as_loop() != Some(ow) || kernel.loops_of(Role::Parallel).len() > 4 {
+        if store.to.index.last()?.affine()?.as_loop() != Some(ow) || kernel.loops_of(Role::Parallel).len() > 4
+        {
             return None;
         }
         let [window, size] = [[kh, kw], [oh, ow]].map(|pair| pair.map(extent));
@@ -80,7 +145,8 @@ impl Layer {
         };
         let merged = window == [1, 1] && !padded(lhs.buffer) && !padded(store.to.buffer);
         Some(Self {
-            weights,
+            kind: Kind::Image,
+            weights: rhs.buffer,
             loops,
             out: [oh, ow],
             step: [sh, sw],
@@ -109,6 +175,40 @@ impl Layer {
     pub(super) fn zeros_part(&self) -> f64 {
         self.zeros.iter().filter(|z| **z).count() as f64 / self.zeros.len().max(1) as f64
     }
+}
+
+/// The constant weights of a contraction of floats, which nothing else reads.
+fn weights<'p>(program: &'p Program, uses: &Uses, kernel: &Kernel) -> Option<&'p Tensor> {
+    let Form::Contract { acc, lhs, rhs, .. } = &kernel.form else { return None };
+    let BufferKind::Const(tensor) = &program.buffer(rhs.buffer).kind else { return None };
+    let floats = *acc == DType::F32
+        && program.buffer(lhs.buffer).ty.dtype == DType::F32
+        && tensor.dtype.is_float()
+        && tensor.dtype.accumulator() == DType::F32;
+    let alone = uses.readers(rhs.buffer).len() == 1 && program.buffer(rhs.buffer).format.is_none();
+    let zero = lhs.otherwise.is_none_or(|v| v.to_f64() == 0.0);
+    (floats && alone && zero && rhs.otherwise.is_none()).then_some(tensor)
+}
+
+/// Elements that are looked at before all of them are.
+const SAMPLE: usize = 2048;
+/// The part of a sample that must be zeros.
+const LEAST_OF_SAMPLE: f64 = 0.2;
+
+/// Whether a contraction's weights have zeros, by a few of their elements.
+pub(super) fn may_be_sparse(program: &Program, kernel: &Kernel) -> bool {
+    let Form::Contract { rhs, .. } = &kernel.form else { return false };
+    let BufferKind::Const(tensor) = &program.buffer(rhs.buffer).kind else { return false };
+    let size = tensor.dtype.size();
+    if !tensor.dtype.is_float() || size == 0 || tensor.data.is_empty() {
+        return false;
+    }
+    // An odd step, so that no column is met again and again.
+    let elements = tensor.data.len() / size;
+    let step = (elements / SAMPLE).max(1) | 1;
+    let all = || tensor.data.chunks_exact(size).step_by(step);
+    let zeros = all().filter(|v| v[..size - 1].iter().all(|b| *b == 0) && v[size - 1] & 0x7f == 0).count();
+    zeros as f64 >= LEAST_OF_SAMPLE * all().count() as f64
 }
 
 /// Which elements are zeros, of either sign.

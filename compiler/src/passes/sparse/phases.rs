@@ -8,7 +8,7 @@
 //! A window of 3 becomes one of 2 x 2 (whole steps and phases) whose fourth weight is 0, which blocks leave out.
 
 use kiln_ir::kernel::{
-    Access, Affine, BufferId, BufferKind, Form, Index, Kernel, Loop, LoopId, Program, Role,
+    Access, Affine, BufferId, BufferKind, Form, Index, Kernel, Loop, LoopId, Program, Role, Scalar,
 };
 use kiln_ir::{Dim, Error, Result, Shape, Tensor, TensorType};
 
@@ -41,39 +41,43 @@ pub(super) fn rewrite(program: &mut Program, i: usize, layer: &Layer) -> Result<
     let mut kernel = program.kernel(i).clone();
     let [h, w] = axes(layer);
     let shape = [layer.images, layer.channels, h.phases, w.phases, h.extent, w.extent];
-    let ty = TensorType::new(
-        program.buffer(layer.lhs.buffer).ty.dtype,
-        Shape(shape.map(Dim::Const).to_vec()),
-    );
+    let ty =
+        TensorType::new(program.buffer(layer.lhs.buffer).ty.dtype, Shape(shape.map(Dim::Const).to_vec()));
     let name = program.buffer(layer.lhs.buffer).name.clone();
     let apart = program.add_buffer(&format!("{name}.phases"), ty, BufferKind::Temp);
     let weights = taken_apart(program, layer)?;
 
-    let [n, c, p, q, u, v] = [0, 1, 2, 3, 4, 5].map(LoopId);
-    let loops = ["n", "c", "p", "q", "u", "v"].iter().zip(shape).map(|(name, extent)| Loop {
+    let [n, c, u, v] = [0, 1, 2, 3].map(LoopId);
+    let extents = [layer.images, layer.channels, h.extent, w.extent];
+    let loops = ["n", "c", "u", "v"].iter().zip(extents).map(|(name, extent)| Loop {
         name: (*name).to_owned(),
         extent: Dim::Const(extent),
         role: Role::Parallel,
     });
+    let loops: Vec<Loop> = loops.collect();
     let offset = |axis: usize| layer.lhs.index[axis].affine().map_or(Dim::Const(0), |a| a.offset.clone());
     let image = match layer.lhs.index[0].affine().map(|a| a.terms.is_empty()) {
         Some(true) => layer.lhs.index[0].clone(),
         _ => Index::from(n),
     };
-    let of = |place: LoopId, phase: LoopId, axis: usize, step: i64| {
-        Index::from(Affine::constant(offset(axis)).plus(place, step).plus(phase, 1i64))
+    let of = |place: LoopId, phase: i64, axis: usize, step: i64| {
+        Index::from(Affine::constant(offset(axis)).plus(place, step).shifted(phase))
     };
-    let index = vec![image, c.into(), of(u, p, 2, layer.step[0]), of(v, q, 3, layer.step[1])];
     // The last phase may end behind the image even where the window does not.
-    let otherwise = Some(layer.lhs.otherwise.unwrap_or(kiln_ir::kernel::Scalar::f32(0.0)));
-    let from = Access { buffer: layer.lhs.buffer, index, otherwise };
-    let to = Access::new(apart, [n, c, p, q, u, v].map(Index::from).to_vec());
-    let copy = Kernel {
-        name: program.kernel_name(&format!("{}.phases", kernel.name)),
-        nodes: kernel.nodes.clone(),
-        loops: loops.collect(),
-        form: Form::Rearrange { from, to },
-    };
+    let otherwise = Some(layer.lhs.otherwise.unwrap_or(Scalar::f32(0.0)));
+    let mut kernels = Vec::new();
+    for (p, q) in (0..h.phases).flat_map(|p| (0..w.phases).map(move |q| (p, q))) {
+        let index = vec![image.clone(), c.into(), of(u, p, 2, layer.step[0]), of(v, q, 3, layer.step[1])];
+        let from = Access { buffer: layer.lhs.buffer, index, otherwise };
+        let phase = |phase: i64| Index::from(Affine::constant(phase));
+        let to = Access::new(apart, vec![n.into(), c.into(), phase(p), phase(q), u.into(), v.into()]);
+        kernels.push(Kernel {
+            name: program.kernel_name(&format!("{}.phases", kernel.name)),
+            nodes: kernel.nodes.clone(),
+            loops: loops.clone(),
+            form: Form::Rearrange { from, to },
+        });
+    }
 
     let [o, c, kh, kw] = layer.loops;
     let next = kernel.loops.len() as u16;
@@ -96,7 +100,8 @@ pub(super) fn rewrite(program: &mut Program, i: usize, layer: &Layer) -> Result<
         *lhs = Access::new(apart, vec![image, c.into(), p.into(), q.into(), place(oh, kh), place(ow, kw)]);
         *rhs = Access::new(weights, [o, c, kh, p, kw, q].map(Index::from).to_vec());
     }
-    Ok((vec![copy, kernel], weights))
+    kernels.push(kernel);
+    Ok((kernels, weights))
 }
 
 /// Weights by whole steps and phases of their window.

@@ -60,7 +60,7 @@ impl Convolution {
         let axis = |l: LoopId| weights.iter().position(|x| *x == l);
         let axes = [axis(o)?, axis(c)?, axis(kh)?, axis(kw)?];
         // Weights in blocks are not transformed.
-        if program.buffer(rhs.buffer).format.is_some() {
+        if program.buffer(rhs.buffer).is_in_blocks() {
             return None;
         }
         let BufferKind::Const(tensor) = &program.buffer(rhs.buffer).kind else { return None };

@@ -79,6 +79,13 @@ impl Simd for Clif<'_, '_> {
         Ok(self.pointer(value))
     }
 
+    fn shift_down(&mut self, p: &P, bits: u8) {
+        let value = self.address(p);
+        let bits = self.b.ins().iconst(I64, i64::from(bits));
+        let value = self.b.ins().ushr(value, bits);
+        self.b.def_var(Variable::from_u32(p.0), value);
+    }
+
     fn wrap(&mut self, p: &P, extent: i64) -> R {
         let value = self.address(p);
         let zero = self.b.ins().iconst(I64, 0);

@@ -83,6 +83,10 @@ impl Simd for Encoder {
         Ok(p)
     }
 
+    fn shift_down(&mut self, p: &P, bits: u8) {
+        self.emit(Instruction::with2(Code::Shr_rm64_imm8, general(p), u32::from(bits)));
+    }
+
     fn wrap(&mut self, p: &P, extent: i64) -> R {
         self.wrap_negative(p, extent)
     }
