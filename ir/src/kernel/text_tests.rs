@@ -173,6 +173,8 @@ program @m {
   input %i: i64[4]
   const @w: f32[2, 3, 3, 3] = splat 0.5
   const @b: f32[2] = [0.25, -inf]
+  const @s: f32[8, 2] = splat 0.0 format bcsr 4 by 1 \"mostly \\\"zeros\\\"\"
+  const @d: f32[8, 2] = splat 0.0 format dense \"blocks are slower\"
   temp %t: f32[1, 2, 4, 4]
   temp %\"a b\": f32[s, 2*s + 1]
   output %y: f32[1, 2, 4, 4] at %t + (0) strides [32, 16, 4, 1] extent 32
@@ -194,6 +196,8 @@ program @m {
     let program = parse(&text).unwrap();
     assert_eq!(program.to_string(), text);
     assert_eq!(program.kernel(0).loops_of(Role::Reduce).len(), 3);
+    let blocks: Vec<bool> = program.buffers().iter().map(Buffer::is_in_blocks).collect();
+    assert_eq!(blocks.iter().filter(|b| **b).count(), 1);
 }
 
 #[test]
@@ -209,5 +213,6 @@ fn errors_name_line_and_column() {
     assert!(body("%t[i] = max(1.0:f32)").contains("'max' does not take 1 operands"));
     assert!(body("%t[i] = 300:u8").contains("'300' is no u8"));
     assert!(body(&format!("%t[i] = {}", "(".repeat(5000))).contains("nested deeper"));
+    assert!(error("program @m { const @w: f32[2] = splat 0.0 format bcsr 3 by 1 \"\" }").contains("3 by 1"));
     assert!(error("program @m { temp %t: f32[2] temp %t: f32[2] }").contains("defined twice"));
 }

@@ -3,10 +3,12 @@
 use super::run;
 use crate::dim::Dim;
 use crate::error::{Error, ErrorKind};
+use crate::format::bcsr::{Bcsr, Block};
 use crate::kernel::plan::{
-    FlatAccess, Gather, Guard, Plan, PlannedKernel, Port, Provider, Schedule, Slot, Storage, Tile, Weight,
+    FlatAccess, Gather, Guard, Plan, PlannedKernel, Port, Provider, Schedule, Slot, Sparse, Storage, Tile,
+    Weight,
 };
-use crate::kernel::{BinaryOp, Expr, Form, Loop, LoopId, Role, Scalar, Store};
+use crate::kernel::{BinaryOp, Expr, Form, Loop, LoopId, Role, Scalar, Store, verify_plan};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
 
@@ -297,4 +299,77 @@ fn panels_are_a_layout_and_padded_ones_are_whole() {
         error.message.contains("element 21 of 'b' at [l0 = 0, l1 = 5, l2 = 2] is outside of its 21"),
         "{error}"
     );
+}
+
+/// `y[p, o] = sum over k of x[k, p] * w[o, k]`, 5 pixels, 6 rows of weights in blocks of 4 by 3 columns.
+fn sparse() -> (Plan, Vec<f64>) {
+    let dense: Vec<f32> = (0..18).map(|i| if i % 4 == 1 { i as f32 } else { 0.0 }).collect();
+    let bytes: Vec<u8> = dense.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let (weights_in, data) = Bcsr::encode(&bytes, 4, 6, &[(3, 5)], Block::new(4, 1)).unwrap();
+    let schedule = Sparse {
+        outer: vec![],
+        down: None,
+        col: Some(LoopId(1)),
+        vectors: 1,
+        row: LoopId(0),
+        depth: vec![LoopId(2)],
+        weights: weights_in,
+    };
+    let form = Form::Contract {
+        acc: DType::F32,
+        lhs: at(Storage::Input(0), 0, &[0, 1, 5]),
+        rhs: at(weights(0), 0, &[3, 0, 1]),
+        store: Store { to: at(Storage::Output(0), 0, &[5, 1, 0]), value: Expr::Acc },
+    };
+    let weight = Weight { name: "w".into(), offset_bytes: 0, tensor: Tensor::from_vec(&[data.len()], data) };
+    let plan = Plan {
+        inputs: vec![port("x", DType::F32, &[3, 5])],
+        outputs: vec![port("y", DType::F32, &[6, 5])],
+        weights_bytes: weight.tensor.data.len(),
+        weights: vec![weight],
+        kernels: vec![PlannedKernel {
+            schedule: Schedule::Sparse(schedule),
+            provider: Provider::Portable { vector_bytes: 16 },
+            ..kernel("product", &[(6, P), (5, P), (3, R)], form)
+        }],
+        ..Plan::default()
+    };
+    let x = |k: usize, p: usize| (k * 5 + p) as f32 - 6.0;
+    let wanted = (0..6).flat_map(|o| {
+        let dense = &dense;
+        (0..5).map(move |p| (0..3).map(|k| f64::from(x(k, p) * dense[o * 3 + k])).sum())
+    });
+    (plan, wanted.collect())
+}
+
+#[test]
+fn blocks_are_a_layout_of_the_dense_matrix() {
+    let (plan, wanted) = sparse();
+    let x = Tensor::from_vec(&[3, 5], (0..15).map(|i| i as f32 - 6.0).collect());
+    verify_plan(&plan).unwrap();
+    assert_eq!(floats(&plan, std::slice::from_ref(&x)), wanted);
+    let says = |change: &dyn Fn(&mut PlannedKernel), message: &str| {
+        let mut plan = plan.clone();
+        change(&mut plan.kernels[0]);
+        let error = verify_plan(&plan).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    };
+    let schedule = |change: &dyn Fn(&mut Sparse), message: &str| {
+        let change = |kernel: &mut PlannedKernel| {
+            let Schedule::Sparse(sparse) = &mut kernel.schedule else { panic!("blocks") };
+            change(sparse);
+        };
+        says(&change, message);
+    };
+    schedule(&|s| s.weights.blocks += 1, "has not the");
+    schedule(&|s| s.weights.depth = vec![(3, 4)], "a matrix of another shape");
+    schedule(&|s| s.vectors = 0, "tiles of no vectors");
+    schedule(&|s| (s.col, s.row) = (Some(LoopId(0)), LoopId(1)), "promised");
+    // What is there is not what the schedule says.
+    let mut broken = plan.clone();
+    let mut data = broken.weights[0].tensor.data.to_vec();
+    data[0] = 7;
+    broken.weights[0].tensor = Tensor::from_vec(&[data.len()], data);
+    let error = run(&broken, &[x]).unwrap_err();
+    assert!(error.message.contains("row 0 has blocks 7"), "{error}");
 }
