@@ -87,7 +87,9 @@ pub fn build_with(
         if let (Some(root), Some(Format { kept: Kept::Bcsr(block), why })) = (packable, &format) {
             let Buffer { name, place, .. } = program.buffer(root);
             let elements = laid_out(program.constant(root)?.clone(), place.as_ref())?;
-            match sparse::blocks(&flat, *block, why, &elements, target) {
+            match sparse::blocks(&flat, *block, why, &elements, target, &|flat, choice| {
+                encodes(flat, choice, target)
+            }) {
                 Ok((flat, data, choice)) => {
                     let storage = weights.add(&format!("{name}.blocks"), data);
                     if uses.readers(root).last() == Some(&i) {
@@ -187,6 +189,16 @@ pub(crate) fn settle(flat: FlatKernel, choice: Chosen, target: &Target) -> Plann
             kernel.grain = schedule::grain::grain(&kernel);
             kernel
         }
+    }
+}
+
+/// Whether the target's own encoder, where it has one, makes a kernel as it is scheduled: registers may be too few.
+fn encodes(flat: &FlatKernel, choice: &Chosen, target: &Target) -> Result<(), String> {
+    let mut tentative = planned(flat.clone(), choice.schedule.clone(), String::new());
+    provide(&mut tentative, target).map_err(|refusal| refusal.to_string())?;
+    match tentative.provider {
+        Provider::Portable { .. } if target.encoder => Err(Refusal::OutOfRegisters.to_string()),
+        _ => Ok(()),
     }
 }
 

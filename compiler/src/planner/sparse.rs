@@ -1,22 +1,23 @@
 //! Weights in blocks: which matrix a contraction's constant is, and the kernel that reads its blocks.
 
 use kiln_ir::format::bcsr::{Bcsr, Block};
-use kiln_ir::kernel::plan::{FlatAccess, Provider};
+use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{Form, LoopId};
 use kiln_ir::{DType, Dim, Tensor};
 use kiln_targets::Target;
 
-use super::{planned, provide};
 use crate::flatten::FlatKernel;
 use crate::schedule::{Chosen, extent_of, sparse, stride_of};
 
-/// The kernel that reads blocks, the blocks, and its schedule; or why it cannot be run so.
+/// The kernel that reads blocks, the blocks, and the first of its schedules that `fits`, which says why one does not; or why it
+/// cannot be run so.
 pub(super) fn blocks(
     flat: &FlatKernel,
     block: Block,
     why: &str,
     elements: &Tensor,
     target: &Target,
+    fits: &dyn Fn(&FlatKernel, &Chosen) -> Result<(), String>,
 ) -> Result<(FlatKernel, Tensor, Chosen), String> {
     let roles = sparse::roles(flat)?;
     let Form::Contract { lhs, rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };
@@ -54,16 +55,11 @@ pub(super) fn blocks(
         *rhs = FlatAccess { offset: Dim::Const(0), strides, ..rhs.clone() };
     }
     let data = Tensor::from_vec(&[data.len()], data);
-    // The largest tile that the registers are enough for; Cranelift spills where no encoder does it.
     let mut refused = "no size of tiles fits".to_owned();
     for choice in sparse::choose(&kernel, &roles, &weights, why, target)? {
-        let mut tentative = planned(kernel.clone(), choice.schedule.clone(), String::new());
-        match provide(&mut tentative, target) {
-            Ok(()) if !target.encoder || matches!(tentative.provider, Provider::Encoder { .. }) => {
-                return Ok((kernel, data, choice));
-            }
-            Ok(()) => {}
-            Err(refusal) => refused = refusal.to_string(),
+        match fits(&kernel, &choice) {
+            Ok(()) => return Ok((kernel, data, choice)),
+            Err(reason) => refused = reason,
         }
     }
     Err(refused)
