@@ -296,6 +296,7 @@ mod tests {
             form: "contract",
             nodes: Vec::new(),
             flops,
+            dense_flops: flops,
             products,
             bytes,
         };

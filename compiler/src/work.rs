@@ -31,8 +31,9 @@ impl Work {
     pub fn of_plan(plan: &Plan, target: &Target) -> Vec<Self> {
         let of = |kernel: &PlannedKernel| {
             let work = Self::of(kernel);
-            let flops = work.flops * products::asked(kernel, &plan.weights);
-            Self { flops, products: Products::of(kernel, target), ..work }
+            let asked = products::asked(kernel, &plan.weights);
+            let (flops, dense_flops) = (work.flops * asked, work.dense_flops * asked);
+            Self { flops, dense_flops, products: Products::of(kernel, target), ..work }
         };
         plan.kernels.iter().map(of).collect()
     }

@@ -209,7 +209,17 @@ impl<'a> Line<'a> {
         let peak = if group.integers { peak.of_bytes() } else { peak.flops };
         let limit = flops / peak / seconds;
         let (flops, dense_flops) = (*flops, *flops);
-        Self { name, form: "winograd", seconds, flops, dense_flops, bytes: 0.0, peak, limit, bound: "compute" }
+        Self {
+            name,
+            form: "winograd",
+            seconds,
+            flops,
+            dense_flops,
+            bytes: 0.0,
+            peak,
+            limit,
+            bound: "compute",
+        }
     }
 
     fn cells(&self, total: f64, code: &str) -> Vec<String> {
