@@ -3,11 +3,13 @@
 mod erf;
 mod number;
 mod quantize;
+mod random;
 mod small_float;
 
 pub use erf::erf;
 pub use number::{Number, cast, int_range, round_half_even, saturate};
 pub use quantize::{dequantize, quantize, quotient, requantize};
+pub use random::{random_bits, random_normal, random_uniform};
 pub use small_float::{
     ExponentRounding, SmallFormat, SmallRounding, small_float, small_format, to_small_float,
 };

@@ -14,8 +14,16 @@ const KILN: &str = env!("CARGO_BIN_EXE_kiln-under-test");
 /// Folders of cases with inputs and outputs; `light` and `real` have models that must be downloaded.
 const SUITES: [&str; 4] = ["node", "pytorch-converted", "pytorch-operator", "simple"];
 
-/// Levels of optimisation that every case runs at.
-const LEVELS: [&str; 2] = ["0", "2"];
+/// Ways in which every case runs: as it is, and with inputs that are shapes, axes and the like as constants, at both levels
+/// of optimisation.
+pub(crate) const WAYS: [(&str, &[&str]); 3] = [
+    (AS_IS, &["--opt", "2"]),
+    ("bound, --opt 0", &["--bind-inputs", "--opt", "0"]),
+    ("bound, --opt 2", &["--bind-inputs", "--opt", "2"]),
+];
+
+/// The way without any constant.
+pub(crate) const AS_IS: &str = "as it is";
 
 /// A folder with a model, inputs and expected outputs.
 #[derive(Clone, Debug)]
@@ -64,12 +72,12 @@ pub(crate) fn groups(root: &Path) -> BTreeMap<String, Vec<Case>> {
     groups
 }
 
-/// Runs cases of one suite at every level.
+/// Runs cases of one suite in every way.
 pub(crate) fn run(cases: &[Case]) -> Outcome<Ends> {
     let mut ends = Ends::new();
-    for level in LEVELS {
+    for (way, flags) in WAYS {
         let mut arguments: Vec<&OsStr> =
-            ["check", "--json", "--bind-inputs", "--threads", "1", "--opt", level].map(OsStr::new).into();
+            ["check", "--json", "--threads", "1"].iter().chain(flags).map(OsStr::new).collect();
         arguments.extend(cases.iter().map(|c| c.folder.as_os_str()));
         let ended = tools::kiln(KILN, &arguments)?;
         let line = ended.stdout.lines().last().unwrap_or_default();
@@ -82,7 +90,7 @@ pub(crate) fn run(cases: &[Case]) -> Outcome<Ends> {
         for (case, found) in cases.iter().zip(found) {
             let field = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
             let end = End { status: field("status"), reason: field("reason") };
-            ends.entry(case.id()).or_default().push((level, end));
+            ends.entry(case.id()).or_default().push((way, end));
         }
     }
     Ok(ends)

@@ -1,9 +1,9 @@
-//! The official ONNX test cases, which the Python package `onnx` ships, through `kiln check --bind-inputs` at
-//! `--opt 0` and `2`.
+//! The official ONNX test cases, which the Python package `onnx` ships, through `kiln check`: as they are, and with
+//! `--bind-inputs` at `--opt 0` and `2`.
 //!
 //! `KILN_ONNX_CASES` names their folder, `onnx/backend/test/data`; without it there is nothing to run, which is a
-//! failure on CI. What passes is listed in `passes.txt`: a case that no longer does is a failure, one that does and
-//! is not listed as well. Every other case must be refused as unsupported, but for those in `fails.txt`, which has a
+//! failure on CI. What passes is listed in `passes.txt`, followed by `bound` where it does so with bound inputs only: a case
+//! that no longer does is a failure, one that does and is not listed as well. Every other case must be refused as unsupported, but for those in `fails.txt`, which has a
 //! reason for each.
 //!
 //! ```sh
@@ -73,5 +73,5 @@ fn check(cases: &[Case], lists: &Lists) -> Result<(), Failed> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
-/// How each case ended, at each level of optimisation.
+/// How each case ended, in each way.
 type Ends = BTreeMap<String, Vec<(&'static str, End)>>;

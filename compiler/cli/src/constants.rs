@@ -40,7 +40,17 @@ fn parameters<'a>(
         let node = graph.node(id);
         if errors.0.iter().any(|e| e.op == node.op.name() && e.node == node.name) {
             // Operators whose operands say what is to be made have no data.
-            let first = usize::from(!matches!(node.op.name(), "Range" | "ConstantOfShape"));
+            let without_data = matches!(
+                node.op.name(),
+                "Range"
+                    | "ConstantOfShape"
+                    | "HannWindow"
+                    | "HammingWindow"
+                    | "BlackmanWindow"
+                    | "MelWeightMatrix"
+                    | "If"
+            );
+            let first = usize::from(!without_data);
             read.extend(node.inputs.iter().skip(first).flatten());
         }
     }

@@ -72,4 +72,5 @@ Exit codes: 1 where --target-error or --target-drop is not met; the file is writ
 pub(super) const LIST: &str = "\
 Examples:
   kiln list ops
+  kiln list ops --markdown
   kiln list targets --json";

@@ -1,7 +1,10 @@
 //! `kiln list`: what this build knows.
 
+use std::fmt::Write as _;
+
 use clap::ValueEnum;
 use kiln_compiler::internals::rules::RULES;
+use kiln_ir::DType;
 use kiln_ir::kernel::plan::Schedule;
 use kiln_ir::op::NEWEST_OPSET;
 use kiln_ir::ops::OPS;
@@ -18,6 +21,9 @@ pub(super) struct Args {
     /// What to list.
     #[arg(value_enum)]
     what: What,
+    /// Write the page of the documentation, in Markdown: operators only.
+    #[arg(long)]
+    markdown: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -34,6 +40,13 @@ enum What {
 
 /// Runs the subcommand.
 pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
+    if args.markdown {
+        if !matches!(args.what, What::Ops) {
+            return Err(Failure::usage("--markdown is for operators: kiln list ops --markdown".to_owned()));
+        }
+        ui.text(page().trim_end());
+        return Ok(Answer::yes(json!({ "markdown": page() })));
+    }
     let listed = match args.what {
         What::Ops => ops(),
         What::Rules => rules(),
@@ -67,19 +80,79 @@ fn ops() -> Listed {
             from.to_string(),
             to.to_string(),
             op.unsupported.to_owned(),
+            types(op),
         ]
     };
     Listed {
-        keys: &["name", "domain", "since_oldest", "since_newest", "unsupported"],
+        keys: &["name", "domain", "since_oldest", "since_newest", "unsupported", "types"],
         columns: &[
             Column::Text("name"),
             Column::Text("domain"),
             Column::Number("from"),
             Column::Number("to"),
             Column::Prose("unsupported"),
+            Column::Prose("types"),
         ],
         rows: OPS.iter().map(row).collect(),
     }
+}
+
+/// Element types, whole kinds of them by one word.
+fn types(op: &kiln_ir::OpDef) -> String {
+    use DType::{
+        BF16, F4E2M1, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F16, F32, F64, I4, I8, I16, I32, I64,
+        U4, U8, U16, U32, U64,
+    };
+    let kinds: [(&str, &[DType]); 4] = [
+        ("floats", &[F16, BF16, F32, F64]),
+        ("integers", &[I8, I16, I32, I64, U8, U16, U32, U64]),
+        ("4 bits", &[I4, U4, F4E2M1]),
+        ("float8", &[F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0]),
+    ];
+    let mut left = kiln_ir::ops::types(op);
+    let mut words = Vec::new();
+    for (word, kind) in kinds {
+        if kind.iter().all(|t| left.contains(t)) {
+            words.push(word);
+            left.retain(|t| !kind.contains(t));
+        }
+    }
+    words.extend(left.iter().map(|t| t.name()));
+    words.join(" ")
+}
+
+/// `docs/operators.md`.
+fn page() -> String {
+    let mut out = format!(
+        "# Operators
+
+`kiln list ops --markdown` writes this page, and a test fails where they differ. Versions are those in which an operator
+changed: models of opset 1 to {NEWEST_OPSET} are read, and each operator has the meaning of its last version up to the model's.
+
+Types are those of the data. *floats* are f16, bf16, f32 and f64; *integers* have 8 to 64 bits, with and without a sign;
+*4 bits* are i4, u4 and f4e2m1; *float8* are f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz and f8e8m0. Those of 4 bits have a byte
+each in buffers, i4 with its sign extended, and of all small types kernels move elements and convert them. An operator without
+types is folded, or made of others and takes what they take. c64 is moved only.
+
+Strings, sequences, maps and sparse tensors are refused (exit code 4), and so is what has a size that depends on data.
+"
+    );
+    let mut domain = None;
+    for op in OPS {
+        if domain.replace(op.domain) != Some(op.domain) {
+            let name = if op.domain.is_empty() { "ai.onnx" } else { op.domain };
+            let _ = write!(
+                out,
+                "\n## {name}\n\n| operator | versions | types | not supported |\n| --- | --- | --- | --- |\n"
+            );
+        }
+        let versions = match op.since {
+            (from, to) if from == to => from.to_string(),
+            (from, to) => format!("{from} to {to}"),
+        };
+        let _ = writeln!(out, "| {} | {versions} | {} | {} |", op.name, types(op), op.unsupported);
+    }
+    out
 }
 
 fn rules() -> Listed {

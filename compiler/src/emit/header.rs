@@ -128,10 +128,12 @@ fn macros(name: &str, kind: &str, ports: &[Port]) -> Result<String> {
         let elements: usize = shape.iter().product();
         let extents: Vec<String> = shape.iter().map(usize::to_string).collect();
         let extents = if extents.is_empty() { "1".to_owned() } else { extents.join(", ") };
+        // ONNX files have two of them in one.
+        let own_byte = if dtype.bits() == 4 { ", each in a byte of its own" } else { "" };
         let _ = write!(
             out,
             "#define {prefix}_NAME {}
-#define {prefix}_DTYPE {} /* {dtype} */
+#define {prefix}_DTYPE {} /* {dtype}{own_byte} */
 #define {prefix}_CTYPE {}
 #define {prefix}_RANK {}
 #define {prefix}_SHAPE {{ {extents} }}

@@ -236,7 +236,7 @@ fn element(dtype: DType) -> &'static str {
         DType::F32 => "f32",
         DType::F64 => "f64",
         DType::Bool => "bool",
-        DType::I8 => "i8",
+        DType::I8 | DType::I4 => "i8",
         DType::I16 => "i16",
         DType::I32 => "i32",
         DType::I64 => "i64",

@@ -13,6 +13,8 @@ use kiln_ir::{
 
 /// Elements of a tensor that may be part of shape arithmetic.
 const MAX_EVALUATED: usize = 1024;
+/// The same of floats: bounds and scales.
+const MAX_FLOATS: usize = 16;
 
 /// Infers the facts of all values from those of the arguments and constants. Control flow whose way is known from them
 /// is replaced by the nodes that are on it.
@@ -89,15 +91,17 @@ fn node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>> {
     Ok(facts)
 }
 
-/// Makes small integer results of known operands known: shapes that later nodes need may be computed by any
+/// Makes small results of known operands known: shapes that later nodes need may be computed by any
 /// operators, and inference must see through them before constants are folded.
 fn evaluate(node: &Node, inputs: &[Option<&Fact>], facts: &mut [Fact]) -> Result<()> {
-    let small = |f: &Fact| {
-        let elements = f.shape.as_const().map(|s| s.iter().fold(1usize, |n, e| n.saturating_mul(*e)));
-        elements.is_some_and(|n| n <= MAX_EVALUATED)
+    let count = |f: &Fact| f.shape.as_const().map(|s| s.iter().fold(1usize, |n, e| n.saturating_mul(*e)));
+    let small = |f: &Fact| count(f).is_some_and(|n| n <= MAX_EVALUATED);
+    let shapes = |f: &Fact| {
+        let few = f.dtype.is_float() && count(f).is_some_and(|n| n <= MAX_FLOATS);
+        f.known.is_none() && (few || small(f) && (f.dtype.is_int() || f.dtype == DType::Bool))
     };
-    let integers = |f: &Fact| f.known.is_none() && small(f) && (f.dtype.is_int() || f.dtype == DType::Bool);
-    if !facts.iter().all(integers)
+    if !facts.iter().all(shapes)
+        || !node.op.is_pure()
         || !inputs.iter().flatten().all(|f| small(f))
         || !node.op.subgraphs().is_empty()
     {

@@ -69,8 +69,25 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
             None => Ok(values),
         }
     };
-    let (output_padding, output_shape) = (list("output_padding")?, list("output_shape")?);
+    let (mut output_padding, output_shape) = (list("output_padding")?, list("output_shape")?);
+    grow_ends(node, &mut output_padding);
     Ok(Box::new(ConvTranspose { spatial: Spatial::parse(node)?, group, output_padding, output_shape }))
+}
+
+/// Negative padding at an end adds as many elements there, as converters write it.
+fn grow_ends(node: &mut NodeProto<'_>, output_padding: &mut Vec<i64>) {
+    let Some(Attr::Ints(pads)) = node.attrs.get_mut("pads") else { return };
+    let rank = pads.len() / 2;
+    if pads.len() != 2 * rank || !(output_padding.is_empty() || output_padding.len() == rank) {
+        return;
+    }
+    for (i, pad) in pads[rank..].iter_mut().enumerate() {
+        if (i64::from(i32::MIN)..0).contains(pad) {
+            output_padding.resize(rank, 0);
+            output_padding[i] -= *pad;
+            *pad = 0;
+        }
+    }
 }
 
 /// What inference finds out. An axis is that of the convolution whose gradient this is: its input is the result.

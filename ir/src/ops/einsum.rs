@@ -38,13 +38,6 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 /// `Einsum`.
 pub const DEF: OpDef = OpDef { name: "Einsum", domain: "", since: (12, 12), parse, unsupported: "" };
 
-impl Einsum {
-    /// The axes of all operands and of the result, by letter.
-    fn terms(&self, shapes: &[&Shape]) -> Result<Terms> {
-        self.equation.terms(shapes)
-    }
-}
-
 /// The value of an element, summed in f64 or i128.
 fn sums<T: Copy>(
     terms: &Terms,
@@ -102,7 +95,7 @@ impl Op for Einsum {
         if facts.len() > 1 || dtype == DType::Bool {
             matmul::arithmetic(dtype)?;
         }
-        let terms = self.terms(&facts.iter().map(|f| &f.shape).collect::<Vec<_>>())?;
+        let terms = self.equation.terms(&facts.iter().map(|f| &f.shape).collect::<Vec<_>>())?;
         Ok(vec![Fact::new(dtype, operand::checked(terms.shape())?)])
     }
 
@@ -110,7 +103,7 @@ impl Op for Einsum {
         let tensors = operand::all(inputs)?;
         let dtype = operand::tensor(inputs, 0)?.dtype;
         let shapes: Vec<Shape> = tensors.iter().map(|t| Shape::of(&t.shape)).collect();
-        let terms = self.terms(&shapes.iter().collect::<Vec<_>>())?;
+        let terms = self.equation.terms(&shapes.iter().collect::<Vec<_>>())?;
         let shape = operand::constant(terms.shape())?;
         let y = if dtype.is_float() {
             let operands =
@@ -142,7 +135,7 @@ impl Op for Einsum {
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let facts = operand::facts(cx)?;
         let shapes: Vec<&Shape> = facts.iter().flatten().map(|f| &f.shape).collect();
-        let terms = self.terms(&shapes)?;
+        let terms = self.equation.terms(&shapes)?;
         let dtype = cx.fact(0)?.dtype;
         let mut nest = NestBuilder::default();
         let mut loops = vec![None; terms.extents.len()];

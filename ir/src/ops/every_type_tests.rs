@@ -1,8 +1,8 @@
 //! Every listed operator, for every element type that it takes: definition, kernels and machine code agree.
 
 use super::OPS;
-use super::testing::{every_type, ints, numbers, parse, sample};
-use crate::op::Attr;
+use super::testing::{every_type, ints, numbers, parse, sample, taken};
+use crate::op::{Attr, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 
@@ -10,7 +10,15 @@ use crate::types::DType;
 type Case = (Vec<(&'static str, Attr)>, Vec<usize>, fn(DType) -> Vec<Tensor>);
 
 /// Operators that are gone before anything is lowered.
-const FOLDED: [&str; 5] = ["BlackmanWindow", "HammingWindow", "HannWindow", "If", "MelWeightMatrix"];
+const FOLDED: [&str; 7] = [
+    "BlackmanWindow",
+    "HammingWindow",
+    "HannWindow",
+    "If",
+    "MelWeightMatrix",
+    "RandomNormal",
+    "RandomUniform",
+];
 
 fn vector(values: &[i64]) -> Tensor {
     Tensor::from_vec(&[values.len()], values.to_vec())
@@ -85,6 +93,14 @@ fn case(name: &str) -> Case {
         }
         "MeanVarianceNormalization" => |t| vec![numbers(t, &[2, 3, 4, 5])],
         "ReverseSequence" => |t| vec![numbers(t, &[3, 2, 4]), vector(&[2, 3])],
+        "Det" => |t| vec![numbers(t, &[2, 3, 3])],
+        "TfIdfVectorizer" => {
+            attrs.push(("mode", Attr::Str("TF".into())));
+            attrs.push(("ngram_counts", ints(&[0])));
+            attrs.push(("ngram_indexes", ints(&[0, 1])));
+            attrs.push(("pool_int64s", ints(&[-3, 4])));
+            |t| vec![numbers(t, &[2, 7])]
+        }
         "GridSample" => |t| vec![numbers(t, &[1, 2, 3, 4]), numbers(DType::F32, &[1, 2, 3, 2])],
         "RoiAlign" => {
             attrs.push(("sampling_ratio", Attr::Int(2)));
@@ -202,30 +218,50 @@ fn last(t: Tensor) -> Tensor {
     Tensor::new(t.dtype, vec![], t.data.slice(t.data.len() - size..)).unwrap()
 }
 
+/// Those of other domains are made of these.
+fn listed() -> impl Iterator<Item = &'static OpDef> {
+    OPS.iter().filter(|def| def.domain.is_empty() && !FOLDED.contains(&def.name))
+}
+
+/// The operator in its newest version, with the inputs that are constants, and its case.
+fn made(def: &OpDef) -> (Box<dyn Op>, Vec<usize>, fn(DType) -> Vec<Tensor>) {
+    let (attrs, known, inputs) = case(def.name);
+    let count = inputs(DType::F32).len();
+    let outputs = match def.name {
+        "Split" | "TopK" => 2,
+        "DynamicQuantizeLinear" => 3,
+        _ => 1,
+    };
+    let op = parse(def.name, def.since.1, &attrs, count, outputs);
+    let op = op.unwrap_or_else(|e| panic!("{}: {e}", def.name));
+    (op, known.into_iter().filter(|i| *i < count).collect(), inputs)
+}
+
 fn run(part: usize) {
-    let mut lines = Vec::new();
-    // Those of other domains are made of these.
-    let listed = OPS.iter().filter(|def| def.domain.is_empty() && !FOLDED.contains(&def.name));
-    for def in listed.enumerate().filter(|(i, _)| i % 4 == part).map(|(_, def)| def) {
-        let (attrs, known, inputs) = case(def.name);
-        let count = inputs(DType::F32).len();
-        let outputs = match def.name {
-            "Split" | "TopK" => 2,
-            "DynamicQuantizeLinear" => 3,
-            _ => 1,
-        };
-        let op = parse(def.name, def.since.1, &attrs, count, outputs)
-            .unwrap_or_else(|e| panic!("{}: {e}", def.name));
-        let known: Vec<usize> = known.into_iter().filter(|i| *i < count).collect();
+    for def in listed().enumerate().filter(|(i, _)| i % 4 == part).map(|(_, def)| def) {
+        let (op, known, inputs) = made(def);
         let types = every_type(&*op, &known, inputs);
         if types.contains(&DType::F32) && def.name != "DynamicQuantizeLinear" {
             let short = [DType::F16, DType::BF16].map(|t| types.contains(&t));
             assert_eq!(short, [true, true], "{} of f16 and bf16", def.name);
         }
-        lines.push(format!("{} {}", def.name, types.iter().map(|t| t.name()).collect::<Vec<_>>().join(" ")));
     }
-    // For the curious: `--nocapture`.
-    eprintln!("{}", lines.join("\n"));
+}
+
+/// `types.txt`, which lists and the documentation read. `KILN_BLESS=1` writes it.
+#[test]
+fn types_are_written_down() {
+    let line = |def: &OpDef| {
+        let (op, known, inputs) = made(def);
+        let types = taken(&*op, &known, inputs);
+        format!("{} {}\n", def.name, types.iter().map(|t| t.name()).collect::<Vec<_>>().join(" "))
+    };
+    let text: String = listed().map(line).collect();
+    if std::env::var_os("KILN_BLESS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/ops/types.txt"), text).unwrap();
+        return;
+    }
+    assert_eq!(text, super::TYPES, "KILN_BLESS=1 writes ir/src/ops/types.txt");
 }
 
 #[test]

@@ -51,6 +51,11 @@ impl Composer<'_> {
         self.two(&binary::MUL, a, b)
     }
 
+    /// `a / b`.
+    pub(super) fn div(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.two(&binary::DIV, a, b)
+    }
+
     /// `a + number`.
     pub(super) fn plus(&mut self, a: Value, number: f64) -> Result<Value> {
         if number == 0.0 {

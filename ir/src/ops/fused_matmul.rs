@@ -7,7 +7,7 @@
 //! Numerics: that of `MatMul`; the factor in the element type.
 
 use super::composed::{Composed, Composer, Value, composed, required};
-use super::{binary, matmul};
+use super::{binary, gemm, matmul};
 use crate::error::Result;
 use crate::op::{Attr, Attrs, MICROSOFT, NodeProto, Op, OpDef};
 
@@ -77,6 +77,15 @@ impl Op for FusedMatMul {
 impl Composed for FusedMatMul {
     fn compose(&self, cx: &mut Composer<'_>, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
         let mut operands = [required(inputs, 0)?, required(inputs, 1)?];
+        let [a, b] = operands.map(|v| cx.fact(v).clone());
+        if a.dtype.is_float()
+            && [&a, &b].iter().all(|f| f.shape.rank() == 2)
+            && !self.sides.iter().any(|s| s.rows_first)
+        {
+            // Read as they lie.
+            let list: Vec<(&str, Attr)> = self.attrs_of_gemm();
+            return Ok(vec![cx.apply(&gemm::DEF, &list, &operands)?]);
+        }
         for (operand, side) in operands.iter_mut().zip(self.sides) {
             let rank = cx.fact(*operand).shape.rank();
             let order = side.order(rank);
@@ -90,6 +99,14 @@ impl Composed for FusedMatMul {
         }
         let alpha = cx.number(cx.fact(y).dtype, self.alpha.into())?;
         Ok(vec![cx.apply(&binary::MUL, &[], &[y, alpha])?])
+    }
+}
+
+impl FusedMatMul {
+    /// The attributes of a `Gemm` without a third operand.
+    fn attrs_of_gemm(&self) -> Vec<(&'static str, Attr)> {
+        let flag = |side: usize| (NAMES[side][0], Attr::Int(self.sides[side].turned.into()));
+        vec![("alpha", Attr::Float(self.alpha)), flag(0), flag(1)]
     }
 }
 

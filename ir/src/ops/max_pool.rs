@@ -8,9 +8,13 @@
 //!
 //! Numerics: exact; NaN if any element is NaN. A window without an element inside gives the type's least value.
 //!
-//! Lowering: a `Window` whose padding is the type's least value, or a `Reduce` where a single window fits.
+//! The second result holds for each maximum its position in x, the first of equal ones, counted along rows (`storage_order`
+//! 0) or columns (1) of a plane. Of a window with NaN it is unspecified.
 //!
-//! Unsupported: the second result (Indices); more than three spatial axes.
+//! Lowering: a `Window` whose padding is the type's least value, or a `Reduce` where a single window fits. Positions are a
+//! second `Reduce`: the least one whose element equals the maximum.
+//!
+//! Unsupported: more than three spatial axes; positions in open extents.
 //! f16 and bf16 are computed in f32.
 
 use super::nest::{NestBuilder, indices};
@@ -18,36 +22,33 @@ use super::operand::{checked, fact, tensor};
 use super::spatial::{Axis, Fixed, Spatial, loop_names};
 use super::values::from_f64s;
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Expr, Form, Index, LoopId, Lowering, ReduceOp, Scalar, Store, WindowOp};
+use crate::kernel::{
+    Access, BinaryOp, Expr, Form, Index, LoopId, Lowering, ReduceOp, Scalar, Store, WindowOp,
+};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
 use crate::{bail_invalid, bail_unsupported};
 
 /// The definition.
-pub const DEF: OpDef = OpDef {
-    name: "MaxPool",
-    domain: "",
-    since: (1, 22),
-    parse,
-    unsupported: "Indices output; more than 3 spatial axes",
-};
+pub const DEF: OpDef =
+    OpDef { name: "MaxPool", domain: "", since: (1, 22), parse, unsupported: "more than 3 spatial axes" };
 
 /// ONNX `MaxPool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaxPool {
     /// The window.
     pub spatial: Spatial,
+    /// Whether the positions are a second result.
+    indices: bool,
+    /// Positions are counted along columns.
+    by_columns: bool,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(1..=1, 1..=2)?;
-    // The storage order concerns the indices alone.
-    node.flag("storage_order", false)?;
-    if node.outputs > 1 {
-        bail_unsupported!("the second result, Indices, is not supported");
-    }
-    Ok(Box::new(MaxPool { spatial: parse_window(node)? }))
+    let (indices, by_columns) = (node.outputs > 1, node.flag("storage_order", false)?);
+    Ok(Box::new(MaxPool { spatial: parse_window(node)?, indices, by_columns }))
 }
 
 /// The window of a pool: `kernel_shape` is required, `ceil_mode` allowed.
@@ -172,7 +173,11 @@ impl Op for MaxPool {
     }
 
     fn attrs(&self) -> Attrs {
-        window_attrs(&self.spatial)
+        let mut attrs = window_attrs(&self.spatial);
+        if self.by_columns {
+            attrs.insert("storage_order".into(), Attr::Int(1));
+        }
+        attrs
     }
 
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
@@ -180,7 +185,15 @@ impl Op for MaxPool {
         if !(x.dtype.is_float() || matches!(x.dtype, DType::I8 | DType::U8)) {
             bail_invalid!("the input must be floating-point, i8 or u8, found {}", x.dtype);
         }
-        Ok(vec![Fact::new(x.dtype, geometry(&self.spatial, &x.shape)?.1)])
+        let shape = geometry(&self.spatial, &x.shape)?.1;
+        let mut results = vec![Fact::new(x.dtype, shape.clone())];
+        if self.indices {
+            if x.shape.as_const().is_none() {
+                bail_unsupported!("positions in the open shape {} are not supported", x.shape);
+            }
+            results.push(Fact::new(DType::I64, shape));
+        }
+        Ok(results)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -188,7 +201,12 @@ impl Op for MaxPool {
         let (axes, shape) = geometry(&self.spatial, &Shape::of(&x.shape))?;
         let max = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
         let start = least(x.dtype).to_f64();
-        Ok(vec![pool(x, &axes, &shape, start, max, |acc, _| acc)?])
+        let mut results = vec![pool(x, &axes, &shape, start, max, |acc, _| acc)?];
+        if self.indices {
+            let found = self.found(x, &results[0], &axes)?;
+            results.push(found);
+        }
+        Ok(results)
     }
 
     fn takes_short_floats(&self) -> bool {
@@ -198,7 +216,87 @@ impl Op for MaxPool {
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let x = cx.fact(0)?.clone();
         let (axes, _) = geometry(&self.spatial, &x.shape)?;
-        lower_window(cx, WindowOp::Max, &axes, least(x.dtype), |_| Expr::Acc)
+        lower_window(cx, WindowOp::Max, &axes, least(x.dtype), |_| Expr::Acc)?;
+        if self.indices { self.lower_indices(cx, &axes, least(x.dtype)) } else { Ok(()) }
+    }
+}
+
+impl MaxPool {
+    /// The position in a plane of its pixels, in their order, and the number of pixels.
+    fn positions(&self, extents: &[usize]) -> Vec<i64> {
+        let pixels: usize = extents.iter().product();
+        if !self.by_columns {
+            return (0..pixels as i64).collect();
+        }
+        let place = |pixel: usize| {
+            let (mut rest, mut stride, mut place) = (pixel, pixels, 0);
+            for extent in extents.iter().rev() {
+                stride /= extent;
+                place += rest % extent * stride;
+                rest /= extent;
+            }
+            place as i64
+        };
+        // The last axis counts most.
+        (0..pixels).map(place).collect()
+    }
+
+    fn found(&self, x: &Tensor, y: &Tensor, axes: &[Axis]) -> Result<Tensor> {
+        let open = || Error::internal("open extents in a tensor");
+        let [d, h, w] = Fixed::three(axes).ok_or_else(open)?;
+        let (xs, ys) = (x.to_f64s()?, y.to_f64s()?);
+        let (positions, pixels) = (self.positions(&x.shape[2..]), d.input * h.input * w.input);
+        let windows = d.output * h.output * w.output;
+        let find = |i: usize| {
+            let (plane, q) = (i / windows, i % windows);
+            let (od, oh, ow) = (q / (h.output * w.output), q / w.output % h.output, q % w.output);
+            let mut least = i64::MAX;
+            for id in (0..d.kernel).filter_map(|k| d.at(od, k)) {
+                for ih in (0..h.kernel).filter_map(|k| h.at(oh, k)) {
+                    for iw in (0..w.kernel).filter_map(|k| w.at(ow, k)) {
+                        let pixel = (id * h.input + ih) * w.input + iw;
+                        if xs[plane * pixels + pixel] == ys[i] {
+                            least = least.min(positions[pixel]);
+                        }
+                    }
+                }
+            }
+            least.saturating_add((plane * pixels) as i64)
+        };
+        Ok(Tensor::from_vec(&y.shape, (0..ys.len()).map(find).collect()))
+    }
+
+    fn lower_indices(&self, cx: &mut Lowering<'_>, axes: &[Axis], padding: Scalar) -> Result<()> {
+        let shape = cx.fact(0)?.shape.as_const().ok_or_else(|| Error::internal("open extents"))?;
+        let out = cx.output_fact(1)?.shape.clone();
+        let pixels: usize = shape[2..].iter().product();
+        let positions = Tensor::from_vec(&shape[2..], self.positions(&shape[2..]));
+        let bases = (0..shape[0] * shape[1]).map(|plane| (plane * pixels) as i64).collect();
+        let bases = cx.constant("planes", Tensor::from_vec(&shape[..2], bases));
+        let positions = cx.constant("positions", positions);
+        let mut nest = NestBuilder::default();
+        let planes = [nest.parallel("n", &out[0]), nest.parallel("c", &out[1])];
+        let names = |prefix: &str| loop_names(prefix, axes.len()).into_iter().zip(axes);
+        let o: Vec<_> = names("o").map(|(s, a)| nest.parallel(s, &a.output)).collect();
+        let k: Vec<_> = names("k").map(|(s, a)| nest.reduce(s, &a.kernel.into())).collect();
+        let inside: Vec<Index> =
+            axes.iter().zip(o.iter().zip(&k)).map(|(a, (&o, &k))| Index::from(a.index(o, k))).collect();
+        let with_planes = |rest: &[Index]| indices(&planes).into_iter().chain(rest.iter().cloned()).collect();
+        let last = Scalar::int(DType::I64, i64::MAX);
+        let overhangs = axes.iter().any(Axis::overhangs);
+        let guarded =
+            |access: Access, value: Scalar| Access { otherwise: overhangs.then_some(value), ..access };
+        let x = guarded(Access::new(cx.input(0)?, with_planes(&inside)), padding);
+        let position = guarded(Access::new(positions, inside.clone()), last);
+        let to = with_planes(&indices(&o));
+        let maximum = Expr::Load(Access::new(cx.output(0)?, to.clone()));
+        let equal = Expr::binary(BinaryOp::Eq, Expr::Load(x), maximum);
+        let value = Expr::select(equal, Expr::Load(position), Expr::Const(last));
+        let base = Expr::Load(Access::new(bases, indices(&planes)));
+        let store =
+            Store { to: Access::new(cx.output(1)?, to), value: Expr::binary(BinaryOp::Add, Expr::Acc, base) };
+        cx.emit(nest.loops, Form::Reduce { op: ReduceOp::Min, value, store });
+        Ok(())
     }
 }
 
@@ -220,6 +318,28 @@ mod tests {
     }
 
     #[test]
+    fn positions_of_the_maxima() {
+        // Node case `maxpool_with_argmax_2d_precomputed_strides`, by rows and by columns.
+        let x = Tensor::from_vec(&[1, 1, 5, 5], (1..=25).map(|v| v as f32).collect());
+        for (order, want) in [(0, vec![6i64, 8, 16, 18]), (1, vec![6, 16, 8, 18])] {
+            let list = [
+                ("kernel_shape", ints(&[2, 2])),
+                ("strides", ints(&[2, 2])),
+                ("storage_order", Attr::Int(order)),
+            ];
+            let y = run(&*parse("MaxPool", 12, &list, 1, 2).unwrap(), &[&x], &[]).unwrap();
+            assert_eq!(y[1], Tensor::from_vec(&[1, 1, 2, 2], want));
+        }
+        for rank in 1..=3 {
+            let list = [("kernel_shape", ints(&vec![3; rank])), ("pads", ints(&vec![1; 2 * rank]))];
+            let shape: Vec<usize> = [2, 3].into_iter().chain((0..rank).map(|i| i + 4)).collect();
+            let op = parse("MaxPool", 12, &list, 1, 2).unwrap();
+            run(&*op, &[&sample(&shape, 5)], &[]).unwrap();
+            run(&*op, &[&crate::ops::testing::bytes(DType::I8, &shape, 3)], &[]).unwrap();
+        }
+    }
+
+    #[test]
     fn all_ranks_and_types() {
         for rank in 1..=3 {
             let list = [("kernel_shape", ints(&vec![3; rank])), ("pads", ints(&vec![1; 2 * rank]))];
@@ -238,7 +358,6 @@ mod tests {
     #[test]
     fn refusals() {
         let window = ("kernel_shape", ints(&[3, 3]));
-        assert!(parse("MaxPool", 12, std::slice::from_ref(&window), 1, 2).is_err());
         assert!(parse("MaxPool", 12, &[], 1, 1).unwrap_err().message.contains("missing"));
         assert!(parse("MaxPool", 12, &[("kernel_shape", ints(&[0, 3]))], 1, 1).is_err());
         let op = parse("MaxPool", 12, &[window], 1, 1).unwrap();

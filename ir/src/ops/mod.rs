@@ -27,6 +27,7 @@ pub mod cum_sum;
 pub mod deform_conv;
 pub mod depth_space;
 pub mod dequantize_linear;
+pub mod det;
 pub mod dft;
 pub mod dropout;
 pub mod dynamic_quantize_linear;
@@ -72,6 +73,7 @@ pub mod max_pool;
 pub mod max_unpool;
 pub mod mean_variance_normalization;
 pub mod mel_weight_matrix;
+pub mod ml;
 pub mod modulo;
 mod movement;
 pub mod multi_head_attention;
@@ -79,6 +81,8 @@ mod nest;
 mod norm;
 pub mod one_hot;
 mod operand;
+pub mod optimizer;
+pub mod optional;
 mod packed_product;
 pub mod pad;
 pub mod pow;
@@ -89,6 +93,7 @@ pub mod qlinear_conv;
 pub mod qlinear_matmul;
 mod quantization;
 pub mod quantize_linear;
+pub mod random;
 pub mod range;
 pub mod recurrent;
 pub mod reduce;
@@ -113,6 +118,7 @@ pub mod stft;
 pub mod tensor_scatter;
 #[cfg(test)]
 mod testing;
+pub mod tf_idf_vectorizer;
 pub mod tile;
 pub mod top_k;
 pub mod transpose;
@@ -127,6 +133,7 @@ pub mod window;
 pub use aligned::ALIGNED_AXIS;
 
 use crate::op::OpDef;
+use crate::types::DType;
 
 /// Every operator, sorted by domain and name.
 pub static OPS: &[OpDef] = &[
@@ -145,6 +152,7 @@ pub static OPS: &[OpDef] = &[
     attention::DEF,
     average_pool::DEF,
     batch_normalization::DEF,
+    random::BERNOULLI,
     bit_shift::DEF,
     binary::BITWISE_AND,
     unary::BITWISE_NOT,
@@ -171,6 +179,7 @@ pub static OPS: &[OpDef] = &[
     deform_conv::DEF,
     depth_space::TO_SPACE,
     dequantize_linear::DEF,
+    det::DEF,
     binary::DIV,
     dropout::DEF,
     dynamic_quantize_linear::DEF,
@@ -228,10 +237,14 @@ pub static OPS: &[OpDef] = &[
     unary::MISH,
     modulo::DEF,
     binary::MUL,
+    random::MULTINOMIAL,
     unary::NEG,
     loss::NEGATIVE_LOG_LIKELIHOOD,
     unary::NOT,
     one_hot::DEF,
+    optional::MAKE,
+    optional::GET,
+    optional::HAS,
     binary::OR,
     prelu::DEF,
     pad::DEF,
@@ -241,6 +254,10 @@ pub static OPS: &[OpDef] = &[
     quantize_linear::DEF,
     rms_normalization::DEF,
     recurrent::RNN,
+    random::NORMAL,
+    random::NORMAL_LIKE,
+    random::UNIFORM,
+    random::UNIFORM_LIKE,
     range::DEF,
     unary::RECIPROCAL,
     reduce::L1,
@@ -288,6 +305,7 @@ pub static OPS: &[OpDef] = &[
     unary::TAN,
     unary::TANH,
     tensor_scatter::DEF,
+    tf_idf_vectorizer::DEF,
     activation::THRESHOLDED_RELU,
     tile::DEF,
     top_k::DEF,
@@ -297,6 +315,21 @@ pub static OPS: &[OpDef] = &[
     upsample::DEF,
     where_::DEF,
     binary::XOR,
+    ml::extractor::DEF,
+    ml::scaling::BINARIZER,
+    ml::scaling::IMPUTER,
+    ml::linear::CLASSIFIER,
+    ml::linear::REGRESSOR,
+    ml::scaling::NORMALIZER,
+    ml::svm::CLASSIFIER,
+    ml::svm::REGRESSOR,
+    ml::scaling::SCALER,
+    ml::trees::DEF,
+    ml::trees::CLASSIFIER,
+    ml::trees::REGRESSOR,
+    optimizer::ADAGRAD,
+    optimizer::ADAM,
+    optimizer::MOMENTUM,
     multi_head_attention::SELF,
     bias_gelu::BIAS,
     dequantize_linear::MICROSOFT,
@@ -333,6 +366,16 @@ pub static OPS: &[OpDef] = &[
 pub fn find(domain: &str, name: &str) -> Option<&'static OpDef> {
     let domain = if domain == "ai.onnx" { "" } else { domain };
     OPS.iter().find(|def| def.domain == domain && def.name == name)
+}
+
+/// Element types by operator of the default domain, a line each.
+static TYPES: &str = include_str!("types.txt");
+
+/// The element types of the data that an operator takes; empty for what is made of others or has no data.
+pub fn types(def: &OpDef) -> Vec<DType> {
+    let mut lines = TYPES.lines().filter(|_| def.domain.is_empty()).map(|line| line.split(' '));
+    let words = lines.find_map(|mut words| (words.next() == Some(def.name)).then_some(words));
+    words.into_iter().flatten().filter_map(DType::parse).collect()
 }
 
 #[cfg(test)]

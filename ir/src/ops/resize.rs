@@ -209,19 +209,25 @@ impl Resize {
         operand::checked(x.iter().zip(axes).map(extent).collect())
     }
 
+    /// Refuses axes that would need too many taps.
+    fn check(&self, axes: &[Option<Axis>]) -> Result<()> {
+        for (i, axis) in axes.iter().enumerate() {
+            let Some(axis) = axis else { continue };
+            let width = if self.sampling.antialias { 4.0 / axis.scale.min(1.0) } else { 4.0 };
+            if axis.to as f64 * width > MOST_TAPS as f64 {
+                bail_unsupported!("axis {i} of {} elements would need more than {MOST_TAPS} taps", axis.to);
+            }
+        }
+        Ok(())
+    }
+
     /// The taps of each axis that changes, those that become shorter first.
     fn taps(&self, axes: &[Option<Axis>]) -> Result<Vec<(usize, Taps)>> {
         let mut list: Vec<(usize, Axis)> =
             axes.iter().enumerate().filter_map(|(i, axis)| Some((i, (*axis)?))).collect();
         list.sort_by(|(_, a), (_, b)| a.scale.total_cmp(&b.scale));
-        let make = |(i, axis): (usize, Axis)| {
-            let width = if self.sampling.antialias { 4.0 / axis.scale.min(1.0) } else { 4.0 };
-            if axis.to as f64 * width > MOST_TAPS as f64 {
-                bail_unsupported!("axis {i} of {} elements would need more than {MOST_TAPS} taps", axis.to);
-            }
-            Ok((i, axis.taps(&self.sampling)))
-        };
-        list.into_iter().map(make).collect()
+        self.check(axes)?;
+        Ok(list.into_iter().map(|(i, axis)| (i, axis.taps(&self.sampling))).collect())
     }
 
     /// The type that elements are interpolated in.
@@ -278,7 +284,7 @@ impl Op for Resize {
             bail_invalid!("elements of type {} cannot be interpolated", x.dtype);
         }
         let axes = self.axes_of(&x.shape, inputs)?;
-        self.taps(&axes)?;
+        self.check(&axes)?;
         Ok(vec![Fact::new(x.dtype, Self::target(&x.shape, &axes)?)])
     }
 

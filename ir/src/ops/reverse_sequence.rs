@@ -8,7 +8,7 @@
 
 use super::attend::positions;
 use super::composed::{Composed, Composer, Value, composed, required};
-use super::{binary, expand, gather_elements, shape, where_};
+use super::{binary, concat, gather_nd, where_};
 use crate::bail_invalid;
 use crate::error::Result;
 use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};
@@ -64,20 +64,23 @@ impl Composed for ReverseSequence {
         {
             bail_invalid!("the lengths must be i64 [{batch}], found {own:?}");
         }
-        let at = positions(cx, x, self.time as usize)?;
-        let mut along = |value: Value, axis: i64| {
-            let axes: Vec<i64> = (0..rank).filter(|i| *i != axis).collect();
-            cx.unsqueeze(value, &axes)
-        };
+        let (at, sequences) =
+            (positions(cx, x, self.time as usize)?, positions(cx, x, 1 - self.time as usize)?);
+        let mut along = |value: Value, axis: i64| cx.unsqueeze(value, &[1 - axis]);
         let (at, lengths) = (along(at, self.time)?, along(lengths, 1 - self.time)?);
+        let sequences = along(sequences, 1 - self.time)?;
         let one = cx.constant(Tensor::scalar(1i64));
         let last = cx.apply(&binary::SUB, &[], &[lengths, one])?;
         let turned = cx.apply(&binary::SUB, &[], &[last, at])?;
         let inside = cx.apply(&binary::LESS, &[], &[at, lengths])?;
         let from = cx.apply(&where_::DEF, &[], &[inside, turned, at])?;
-        let extents = cx.apply(&shape::DEF, &[], &[x])?;
-        let from = cx.apply(&expand::DEF, &[], &[from, extents])?;
-        Ok(vec![cx.apply(&gather_elements::DEF, &[("axis", Attr::Int(self.time))], &[x, from])?])
+        // Whole rows by their pairs of positions.
+        let none = cx.apply(&binary::SUB, &[], &[from, from])?;
+        let sequences = cx.apply(&binary::ADD, &[], &[sequences, none])?;
+        let pair = if self.time == 0 { [from, sequences] } else { [sequences, from] };
+        let [first, second] = pair.map(|v| cx.unsqueeze(v, &[2]));
+        let places = cx.apply(&concat::DEF, &[("axis", Attr::Int(2))], &[first?, second?])?;
+        Ok(vec![cx.apply(&gather_nd::DEF, &[], &[x, places])?])
     }
 }
 

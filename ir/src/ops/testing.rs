@@ -232,16 +232,21 @@ pub(super) fn run(op: &dyn Op, inputs: &[&Tensor], known: &[usize]) -> Result<Ve
     Ok(results)
 }
 
-/// [`run`] for every element type that the operator takes, on the inputs that `case` makes of it; gives the types that ran
-/// as machine code.
-pub(super) fn every_type(op: &dyn Op, known: &[usize], case: impl Fn(DType) -> Vec<Tensor>) -> Vec<DType> {
+/// The element types that inference takes on the inputs that `case` makes of them.
+pub(super) fn taken(op: &dyn Op, known: &[usize], case: impl Fn(DType) -> Vec<Tensor>) -> Vec<DType> {
     let takes = |dtype: &DType| {
         let inputs = case(*dtype);
         let facts = facts(&inputs.iter().collect::<Vec<_>>(), known);
         op.infer(&facts.iter().map(Some).collect::<Vec<_>>()).is_ok()
     };
     let of_bytes = |dtype: &DType| matches!(dtype.bits(), 4..=64);
-    let taken: Vec<DType> = DType::ALL.into_iter().filter(of_bytes).filter(takes).collect();
+    DType::ALL.into_iter().filter(of_bytes).filter(takes).collect()
+}
+
+/// [`run`] for every element type that the operator takes, on the inputs that `case` makes of it; gives the types that ran
+/// as machine code.
+pub(super) fn every_type(op: &dyn Op, known: &[usize], case: impl Fn(DType) -> Vec<Tensor>) -> Vec<DType> {
+    let taken = taken(op, known, &case);
     for dtype in &taken {
         run(op, &case(*dtype).iter().collect::<Vec<_>>(), known)
             .unwrap_or_else(|e| panic!("{} of {dtype}: {e}", op.name()));

@@ -75,8 +75,24 @@ impl Op for Trilu {
         let (loops, ids) = Lowering::loops_over(&ty.shape);
         let [.., row, column] = ids[..] else { return Err(Error::internal("rank 2 expected")) };
         let k = if cx.has_input(1) { cx.scalar(1)? } else { Expr::Const(Scalar::int(DType::I64, 0)) };
-        let ahead = Expr::binary(BinaryOp::Sub, Expr::Loop(column), Expr::Loop(row));
-        let (low, high) = if self.upper { (k, ahead) } else { (ahead, k) };
+        let extents = [ty.shape.rank() - 2, ty.shape.rank() - 1].map(|a| ty.shape[a].as_const());
+        let (low, high) = match (&k, extents) {
+            // Numbers of rows and columns in 32 bits, beyond which no diagonal matters.
+            (Expr::Const(k), [Some(rows), Some(columns)]) if rows.max(columns) < 1 << 29 => {
+                let k = k.to_i64().clamp(-(1 << 29), 1 << 29);
+                let mut numbers = |name: &str, first: i64, count: i64, l| {
+                    let list = (first..first + count).map(|i| i as i32).collect();
+                    let table = cx.constant(name, Tensor::from_vec(&[count as usize], list));
+                    Expr::Load(Access::new(table, movement::each(&[l])))
+                };
+                let (least, here) = (numbers("rows", k, rows, row), numbers("columns", 0, columns, column));
+                if self.upper { (least, here) } else { (here, least) }
+            }
+            _ => {
+                let ahead = Expr::binary(BinaryOp::Sub, Expr::Loop(column), Expr::Loop(row));
+                if self.upper { (k, ahead) } else { (ahead, k) }
+            }
+        };
         let at = |buffer| Access::new(buffer, movement::each(&ids));
         let zero = Expr::Const(Scalar { dtype: ty.dtype, bits: 0 });
         // low <= high

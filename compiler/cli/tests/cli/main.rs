@@ -106,6 +106,21 @@ fn lists_are_tables_and_json() {
     }
 }
 
+/// `KILN_BLESS=1` writes the page.
+#[test]
+fn the_page_of_operators_is_what_is_listed() {
+    let output = kiln(&["list", "ops", "--markdown"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operators.md");
+    let text = String::from_utf8(output.stdout).unwrap();
+    if std::env::var_os("KILN_BLESS").is_some() {
+        std::fs::write(path, text).unwrap();
+        return;
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), text, "KILN_BLESS=1 writes docs/operators.md");
+    assert_eq!(code(&kiln(&["list", "rules", "--markdown"])), 2);
+}
+
 #[test]
 fn unsupported_wishes_are_4_and_all_told() {
     let args = ["compile", "m.onnx", "-o", "out", "--emit", "c,html,shared", "--weights", "file", "--json"];

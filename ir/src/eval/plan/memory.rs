@@ -171,7 +171,7 @@ impl Memory {
         let all = self.outputs.into_iter().zip(self.types);
         let tensor = |((name, written), (ty, shape)): ((String, Written), (TensorType, Vec<usize>))| {
             if let Some(byte) = written.writer.iter().position(|k| *k == 0) {
-                let element = byte * 8 / ty.dtype.size() * 8;
+                let element = byte / ty.dtype.size();
                 return Err(Error::internal(format!(
                     "no kernel writes element {element} of the result '{name}'"
                 )));
