@@ -80,6 +80,19 @@ fn packed_gemv_1x4096x4096(bencher: Bencher<'_, '_>, level: &str) {
     node(bencher, level, graph, true, 2 * 4096 * 4096);
 }
 
+/// The same of 80 MiB, which come from memory.
+#[divan::bench(args = levels())]
+fn packed_gemv_1x16384x8192(bencher: Bencher<'_, '_>, level: &str) {
+    let graph = r#"graph @m opset(17, "com.microsoft" = 1) {
+  input %x: f32[1, 16384]
+  const @q: u8[8192, 512, 16] = splat 150
+  const @s: f32[8192, 512] = splat 0.5
+  %y = "com.microsoft"::MatMulNBits(%x, @q, @s) {K = 16384, N = 8192, bits = 4, block_size = 32} "op"
+  output %y
+}"#;
+    node(bencher, level, graph, true, 2 * 16384 * 8192);
+}
+
 const CONV: &str = r#"graph @m opset(17) {
   input %x: f32[1, 64, 56, 56]
   const @w: f32[64, 64, 3, 3] = splat 0.5

@@ -125,6 +125,7 @@ impl Generator<'_> {
     fn block<S: Simd>(&mut self, s: &mut S, sums: &[V]) -> R {
         let lanes = s.lanes() as i64;
         let Digits { col, group, .. } = *self.digits;
+        self.ask_for_next(s)?;
         let acc = sums
             .iter()
             .map(|_| Ok([s.splat(0.0)?, s.splat(0.0)?, s.splat(0.0)?]))
@@ -167,6 +168,22 @@ impl Generator<'_> {
             s.free(scale);
             s.free(d0);
         }
+        Ok(())
+    }
+
+    /// Asks for the lines of a block that comes later; behind the last one these are as a rule the next panel's.
+    fn ask_for_next<S: Simd>(&self, s: &mut S) -> R {
+        let Digits { block, group, ahead, .. } = *self.digits;
+        if ahead == 0 {
+            return Ok(());
+        }
+        // A group of weights and a block's scales are a line each.
+        let next = (block, i64::from(ahead));
+        for g in 0..self.walk.extent(group) {
+            let disp = self.walk.disp(self.sum.weights, &[next, (group, g)], 0)?;
+            s.prefetch(self.walk.ptr(self.sum.weights), disp);
+        }
+        s.prefetch(self.walk.ptr(self.sum.scale), self.walk.disp(self.sum.scale, &[next], 0)?);
         Ok(())
     }
 

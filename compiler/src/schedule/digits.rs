@@ -14,6 +14,9 @@ use kiln_ir::kernel::Form;
 /// Bytes of a column that lie together.
 const GROUP: i64 = 4;
 
+/// Bytes of weights that are on their way: what a core adds up while one line comes from memory.
+const AHEAD: i64 = 4096;
+
 /// The schedule of a kernel with such a sum.
 pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Chosen, String> {
     let Some(sum) = DigitSum::of(&kernel.form) else { return Err("no sum of digits".to_owned()) };
@@ -46,9 +49,13 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Chosen, String> {
         return Err("more loops than those of weights in panels".to_owned());
     }
     let outer = by_falling_stride(outer, Some(&store.to));
+    let panels = extent_of(kernel, panel).unwrap_or(1);
+    let bytes = GROUP * COLUMNS * groups * blocks * panels;
+    let from_afar = target.prefetches && bytes > target.l2_bytes as i64;
+    let ahead = if from_afar { (AHEAD / (GROUP * COLUMNS * groups)).max(1) as u32 } else { 0 };
     let why = format!(
         "{blocks} blocks of {} weights of 4 bits, {COLUMNS} columns at once; numbers in three digits",
         2 * GROUP * groups
     );
-    Ok(Chosen { schedule: Schedule::Digits(Digits { outer, panel, col, block, group, byte }), why })
+    Ok(Chosen { schedule: Schedule::Digits(Digits { outer, panel, col, block, group, byte, ahead }), why })
 }

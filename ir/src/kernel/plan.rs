@@ -286,6 +286,8 @@ pub struct Digits {
     pub group: LoopId,
     /// The reduced loop of a group's bytes: stride 1 in weights and digits.
     pub byte: LoopId,
+    /// Blocks ahead of their use whose lines of weights and scales are asked for; 0: none are.
+    pub ahead: u32,
 }
 
 /// A contraction whose weights are kept in blocks ([`Bcsr`]) over pixels that lie side by side. The strides of rhs are those of

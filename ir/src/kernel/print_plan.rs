@@ -212,8 +212,8 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             names.get(*col),
             loops(depth)
         ),
-        Schedule::Digits(Digits { outer, panel, col, block, group, byte }) => format!(
-            "digits panel {} outer {} col {} block {} group {} byte {}",
+        Schedule::Digits(Digits { outer, panel, col, block, group, byte, ahead }) => format!(
+            "digits panel {} outer {} col {} block {} group {} byte {}, {ahead} blocks ahead",
             names.get(*panel),
             loops(outer),
             names.get(*col),
