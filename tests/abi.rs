@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kiln_tests::driver::{self, Signature};
 use kiln_tests::models::{self, Model};
-use kiln_tests::{driver, tools};
+use kiln_tests::tools;
 use object::{Object, ObjectSymbol};
 
 const KILN: &str = env!("CARGO_BIN_EXE_kiln-under-test");
@@ -61,7 +62,8 @@ fn libraries_link_alone_and_export_only_their_prefix() {
         assert!(exported.contains(&format!("{prefix}run_parallel")), "{exported:?}");
         assert!(exported.iter().all(|s| s.starts_with(&prefix)), "{exported:?}");
         let main = folder.path().join("main.c");
-        tools::write(&main, driver::source(&[(&*model.name, 1, 1)])).unwrap();
+        let signature = Signature { name: &model.name, inputs: 1, outputs: 1, open: false };
+        tools::write(&main, driver::source(&[signature])).unwrap();
         tools::link(tools::CC, &["-Wall", "-Werror"], &main, &[&library], &folder.path().join("main"))
             .unwrap();
     }

@@ -3,9 +3,11 @@
 //! Logical indices become offsets and one stride per loop; loops of one iteration go; neighbouring loops that
 //! every access steps through contiguously become one.
 
+use std::sync::Arc;
+
 use kiln_ir::kernel::plan::{FlatAccess, Gather, Guard, Storage};
 use kiln_ir::kernel::{Access, Affine, BufferId, Form, Index, Kernel, Loop, LoopId, Program, Role};
-use kiln_ir::{Dim, Error, Result};
+use kiln_ir::{Bounds, Dim, Error, Result};
 
 /// A kernel with flat accesses, before it has a schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +20,15 @@ pub struct FlatKernel {
     pub loops: Vec<Loop>,
     /// The body.
     pub form: Form<FlatAccess>,
+    /// Bounds of the open dimensions in it.
+    pub bounds: Arc<Bounds>,
 }
 
 /// Flattens a kernel; `storage` says where a buffer that owns storage begins.
 pub fn flatten(
     program: &Program,
     kernel: &Kernel,
+    bounds: &Arc<Bounds>,
     storage: &mut dyn FnMut(BufferId) -> Result<Storage>,
 ) -> Result<FlatKernel> {
     let mut error = None;
@@ -51,15 +56,24 @@ pub fn flatten(
         nodes: kernel.nodes.clone(),
         loops: kernel.loops.clone(),
         form,
+        bounds: if kernel.loops.iter().any(Loop::is_open) { bounds.clone() } else { Arc::default() },
     };
     drop_single(&mut flat);
     merge_loops(&mut flat);
     Ok(flat)
 }
 
-/// Merges neighbouring loops until none are left that every access steps through contiguously.
+/// Merges neighbouring loops until none are left that every access steps through contiguously. An open loop around a closed
+/// one stays apart, so that vectors have something to run along.
 pub fn merge_loops(kernel: &mut FlatKernel) {
-    while let Some((outer, inner)) = mergeable(kernel) {
+    while let Some((outer, inner)) = mergeable(kernel, false) {
+        merge(kernel, outer, inner);
+    }
+}
+
+/// The same with rows of tiles, of which there may be any number.
+pub fn merge_rows(kernel: &mut FlatKernel) {
+    while let Some((outer, inner)) = mergeable(kernel, true) {
         merge(kernel, outer, inner);
     }
 }
@@ -110,8 +124,11 @@ fn flat_access(
     Ok(flat)
 }
 
-/// Whether an index can be outside its axis; open extents may.
+/// Whether an index can be outside its axis; open extents may, unless the index is a loop along the axis.
 fn may_leave(kernel: &Kernel, a: &Affine, extent: &Dim) -> bool {
+    if a.as_loop().is_some_and(|l| kernel.loop_(l).extent == *extent) {
+        return false;
+    }
     let range = a.range(|l| kernel.loop_(l).extent.as_const());
     !matches!((range, extent.as_const()), (Some((lo, hi)), Some(extent)) if lo >= 0 && hi < extent)
 }
@@ -149,8 +166,12 @@ fn drop_coefficient(access: &mut FlatAccess, l: usize) {
 
 /// A pair of loops `(outer, inner)` of one role such that every access steps through `inner` contiguously before
 /// `outer` moves on.
-fn mergeable(kernel: &FlatKernel) -> Option<(usize, usize)> {
+fn mergeable(kernel: &FlatKernel, rows: bool) -> Option<(usize, usize)> {
     let all = accesses(&kernel.form);
+    let alike = |outer: usize, inner: usize| {
+        let [outer, inner] = [outer, inner].map(|l| kernel.loops[l].is_open());
+        outer == inner || rows && outer
+    };
     let free = |l: usize| {
         !kernel.form.reads_counter(LoopId(l as u16))
             && all.iter().all(|a| a.guards.iter().all(|g| g.coefficients[l].is(0)))
@@ -160,6 +181,7 @@ fn mergeable(kernel: &FlatKernel) -> Option<(usize, usize)> {
         for &inner in &candidates {
             let extent = &kernel.loops[inner].extent;
             if outer != inner
+                && alike(outer, inner)
                 && kernel.loops[outer].role == kernel.loops[inner].role
                 && all.iter().all(|a| a.strides[outer] == a.strides[inner].clone() * extent.clone())
             {

@@ -30,6 +30,7 @@ mod emit;
 mod error;
 mod flatten;
 mod memory;
+mod names;
 mod passes;
 mod peak;
 mod pipeline;

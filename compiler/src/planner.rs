@@ -5,7 +5,9 @@ mod rows;
 mod sparse;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use kiln_ir::dim::Symbols;
 use kiln_ir::format::packed::{Panels, Steps};
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight};
 use kiln_ir::kernel::{
@@ -13,13 +15,13 @@ use kiln_ir::kernel::{
     each_buffer,
 };
 use kiln_ir::tensor::{Element, row_major};
-use kiln_ir::{DType, Dim, Error, Limits, Result, Tensor};
+use kiln_ir::{Bounds, DType, Dim, Error, Limits, Result, Tensor};
 use kiln_targets::Target;
 use kiln_targets::simd::{R, Refusal};
 use rows::ByDepth;
 
 use crate::codegen;
-use crate::flatten::{FlatKernel, flatten, merge_loops};
+use crate::flatten::{FlatKernel, flatten, merge_rows};
 use crate::memory;
 use crate::read_only::ReadOnly;
 use crate::schedule::lanes::{self, Lanes};
@@ -50,6 +52,7 @@ pub fn build_with(
     let mut plan = Plan {
         name: program.name.clone(),
         bounds: program.bounds.clone(),
+        assumed: program.assumed.clone(),
         inputs: program.inputs.iter().map(port).collect(),
         outputs: program.outputs.iter().map(port).collect(),
         arena_bytes: arena.bytes,
@@ -60,6 +63,7 @@ pub fn build_with(
     // Views count: they read the storage of the constant that they are views of.
     let uses = Uses::of_roots(&program);
     let mut weights = Weights { list: Vec::new(), raw: HashMap::new(), read_only };
+    let bounds = Arc::new(program.bounds.clone());
     for i in 0..program.kernels().len() {
         let kernel = program.kernel(i).clone();
         let packable = packable(&program, &kernel);
@@ -79,8 +83,8 @@ pub fn build_with(
                 }
             })
         };
-        let flat =
-            flatten(&program, &kernel, &mut storage).map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
+        let flat = flatten(&program, &kernel, &bounds, &mut storage)
+            .map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
         let (mut flat, skipping) = taps::split(flat);
         let format = packable.and_then(|root| program.buffer(root).format.clone());
         let mut dense_for = None;
@@ -165,8 +169,17 @@ pub fn build_with(
         }
         plan.kernels.push(planned);
     }
-    let parts = schedule::partition::choose(&plan.kernels, target);
+    let at_least: Vec<PlannedKernel>;
+    let kernels = if plan.bounds.is_empty() {
+        &plan.kernels
+    } else {
+        let sizes = least(&plan.bounds);
+        at_least = plan.kernels.iter().map(|kernel| kernel.at(&sizes)).collect();
+        &at_least
+    };
+    let parts = schedule::partition::choose(kernels, target);
     plan.kernels.iter_mut().zip(parts).for_each(|(kernel, part)| share(kernel, part, target));
+    plan.sizes = plan.needed_sizes();
     plan.weights_bytes = weights.read_only.bytes();
     plan.weights = weights.list;
     plan.slots = arena.slots;
@@ -181,12 +194,12 @@ pub(crate) fn settle(flat: FlatKernel, choice: Chosen, target: &Target) -> Plann
     match provide(&mut kernel, target) {
         Ok(()) => kernel,
         Err(refusal) => {
-            let PlannedKernel { name, nodes, loops, form, why, .. } = kernel;
-            let flat = FlatKernel { name, nodes, loops, form };
+            let PlannedKernel { name, nodes, loops, form, why, bounds, .. } = kernel;
+            let flat = FlatKernel { name, nodes, loops, form, bounds };
             let schedule = schedule::plain(&flat);
             let mut kernel = planned(flat, schedule, format!("plain loops: {refusal}; refused: {why}"));
             kernel.shared = schedule::shared(&kernel, 0);
-            kernel.grain = schedule::grain::grain(&kernel);
+            kernel.grain = grain(&kernel);
             kernel
         }
     }
@@ -214,15 +227,30 @@ fn share(kernel: &mut PlannedKernel, part: Part, target: &Target) {
     kernel.grain = part.grain;
 }
 
+/// The sizes for which it is decided what threads share: where these are enough to go round, greater ones are, while a batch
+/// that is shared leaves threads idle when it is 1.
+fn least(bounds: &Bounds) -> Symbols {
+    bounds.iter().map(|(name, bound)| (name.clone(), bound.lo.max(1))).collect()
+}
+
+/// The grain of a kernel when its open dimensions are least.
+fn grain(kernel: &PlannedKernel) -> Option<u32> {
+    if kernel.bounds.is_empty() {
+        return schedule::grain::grain(kernel);
+    }
+    schedule::grain::grain(&kernel.at(&least(&kernel.bounds)))
+}
+
 /// A kernel without provider and shared loop.
 fn planned(flat: FlatKernel, schedule: Schedule, why: String) -> PlannedKernel {
-    let FlatKernel { name, nodes, loops, form } = flat;
+    let FlatKernel { name, nodes, loops, form, bounds } = flat;
     let provider = Provider::Plain;
-    PlannedKernel { name, nodes, loops, form, schedule, provider, shared: None, why, grain: None }
+    PlannedKernel { name, nodes, loops, form, schedule, provider, shared: None, why, grain: None, bounds }
 }
 
 /// Chooses provider, shared loop and grain; the refusal of the last provider when none can make the kernel.
 fn provide(kernel: &mut PlannedKernel, target: &Target) -> R {
+    kernel.check_open().map_err(Refusal::unsupported)?;
     let mut refused = None;
     for provider in schedule::providers(&kernel.schedule, target) {
         kernel.provider = provider;
@@ -239,7 +267,7 @@ fn provide(kernel: &mut PlannedKernel, target: &Target) -> R {
                 continue;
             }
         }
-        kernel.grain = schedule::grain::grain(kernel);
+        kernel.grain = grain(kernel);
         return Ok(());
     }
     Err(refused.unwrap_or_else(|| Refusal::unsupported("no provider")))
@@ -324,7 +352,7 @@ fn pack(
     // same answer.
     let mut packed = flat.clone();
     set_panel_strides(&mut packed, &roles, &panels);
-    merge_loops(&mut packed);
+    merge_rows(&mut packed);
     if panels.steps != Steps::Single {
         bytes::cut(&mut packed)?;
     }
@@ -617,6 +645,7 @@ mod tests {
             nodes: vec![],
             loops: vec![Loop { name: "i".to_owned(), extent: Dim::Const(1000), role: Role::Parallel }],
             form: Form::Map { stores: vec![Store { to, value }] },
+            bounds: Arc::default(),
         };
         let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx512", "").unwrap();
         let chosen = schedule::choose(&flat, &target, &Choices::default());

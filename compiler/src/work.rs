@@ -297,6 +297,7 @@ mod tests {
             shared: None,
             why: String::new(),
             grain: None,
+            bounds: Default::default(),
         }
     }
 

@@ -99,6 +99,32 @@ fn a_dimension_without_a_value_is_refused_by_name() {
 }
 
 #[test]
+fn open_dimensions_have_a_size_in_every_run() {
+    let compiler = Compiler::from_bytes(model("Relu")).open_dim("batch", 2..=5, None);
+    let model = compiler.jit(1).unwrap();
+    assert_eq!(model.open_dimensions()["batch"].typical, 3);
+    for n in [2, 5, 3] {
+        let x = Tensor::from_vec(&[n, 3], (0..3 * n).map(|i| i as f32 - 4.0).collect::<Vec<_>>());
+        let y = model.run(&[x]).unwrap().remove(0);
+        assert_eq!((&y.shape[..], y.as_slice::<f32>().unwrap()[5]), (&[n, 3][..], 1.0));
+    }
+    assert!(matches!(model.run(&[Tensor::zeros(DType::F32, &[6, 3])]), Err(Error::Invalid(_))));
+    // A session has the greatest size until it is told another; the memory stays the same.
+    let mut session = model.session().unwrap();
+    assert_eq!(session.input::<f32>(0).unwrap().len(), 15);
+    let at = session.input::<f32>(0).unwrap().as_ptr();
+    session.set_size("batch", 2).unwrap();
+    session.input::<f32>("x").unwrap().fill(7.0);
+    session.run().unwrap();
+    assert_eq!(session.output::<f32>("y").unwrap(), [7.0; 6]);
+    assert_eq!(session.input::<f32>(0).unwrap().as_ptr(), at);
+    assert!(matches!(session.set_size("batch", 6), Err(Error::Invalid(_))));
+    assert!(matches!(session.set_size("seq", 2), Err(Error::Invalid(_))));
+    let wrong = Compiler::from_bytes(self::model("Relu")).open_dim("batch", 2..=5, Some(9));
+    assert!(matches!(wrong.jit(1), Err(Error::Invalid(_))));
+}
+
+#[test]
 fn errors_can_be_told_apart() {
     let error = |compiler: Compiler| compiler.jit(1).map(drop).unwrap_err();
     assert!(matches!(error(Compiler::from_bytes(b"no model".to_vec())), Error::Invalid(_)));

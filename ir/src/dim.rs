@@ -47,8 +47,30 @@ pub enum Atom {
     Unknown,
 }
 
-/// The values that each symbol may take, both ends included.
-pub type Bounds = BTreeMap<Arc<str>, (i64, i64)>;
+/// The values that a symbol may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bound {
+    /// The least.
+    pub lo: i64,
+    /// The greatest.
+    pub hi: i64,
+    /// What cost models assume: within both.
+    pub typical: i64,
+}
+
+impl From<(i64, i64)> for Bound {
+    /// Both ends, and their geometric mean as what is typical.
+    fn from((lo, hi): (i64, i64)) -> Self {
+        let mean = (lo.max(1) as f64 * hi.max(1) as f64).sqrt().round() as i64;
+        Self { lo, hi, typical: mean.clamp(lo.min(hi), hi) }
+    }
+}
+
+/// A value for every symbol.
+pub type Symbols = BTreeMap<Arc<str>, i64>;
+
+/// The values that each symbol may take.
+pub type Bounds = BTreeMap<Arc<str>, Bound>;
 
 impl Dim {
     /// A named dimension.
@@ -203,7 +225,7 @@ impl Dim {
     }
 
     /// The value under a binding of every symbol; `None` where one is missing or a divisor is zero.
-    pub fn eval(&self, values: &BTreeMap<Arc<str>, i64>) -> Option<i64> {
+    pub fn eval(&self, values: &Symbols) -> Option<i64> {
         let bound = values.iter().map(|(k, v)| (k.clone(), Dim::Const(*v))).collect();
         self.substitute(&bound).as_const()
     }
@@ -223,6 +245,19 @@ impl Dim {
             hi = hi.saturating_add(a.max(b));
         }
         Some((lo, hi))
+    }
+
+    /// The greatest value that it can have; `None` where a symbol has no bounds.
+    pub fn most(&self, bounds: &Bounds) -> Option<i64> {
+        self.range(bounds).map(|r| r.1)
+    }
+
+    /// The value where every symbol is what is typical of it; `None` where one has no bounds.
+    pub fn typical(&self, bounds: &Bounds) -> Option<i64> {
+        match self {
+            Self::Const(value) => Some(*value),
+            Self::Expr(_) => self.eval(&bounds.iter().map(|(s, b)| (s.clone(), b.typical)).collect()),
+        }
     }
 
     /// Every symbol in it, each once, sorted.
@@ -283,7 +318,7 @@ impl Atom {
 
     fn range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
         match self {
-            Self::Symbol(name) => bounds.get(name).copied(),
+            Self::Symbol(name) => bounds.get(name).map(|b| (b.lo, b.hi)),
             Self::Unknown => None,
             Self::FloorDiv(a, b) => {
                 let ((a_lo, a_hi), (b_lo, b_hi)) = (a.range(bounds)?, b.range(bounds)?);
@@ -472,11 +507,14 @@ mod tests {
 
     #[test]
     fn range_follows_bounds() {
-        let bounds = Bounds::from([("s".into(), (1, 512))]);
+        let bounds = Bounds::from([("s".into(), (1, 512).into())]);
         let half = (Dim::symbol("s") + Dim::Const(1)).floor_div(&Dim::Const(2)).unwrap();
         assert_eq!(half.range(&bounds), Some((1, 256)));
         assert_eq!(half.eval(&BTreeMap::from([("s".into(), 7)])), Some(4));
         assert_eq!((Dim::Const(10) - Dim::symbol("s")).range(&bounds), Some((-502, 9)));
+        assert_eq!((half.most(&bounds), half.typical(&bounds)), (Some(256), Some(12)));
+        let of = |lo, hi| Bound::from((lo, hi)).typical;
+        assert_eq!([of(1, 8), of(0, 4), of(0, 0), of(4, 4), of(1, 512)], [3, 2, 0, 4, 23]);
     }
 
     /// Every way to make expressions grow ends in what is unknown, at once.
@@ -502,7 +540,10 @@ mod tests {
                 assert!(d.is_unknown(), "{d}");
             }
             assert_eq!((dim.to_string(), dim.symbols().len(), dim.as_const()), ("?".to_owned(), 0, None));
-            assert_eq!(dim.range(&Bounds::from([("n".into(), (1, 2)), ("m".into(), (1, 2))])), None);
+            assert_eq!(
+                dim.range(&Bounds::from([("n".into(), (1, 2).into()), ("m".into(), (1, 2).into())])),
+                None
+            );
             assert_eq!(dim.eval(&BTreeMap::from([("n".into(), 1), ("m".into(), 1)])), None);
             assert!((dim * Dim::Const(0)).is(0));
         }
@@ -537,7 +578,7 @@ mod tests {
             let mut moved = all.clone();
             moved.insert("s".into(), all["t"] + 2);
             proptest::prop_assert_eq!(shifted.eval(&all), dim.eval(&moved));
-            let bounds: Bounds = names.iter().map(|n| (n.clone(), (1, 8))).collect();
+            let bounds: Bounds = names.iter().map(|n| (n.clone(), (1, 8).into())).collect();
             if let (Some((lo, hi)), Some(value)) = (dim.range(&bounds), value) {
                 proptest::prop_assert!((lo..=hi).contains(&value), "{} is {}, outside {}..{}", dim, value, lo, hi);
             }

@@ -21,7 +21,7 @@ pub mod tensor;
 pub mod text;
 pub mod types;
 
-pub use dim::{Bounds, Dim};
+pub use dim::{Bound, Bounds, Dim};
 pub use error::{Error, ErrorKind, Result};
 pub use errors::Errors;
 pub use limits::Limits;

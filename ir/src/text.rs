@@ -14,7 +14,7 @@ pub(crate) use cursor::{Cursor, Token};
 pub(crate) use literal::{literal_text, scalar_text};
 pub(crate) use tensor::{tensor_text, typed_tensor_text};
 
-use crate::dim::{Bounds, Dim};
+use crate::dim::{Bound, Bounds, Dim};
 use crate::error::Result;
 use crate::types::{DType, Shape, TensorType};
 
@@ -38,13 +38,18 @@ pub(crate) fn join<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|i| i.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// `  dim batch = 1..8` for every symbol, a line each.
+/// `  dim batch = 1..8` for every symbol, a line each; `1..8:4` where something else than the mean is typical.
 pub(crate) fn bounds_text(bounds: &Bounds, indent: &str) -> String {
-    bounds.iter().map(|(s, (lo, hi))| format!("{indent}dim {} = {lo}..{hi}\n", Dim::symbol(s))).collect()
+    let line = |(s, bound): (&std::sync::Arc<str>, &Bound)| {
+        let Bound { lo, hi, typical } = *bound;
+        let typical = if *bound == Bound::from((lo, hi)) { String::new() } else { format!(":{typical}") };
+        format!("{indent}dim {} = {lo}..{hi}{typical}\n", Dim::symbol(s))
+    };
+    bounds.iter().map(line).collect()
 }
 
 impl Cursor {
-    /// What follows `dim`: `batch = 1..8`.
+    /// What follows `dim`: `batch = 1..8` or `batch = 1..8:4`.
     pub(crate) fn bound(&mut self, bounds: &mut Bounds) -> Result<()> {
         let name = match self.next() {
             Token::Ident(name) | Token::Symbol(name) => name,
@@ -56,7 +61,11 @@ impl Cursor {
         let lo = self.integer()?;
         self.expect("..")?;
         let hi = self.integer()?;
-        bounds.insert(name.into(), (lo, hi));
+        let mut bound = Bound::from((lo, hi));
+        if self.eat(":") {
+            bound.typical = self.integer()?;
+        }
+        bounds.insert(name.into(), bound);
         Ok(())
     }
 

@@ -5,6 +5,9 @@
 //! int NAME_run_parallel(const void *const *inputs, void *const *outputs, void *arena,
 //!                       NAME_parallel_for parallel_for, void *context);
 //! ```
+//!
+//! Of a model with open dimensions both have one argument more, behind `arena`: `NAME_sizes *sizes`, an `int64_t` for each
+//! open dimension.
 
 use core::ffi::c_void;
 
@@ -31,6 +34,16 @@ pub type RunParallel = unsafe extern "C" fn(
     *mut c_void,
 ) -> i32;
 
+/// `NAME_run_parallel` of a model with open dimensions: one number for each, in the order of the header's.
+pub type RunParallelOpen = unsafe extern "C" fn(
+    *const *const c_void,
+    *const *mut c_void,
+    *mut c_void,
+    *mut i64,
+    Option<ParallelFor>,
+    *mut c_void,
+) -> i32;
+
 /// What every kernel of a model gets besides its range. Code finds its words by [`frame`].
 #[repr(C)]
 pub struct Frame {
@@ -48,6 +61,8 @@ pub struct Frame {
     /// For kernels that share a function: where the operands of this one lie, in bytes from the start of arena or
     /// read-only data.
     pub places: *const i64,
+    /// Of models with open dimensions: the row of sizes of this kernel.
+    pub sizes: *const i64,
 }
 
 /// The words of a [`Frame`] as emitted code reads them: bytes from its start, on machines whose words have 8 bytes.
@@ -66,8 +81,10 @@ pub mod frame {
     pub const STATUS: i32 = 4 * WORD;
     /// [`Frame::places`](super::Frame::places).
     pub const PLACES: i32 = 5 * WORD;
+    /// [`Frame::sizes`](super::Frame::sizes).
+    pub const SIZES: i32 = 6 * WORD;
     /// Words of a frame.
-    pub const WORDS: u32 = 6;
+    pub const WORDS: u32 = 7;
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -79,5 +96,6 @@ const _: () = {
     assert!(offset_of!(Frame, outputs) == frame::OUTPUTS as usize);
     assert!(offset_of!(Frame, status) == frame::STATUS as usize);
     assert!(offset_of!(Frame, places) == frame::PLACES as usize);
+    assert!(offset_of!(Frame, sizes) == frame::SIZES as usize);
     assert!(size_of::<Frame>() == (frame::WORD as usize) * frame::WORDS as usize);
 };

@@ -12,7 +12,7 @@ pub enum Status {
     MisalignedArena = 2,
     /// The processor lacks an instruction that the model was compiled for.
     UnsupportedCpu = 3,
-    /// An open dimension is outside its bounds.
+    /// An open dimension is outside its bounds, or does not agree with another.
     DimensionOutOfBounds = 4,
     /// An index that the model read at run time is outside its axis.
     IndexOutOfRange = 5,
@@ -53,7 +53,9 @@ impl Status {
             Self::NullPointer => "the arena, a list or one of its pointers is null",
             Self::MisalignedArena => "the arena is not aligned",
             Self::UnsupportedCpu => "the processor lacks an instruction that the model was compiled for",
-            Self::DimensionOutOfBounds => "an open dimension is outside its bounds",
+            Self::DimensionOutOfBounds => {
+                "an open dimension is outside its bounds, or does not agree with another"
+            }
             Self::IndexOutOfRange => "an index read at run time is outside its axis",
         }
     }

@@ -231,6 +231,8 @@ pub trait Simd {
     fn at_most(&mut self, p: &P, limit: i64) -> R;
     /// `p = max(p, limit)` as signed numbers.
     fn at_least(&mut self, p: &P, limit: i64) -> R;
+    /// `p = min(p, most)`, both signed.
+    fn at_most_of(&mut self, p: &P, most: &P) -> R;
     /// An index read from memory: 8 bytes, or 4 whose sign is extended.
     fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P>;
     /// An unsigned number of 2 bytes read from memory.

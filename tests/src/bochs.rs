@@ -74,7 +74,7 @@ pub fn run(folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec
         return Err(format!("the emulated machine did not finish{}", last_words(folder)));
     }
     match (word(4), word(8) as usize) {
-        (0, size) if size == outputs => driver::split(bytes[..size].to_vec(), cases),
+        (0, size) if size == outputs => driver::split(bytes[..size].to_vec(), cases, inputs),
         (0, size) => Err(format!("{size} bytes of outputs instead of {outputs}")),
         (status, _) => Err(format!("the driver ended with {status} on the emulated machine")),
     }
@@ -106,7 +106,7 @@ fn flat(program: &Path) -> Outcome<PathBuf> {
 fn guest(folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<PathBuf> {
     let (main, bytes, guest) =
         (folder.join("guest_main.c"), folder.join("guest.inputs"), folder.join("guest"));
-    tools::write(&bytes, driver::concatenated(inputs))?;
+    tools::write(&bytes, driver::concatenated(cases, inputs)?)?;
     let inputs = format!(
         "__asm__(\".section .rodata\\n.balign 64\\n.globl guest_inputs, guest_inputs_end\\nguest_inputs:\\n\"
         \".incbin \\\"{}\\\"\\nguest_inputs_end:\\n.previous\\n\");\n",

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
-use kiln_ir::Tensor;
+use kiln_ir::dim::Symbols;
 use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::{Bounds, Tensor};
 
 use crate::{Outcome, text, tools};
 
@@ -22,12 +23,41 @@ pub struct Case {
     pub inputs: Vec<Port>,
     /// Its results.
     pub outputs: Vec<Port>,
+    /// Its open dimensions.
+    pub bounds: Bounds,
+}
+
+/// What a program needs to know of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature<'a> {
+    /// The prefix of its symbols.
+    pub name: &'a str,
+    /// How many arguments it has.
+    pub inputs: usize,
+    /// How many results.
+    pub outputs: usize,
+    /// Whether it has open dimensions: their values come before the arguments.
+    pub open: bool,
 }
 
 impl Case {
     /// A plan's, compiled under that name.
     pub fn new(name: &str, plan: &Plan) -> Self {
-        Self { name: name.to_owned(), inputs: plan.inputs.clone(), outputs: plan.outputs.clone() }
+        Self {
+            name: name.to_owned(),
+            inputs: plan.inputs.clone(),
+            outputs: plan.outputs.clone(),
+            bounds: plan.bounds.clone(),
+        }
+    }
+
+    /// The values of the open dimensions that arguments have.
+    fn symbols(&self, inputs: &[Tensor]) -> Outcome<Symbols> {
+        let declared: Vec<_> = self.inputs.iter().map(|p| (&*p.name, &p.ty)).collect();
+        if self.bounds.is_empty() {
+            return Ok(Symbols::new());
+        }
+        kiln_ir::eval::bind(&declared, inputs, &self.bounds).map_err(text)
     }
 }
 
@@ -75,32 +105,45 @@ int main(int argc, char **argv) {
 }
 ";
 
-/// The program's text for models with that many arguments and results.
-pub fn source(cases: &[(&str, usize, usize)]) -> String {
+/// The program's text for models with these arguments and results.
+pub fn source(cases: &[Signature<'_>]) -> String {
     format!("{HOSTED}{}", body(cases))
 }
 
 /// `drive`, which runs the models one after the other: it takes their inputs and gives their outputs, and returns 0 or
 /// what went wrong. Of its machine it needs `take`, `at_end`, `give`, `room` and `intact`.
-pub fn body(cases: &[(&str, usize, usize)]) -> String {
-    let mut c: String = cases.iter().map(|(name, inputs, outputs)| one(name, *inputs, *outputs)).collect();
+pub fn body(cases: &[Signature<'_>]) -> String {
+    let mut c: String = cases.iter().map(one).collect();
     c += "static int drive(void) {\n    int status;\n";
-    for (name, ..) in cases {
+    for Signature { name, .. } in cases {
         let _ = writeln!(c, "    if ((status = drive_{name}())) return status;");
     }
     c += "    return at_end() ? 0 : 103;\n}\n";
     c
 }
 
-fn one(name: &str, inputs: usize, outputs: usize) -> String {
+fn one(signature: &Signature<'_>) -> String {
+    let Signature { name, inputs, outputs, open } = *signature;
+    // Of an open model the bytes that its sizes come to: what is behind them is not to be touched.
+    let bytes = |kind: &str, i: usize| match open {
+        false => format!("{name}_{kind}_{i}_BYTES"),
+        true => format!("{name}_{kind}_{i}_ELEMENTS_OF(&sizes) * sizeof({name}_{kind}_{i}_CTYPE)"),
+    };
+    let (sizes, argument) = match open {
+        false => (String::new(), ""),
+        true => (
+            format!("    {name}_sizes sizes;\n    if (!take(&sizes, sizeof sizes)) return 102;\n"),
+            ", &sizes",
+        ),
+    };
     let list = |kind: &str, n: usize| {
-        let rooms = (0..n).map(|i| format!("room({name}_{kind}_{i}_BYTES)"));
+        let rooms = (0..n).map(|i| format!("room({})", bytes(kind, i)));
         rooms.chain(["0".to_owned()]).collect::<Vec<_>>().join(", ")
     };
     let mut c = format!(
         "#include \"{name}.h\"
 static int drive_{name}(void) {{
-    size_t arena_bytes = ({name}_ARENA_BYTES + {name}_ARENA_ALIGN - 1) / {name}_ARENA_ALIGN * {name}_ARENA_ALIGN;
+{sizes}    size_t arena_bytes = ({name}_ARENA_BYTES + {name}_ARENA_ALIGN - 1) / {name}_ARENA_ALIGN * {name}_ARENA_ALIGN;
     unsigned char *arena = room(arena_bytes);
     memset(arena, 0xFF, arena_bytes);
     void *inputs[] = {{ {} }};
@@ -110,16 +153,16 @@ static int drive_{name}(void) {{
         list("OUTPUT", outputs)
     );
     for i in 0..inputs {
-        let _ = writeln!(c, "    if (!take(inputs[{i}], {name}_INPUT_{i}_BYTES)) return 102;");
+        let _ = writeln!(c, "    if (!take(inputs[{i}], {})) return 102;", bytes("INPUT", i));
     }
     let _ = writeln!(
         c,
-        "    int status = {name}_run((const void *const *)inputs, outputs, arena);
+        "    int status = {name}_run((const void *const *)inputs, outputs, arena{argument});
     if (status != {name}_OK) return status;
     if (!intact()) return 106;"
     );
     for i in 0..outputs {
-        let _ = writeln!(c, "    if (!give(outputs[{i}], {name}_OUTPUT_{i}_BYTES)) return 107;");
+        let _ = writeln!(c, "    if (!give(outputs[{i}], {})) return 107;", bytes("OUTPUT", i));
     }
     c += "    return 0;\n}\n";
     c
@@ -164,11 +207,11 @@ pub const AVX: Host<'static> = Host {
 pub fn run(host: Host, folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
     let program = build(host, folder, cases)?;
     let (input, output) = (folder.join("inputs.bin"), folder.join("outputs.bin"));
-    tools::write(&input, concatenated(inputs))?;
+    tools::write(&input, concatenated(cases, inputs)?)?;
     let mut words = host.runner.iter().map(PathBuf::from).chain([program]);
     let mut command = Command::new(words.next().unwrap_or_default());
     tools::run(command.args(words).args([&input, &output]))?;
-    split(std::fs::read(&output).map_err(text)?, cases)
+    split(std::fs::read(&output).map_err(text)?, cases, inputs)
 }
 
 /// What [`run`] does for one model.
@@ -177,27 +220,43 @@ pub fn run_one(host: Host, folder: &Path, case: Case, inputs: &[Tensor]) -> Outc
 }
 
 /// The bytes that a driver takes.
-pub fn concatenated(inputs: &[Vec<Tensor>]) -> Vec<u8> {
-    inputs.iter().flatten().flat_map(|t| t.data.to_vec()).collect()
+pub fn concatenated(cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for (case, inputs) in cases.iter().zip(inputs) {
+        bytes.extend(case.symbols(inputs)?.values().flat_map(|n| n.to_le_bytes()));
+        inputs.iter().for_each(|t| bytes.extend_from_slice(&t.data));
+    }
+    Ok(bytes)
 }
 
 /// Tensors from the bytes that a driver gave.
-pub fn split(bytes: Vec<u8>, cases: &[Case]) -> Outcome<Vec<Vec<Tensor>>> {
+pub fn split(bytes: Vec<u8>, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
     let mut bytes = Bytes::from(bytes);
-    let mut tensor = |port: &Port| {
-        let shape = port.ty.shape.as_const().ok_or_else(|| format!("output '{}' is open", port.name))?;
+    let mut tensor = |port: &Port, symbols: &Symbols| {
+        let extent = |d: &kiln_ir::Dim| d.eval(symbols).and_then(|n| usize::try_from(n).ok());
+        let shape: Option<Vec<usize>> = port.ty.shape.iter().map(extent).collect();
+        let shape = shape.ok_or_else(|| format!("output '{}' has no shape", port.name))?;
         let size = port.ty.dtype.bytes_of(shape.iter().product());
         if bytes.len() < size {
             return Err(format!("{} bytes are left for output '{}'", bytes.len(), port.name));
         }
         Tensor::new(port.ty.dtype, shape, bytes.split_to(size)).map_err(text)
     };
-    cases.iter().map(|case| case.outputs.iter().map(&mut tensor).collect()).collect()
+    let mut of = |(case, inputs): (&Case, &Vec<Tensor>)| {
+        let symbols = case.symbols(inputs)?;
+        case.outputs.iter().map(|port| tensor(port, &symbols)).collect()
+    };
+    cases.iter().zip(inputs).map(&mut of).collect()
 }
 
 /// Names and numbers of arguments and results: what [`source`] needs.
-pub fn signatures(cases: &[Case]) -> Vec<(&str, usize, usize)> {
-    cases.iter().map(|c| (&*c.name, c.inputs.len(), c.outputs.len())).collect()
+pub fn signatures(cases: &[Case]) -> Vec<Signature<'_>> {
+    let of = |c: &Case| (c.inputs.len(), c.outputs.len(), !c.bounds.is_empty());
+    let make = |c| {
+        let (inputs, outputs, open) = of(c);
+        Signature { name: &c.name, inputs, outputs, open }
+    };
+    cases.iter().map(make).collect()
 }
 
 fn build(host: Host, folder: &Path, cases: &[Case]) -> Outcome<PathBuf> {

@@ -61,6 +61,7 @@ fn matmul(m: i64, n: i64, k: i64, mr: u32, nr: u32, unroll: u32, vector_bytes: u
         shared: Some(Shared { along: LoopId(1), step: nr }),
         why: String::new(),
         grain: None,
+        bounds: Default::default(),
     }
 }
 

@@ -90,6 +90,8 @@ pub(super) struct ModelArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ShapeArgs {
     /// Bind a symbolic dimension; INPUT.AXIS=N for one without a name. Others take the extents of given inputs, else 1.
+    /// NAME=LO..HI[:TYPICAL] leaves it open: every run has its own size, memory is planned for the greatest, and what is
+    /// typical is assumed where a choice depends on it.
     #[arg(long = "dim", value_name = "NAME=N")]
     pub(super) dims: Vec<DimBinding>,
     /// 0: no graph rewrites; 1: folding and fusion; 2: rewrites too.

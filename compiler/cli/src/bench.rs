@@ -66,11 +66,17 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     args::bind_rest(ui, &mut model);
     let (planned, tuned) = args.tune.plan(ui, model)?;
     let level = planned.options.target.name();
-    let profile = args.profile.then(|| Profile::of(&planned.plan, &planned.options.target));
+    let profile = match args.profile {
+        true => {
+            let sizes = inputs.sizes(&planned.plan.inputs, &planned.plan.bounds)?;
+            Some(Profile::of(&planned.plan.at(&sizes), &planned.options.target))
+        }
+        false => None,
+    };
     let (arena_bytes, weights_bytes) = (planned.plan.arena_bytes, planned.plan.weights_bytes);
     let jit = planned.jit(threads)?;
     let compile = start.elapsed();
-    let mut session = jit.session_with(&inputs.tensors(jit.inputs())?)?;
+    let mut session = jit.session_with(&inputs.tensors(jit.inputs(), jit.open_dimensions())?)?;
     progress.done();
     progress.step("measuring");
     let length = Duration::from_secs_f64(args.seconds);

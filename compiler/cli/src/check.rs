@@ -241,7 +241,7 @@ fn check(folder: &Path, args: &Args) -> Result<(Difference, Option<String>), Fai
             Some((_, jit)) => (jit, true),
             None => compile(&loaded, &given, args)?,
         };
-        let outputs = jit.run(&Inputs::of(given).tensors(jit.inputs())?)?;
+        let outputs = jit.run(&Inputs::of(given).tensors(jit.inputs(), jit.open_dimensions())?)?;
         for (i, expected) in expected {
             let Some((found, port)) = outputs.get(i).zip(jit.outputs().get(i)) else {
                 return Err(Error::invalid(format!("output_{i}.pb belongs to no output of the model")).into());

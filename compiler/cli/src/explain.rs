@@ -258,7 +258,7 @@ impl Explain<'_> {
             "nodes": kernel.nodes,
             "loops": kernel.loops.iter().map(|l| json!({
                 "name": l.name,
-                "extent": l.extent.as_const(),
+                "extent": l.extent.as_const().map_or_else(|| json!(l.extent.to_string()), |n| json!(n)),
                 "reduced": l.role == Role::Reduce,
             })).collect::<Vec<_>>(),
             "reads": self.activations(&kernel.form.loads()),

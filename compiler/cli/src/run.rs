@@ -55,7 +55,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let (planned, tuned) = args.tune.plan(ui, model)?;
     let jit = planned.jit(args.threads.count())?;
     let compile = start.elapsed();
-    let inputs = inputs.tensors(jit.inputs())?;
+    let inputs = inputs.tensors(jit.inputs(), jit.open_dimensions())?;
     progress.done();
     progress.step("running");
     let start = Instant::now();

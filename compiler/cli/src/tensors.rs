@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kiln_compiler::internals::api::Loaded;
+use kiln_compiler::internals::passes::bind::{DimBinding, DimValue};
 use kiln_ir::Limits;
+use kiln_ir::dim::Symbols;
 use kiln_ir::error::Printable;
 use kiln_ir::kernel::plan::Port;
-use kiln_ir::{Dim, Error, Tensor};
+use kiln_ir::{Bounds, Dim, Error, Tensor};
 
 use super::failure::Failure;
 use super::{npy, random};
@@ -21,6 +23,9 @@ pub(super) struct InputArgs {
     /// The values of inputs by name, in one .npz file.
     #[arg(long, value_name = "FILE.npz")]
     inputs: Option<PathBuf>,
+    /// The size of an open dimension where inputs are random: else the greatest.
+    #[arg(long = "at", value_name = "NAME=N")]
+    at: Vec<DimBinding>,
 }
 
 enum Given {
@@ -29,7 +34,11 @@ enum Given {
 }
 
 /// Values for all inputs of a model, or for none: then they are random with seed 0.
-pub(super) struct Inputs(BTreeMap<String, Given>);
+pub(super) struct Inputs {
+    given: BTreeMap<String, Given>,
+    /// Sizes of open dimensions.
+    at: Vec<(String, i64)>,
+}
 
 impl InputArgs {
     /// Reads the files.
@@ -61,7 +70,14 @@ impl InputArgs {
                 list(&missing)
             )));
         }
-        Ok(Inputs(given))
+        let mut at = Vec::new();
+        for DimBinding { name, value } in &self.at {
+            let DimValue::Fixed(n) = value else {
+                return Err(Failure::usage(format!("--at {name} is one size, not bounds")));
+            };
+            at.push((name.clone(), *n));
+        }
+        Ok(Inputs { given, at })
     }
 
     /// The files that are read.
@@ -118,14 +134,15 @@ pub(super) fn read_proto(path: &Path, limits: &Limits) -> kiln_ir::Result<(Strin
 impl Inputs {
     /// Values for every input in order.
     pub(super) fn of(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Self {
-        Self(tensors.into_iter().map(|(name, tensor)| (name, Given::Tensor(tensor))).collect())
+        let given = tensors.into_iter().map(|(name, tensor)| (name, Given::Tensor(tensor))).collect();
+        Self { given, at: Vec::new() }
     }
 
     /// Symbolic dimensions take the extents that the given tensors have.
     pub(super) fn bind(&self, model: &mut Loaded) -> Result<(), Failure> {
         let mut found: BTreeMap<String, (i64, String)> = BTreeMap::new();
         for (name, fact) in model.inputs() {
-            let (Some(Given::Tensor(tensor)), Some(fact)) = (self.0.get(name), fact) else { continue };
+            let (Some(Given::Tensor(tensor)), Some(fact)) = (self.given.get(name), fact) else { continue };
             if fact.shape.rank() != tensor.shape.len() {
                 return Err(mismatch(name, &fact.ty().to_string(), tensor).into());
             }
@@ -154,17 +171,51 @@ impl Inputs {
 
     /// Whether every input is random because none is given.
     pub(super) fn none_given(&self) -> bool {
-        self.0.is_empty()
+        self.given.is_empty()
     }
 
-    /// One tensor per port, checked against it.
-    pub(super) fn tensors(mut self, ports: &[Port]) -> Result<Vec<Tensor>, Failure> {
+    /// The open dimensions: what is asked for, what the given tensors have, else the greatest.
+    pub(super) fn sizes(&self, ports: &[Port], bounds: &Bounds) -> Result<Symbols, Failure> {
+        let mut sizes: Symbols = bounds.iter().map(|(name, bound)| (name.clone(), bound.hi)).collect();
+        for (name, n) in &self.at {
+            let Some((symbol, bound)) = bounds.get_key_value(&**name) else {
+                let all: Vec<&str> = bounds.keys().map(|name| &**name).collect();
+                return Err(Failure::usage(format!(
+                    "--at {name}={n}: the model has no open dimension '{name}'; it has {}",
+                    if all.is_empty() { "none".to_owned() } else { list(&all) }
+                )));
+            };
+            if !(bound.lo..=bound.hi).contains(n) {
+                return Err(Failure::usage(format!(
+                    "--at {name}={n} is outside the bounds {}..{}",
+                    bound.lo, bound.hi
+                )));
+            }
+            sizes.insert(symbol.clone(), *n);
+        }
+        for port in ports {
+            let Some(Given::Tensor(tensor)) = self.given.get(&port.name) else { continue };
+            for (dim, extent) in port.ty.shape.iter().zip(&tensor.shape) {
+                if let [symbol] = &dim.symbols()[..]
+                    && *dim == Dim::symbol(symbol)
+                {
+                    sizes.insert(symbol.clone(), *extent as i64);
+                }
+            }
+        }
+        Ok(sizes)
+    }
+
+    /// One tensor per port, checked against it for the open dimensions that the tensors have.
+    pub(super) fn tensors(mut self, ports: &[Port], bounds: &Bounds) -> Result<Vec<Tensor>, Failure> {
+        let sizes = self.sizes(ports, bounds)?;
         let mut out = Vec::with_capacity(ports.len());
         for (position, port) in ports.iter().enumerate() {
-            let Some(shape) = port.ty.shape.as_const() else {
-                return Err(Error::internal(format!("input '{}' has no fixed shape", port.name)).into());
+            let extent = |d: &Dim| d.eval(&sizes).and_then(|n| usize::try_from(n).ok());
+            let Some(shape) = port.ty.shape.iter().map(extent).collect::<Option<Vec<usize>>>() else {
+                return Err(Error::internal(format!("input '{}' has no shape", port.name)).into());
             };
-            out.push(match self.0.remove(&port.name).unwrap_or(Given::Random(0)) {
+            out.push(match self.given.remove(&port.name).unwrap_or(Given::Random(0)) {
                 Given::Tensor(tensor) if tensor.dtype == port.ty.dtype && tensor.shape == shape => tensor,
                 Given::Tensor(tensor) => {
                     return Err(mismatch(&port.name, &port.ty.to_string(), &tensor).into());

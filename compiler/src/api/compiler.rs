@@ -1,18 +1,19 @@
 //! The builder: from a model and options to files or to a function in memory.
 
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kiln_ir::Limits;
+use kiln_ir::{Bound, Limits};
 use kiln_targets::Target;
 
 use super::artifact::{Artifact, Emit};
 use super::loaded::Loaded;
-use super::names::{c_identifier, is_c_identifier};
 use crate::emit::jit::Model;
 use crate::emit::object::ObjectOptions;
 use crate::error::Error;
+use crate::names::{c_identifier, is_c_identifier};
 use crate::passes::bind::{self, DimBinding, DimValue};
 use crate::pipeline::Options;
 use crate::schedule::Choices;
@@ -112,6 +113,27 @@ impl Compiler {
     /// none is refused with [`Error::UnboundDimensions`].
     pub fn dim(self, name: &str, value: i64) -> Self {
         self.bind(DimBinding { name: name.to_owned(), value: DimValue::Fixed(value) })
+    }
+
+    /// Leaves a symbolic dimension open: every run has a size of its own, which the shapes of its inputs tell. Memory is
+    /// planned for the greatest; `typical` is what is assumed where a choice depends on it, by default the geometric mean
+    /// of the ends.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), kiln_compiler::Error> {
+    /// use kiln_compiler::{Compiler, DType, Tensor};
+    ///
+    /// let model = Compiler::from_path("model.onnx").open_dim("batch", 1..=8, None).jit(1)?;
+    /// let three = model.run(&[Tensor::zeros(DType::F32, &[3, 224])])?;
+    /// let eight = model.run(&[Tensor::zeros(DType::F32, &[8, 224])])?;
+    /// assert_eq!((three[0].shape[0], eight[0].shape[0]), (3, 8));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open_dim(self, name: &str, sizes: RangeInclusive<i64>, typical: Option<i64>) -> Self {
+        let mut bound = Bound::from((*sizes.start(), *sizes.end()));
+        bound.typical = typical.unwrap_or(bound.typical);
+        self.bind(DimBinding { name: name.to_owned(), value: DimValue::Open(bound) })
     }
 
     /// The target triple; the host's by default.

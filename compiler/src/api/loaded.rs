@@ -101,13 +101,6 @@ impl Loaded {
         if !unbound.is_empty() {
             return Err(Error::UnboundDimensions(unbound));
         }
-        if let Some((name, (lo, hi))) = self.graph.bounds.iter().next() {
-            return Err(kiln_ir::Error::unsupported(format!(
-                "dimension '{name}' left open between {lo} and {hi} is not supported"
-            ))
-            .hint(format!("bind it to one value: --dim {name}={hi}"))
-            .into());
-        }
         let Self { name, graph, options, more_targets, source, import_time, keep_text } = self;
         let last = keep_text.then_some(if options.opt >= 2 { "rules" } else { "decompose" });
         let (graph_text, dot) = (String::new(), String::new());

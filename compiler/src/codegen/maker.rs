@@ -10,7 +10,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
-use kiln_ir::{Error, Result};
+use kiln_ir::{Dim, Error, Result};
 use kiln_runtime::status::Status;
 
 /// A kernel's function.
@@ -19,7 +19,9 @@ pub struct KernelFunction {
     /// `fn(frame, begin, end)`.
     pub id: FuncId,
     /// It is run completely by the range `0..steps`.
-    pub steps: i64,
+    pub steps: Dim,
+    /// Where its row of sizes begins in the plan's table.
+    pub sizes: usize,
     /// Size of its code.
     pub code_bytes: usize,
     /// An earlier kernel has the same function.

@@ -26,6 +26,7 @@ mod scalar;
 #[cfg(test)]
 mod scalar_tests;
 mod share;
+mod sizes;
 mod sparse;
 mod stream;
 #[cfg(test)]
@@ -105,11 +106,8 @@ fn define_kernels<M: Module>(
         let first = group.members[0];
         let kernel = &plan.kernels[first];
         let at = |e: Error| e.at(&kernel.name, kernel.form.name());
-        let open = || {
-            Error::unsupported("a kernel whose outermost loop has an open extent is not supported")
-                .hint("bind it with --dim")
-        };
-        let steps = kernel.steps().ok_or_else(open).map_err(at)?;
+        let steps = kernel.step_count().ok_or_else(|| at(internal(&"a shared loop that is not there")))?;
+        let sizes = plan.row_of(kernel).ok_or_else(|| at(internal(&"sizes that are in no table")))?;
         let id = module
             .declare_function(&format!("{prefix}_kernel_{first}"), Linkage::Local, &kernel_signature())
             .map_err(|e| at(internal(&e)))?;
@@ -122,7 +120,8 @@ fn define_kernels<M: Module>(
                 row..table.len()
             });
             let code_bytes = bytes.len();
-            functions[i] = Some(KernelFunction { id, steps, code_bytes, shared: i != first, row });
+            functions[i] =
+                Some(KernelFunction { id, steps: steps.clone(), sizes, code_bytes, shared: i != first, row });
         }
     }
     let functions = functions.into_iter().collect::<Option<Vec<_>>>();

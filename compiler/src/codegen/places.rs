@@ -174,6 +174,7 @@ mod tests {
             shared: None,
             why: from.to_string(),
             grain: None,
+            bounds: Default::default(),
         }
     }
 

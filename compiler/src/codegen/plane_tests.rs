@@ -55,7 +55,7 @@ fn planes(op: WindowOp, case: Case) -> (FlatKernel, Memory) {
 }
 
 fn flat(loops: Vec<Loop>, form: Form<FlatAccess>) -> FlatKernel {
-    FlatKernel { name: "k".to_owned(), nodes: Vec::new(), loops, form }
+    FlatKernel { name: "k".to_owned(), nodes: Vec::new(), loops, form, bounds: Default::default() }
 }
 
 /// Checks the kernel with vectors along a loop, as it is scheduled for the fewest registers.

@@ -9,6 +9,9 @@
 //! fork: without pf the same call, else pf(context, piece, &closure, ceil(steps / grain))
 //! piece(closure, i): kernel(frame, i * grain, min((i + 1) * grain, steps))
 //! ```
+//!
+//! A model with open dimensions has an argument more, behind the arena: their values. They are checked, and the sizes that
+//! follow from them are computed before the first kernel runs.
 
 use std::collections::HashMap;
 
@@ -24,6 +27,7 @@ use kiln_targets::isa::Code;
 
 use super::choose::{self, Choice};
 use super::maker::{Built, Checks, Kernels, Maker, internal, kernel_signature, stack_words};
+use super::sizes::Sizes;
 use crate::variant::{self, Variant};
 
 /// Compiles the host's functions and their helpers.
@@ -37,7 +41,11 @@ pub(super) fn define<M: Module>(
     code: Code,
 ) -> Result<Built> {
     let mut maker = Maker::new(module, scratch);
-    let (run_signature, parallel_signature) = (maker.c_signature(3, true), maker.c_signature(5, true));
+    // A model with open dimensions has one argument more: their values.
+    let open = variants.iter().any(|v| !v.plan.bounds.is_empty());
+    let words = 3 + usize::from(open);
+    let (run_signature, parallel_signature) =
+        (maker.c_signature(words, true), maker.c_signature(words + 2, true));
     let run = maker.declare(&format!("{name}_run"), Linkage::Export, &run_signature)?;
     let run_parallel =
         maker.declare(&format!("{name}_run_parallel"), Linkage::Export, &parallel_signature)?;
@@ -54,7 +62,7 @@ pub(super) fn define<M: Module>(
     maker.function(run, run_signature, |module, b, params| {
         let callee = module.declare_func_in_func(run_parallel, b.func);
         let null = b.ins().iconst(types::I64, 0);
-        let call = b.ins().call(callee, &[params[0], params[1], params[2], null, null]);
+        let call = b.ins().call(callee, &[params, &[null, null]].concat());
         let status = b.inst_results(call)[0];
         b.ins().return_(&[status]);
         Ok(())
@@ -81,7 +89,7 @@ fn run_body<M: Module>(
     params: &[Value],
     body: &Body<'_>,
 ) -> Result<()> {
-    let [inputs, outputs, arena, parallel_for, context] = params[..5] else {
+    let (&[inputs, outputs, arena, ref open @ ..], &[.., parallel_for, context]) = (params, params) else {
         return Err(internal(&"five parameters"));
     };
     let Body { variants, kernels, .. } = *body;
@@ -105,6 +113,13 @@ fn run_body<M: Module>(
         checks.not_null(arena);
         let low = checks.b.ins().band_imm_u(arena, variant::arena_align(variants) as i64 - 1);
         checks.fail_if(low, Status::MisalignedArena);
+    }
+    let mut sizes = Sizes::default();
+    if !plan.bounds.is_empty() {
+        let [list, ..] = *open else { return Err(internal(&"a parameter for sizes")) };
+        checks.not_null(list);
+        sizes = Sizes::read(&mut checks, list, &plan.bounds);
+        sizes.check(&mut checks, &plan.assumed)?;
     }
     let frame = stack_words(checks.b, words::WORDS);
     let base = if variant::weights_bytes(variants) > 0 {
@@ -130,7 +145,8 @@ fn run_body<M: Module>(
         if let Some(blocks) = &blocks {
             b.switch_to_block(blocks[i]);
         }
-        call_kernels(module, b, variant.plan, kernels, frame, body.fork.map(|f| (f, parallel_for, context)));
+        let fork = body.fork.map(|f| (f, parallel_for, context));
+        call_kernels(module, b, (variant.plan, kernels), frame, sizes.clone(), fork)?;
         let status = b.ins().load(types::I64, flags, frame, words::STATUS);
         let status = b.ins().ireduce(types::I32, status);
         b.ins().return_(&[status]);
@@ -147,13 +163,20 @@ fn run_body<M: Module>(
 fn call_kernels<M: Module>(
     module: &mut M,
     b: &mut FunctionBuilder<'_>,
-    plan: &Plan,
-    kernels: &Kernels,
+    (plan, kernels): (&Plan, &Kernels),
     frame: Value,
+    mut sizes: Sizes,
     fork: Option<(FuncId, Value, Value)>,
-) {
+) -> Result<()> {
+    let flags = MemFlagsData::new().with_notrap();
+    // What kernels and calls ask for is computed before the first.
+    let table = if plan.sizes.is_empty() { None } else { Some(sizes.table(b, &plan.sizes)?) };
+    for kernel in kernels.functions.iter().filter(|k| k.steps.as_const().is_none()) {
+        sizes.value(b, &kernel.steps)?;
+    }
+    let mut row_in_frame = None;
     let zero = b.ins().iconst(types::I64, 0);
-    let table = kernels.places.map(|data| {
+    let places = kernels.places.map(|data| {
         let data = module.declare_data_in_func(data, b.func);
         b.ins().symbol_value(types::I64, data)
     });
@@ -161,23 +184,40 @@ fn call_kernels<M: Module>(
     for (planned, kernel) in plan.kernels.iter().zip(&kernels.functions) {
         let callee =
             *callees.entry(kernel.id).or_insert_with(|| module.declare_func_in_func(kernel.id, b.func));
-        if let (Some(table), Some(row)) = (table, &kernel.row) {
-            let row = b.ins().iadd_imm_s(table, i64::from(words::WORD) * row.start as i64);
-            b.ins().store(MemFlagsData::new().with_notrap(), row, frame, words::PLACES);
+        if let (Some(places), Some(row)) = (places, &kernel.row) {
+            let row = b.ins().iadd_imm_s(places, i64::from(words::WORD) * row.start as i64);
+            b.ins().store(flags, row, frame, words::PLACES);
         }
-        let steps = b.ins().iconst(types::I64, kernel.steps);
+        if let Some(table) = table.filter(|_| planned.has_sizes() && row_in_frame != Some(kernel.sizes)) {
+            let row = b.ins().iadd_imm_s(table, i64::from(words::WORD) * kernel.sizes as i64);
+            b.ins().store(flags, row, frame, words::SIZES);
+            row_in_frame = Some(kernel.sizes);
+        }
+        let steps = sizes.value(b, &kernel.steps)?;
+        let least = kernel.steps.as_const();
         match (planned.grain, fork) {
-            (Some(grain), Some((fork, parallel_for, context))) if i64::from(grain) < kernel.steps => {
+            (Some(grain), Some((fork, parallel_for, context)))
+                if least.is_none_or(|steps| i64::from(grain) < steps) =>
+            {
                 let address = b.ins().func_addr(types::I64, callee);
                 let grain = b.ins().iconst(types::I64, i64::from(grain));
                 let fork = module.declare_func_in_func(fork, b.func);
-                b.ins().call(fork, &[frame, address, steps, grain, parallel_for, context]);
+                let host = match least {
+                    Some(_) => parallel_for,
+                    // A single piece is no reason to wake anybody.
+                    None => {
+                        let some = b.ins().icmp(IntCC::SignedGreaterThan, steps, grain);
+                        b.ins().select(some, parallel_for, zero)
+                    }
+                };
+                b.ins().call(fork, &[frame, address, steps, grain, host, context]);
             }
             _ => {
                 b.ins().call(callee, &[frame, zero, steps]);
             }
         }
     }
+    Ok(())
 }
 
 fn is_empty(port: &Port) -> bool {

@@ -20,16 +20,16 @@ use super::constants::Constants;
 use super::places::{Places, place};
 use super::value::{Values, clif_type};
 
-fn constant(dim: &Dim) -> Result<i64> {
-    dim.as_const().ok_or_else(|| {
-        Error::unsupported(format!("the extent {dim}, which is open at run time, is not supported"))
-            .hint("bind it with --dim")
-    })
+/// An integer of the plan: known, or read from the kernel's row of sizes.
+#[derive(Clone, Copy)]
+enum Size {
+    Const(i64),
+    Open(Value),
 }
 
 /// `start + sum(coefficients * loops)`.
 struct Line {
-    coefficients: Vec<i64>,
+    coefficients: Vec<Size>,
     /// The value at the current place in the code.
     now: Value,
 }
@@ -38,7 +38,9 @@ struct Line {
 struct Emitter<'a, 'f, 'k> {
     v: Values<'a, 'f>,
     kernel: &'k PlannedKernel,
-    extents: Vec<i64>,
+    extents: Vec<Size>,
+    /// The kernel's row of sizes, each with its value.
+    sizes: Vec<(Dim, Value)>,
     lines: Vec<Line>,
     /// Address lines by access, and guard lines of each.
     accesses: HashMap<*const FlatAccess, (usize, Vec<usize>)>,
@@ -61,10 +63,9 @@ pub(super) fn emit(
     target: &Target,
 ) -> Result<()> {
     let entry = b.current_block().ok_or_else(|| Error::internal("no block to emit to"))?;
-    let extents = kernel.loops.iter().map(|l| constant(&l.extent)).collect::<Result<Vec<_>>>()?;
     let mut sorted: Vec<_> = order.iter().map(|l| l.0 as usize).collect();
     sorted.sort_unstable();
-    if sorted != (0..extents.len()).collect::<Vec<_>>() {
+    if sorted != (0..kernel.loops.len()).collect::<Vec<_>>() {
         return Err(Error::internal("a schedule names every loop once"));
     }
     let role = |l: &LoopId| kernel.loops[l.0 as usize].role;
@@ -80,11 +81,20 @@ pub(super) fn emit(
     };
     let flags = MemFlagsData::new().with_notrap();
     let places = places.map(|places| (places, b.ins().load(I64, flags, args[0], words::PLACES)));
+    let row = kernel.sizes();
+    let mut sizes = Vec::with_capacity(row.len());
+    if !row.is_empty() {
+        let table = b.ins().load(I64, flags, args[0], words::SIZES);
+        for (i, size) in row.into_iter().enumerate() {
+            sizes.push((size, b.ins().load(I64, flags, table, words::WORD * i as i32)));
+        }
+    }
     let mut e = Emitter {
         v: Values { b, constants: Constants::new(entry), rounds: target.rounds },
         kernel,
-        counters: vec![None; extents.len()],
-        extents,
+        counters: vec![None; kernel.loops.len()],
+        extents: vec![],
+        sizes,
         lines: vec![],
         accesses: HashMap::new(),
         frame: args[0],
@@ -92,6 +102,7 @@ pub(super) fn emit(
         bases: HashMap::new(),
         shared,
     };
+    e.extents = kernel.loops.iter().map(|l| e.size(&l.extent)).collect::<Result<_>>()?;
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
         e.register(access)?;
     }
@@ -105,10 +116,20 @@ impl<'k> Emitter<'_, '_, 'k> {
         if size == 0 {
             return Err(Error::internal(format!("elements of type {} in machine code", access.dtype)));
         }
-        let bytes = |dim: &Dim| constant(dim).map(|n| n * size);
-        let open = || Error::unsupported(format!("the place of '{}' is open at run time", access.name));
-        let (memory, mut start) = place(access).ok_or_else(|| open().hint("bind it with --dim"))?;
+        // An open offset is added to the place of the first element.
+        let (fixed, offset) = match self.size(&access.offset)? {
+            Size::Const(_) => (None, None),
+            Size::Open(offset) => {
+                (Some(FlatAccess { offset: Dim::Const(0), ..access.clone() }), Some(offset))
+            }
+        };
+        let (memory, mut start) = place(fixed.as_ref().unwrap_or(access))
+            .ok_or_else(|| Error::internal(format!("'{}' has no place", access.name)))?;
         let mut base = self.base(memory);
+        if let Some(offset) = offset {
+            let offset = self.v.b.ins().imul_imm_s(offset, size);
+            base = self.v.b.ins().iadd(base, offset);
+        }
         if let Some((places, row)) = self.places
             && let Some(word) = places.word((memory, start))
         {
@@ -118,18 +139,44 @@ impl<'k> Emitter<'_, '_, 'k> {
             start = 0;
         }
         let now = self.v.b.ins().iadd_imm_s(base, start);
-        let coefficients = access.strides.iter().map(bytes).collect::<Result<_>>()?;
+        let coefficients = access.strides.iter().map(|dim| self.bytes(dim, size)).collect::<Result<_>>()?;
         self.lines.push(Line { coefficients, now });
         let address = self.lines.len() - 1;
         let mut guards = Vec::new();
         for guard in &access.guards {
-            let now = self.v.b.ins().iconst(I64, constant(&guard.offset)?);
-            let coefficients = guard.coefficients.iter().map(constant).collect::<Result<_>>()?;
+            let now = self.integer(&guard.offset)?;
+            let coefficients = guard.coefficients.iter().map(|dim| self.size(dim)).collect::<Result<_>>()?;
             guards.push(self.lines.len());
             self.lines.push(Line { coefficients, now });
         }
         self.accesses.insert(std::ptr::from_ref(access), (address, guards));
         access.gathers.iter().try_for_each(|g| self.register(&g.index))
+    }
+
+    fn size(&self, dim: &Dim) -> Result<Size> {
+        if let Some(value) = dim.as_const() {
+            return Ok(Size::Const(value));
+        }
+        let found = self.sizes.iter().find(|(size, _)| size == dim);
+        found
+            .map(|(_, value)| Size::Open(*value))
+            .ok_or_else(|| Error::internal(format!("the size {dim} is in no table")))
+    }
+
+    /// A number of elements of `size` bytes, in bytes.
+    fn bytes(&mut self, dim: &Dim, size: i64) -> Result<Size> {
+        Ok(match self.size(dim)? {
+            Size::Const(n) => Size::Const(n * size),
+            Size::Open(n) => Size::Open(self.v.b.ins().imul_imm_s(n, size)),
+        })
+    }
+
+    /// An integer as a value.
+    fn integer(&mut self, dim: &Dim) -> Result<Value> {
+        Ok(match self.size(dim)? {
+            Size::Const(n) => self.v.constants.int(self.v.b, I64, n),
+            Size::Open(n) => n,
+        })
     }
 
     fn base(&mut self, memory: Storage) -> Value {
@@ -167,31 +214,38 @@ impl<'k> Emitter<'_, '_, 'k> {
                 end
             }
             _ => {
-                let (begin, end) = (
-                    self.v.constants.int(self.v.b, I64, 0),
-                    self.v.constants.int(self.v.b, I64, self.extents[index]),
-                );
-                if self.extents[index] > 0 {
-                    self.v.b.ins().jump(head, &[begin.into()]);
-                } else {
-                    // Nothing runs, but what follows is still emitted: an empty reduction has a value.
-                    self.v.b.ins().brif(begin, head, &[begin.into()], after, &[]);
+                let begin = self.v.constants.int(self.v.b, I64, 0);
+                match self.extents[index] {
+                    Size::Const(n) => {
+                        // Before the block ends.
+                        let end = self.v.constants.int(self.v.b, I64, n);
+                        if n > 0 {
+                            self.v.b.ins().jump(head, &[begin.into()]);
+                        } else {
+                            // Nothing runs, but what follows is still emitted: an empty reduction has a value.
+                            self.v.b.ins().brif(begin, head, &[begin.into()], after, &[]);
+                        }
+                        end
+                    }
+                    Size::Open(n) => {
+                        let some = self.v.b.ins().icmp(IntCC::SignedLessThan, begin, n);
+                        self.v.b.ins().brif(some, head, &[begin.into()], after, &[]);
+                        n
+                    }
                 }
-                end
             }
         };
         let counter = self.v.b.append_block_param(head, I64);
         self.v.b.switch_to_block(head);
         let saved: Vec<Value> = self.lines.iter().map(|line| line.now).collect();
         for line in &mut self.lines {
-            let coefficient = line.coefficients[index];
-            if coefficient != 0 {
-                let part = match coefficient {
-                    1 => counter,
-                    _ => self.v.b.ins().imul_imm_s(counter, coefficient),
-                };
-                line.now = self.v.b.ins().iadd(line.now, part);
-            }
+            let part = match line.coefficients[index] {
+                Size::Const(0) => continue,
+                Size::Const(1) => counter,
+                Size::Const(n) => self.v.b.ins().imul_imm_s(counter, n),
+                Size::Open(n) => self.v.b.ins().imul(counter, n),
+            };
+            line.now = self.v.b.ins().iadd(line.now, part);
         }
         self.counters[index] = Some(counter);
         self.loops(rest, body)?;
@@ -394,7 +448,7 @@ impl<'k> Emitter<'_, '_, 'k> {
             let index = self.load(&gather.index)?;
             let index = self.v.cast(gather.index.dtype, DType::I64, index)?;
             let zero = self.v.constants.int(self.v.b, I64, 0);
-            let end = self.v.constants.int(self.v.b, I64, constant(&gather.extent)?);
+            let end = self.integer(&gather.extent)?;
             let negative = self.v.b.ins().icmp(IntCC::SignedLessThan, index, zero);
             let wrapped = self.v.b.ins().iadd(index, end);
             let index = self.v.select(negative, wrapped, index);
@@ -403,8 +457,10 @@ impl<'k> Emitter<'_, '_, 'k> {
             let next = self.v.b.create_block();
             self.v.b.ins().brif(inside, next, &[], missing, &[]);
             self.v.b.switch_to_block(next);
-            let stride = constant(&gather.stride)? * access.dtype.size() as i64;
-            let part = self.v.b.ins().imul_imm_s(index, stride);
+            let part = match self.bytes(&gather.stride, access.dtype.size() as i64)? {
+                Size::Const(stride) => self.v.b.ins().imul_imm_s(index, stride),
+                Size::Open(stride) => self.v.b.ins().imul(index, stride),
+            };
             address = self.v.b.ins().iadd(address, part);
         }
         Ok(address)
@@ -466,7 +522,7 @@ impl<'k> Emitter<'_, '_, 'k> {
         let mut inside = None;
         for (line, guard) in guards.into_iter().zip(&access.guards) {
             // Negative indices are large unsigned ones.
-            let end = self.v.constants.int(self.v.b, I64, constant(&guard.extent)?);
+            let end = self.integer(&guard.extent)?;
             let holds = self.v.b.ins().icmp(IntCC::UnsignedLessThan, self.lines[line].now, end);
             inside = Some(match inside {
                 None => holds,

@@ -66,6 +66,7 @@ fn run(cpu: &str, inputs: &[Tensor], values: &[(DType, Expr<FlatAccess>)]) -> Ve
         shared: Some(Shared { along: LoopId(0), step: 1 }),
         why: String::new(),
         grain: None,
+        bounds: Default::default(),
     };
     let plan = Plan {
         name: "p".to_owned(),

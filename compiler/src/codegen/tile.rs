@@ -14,6 +14,7 @@
 
 mod bytes;
 mod pairs;
+mod rows;
 mod words;
 
 use kiln_ir::kernel::Form;
@@ -188,11 +189,18 @@ impl Generator<'_> {
                 None => return self.body(s, Extent { rows: 1, ..at }),
             },
         };
+        let open = self.walk.open_extent(l).filter(|_| level == Level::Rows);
         if let Some(share) = share.filter(|share| share.along == l) {
             if i64::from(share.step) != step {
                 return Err(Refusal::unsupported("shared steps of another size than a tile's"));
             }
+            if let Some(rows) = open {
+                return self.shared_rows(s, i, at, l, &rows);
+            }
             return shared(self, s, share, i > 0, &mut |this, s, width| this.inside(s, i, None, at, width));
+        }
+        if let Some(rows) = open {
+            return self.rows(s, i, share, at, l, &rows);
         }
         let parts = self.walk.parts(l);
         let extent = self.walk.extent(l);

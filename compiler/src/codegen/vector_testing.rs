@@ -431,6 +431,7 @@ pub(super) fn kernel(loops: Vec<Loop>, form: Form<FlatAccess>, schedule: Schedul
         shared: None,
         why: String::new(),
         grain: None,
+        bounds: Default::default(),
     }
 }
 

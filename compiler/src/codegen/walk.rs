@@ -8,10 +8,9 @@
 //! guard has one outcome, or the same one for each iteration of the loop further in that decides it. Where several loops
 //! decide, each iteration becomes a range of its own.
 
-use kiln_ir::DType;
-use kiln_ir::kernel::LoopId;
-use kiln_ir::kernel::Scalar;
 use kiln_ir::kernel::plan::{FlatAccess, Gather, PlannedKernel, Storage};
+use kiln_ir::kernel::{Loop, LoopId, Scalar};
+use kiln_ir::{DType, Dim};
 use kiln_runtime::abi::frame as words;
 use kiln_targets::simd::{Element, P, R, Refusal, Simd};
 
@@ -87,7 +86,13 @@ pub(super) struct Gathered {
 pub(super) struct Walk {
     /// Of kernels that share a function: their places, which are read from the frame.
     places: Option<Places>,
+    /// Of an open loop the most that it may be.
     extents: Vec<i64>,
+    /// Of each open loop its extent.
+    open: Vec<Option<Dim>>,
+    /// The kernel's row of sizes, and where it lies.
+    row: Vec<Dim>,
+    sizes: Option<P>,
     /// The range of each loop's counter at the current place in the code.
     ranges: Vec<(i64, i64)>,
     cursors: Vec<Cursor>,
@@ -102,19 +107,22 @@ pub(super) trait Walks {
 }
 
 impl Walk {
-    /// The loops of a kernel; all extents must be constants.
+    /// The loops of a kernel. Open ones are run by [`trips`] and shared loops alone.
     pub(super) fn new(kernel: &PlannedKernel, places: Option<&Places>) -> R<Self> {
-        let extents: Vec<i64> = kernel
-            .loops
-            .iter()
-            .map(|l| {
-                l.extent.as_const().ok_or_else(|| Refusal::unsupported("a loop of open extent in vectors"))
-            })
-            .collect::<R<_>>()?;
+        kernel.check_open().map_err(Refusal::unsupported)?;
+        let most = |l: &Loop| {
+            let most = l.extent.most(&kernel.bounds);
+            most.ok_or_else(|| Refusal::unsupported(format!("'{}' has no bounds", l.name)))
+        };
+        let extents: Vec<i64> = kernel.loops.iter().map(most).collect::<R<_>>()?;
+        let open = kernel.loops.iter().map(|l| l.is_open().then(|| l.extent.clone())).collect();
         let ranges = extents.iter().map(|n| (0, *n)).collect();
         Ok(Self {
             places: places.cloned(),
             extents,
+            open,
+            row: kernel.sizes(),
+            sizes: None,
             ranges,
             cursors: Vec::new(),
             accesses: Vec::new(),
@@ -127,7 +135,7 @@ impl Walk {
         (0..self.extents.len() as u16).map(LoopId)
     }
 
-    /// Iterations of a loop.
+    /// Iterations of a loop; of an open one at most.
     pub(super) fn extent(&self, l: LoopId) -> i64 {
         self.extents[l.0 as usize]
     }
@@ -297,6 +305,9 @@ impl Walk {
         if let Some(row) = row {
             s.free_ptr(row);
         }
+        if self.open.iter().any(Option::is_some) {
+            self.sizes = Some(s.load_ptr(&frame, words::SIZES)?);
+        }
         s.free_ptr(frame);
         Ok(())
     }
@@ -308,6 +319,24 @@ impl Walk {
                 s.free_ptr(ptr);
             }
         }
+        if let Some(sizes) = self.sizes.take() {
+            s.free_ptr(sizes);
+        }
+    }
+
+    /// The extent of a loop, if it is open.
+    pub(super) fn open_extent(&self, l: LoopId) -> Option<Dim> {
+        self.open[l.0 as usize].clone()
+    }
+
+    /// A size.
+    pub(super) fn size<S: Simd>(&self, s: &mut S, size: &Dim) -> R<P> {
+        let place = self.row.iter().position(|known| known == size);
+        let (Some(place), Some(sizes)) = (place, &self.sizes) else {
+            return Err(Refusal::unsupported("a size that is not at hand"));
+        };
+        let disp = i32::try_from(words::WORD as usize * place).map_err(|_| Refusal::FarDisplacement)?;
+        s.load_ptr(sizes, disp)
     }
 
     /// The pointer of a cursor moves by an index; what [`Walk::leave`] brings back.
@@ -474,6 +503,13 @@ pub(super) fn trips<T: Walks, S: Simd>(
     step: i64,
     body: Body<'_, T, S>,
 ) -> R {
+    if let Some(extent) = this.walk().open_extent(l) {
+        if step != 1 || count != this.walk().extent(l) {
+            return Err(Refusal::unsupported("part of an open loop"));
+        }
+        counted(this, s, l, &extent, 1, body)?;
+        return back(this, s, l, &extent);
+    }
     match count {
         ..=0 => Ok(()),
         1 => {
@@ -492,4 +528,46 @@ pub(super) fn trips<T: Walks, S: Simd>(
             })
         }
     }
+}
+
+/// As many iterations of `step` counts of an open loop as a size says: the pointers move on as in [`trips`], by a number that
+/// nothing after knows. [`back`] brings them to where they were.
+pub(super) fn counted<T: Walks, S: Simd>(
+    this: &mut T,
+    s: &mut S,
+    l: LoopId,
+    count: &Dim,
+    step: i64,
+    body: Body<'_, T, S>,
+) -> R {
+    let count = this.walk().size(s, count)?;
+    repeated(this, s, l, count, step, body)
+}
+
+/// The same for a number in a register.
+pub(super) fn repeated<T: Walks, S: Simd>(
+    this: &mut T,
+    s: &mut S,
+    l: LoopId,
+    count: P,
+    step: i64,
+    body: Body<'_, T, S>,
+) -> R {
+    let before = this.walk().drifts();
+    s.repeat_ptr(count, &mut |s| {
+        body(this, s)?;
+        this.walk().step(s, l, step, &before);
+        Ok(())
+    })
+}
+
+/// The pointers go back by all iterations of an open loop; for the code that follows its counter stands behind the most that
+/// there can be, as behind a loop that is not open.
+pub(super) fn back<T: Walks, S: Simd>(this: &mut T, s: &mut S, l: LoopId, extent: &Dim) -> R {
+    let count = this.walk().size(s, extent)?;
+    this.walk().jump(s, l, &count, -1)?;
+    s.free_ptr(count);
+    let most = this.walk().extent(l);
+    this.walk().skip(l, most);
+    Ok(())
 }

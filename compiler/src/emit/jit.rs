@@ -3,14 +3,15 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use cranelift_module::FuncId;
+use kiln_ir::dim::Symbols;
 use kiln_ir::kernel::plan::{FlatAccess, Gather, Plan, PlannedKernel, Port};
 use kiln_ir::tensor::Element;
-use kiln_ir::{Error, ErrorKind, Result, Tensor};
-use kiln_runtime::abi::{Frame, RunParallel};
+use kiln_ir::{Bound, Bounds, Dim, Error, ErrorKind, Result, Shape, Tensor, TensorType};
+use kiln_runtime::abi::{Frame, RunParallel, RunParallelOpen};
 use kiln_runtime::pool::Pool;
 use kiln_runtime::status::Status;
 use kiln_targets::Target;
@@ -20,7 +21,7 @@ use kiln_targets::isa;
 pub use super::host::check_host;
 use super::host::{Code, Lines};
 pub use super::ports::PortKey;
-use super::ports::{of_type, port_bytes};
+use super::ports::{of_type, port_bytes, shape_at};
 use crate::codegen::{self, weights_symbol};
 use crate::error::Error as ApiError;
 use crate::variant::Variant;
@@ -39,7 +40,9 @@ pub struct KernelInfo {
     /// Of a function that others share: where this kernel's operands lie.
     places: Vec<i64>,
     function: *const u8,
-    steps: i64,
+    steps: Dim,
+    /// Where its row begins in the table of sizes.
+    row: usize,
 }
 
 /// A compiled model in memory. It may run on several threads at once: every run has an arena of its own.
@@ -62,8 +65,12 @@ pub struct KernelInfo {
 pub struct Model {
     // Owns what the pointers below point to.
     _code: Code,
-    run: RunParallel,
+    run: Run,
     kernels: Vec<KernelInfo>,
+    /// The open dimensions.
+    bounds: Bounds,
+    /// The table of sizes.
+    sizes: Vec<Dim>,
     weights: Lines,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -116,11 +123,17 @@ impl Model {
             node: if let [node] = &planned.nodes[..] { node.clone() } else { planned.name.clone() },
             places: kernel.row.clone().map_or_else(Vec::new, |row| table[row].to_vec()),
             function,
-            steps: kernel.steps,
+            steps: kernel.steps.clone(),
+            row: kernel.sizes,
         });
         let kernels = kernels.collect();
         // SAFETY: `codegen::build` made this function with exactly this signature.
-        let run = unsafe { std::mem::transmute::<*const u8, RunParallel>(run) };
+        let run = unsafe {
+            match plan.bounds.is_empty() {
+                true => Run::Fixed(std::mem::transmute::<*const u8, RunParallel>(run)),
+                false => Run::Open(std::mem::transmute::<*const u8, RunParallelOpen>(run)),
+            }
+        };
         let pool = if threads > 1 {
             Some(
                 Pool::new(threads)
@@ -134,6 +147,8 @@ impl Model {
             run,
             kernels,
             weights,
+            bounds: plan.bounds,
+            sizes: plan.sizes,
             inputs: plan.inputs,
             outputs: plan.outputs,
             arena_bytes: plan.arena_bytes,
@@ -168,6 +183,11 @@ impl Model {
         self.weights.bytes().len()
     }
 
+    /// The dimensions that each run has values of its own for, with their bounds. They follow from the shapes of the inputs.
+    pub fn open_dimensions(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// The kernels in execution order.
     #[doc(hidden)]
     pub fn kernels(&self) -> &[KernelInfo] {
@@ -186,18 +206,25 @@ impl Model {
         session.outputs()
     }
 
-    /// Memory for repeated runs: nothing is allocated between them. The inputs are zeros at first.
+    /// Memory for repeated runs: nothing is allocated between them. The inputs are zeros at first, and open dimensions have
+    /// their greatest values: see [`Session::set_size`].
     ///
     /// # Errors
     ///
     /// [`ApiError::Environment`] where there is no memory for it.
     pub fn session(&self) -> Result<Session<'_>, ApiError> {
-        let lines =
-            |ports: &[Port]| ports.iter().map(|p| Lines::new(port_bytes(p)?)).collect::<Result<Vec<_>>>();
+        let lines = |ports: &[Port]| {
+            ports.iter().map(|p| Lines::new(port_bytes(p, &self.bounds)?)).collect::<Result<Vec<_>>>()
+        };
         let (inputs, outputs) = (lines(&self.inputs)?, lines(&self.outputs)?);
         let spare = self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let symbols: Symbols = self.bounds.iter().map(|(name, b)| (name.clone(), b.hi)).collect();
+        let shapes = Shapes::at(self, &symbols)?;
         Ok(Session {
             model: self,
+            values: symbols.values().copied().collect(),
+            symbols,
+            shapes,
             input_pointers: vec![std::ptr::null(); inputs.len()],
             output_pointers: vec![std::ptr::null_mut(); outputs.len()],
             inputs,
@@ -217,6 +244,11 @@ impl Model {
             return Err(Error::invalid(format!("the model has {needs} inputs, {given} are given")).into());
         }
         let mut session = self.session()?;
+        if !self.bounds.is_empty() {
+            let declared: Vec<_> = self.inputs.iter().map(|p| (&*p.name, &p.ty)).collect();
+            let found = kiln_ir::eval::bind(&declared, inputs, &self.bounds)?;
+            session.resize(found.into_iter())?;
+        }
         for (i, tensor) in inputs.iter().enumerate() {
             session.set_input(i, tensor)?;
         }
@@ -263,6 +295,10 @@ fn elements(gather: &Gather) -> String {
 /// ```
 pub struct Session<'a> {
     model: &'a Model,
+    /// The open dimensions, and their values in the order of their names.
+    symbols: Symbols,
+    values: Vec<i64>,
+    shapes: Shapes,
     inputs: Vec<Lines>,
     outputs: Vec<Lines>,
     arena: Lines,
@@ -275,6 +311,37 @@ pub struct Session<'a> {
 unsafe impl Send for Session<'_> {}
 
 impl Session<'_> {
+    /// Gives an open dimension the value that it has from now on. Inputs and outputs then have shapes that follow from it;
+    /// what inputs held is of no meaning any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] where the model has no such open dimension, or the value is outside its bounds.
+    pub fn set_size(&mut self, dimension: &str, value: usize) -> Result<(), ApiError> {
+        let Some((name, _)) = self.model.bounds.get_key_value(dimension) else {
+            let all: Vec<&str> = self.model.bounds.keys().map(|name| &**name).collect();
+            let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+            let error = Error::invalid(format!("the model has no open dimension '{dimension}'"));
+            return Err(error.hint(format!("its open dimensions: {all}")).into());
+        };
+        Ok(self.resize([(name.clone(), i64::try_from(value).unwrap_or(i64::MAX))].into_iter())?)
+    }
+
+    fn resize(&mut self, sizes: impl Iterator<Item = (Arc<str>, i64)>) -> Result<()> {
+        let mut symbols = self.symbols.clone();
+        for (name, value) in sizes {
+            let Some(Bound { lo, hi, .. }) = self.model.bounds.get(&name) else { continue };
+            if !(lo..=hi).contains(&&value) {
+                return Err(Error::invalid(format!("dimension '{name}' is {value}, outside {lo}..{hi}")));
+            }
+            symbols.insert(name, value);
+        }
+        self.shapes = Shapes::at(self.model, &symbols)?;
+        self.values = symbols.values().copied().collect();
+        self.symbols = symbols;
+        Ok(())
+    }
+
     /// The elements of an input, to be written: zeros at first, then what was written last.
     ///
     /// # Errors
@@ -294,7 +361,7 @@ impl Session<'_> {
     /// [`ApiError::Invalid`] where the model has no such input.
     pub fn input_bytes<'k>(&mut self, which: impl Into<PortKey<'k>>) -> Result<&mut [u8], ApiError> {
         let i = which.into().find(&self.model.inputs, "input")?;
-        let bytes = port_bytes(&self.model.inputs[i])?;
+        let bytes = bytes_of(&self.model.inputs[i], &self.shapes.inputs[i]);
         Ok(&mut self.inputs[i].bytes_mut()[..bytes])
     }
 
@@ -306,8 +373,9 @@ impl Session<'_> {
     pub fn set_input<'k>(&mut self, which: impl Into<PortKey<'k>>, tensor: &Tensor) -> Result<(), ApiError> {
         let i = which.into().find(&self.model.inputs, "input")?;
         let port = &self.model.inputs[i];
-        if port.ty != tensor.ty() {
-            let text = format!("input '{}' is {}, {} is given", port.name, port.ty, tensor.ty());
+        if port.ty.dtype != tensor.dtype || self.shapes.inputs[i] != tensor.shape {
+            let now = TensorType::new(port.ty.dtype, Shape::of(&self.shapes.inputs[i]));
+            let text = format!("input '{}' is {now}, {} is given", port.name, tensor.ty());
             return Err(Error::invalid(text).into());
         }
         self.input_bytes(i)?.copy_from_slice(&tensor.data);
@@ -326,13 +394,14 @@ impl Session<'_> {
         // SAFETY: the pointers are to live memory of the sizes that the plan states, the arena is aligned to 64
         // bytes and used by this session alone, and the pool outlives the call.
         let status = unsafe {
-            (self.model.run)(
-                self.input_pointers.as_ptr(),
-                self.output_pointers.as_ptr(),
-                self.arena.pointer(),
-                pool.map(|_| Pool::parallel_for as _),
-                context,
-            )
+            let (inputs, outputs) = (self.input_pointers.as_ptr(), self.output_pointers.as_ptr());
+            let (arena, parallel_for) = (self.arena.pointer(), pool.map(|_| Pool::parallel_for as _));
+            match self.model.run {
+                Run::Fixed(run) => run(inputs, outputs, arena, parallel_for, context),
+                Run::Open(run) => {
+                    run(inputs, outputs, arena, self.values.as_mut_ptr(), parallel_for, context)
+                }
+            }
         };
         match Status::from_code(status) {
             Some(Status::Ok) => Ok(()),
@@ -376,7 +445,7 @@ impl Session<'_> {
     /// [`ApiError::Invalid`] where the model has no such output.
     pub fn output_bytes<'k>(&self, which: impl Into<PortKey<'k>>) -> Result<&[u8], ApiError> {
         let i = which.into().find(&self.model.outputs, "output")?;
-        let bytes = port_bytes(&self.model.outputs[i])?;
+        let bytes = bytes_of(&self.model.outputs[i], &self.shapes.outputs[i]);
         Ok(&self.outputs[i].bytes()[..bytes])
     }
 
@@ -387,7 +456,7 @@ impl Session<'_> {
     /// None, for models that [`Compiler::jit`](crate::Compiler::jit) made.
     pub fn outputs(&self) -> Result<Vec<Tensor>, ApiError> {
         let copy = |(i, port): (usize, &Port)| {
-            let shape = port.ty.shape.as_const().unwrap_or_default();
+            let shape = self.shapes.outputs[i].clone();
             Ok(Tensor::new(port.ty.dtype, shape, Bytes::copy_from_slice(self.output_bytes(i)?))?)
         };
         self.model.outputs.iter().enumerate().map(copy).collect()
@@ -403,6 +472,9 @@ impl Session<'_> {
     fn run_alone(&mut self, i: usize) -> i64 {
         self.point();
         let kernel = &self.model.kernels[i];
+        let size = |size: &Dim| size.eval(&self.symbols).unwrap_or(0);
+        let sizes: Vec<i64> = self.model.sizes[kernel.row..].iter().map(size).collect();
+        let steps = size(&kernel.steps);
         let mut frame = Frame {
             arena: self.arena.pointer(),
             weights: self.model.weights.bytes().as_ptr().cast(),
@@ -410,11 +482,12 @@ impl Session<'_> {
             outputs: self.output_pointers.as_ptr(),
             status: Status::Ok as i64,
             places: kernel.places.as_ptr(),
+            sizes: sizes.as_ptr(),
         };
         // SAFETY: kernels have this signature and convention; the frame is the one that `run` would make.
         unsafe {
             let function = std::mem::transmute::<*const u8, Kernel<Frame>>(kernel.function);
-            function(&raw mut frame, 0, kernel.steps);
+            function(&raw mut frame, 0, steps);
         }
         frame.status
     }
@@ -428,6 +501,32 @@ impl Session<'_> {
             *pointer = lines.pointer();
         }
     }
+}
+
+/// The function that the host calls.
+#[derive(Clone, Copy)]
+enum Run {
+    Fixed(RunParallel),
+    /// Of a model with open dimensions.
+    Open(RunParallelOpen),
+}
+
+/// Shapes of inputs and outputs, for values of the open dimensions.
+struct Shapes {
+    inputs: Vec<Vec<usize>>,
+    outputs: Vec<Vec<usize>>,
+}
+
+impl Shapes {
+    fn at(model: &Model, symbols: &Symbols) -> Result<Self> {
+        let all = |ports: &[Port]| ports.iter().map(|p| shape_at(p, symbols)).collect::<Result<Vec<_>>>();
+        Ok(Self { inputs: all(&model.inputs)?, outputs: all(&model.outputs)? })
+    }
+}
+
+/// The size of a port's elements when it has that shape.
+fn bytes_of(port: &Port, shape: &[usize]) -> usize {
+    port.ty.dtype.bytes_of(shape.iter().product())
 }
 
 impl Drop for Session<'_> {

@@ -223,6 +223,7 @@ mod tests {
                 shared: Some(Shared { along: LoopId(0), step: 1 }),
                 why: String::new(),
                 grain: Some(2),
+                bounds: Default::default(),
             }],
             ..Plan::default()
         }

@@ -1,8 +1,9 @@
 //! Arguments and results of a model: how they are told, and how large they are.
 
+use kiln_ir::dim::Symbols;
 use kiln_ir::kernel::plan::Port;
 use kiln_ir::tensor::Element;
-use kiln_ir::{Error, Result};
+use kiln_ir::{Bounds, Dim, Error, Result};
 
 /// An argument or a result of a model: by its name in the model, or by its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +41,18 @@ impl PortKey<'_> {
     }
 }
 
-/// The size of a port's elements.
-pub(super) fn port_bytes(port: &Port) -> Result<usize> {
-    let shape = port
-        .ty
-        .shape
-        .as_const()
-        .ok_or_else(|| Error::internal(format!("'{}' has an open shape", port.name)))?;
-    Ok(port.ty.dtype.bytes_of(shape.iter().product()))
+/// The largest size of a port's elements.
+pub(super) fn port_bytes(port: &Port, bounds: &Bounds) -> Result<usize> {
+    let most = port.ty.shape.elements().most(bounds).and_then(|n| usize::try_from(n).ok());
+    let most = most.ok_or_else(|| Error::internal(format!("'{}' has a shape without bounds", port.name)))?;
+    Ok(port.ty.dtype.bytes_of(most))
+}
+
+/// The shape of a port for values of the open dimensions.
+pub(super) fn shape_at(port: &Port, symbols: &Symbols) -> Result<Vec<usize>> {
+    let extent = |d: &Dim| d.eval(symbols).and_then(|n| usize::try_from(n).ok());
+    let shape = port.ty.shape.iter().map(extent).collect::<Option<_>>();
+    shape.ok_or_else(|| Error::internal(format!("'{}' has a shape without values", port.name)))
 }
 
 /// Refuses elements of another type than the port's.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kiln_ir::graph::Graph;
 use kiln_ir::limits::MAX_EXTENT;
-use kiln_ir::{Dim, Error, Fact, Result, Shape, bail_invalid};
+use kiln_ir::{Bound, Dim, Error, Fact, Result, Shape, bail_invalid};
 
 use super::infer;
 
@@ -24,49 +24,67 @@ pub struct DimBinding {
 pub enum DimValue {
     /// Known at compile time.
     Fixed(i64),
-    /// Known when the model runs, within both ends.
-    Open(i64, i64),
+    /// Known when the model runs.
+    Open(Bound),
 }
 
 impl FromStr for DimBinding {
     type Err = Error;
 
-    /// `NAME=N` or `NAME=LO..HI`.
+    /// `NAME=N`, `NAME=LO..HI` or `NAME=LO..HI:TYPICAL`.
     fn from_str(text: &str) -> Result<Self> {
         let parsed = text.rsplit_once('=').and_then(|(name, value)| {
             let value = match value.split_once("..") {
                 None => DimValue::Fixed(value.trim().parse().ok()?),
-                Some((lo, hi)) => DimValue::Open(lo.trim().parse().ok()?, hi.trim().parse().ok()?),
+                Some((lo, rest)) => {
+                    let (hi, typical) = rest.split_once(':').map_or((rest, None), |(hi, t)| (hi, Some(t)));
+                    let mut bound = Bound::from((lo.trim().parse().ok()?, hi.trim().parse().ok()?));
+                    if let Some(typical) = typical {
+                        bound.typical = typical.trim().parse().ok()?;
+                    }
+                    DimValue::Open(bound)
+                }
             };
             Some(Self { name: name.trim().to_owned(), value }).filter(|b| !b.name.is_empty())
         });
-        let binding =
-            parsed.ok_or_else(|| Error::invalid(format!("'{text}' is not NAME=N or NAME=LO..HI")))?;
-        let (lo, hi) = match binding.value {
-            DimValue::Fixed(value) => (value, value),
-            DimValue::Open(lo, hi) => (lo, hi),
+        let binding = parsed
+            .ok_or_else(|| Error::invalid(format!("'{text}' is not NAME=N or NAME=LO..HI[:TYPICAL]")))?;
+        binding.check(text)?;
+        Ok(binding)
+    }
+}
+
+impl DimBinding {
+    /// Refuses what no dimension can be; `text` is what was asked for.
+    fn check(&self, text: &str) -> Result<()> {
+        let Bound { lo, hi, typical } = match self.value {
+            DimValue::Fixed(value) => (value, value).into(),
+            DimValue::Open(bound) => bound,
         };
         if lo < 0 || hi > MAX_EXTENT || lo > hi {
             bail_invalid!("'{text}' is not within 0..={MAX_EXTENT}");
         }
-        Ok(binding)
+        if !(lo..=hi).contains(&typical) {
+            bail_invalid!("'{text}': {typical} is not within {lo}..{hi}");
+        }
+        Ok(())
     }
 }
 
 /// Binds dimensions of the graph's arguments and infers everything anew.
 pub fn run(graph: &mut Graph, bindings: &[DimBinding]) -> Result<()> {
     let mut fixed: BTreeMap<Arc<str>, Dim> = BTreeMap::new();
-    let mut open: BTreeMap<Arc<str>, (i64, i64)> = BTreeMap::new();
+    let mut open: BTreeMap<Arc<str>, Bound> = BTreeMap::new();
     for binding in bindings {
+        binding.check(&binding.name)?;
         let symbol = resolve(graph, &binding.name)?;
         let doubled = match binding.value {
             DimValue::Fixed(value) => {
                 open.contains_key(&symbol)
                     || fixed.insert(symbol, Dim::Const(value)).is_some_and(|old| !old.is(value))
             }
-            DimValue::Open(lo, hi) => {
-                fixed.contains_key(&symbol)
-                    || open.insert(symbol, (lo, hi)).is_some_and(|old| old != (lo, hi))
+            DimValue::Open(bound) => {
+                fixed.contains_key(&symbol) || open.insert(symbol, bound).is_some_and(|old| old != bound)
             }
         };
         if doubled {
@@ -153,7 +171,7 @@ mod tests {
     fn values_and_bounds() {
         let (shape, graph) = bind(&["batch=2", "seq=1..512", "x.2=7"]).unwrap();
         assert_eq!(shape, "[2, seq, 7, 4]");
-        assert_eq!(graph.bounds.get("seq"), Some(&(1, 512)));
+        assert_eq!(graph.bounds.get("seq"), Some(&(1, 512).into()));
         assert!(check_bound(&graph).is_ok());
         // A named axis by its place; the same value twice.
         assert_eq!(bind(&["x.0=3", "batch=3", "seq=1", "x.2=1"]).unwrap().0, "[3, 1, 1, 4]");
@@ -184,6 +202,8 @@ mod tests {
             "=3",
             "batch=x",
             "batch=1..",
+            "batch=1..8:9",
+            "batch=1..8:x",
             "batch=-1",
             "batch=5..2",
             "batch=99999999999999",

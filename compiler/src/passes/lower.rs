@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use kiln_ir::graph::{Graph, Source, ValueId};
-use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Expr, Index, Lowering, Program};
+use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Expr, Index, Lowering, Program, assumptions};
 use kiln_ir::{DType, Error, Result, TensorType};
 
 use kiln_ir::Errors;
@@ -83,6 +83,7 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
         Lowering::new(&mut program, name, vec![], vec![]).copy(loops, from, to_access);
         program.outputs.push(to);
     }
+    program.assumed = assumptions(&program)?;
     Ok(program)
 }
 

@@ -102,6 +102,9 @@ pub fn candidates(program: &Program, target: &Target) -> Vec<Candidate> {
     program.kernels().iter().filter_map(of).collect()
 }
 
+/// The loop through the images.
+const IMAGES: &str = "n";
+
 /// The three kernels for the place of kernel `i`; `last`: nothing else reads its weights.
 fn rewrite(
     program: &mut Program,
@@ -112,7 +115,7 @@ fn rewrite(
 ) -> Result<Vec<Kernel>> {
     use Role::{Parallel, Reduce};
     let Kernel { name, nodes, .. } = program.kernel(i).clone();
-    let Layer { n, o, c, h, w, .. } = conv.layer;
+    let Layer { o, c, h, w, .. } = conv.layer;
     let (m, t) = (filter.outputs() as i64, filter.inputs() as i64);
     let (th, tw) = ((h + m - 1) / m, (w + m - 1) / m);
     let transformed = transformed_weights(program, conv, filter)?;
@@ -123,21 +126,23 @@ fn rewrite(
     let whole = conv.layer.most.is_some();
     let (factor, sum) = if whole { (DType::I16, DType::I32) } else { (DType::F32, DType::F32) };
     let mut temp = |suffix: &str, dtype: DType, channels: i64| {
-        let shape = Shape([t, t, n, th, tw, channels].map(Dim::Const).to_vec());
+        let [t, th, tw, channels] = [t, th, tw, channels].map(Dim::Const);
+        let shape = Shape(vec![t.clone(), t, conv.images.clone(), th, tw, channels]);
         program.add_buffer(&format!("{name}.{suffix}"), TensorType::new(dtype, shape), BufferKind::Temp)
     };
     let (v, product) = (temp("tiles", factor, c), temp("product", sum, o));
+    // The loop through the images is the one that may be open.
     let loops = |list: &[(&str, i64, Role)]| -> Vec<Loop> {
         let make = |(name, extent, role): &(&str, i64, Role)| Loop {
             name: (*name).to_owned(),
-            extent: Dim::Const(*extent),
+            extent: if *name == IMAGES { conv.images.clone() } else { Dim::Const(*extent) },
             role: *role,
         };
         list.iter().map(make).collect()
     };
     let [ni, ci, thi, twi, ai, bi, xi, nu] = [0, 1, 2, 3, 4, 5, 6, 7].map(LoopId);
     let at = |list: &[LoopId]| list.iter().map(|l| Index::from(*l)).collect::<Vec<_>>();
-    let tiles = [("n", n, Parallel), ("c", c, Parallel), ("th", th, Parallel), ("tw", tw, Parallel)];
+    let tiles = [(IMAGES, 0, Parallel), ("c", c, Parallel), ("th", th, Parallel), ("tw", tw, Parallel)];
     let along = |tile: LoopId, element: LoopId| Affine::of(element).plus(tile, m);
 
     // Tiles of the input; what is beyond its border adds nothing.
@@ -176,7 +181,7 @@ fn rewrite(
         loops: loops(&[
             ("xi", t, Parallel),
             ("nu", t, Parallel),
-            ("n", n, Parallel),
+            (IMAGES, 0, Parallel),
             ("th", th, Parallel),
             ("tw", tw, Parallel),
             ("o", o, Parallel),

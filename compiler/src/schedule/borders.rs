@@ -18,7 +18,7 @@ pub(super) fn pieces(kernel: &FlatKernel) -> i64 {
             let moving = guard.coefficients.iter().filter(|c: &&Dim| !c.is(0)).count();
             if moving > 1 {
                 // Where loops decide together, an iteration of the outer one is a piece.
-                return kernel.loops[l].extent.as_const().unwrap_or(i64::MAX);
+                return kernel.loops[l].extent.most(&kernel.bounds).unwrap_or(i64::MAX);
             }
             if !cuts.contains(guard) {
                 cuts.push(guard);

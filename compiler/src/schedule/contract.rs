@@ -8,7 +8,9 @@ use kiln_targets::{LhsAccess, Target};
 
 use super::choices::{Choices, TilePick};
 use super::chosen::Chosen;
-use super::strides::{bordered_access, by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use super::strides::{
+    bordered_access, by_falling_stride, even_part, extent_of, is_open, stride_of, vector_access,
+};
 use super::{cost, taps};
 use crate::flatten::{FlatKernel, loops_of};
 
@@ -92,7 +94,8 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
     let parallel = loops_of(&kernel.loops, Role::Parallel);
     let is_col = |l: &LoopId| {
-        let mut lanes = zero(lhs, *l) && !zero(rhs, *l) && stride_of(&store.to, *l) == Some(1);
+        let mut lanes =
+            !is_open(kernel, *l) && zero(lhs, *l) && !zero(rhs, *l) && stride_of(&store.to, *l) == Some(1);
         lanes &= packed || stride_of(rhs, *l) == Some(1);
         store.value.for_each_access(&mut |a| lanes &= matches!(stride_of(a, *l), Some(0 | 1)));
         lanes
@@ -101,6 +104,9 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     let col = col.ok_or_else(|| "no loop runs through rhs and result contiguously".to_owned())?;
     let others = || parallel.iter().copied().filter(|l| *l != col);
     let mut depth = by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs));
+    if let Some(l) = depth.iter().find(|l| is_open(kernel, **l)) {
+        return Err(format!("the depth '{}' is open", kernel.loops[l.0 as usize].name));
+    }
     let quad = quad(kernel, &depth).filter(|_| short);
     if quad.is_some() {
         depth.truncate(depth.len() - 2);
@@ -252,7 +258,8 @@ fn sizes(
 /// Elements from the first that an access reads to the last: windows overlap.
 fn reach(kernel: &FlatKernel, access: &FlatAccess) -> i64 {
     let along = |(stride, l): (&Dim, &Loop)| {
-        let (stride, extent) = (stride.as_const().unwrap_or(0), l.extent.as_const().unwrap_or(1));
+        let (stride, extent) =
+            (stride.as_const().unwrap_or(0), l.extent.typical(&kernel.bounds).unwrap_or(1));
         stride.abs().saturating_mul(extent - 1)
     };
     access.strides.iter().zip(&kernel.loops).map(along).fold(1, i64::saturating_add)

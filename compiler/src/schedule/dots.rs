@@ -5,7 +5,7 @@ use kiln_ir::kernel::{Form, LoopId, Role};
 use kiln_targets::{Target, vector_expr};
 
 use super::chosen::Chosen;
-use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use super::strides::{by_falling_stride, even_part, extent_of, is_open, stride_of, vector_access};
 use super::{contract, cost};
 use crate::flatten::{FlatKernel, loops_of};
 
@@ -63,7 +63,7 @@ fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
     let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
     let one = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(1);
     let reduced = by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs));
-    let lane = reduced.iter().copied().filter(|l| one(lhs, *l) && one(rhs, *l));
+    let lane = reduced.iter().copied().filter(|l| !is_open(kernel, *l) && one(lhs, *l) && one(rhs, *l));
     let lane = lane.max_by_key(|l| extent_of(kernel, *l));
     let lane = lane.ok_or_else(|| "no reduced loop is contiguous in both operands".to_owned())?;
     let parallel = loops_of(&kernel.loops, Role::Parallel);
@@ -111,7 +111,8 @@ pub fn best(kernel: &FlatKernel, target: &Target) -> Result<Sized, String> {
             let parts = (1..=MOST).filter(move |&n| even_part(extent, n) == n);
             parts.map(|n| (Some((*l, n as u32)), n, extent)).collect::<Vec<_>>()
         };
-        let all: Vec<_> = loops.iter().rev().flat_map(cut).collect();
+        let closed = loops.iter().rev().filter(|l| !is_open(kernel, **l));
+        let all: Vec<_> = closed.flat_map(cut).collect();
         if all.is_empty() { vec![(None, 1, 1)] } else { all }
     };
     let mut best: Option<Sized> = None;

@@ -87,7 +87,13 @@ mod tests {
         });
         let [lhs, rhs, to] = strides.map(|s| access(s, dtype));
         let form = Form::Contract { acc: dtype, lhs, rhs, store: Store { to, value: Expr::Acc } };
-        FlatKernel { name: "p".to_owned(), nodes: vec![], loops: loops.collect(), form }
+        FlatKernel {
+            name: "p".to_owned(),
+            nodes: vec![],
+            loops: loops.collect(),
+            form,
+            bounds: Default::default(),
+        }
     }
 
     #[test]

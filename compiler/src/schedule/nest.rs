@@ -10,7 +10,10 @@ use super::borders;
 use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
 use super::contract::is_sum;
-use super::strides::{by_falling_stride, constant_access, even_part, extent_of, stride_of, vector_access};
+use super::strides::{
+    by_falling_stride, closed_loops, constant_access, even_part, extent_of, is_empty, is_open, stride_of,
+    vector_access,
+};
 use super::{pixels, plane, quads};
 use crate::flatten::{FlatKernel, loops_of};
 
@@ -27,8 +30,8 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     kernel.form.stores().into_iter().try_for_each(vector_access)?;
     kernel.form.loads().into_iter().try_for_each(readable)?;
     check_form(kernel)?;
-    if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
-        return Err("nothing to do, or an open extent".to_owned());
+    if is_empty(kernel) {
+        return Err("nothing to do".to_owned());
     }
     let pointwise = kernel.form.is_pointwise();
     let pieces = borders::pieces(kernel);
@@ -59,14 +62,14 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     if window {
         for &l in reduced.iter().rev() {
             let so_far: i64 = unrolled.iter().map(extent).product();
-            if so_far * extent(&l) > MAX_UNROLLED {
+            if is_open(kernel, l) || so_far * extent(&l) > MAX_UNROLLED {
                 break;
             }
             unrolled.insert(0, l);
         }
     }
     // Neighbouring results share weights and most of their inputs.
-    let along = parallel.last().filter(|_| window);
+    let along = parallel.last().filter(|l| window && !is_open(kernel, **l));
     let mut model = match in_plane {
         true => plane::model(kernel, along, &unrolled, free_registers(kernel, &unrolled, target)),
         false => model(kernel, target, vector, along, &unrolled),
@@ -256,8 +259,9 @@ fn transpose(kernel: &FlatKernel) -> Option<Chosen> {
         return None;
     }
     let all = loops_of(&kernel.loops, Role::Parallel);
+    let closed = closed_loops(kernel, Role::Parallel);
     let unit = |a: &FlatAccess| {
-        all.iter().copied().filter(|l| stride_of(a, *l) == Some(1)).max_by_key(|l| extent_of(kernel, *l))
+        closed.iter().copied().filter(|l| stride_of(a, *l) == Some(1)).max_by_key(|l| extent_of(kernel, *l))
     };
     let (read, write) = (unit(from)?, unit(to)?);
     let others = all.iter().copied().filter(|l| *l != read && *l != write).collect();
@@ -280,7 +284,9 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
             let acc = vector_expr::dtype(value, None)?;
             if matches!(op, ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }) {
                 let steps = loops_of(&kernel.loops, Role::Reduce);
-                let counted = |l: &LoopId| extent_of(kernel, *l).is_some_and(|n| n <= MOST_POSITIONS);
+                let counted = |l: &LoopId| {
+                    !is_open(kernel, *l) && extent_of(kernel, *l).is_some_and(|n| n <= MOST_POSITIONS)
+                };
                 if acc == DType::Bool || !matches!(&steps[..], [l] if counted(l)) {
                     return Err(format!("{op:?} of {acc} along these loops has no vector form"));
                 }
@@ -339,7 +345,7 @@ fn vector_loop(kernel: &FlatKernel) -> Result<(LoopId, bool), String> {
             kernel.form.stores().iter().all(|a| stride_of(a, *l) == Some(written))
                 && loads.iter().all(|a| !chosen(a, *l) && reads(a, *l))
         };
-        loops_of(&kernel.loops, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l))
+        closed_loops(kernel, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l))
     };
     let reduces = matches!(kernel.form, Form::Reduce { .. });
     let reduced = || {

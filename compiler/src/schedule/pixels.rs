@@ -6,7 +6,7 @@ use kiln_ir::kernel::{Form, Role};
 use kiln_targets::{Target, vector_expr};
 
 use super::chosen::Chosen;
-use super::strides::{by_falling_stride, extent_of, stride_of};
+use super::strides::{by_falling_stride, closed_loops, extent_of, stride_of};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Bytes of a lane.
@@ -19,7 +19,7 @@ pub(super) fn choose(kernel: &FlatKernel, target: &Target) -> Option<Chosen> {
     if store.to.dtype != DType::U8 || vector_expr::is_bytewise(&kernel.form) {
         return None;
     }
-    let parallel = loops_of(&kernel.loops, Role::Parallel);
+    let parallel = closed_loops(kernel, Role::Parallel);
     let steps = |l, by| stride_of(&store.to, l) == Some(by);
     let channels = *parallel.iter().find(|l| steps(**l, 1) && extent_of(kernel, **l) == Some(BYTES))?;
     let loads = kernel.form.loads();
@@ -33,7 +33,8 @@ pub(super) fn choose(kernel: &FlatKernel, target: &Target) -> Option<Chosen> {
     if !apart || lanes != target.lanes() as i64 || extent < lanes {
         return None;
     }
-    let others = parallel.iter().copied().filter(|l| *l != vector && *l != channels).collect();
+    let others = loops_of(&kernel.loops, Role::Parallel);
+    let others = others.into_iter().filter(|l| *l != vector && *l != channels).collect();
     let mut order = by_falling_stride(others, Some(&store.to));
     order.push(channels);
     let nest = Nest {

@@ -119,7 +119,8 @@ fn border(kernel: &FlatKernel, l: LoopId) -> i64 {
             let (mut low, mut high) = (offset, offset);
             for (other, c) in g.coefficients.iter().enumerate() {
                 let Some(c) = c.as_const() else { return false };
-                let last = kernel.loops[other].extent.as_const().unwrap_or(1) - 1;
+                let Some(last) = kernel.loops[other].extent.most(&kernel.bounds) else { return false };
+                let last = last - 1;
                 let (first, last) = if other == l.0 as usize { (i, i) } else { (0, last) };
                 low += (c * first).min(c * last);
                 high += (c * first).max(c * last);

@@ -43,6 +43,9 @@ pub fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
     if *acc != DType::F32 || lhs.dtype != DType::F32 || rhs.dtype.accumulator() != DType::F32 {
         return Err(format!("factors are {} and {}", lhs.dtype, rhs.dtype));
     }
+    if kernel.loops.iter().any(kiln_ir::kernel::Loop::is_open) {
+        return Err("an extent is open".to_owned());
+    }
     kernel.form.loads().into_iter().chain([&store.to]).try_for_each(vector_access)?;
     if vector_expr::epilogue(&store.value, *acc)? != store.to.dtype {
         return Err(format!("the result is stored as {}", store.to.dtype));

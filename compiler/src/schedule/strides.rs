@@ -1,9 +1,9 @@
 //! What schedules ask of loops and accesses: strides, extents, even parts.
 
-use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::FlatAccess;
+use kiln_ir::kernel::{LoopId, Role};
 
-use crate::flatten::FlatKernel;
+use crate::flatten::{FlatKernel, loops_of};
 
 /// Loops sorted so that the one with the smallest stride in `access` comes last.
 pub(crate) fn by_falling_stride(mut loops: Vec<LoopId>, access: Option<&FlatAccess>) -> Vec<LoopId> {
@@ -16,8 +16,24 @@ pub(crate) fn stride_of(access: &FlatAccess, l: LoopId) -> Option<i64> {
     access.strides.get(l.0 as usize)?.as_const()
 }
 
+/// The extent of a loop; of an open one what is typical of it.
 pub(crate) fn extent_of(kernel: &FlatKernel, l: LoopId) -> Option<i64> {
-    kernel.loops[l.0 as usize].extent.as_const()
+    kernel.loops[l.0 as usize].extent.typical(&kernel.bounds)
+}
+
+/// Whether the extent is known at run time alone. Such a loop goes around vectors and tiles, one iteration after the other.
+pub(crate) fn is_open(kernel: &FlatKernel, l: LoopId) -> bool {
+    kernel.loops[l.0 as usize].is_open()
+}
+
+/// Whether there is nothing to do, whatever open dimensions are.
+pub(crate) fn is_empty(kernel: &FlatKernel) -> bool {
+    kernel.loops.iter().any(|l| l.extent.most(&kernel.bounds).is_none_or(|n| n <= 0))
+}
+
+/// Loops of a role whose extents are known: those that vectors and tiles can run along.
+pub(crate) fn closed_loops(kernel: &FlatKernel, role: Role) -> Vec<LoopId> {
+    loops_of(&kernel.loops, role).into_iter().filter(|l| !is_open(kernel, *l)).collect()
 }
 
 /// The largest part when `n` is cut into as few and as equal parts of at most `most` as possible.

@@ -87,7 +87,8 @@ impl Cut {
             let moves = |l: &LoopId| !guard.coefficients[l.0 as usize].is(0);
             let mut loops = loops_of(&kernel.loops, role).into_iter().filter(moves);
             let l = loops.next().filter(|_| loops.next().is_none())?;
-            Some((l, guard.coefficients[l.0 as usize].as_const()?, extent_of(kernel, l)?))
+            let extent = kernel.loops[l.0 as usize].extent.as_const()?;
+            Some((l, guard.coefficients[l.0 as usize].as_const()?, extent))
         };
         let (along, step, rows) = moving(Role::Parallel)?;
         let (_, apart, taps) = moving(Role::Reduce)?;
@@ -148,7 +149,13 @@ mod tests {
             rhs: access([0, 0, 1, 16 * 8 * k, 16 * 8, 16], vec![]),
             store: Store { to: access([16 * n, 16, 1, 0, 0, 0], vec![]), value: Expr::Acc },
         };
-        FlatKernel { name: "c".to_owned(), nodes: vec![], loops: loops.to_vec(), form }
+        FlatKernel {
+            name: "c".to_owned(),
+            nodes: vec![],
+            loops: loops.to_vec(),
+            form,
+            bounds: Default::default(),
+        }
     }
 
     /// The pieces of the rows and of the columns of pixels, where products are left out, and how many loops there are.

@@ -5,7 +5,7 @@ use kiln_ir::kernel::{Form, LoopId, Role, Side};
 use kiln_targets::vector_expr;
 
 use super::chosen::Chosen;
-use super::strides::{by_falling_stride, extent_of, stride_of};
+use super::strides::{by_falling_stride, extent_of, is_empty, is_open, stride_of};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// The schedule of a transform.
@@ -13,8 +13,8 @@ pub fn choose(kernel: &FlatKernel) -> Result<Chosen, String> {
     let Form::Transform { left, right, from, store } = &kernel.form else {
         return Err("no transform".to_owned());
     };
-    if kernel.loops.iter().any(|l| l.extent.as_const().is_none_or(|e| e == 0)) {
-        return Err("nothing to do, or an open extent".to_owned());
+    if is_empty(kernel) {
+        return Err("nothing to do".to_owned());
     }
     let acc = Side::accumulator(from.dtype).ok_or_else(|| format!("transforms {}", from.dtype))?;
     if vector_expr::epilogue(&store.value, acc)? != store.to.dtype {
@@ -27,7 +27,7 @@ pub fn choose(kernel: &FlatKernel) -> Result<Chosen, String> {
             && a.guards.iter().all(|g| g.coefficients[l.0 as usize].is(0))
     };
     let is_lane = |l: &LoopId| {
-        let mut lanes = steps(from, *l, &[1]) && steps(&store.to, *l, &[1]);
+        let mut lanes = !is_open(kernel, *l) && steps(from, *l, &[1]) && steps(&store.to, *l, &[1]);
         store.value.for_each_access(&mut |a| lanes &= steps(a, *l, &[0, 1]));
         lanes
     };

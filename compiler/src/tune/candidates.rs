@@ -49,8 +49,8 @@ pub(super) fn subjects(plan: &Plan, target: &Target) -> Vec<Subject> {
 }
 
 fn flat(kernel: &PlannedKernel) -> FlatKernel {
-    let PlannedKernel { name, nodes, loops, form, .. } = kernel.clone();
-    FlatKernel { name, nodes, loops, form }
+    let PlannedKernel { name, nodes, loops, form, bounds, .. } = kernel.clone();
+    FlatKernel { name, nodes, loops, form, bounds }
 }
 
 /// Adds kernels to a plan that its run does not need.

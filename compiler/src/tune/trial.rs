@@ -124,7 +124,13 @@ pub(super) fn timed(session: &mut Session<'_>, kernel: usize) -> f64 {
 pub(super) fn inputs(ports: &[Port]) -> Result<Vec<Tensor>> {
     let make = |port: &Port| {
         let shape = port.ty.shape.as_const();
-        let shape = shape.ok_or_else(|| Error::internal(format!("'{}' has an open shape", port.name)))?;
+        let shape = shape.ok_or_else(|| {
+            Error::unsupported(format!(
+                "'{}' has an open dimension: what suits it is not measured",
+                port.name
+            ))
+            .hint("leave --tune out, or bind the dimension to one value with --dim")
+        })?;
         if port.ty.dtype != DType::F32 {
             return Ok(Tensor::zeros(port.ty.dtype, &shape));
         }

@@ -6,7 +6,7 @@
 use super::code::{Flat, Gather, Line, Loops, Storage, put, shape, value};
 use super::forms::{self, Level, Sink};
 use super::scalar::cast;
-use super::{Symbols, bind, of_kernel};
+use super::{Symbols, bind, check_assumed, of_kernel};
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Affine, Buffer, BufferId, BufferKind, Index, Kernel, Program};
 use crate::tensor::{Tensor, row_major};
@@ -41,6 +41,7 @@ impl<'a> Machine<'a> {
             .map(|&id| (program.buffer(id).name.as_str(), &program.buffer(id).ty))
             .collect();
         let symbols = bind(&declared, inputs, &program.bounds)?;
+        check_assumed(&program.assumed, &symbols)?;
         let mut memory = vec![Storage::Absent; program.buffers().len()];
         for (id, tensor) in program.inputs.iter().zip(inputs) {
             memory[id.0 as usize] = Storage::Shared(tensor.data.clone());
@@ -425,7 +426,7 @@ mod tests {
         let (x, y) =
             (p.add_buffer("x", ty.clone(), BufferKind::Input), p.add_buffer("y", ty, BufferKind::Output));
         (p.inputs, p.outputs) = (vec![x], vec![y]);
-        p.bounds.insert("n".into(), (1, 4));
+        p.bounds.insert("n".into(), (1, 4).into());
         let loops = vec![Loop { name: "i".into(), extent: n.clone(), role: P }];
         // Reversed: x[n - 1 - i].
         let index = Affine::constant(n - Dim::Const(1)).plus(LoopId(0), -1i64);

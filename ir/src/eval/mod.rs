@@ -13,16 +13,12 @@ pub mod scalar;
 
 pub(crate) use code::{get as element, put as set_element};
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use crate::dim::{Bounds, Dim};
+use crate::dim::{Bound, Bounds, Dim};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use crate::types::TensorType;
 
-/// A value for every symbolic dimension.
-pub type Symbols = BTreeMap<Arc<str>, i64>;
+pub use crate::dim::Symbols;
 
 /// An error in a kernel: its name, and the model's nodes that it computes.
 fn of_kernel(e: Error, name: &str, form: &str, nodes: &[String]) -> Error {
@@ -72,11 +68,19 @@ pub fn bind(declared: &[(&str, &TensorType)], arguments: &[Tensor], bounds: &Bou
         }
     }
     for (symbol, value) in &symbols {
-        if let Some((lo, hi)) = bounds.get(symbol)
+        if let Some(Bound { lo, hi, .. }) = bounds.get(symbol)
             && !(lo..=hi).contains(&value)
         {
             return Err(Error::invalid(format!("dimension '{symbol}' is {value}, outside {lo}..{hi}")));
         }
     }
     Ok(symbols)
+}
+
+/// Refuses sizes for which an expression that must be 0 is not.
+fn check_assumed(assumed: &[Dim], symbols: &Symbols) -> Result<()> {
+    match assumed.iter().find(|zero| zero.eval(symbols) != Some(0)) {
+        Some(zero) => Err(Error::invalid(format!("sizes that must agree do not: {zero} is not 0"))),
+        None => Ok(()),
+    }
 }

@@ -19,7 +19,7 @@ use access::Placed;
 use memory::Memory;
 
 use super::code::Loops;
-use super::{Symbols, bind, forms, of_kernel};
+use super::{Symbols, bind, check_assumed, forms, of_kernel};
 use crate::error::Result;
 use crate::kernel::plan::{Plan, PlannedKernel};
 use crate::tensor::Tensor;
@@ -29,6 +29,7 @@ use crate::types::TensorType;
 pub fn run(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let declared: Vec<(&str, &TensorType)> = plan.inputs.iter().map(|p| (&*p.name, &p.ty)).collect();
     let symbols = bind(&declared, inputs, &plan.bounds)?;
+    check_assumed(&plan.assumed, &symbols)?;
     let mut memory = Memory::new(plan, inputs, &symbols)?;
     for (k, kernel) in plan.kernels.iter().enumerate() {
         execute(plan, &mut memory, &symbols, k, kernel)

@@ -124,7 +124,7 @@ proptest! {
         let mut graph = Graph::new(&names[0]);
         graph.opsets.insert(String::new(), 17);
         graph.opsets.insert(names[1].clone() + ".d", 3);
-        graph.bounds.insert(symbol.as_str().into(), (1, i64::MAX));
+        graph.bounds.insert(symbol.as_str().into(), (1, i64::MAX).into());
         let shape = Shape(vec![crate::Dim::symbol(&symbol), 3usize.into()]);
         let mut value = graph.add_input(&names[0], Fact::new(DType::F32, shape)).unwrap();
         for (name, tensor) in names[1..4].iter().zip(&tensors) {

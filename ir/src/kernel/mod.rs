@@ -8,6 +8,7 @@
 //! The [`plan`] module holds the same forms after placement, flattened to strides, with their schedules.
 
 mod access;
+mod assumed;
 pub mod digits;
 mod expr;
 mod form;
@@ -22,6 +23,7 @@ mod print;
 mod print_plan;
 mod program;
 mod scalar;
+pub mod sizes;
 #[cfg(test)]
 mod text_tests;
 mod uses;
@@ -29,6 +31,7 @@ mod verify;
 mod verify_plan;
 
 pub use access::{Access, Affine, BufferId, Index, LoopId, each_buffer, each_index_buffer};
+pub use assumed::assumptions;
 pub use expr::Expr;
 pub use form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
 pub use format::{Format, Kept};

@@ -48,6 +48,14 @@ impl Parser {
             let word = self.at.ident()?;
             match &word[..] {
                 "dim" => self.at.bound(&mut self.program.bounds)?,
+                "assume" => {
+                    let zero = self.at.dim()?;
+                    self.at.expect("=")?;
+                    if self.at.integer()? != 0 {
+                        return Err(self.at.error_before("0 expected"));
+                    }
+                    self.program.assumed.push(zero);
+                }
                 "input" | "output" | "temp" | "const" | "released" => self.buffer(&word, &mut places)?,
                 "inputs" => inputs = Some(self.buffers()?),
                 "outputs" => outputs = Some(self.buffers()?),

@@ -3,6 +3,8 @@
 //! Accesses are flat: a storage, an offset and one stride per loop. Loops that are contiguous in every access
 //! have been merged. Code generation decides nothing: everything that depends on a target is in here.
 
+use std::sync::Arc;
+
 use super::access::LoopId;
 use super::form::{Form, Loop};
 use super::scalar::Scalar;
@@ -376,6 +378,8 @@ pub struct PlannedKernel {
     pub why: String,
     /// Steps of the shared loop that a thread takes at a time; `None`: not worth sharing.
     pub grain: Option<u32>,
+    /// Bounds of the open dimensions in it.
+    pub bounds: Arc<Bounds>,
 }
 
 impl PlannedKernel {
@@ -429,6 +433,10 @@ pub struct Plan {
     pub name: String,
     /// Bounds of the dimensions left open.
     pub bounds: Bounds,
+    /// Expressions of them that must be 0 in every run.
+    pub assumed: Vec<Dim>,
+    /// Integers that are computed when a run begins: see [`sizes`](super::sizes).
+    pub sizes: Vec<Dim>,
     /// Arguments.
     pub inputs: Vec<Port>,
     /// Results.

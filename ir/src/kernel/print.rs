@@ -63,6 +63,7 @@ impl fmt::Display for Summary<'_> {
 fn program_text(p: &Program, elide: bool) -> String {
     let mut out = format!("program {} {{\n", name_text('@', &p.name));
     out += &bounds_text(&p.bounds, "  ");
+    p.assumed.iter().for_each(|zero| out += &format!("  assume {zero} = 0\n"));
     for buffer in p.buffers() {
         let _ = writeln!(out, "  {}", buffer_text(p, buffer, elide));
     }
@@ -239,7 +240,7 @@ fn symbols_of(p: &Program, k: &Kernel, out: &mut Vec<Dim>) {
             }
         }
     }
-    out.extend(p.bounds.keys().map(|s| Dim::symbol(s)));
+    out.extend(p.bounds.keys().map(|s| Dim::symbol(s)).chain(p.assumed.iter().cloned()));
     for a in k.form.loads().into_iter().chain(k.form.stores()) {
         access(a, out);
     }

@@ -39,6 +39,12 @@ impl fmt::Display for Plan {
             self.weights_bytes
         )?;
         f.write_str(&bounds_text(&self.bounds, "  "))?;
+        for zero in &self.assumed {
+            writeln!(f, "  assume {zero} = 0")?;
+        }
+        for (i, size) in self.sizes.iter().enumerate() {
+            writeln!(f, "  size {i} = {size}")?;
+        }
         for (word, ports) in [("input", &self.inputs), ("output", &self.outputs)] {
             for (i, port) in ports.iter().enumerate() {
                 writeln!(f, "  {word} {i} {}: {}", name_text('%', &port.name), port.ty)?;
@@ -83,7 +89,7 @@ impl fmt::Display for PlannedKernel {
         if let Some(Shared { along, step }) = self.shared {
             let l = names.get(along);
             let step = if step == 1 { String::new() } else { format!(" by {step}") };
-            let steps = self.steps().map_or("open".to_owned(), |n| n.to_string());
+            let steps = self.step_count().map_or("no".to_owned(), |n| factor_text(&n));
             let grain = self.grain.map_or("one thread".to_owned(), |n| format!("{n} at a time"));
             writeln!(f, "    shared: {l}{step}, {steps} steps, {grain}")?;
         }

@@ -73,6 +73,8 @@ pub struct Program {
     pub name: String,
     /// Bounds of the symbolic dimensions left open.
     pub bounds: Bounds,
+    /// Expressions of them that must be 0 in every run: see [`assumptions`](super::assumptions).
+    pub assumed: Vec<Dim>,
     /// Arguments in order.
     pub inputs: Vec<BufferId>,
     /// Results in order.
@@ -89,6 +91,7 @@ impl PartialEq for Program {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
             && self.bounds == other.bounds
+            && self.assumed == other.assumed
             && self.buffers == other.buffers
             && self.kernels == other.kernels
             && self.inputs == other.inputs

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::function::{BinaryOp, UnaryOp};
 use super::print::{REDUCE, WINDOW};
 use super::*;
+use crate::dim::Bound;
 use crate::tensor::Tensor;
 use crate::text::testing;
 
@@ -121,13 +122,18 @@ fn program() -> impl Strategy<Value = Program> {
         .prop_map(|(root, offset, strides, extent)| Place { root: BufferId(root), offset, strides, extent });
     let buffer = (testing::name(), testing::ty(), kind, prop::option::of(place), any::<bool>());
     let ids = || prop::option::of(prop::collection::vec((0..BUFFERS).prop_map(BufferId), 0..3));
-    let bounds =
-        prop::collection::btree_map(testing::name().prop_map(|n| n.into()), any::<(i64, i64)>(), 0..2);
+    let bounds = prop::collection::btree_map(
+        testing::name().prop_map(|n| n.into()),
+        any::<(i64, i64, i64)>().prop_map(|(lo, hi, typical)| Bound { lo, hi, typical }),
+        0..2,
+    );
     let buffers = prop::collection::vec(buffer, BUFFERS as usize);
-    (testing::name(), bounds, buffers, prop::collection::vec(kernel(), 0..3), ids(), ids()).prop_map(
-        |(name, bounds, buffers, kernels, inputs, outputs)| {
+    let assumed = prop::collection::vec(testing::dim(), 0..2);
+    (testing::name(), (bounds, assumed), buffers, prop::collection::vec(kernel(), 0..3), ids(), ids())
+        .prop_map(|(name, (bounds, assumed), buffers, kernels, inputs, outputs)| {
             let mut p = Program::new(&name);
             p.bounds = bounds;
+            p.assumed = assumed;
             kernels.into_iter().for_each(|k| p.push_kernel(k));
             for (name, ty, kind, place, own) in buffers {
                 let ty = match &kind {
@@ -142,8 +148,7 @@ fn program() -> impl Strategy<Value = Program> {
             p.inputs = inputs.unwrap_or(all_inputs);
             p.outputs = outputs.unwrap_or(all_outputs);
             p
-        },
-    )
+        })
 }
 
 proptest! {

@@ -80,6 +80,10 @@ impl Checker<'_> {
         {
             return rule("the shared loop is parallel, in steps of one at least".to_owned());
         }
+        self.kernel.check_open().or_else(rule)?;
+        if self.plan.row_of(self.kernel).is_none() {
+            return rule(format!("the sizes {:?} are not in the plan's table", self.kernel.sizes()));
+        }
         let plain = matches!(self.kernel.schedule, Schedule::Scalar { .. });
         if plain != (self.kernel.provider == Provider::Plain) {
             return rule(format!("{:?} makes another kind of schedule", self.kernel.provider));
@@ -505,6 +509,7 @@ mod tests {
             shared: Some(Shared { along: LoopId(0), step: 1 }),
             why: String::new(),
             grain: None,
+            bounds: Default::default(),
         };
         let weight = |name: &str, offset_bytes| Weight {
             name: name.into(),

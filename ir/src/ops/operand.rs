@@ -128,7 +128,7 @@ pub(crate) fn wrapped(index: i64, extent: i64) -> Result<i64> {
 
 /// Whether an integer that follows from extents is never negative, whatever the open dimensions are.
 pub(crate) fn at_least_zero(dim: &Dim) -> bool {
-    let bounds = dim.symbols().into_iter().map(|s| (s, (0, i64::MAX))).collect();
+    let bounds = dim.symbols().into_iter().map(|s| (s, (0, i64::MAX).into())).collect();
     dim.range(&bounds).is_some_and(|(lo, _)| lo >= 0)
 }
 

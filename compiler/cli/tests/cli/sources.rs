@@ -57,6 +57,30 @@ fn a_model_is_not_written_over() {
 }
 
 #[test]
+fn an_open_dimension_has_the_size_of_the_inputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let model = super::models::write(folder.path(), "product.onnx", &super::models::product());
+    let open = ["--dim", "n=1..6:2", "--json"];
+    let shape = |more: &[&str]| {
+        json(&done(&[&["run", &model], &open[..], more].concat()))["outputs"][0]["shape"].clone()
+    };
+    let greatest = shape(&[]);
+    assert_eq!(greatest[0], 6);
+    assert_eq!(shape(&["--at", "n=3", "--output-dir", &path("three")])[0], 3);
+    for wrong in [["--at", "n=7"], ["--at", "m=1"], ["--at", "n=1..2"]] {
+        assert_eq!(code(&kiln(&[&["run", &model], &open[..], &wrong].concat())), 2, "{wrong:?}");
+    }
+    assert_eq!(code(&kiln(&["run", &model, "--dim", "n=3..2"])), 2);
+    let compiled = json(&done(&[&["compile", &model, "-o", &path("out")], &open[..]].concat()));
+    assert_eq!(compiled["inputs"][0]["shape"][0], "n");
+    let header = std::fs::read_to_string(folder.path().join("out/product.h")).unwrap();
+    assert!(header.contains("int64_t n;") && header.contains("#define product_DIM_0_MAX 6"), "{header}");
+    done(&[&["bench", &model, "--seconds", "0", "--at", "n=2", "--profile"], &open[..]].concat());
+    done(&[&["explain", &model], &open[..]].concat());
+}
+
+#[test]
 fn inputs_are_not_written_over() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -82,6 +82,12 @@ fn needed(program: &Program, kernel: &Kernel, access: &Access, value: Scalar) ->
     let buffer = program.buffer(access.buffer);
     let mut halo = Halo { before: vec![], after: vec![], value };
     for (index, extent) in access.index.iter().zip(buffer.ty.shape.iter()) {
+        let along = index.affine().and_then(Affine::as_loop);
+        if along.is_some_and(|l| kernel.loop_(l).extent == *extent) {
+            halo.before.push(0);
+            halo.after.push(0);
+            continue;
+        }
         let (lo, hi) = index.affine().and_then(|a| range(kernel, a)).ok_or_else(|| open(kernel))?;
         let extent = extent.as_const().ok_or_else(|| open(kernel))?;
         halo.before.push(lo.saturating_neg().max(0));
@@ -114,7 +120,7 @@ fn padded_copy(program: &mut Program, before: usize, from: BufferId) -> (BufferI
 }
 
 /// Inserts the kernels that write the halos, each before the first writer of its buffer.
-pub(super) fn fill(program: &mut Program, halos: &Halos) {
+pub(super) fn fill(program: &mut Program, halos: &Halos) -> Result<()> {
     // Writers of views count: parts of a concat write straight into its storage.
     let mut first: HashMap<BufferId, usize> = HashMap::new();
     for (i, kernel) in program.kernels().iter().enumerate() {
@@ -125,26 +131,31 @@ pub(super) fn fill(program: &mut Program, halos: &Halos) {
     let mut edits = Edits::default();
     for (&buffer, halo) in halos {
         let Some(&position) = first.get(&buffer) else { continue };
-        for (i, slab) in slabs(program, buffer, halo).iter().enumerate() {
+        for (i, slab) in slabs(program, buffer, halo)?.iter().enumerate() {
             edits.insert(position, fill_slab(program, buffer, halo.value, i, slab));
         }
     }
     program.edit(edits);
+    Ok(())
 }
 
 /// The halo as boxes of `(first, count)` per axis that do not overlap: axis by axis, its two ends over the widened
 /// extent of the axes after it and the plain extent of those before.
-fn slabs(program: &Program, buffer: BufferId, halo: &Halo) -> Vec<Vec<(i64, Dim)>> {
+fn slabs(program: &Program, buffer: BufferId, halo: &Halo) -> Result<Vec<Vec<(i64, Dim)>>> {
     let shape = &program.buffer(buffer).ty.shape;
     let wide = |axis: usize| {
         (-halo.before[axis], shape[axis].clone() + Dim::Const(halo.before[axis] + halo.after[axis]))
     };
     let mut out = Vec::new();
     for axis in 0..shape.rank() {
-        let ends = [
-            (-halo.before[axis], halo.before[axis]),
-            (shape[axis].as_const().unwrap_or(0), halo.after[axis]),
-        ];
+        if halo.before[axis] == 0 && halo.after[axis] == 0 {
+            continue;
+        }
+        // Behind an end that is known at run time alone there is no place to fill.
+        let end = shape[axis].as_const().ok_or_else(|| {
+            Error::internal(format!("'{}' has a halo around an open axis", program.buffer(buffer).name))
+        })?;
+        let ends = [(-halo.before[axis], halo.before[axis]), (end, halo.after[axis])];
         for (first, count) in ends.into_iter().filter(|e| e.1 > 0) {
             let at = |i: usize| match i.cmp(&axis) {
                 std::cmp::Ordering::Less => (0, shape[i].clone()),
@@ -154,7 +165,7 @@ fn slabs(program: &Program, buffer: BufferId, halo: &Halo) -> Vec<Vec<(i64, Dim)
             out.push((0..shape.rank()).map(at).collect());
         }
     }
-    out
+    Ok(out)
 }
 
 fn fill_slab(program: &Program, buffer: BufferId, value: Scalar, i: usize, slab: &[(i64, Dim)]) -> Kernel {

@@ -41,8 +41,7 @@ pub fn run(program: &mut Program) -> Result<()> {
         program.set_place(id, Some(place));
     }
     alias::run(program, &orders, &halos);
-    halo::fill(program, &halos);
-    Ok(())
+    halo::fill(program, &halos)
 }
 
 /// Refuses storage that nothing can address: offsets of all that is smaller stay far within 64 bits.
@@ -114,7 +113,12 @@ fn own_place(
         let (before, after) = halo.map_or((0, 0), |h| (h.before[axis], h.after[axis]));
         strides[axis] = stride.clone();
         offset = offset + Dim::Const(before) * stride.clone();
-        stride = stride * (buffer.ty.shape[axis].clone() + Dim::Const(before) + Dim::Const(after));
+        // In the arena strides are those of the greatest sizes, so that code knows them; the caller's buffers are dense.
+        let extent = match (&buffer.kind, buffer.ty.shape[axis].most(&program.bounds)) {
+            (BufferKind::Temp, Some(most)) => Dim::Const(most),
+            _ => buffer.ty.shape[axis].clone(),
+        };
+        stride = stride * (extent + Dim::Const(before) + Dim::Const(after));
     }
     Place { root: id, offset, strides, extent: stride }
 }

@@ -139,8 +139,8 @@ fn vote(
     decided: &HashMap<BufferId, usize>,
     cast: &mut impl FnMut(BufferId, usize, i64),
 ) {
-    let weight = kernel.iterations().as_const().unwrap_or(1);
-    let extent = |l: LoopId| kernel.loop_(l).extent.as_const().unwrap_or(i64::MAX);
+    let weight = kernel.iterations().typical(&program.bounds).unwrap_or(1);
+    let extent = |l: LoopId| kernel.loop_(l).extent.typical(&program.bounds).unwrap_or(i64::MAX);
     let mut cast_for = |access: &Access, lanes: LoopId| {
         if let Some(axis) = axis_of(access, lanes).filter(|_| is_ours(program, access.buffer)) {
             cast(access.buffer, axis, weight);

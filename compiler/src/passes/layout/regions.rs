@@ -67,7 +67,8 @@ impl Regions {
             let turned: f64 = region.touched.iter().filter_map(|b| foreign(program, *b)).sum();
             let innermost: f64 =
                 windows().map(|k| channels_innermost(program, k).unwrap_or(f64::INFINITY)).sum();
-            let outermost: f64 = windows().map(|k| channels_outermost(k).unwrap_or(f64::INFINITY)).sum();
+            let outermost: f64 =
+                windows().map(|k| channels_outermost(program, k).unwrap_or(f64::INFINITY)).sum();
             if outermost < innermost + TURN * turned {
                 let written = |k: &Kernel| k.form.stores().iter().map(|a| a.buffer).collect::<Vec<_>>();
                 rows.extend(windows().flat_map(written));
@@ -96,7 +97,8 @@ impl Regions {
             return false;
         }
         let costs = || {
-            let (loops, (row, step, each)) = (Loops::of(kernel)?, Loops::of(kernel)?.row()?);
+            let loops = Loops::of(program, kernel)?;
+            let (row, step, each) = loops.row()?;
             let borders = positions(*before.last()?, step) + positions(*after.last()?, step);
             let extent = kernel.loop_(row).extent.as_const().filter(|n| *n > 0)?;
             let rows = loops.steps / extent as f64 * each;
@@ -121,7 +123,7 @@ fn positions(reach: i64, step: i64) -> i64 {
 fn foreign(program: &Program, buffer: BufferId) -> Option<f64> {
     let buffer = program.buffer(buffer);
     let callers = matches!(buffer.kind, BufferKind::Input | BufferKind::Output);
-    let elements = buffer.ty.shape.as_const().map(|extents| extents.iter().product::<usize>() as f64);
+    let elements = buffer.ty.shape.elements().typical(&program.bounds).map(|n| n as f64);
     elements.filter(|_| callers)
 }
 
@@ -192,9 +194,9 @@ struct Loops<'k> {
 }
 
 impl<'k> Loops<'k> {
-    fn of(kernel: &'k Kernel) -> Option<Self> {
+    fn of(program: &Program, kernel: &'k Kernel) -> Option<Self> {
         let Form::Window { input, store, .. } = &kernel.form else { return None };
-        let steps = kernel.iterations().as_const()? as f64;
+        let steps = kernel.iterations().typical(&program.bounds)? as f64;
         Some(Self { kernel, input, store: &store.to, steps })
     }
 
@@ -226,7 +228,7 @@ impl<'k> Loops<'k> {
 /// Instructions of a window along its channels; `None` where it cannot run so: an argument is turned only when a copy
 /// with padding is made of it.
 fn channels_innermost(program: &Program, kernel: &Kernel) -> Option<f64> {
-    let loops = Loops::of(kernel)?;
+    let loops = Loops::of(program, kernel)?;
     if program.buffer(loops.input.buffer).kind == BufferKind::Input && loops.input.otherwise.is_none() {
         return None;
     }
@@ -239,8 +241,8 @@ fn channels_innermost(program: &Program, kernel: &Kernel) -> Option<f64> {
 }
 
 /// Instructions of a window along the last axis, in which elements of neighbouring results lie a step apart.
-fn channels_outermost(kernel: &Kernel) -> Option<f64> {
-    let loops = Loops::of(kernel)?;
+fn channels_outermost(program: &Program, kernel: &Kernel) -> Option<f64> {
+    let loops = Loops::of(program, kernel)?;
     let (row, _, each) = loops.row()?;
     loops.along(row, each)
 }

@@ -1,7 +1,7 @@
 //! Which contractions are convolutions that minimal filtering can compute.
 
-use kiln_ir::DType;
 use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Store};
+use kiln_ir::{DType, Dim};
 
 use super::super::absorb::tiles_compute;
 use super::cost::Layer;
@@ -11,6 +11,8 @@ use super::matrices::WINDOW;
 /// Loops and operands of a contraction that is a convolution as needed here.
 pub(super) struct Convolution {
     pub(super) layer: Layer,
+    /// How many images there are.
+    pub(super) images: Dim,
     pub(super) n: LoopId,
     pub(super) o: LoopId,
     pub(super) c: LoopId,
@@ -70,10 +72,14 @@ impl Convolution {
         }
         let short = types.2.is_short_float();
         let most = whole.then(|| integers::most(tensor, axes[0]));
+        // What is typical decides; the tiles are as many as there are images.
+        let images = kernel.loop_(n).extent.clone();
+        let typical = images.typical(&program.bounds).filter(|n| *n > 0)?;
         let layer =
-            Layer { n: extent(n)?, o: extent(o)?, c: extent(c)?, h: extent(h)?, w: extent(w)?, short, most };
+            Layer { n: typical, o: extent(o)?, c: extent(c)?, h: extent(h)?, w: extent(w)?, short, most };
         let this = Self {
             layer,
+            images,
             n,
             o,
             c,

@@ -69,6 +69,7 @@ fn kernel(name: &str, loops: &[(i64, Role)], form: Form<FlatAccess>) -> PlannedK
         shared: None,
         why: String::new(),
         grain: None,
+        bounds: Default::default(),
     }
 }
 
@@ -190,7 +191,7 @@ fn symbols_are_bound_and_elements_of_every_width_move() {
     let n = Dim::symbol("n");
     for dtype in [DType::F64, DType::I8, DType::Bool, DType::F16, DType::I64] {
         let mut plan = copies();
-        plan.bounds.insert("n".into(), (0, 4));
+        plan.bounds.insert("n".into(), (0, 4).into());
         let ty = TensorType::new(dtype, Shape(vec![n.clone()]));
         (plan.inputs[0].ty, plan.outputs[0].ty) = (ty.clone(), ty);
         for k in 0..3 {

@@ -59,6 +59,13 @@ impl Simd for Clif<'_, '_> {
         Ok(())
     }
 
+    fn at_most_of(&mut self, p: &P, most: &P) -> R {
+        let (value, most) = (self.address(p), self.address(most));
+        let value = self.b.ins().smin(value, most);
+        self.b.def_var(Variable::from_u32(p.0), value);
+        Ok(())
+    }
+
     fn at_least(&mut self, p: &P, limit: i64) -> R {
         let value = self.address(p);
         let limit = self.b.ins().iconst(I64, limit);

@@ -70,6 +70,12 @@ impl Simd for Encoder {
         self.limit(p, limit, Code::Cmovl_r64_rm64)
     }
 
+    fn at_most_of(&mut self, p: &P, most: &P) -> R {
+        self.emit(Instruction::with2(Code::Cmp_r64_rm64, general(p), general(most)));
+        self.emit(Instruction::with2(Code::Cmovg_r64_rm64, general(p), general(most)));
+        Ok(())
+    }
+
     fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P> {
         let p = self.pointer()?;
         let code = if wide { Code::Mov_r64_rm64 } else { Code::Movsxd_r64_rm32 };

@@ -1,0 +1,77 @@
+//! What a program takes for granted of its open dimensions.
+//!
+//! Shape inference lets pass what only a run can tell: extents of operands that must be the same, a number of elements that
+//! must divide. What kernels index says what of it matters: an index that cannot be shown to stay inside of its axis for all
+//! sizes must end where the axis ends. A run checks that before its first kernel.
+
+use super::access::{Access, Affine};
+use super::form::Kernel;
+use super::program::Program;
+use crate::dim::{Bounds, Dim};
+use crate::error::{Error, Result};
+
+/// Expressions that must be 0 in every run, each once.
+///
+/// # Errors
+///
+/// Unsupported, where it cannot be told on which side of its axis an index may leave it.
+pub fn assumptions(program: &Program) -> Result<Vec<Dim>> {
+    let mut found = Vec::new();
+    if program.bounds.is_empty() {
+        return Ok(found);
+    }
+    for kernel in program.kernels() {
+        for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
+            of_access(program, kernel, access, &mut found)
+                .map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
+        }
+    }
+    Ok(found)
+}
+
+/// Adds what the access assumes. Axes with an index read at run time are tested there, and so are those of accesses with
+/// padding.
+fn of_access(program: &Program, kernel: &Kernel, access: &Access, found: &mut Vec<Dim>) -> Result<()> {
+    let buffer = program.buffer(access.buffer);
+    for (index, extent) in access.index.iter().zip(buffer.ty.shape.iter()) {
+        let affine = match index {
+            super::Index::Gathered(inner) => {
+                of_access(program, kernel, inner, found)?;
+                continue;
+            }
+            super::Index::Affine(_) if access.otherwise.is_some() => continue,
+            super::Index::Affine(affine) => affine,
+        };
+        let open = || {
+            let text = format!(
+                "an index into '{}', whose extent is {extent}, is not known to stay inside",
+                buffer.name
+            );
+            Error::unsupported(text).hint("bind its dimensions with --dim")
+        };
+        let (first, last) = ends(kernel, affine, &program.bounds).ok_or_else(open)?;
+        let least = |d: &Dim| d.range(&program.bounds).map_or(-1, |r| r.0);
+        if least(&first) < 0 {
+            return Err(open());
+        }
+        let left = extent.clone() - Dim::Const(1) - last;
+        if left.as_const().is_none() && least(&left) < 0 && !found.contains(&left) {
+            found.push(left);
+        }
+    }
+    Ok(())
+}
+
+/// The least and the greatest value of an index; `None` where a coefficient may have either sign.
+fn ends(kernel: &Kernel, index: &Affine, bounds: &Bounds) -> Option<(Dim, Dim)> {
+    let (mut first, mut last) = (index.offset.clone(), index.offset.clone());
+    for (l, coefficient) in &index.terms {
+        let reach = coefficient.clone() * (kernel.loop_(*l).extent.clone() - Dim::Const(1));
+        match coefficient.range(bounds)? {
+            (0.., _) => last = last + reach,
+            (_, ..=0) => first = first + reach,
+            _ => return None,
+        }
+    }
+    Some((first, last))
+}

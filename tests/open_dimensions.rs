@@ -1,0 +1,282 @@
+//! Models with open dimensions, compiled once and run at several sizes: at six points of the way and on every level of this
+//! machine, each result compared with that of the imported graph at that size. As libraries they stand between guard
+//! pages, with room for nothing but the size of the run.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use kiln_compiler::internals::emit::jit;
+use kiln_compiler::internals::passes::infer;
+use kiln_compiler::internals::pipeline;
+use kiln_ir::dim::Symbols;
+use kiln_ir::graph::{self, Graph};
+use kiln_ir::{DType, Tensor};
+use kiln_tests::compare::{self, ACROSS_STAGES};
+use kiln_tests::{Outcome, random, stages, text, tools};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Name and body of a graph with the dimensions `n`, `s` or both; inputs whose names begin with `w` are constants.
+const BATCHES: &[(&str, &str)] = &[
+    ("elementwise", "input %x: f32[n, 5, 7] input %w: f32[5, 1] %a = Mul(%x, %w) %y = Tanh(%a)"),
+    ("two_inputs", "input %x: f32[n, 33] input %z: f32[n, 1] %a = Add(%x, %z) %y = Sigmoid(%a)"),
+    ("scalars", "input %x: f32[n] %y = Exp(%x)"),
+    ("integers", "input %x: i32[n, 37] %y = Add(%x, %x)"),
+    (
+        "pointwise",
+        "input %x: f32[n, 20, 5, 7] input %w: f32[24, 20, 1, 1] input %wb: f32[24] \
+        %a = Conv(%x, %w, %wb) %y = Relu(%a)",
+    ),
+    // Enough for several threads, which share rows: of one panel, and of several.
+    ("shared_rows", "input %x: f32[n, 48, 19, 21] input %w: f32[16, 48, 1, 1] %y = Conv(%x, %w)"),
+    (
+        "shared_panels",
+        "input %x: f32[n, 40, 13, 7] input %w: f32[200, 40, 1, 1] %a = Conv(%x, %w) %y = Relu(%a)",
+    ),
+    ("shared_maps", "input %x: f32[n, 60, 40, 40] %a = Tanh(%x) %y = Exp(%a)"),
+    (
+        "padded",
+        "input %x: f32[n, 3, 9, 7] input %w: f32[5, 3, 3, 3] \
+        %y = Conv(%x, %w) {strides = [2, 1], pads = [2, 1, 1, 2], dilations = [2, 1]}",
+    ),
+    (
+        "winograd",
+        "input %x: f32[n, 24, 15, 14] input %w: f32[20, 24, 3, 3] input %wc: f32[18, 20, 3, 3] \
+        %a = Conv(%x, %w) {pads = [1, 1, 1, 1]} %b = Relu(%a) %y = Conv(%b, %wc) {pads = [1, 1, 1, 1]}",
+    ),
+    (
+        "depthwise",
+        "input %x: f32[n, 20, 9, 8] input %w: f32[20, 1, 3, 3] \
+        %y = Conv(%x, %w) {group = 20, pads = [1, 1, 1, 1]}",
+    ),
+    ("grouped", "input %x: f32[n, 12, 6, 6] input %w: f32[10, 6, 3, 3] %y = Conv(%x, %w) {group = 2}"),
+    (
+        "residual",
+        "input %x: f32[n, 16, 6, 5] input %w: f32[16, 16, 1, 1] input %wd: f32[16, 1, 3, 3] \
+        %a = Conv(%x, %w) %b = Conv(%a, %wd) {group = 16, pads = [1, 1, 1, 1]} %c = Add(%a, %b) %y = Relu(%c)",
+    ),
+    (
+        "pools",
+        "input %x: f32[n, 6, 9, 9] %a = MaxPool(%x) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]} \
+        %y = AveragePool(%a) {kernel_shape = [2, 2]}",
+    ),
+    (
+        "global",
+        "input %x: f32[n, 20, 7, 7] input %w: f32[20, 9] %a = GlobalAveragePool(%x) %b = Flatten(%a) \
+        %y = MatMul(%b, %w)",
+    ),
+    ("gemm", "input %x: f32[n, 33] input %w: f32[33, 50] input %wb: f32[50] %y = Gemm(%x, %w, %wb)"),
+    ("narrow", "input %x: f32[n, 40] input %w: f32[40, 3] %y = MatMul(%x, %w)"),
+    ("products", "input %x: f32[n, 5, 9] input %z: f32[n, 9, 18] %y = MatMul(%x, %z)"),
+    ("softmax", "input %x: f32[n, 3, 37] %y = Softmax(%x) {axis = 2}"),
+    ("softmax_outer", "input %x: f32[n, 37, 5] %y = Softmax(%x) {axis = 1}"),
+    (
+        "normalised",
+        "input %x: f32[n, 4, 40] input %w: f32[40] input %wb: f32[40] \
+        %y = LayerNormalization(%x, %w, %wb) {axis = -1}",
+    ),
+    ("means", "input %x: f32[n, 6, 35] %y = ReduceMean(%x) {axes = [1], keepdims = 0}"),
+    ("over_batch", "input %x: f32[n, 6, 35] %y = ReduceMax(%x) {axes = [0], keepdims = 0}"),
+    ("batch_mean", "input %x: f32[n, 9] %y = ReduceMean(%x) {axes = [0, 1], keepdims = 0}"),
+    ("positions", "input %x: f32[n, 50] %y = ArgMax(%x) {axis = 1}"),
+    ("transposed", "input %x: f32[n, 17, 20] %y = Transpose(%x) {perm = [0, 2, 1]}"),
+    ("batch_inside", "input %x: f32[n, 6, 7] %y = Transpose(%x) {perm = [1, 0, 2]}"),
+    ("batch_innermost", "input %x: f32[n, 6] %a = Tanh(%x) %b = Transpose(%a) {perm = [1, 0]} %y = Exp(%b)"),
+    (
+        "concat",
+        "input %x: f32[n, 6, 5] input %z: f32[n, 3, 5] %a = Tanh(%x) %b = Concat(%a, %z) {axis = 1} %y = Exp(%b)",
+    ),
+    ("twice", "input %x: f32[n, 6] %a = Tanh(%x) %y = Concat(%a, %x) {axis = 0}"),
+    ("split", "input %x: f32[n, 6, 4] %a, %b = Split(%x) {axis = 1} %c = Mul(%a, %b) %y = Tanh(%c)"),
+    ("padding", "input %x: f32[n, 6, 5] const @p: i64[6] = [0, 1, 2, 0, 0, 1] %y = Pad(%x, @p)"),
+    (
+        "reshaped",
+        "input %x: f32[n, 6, 10] const @s: i64[3] = [0, 4, -1] %a = Tanh(%x) %b = Reshape(%a, @s) %y = Exp(%b)",
+    ),
+    (
+        "rows_merged",
+        "input %x: f32[n, 6, 10] input %w: f32[10, 20] const @s: i64[2] = [-1, 10] %b = Reshape(%x, @s) \
+        %y = MatMul(%b, %w)",
+    ),
+    ("gathered", "input %x: f32[n, 6, 10] const @i: i64[3] = [2, 0, -1] %y = Gather(%x, @i) {axis = 1}"),
+    ("embedded", "input %i: i64[n, 4] input %w: f32[9, 20] %y = Gather(%w, %i)"),
+    (
+        "quantised",
+        "input %x: f32[n, 20] input %w: f32[20, 18] %a, %s, %z = DynamicQuantizeLinear(%x) \
+        %b = DequantizeLinear(%a, %s, %z) %y = MatMul(%b, %w)",
+    ),
+    ("halves", "input %x: f16[n, 20] input %w: f16[20, 18] %y = MatMul(%x, %w)"),
+    ("doubles", "input %x: f64[n, 9] input %w: f64[9, 7] %y = MatMul(%x, %w)"),
+];
+
+/// The same with a second dimension inside.
+const SEQUENCES: &[(&str, &str)] = &[
+    ("elementwise", "input %x: f32[n, s, 9] input %w: f32[9] %y = Add(%x, %w)"),
+    ("rows", "input %x: f32[n, s, 20] input %w: f32[20, 24] %a = MatMul(%x, %w) %y = Tanh(%a)"),
+    ("softmax", "input %x: f32[n, 3, s] %y = Softmax(%x) {axis = 2}"),
+    (
+        "scores",
+        "input %x: f32[n, s, 12] %t = Transpose(%x) {perm = [0, 2, 1]} %a = MatMul(%x, %t) \
+        %b = Softmax(%a) {axis = -1} %y = MatMul(%b, %x)",
+    ),
+    (
+        "normalised",
+        "input %x: f32[n, s, 40] input %w: f32[40] input %wb: f32[40] \
+        %y = LayerNormalization(%x, %w, %wb) {axis = -1}",
+    ),
+    ("embedded", "input %i: i64[n, s] input %w: f32[9, 20] %y = Gather(%w, %i)"),
+    ("sums", "input %x: f32[n, s, 6] %y = ReduceMean(%x) {axes = [1], keepdims = 1}"),
+];
+
+/// The graph of a case, with constants drawn.
+fn graph(name: &str, body: &str, dims: &[&str]) -> Outcome<Graph> {
+    let dims: String = dims.iter().map(|d| format!("dim {d}\n")).collect();
+    let source = format!("graph @{name} opset(17) {{ {dims} {body} output %y }}");
+    let mut graph = graph::parse(&source).map_err(text)?;
+    for (i, id) in graph.inputs().to_vec().into_iter().enumerate() {
+        let value = graph.value(id);
+        let (constant, fact) = (value.name.starts_with('w'), value.fact.clone());
+        if let (true, Some(fact)) = (constant, fact) {
+            let shape = fact.shape.as_const().ok_or("an open constant")?;
+            let tensor = random::tensor(fact.dtype, &shape, 7, i).map_err(text)?;
+            graph.fix_input(id, tensor).map_err(text)?;
+        }
+    }
+    infer::run(&mut graph).map_err(text)?;
+    Ok(graph)
+}
+
+/// Inputs of a graph for values of its dimensions. Indices are small.
+fn inputs(graph: &Graph, symbols: &Symbols) -> Outcome<Vec<Tensor>> {
+    let make = |(position, id): (usize, &graph::ValueId)| {
+        let fact = graph.value(*id).fact.as_ref().ok_or("an input without a type")?;
+        let extent = |d: &kiln_ir::Dim| d.eval(symbols).and_then(|n| usize::try_from(n).ok());
+        let shape: Vec<usize> = fact.shape.iter().map(extent).collect::<Option<_>>().ok_or("no extent")?;
+        if fact.dtype == DType::I64 {
+            let count = shape.iter().product::<usize>();
+            return Ok(Tensor::from_vec(&shape, (0..count).map(|i| (i * 5 % 9) as i64).collect::<Vec<_>>()));
+        }
+        random::tensor(fact.dtype, &shape, 3, position).map_err(text)
+    };
+    graph.inputs().iter().enumerate().map(make).collect()
+}
+
+/// The case at the ends of its bounds and between, at six points; compiled once for each level of this machine, too.
+fn check(name: &str, body: &str, dims: &[&str], sizes: &[&[i64]], opt: u8) -> Outcome {
+    let graph = graph(name, body, dims)?;
+    let names: Vec<_> = graph.bounds.keys().cloned().collect();
+    let mut runs = Vec::new();
+    for values in sizes {
+        let symbols: Symbols = names.iter().cloned().zip(values.iter().copied()).collect();
+        let inputs = inputs(&graph, &symbols)?;
+        let expected =
+            stages::six_points(name, &graph, &inputs, opt).map_err(|e| format!("{values:?}: {e}"))?;
+        runs.push((values, inputs, expected));
+    }
+    for level in stages::levels() {
+        let options = stages::options(level, opt)?;
+        let plan = pipeline::compile(graph.clone(), &options).map_err(text)?;
+        let model = jit::Model::new(plan, &options.target, 2).map_err(text)?;
+        for (values, inputs, expected) in &runs {
+            let found = model.run(inputs).map_err(text)?;
+            compare::close(&found, expected, ACROSS_STAGES)
+                .map_err(|e| format!("{level} at {values:?}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sizes that a model needs to agree: what inference lets pass is checked when a run begins.
+const AGREEING: &[(&str, &str, [i64; 2], [i64; 2])] = &[
+    ("operands", "input %x: f32[n, 3] input %z: f32[s, 3] %y = Add(%x, %z)", [4, 4], [4, 3]),
+    ("depth", "input %x: f32[n, s] input %z: f32[n, 3] %y = MatMul(%x, %z)", [5, 5], [3, 5]),
+    (
+        "rest",
+        "input %x: f32[n] input %z: f32[s] const @s: i64[2] = [2, -1] %a = Tanh(%x) %b = Reshape(%a, @s) \
+        %y = Add(%b, %z)",
+        [6, 3],
+        [5, 2],
+    ),
+];
+
+/// Runs where sizes agree; ends with an error at every point where they do not.
+fn agree(name: &str, body: &str, good: [i64; 2], bad: [i64; 2]) -> Outcome {
+    let dims = ["n = 1..6", "s = 1..6"];
+    check(name, body, &dims, &[&good], 2)?;
+    let graph = graph(name, body, &dims)?;
+    let symbols: Symbols = graph.bounds.keys().cloned().zip(bad).collect();
+    let inputs = inputs(&graph, &symbols)?;
+    let options = stages::options("baseline", 2)?;
+    let trace = stages::trace(graph, &options)?;
+    let (_, program) = trace.programs.first().ok_or("no program")?;
+    let found = [
+        kiln_ir::eval::kernel::run(program, &inputs).map_err(text),
+        stages::run_plan(&trace.plan, &inputs),
+        stages::run_jit(&trace.plan, &options, 1, &inputs),
+    ];
+    for (found, words) in found.into_iter().zip(["must agree", "must agree", "does not agree"]) {
+        match found {
+            Err(e) if e.contains(words) => {}
+            other => return Err(format!("sizes {bad:?} give {other:?}")),
+        }
+    }
+    Ok(())
+}
+
+/// A size outside of its bounds ends a call with a status before anything is written.
+fn statuses(folder: &Path) -> Outcome {
+    let graph = graph("m", "input %x: f32[n, s] %y = Tanh(%x)", &["n = 2..4", "s = 0..3"])?;
+    let options = stages::options("baseline", 2)?;
+    let plan = pipeline::compile(graph, &options).map_err(text)?;
+    stages::write_library(folder, "m", plan, &options)?;
+    let main = r#"#include "m.h"
+        static m_INPUT_0_CTYPE x[m_INPUT_0_ELEMENTS], y[m_OUTPUT_0_ELEMENTS + 1];
+        static _Alignas(m_ARENA_ALIGN) unsigned char arena[m_ARENA_BYTES];
+        static int at(int64_t n, int64_t s) {
+            const void *in[] = { x };
+            void *out[] = { y };
+            m_sizes sizes = { n, s };
+            return m_run(in, out, arena, &sizes);
+        }
+        int main(void) {
+            const void *in[] = { x };
+            void *out[] = { y };
+            for (int i = 0; i < m_INPUT_0_ELEMENTS; i++) x[i] = 1, y[i] = 5;
+            y[m_OUTPUT_0_ELEMENTS] = 5;
+            int64_t wrong[][2] = { { 1, 1 }, { 5, 1 }, { 2, 4 }, { 2, -1 }, { -2, 1 }, { INT64_MIN, 0 },
+                                   { INT64_MAX, 0 }, { 3, INT64_MAX }, { 3, INT64_MIN } };
+            for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++)
+                if (at(wrong[i][0], wrong[i][1]) != m_DIMENSION_OUT_OF_BOUNDS) return 10 + i;
+            if (m_run(in, out, arena, 0) != m_NULL_POINTER) return 1;
+            for (int i = 0; i <= m_OUTPUT_0_ELEMENTS; i++) if (y[i] != 5) return 2;
+            if (at(3, 0) != m_OK || y[0] != 5) return 3;
+            if (at(3, 2) != m_OK || y[5] == 5 || y[6] != 5) return 4;
+            return at(4, 3) != m_OK || y[11] == 5 || y[12] != 5;
+        }"#;
+    let (source, program) = (folder.join("main.c"), folder.join("main"));
+    tools::write(&source, main)?;
+    tools::link(tools::CC, &["-std=c11", "-Wall", "-Werror"], &source, &[&folder.join("libm.a")], &program)?;
+    tools::run(&mut Command::new(program)).map(|_| ())
+}
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    let mut add = |kind: &str, name: &str, opt: u8, run: Box<dyn Fn() -> Outcome + Send>| {
+        trials.push(Trial::test(format!("{kind}::{name}::opt{opt}"), move || run().map_err(Failed::from)));
+    };
+    for (name, body) in BATCHES {
+        for opt in [0, 2] {
+            let run = move || check(name, body, &["n = 1..7"], &[&[1], &[2], &[7]], opt);
+            add("batch", name, opt, Box::new(run));
+        }
+    }
+    for (name, body) in SEQUENCES {
+        let sizes: &[&[i64]] = &[&[1, 1], &[2, 13], &[3, 19]];
+        let run = move || check(name, body, &["n = 1..3", "s = 1..19:8"], sizes, 2);
+        add("sequence", name, 2, Box::new(run));
+    }
+    for (name, body, good, bad) in AGREEING {
+        add("agree", name, 2, Box::new(move || agree(name, body, *good, *bad)));
+    }
+    add("statuses", "status", 2, Box::new(|| statuses(tempfile::tempdir().map_err(text)?.path())));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
