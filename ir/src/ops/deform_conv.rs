@@ -76,7 +76,7 @@ impl Composed for DeformConv {
         if *h == 0 || *width == 0 {
             bail_invalid!("the image {shape:?} has no pixels");
         }
-        let axes = self.spatial.axes(&cx.fact(x).shape[2..].to_vec(), &[*kh, *kw])?;
+        let axes = self.spatial.axes(&cx.fact(x).shape[2..], &[*kh, *kw])?;
         let open = || crate::Error::internal("open extents of constant shapes");
         let axes = axes.iter().map(|a| a.fixed().ok_or_else(open)).collect::<Result<Vec<_>>>()?;
         let (oh, ow) = (axes[0].output as i64, axes[1].output as i64);

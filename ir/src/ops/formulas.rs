@@ -75,7 +75,7 @@ impl Composer<'_> {
     }
 
     /// `number - a`.
-    pub(super) fn from_number(&mut self, number: f64, a: Value) -> Result<Value> {
+    pub(super) fn number_less(&mut self, number: f64, a: Value) -> Result<Value> {
         let number = self.number_like(a, number)?;
         self.sub(number, a)
     }

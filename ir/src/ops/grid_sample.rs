@@ -170,7 +170,7 @@ fn reflected(cx: &mut Composer<'_>, at: Value, (lo, hi): (f64, f64)) -> Result<V
     let turns = cx.floor(turns)?;
     let whole = cx.times(turns, 2.0 * (hi - lo))?;
     let rest = cx.sub(distance, whole)?;
-    let back = cx.from_number(2.0 * (hi - lo), rest)?;
+    let back = cx.number_less(2.0 * (hi - lo), rest)?;
     let inside = cx.apply(&super::variadic::MIN, &[], &[rest, back])?;
     cx.plus(inside, lo)
 }

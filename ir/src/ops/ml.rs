@@ -98,7 +98,7 @@ fn probit(cx: &mut Composer<'_>, scores: Value) -> Result<Value> {
     let twice = cx.times(scores, 2.0)?;
     let x = cx.plus(twice, -1.0)?;
     let square = cx.mul(x, x)?;
-    let rest = cx.from_number(1.0, square)?;
+    let rest = cx.number_less(1.0, square)?;
     let log = cx.apply(&unary::LOG, &[], &[rest])?;
     let half = cx.times(log, 0.5)?;
     let v = cx.plus(half, 2.0 / (std::f64::consts::PI * A))?;

@@ -61,7 +61,10 @@ fn parse(node: &mut NodeProto<'_>, name: &str) -> Result<Box<dyn Op>> {
     };
     let op = Optimizer { kind, norm };
     let per = op.lists();
-    if node.inputs.len() < 2 + per || (node.inputs.len() - 2) % per != 0 || node.inputs.contains(&false) {
+    if node.inputs.len() < 2 + per
+        || !(node.inputs.len() - 2).is_multiple_of(per)
+        || node.inputs.contains(&false)
+    {
         bail_invalid!("needs a rate, a count and {per} lists of tensors, found {} inputs", node.inputs.len());
     }
     Ok(Box::new(op))
@@ -174,7 +177,7 @@ impl Optimizer {
                 let rest = |cx: &mut Composer<'_>, base: f32| {
                     let base = cx.number_like(steps, base.into())?;
                     let power = cx.apply(&pow::DEF, &[], &[base, steps])?;
-                    cx.from_number(1.0, power)
+                    cx.number_less(1.0, power)
                 };
                 let (of_h, of_v) = (rest(cx, beta)?, rest(cx, alpha)?);
                 let root = cx.apply(&unary::SQRT, &[], &[of_h])?;

@@ -138,7 +138,7 @@ fn taps(cx: &mut Composer<'_>, at: Value, extent: i64) -> Result<Vec<Tap>> {
     let at = cx.clamp(at, 0.0, (extent - 1) as f64)?;
     let low = cx.floor(at)?;
     let part = cx.sub(at, low)?;
-    let (rest, high) = (cx.from_number(1.0, part)?, cx.plus(low, 1.0)?);
+    let (rest, high) = (cx.number_less(1.0, part)?, cx.plus(low, 1.0)?);
     let tap = |at, weight| Tap { at, weight: Some(weight), inside };
     Ok(vec![tap(low, rest), tap(high, part)])
 }

@@ -23,7 +23,7 @@ pub(super) struct Tap {
 pub(super) fn linear(cx: &mut Composer<'_>, position: Value) -> Result<Vec<Tap>> {
     let first = cx.floor(position)?;
     let part = cx.sub(position, first)?;
-    let (rest, second) = (cx.from_number(1.0, part)?, cx.plus(first, 1.0)?);
+    let (rest, second) = (cx.number_less(1.0, part)?, cx.plus(first, 1.0)?);
     let tap = |at, weight| Tap { at, weight: Some(weight), inside: None };
     Ok(vec![tap(first, rest), tap(second, part)])
 }
@@ -33,7 +33,7 @@ pub(super) fn cubic(cx: &mut Composer<'_>, position: Value) -> Result<Vec<Tap>> 
     const A: f64 = -0.75;
     let first = cx.floor(position)?;
     let part = cx.sub(position, first)?;
-    let rest = cx.from_number(1.0, part)?;
+    let rest = cx.number_less(1.0, part)?;
     // Of the distance: 1 to 2, and up to 1.
     let far = |cx: &mut Composer<'_>, distance: Value| {
         let d = cx.plus(distance, 1.0)?;

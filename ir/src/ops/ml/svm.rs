@@ -194,7 +194,7 @@ impl Svm {
         let sum = if self.supports > 0 {
             let count = self.vectors.len() / columns;
             if count as i64 != self.supports
-                || self.vectors.len() % columns != 0
+                || !self.vectors.len().is_multiple_of(columns)
                 || self.coefficients.len() != count
             {
                 bail_invalid!("{} support vectors of {columns} columns do not fit", self.supports);
@@ -298,7 +298,7 @@ impl Svm {
             let inner = cx.times(inner, -1.0)?;
             let p = cx.apply(&unary::SIGMOID, &[], &[inner])?;
             let p = cx.clamp(p, 1e-7, 1.0 - 1e-7)?;
-            let rest = cx.from_number(1.0, p)?;
+            let rest = cx.number_less(1.0, p)?;
             cx.concat(&[p, rest], 1)?
         };
         let scores = cx.cast(scores, DType::F32)?;

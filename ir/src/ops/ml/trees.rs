@@ -351,7 +351,7 @@ impl Composed for Trees {
             let class = *class as i64;
             let s = cx.slice(scores, 1, (class, class + 1), 1)?;
             let other = match self.transform {
-                PostTransform::None | PostTransform::Probit => cx.from_number(1.0, s)?,
+                PostTransform::None | PostTransform::Probit => cx.number_less(1.0, s)?,
                 _ => cx.times(s, -1.0)?,
             };
             scores = cx.concat(&[other, s], 1)?;

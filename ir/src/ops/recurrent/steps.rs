@@ -159,7 +159,7 @@ impl Direction<'_> {
         let i = peep(cx, i, 0, c)?;
         let i = self.activate(cx, 0, i)?;
         let f = match self.input_forget {
-            true => cx.from_number(1.0, i)?,
+            true => cx.number_less(1.0, i)?,
             false => {
                 let f = peep(cx, f, 2, c)?;
                 self.activate(cx, 0, f)?
@@ -207,7 +207,7 @@ impl Direction<'_> {
         let of_last = of_x(cx, 2, 3)?;
         let sum = cx.add(of_last, inner)?;
         let new = self.activate(cx, 1, sum)?;
-        let rest = cx.from_number(1.0, z)?;
+        let rest = cx.number_less(1.0, z)?;
         let (new, kept) = (cx.mul(rest, new)?, cx.mul(z, h)?);
         cx.add(new, kept)
     }
