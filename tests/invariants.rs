@@ -42,8 +42,8 @@ fn ir_knows_no_machine_no_file_format_and_does_no_io() {
     }
 }
 
-/// Dependencies point one way: `ir <- targets`, `ir <- onnx`, both below the library, the quantiser above it, the command
-/// on top; `runtime` stands alone.
+/// Dependencies point one way: `ir <- targets`, `ir <- onnx`, both below the library, the quantiser and what is
+/// told above it, then the session, the command on top; `runtime` stands alone.
 #[test]
 fn dependencies_point_one_way() {
     let kiln = |folder: &str| {
@@ -55,7 +55,10 @@ fn dependencies_point_one_way() {
     assert_eq!(kiln("compiler/onnx"), "kiln-ir");
     assert_eq!(kiln("compiler"), "kiln-ir kiln-onnx kiln-runtime kiln-targets");
     assert_eq!(kiln("quantize"), "kiln-compiler kiln-ir kiln-onnx");
-    assert_eq!(kiln("compiler/cli"), "kiln-compiler kiln-ir kiln-onnx kiln-quantize kiln-targets");
+    assert_eq!(kiln("tools"), "kiln-compiler kiln-ir kiln-targets");
+    assert_eq!(kiln("repl"), "kiln-compiler kiln-ir kiln-onnx kiln-quantize kiln-targets kiln-tools");
+    let below = "kiln-compiler kiln-ir kiln-onnx kiln-quantize kiln-repl kiln-targets kiln-tools";
+    assert_eq!(kiln("compiler/cli"), below);
 }
 
 /// What a build script that compiles a model has to build: nothing for terminals, nothing but the importer reads
@@ -66,10 +69,10 @@ fn the_library_carries_nothing_of_the_command() {
         .iter()
         .flat_map(|f| dependencies(f))
         .collect();
-    for word in ["anstream", "anstyle", "clap", "indicatif", "libc", "npyz"] {
+    for word in ["anstream", "anstyle", "clap", "indicatif", "libc", "npyz", "rustyline"] {
         assert!(!library.contains(word), "{word}");
     }
-    for folder in ["ir", "targets", "runtime", "compiler", "quantize", "compiler/cli"] {
+    for folder in ["ir", "targets", "runtime", "compiler", "quantize", "tools", "repl", "compiler/cli"] {
         let found = dependencies(folder);
         assert!(!found.iter().any(|d| d.contains("protobuf")), "{folder}: {found:?}");
     }
@@ -78,7 +81,18 @@ fn the_library_carries_nothing_of_the_command() {
 /// Within a crate modules use each other one way.
 #[test]
 fn modules_use_each_other_in_no_circle() {
-    for folder in ["ir", "targets", "compiler/onnx", "compiler", "quantize", "compiler/cli", "runtime"] {
+    let all = [
+        "ir",
+        "targets",
+        "compiler/onnx",
+        "compiler",
+        "quantize",
+        "tools",
+        "repl",
+        "compiler/cli",
+        "runtime",
+    ];
+    for folder in all {
         assert_eq!(modules::circles(folder), [[""; 0]; 0], "{folder}");
     }
 }
@@ -103,7 +117,16 @@ fn jit_and_object_part_at_the_module() {
 /// Invariant 5.
 #[test]
 fn no_architecture_is_named_outside_targets() {
-    let elsewhere = sources::of(&["ir", "compiler/onnx", "compiler", "quantize", "compiler/cli", "runtime"]);
+    let elsewhere = sources::of(&[
+        "ir",
+        "compiler/onnx",
+        "compiler",
+        "quantize",
+        "tools",
+        "repl",
+        "compiler/cli",
+        "runtime",
+    ]);
     for word in [
         "target_arch",
         "x86_64",

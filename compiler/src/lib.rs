@@ -44,6 +44,9 @@ mod work;
 
 #[doc(inline)]
 pub use api::{Artifact, Compiler, Emit};
+#[cfg(feature = "ndarray")]
+#[doc(inline)]
+pub use emit::arrays;
 #[doc(inline)]
 pub use emit::jit::{Model, PortKey, Session};
 #[doc(inline)]

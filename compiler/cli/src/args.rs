@@ -257,7 +257,7 @@ pub(super) struct ThreadArgs {
 impl ThreadArgs {
     /// The number of threads.
     pub(super) fn count(&self) -> usize {
-        self.threads.map_or_else(super::measure::physical_cores, usize::from)
+        self.threads.map_or_else(kiln_tools::measure::physical_cores, usize::from)
     }
 }
 

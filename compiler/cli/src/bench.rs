@@ -3,17 +3,17 @@
 use std::time::{Duration, Instant};
 
 use kiln_compiler::Session;
+use kiln_tools::measure::{self, ms};
+use kiln_tools::profile::Profile;
+use kiln_tools::table::{self, Room};
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
 use super::failure::Failure;
-use super::measure::{self, ms};
 use super::output::{Answer, Ui};
-use super::profile::Profile;
-use super::progress::Progress;
-use super::table::{self, Room};
 use super::tensors::InputArgs;
 use super::tune::TuneArgs;
+use kiln_tools::progress::Progress;
 
 /// Arguments of `kiln bench`.
 #[derive(Debug, clap::Args)]
@@ -114,7 +114,10 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         json["tuned"] = tuned;
     }
     if let Some(profile) = profile {
-        merge(&mut json, profile.run(ui, &mut session, args.seconds)?);
+        if let Some(measured) = profile.measure(&mut session, args.seconds, &|| false)? {
+            ui.text(measured.text(Room::of_stdout()));
+            merge(&mut json, measured.json());
+        }
     }
     Ok(Answer::yes(json))
 }

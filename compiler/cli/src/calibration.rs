@@ -10,8 +10,8 @@ use kiln_onnx::{Declared, Extent};
 use kiln_quantize::Samples;
 
 use super::failure::Failure;
-use super::images::{self, Layout, Recipe};
-use super::npy;
+use kiln_tools::images::{self, Layout, Recipe};
+use kiln_tools::npy;
 
 /// Memory for samples that were read once and are read again.
 const CACHE_BYTES: usize = 1 << 29;

@@ -13,10 +13,10 @@ use serde_json::{Map, json};
 
 use super::args::{self, ModelArgs, TargetArgs};
 use super::failure::Failure;
-use super::measure::ms;
 use super::output::{Answer, Ui};
 use super::source;
 use super::tune::TuneArgs;
+use kiln_tools::measure::ms;
 
 /// Arguments of `kiln compile`.
 #[derive(Debug, clap::Args)]

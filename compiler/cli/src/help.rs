@@ -35,6 +35,13 @@ Examples:
   kiln bench model.onnx --dim batch=8 --profile
   kiln bench model.onnx --tune";
 
+pub(super) const REPL: &str = "\
+Examples:
+  kiln repl model.onnx
+  kiln repl --cache ~/.cache/kiln/models model.onnx
+  kiln repl --script session.kiln --keep-going
+  echo 'Softmax([1.0, 2.0])' | kiln repl";
+
 pub(super) const INSPECT: &str = "\
 Examples:
   kiln inspect model.onnx

@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::group;
 use super::output::{Answer, Ui};
 use super::source::Source;
-use super::table::{self, Column, Room};
 use super::weights;
+use kiln_tools::table::{self, Column, Room};
 
 /// Arguments of `kiln inspect`.
 #[derive(Debug, clap::Args)]

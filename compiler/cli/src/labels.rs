@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_ir::{Error, Result, bail_invalid};
 
-use super::npy;
+use kiln_tools::npy;
 
 /// Reads the labels of `count` samples. A line is a label, in the order of the samples, or the name of a file and a label;
 /// `files` are those of a folder of images.

@@ -15,23 +15,17 @@ mod explain;
 mod failure;
 mod group;
 mod help;
-mod images;
 mod inspect;
 mod labels;
 mod layer_times;
 mod list;
-mod measure;
-mod npy;
 mod output;
-mod profile;
-mod progress;
 mod quantize;
-mod random;
-mod rewrites;
+mod repl;
+mod rewritten;
 mod run;
 mod signals;
 mod source;
-mod table;
 mod tensors;
 mod tune;
 mod weights;
@@ -73,6 +67,8 @@ enum Command {
     Dump(dump::Args),
     /// Makes an integer model of a float one, by data.
     Quantize(quantize::Args),
+    /// An interactive session: models and expressions, compiled and run at once.
+    Repl(repl::Args),
     /// Lists what this build knows.
     List(list::Args),
 }
@@ -120,6 +116,7 @@ fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
         Command::Explain(args) => explain::run(&ui, args),
         Command::Dump(args) => dump::run(&ui, args),
         Command::Quantize(args) => quantize::run(&ui, args),
+        Command::Repl(args) => repl::run(&ui, args),
         Command::List(args) => list::run(&ui, args),
     };
     let code = match result {

@@ -5,14 +5,13 @@ use std::fmt::Write as _;
 use clap::ValueEnum;
 use kiln_compiler::internals::rules::RULES;
 use kiln_ir::DType;
-use kiln_ir::kernel::plan::Schedule;
 use kiln_ir::op::NEWEST_OPSET;
 use kiln_ir::ops::OPS;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::output::{Answer, Ui};
-use super::table::{self, Column, Room};
+use kiln_tools::table::{self, Column, Room};
 
 /// Arguments of `kiln list`.
 #[derive(Debug, clap::Args)]
@@ -189,7 +188,7 @@ fn targets() -> Listed {
     }
 }
 
-/// Every variant of [`Schedule`].
+/// Every kind of schedule.
 const KERNELS: &[(&str, &str)] = &[
     ("scalar", "plain loops over single elements: any form, any type"),
     ("nest", "vectors of f32 along one loop, with rows of accumulators: maps, reductions, windows"),
@@ -204,22 +203,6 @@ const KERNELS: &[(&str, &str)] = &[
         "blocks of weights that are not zero times vectors of pixels: contractions whose weights are mostly zeros",
     ),
 ];
-
-/// A schedule's name in the list.
-pub(super) fn schedule_name(schedule: &Schedule) -> &'static str {
-    let at = match schedule {
-        Schedule::Scalar { .. } => 0,
-        Schedule::Nest(_) => 1,
-        Schedule::Tile(_) => 2,
-        Schedule::Dots(_) => 3,
-        Schedule::Stream(_) => 4,
-        Schedule::Digits(_) => 5,
-        Schedule::Transpose(_) => 6,
-        Schedule::Transform(_) => 7,
-        Schedule::Sparse(_) => 8,
-    };
-    KERNELS[at].0
-}
 
 fn kernels() -> Listed {
     let rows = KERNELS.iter().map(|(name, about)| vec![(*name).to_owned(), (*about).to_owned()]);

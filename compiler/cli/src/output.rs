@@ -8,18 +8,17 @@ use std::sync::{Mutex, PoisonError};
 use anstyle::{AnsiColor, Style};
 use kiln_ir::error::Printable;
 use kiln_ir::{Error, ErrorKind, Errors};
+pub(super) use kiln_tools::NOTE;
 use serde_json::{Value, json};
 
 use super::failure::{EXIT_DONE, Failure};
 use super::group::{self, Group};
-use super::progress::Progress;
+use kiln_tools::progress::Progress;
 
 /// What went wrong.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 /// What is as it should be.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// What deserves a look.
-pub(super) const NOTE: Style = AnsiColor::Yellow.on_default().bold();
 const HELP: Style = AnsiColor::Cyan.on_default().bold();
 
 /// What a subcommand came to.

@@ -13,10 +13,10 @@ use super::args::{self, CpuArgs, LimitArgs, ThreadArgs};
 use super::calibration::{Data, ImageArgs};
 use super::failure::{EXIT_DONE, EXIT_NO, Failure};
 use super::output::{Answer, Ui};
-use super::progress::Progress;
 use super::source::{self, Source};
-use super::table::{self, Column, Room};
 use super::{labels, layer_times};
+use kiln_tools::progress::Progress;
+use kiln_tools::table::{self, Column, Room};
 
 /// Arguments of `kiln quantize`.
 #[derive(Debug, clap::Args)]

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use kiln_compiler::internals::emit::staging::{self, Staging};
+use kiln_tools::measure::ms;
+use kiln_tools::npy;
+use kiln_tools::summary::summary;
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, ModelArgs, ThreadArgs};
 use super::failure::Failure;
-use super::measure::ms;
-use super::npy;
 use super::output::{Answer, Ui};
 use super::source;
 use super::tensors::{self, InputArgs};
@@ -79,7 +80,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     }
     let mut described: Vec<Value> = Vec::new();
     for (i, (name, tensor)) in names.iter().zip(&outputs).enumerate() {
-        ui.text(tensors::summary(name, tensor));
+        ui.text(summary(name, tensor, 6));
         let file = files.get(i).map(|f| f.display().to_string());
         described
             .push(json!({ "name": name, "dtype": tensor.dtype.name(), "shape": tensor.shape, "file": file }));

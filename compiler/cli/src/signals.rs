@@ -28,6 +28,10 @@ mod unix {
             let handle = signals.handle();
             let wait = move || {
                 for signal in signals.forever() {
+                    // A session stops what is running, and goes on.
+                    if signal == SIGINT && kiln_repl::interrupt() {
+                        continue;
+                    }
                     staging::discard_all();
                     let _ = emulate_default_handler(signal);
                 }

@@ -7,12 +7,11 @@ use kiln_compiler::internals::api::Loaded;
 use kiln_compiler::internals::passes::bind::{DimBinding, DimValue};
 use kiln_ir::Limits;
 use kiln_ir::dim::Symbols;
-use kiln_ir::error::Printable;
 use kiln_ir::kernel::plan::Port;
 use kiln_ir::{Bounds, Dim, Error, Tensor};
 
 use super::failure::Failure;
-use super::{npy, random};
+use kiln_tools::{npy, random};
 
 /// Where inputs come from.
 #[derive(Clone, Debug, clap::Args)]
@@ -249,18 +248,6 @@ pub(super) fn file_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<St
             file.unwrap_or_default()
         })
         .collect()
-}
-
-/// A tensor in a line, for people.
-pub(super) fn summary(name: &str, tensor: &Tensor) -> String {
-    const SHOWN: usize = 8;
-    let mut text = format!("{} {}", Printable(name), tensor.ty());
-    if let Ok(values) = tensor.to_f64s() {
-        let shown: Vec<String> = values.iter().take(SHOWN).map(|v| format!("{v:.6}")).collect();
-        let more = if values.len() > SHOWN { ", ..." } else { "" };
-        text.push_str(&format!(" = [{}{more}]", shown.join(", ")));
-    }
-    text
 }
 
 #[cfg(test)]

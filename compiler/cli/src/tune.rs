@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::output::Ui;
-use super::progress::Progress;
+use kiln_tools::progress::Progress;
 
 /// Whether to measure, and where the measurements are.
 #[derive(Clone, Debug, clap::Args)]

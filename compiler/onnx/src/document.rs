@@ -194,6 +194,78 @@ impl Document {
         }
     }
 
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        self.proto.graph.as_ref().map_or("", |g| &g.name)
+    }
+
+    /// Gives constants their places among the model's; those that are there are not asked for.
+    pub fn constants(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.constants.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The part of the model that makes `outputs` of `inputs`, which become its arguments: nodes, constants and subgraphs
+    /// that it needs, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// *Invalid* where an output is no value of the model, and where it needs an argument that is not among the inputs.
+    pub fn cut(&self, inputs: &[(String, DType, Vec<usize>)], outputs: &[&str]) -> kiln_ir::Result<Self> {
+        let mut makers: HashMap<&str, usize> = HashMap::new();
+        for (i, node) in self.nodes.iter().enumerate() {
+            makers.extend(node.outputs().iter().filter(|o| !o.is_empty()).map(|o| (o.as_str(), i)));
+        }
+        let given: BTreeSet<&str> = inputs.iter().map(|(name, ..)| name.as_str()).collect();
+        let (mut open, mut seen): (Vec<String>, BTreeSet<String>) = (Vec::new(), BTreeSet::new());
+        open.extend(outputs.iter().map(|o| (*o).to_owned()));
+        let mut kept: BTreeSet<usize> = BTreeSet::new();
+        while let Some(name) = open.pop() {
+            if name.is_empty()
+                || given.contains(&*name) && !outputs.contains(&&*name)
+                || !seen.insert(name.clone())
+            {
+                continue;
+            }
+            if self.constants.contains_key(&name) {
+                continue;
+            }
+            let Some(&i) = makers.get(&*name) else {
+                if given.contains(&*name) {
+                    continue;
+                }
+                let is_argument = self.proto.graph.iter().flat_map(|g| &g.input).any(|i| i.name == name);
+                if !is_argument && !outputs.contains(&&*name) {
+                    // A name of a subgraph's own.
+                    continue;
+                }
+                let message = match is_argument {
+                    true => {
+                        format!("the part needs the model's argument '{name}', which is not among its inputs")
+                    }
+                    false => format!("the model has no value '{name}'"),
+                };
+                return Err(Error::invalid(message));
+            };
+            if kept.insert(i) {
+                open.extend(self.nodes[i].inputs().iter().cloned());
+                open.extend(self.nodes[i].captures());
+            }
+        }
+        let mut part = self.clone();
+        part.nodes = kept.into_iter().map(|i| self.nodes[i].clone()).collect();
+        let graph = part.proto.graph.mut_or_insert_default();
+        graph.input.clear();
+        graph.output = outputs
+            .iter()
+            .map(|name| ValueInfoProto { name: (*name).to_owned(), ..Default::default() })
+            .collect();
+        graph.quantization_annotation.clear();
+        inputs.iter().for_each(|(name, dtype, shape)| part.add_input(name, *dtype, shape));
+        part.constants.retain(|name, _| !given.contains(name.as_str()));
+        part.drop_unused();
+        Ok(part)
+    }
+
     /// Names that are taken: values, constants, arguments.
     pub fn names(&self) -> BTreeSet<&str> {
         let graph = &self.proto.graph;
@@ -235,7 +307,7 @@ fn constants(graph: &mut GraphProto, tensors: &mut Tensors) -> kiln_ir::Result<C
     Ok((found, order))
 }
 
-fn encoded(name: &str, tensor: &Tensor) -> TensorProto {
+pub(crate) fn encoded(name: &str, tensor: &Tensor) -> TensorProto {
     TensorProto {
         name: name.to_owned(),
         data_type: tensor.dtype.to_onnx(),

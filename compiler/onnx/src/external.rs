@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use kiln_ir::{Error, Result, bail_invalid};
-use onnx_protobuf::StringStringEntryProto;
+use onnx_protobuf::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto};
 
 use super::mapped;
 
@@ -41,6 +41,28 @@ impl Home {
     /// Of a model in memory whose data is below `folder`.
     pub(super) fn of_folder(folder: &Path) -> Self {
         Self { folder: folder.into(), behind_links: folder.canonicalize().ok() }
+    }
+}
+
+/// Shows the location of every tensor of a model whose data is in a file.
+pub(super) fn locations(model: &ModelProto, see: &mut dyn FnMut(&str)) {
+    let mut graphs: Vec<&GraphProto> = model.graph.iter().collect();
+    let mut nodes: Vec<&NodeProto> = model.functions.iter().flat_map(|f| &f.node).collect();
+    let mut tensor = |tensor: &TensorProto| {
+        tensor.external_data.iter().filter(|e| e.key == "location").for_each(|e| see(&e.value));
+    };
+    loop {
+        if let Some(graph) = graphs.pop() {
+            graph.initializer.iter().for_each(&mut tensor);
+            nodes.extend(&graph.node);
+        } else if let Some(node) = nodes.pop() {
+            for attribute in &node.attribute {
+                attribute.t.iter().chain(&attribute.tensors).for_each(&mut tensor);
+                graphs.extend(attribute.g.iter().chain(&attribute.graphs));
+            }
+        } else {
+            return;
+        }
     }
 }
 

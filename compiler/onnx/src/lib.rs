@@ -22,11 +22,12 @@ mod tensor;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod text;
 mod types;
 mod wire;
 
 use std::io::{BufRead, Cursor, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kiln_ir::errors::Result;
 use kiln_ir::graph::Graph;
@@ -38,6 +39,7 @@ use external::Home;
 use file::{checked, with_file};
 pub use mapped::map as map_file;
 pub use outline::{Declared, Extent, Outline, Weight, outline, outline_from_bytes};
+pub use text::{is_text, parse as from_text};
 
 /// Reads a model file; external data is looked for beside it.
 pub fn load(path: &Path, limits: &Limits) -> Result<Graph> {
@@ -58,6 +60,33 @@ pub fn tensor_from_bytes(bytes: &[u8], limits: &Limits) -> kiln_ir::Result<(Stri
     let name = std::mem::take(&mut proto.name);
     let tensor = tensor::Tensors::new(external::External::new(None), limits.max_tensor_bytes).dense(proto)?;
     Ok((name, tensor))
+}
+
+/// A tensor as ONNX's test data holds it.
+///
+/// # Errors
+///
+/// *Internal* where it cannot be encoded.
+pub fn tensor_to_bytes(name: &str, tensor: &Tensor) -> kiln_ir::Result<Vec<u8>> {
+    let encoded = document::encoded(name, tensor).write_to_bytes();
+    encoded.map_err(|e| Error::internal(format!("the tensor cannot be encoded: {e}")))
+}
+
+/// Files beside a model file that hold its data.
+///
+/// # Errors
+///
+/// What is wrong with the model file.
+pub fn data_files(path: &Path, limits: &Limits) -> Result<Vec<PathBuf>> {
+    with_file(path, |reader, len, _| {
+        let model = checked(reader, len, limits)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut names = std::collections::BTreeSet::new();
+        external::locations(&model, &mut |name| {
+            names.insert(name.to_owned());
+        });
+        Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    })
 }
 
 fn read(reader: &mut (impl BufRead + Seek), len: u64, home: Option<Home>, limits: &Limits) -> Result<Graph> {

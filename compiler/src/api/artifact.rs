@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
 
-use crate::codegen::listing;
+use crate::codegen::{KernelStore, listing};
+use crate::emit::image::Image;
 use crate::emit::jit::Model;
 use crate::emit::object::{ObjectFile, ObjectOptions};
 use crate::emit::staging::{self, Staging};
@@ -199,6 +201,12 @@ impl Planned {
     fn is_source(&self, place: &Path) -> bool {
         let real = |path: &Path| path.canonicalize().ok();
         self.source.as_deref().and_then(real).is_some_and(|source| real(place) == Some(source))
+    }
+
+    /// Compiles for this process to bytes that can be kept in a file. What the store has is not compiled again; `stop`
+    /// ends it early, with an error.
+    pub fn image(self, store: &KernelStore, stop: &AtomicBool) -> Result<Image, Error> {
+        Ok(Image::new(self.plan, &self.options.target, self.options.verify, store, stop)?)
     }
 
     /// Compiles for this process. `threads` are those that a run may use, the caller's included.

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use kiln_ir::graph::Graph;
 use kiln_ir::{Bound, Limits};
 use kiln_targets::Target;
 
@@ -23,6 +24,7 @@ use crate::schedule::Choices;
 enum Source {
     Path(PathBuf),
     Bytes(Vec<u8>),
+    Graph(Box<Graph>),
 }
 
 /// What to compile, for what machine, and how.
@@ -82,6 +84,12 @@ impl Compiler {
     /// A model in memory, without external data.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self::new(Source::Bytes(bytes.into()))
+    }
+
+    /// A model that is a graph already.
+    #[doc(hidden)]
+    pub fn from_graph(graph: Graph) -> Self {
+        Self::new(Source::Graph(Box::new(graph)))
     }
 
     /// A model that is read from somewhere, without external data.
@@ -272,6 +280,7 @@ impl Compiler {
         let mut graph = match &self.source {
             Source::Path(path) => kiln_onnx::load(path, &self.limits)?,
             Source::Bytes(bytes) => kiln_onnx::from_bytes(bytes, None, &self.limits)?,
+            Source::Graph(graph) => (**graph).clone(),
         };
         if !self.dims.is_empty() {
             bind::run(&mut graph, &self.dims)?;
@@ -279,7 +288,7 @@ impl Compiler {
         let import_time = start.elapsed();
         let source = match &self.source {
             Source::Path(path) => Some(path.clone()),
-            Source::Bytes(_) => None,
+            Source::Bytes(_) | Source::Graph(_) => None,
         };
         Ok(Loaded::new(name, graph, options, targets, source, import_time))
     }
@@ -287,7 +296,7 @@ impl Compiler {
     fn default_name(&self) -> String {
         match &self.source {
             Source::Path(path) => c_identifier(&path.file_stem().unwrap_or_default().to_string_lossy()),
-            Source::Bytes(_) => "model".to_owned(),
+            Source::Bytes(_) | Source::Graph(_) => "model".to_owned(),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! A model that has been read, on its way to a plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_ir::graph::Graph;
-use kiln_ir::{Fact, Tensor};
+use kiln_ir::{Dim, Fact, Tensor};
 use kiln_targets::Target;
 
 use super::artifact::Planned;
@@ -60,6 +60,43 @@ impl Loaded {
     /// Gives a symbolic dimension its value.
     pub fn bind(&mut self, name: &str, value: i64) {
         self.options.dims.push(DimBinding { name: name.to_owned(), value: DimValue::Fixed(value) });
+    }
+
+    /// Symbolic dimensions without a value take the extents of tensors for arguments.
+    ///
+    /// # Errors
+    ///
+    /// *Invalid* where a tensor has another number of axes than the argument, and where two give a dimension different
+    /// values.
+    pub fn bind_extents<'t>(&mut self, given: &dyn Fn(&str) -> Option<&'t Tensor>) -> Result<(), Error> {
+        let mut found: BTreeMap<String, (i64, String)> = BTreeMap::new();
+        for (name, fact) in self.inputs() {
+            let (Some(tensor), Some(fact)) = (given(name), fact) else { continue };
+            if fact.shape.rank() != tensor.shape.len() {
+                let message = format!("input '{name}' must be {}, {} is given", fact.ty(), tensor.ty());
+                return Err(kiln_ir::Error::invalid(message).into());
+            }
+            for (dim, &extent) in fact.shape.iter().zip(&tensor.shape) {
+                let [symbol] = &dim.symbols()[..] else { continue };
+                if *dim != Dim::symbol(symbol) {
+                    continue;
+                }
+                let extent = extent as i64;
+                let (first, from) =
+                    found.entry(symbol.to_string()).or_insert_with(|| (extent, name.to_owned()));
+                if *first != extent {
+                    let message = format!(
+                        "dimension '{symbol}' is {first} in input '{from}' and {extent} in input '{name}'"
+                    );
+                    return Err(kiln_ir::Error::invalid(message).into());
+                }
+            }
+        }
+        let unbound = self.unbound();
+        for (symbol, (extent, _)) in found.into_iter().filter(|(s, _)| unbound.contains(s)) {
+            self.bind(&symbol, extent);
+        }
+        Ok(())
     }
 
     /// Gives an input its value for good: it is a constant of the model then, and no input any more.

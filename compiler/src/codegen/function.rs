@@ -22,9 +22,11 @@ const CODE_ALIGN: u64 = 64;
 
 /// Machine code that may lie at any multiple of its alignment: it refers to nothing outside itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Machine {
-    pub(super) bytes: Vec<u8>,
-    pub(super) align: u64,
+pub struct Machine {
+    /// The code.
+    pub bytes: Vec<u8>,
+    /// What its address must be a multiple of.
+    pub align: u64,
 }
 
 /// A kernel on its way to machine code.

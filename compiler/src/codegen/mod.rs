@@ -28,6 +28,7 @@ mod scalar_tests;
 mod share;
 mod sizes;
 mod sparse;
+mod store;
 mod stream;
 #[cfg(test)]
 mod stream_tests;
@@ -42,17 +43,22 @@ mod vexpr;
 mod vroom;
 mod walk;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{Linkage, Module};
 use kiln_ir::{Error, Result};
 use kiln_targets::isa::{Code, isa};
 
+use crate::digest;
 use crate::variant::Variant;
-pub use function::check;
-use function::{Machine, grouped};
+use function::grouped;
+pub use function::{Machine, check};
 pub use maker::{Built, KernelFunction, Kernels};
 use maker::{internal, kernel_signature};
 use places::Places;
+pub use store::KernelStore;
 
 /// The symbol of the read-only data.
 pub fn weights_symbol(name: &str) -> String {
@@ -99,7 +105,7 @@ fn define_kernels<M: Module>(
     let own = isa(target, code, module.isa().flags().enable_verifier())?;
     let groups = grouped(&plan.kernels, target);
     let jobs: Vec<_> = groups.iter().map(|g| (&plan.kernels[g.members[0]], g.places.as_ref())).collect();
-    let compiled = parallel::compile(&jobs, target, &*own)?;
+    let compiled = parallel::compile(&jobs, target, &*own, None)?;
     let mut functions: Vec<Option<KernelFunction>> = vec![None; plan.kernels.len()];
     let mut table = Vec::new();
     for (group, machine) in groups.iter().zip(compiled) {
@@ -128,6 +134,71 @@ fn define_kernels<M: Module>(
     let functions = functions.ok_or_else(|| internal(&"a kernel without a function"))?;
     let places = if table.is_empty() { None } else { Some(maker::table(module, prefix, &table)?) };
     Ok(Kernels { functions, places, table })
+}
+
+/// The kernels of a plan as bytes that may lie anywhere.
+#[derive(Debug)]
+pub struct Functions {
+    /// Each function once.
+    pub code: Vec<Arc<Machine>>,
+    /// In the plan's order.
+    pub kernels: Vec<Function>,
+}
+
+/// What a kernel runs.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// The position of its function in [`Functions::code`].
+    pub code: usize,
+    /// It is run completely by the range `0..steps`.
+    pub steps: i64,
+    /// Where its operands lie, if its function reads that from the frame.
+    pub places: Vec<i64>,
+}
+
+/// Compiles a plan's kernels for this process, without the functions that a host calls. What the store has is taken from
+/// there; `stop` ends it early, with an error.
+pub fn functions(
+    plan: &kiln_ir::kernel::plan::Plan,
+    target: &kiln_targets::Target,
+    verify: bool,
+    store: &KernelStore,
+    stop: &AtomicBool,
+) -> Result<Functions> {
+    let isa = isa(target, Code::Jit, verify)?;
+    let groups = grouped(&plan.kernels, target);
+    let machine = format!("{target:?}");
+    let keys: Vec<Option<String>> = groups
+        .iter()
+        .map(|g| places::content(&plan.kernels[g.members[0]], g.places.as_ref()))
+        .map(|content| content.map(|c| digest::of_text(&format!("{machine} {c}"))))
+        .collect();
+    let mut code: Vec<Option<Arc<Machine>>> = keys.iter().map(|k| store.get(k.as_ref()?)).collect();
+    let missing: Vec<usize> = (0..groups.len()).filter(|i| code[*i].is_none()).collect();
+    let jobs: Vec<_> =
+        missing.iter().map(|i| (&plan.kernels[groups[*i].members[0]], groups[*i].places.as_ref())).collect();
+    for (i, made) in missing.into_iter().zip(parallel::compile(&jobs, target, &*isa, Some(stop))?) {
+        let made = Arc::new(made);
+        if let Some(key) = &keys[i] {
+            store.put(key.clone(), &made);
+        }
+        code[i] = Some(made);
+    }
+    let mut kernels: Vec<Option<Function>> = vec![None; plan.kernels.len()];
+    for (position, group) in groups.iter().enumerate() {
+        for &i in &group.members {
+            let kernel = &plan.kernels[i];
+            let open = || internal(&"a kernel of no fixed length").at(&kernel.name, kernel.form.name());
+            let steps = kernel.steps().ok_or_else(open)?;
+            let row = group.places.as_ref().and_then(|_| Places::of(kernel));
+            let places = row.map_or_else(Vec::new, |places| places.row().collect());
+            kernels[i] = Some(Function { code: position, steps, places });
+        }
+    }
+    let missing = || internal(&"a kernel without a function");
+    let code: Option<Vec<_>> = code.into_iter().collect();
+    let kernels: Option<Vec<Function>> = kernels.into_iter().collect();
+    Ok(Functions { code: code.ok_or_else(missing)?, kernels: kernels.ok_or_else(missing)? })
 }
 
 #[cfg(test)]

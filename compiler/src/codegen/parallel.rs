@@ -2,13 +2,13 @@
 
 use std::num::NonZero;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
-use kiln_ir::Result;
 use kiln_ir::kernel::plan::PlannedKernel;
+use kiln_ir::{Error, Result};
 use kiln_targets::Target;
 
 use super::function::{self, Machine};
@@ -21,10 +21,15 @@ const CHUNK: usize = 8;
 pub(super) type Job<'k> = (&'k PlannedKernel, Option<&'k Places>);
 
 /// The code of every kernel, in order: the same for any number of threads. The error is that of the first kernel that
-/// has one.
-pub(super) fn compile(kernels: &[Job<'_>], target: &Target, isa: &dyn TargetIsa) -> Result<Vec<Machine>> {
+/// has one, or that somebody asked to `stop`.
+pub(super) fn compile(
+    kernels: &[Job<'_>],
+    target: &Target,
+    isa: &dyn TargetIsa,
+    stop: Option<&AtomicBool>,
+) -> Result<Vec<Machine>> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    compile_on(cores.min(kernels.len().div_ceil(CHUNK)), kernels, target, isa)
+    compile_on(cores.min(kernels.len().div_ceil(CHUNK)), kernels, target, isa, stop)
 }
 
 fn compile_on(
@@ -32,6 +37,7 @@ fn compile_on(
     kernels: &[Job<'_>],
     target: &Target,
     isa: &dyn TargetIsa,
+    stop: Option<&AtomicBool>,
 ) -> Result<Vec<Machine>> {
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Vec<Result<Machine>>)>> = Mutex::default();
@@ -41,6 +47,9 @@ fn compile_on(
             let chunk = next.fetch_add(1, Ordering::Relaxed);
             let Some(mine) = kernels.chunks(CHUNK).nth(chunk) else { return };
             let codes = mine.iter().map(|job @ (kernel, _)| {
+                if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                    return Err(Error::environment("the compilation was stopped"));
+                }
                 let code = function::compile(isa, &mut scratch, *job, target);
                 if code.is_err() {
                     // Half a function may be left in it.
@@ -97,9 +106,13 @@ mod tests {
             assert!(plan.kernels.len() > 4 * CHUNK, "{} kernels", plan.kernels.len());
             let jobs: Vec<Job<'_>> = plan.kernels.iter().map(|kernel| (kernel, None)).collect();
             let isa = isa(&target, Code::Object, true).unwrap();
-            let alone = compile_on(1, &jobs, &target, &*isa).unwrap();
+            let alone = compile_on(1, &jobs, &target, &*isa, None).unwrap();
             for threads in [2, 3, 8] {
-                assert_eq!(compile_on(threads, &jobs, &target, &*isa).unwrap(), alone, "{threads} threads");
+                assert_eq!(
+                    compile_on(threads, &jobs, &target, &*isa, None).unwrap(),
+                    alone,
+                    "{threads} threads"
+                );
             }
         }
     }

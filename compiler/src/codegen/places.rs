@@ -98,6 +98,14 @@ pub(super) fn groups(kernels: &[PlannedKernel], fit: &dyn Fn(&PlannedKernel, &Pl
     list
 }
 
+/// Everything that a kernel's code depends on but the target: with `shared` places it reads them from the frame, else they
+/// are in its instructions. `None` where a place is open.
+pub(super) fn content(kernel: &PlannedKernel, shared: Option<&Places>) -> Option<String> {
+    let places = Places::of(kernel)?;
+    let own = if shared.is_some() { String::new() } else { format!(" at {places:?}") };
+    Some(format!("{}{own} shared {}", key(kernel, &places), shared.is_some()))
+}
+
 /// Everything that a kernel's code depends on but its places; of these, how far apart those are that may share a
 /// pointer.
 fn key(kernel: &PlannedKernel, places: &Places) -> String {

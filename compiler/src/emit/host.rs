@@ -4,8 +4,11 @@
 
 use std::ffi::c_void;
 
+use cranelift_codegen::ir::AbiParam;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::isa::CallConv;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
-use cranelift_module::{FuncId, ModuleError, default_libcall_names};
+use cranelift_module::{FuncId, Linkage, Module, ModuleError, default_libcall_names};
 use kiln_ir::{Error, Result};
 use kiln_targets::Target;
 use kiln_targets::isa::{self, isa};
@@ -48,6 +51,12 @@ impl Lines {
     }
 }
 
+impl AsRef<[u8]> for Lines {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 /// Functions in memory: defined through the module, then run. They live as long as this.
 pub(super) struct Code {
     // `None` only while dropping.
@@ -70,6 +79,18 @@ impl Code {
     /// Where functions are defined.
     pub(super) fn module(&mut self) -> Result<&mut JITModule> {
         self.module.as_mut().ok_or_else(|| Error::internal("code that is being dropped"))
+    }
+
+    /// Defines a kernel by its code, which may lie anywhere.
+    pub(super) fn kernel(&mut self, name: &str, bytes: &[u8]) -> Result<FuncId> {
+        let internal = |e: ModuleError| Error::internal(format!("placing code: {e}"));
+        let module = self.module()?;
+        let mut signature = module.make_signature();
+        signature.call_conv = CallConv::SystemV;
+        signature.params.extend([AbiParam::new(I64); 3]);
+        let id = module.declare_function(name, Linkage::Local, &signature).map_err(internal)?;
+        module.define_function_bytes(id, 64, bytes, &[]).map_err(internal)?;
+        Ok(id)
     }
 
     /// Makes the defined functions executable and gives the addresses of some.

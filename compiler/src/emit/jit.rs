@@ -3,12 +3,13 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use cranelift_module::FuncId;
 use kiln_ir::dim::Symbols;
-use kiln_ir::kernel::plan::{FlatAccess, Gather, Plan, PlannedKernel, Port};
+use kiln_ir::kernel::plan::{Plan, Port};
 use kiln_ir::tensor::Element;
 use kiln_ir::{Bound, Bounds, Dim, Error, ErrorKind, Result, Shape, Tensor, TensorType};
 use kiln_runtime::abi::{Frame, RunParallel, RunParallelOpen};
@@ -18,8 +19,10 @@ use kiln_targets::Target;
 use kiln_targets::call::Kernel;
 use kiln_targets::isa;
 
+use super::gathers::gathers;
 pub use super::host::check_host;
 use super::host::{Code, Lines};
+use super::image::{Data, Image};
 pub use super::ports::PortKey;
 use super::ports::{of_type, port_bytes, shape_at};
 use crate::codegen::{self, weights_symbol};
@@ -41,6 +44,8 @@ pub struct KernelInfo {
     places: Vec<i64>,
     function: *const u8,
     steps: Dim,
+    /// Steps that a thread takes at a time.
+    grain: Option<i64>,
     /// Where its row begins in the table of sizes.
     row: usize,
 }
@@ -71,7 +76,7 @@ pub struct Model {
     bounds: Bounds,
     /// The table of sizes.
     sizes: Vec<Dim>,
-    weights: Lines,
+    weights: Data,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     arena_bytes: usize,
@@ -124,6 +129,7 @@ impl Model {
             places: kernel.row.clone().map_or_else(Vec::new, |row| table[row].to_vec()),
             function,
             steps: kernel.steps.clone(),
+            grain: planned.grain.map(i64::from),
             row: kernel.sizes,
         });
         let kernels = kernels.collect();
@@ -134,19 +140,11 @@ impl Model {
                 false => Run::Open(std::mem::transmute::<*const u8, RunParallelOpen>(run)),
             }
         };
-        let pool = if threads > 1 {
-            Some(
-                Pool::new(threads)
-                    .map_err(|e| Error::environment(format!("cannot start {threads} threads: {e}")))?,
-            )
-        } else {
-            None
-        };
         Ok(Self {
             _code: code,
             run,
             kernels,
-            weights,
+            weights: Data::Own(weights),
             bounds: plan.bounds,
             sizes: plan.sizes,
             inputs: plan.inputs,
@@ -154,7 +152,53 @@ impl Model {
             arena_bytes: plan.arena_bytes,
             code_bytes: built.code_bytes,
             arenas: Mutex::default(),
-            pool,
+            pool: pool(threads)?,
+        })
+    }
+
+    /// A model of its bytes; read-only data is used where it lies. `target` is what they were made for.
+    #[doc(hidden)]
+    pub fn from_image(image: Image, target: &Target, threads: usize) -> Result<Self> {
+        check_host(target)?;
+        let damaged = || Error::internal("a compiled model whose parts do not fit each other");
+        let Image { description, code: bytes, data } = image;
+        let mut code = Code::new(target, false, &[])?;
+        let mut ids = Vec::with_capacity(description.functions.len());
+        for (i, range) in description.functions.iter().enumerate() {
+            let function = bytes.get(range.at..range.at + range.bytes).ok_or_else(damaged)?;
+            ids.push(code.kernel(&format!("function_{i}"), function)?);
+        }
+        let functions = code.finish(&ids)?;
+        let mut kernels = Vec::with_capacity(description.kernels.len());
+        for entry in description.kernels {
+            let function = *functions.get(entry.function).ok_or_else(damaged)?;
+            kernels.push(KernelInfo {
+                name: entry.name,
+                code_bytes: description.functions[entry.function].bytes,
+                gathers: entry.gathers,
+                node: entry.node,
+                places: entry.places,
+                function,
+                steps: Dim::Const(entry.steps),
+                grain: entry.grain.map(i64::from),
+                row: 0,
+            });
+        }
+        let ports =
+            |list: &[super::image::Declared]| list.iter().map(|d| d.port()).collect::<Option<Vec<_>>>();
+        Ok(Self {
+            _code: code,
+            run: Run::Kernels,
+            kernels,
+            weights: data,
+            bounds: Bounds::default(),
+            sizes: Vec::new(),
+            inputs: ports(&description.inputs).ok_or_else(damaged)?,
+            outputs: ports(&description.outputs).ok_or_else(damaged)?,
+            arena_bytes: description.arena_bytes,
+            code_bytes: bytes.len(),
+            arenas: Mutex::default(),
+            pool: pool(threads)?,
         })
     }
 
@@ -256,24 +300,76 @@ impl Model {
     }
 }
 
-/// What a kernel reads or writes by indices that arrive at run time.
-fn gathers(kernel: &PlannedKernel) -> Vec<String> {
-    let accesses = kernel.form.loads().into_iter().chain(kernel.form.stores());
-    let told = |access: &FlatAccess| {
-        let tell =
-            |g: &Gather| format!("'{}' is an index into {} of '{}'", g.index.name, elements(g), access.name);
-        access.gathers.iter().map(tell).collect::<Vec<_>>()
-    };
-    let mut list: Vec<String> = accesses.flat_map(told).collect();
-    list.dedup();
-    list
+impl KernelInfo {
+    /// Runs it completely, in parts where threads could share it; whether it came to the end before somebody asked it to
+    /// stop. The parts are the same for any number of threads.
+    ///
+    /// # Safety
+    ///
+    /// The frame's pointers are to the memory of a run of this kernel's model.
+    unsafe fn call(&self, frame: &mut Frame, pool: Option<&Pool>, stop: Option<&AtomicBool>) -> bool {
+        frame.places = self.places.as_ptr();
+        // SAFETY: kernels have this signature and convention.
+        let function = unsafe { std::mem::transmute::<*const u8, Kernel<Frame>>(self.function) };
+        let stopped = || stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if stopped() {
+            return false;
+        }
+        let steps = self.steps.as_const().unwrap_or(0);
+        let grain = self.grain.filter(|_| pool.is_some() || stop.is_some());
+        // Who may be stopped looks for that more often than threads take new work.
+        let grain =
+            grain.map(|grain| if stop.is_some() { grain.min(steps / MOST_PARTS).max(1) } else { grain });
+        let grain = grain.filter(|grain| *grain < steps);
+        let Some(grain) = grain else {
+            // SAFETY: the caller's promise.
+            unsafe { function(frame, 0, steps) };
+            return true;
+        };
+        let parts = Parts { function, frame, steps, grain, stop };
+        let count = ((steps + grain - 1) / grain) as usize;
+        let closure = std::ptr::from_ref(&parts).cast_mut().cast();
+        match pool {
+            // SAFETY: parts of a kernel may run at once, they live through the call, and kernels do not unwind.
+            Some(pool) => unsafe { pool.run(part, closure, count) },
+            // SAFETY: the same, one after the other.
+            None => (0..count).for_each(|i| unsafe { part(closure, i) }),
+        }
+        !stopped()
+    }
 }
 
-fn elements(gather: &Gather) -> String {
-    match gather.extent.as_const() {
-        Some(1) => "the one element of an axis".to_owned(),
-        _ => format!("the {} elements of an axis", gather.extent),
+/// Parts of a kernel that may be stopped between any two.
+const MOST_PARTS: i64 = 64;
+
+/// A kernel in parts.
+struct Parts<'a> {
+    function: Kernel<Frame>,
+    frame: *mut Frame,
+    steps: i64,
+    grain: i64,
+    stop: Option<&'a AtomicBool>,
+}
+
+/// Runs part `i`.
+///
+/// # Safety
+///
+/// `closure` points to [`Parts`] whose frame is that of a run.
+unsafe extern "C" fn part(closure: *mut c_void, i: usize) {
+    // SAFETY: the caller's promise.
+    let parts = unsafe { &*closure.cast::<Parts<'_>>() };
+    if parts.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+        return;
     }
+    let begin = i as i64 * parts.grain;
+    // SAFETY: the caller's promise.
+    unsafe { (parts.function)(parts.frame, begin, parts.steps.min(begin + parts.grain)) };
+}
+
+fn pool(threads: usize) -> Result<Option<Pool>> {
+    let failed = |e| Error::environment(format!("cannot start {threads} threads: {e}"));
+    if threads > 1 { Pool::new(threads).map(Some).map_err(failed) } else { Ok(None) }
 }
 
 /// Memory of a model for run after run: lends the inputs to be written and the outputs to be read.
@@ -388,6 +484,9 @@ impl Session<'_> {
     ///
     /// [`ApiError::Invalid`] with the status that the run ended with.
     pub fn run(&mut self) -> Result<(), ApiError> {
+        if let Run::Kernels = self.model.run {
+            return self.run_each(None).map(|_| ());
+        }
         self.point();
         let pool = self.model.pool.as_ref();
         let context = pool.map_or(std::ptr::null_mut(), |p| std::ptr::from_ref(p).cast_mut().cast());
@@ -401,9 +500,16 @@ impl Session<'_> {
                 Run::Open(run) => {
                     run(inputs, outputs, arena, self.values.as_mut_ptr(), parallel_for, context)
                 }
+                // Done above.
+                Run::Kernels => Status::Ok as i32,
             }
         };
-        match Status::from_code(status) {
+        self.ended(i64::from(status))
+    }
+
+    /// What the status of a run means.
+    fn ended(&mut self, status: i64) -> Result<(), ApiError> {
+        match i32::try_from(status).ok().and_then(Status::from_code) {
             Some(Status::Ok) => Ok(()),
             Some(Status::IndexOutOfRange) => Err(self.index_error().into()),
             Some(status) => {
@@ -411,6 +517,79 @@ impl Session<'_> {
             }
             None => Err(Error::internal(format!("the run returned the unknown status {status}")).into()),
         }
+    }
+
+    /// Runs the model once, unless another thread asks it to stop: gives whether it came to the end. That is looked for
+    /// between kernels, and between the parts of one that threads could share; the outputs of a run that was stopped are
+    /// unspecified, and the next run is as good as any.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), kiln_compiler::Error> {
+    /// use std::sync::atomic::AtomicBool;
+    ///
+    /// use kiln_compiler::Compiler;
+    ///
+    /// let model = Compiler::from_path("../tests/models/tiny/tiny_ic_resnet8.onnx").jit(1)?;
+    /// let mut session = model.session()?;
+    /// // Another thread would set it meanwhile.
+    /// assert!(!session.run_unless(&AtomicBool::new(true))?);
+    /// assert!(session.run_unless(&AtomicBool::new(false))?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Invalid`] with the status that the run ended with.
+    pub fn run_unless(&mut self, stop: &AtomicBool) -> Result<bool, ApiError> {
+        match self.model.run {
+            // What the entry checks of sizes is checked there.
+            Run::Open(_) => {
+                let asked = stop.load(Ordering::Relaxed);
+                if asked { Ok(false) } else { self.run().map(|()| true) }
+            }
+            Run::Fixed(_) | Run::Kernels => self.run_each(Some(stop)),
+        }
+    }
+
+    /// Calls the kernels one after the other.
+    fn run_each(&mut self, stop: Option<&AtomicBool>) -> Result<bool, ApiError> {
+        self.point();
+        let model = self.model;
+        let mut frame = Frame {
+            arena: self.arena.pointer(),
+            weights: model.weights.bytes().as_ptr().cast(),
+            inputs: self.input_pointers.as_ptr(),
+            outputs: self.output_pointers.as_ptr(),
+            status: Status::Ok as i64,
+            places: std::ptr::null(),
+            sizes: std::ptr::null(),
+        };
+        for kernel in &model.kernels {
+            // SAFETY: the frame is the one that a run of this model makes, of memory of the sizes that the ports state;
+            // without open dimensions no kernel reads sizes.
+            if !unsafe { kernel.call(&mut frame, model.pool.as_ref(), stop) } {
+                return Ok(false);
+            }
+        }
+        self.ended(frame.status).map(|()| true)
+    }
+
+    /// The model that runs.
+    pub fn model(&self) -> &Model {
+        self.model
+    }
+
+    /// Extents of input `i` as they are now.
+    #[cfg(feature = "ndarray")]
+    pub(super) fn input_shape(&self, i: usize) -> &[usize] {
+        &self.shapes.inputs[i]
+    }
+
+    /// Extents of output `i` as they are now.
+    #[cfg(feature = "ndarray")]
+    pub(super) fn output_shape(&self, i: usize) -> &[usize] {
+        &self.shapes.outputs[i]
     }
 
     /// Which kernel met an index outside its axis: the run is done again, kernel by kernel.
@@ -509,6 +688,8 @@ enum Run {
     Fixed(RunParallel),
     /// Of a model with open dimensions.
     Open(RunParallelOpen),
+    /// There is none: the kernels of an [`Image`] are called one by one.
+    Kernels,
 }
 
 /// Shapes of inputs and outputs, for values of the open dimensions.

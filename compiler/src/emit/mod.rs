@@ -1,10 +1,14 @@
 //! What becomes of a plan: an object file with its archive, header, report and packages, or code in memory.
 
 pub mod archive;
+#[cfg(feature = "ndarray")]
+pub mod arrays;
 pub mod cmake;
+mod gathers;
 pub mod hash;
 pub mod header;
 mod host;
+pub mod image;
 pub mod jit;
 pub mod leaf;
 pub mod object;

@@ -20,6 +20,19 @@ pub fn run_with(
     inputs: &[Tensor],
     observer: &mut dyn FnMut(&Value, &Tensor),
 ) -> Result<Vec<Tensor>> {
+    let mut go_on = |value: &Value, tensor: &Tensor| {
+        observer(value, tensor);
+        true
+    };
+    run_while(graph, inputs, &mut go_on)?.ok_or_else(|| Error::internal("the run ended early"))
+}
+
+/// [`run_with`] for as long as the observer says so; nothing if it ended the run.
+pub fn run_while(
+    graph: &Graph,
+    inputs: &[Tensor],
+    observer: &mut dyn FnMut(&Value, &Tensor) -> bool,
+) -> Result<Option<Vec<Tensor>>> {
     let mut values = arguments(graph, inputs)?;
     let order = graph.topological_order()?;
     // By value: the position of its last reader.
@@ -53,11 +66,13 @@ pub fn run_with(
         for (&id, tensor) in node.outputs.iter().zip(results) {
             let value = graph.value(id);
             check(value, &tensor).map_err(at)?;
-            observer(value, &tensor);
+            if !observer(value, &tensor) {
+                return Ok(None);
+            }
             values.insert(id, tensor);
         }
     }
-    graph.outputs().iter().map(|&id| operand(graph, &values, id)).collect()
+    graph.outputs().iter().map(|&id| operand(graph, &values, id)).collect::<Result<_>>().map(Some)
 }
 
 /// The arguments in their values' places.

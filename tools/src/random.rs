@@ -21,7 +21,7 @@ use half::{bf16, f16};
 use kiln_ir::{DType, Result, Tensor, bail_unsupported};
 
 /// The tensor for the input at `position`.
-pub(super) fn tensor(dtype: DType, shape: &[usize], seed: u64, position: usize) -> Result<Tensor> {
+pub fn tensor(dtype: DType, shape: &[usize], seed: u64, position: usize) -> Result<Tensor> {
     let base = seed.wrapping_add((position as u64) << 32);
     let count = shape.iter().product::<usize>();
     let words = (0..count as u64).map(|i| word(base, i));

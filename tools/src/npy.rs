@@ -1,7 +1,7 @@
 //! NumPy's `.npy` and `.npz`: any byte order and axis order is read; little-endian, C order is written.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -9,10 +9,8 @@ use kiln_ir::tensor::row_major;
 use kiln_ir::{DType, Error, Result, Tensor, bail_invalid, bail_unsupported};
 use npyz::{Endianness, NpyFile, Order, TypeChar, TypeStr, WriterBuilder};
 
-use super::failure::Failure;
-
 /// Reads a `.npy` file.
-pub(super) fn read(path: &Path) -> Result<Tensor> {
+pub fn read(path: &Path) -> Result<Tensor> {
     let named = |e: Error| Error { message: format!("{}: {}", path.display(), e.message), ..e };
     let file =
         File::open(path).map_err(|e| Error::invalid(format!("cannot read {}: {e}", path.display())))?;
@@ -21,7 +19,7 @@ pub(super) fn read(path: &Path) -> Result<Tensor> {
 }
 
 /// Reads every array of a `.npz` file that `wanted` accepts.
-pub(super) fn read_archive(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>> {
+pub fn read_archive(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>> {
     let named = |what: &str| format!("{}: {what}", path.display());
     let mut archive = npyz::npz::NpzArchive::open(path)
         .map_err(|e| Error::invalid(format!("cannot read {}: {e}", path.display())))?;
@@ -117,9 +115,39 @@ fn dtype_of(descr: &TypeStr) -> Result<DType> {
     })
 }
 
+/// Writes tensors by name as a `.npz` archive.
+///
+/// # Errors
+///
+/// As of [`write`].
+pub fn write_archive(
+    tensors: &[(&str, &Tensor)],
+    place: &Path,
+    out: impl Write + Seek,
+) -> Result<(), kiln_compiler::Error> {
+    let failed = |e: io::Error| kiln_compiler::Error::write(place, e);
+    let mut archive = npyz::npz::NpzWriter::new(out);
+    for (name, tensor) in tensors {
+        let mut bytes = Vec::new();
+        write(tensor, place, &mut bytes)?;
+        let options = npyz::zip::write::FileOptions::default();
+        archive
+            .zip_writer()
+            .start_file(npyz::npz::file_name_from_array_name(name), options)
+            .map_err(|e| failed(io::Error::other(e)))?;
+        archive.zip_writer().write_all(&bytes).map_err(failed)?;
+    }
+    archive.zip_writer().finish().map_err(|e| failed(io::Error::other(e)))?;
+    Ok(())
+}
+
 /// Writes a tensor as a `.npy` array to `out`, which is called `place` in errors. bf16, which NumPy lacks, is widened
 /// to f32; integers of 4 bits have 8, and floats of 4 and 8 are the bytes of their bits.
-pub(super) fn write(tensor: &Tensor, place: &Path, out: impl Write) -> Result<(), Failure> {
+///
+/// # Errors
+///
+/// *Unsupported* for elements that NumPy has no type for; [`kiln_compiler::Error::Write`] names `place`.
+pub fn write(tensor: &Tensor, place: &Path, out: impl Write) -> Result<(), kiln_compiler::Error> {
     let descr = match tensor.dtype {
         DType::F16 => "<f2",
         DType::F32 | DType::BF16 => "<f4",
@@ -142,7 +170,7 @@ pub(super) fn write(tensor: &Tensor, place: &Path, out: impl Write) -> Result<()
         }
     };
     let descr: TypeStr = descr.parse().map_err(|_| Error::internal(format!("'{descr}' is no NumPy type")))?;
-    write_as(tensor, descr, out).map_err(|e| Failure::write(place, &e))
+    write_as(tensor, descr, out).map_err(|e| kiln_compiler::Error::write(place, e))
 }
 
 fn write_as(tensor: &Tensor, descr: TypeStr, out: impl Write) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! `kiln bench --profile`: the time of each kernel, and how close it is to the machine's limit.
+//! The time of each kernel, and how close it is to the machine's limit.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,15 @@ use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
 use serde_json::{Value, json};
 
-use super::explain;
-use super::failure::Failure;
-use super::output::{NOTE, Ui};
 use super::table::{self, Column, Room};
+use super::{NOTE, explain};
 
 /// Runs of the whole model that a profile takes the fastest time of each kernel from.
 const LEAST_RUNS: usize = 3;
 const MOST_RUNS: usize = 1000;
 
 /// The work of a plan's kernels, noted before the plan becomes code.
-pub(super) struct Profile {
+pub struct Profile {
     target: Target,
     work: Vec<Work>,
     /// What runs each kernel, and whether that is plain loops.
@@ -45,84 +43,120 @@ struct Line<'a> {
 }
 
 impl Profile {
-    pub(super) fn of(plan: &Plan, target: &Target) -> Self {
+    /// Of a plan's kernels.
+    pub fn of(plan: &Plan, target: &Target) -> Self {
         let (kernels, work) = (&plan.kernels, Work::of_plan(plan, target));
         let code = kernels.iter().map(|k| (explain::microkernel(k), explain::in_plain_loops(k))).collect();
         Self { target: target.clone(), work, code, groups: work::groups(kernels) }
     }
 
-    /// Measures and prints; gives what is added to the JSON object.
-    pub(super) fn run(&self, ui: &Ui, session: &mut Session<'_>, seconds: f64) -> Result<Value, Failure> {
+    /// Measures for about so many seconds, unless `stop` says so: then there is nothing to tell.
+    ///
+    /// # Errors
+    ///
+    /// Those of measuring the machine.
+    pub fn measure(
+        &self,
+        session: &mut Session<'_>,
+        seconds: f64,
+        stop: &dyn Fn() -> bool,
+    ) -> kiln_ir::Result<Option<Measured<'_>>> {
         let start = Instant::now();
         let peak = Peak::measure(&self.target)?;
         let took = start.elapsed();
-        let best = fastest(session, self.work.len(), seconds);
+        let Some(best) = fastest(session, self.work.len(), seconds, stop) else { return Ok(None) };
         // Again, since another process may have taken its part of the machine meanwhile.
         let peak = peak.or_better(&Peak::measure(&self.target)?);
-        let total = best.iter().sum::<f64>().max(1e-9);
-        let kernels: Vec<Line> =
-            self.work.iter().zip(&best).map(|(work, &time)| Line::of(work, time, &peak)).collect();
-        let groups: Vec<Line> = self.groups.iter().map(|g| Line::of_group(g, &best, &peak)).collect();
-        self.print(ui, &peak, took, &kernels, &groups, total);
-        let plain = self.plain_seconds(&best);
-        let in_group = |i: usize| self.groups.iter().find(|g| g.kernels.contains(&i)).map(|g| &*g.name);
-        let kernels = kernels.iter().zip(&self.work).enumerate().map(|(i, (line, work))| {
+        Ok(Some(Measured { profile: self, peak, took, best }))
+    }
+}
+
+/// Times of kernels.
+pub struct Measured<'p> {
+    profile: &'p Profile,
+    peak: Peak,
+    took: Duration,
+    /// Seconds of each kernel.
+    best: Vec<f64>,
+}
+
+impl Measured<'_> {
+    /// The part of each kernel in the time of all, in the plan's order.
+    pub fn shares(&self) -> Vec<f64> {
+        let total = self.total();
+        self.best.iter().map(|seconds| seconds / total).collect()
+    }
+
+    fn total(&self) -> f64 {
+        self.best.iter().sum::<f64>().max(1e-9)
+    }
+
+    fn kernels(&self) -> Vec<Line<'_>> {
+        let kernels = self.profile.work.iter().zip(&self.best);
+        kernels.map(|(work, &time)| Line::of(work, time, &self.peak)).collect()
+    }
+
+    fn groups(&self) -> Vec<Line<'_>> {
+        self.profile.groups.iter().map(|g| Line::of_group(g, &self.best, &self.peak)).collect()
+    }
+
+    /// What a JSON object says of it.
+    pub fn json(&self) -> Value {
+        let Self { profile, peak, .. } = self;
+        let (total, kernels, groups) = (self.total(), self.kernels(), self.groups());
+        let in_group = |i: usize| profile.groups.iter().find(|g| g.kernels.contains(&i)).map(|g| &*g.name);
+        let kernels = kernels.iter().zip(&profile.work).enumerate().map(|(i, (line, work))| {
             let mut object = line.json(total);
             object["products"] = json!(work.products.name());
             object["nodes"] = json!(work.nodes);
             object["group"] = json!(in_group(i));
-            object["microkernel"] = json!(self.code[i].0);
-            object["plain_loops"] = json!(self.code[i].1);
+            object["microkernel"] = json!(profile.code[i].0);
+            object["plain_loops"] = json!(profile.code[i].1);
             object
         });
-        let groups = groups.iter().zip(&self.groups).map(|(line, group)| {
+        let groups = groups.iter().zip(&profile.groups).map(|(line, group)| {
             let mut object = line.json(total);
-            object["kernels"] = group.kernels.iter().map(|&k| json!(self.work[k].name)).collect();
+            object["kernels"] = group.kernels.iter().map(|&k| json!(profile.work[k].name)).collect();
             object
         });
         let integers = peak.integers.iter().map(|(of, rate)| (of.name().to_owned(), json!(rate / 1e9)));
         let memory = |&(bytes, rate): &(usize, f64)| json!({ "bytes": bytes, "bytes_per_s": rate });
-        Ok(json!({
+        json!({
             "profile": kernels.collect::<Vec<_>>(),
             "groups": groups.collect::<Vec<_>>(),
-            "plain_loops_share": plain / total,
+            "plain_loops_share": self.plain_seconds() / total,
             "machine": {
                 "gflop_per_s": peak.flops / 1e9,
                 "gop_per_s": integers.collect::<serde_json::Map<_, _>>(),
-                "vector_bits": 8 * self.target.vector_bytes,
+                "vector_bits": 8 * profile.target.vector_bytes,
                 "memory": peak.bandwidths.iter().map(memory).collect::<Vec<_>>(),
             },
-        }))
+        })
     }
 
-    fn print(
-        &self,
-        ui: &Ui,
-        peak: &Peak,
-        took: Duration,
-        kernels: &[Line<'_>],
-        groups: &[Line<'_>],
-        total: f64,
-    ) {
-        let bits = 8 * self.target.vector_bytes;
+    /// A table for people.
+    pub fn text(&self, room: Room) -> String {
+        let Self { profile, peak, took, .. } = self;
+        let (total, kernels, groups) = (self.total(), self.kernels(), self.groups());
+        let bits = 8 * profile.target.vector_bytes;
         let machine = format!(
             "one core, measured in {:.0} ms: {:.1} GFLOP/s in {bits}-bit multiply-adds{}; GB/s read: {}",
             took.as_secs_f64() * 1e3,
             peak.flops / 1e9,
-            self.integers(peak),
+            self.integers(),
             memories(peak).join(", "),
         );
-        ui.text(table::wrap(&machine, Room::of_stdout().width).join("\n"));
+        let mut told = table::wrap(&machine, room.width);
         let mut order: Vec<usize> = (0..kernels.len()).collect();
         order.sort_by(|a, b| kernels[*b].seconds.total_cmp(&kernels[*a].seconds));
         let mut rows: Vec<Vec<String>> =
-            order.into_iter().map(|i| kernels[i].cells(total, &self.code[i].0)).collect();
+            order.into_iter().map(|i| kernels[i].cells(total, &profile.code[i].0)).collect();
         rows.extend(groups.iter().map(|g| g.cells(total, "winograd")));
         let flops: f64 = kernels.iter().map(|k| k.flops).sum();
         // What a group does counts once, as it is defined.
-        let parts = self.groups.iter().flat_map(|g| g.kernels).map(|k| kernels[k].flops).sum::<f64>();
+        let parts = profile.groups.iter().flat_map(|g| g.kernels).map(|k| kernels[k].flops).sum::<f64>();
         let flops = flops - parts + groups.iter().map(|g| g.flops).sum::<f64>();
-        let single = |i: &usize| !self.groups.iter().any(|g| g.kernels.contains(i));
+        let single = |i: &usize| !profile.groups.iter().any(|g| g.kernels.contains(i));
         let computed = |line: &Line<'_>| line.flops / line.peak;
         let least = (0..kernels.len()).filter(single).map(|i| computed(&kernels[i])).sum::<f64>()
             + groups.iter().map(computed).sum::<f64>();
@@ -137,34 +171,39 @@ impl Profile {
             "all kernels".to_owned(),
         ]);
         // Groups stand between the kernels and the sum, below a line of their own.
-        let mut lines = table::lines(COLUMNS, &rows, Room::of_stdout());
+        let mut lines = table::lines(COLUMNS, &rows, room);
         if !groups.is_empty() {
             let title = "convolutions by minimal filtering, by the operations of their definition:";
             lines.insert(1 + kernels.len(), title.to_owned());
         }
-        ui.text(lines.join("\n"));
-        let plain = self.code.iter().filter(|c| c.1).count();
+        told.append(&mut lines);
+        let plain = profile.code.iter().filter(|c| c.1).count();
         if plain > 0 {
-            let seconds: Vec<f64> = kernels.iter().map(|k| k.seconds).collect();
-            ui.text(format_args!(
+            told.push(format!(
                 "{NOTE}plain loops{NOTE:#} ({plain} of {} kernels, without vectors) take {:.1} % of the time; \
                  `kiln explain` says why",
                 kernels.len(),
-                100.0 * self.plain_seconds(&seconds) / total,
+                100.0 * self.plain_seconds() / total,
             ));
         }
+        told.join("\n")
     }
 
     /// The rates of products of integers, as far as kernels make them.
-    fn integers(&self, peak: &Peak) -> String {
-        let makes = |products: Products| self.work.iter().any(|w| w.products == products);
-        let told = peak.integers.iter().filter(|(products, _)| makes(*products));
+    fn integers(&self) -> String {
+        let makes = |products: Products| self.profile.work.iter().any(|w| w.products == products);
+        let told = self.peak.integers.iter().filter(|(products, _)| makes(*products));
         told.map(|(products, rate)| format!(", {:.0} GOP/s of {}", rate / 1e9, products.name())).collect()
     }
 
-    /// The time of the kernels in plain loops, of everyone's `best`.
-    fn plain_seconds(&self, best: &[f64]) -> f64 {
-        self.code.iter().zip(best).filter(|(code, _)| code.1).fold(0.0, |sum, (_, seconds)| sum + seconds)
+    /// The time of the kernels in plain loops.
+    fn plain_seconds(&self) -> f64 {
+        self.profile
+            .code
+            .iter()
+            .zip(&self.best)
+            .filter(|(code, _)| code.1)
+            .fold(0.0, |sum, (_, seconds)| sum + seconds)
     }
 }
 
@@ -256,8 +295,13 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Seconds of the fastest run of each kernel, over runs of all of them in order.
-fn fastest(session: &mut Session<'_>, kernels: usize, seconds: f64) -> Vec<f64> {
+/// Seconds of the fastest run of each kernel, over runs of all of them in order; nothing if it was stopped.
+fn fastest(
+    session: &mut Session<'_>,
+    kernels: usize,
+    seconds: f64,
+    stop: &dyn Fn() -> bool,
+) -> Option<Vec<f64>> {
     let mut best = vec![f64::INFINITY; kernels];
     let start = Instant::now();
     for run in 0..MOST_RUNS {
@@ -265,12 +309,15 @@ fn fastest(session: &mut Session<'_>, kernels: usize, seconds: f64) -> Vec<f64> 
             break;
         }
         for (i, best) in best.iter_mut().enumerate() {
+            if stop() {
+                return None;
+            }
             let begin = Instant::now();
             session.run_kernel(i);
             *best = begin.elapsed().as_secs_f64().min(*best);
         }
     }
-    best
+    Some(best)
 }
 
 /// The rates of memory, where they fall.

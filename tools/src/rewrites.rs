@@ -5,24 +5,21 @@ use std::collections::BTreeMap;
 use kiln_compiler::internals::passes::{absorb, winograd};
 use kiln_compiler::internals::pipeline::{Observer, Options};
 use kiln_compiler::internals::rules::{self, Fired};
-use kiln_ir::error::Printable;
 use kiln_ir::graph::Graph;
 use kiln_ir::kernel::Program;
 
-use super::group;
-use super::output::Ui;
-
 /// Watches the passes for their reasons.
-pub(super) struct Rewrites {
+pub struct Rewrites {
     options: Options,
     /// What fired or nearly did: rules of the graph, then fusion, then minimal filtering.
-    pub(super) fired: Vec<Fired>,
+    pub fired: Vec<Fired>,
     /// Types of buffers by name.
-    pub(super) types: BTreeMap<String, String>,
+    pub types: BTreeMap<String, String>,
 }
 
 impl Rewrites {
-    pub(super) fn new(options: &Options) -> Self {
+    /// Has seen nothing yet.
+    pub fn new(options: &Options) -> Self {
         Self { options: options.clone(), fired: Vec::new(), types: BTreeMap::new() }
     }
 
@@ -60,31 +57,6 @@ impl Observer for Rewrites {
                 self.types = buffers.map(|b| (b.name.clone(), b.ty.to_string())).collect();
             }
             _ => {}
-        }
-    }
-}
-
-/// Rewrites by rule and reason, with one place for instance; every one if lists are told in full.
-pub(super) fn tell(ui: &Ui, fired: &[Fired]) {
-    let pattern = |f: &Fired| f.missed.as_deref().map(group::pattern);
-    let mut groups: Vec<Vec<&Fired>> = Vec::new();
-    for fired in fired {
-        let same = |g: &&mut Vec<&Fired>| g[0].rule == fired.rule && pattern(g[0]) == pattern(fired);
-        match groups.iter_mut().find(|group| !ui.verbose() && same(group)) {
-            Some(members) => members.push(fired),
-            None => groups.push(vec![fired]),
-        }
-    }
-    for members in groups {
-        let first = members[0];
-        let (rule, node) = (first.rule, Printable(&first.node));
-        let at = match members.len() {
-            1 => format!("at '{node}'"),
-            n => format!("at {n} nodes, for instance '{node}'"),
-        };
-        match &first.missed {
-            None => ui.text(format_args!("rewrite {rule} fired {at}")),
-            Some(why) => ui.text(format_args!("rewrite {rule} did not fire {at}: {}", Printable(why))),
         }
     }
 }

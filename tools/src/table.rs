@@ -12,16 +12,16 @@ const GAP: &str = "  ";
 
 /// Room for a table.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub struct Room {
     /// Columns of characters.
-    pub(super) width: usize,
+    pub width: usize,
     /// Whether names may be shortened: for eyes, not where a program or a file takes them.
-    pub(super) elide: bool,
+    pub elide: bool,
 }
 
 impl Room {
     /// That of the terminal behind stdout, or what `COLUMNS` says.
-    pub(super) fn of_stdout() -> Self {
+    pub fn of_stdout() -> Self {
         let asked = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
         let terminal = std::io::stdout().is_terminal();
         let found = || terminal_size::terminal_size().filter(|_| terminal).map(|(w, _)| usize::from(w.0));
@@ -32,7 +32,7 @@ impl Room {
 
 /// How a column uses its width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Column {
+pub enum Column {
     /// As wide as its widest entry, which is text.
     Text(&'static str),
     /// The same for numbers, which stand to the right.
@@ -56,7 +56,7 @@ impl Column {
 }
 
 /// The table's lines: a header, then one or more for each row.
-pub(super) fn lines(columns: &[Column], rows: &[Vec<String>], room: Room) -> Vec<String> {
+pub fn lines(columns: &[Column], rows: &[Vec<String>], room: Room) -> Vec<String> {
     let header: Vec<String> = columns.iter().map(|c| c.title().to_owned()).collect();
     let widths = widths(columns, std::iter::once(&header).chain(rows), room);
     let mut out = Vec::new();
@@ -105,7 +105,7 @@ fn widths<'a>(
 }
 
 /// The text with its middle left out, `width` columns wide.
-pub(super) fn elide(text: &str, width: usize) -> String {
+pub fn elide(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -129,7 +129,7 @@ pub(super) fn elide(text: &str, width: usize) -> String {
 }
 
 /// The text in lines of at most `width` columns, unless a word is longer.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let last = lines.len() - 1;

@@ -10,7 +10,7 @@ use kiln_ir::error::Printable;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Shows how far the work is.
-pub(super) struct Progress {
+pub struct Progress {
     bar: ProgressBar,
     // Dropped with the progress, which ends the thread that waits to show the bar.
     _end: Option<mpsc::Sender<()>>,
@@ -18,7 +18,12 @@ pub(super) struct Progress {
 
 impl Progress {
     /// A bar of so many steps; never visible unless `shown`.
-    pub(super) fn new(steps: u64, shown: bool) -> Self {
+    pub fn new(steps: u64, shown: bool) -> Self {
+        Self::after(PATIENCE, steps, shown)
+    }
+
+    /// The same, with another time before it is seen.
+    pub fn after(patience: Duration, steps: u64, shown: bool) -> Self {
         let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template("{bar:30.cyan} {percent:>3} % {wide_msg} {elapsed}") {
             bar.set_style(style);
@@ -29,7 +34,7 @@ impl Progress {
         let (end, wait) = mpsc::channel::<()>();
         let waiting = bar.clone();
         let show = move || {
-            if wait.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if wait.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
                 waiting.set_draw_target(ProgressDrawTarget::stderr());
                 waiting.enable_steady_tick(Duration::from_millis(100));
             }
@@ -40,19 +45,19 @@ impl Progress {
     }
 
     /// A step begins.
-    pub(super) fn step(&self, what: &str) {
+    pub fn step(&self, what: &str) {
         self.bar.set_message(Printable(what).to_string());
     }
 
     /// So much of something is done.
-    pub(super) fn at(&self, what: &str, done: u64, of: u64) {
+    pub fn at(&self, what: &str, done: u64, of: u64) {
         self.step(what);
         self.bar.set_length(of);
         self.bar.set_position(done);
     }
 
     /// A step has ended.
-    pub(super) fn done(&self) {
+    pub fn done(&self) {
         self.bar.inc(1);
     }
 }

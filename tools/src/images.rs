@@ -10,7 +10,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// Where the channels of an image lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Layout {
+pub enum Layout {
     /// Each channel as a plane.
     Nchw,
     /// Channels of a pixel side by side.
@@ -19,16 +19,17 @@ pub(super) enum Layout {
 
 /// How an image becomes numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Recipe {
+pub struct Recipe {
     /// Height and width; nothing: as the image is.
-    pub(super) size: Option<(usize, usize)>,
+    pub size: Option<(usize, usize)>,
     /// What is subtracted from each channel, of 0 to 255.
-    pub(super) mean: [f32; 3],
+    pub mean: [f32; 3],
     /// What each channel is divided by then.
-    pub(super) std: [f32; 3],
-    pub(super) layout: Layout,
+    pub std: [f32; 3],
+    /// Where the channels lie.
+    pub layout: Layout,
     /// 3, or 1 for grey.
-    pub(super) channels: usize,
+    pub channels: usize,
 }
 
 /// An image of three channels, red first, row by row.
@@ -39,13 +40,13 @@ struct Image {
 }
 
 /// Whether a file is taken for an image.
-pub(super) fn is_image(path: &Path) -> bool {
+pub fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     matches!(&*extension, "jpg" | "jpeg" | "png")
 }
 
 /// Reads an image as a tensor of one sample.
-pub(super) fn read(path: &Path, recipe: &Recipe) -> Result<Tensor> {
+pub fn read(path: &Path, recipe: &Recipe) -> Result<Tensor> {
     let named = |e: Error| Error { message: format!("{}: {}", path.display(), e.message), ..e };
     let bytes =
         std::fs::read(path).map_err(|e| Error::invalid(format!("cannot read {}: {e}", path.display())))?;
@@ -93,8 +94,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Image> {
 
 fn tensor(image: &Image, recipe: &Recipe) -> Tensor {
     let (height, width) = recipe.size.unwrap_or((image.height, image.width));
-    let rows = resized(&image.pixels, image.height, 3 * image.width, height);
-    let pixels = columns(&rows, height, image.width, width);
+    let pixels = resize(&image.pixels, (image.height, image.width), (height, width));
     let channels = recipe.channels;
     let number = |at: usize, c: usize| {
         let pixel = &pixels[3 * at..3 * at + 3];
@@ -117,6 +117,12 @@ fn tensor(image: &Image, recipe: &Recipe) -> Tensor {
             Tensor::from_vec(&[1, height, width, channels], values)
         }
     }
+}
+
+/// An image of three channels, row by row, in another height and width.
+pub fn resize(pixels: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
+    let rows = resized(pixels, from.0, 3 * from.1, to.0);
+    columns(&rows, to.0, from.1, to.1)
 }
 
 /// Columns of an image as `resized` does rows.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Cores that this process may use, hyper-threads of one core counted once.
-pub(super) fn physical_cores() -> usize {
+pub fn physical_cores() -> usize {
     let allowed = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let siblings = |cpu: usize| {
         std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"))
@@ -14,25 +14,25 @@ pub(super) fn physical_cores() -> usize {
 }
 
 /// Milliseconds, to the microsecond.
-pub(super) fn ms(time: Duration) -> f64 {
+pub fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Times of equal runs, summed up.
 #[derive(Debug, PartialEq)]
-pub(super) struct Summary {
+pub struct Summary {
     /// The shortest.
-    pub(super) min: f64,
+    pub min: f64,
     /// As many are shorter as are longer.
-    pub(super) median: f64,
+    pub median: f64,
     /// The average.
-    pub(super) mean: f64,
+    pub mean: f64,
     /// Longer than 99 of 100.
-    pub(super) p99: f64,
+    pub p99: f64,
 }
 
 /// Sums up at least one time, in milliseconds.
-pub(super) fn summarise(times: &mut [Duration]) -> Summary {
+pub fn summarise(times: &mut [Duration]) -> Summary {
     times.sort();
     let at =
         |quantile: f64| times[((times.len() - 1) as f64 * quantile).round() as usize].as_secs_f64() * 1e3;

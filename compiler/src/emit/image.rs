@@ -1,0 +1,241 @@
+//! A compiled model as bytes: code of its kernels, what they are, read-only data. It can be kept in a file, from which
+//! the read-only data is used where it lies.
+//!
+//! ```text
+//! magic, digest of all that follows but zeros between                   24 + 64 bytes
+//! sizes of the description, the code and the data                       3 x 8 bytes
+//! description: the key, what a Model needs besides code and data        JSON
+//! code of each function                                                 at multiples of 64
+//! read-only data                                                        at a multiple of a page
+//! ```
+//!
+//! A file is used if its magic, its key and its digest are right. The key is whoever keeps it to say; it names the model,
+//! the options and the compiler that the file is of.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::{DType, Error, Result, Shape, TensorType};
+use kiln_targets::Target;
+use serde::{Deserialize, Serialize};
+
+use super::gathers::gathers;
+use super::host::Lines;
+use crate::codegen::{self, KernelStore};
+use crate::digest;
+
+const MAGIC: &[u8; 24] = b"kiln compiled model, 1.\n";
+const HEAD_BYTES: usize = 24 + 64 + 3 * 8;
+const CODE_ALIGN: usize = 64;
+/// Pages of every machine that there is code for are this large or a part of it.
+const DATA_ALIGN: usize = 1 << 16;
+
+/// A compiled model as bytes.
+pub struct Image {
+    pub(super) description: Description,
+    pub(super) code: Vec<u8>,
+    pub(super) data: Data,
+}
+
+/// What a model is besides code and data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Description {
+    key: String,
+    pub(super) inputs: Vec<Declared>,
+    pub(super) outputs: Vec<Declared>,
+    pub(super) arena_bytes: usize,
+    pub(super) functions: Vec<Range>,
+    pub(super) kernels: Vec<Entry>,
+}
+
+/// An argument or a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Declared {
+    name: String,
+    dtype: String,
+    shape: Vec<usize>,
+}
+
+/// Where the code of a function lies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Range {
+    pub(super) at: usize,
+    pub(super) bytes: usize,
+}
+
+/// A kernel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) node: String,
+    pub(super) gathers: Vec<String>,
+    pub(super) function: usize,
+    pub(super) steps: i64,
+    pub(super) grain: Option<u32>,
+    pub(super) places: Vec<i64>,
+}
+
+/// Read-only data: in memory of its own, or in a file that is mapped.
+pub(super) enum Data {
+    Own(Lines),
+    /// The file, and where in it the data begins.
+    Mapped(Bytes, usize),
+}
+
+impl Data {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(lines) => lines.bytes(),
+            Self::Mapped(file, at) => &file[*at..],
+        }
+    }
+}
+
+impl Declared {
+    fn of(port: &Port) -> Result<Self> {
+        let open = || Error::internal(format!("'{}' has an open shape", port.name));
+        let shape = port.ty.shape.as_const().ok_or_else(open)?;
+        Ok(Self { name: port.name.clone(), dtype: port.ty.dtype.name().to_owned(), shape })
+    }
+
+    pub(super) fn port(&self) -> Option<Port> {
+        let ty = TensorType::new(DType::parse(&self.dtype)?, Shape::of(&self.shape));
+        Some(Port { name: self.name.clone(), ty })
+    }
+}
+
+impl Image {
+    /// Compiles the kernels of a plan for this machine. `stop` ends it early, with an error.
+    pub fn new(
+        mut plan: Plan,
+        target: &Target,
+        verify: bool,
+        store: &KernelStore,
+        stop: &AtomicBool,
+    ) -> Result<Self> {
+        super::host::check_host(target)?;
+        if !plan.bounds.is_empty() {
+            return Err(Error::unsupported("a model with open dimensions is not kept as bytes yet"));
+        }
+        let mut data = Lines::new(plan.weights_bytes)?;
+        for weight in std::mem::take(&mut plan.weights) {
+            data.bytes_mut()[weight.offset_bytes..][..weight.tensor.data.len()]
+                .copy_from_slice(&weight.tensor.data);
+        }
+        let made = codegen::functions(&plan, target, verify, store, stop)?;
+        let (mut code, mut functions) = (Vec::new(), Vec::new());
+        for machine in &made.code {
+            code.resize(code.len().next_multiple_of(CODE_ALIGN), 0);
+            functions.push(Range { at: code.len(), bytes: machine.bytes.len() });
+            code.extend_from_slice(&machine.bytes);
+        }
+        let kernels = plan.kernels.iter().zip(made.kernels).map(|(kernel, function)| Entry {
+            name: kernel.name.clone(),
+            node: if let [node] = &kernel.nodes[..] { node.clone() } else { kernel.name.clone() },
+            gathers: gathers(kernel),
+            function: function.code,
+            steps: function.steps,
+            grain: kernel.grain,
+            places: function.places,
+        });
+        let declared = |ports: &[Port]| ports.iter().map(Declared::of).collect::<Result<Vec<_>>>();
+        let description = Description {
+            key: String::new(),
+            inputs: declared(&plan.inputs)?,
+            outputs: declared(&plan.outputs)?,
+            arena_bytes: plan.arena_bytes,
+            functions,
+            kernels: kernels.collect(),
+        };
+        Ok(Self { description, code, data: Data::Own(data) })
+    }
+
+    /// Size of code and data.
+    pub fn bytes(&self) -> usize {
+        self.code.len() + self.data.bytes().len()
+    }
+
+    /// Writes it under a key into a file that is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn write(&self, path: &Path, key: &str) -> io::Result<()> {
+        let description = Description { key: key.to_owned(), ..self.description.clone() };
+        let description = serde_json::to_vec(&description).map_err(io::Error::other)?;
+        let data = self.data.bytes();
+        let parts = [&description[..], &self.code, data];
+        let digest = digest::of_parts(&parts);
+        let mut out = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
+        out.write_all(MAGIC)?;
+        out.write_all(digest.as_bytes())?;
+        parts.iter().try_for_each(|part| out.write_all(&(part.len() as u64).to_le_bytes()))?;
+        out.write_all(&description)?;
+        let layout = Layout::new(parts.map(<[u8]>::len)).ok_or_else(|| io::Error::other("too large"))?;
+        pad(&mut out, HEAD_BYTES + description.len(), layout.code)?;
+        out.write_all(&self.code)?;
+        pad(&mut out, layout.code + self.code.len(), layout.data)?;
+        out.write_all(data)?;
+        // What a crash of the machine leaves of it has another digest.
+        out.into_inner().map(|_| ()).map_err(io::IntoInnerError::into_error)
+    }
+
+    /// The compiled model in a file; nothing where the file is of another key or damaged.
+    pub fn open(path: &Path, key: &str) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let file = kiln_onnx::map_file(&file).ok()?;
+        let head = file.get(..HEAD_BYTES)?;
+        let (magic, rest) = head.split_at(MAGIC.len());
+        let (expected, sizes) = rest.split_at(64);
+        if magic != MAGIC {
+            return None;
+        }
+        let size = |i: usize| {
+            let word = sizes.get(8 * i..8 * i + 8)?.try_into().ok()?;
+            usize::try_from(u64::from_le_bytes(word)).ok()
+        };
+        let sizes = [size(0)?, size(1)?, size(2)?];
+        let layout = Layout::new(sizes)?;
+        if file.len() != layout.end {
+            return None;
+        }
+        let description = file.get(HEAD_BYTES..HEAD_BYTES + sizes[0])?;
+        let code = file.get(layout.code..layout.code + sizes[1])?;
+        let data = file.get(layout.data..)?;
+        let blank =
+            |from: usize, to: usize| file.get(from..to).is_some_and(|gap| gap.iter().all(|b| *b == 0));
+        if !blank(HEAD_BYTES + sizes[0], layout.code) || !blank(layout.code + sizes[1], layout.data) {
+            return None;
+        }
+        // The key is cheap to compare, and what it does not fit needs no reading.
+        let read: Description = serde_json::from_slice(description).ok()?;
+        if read.key != key || digest::of_parts(&[description, code, data]).as_bytes() != expected {
+            return None;
+        }
+        let code = code.to_vec();
+        Some(Self { description: read, code, data: Data::Mapped(file.clone(), layout.data) })
+    }
+}
+
+/// Where the parts of a file begin.
+struct Layout {
+    code: usize,
+    data: usize,
+    end: usize,
+}
+
+impl Layout {
+    fn new([description, code, data]: [usize; 3]) -> Option<Self> {
+        let code_at = HEAD_BYTES.checked_add(description)?.checked_next_multiple_of(CODE_ALIGN)?;
+        let data_at = code_at.checked_add(code)?.checked_next_multiple_of(DATA_ALIGN)?;
+        Some(Self { code: code_at, data: data_at, end: data_at.checked_add(data)? })
+    }
+}
+
+fn pad(out: &mut impl Write, from: usize, to: usize) -> io::Result<()> {
+    out.write_all(&vec![0; to - from])
+}

@@ -1,0 +1,77 @@
+//! Whether what is typed is a whole, or more lines are to come.
+
+/// Whether brackets, braces and quotes are closed. A model in ONNX's text form has a body in braces.
+pub(crate) fn is_complete(text: &str) -> bool {
+    let trimmed = text.trim_start();
+    if trimmed.starts_with(':') {
+        return true;
+    }
+    let mut depth = 0i64;
+    let mut braces = 0;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '(' | '[' => depth += 1,
+            '{' => {
+                depth += 1;
+                braces += 1;
+            }
+            ')' | ']' | '}' => depth -= 1,
+            '#' => {
+                chars.by_ref().find(|c| *c == '\n');
+            }
+            '"' | '\'' => loop {
+                match chars.next() {
+                    // A quote ends with its line: the rest is told as a mistake.
+                    None | Some('\n') => break,
+                    Some('\\') => {
+                        chars.next();
+                    }
+                    Some(other) if other == c => break,
+                    Some(_) => {}
+                }
+            },
+            _ => {}
+        }
+    }
+    depth <= 0 && (braces > 0 || !is_model(text))
+}
+
+/// Whether a text is a model in ONNX's text form: a header in angle brackets, or a graph with an arrow.
+pub(crate) fn is_model(text: &str) -> bool {
+    let body = match text.split_once('=') {
+        Some((name, rest))
+            if !name.trim().is_empty() && name.trim().chars().all(|c| c.is_alphanumeric() || c == '_') =>
+        {
+            rest
+        }
+        _ => text,
+    };
+    body.trim_start().starts_with('<') || text.contains("=>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_brackets_wait() {
+        for (text, whole) in [
+            ("y = Relu(x)", true),
+            ("y = Relu(", false),
+            ("[1,\n2]", true),
+            ("\"(\"", true),
+            ("x # (", true),
+            (":print x[", true),
+            (")", true),
+            ("\"open", true),
+            ("g (float[2] x) => (float[2] y)", false),
+            ("g (float[2] x) => (float[2] y) { y = Relu(x) }", true),
+            ("<ir_version: 8>", false),
+            ("net = <ir_version: 8>\n", false),
+            ("a <= b", true),
+        ] {
+            assert_eq!(is_complete(text), whole, "{text}");
+        }
+    }
+}
