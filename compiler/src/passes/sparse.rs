@@ -45,7 +45,7 @@ pub fn run(program: &mut Program, targets: &[Target]) -> Result<()> {
         return Ok(());
     }
     let mut edits = Edits::default();
-    let (mut marks, mut dense): (Vec<(usize, Weighed)>, Vec<(usize, Weighed)>) = (Vec::new(), Vec::new());
+    let (mut marks, mut dense) = (Vec::new(), Vec::new());
     for region in images::regions(program) {
         let kind = if region.images { Kind::Image } else { Kind::Rows };
         let layer = |i: usize| layers[i].as_ref().filter(|layer| layer.kind == kind);

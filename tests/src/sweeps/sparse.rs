@@ -11,7 +11,7 @@ fn weight(t: &mut Text, shape: [usize; 4], rows: usize, of: u64) -> String {
     let value = |i: usize| {
         let (row, column) = (i / columns, i % columns);
         let block = (row / rows * columns + column) as u64;
-        let kept = split_mix(n as u64, block) % of == 0;
+        let kept = split_mix(n as u64, block).is_multiple_of(of);
         let value = (split_mix(!(n as u64), i as u64) % 2001) as f32 / 1000.0 - 1.0;
         if kept { format!("{value:?}") } else { "0.0".to_owned() }
     };
