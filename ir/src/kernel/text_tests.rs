@@ -178,8 +178,8 @@ program @m {
   input %i: i64[4]
   const @w: f32[2, 3, 3, 3] = splat 0.5
   const @b: f32[2] = [0.25, -inf]
-  const @s: f32[8, 2] = splat 0.0 format bcsr 4 by 1 \"mostly \\\"zeros\\\"\"
-  const @d: f32[8, 2] = splat 0.0 format dense \"blocks are slower\"
+  const @s: f32[64, 2] = splat 0.0 format bcsr 4 by 1 \"mostly \\\"zeros\\\"\"
+  const @d: f32[64, 2] = splat 0.0 format dense \"blocks are slower\"
   temp %t: f32[1, 2, 4, 4]
   temp %\"a b\": f32[s, 2*s + 1]
   output %y: f32[1, 2, 4, 4] at %t + (0) strides [32, 16, 4, 1] extent 32
