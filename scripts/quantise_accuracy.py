@@ -23,30 +23,10 @@ import numpy as np
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from common import kiln_binary, run_kiln, run_ort
+from common import digits, kiln_binary, photos, run_kiln, run_ort
 
 CALIBRATED_DIGITS = 512
 LEAST_DIGITS, LEAST_PHOTOS, LARGEST_PART = 0.001, 18 / 20, 0.27
-
-
-def digits(folder):
-    images, labels = [], []
-    for digit in range(10):
-        data = json.loads(pathlib.Path(folder, f"{digit}.json").read_text())["data"]
-        images.append(np.array(data, np.float32).reshape(-1, 1, 28, 28))
-        labels += [digit] * len(images[-1])
-    return np.concatenate(images), np.array(labels)
-
-
-def photos(folder):
-    from PIL import Image
-
-    images, labels = [], []
-    for path in sorted(pathlib.Path(folder).glob("imagenet_*")):
-        image = Image.open(path).convert("RGB").resize((256, 256), Image.BICUBIC).crop((16, 16, 240, 240))
-        images.append(((np.asarray(image, np.float32) - 127) / 128).transpose(2, 0, 1))
-        labels.append(int(path.stem.split("_")[-1]))
-    return np.stack(images), np.array(labels)
 
 
 class Reader(CalibrationDataReader):
@@ -134,7 +114,7 @@ def main():
     args = parser.parse_args(own)
     good = []
     if args.mnist and args.digits:
-        images, labels = digits(args.digits)
+        images, labels, _ = digits(args.digits)
         calibrated = images[np.random.default_rng(0).permutation(len(images))[:CALIBRATED_DIGITS]]
         rows = measure("mnist_cnn", args.mnist, images, labels, calibrated, rest)
         good.append(holds(rows, lambda before: before - LEAST_DIGITS))

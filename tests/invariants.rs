@@ -42,8 +42,9 @@ fn ir_knows_no_machine_no_file_format_and_does_no_io() {
     }
 }
 
-/// Dependencies point one way: `ir <- targets`, `ir <- onnx`, both below the library, the quantiser and what is
-/// told above it, then the session, the command on top; `runtime` stands alone.
+/// Dependencies point one way: `ir <- targets`, `ir <- onnx`, both below the library, then what works on models with
+/// data, the quantiser, the pruner and what is told above it, then the session, the command
+/// on top; `runtime` stands alone.
 #[test]
 fn dependencies_point_one_way() {
     let kiln = |folder: &str| {
@@ -54,10 +55,15 @@ fn dependencies_point_one_way() {
     assert_eq!(kiln("targets"), "kiln-ir");
     assert_eq!(kiln("compiler/onnx"), "kiln-ir");
     assert_eq!(kiln("compiler"), "kiln-ir kiln-onnx kiln-runtime kiln-targets");
-    assert_eq!(kiln("quantize"), "kiln-compiler kiln-ir kiln-onnx");
+    assert_eq!(kiln("calibrate"), "kiln-compiler kiln-ir kiln-onnx");
+    assert_eq!(kiln("quantize"), "kiln-calibrate kiln-compiler kiln-ir kiln-onnx");
+    assert_eq!(kiln("prune"), "kiln-calibrate kiln-compiler kiln-ir kiln-onnx");
     assert_eq!(kiln("tools"), "kiln-compiler kiln-ir kiln-targets");
-    assert_eq!(kiln("repl"), "kiln-compiler kiln-ir kiln-onnx kiln-quantize kiln-targets kiln-tools");
-    let below = "kiln-compiler kiln-ir kiln-onnx kiln-quantize kiln-repl kiln-targets kiln-tools";
+    assert_eq!(
+        kiln("repl"),
+        "kiln-calibrate kiln-compiler kiln-ir kiln-onnx kiln-quantize kiln-targets kiln-tools"
+    );
+    let below = "kiln-calibrate kiln-compiler kiln-ir kiln-onnx kiln-prune kiln-quantize kiln-repl kiln-targets kiln-tools";
     assert_eq!(kiln("compiler/cli"), below);
 }
 
@@ -72,7 +78,18 @@ fn the_library_carries_nothing_of_the_command() {
     for word in ["anstream", "anstyle", "clap", "indicatif", "libc", "npyz", "rustyline"] {
         assert!(!library.contains(word), "{word}");
     }
-    for folder in ["ir", "targets", "runtime", "compiler", "quantize", "tools", "repl", "compiler/cli"] {
+    for folder in [
+        "ir",
+        "targets",
+        "runtime",
+        "compiler",
+        "calibrate",
+        "quantize",
+        "prune",
+        "tools",
+        "repl",
+        "compiler/cli",
+    ] {
         let found = dependencies(folder);
         assert!(!found.iter().any(|d| d.contains("protobuf")), "{folder}: {found:?}");
     }
@@ -86,7 +103,9 @@ fn modules_use_each_other_in_no_circle() {
         "targets",
         "compiler/onnx",
         "compiler",
+        "calibrate",
         "quantize",
+        "prune",
         "tools",
         "repl",
         "compiler/cli",
@@ -121,7 +140,9 @@ fn no_architecture_is_named_outside_targets() {
         "ir",
         "compiler/onnx",
         "compiler",
+        "calibrate",
         "quantize",
+        "prune",
         "tools",
         "repl",
         "compiler/cli",

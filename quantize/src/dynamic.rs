@@ -8,18 +8,15 @@
 
 use std::collections::HashMap;
 
+use kiln_calibrate::{Layer as Product, Names, Result, View, Weights, Window, layers, turned};
 use kiln_compiler::{DType, Tensor};
 use kiln_onnx::{Document, Node};
 
-use crate::layers::{self, Layer as Product, Weights};
-use crate::names::Names;
+use crate::opset;
 use crate::options::{Options, Width};
 use crate::prepare::prepare;
 use crate::quantise::{Layer, Outcome, nothing, unchanged};
-use crate::run::Result;
-use crate::view::View;
-use crate::weights::{self, Integers, turned};
-use crate::{opset, window};
+use crate::weights::{self, Integers};
 
 /// The zero point of unsigned weights.
 const MIDDLE: i32 = 128;
@@ -142,7 +139,7 @@ impl Writer {
     ) {
         let [q, scale, zero] = self.activation(&product.input);
         let (stem, rows, depth) = (&weights.name, weights.rows, weights.depth);
-        let is_window = weights.window != window::Window::Rows;
+        let is_window = weights.window != Window::Rows;
         // What follows a window is along the axis of channels, before those in space.
         let along: Vec<usize> = match is_window {
             true => [rows].into_iter().chain(vec![1; tensor.shape.len() - 2]).collect(),

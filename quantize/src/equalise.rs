@@ -9,14 +9,9 @@
 
 use std::collections::HashMap;
 
+use kiln_calibrate::{Layer, Result, View, Weights, Window, layers, rows, turned};
 use kiln_compiler::Tensor;
 use kiln_onnx::Document;
-
-use crate::layers::{self, Layer, Weights};
-use crate::run::Result;
-use crate::view::View;
-use crate::weights::rows;
-use crate::window::Window;
 
 /// Scales that move less are final.
 const STILL: f32 = 1e-3;
@@ -66,7 +61,7 @@ pub(crate) fn equalise(document: &Document) -> Result<Option<Document>> {
         let Some(tensor) = document.constant(&weights.name) else { continue };
         let values = match weights.axis {
             0 => side.rows,
-            _ => crate::weights::turned(&side.rows, weights.rows, weights.depth),
+            _ => turned(&side.rows, weights.rows, weights.depth),
         };
         out.set_constant(&weights.name, Tensor::from_vec(&tensor.shape, values));
         if let (Some(name), Some(bias)) = (&weights.bias, side.bias) {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::evaluate::{Evaluator, Verdict};
+use kiln_calibrate::{Evaluator, Result, Verdict, Watch};
+
 use crate::options::Target;
 use crate::plan::Plan;
-use crate::run::Result;
-use crate::samples::Watch;
 
 /// Layers that stay float, and what each costs.
 pub(crate) struct Kept {

@@ -19,12 +19,8 @@
 
 mod dynamic;
 mod equalise;
-mod evaluate;
 mod histogram;
 mod keep;
-mod layers;
-mod moments;
-mod names;
 mod observe;
 mod opset;
 mod options;
@@ -34,15 +30,10 @@ mod points;
 mod prepare;
 mod quantise;
 mod ranges;
-mod run;
-mod samples;
 mod second_order;
-mod view;
 mod weights;
-mod window;
 mod write;
 
 pub use dynamic::quantize_dynamic;
-pub use options::{Keep, Machine, Method, Options, Rounding, Target, Width};
+pub use options::{Keep, Method, Options, Rounding, Target, Width};
 pub use quantise::{Layer, Outcome, quantize};
-pub use samples::{Samples, Watch};

@@ -3,14 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kiln_calibrate::{Detail, Layer, Machine, Moments, Result, Samples, Watch, run};
 use kiln_onnx::Document;
 
 use crate::histogram::{Histogram, Range};
-use crate::layers::Layer;
-use crate::moments::Moments;
-use crate::options::{Machine, Method, Rounding};
-use crate::run::{self, Result};
-use crate::samples::{Samples, Watch};
+use crate::options::{Method, Rounding};
 
 /// What is known of the activations.
 #[derive(Debug, Default)]
@@ -62,9 +59,13 @@ pub(crate) fn observe(
             }
         }
     }
+    let detail = match rounding {
+        Rounding::Nearest => Detail::Squares,
+        Rounding::SecondOrder => Detail::Products,
+    };
     let mut observed = Observed {
         histograms: ranges.iter().map(|(v, r)| ((*v).to_owned(), Histogram::over(*r))).collect(),
-        moments: layers.iter().map(|l| l.weights().map(|w| Moments::of(w, rounding, count))).collect(),
+        moments: layers.iter().map(|l| l.weights().map(|w| Moments::of(w, detail, count))).collect(),
     };
     let counted = method != Method::MinMax;
     for (p, (part, model)) in parts.iter().enumerate() {

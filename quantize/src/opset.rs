@@ -1,9 +1,8 @@
 //! Raising a model to a later operator set, where all of its nodes mean the same there or can be written so that they do.
 
+use kiln_calibrate::Names;
 use kiln_ir::{Error, Result, Tensor};
 use kiln_onnx::{Document, Node};
-
-use crate::names::Names;
 
 /// Operators whose axes became an operand, and the version in which they did.
 const AXES: &[(&str, i64)] = &[

@@ -1,6 +1,6 @@
 //! What the quantiser is asked for.
 
-use kiln_compiler::Limits;
+use kiln_calibrate::Machine;
 
 /// How the range of activations is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,19 +59,6 @@ pub enum Target {
     Error(f64),
     /// So much less accuracy than the float model, in points of a hundred.
     Drop(f64),
-}
-
-/// How models run while they are measured.
-#[derive(Clone, Debug)]
-pub struct Machine {
-    /// A level of this machine, or `native`.
-    pub cpu: String,
-    /// Features on top of it or taken from it.
-    pub features: String,
-    /// Threads of a run.
-    pub threads: usize,
-    /// How much a model may ask for.
-    pub limits: Limits,
 }
 
 /// What the quantiser is asked for.

@@ -3,17 +3,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use kiln_calibrate::{Layer, Left, Result, Samples, View, Watch, layers};
 use kiln_onnx::Document;
 
 use crate::histogram::Histogram;
-use crate::layers::{self, Layer, Left};
 use crate::observe::{Observed, observe};
 use crate::options::Options;
 use crate::points::{self, Points};
 use crate::ranges::{self, Numbers};
-use crate::run::Result;
-use crate::samples::{Samples, Watch};
-use crate::view::View;
 use crate::weights::{self, Integers};
 use crate::write::{self, Part};
 

@@ -7,11 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kiln_calibrate::{Layer, View};
 use kiln_ir::quantized;
 use kiln_onnx::Node;
-
-use crate::layers::Layer;
-use crate::view::View;
 
 /// Averages, whose sums are of integers.
 const AVERAGES: &[&str] = &["AveragePool", "GlobalAveragePool", "ReduceMean"];

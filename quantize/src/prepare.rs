@@ -1,16 +1,12 @@
 //! What a model is before it is quantised: constants as such, and BatchNormalization part of the product before it.
 
-use std::collections::HashMap;
-
+use kiln_calibrate::{Names, View, is_plain, settle_constants};
 use kiln_ir::{Result, Tensor};
 use kiln_onnx::{Document, Node};
 
-use crate::names::Names;
-use crate::view::View;
-
 /// Makes constants of `Constant` nodes and of copies of constants, and folds normalisations into products.
 pub(crate) fn prepare(document: &mut Document) -> Result<()> {
-    constants(document);
+    settle_constants(document);
     loop {
         let folds = folds(document)?;
         if folds.is_empty() {
@@ -20,46 +16,6 @@ pub(crate) fn prepare(document: &mut Document) -> Result<()> {
     }
     document.drop_unused();
     Ok(())
-}
-
-/// Nodes that give a constant go; their readers read a constant.
-fn constants(document: &mut Document) {
-    let mut renamed: HashMap<String, String> = HashMap::new();
-    let mut gone = Vec::new();
-    let outputs: Vec<String> = document.outputs().into_iter().map(str::to_owned).collect();
-    let captured: Vec<String> = document.nodes().iter().flat_map(Node::captures).collect();
-    for i in 0..document.nodes().len() {
-        let node = &document.nodes()[i];
-        let [result] = node.outputs() else { continue };
-        let result = result.clone();
-        if outputs.contains(&result) || captured.contains(&result) {
-            continue;
-        }
-        if let Some(tensor) = node.constant() {
-            document.set_constant(&result, tensor);
-            gone.push(i);
-        } else if node.op() == "Identity"
-            && let Some(from) = node.input(0)
-        {
-            let from = renamed.get(from).cloned().unwrap_or_else(|| from.to_owned());
-            if document.constant(&from).is_some() {
-                renamed.insert(result, from);
-                gone.push(i);
-            }
-        }
-    }
-    let mut at = 0;
-    document.nodes_mut().retain(|_| {
-        at += 1;
-        gone.binary_search(&(at - 1)).is_err()
-    });
-    for node in document.nodes_mut() {
-        for i in 0..node.inputs().len() {
-            if let Some(name) = renamed.get(&node.inputs()[i]).cloned() {
-                node.set_input(i, &name);
-            }
-        }
-    }
 }
 
 /// A normalisation that becomes part of the product before it.
@@ -128,12 +84,6 @@ fn fold(view: &View<'_>, normalisation: usize, node: &Node) -> Result<Option<Fol
         weights: Tensor::from_vec(&weights.shape, scaled),
         bias: Tensor::from_vec(&[channels], bias),
     }))
-}
-
-/// Whether a Gemm is a product and a bias and nothing more.
-pub(crate) fn is_plain(gemm: &Node) -> bool {
-    let one = |name: &str| gemm.float(name).is_none_or(|v| v == 1.0);
-    one("alpha") && one("beta") && gemm.int("transA").unwrap_or(0) == 0
 }
 
 fn apply(document: &mut Document, folds: Vec<Fold>) {

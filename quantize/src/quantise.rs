@@ -2,19 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use kiln_calibrate::{Evaluator, Factor, Left, Result, Samples, Watch};
 use kiln_compiler::Problem;
 use kiln_onnx::Document;
 
 use crate::equalise::equalise;
-use crate::evaluate::Evaluator;
 use crate::keep::{self, meets};
-use crate::layers::{Factor, Left};
 use crate::opset;
 use crate::options::{Keep, Options, Width};
 use crate::plan::Plan;
 use crate::prepare::prepare;
-use crate::run::Result;
-use crate::samples::{Samples, Watch};
 
 /// What became of a product of the model.
 #[derive(Clone, Debug, PartialEq)]

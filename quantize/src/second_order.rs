@@ -6,6 +6,8 @@
 
 use std::thread;
 
+use kiln_calibrate::matrix::inverse_factor;
+
 use crate::pairs;
 
 /// What is added to the diagonal, as a part of its mean: data tell little about directions in which they hardly vary.
@@ -66,55 +68,6 @@ pub(crate) fn round(
     Some(out)
 }
 
-/// The upper triangular `U` with `U^T U = H^-1`. With the rows and columns of `H` in reverse order `L L^T`, `H` is `V V^T`
-/// with an upper triangular `V`, and `U` is its inverse.
-fn inverse_factor(mut h: Vec<f64>, n: usize) -> Option<Vec<f64>> {
-    h.reverse();
-    // Cholesky, row by row: `L` below the diagonal.
-    for i in 0..n {
-        let (above, line) = h.split_at_mut(i * n);
-        let line = &mut line[..n];
-        for j in 0..i {
-            let other = &above[j * n..j * n + n];
-            let sum = dot(&line[..j], &other[..j]);
-            line[j] = (line[j] - sum) / other[j];
-        }
-        let rest = line[i] - dot(&line[..i], &line[..i]);
-        if rest.is_nan() || rest <= 0.0 {
-            return None;
-        }
-        line[i] = rest.sqrt();
-    }
-    h.reverse();
-    // `V` is upper triangular now. Its inverse, from the last row up: row i of `V U = 1`.
-    let v = h;
-    let mut u = vec![0.0; n * n];
-    for i in (0..n).rev() {
-        let (head, below) = u.split_at_mut((i + 1) * n);
-        let line = &mut head[i * n..];
-        for k in i + 1..n {
-            let factor = v[i * n + k];
-            let from = &below[(k - i - 1) * n..][..n];
-            line[k..].iter_mut().zip(&from[k..]).for_each(|(to, f)| *to -= factor * f);
-        }
-        let pivot = 1.0 / v[i * n + i];
-        line[i + 1..].iter_mut().for_each(|x| *x *= pivot);
-        line[i] = pivot;
-    }
-    Some(u)
-}
-
-/// A sum in four parts, which the machine adds side by side.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; 4];
-    let (quads, rest) = (a.chunks_exact(4), a.chunks_exact(4).remainder());
-    for (a, b) in quads.zip(b.chunks_exact(4)) {
-        (0..4).for_each(|i| sums[i] += a[i] * b[i]);
-    }
-    let tail: f64 = rest.iter().zip(&b[a.len() - rest.len()..]).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f64>() + tail
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,23 +94,6 @@ mod tests {
             .collect();
         let entry = |i: usize, j: usize| rows.iter().map(|r| r[i] * r[j]).sum::<f64>() / rows.len() as f64;
         (0..n * n).map(|at| entry(at / n, at % n)).collect()
-    }
-
-    #[test]
-    fn the_factor_is_that_of_the_inverse() {
-        let n = 7;
-        let mut h = products(n);
-        (0..n).for_each(|i| h[i * n + i] += 0.1);
-        let u = inverse_factor(h.clone(), n).unwrap();
-        for i in 0..n {
-            for j in 0..n {
-                let inverse = |a: usize, b: usize| (0..n).map(|k| u[k * n + a] * u[k * n + b]).sum::<f64>();
-                let unit: f64 = (0..n).map(|k| h[i * n + k] * inverse(k, j)).sum();
-                assert!((unit - f64::from(u8::from(i == j))).abs() < 1e-9, "{i} {j}: {unit}");
-                assert!(j >= i || u[i * n + j] == 0.0);
-            }
-        }
-        assert!(inverse_factor(vec![-1.0], 1).is_none());
     }
 
     #[test]

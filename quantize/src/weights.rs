@@ -1,14 +1,11 @@
 //! Weights as integers: a scale for each row, and rounding.
 
+use kiln_calibrate::{Moments, Result, Weights, Window, rows};
 use kiln_compiler::Tensor;
 
-use crate::layers::Weights;
-use crate::moments::Moments;
 use crate::options::{Options, Rounding, Width};
 use crate::pairs;
-use crate::run::Result;
 use crate::second_order;
-use crate::window::Window;
 
 /// Candidates for a row's scale, in hundredths of what its largest weight needs.
 const SCALES_INT8: std::ops::RangeInclusive<u32> = 80..=100;
@@ -25,20 +22,6 @@ pub(crate) struct Integers {
     pub(crate) values: Vec<i32>,
     /// What is to be added to each row's result, on the average, for what rounding has changed.
     pub(crate) correction: Vec<f64>,
-}
-
-/// The rows of a layer's weights.
-pub(crate) fn rows(tensor: &Tensor, weights: &Weights) -> Result<Vec<f32>> {
-    let values = tensor.as_slice::<f32>()?;
-    Ok(match weights.axis {
-        0 => values.into_owned(),
-        _ => turned(&values, weights.depth, weights.rows),
-    })
-}
-
-/// The transpose of a matrix.
-pub(crate) fn turned<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
-    (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
 }
 
 /// How far the channels of a row lie apart, or nothing where weights need not be limited in pairs.
@@ -184,7 +167,8 @@ fn nearest(row: &[f32], scale: f32, cost: &[f64], most: i32, taps: Option<usize>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Keep, Machine, Method};
+    use crate::options::{Keep, Method};
+    use kiln_calibrate::{Detail, Machine};
 
     fn options(width: Width, pairs: bool) -> Options {
         let machine = Machine {
@@ -243,7 +227,7 @@ mod tests {
     fn what_rounding_changes_on_the_average_is_corrected() {
         let (tensor, weights) = matrix(3, 16);
         let options = options(Width::Int4, false);
-        let mut moments = Moments::of(&weights, Rounding::Nearest, 1);
+        let mut moments = Moments::of(&weights, Detail::Squares, 1);
         let x: Vec<f32> = (0..16 * 40).map(|i| ((i * 31) % 17) as f32 / 17.0 + 0.5).collect();
         moments.see(&weights.window, &x, &[40, 16], &options.machine).unwrap();
         let found = integers(&tensor, &weights, None, Some(&moments), None, &options).unwrap();

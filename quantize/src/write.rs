@@ -9,17 +9,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use kiln_calibrate::{Layer, Names, Result, View, Weights, turned};
 use kiln_compiler::{DType, Tensor};
 use kiln_onnx::{Document, Node};
 
-use crate::layers::{Layer, Weights};
-use crate::names::Names;
 use crate::options::Width;
 use crate::points::Points;
 use crate::ranges::Numbers;
-use crate::run::Result;
-use crate::view::View;
-use crate::weights::{Integers, turned};
+use crate::weights::Integers;
 
 /// What a layer is written with.
 pub(crate) struct Part<'a> {

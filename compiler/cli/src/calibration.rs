@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kiln_calibrate::Samples;
 use kiln_ir::error::Printable;
 use kiln_ir::{DType, Error, Result, Tensor};
 use kiln_onnx::{Declared, Extent};
-use kiln_quantize::Samples;
 
 use super::failure::Failure;
 use kiln_tools::images::{self, Layout, Recipe};

@@ -76,6 +76,24 @@ a scale and a zero point; weights are signed, with a scale for each channel.
 
 Exit codes: 1 where --target-error or --target-drop is not met; the file is written then too.";
 
+pub(super) const PRUNE: &str = "\
+Examples:
+  kiln prune model.onnx -o sparse.onnx --sparsity 0.8 --block 4x1 --calibrate samples.npz
+  kiln prune model.onnx -o sparse.onnx --nm 2:4 --calibrate photos \\
+      --image-mean 127,127,127 --image-std 128,128,128 --labels labels.txt
+  kiln prune model.onnx -o sparse.onnx --sparsity 0.9 --calibrate samples.npz \\
+      --budget global --schedule cubic --steps 4 --layers 'head*=0,*conv1*=0.5'
+  kiln prune model.onnx -o small.onnx --channels --sparsity 0.25 --calibrate samples.npz
+  kiln prune model.onnx -o sparse.onnx --sparsity 0.5
+
+The file is standard ONNX, the one that was given but for constants, with zeros among the weights; with
+--channels the layers themselves are smaller. --sparsity is the part of the weights of the layers that are
+pruned. First layers that read few channels, depthwise ones and those that give the model's result are left
+alone, unless a pattern of --layers fits their names.
+
+Without data weights go by their size alone. --budget time looks for the least error among all models that
+are no slower on this machine than one with the same part of every layer removed.";
+
 pub(super) const LIST: &str = "\
 Examples:
   kiln list ops

@@ -17,10 +17,11 @@ mod group;
 mod help;
 mod inspect;
 mod labels;
-mod layer_times;
 mod list;
 mod output;
+mod prune;
 mod quantize;
+mod remake;
 mod repl;
 mod rewritten;
 mod run;
@@ -67,6 +68,8 @@ enum Command {
     Dump(dump::Args),
     /// Makes an integer model of a float one, by data.
     Quantize(quantize::Args),
+    /// Makes a model with weights of zero, or with fewer channels, of a trained one.
+    Prune(prune::Args),
     /// An interactive session: models and expressions, compiled and run at once.
     Repl(repl::Args),
     /// Lists what this build knows.
@@ -116,6 +119,7 @@ fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
         Command::Explain(args) => explain::run(&ui, args),
         Command::Dump(args) => dump::run(&ui, args),
         Command::Quantize(args) => quantize::run(&ui, args),
+        Command::Prune(args) => prune::run(&ui, args),
         Command::Repl(args) => repl::run(&ui, args),
         Command::List(args) => list::run(&ui, args),
     };

@@ -2,21 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_compiler::internals::emit::staging::Staging;
+use kiln_calibrate::{Watch, times};
 use kiln_ir::error::Printable;
-use kiln_quantize::{
-    Keep, Layer, Machine, Method, Options, Outcome, Rounding, Samples, Target, Watch, Width,
-};
+use kiln_quantize::{Keep, Layer, Method, Options, Outcome, Rounding, Target, Width};
+use kiln_tools::table::{self, Column, Room};
 use serde_json::{Value, json};
 
 use super::args::{self, CpuArgs, LimitArgs, ThreadArgs};
-use super::calibration::{Data, ImageArgs};
+use super::calibration::ImageArgs;
 use super::failure::{EXIT_DONE, EXIT_NO, Failure};
 use super::output::{Answer, Ui};
-use super::source::{self, Source};
-use super::{labels, layer_times};
-use kiln_tools::progress::Progress;
-use kiln_tools::table::{self, Column, Room};
+use super::remake::{self, Bar, Metric};
 
 /// Arguments of `kiln quantize`.
 #[derive(Debug, clap::Args)]
@@ -100,31 +96,13 @@ enum RoundingArg {
     SecondOrder,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Metric {
-    Top1,
-}
-
-/// Shows the quantiser's progress.
-struct Bar(Progress);
-
-impl Watch for Bar {
-    fn at(&self, what: &str, done: usize, of: usize) {
-        self.0.at(what, done as u64, of as u64);
-    }
-}
-
 /// Runs the subcommand.
 pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let options = args.options()?;
-    let file = args.output.file_name().and_then(|n| n.to_str()).map(str::to_owned);
-    let file = file.ok_or_else(|| Failure::usage(format!("{} names no file", args.output.display())))?;
-    let limits = args.limits.limits();
-    let source = Source::open(&args.model, &limits)?;
-    source::keep_inputs([&*args.model], std::slice::from_ref(&args.output))?;
-    let bar = Bar(ui.progress(1));
+    let target = remake::Target::of(&args.output)?;
+    let bar = Bar::new(ui);
     bar.at("reading the model", 0, 1);
-    let document = source.document(&limits)?;
+    let document = remake::read(&args.model, &args.output, &args.limits)?;
     let bytes_before = document.to_bytes()?.len();
     let (outcome, times) = match &args.calibrate {
         None => {
@@ -132,25 +110,19 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
             (kiln_quantize::quantize_dynamic(document, &options, keep)?, None)
         }
         Some(path) => {
-            let data = Data::open(path, &document.inputs(), &args.images)?;
-            let labels = match &args.labels {
-                Some(file) => Some(labels::read(file, data.count(), data.files())?),
-                None => None,
-            };
+            let (data, labels) = remake::data(path, &document, &args.images, args.labels.as_deref())?;
             let outcome = kiln_quantize::quantize(document, &options, &data, labels.as_deref(), &bar)?;
             bar.at("times", 0, 2);
             let names: Vec<&str> = outcome.layers.iter().map(|l| &*l.node).collect();
-            let before = layer_times::measure(&outcome.float, &names, &data, &options.machine)?;
+            let before = times::measure(&outcome.float, &names, &data, &options.machine)?;
             bar.at("times", 1, 2);
-            let after = layer_times::measure(&outcome.model, &names, &data, &options.machine)?;
+            let after = times::measure(&outcome.model, &names, &data, &options.machine)?;
             (outcome, Some((before, after)))
         }
     };
     let bytes = outcome.model.to_bytes()?;
     drop(bar);
-    let mut staging = Staging::new(args.output.parent().unwrap_or(Path::new("")))?;
-    staging.write(&file, &bytes)?;
-    staging.commit()?;
+    target.write(&bytes)?;
     let report = Report { outcome: &outcome, times, bytes: (bytes_before, bytes.len()) };
     report.tell(ui, &args);
     if matches!(args.weights, WeightsArg::Int4) && !args.dynamic {
@@ -178,8 +150,7 @@ impl Args {
         if self.keeps_auto() && target.is_none() {
             return Err(Failure::usage("--keep-float auto needs --target-error or --target-drop"));
         }
-        // The words of the command line come before the model.
-        args::host(&self.cpu)?;
+        let machine = remake::machine(&self.cpu, &self.threads, &self.limits)?;
         let level = self.level.as_ref().map(|l| args::level(l)).transpose()?;
         Ok(Options {
             method: match self.method {
@@ -200,12 +171,7 @@ impl Args {
             pairs: level.is_some_and(|target| !target.dot4),
             keep: if self.keeps_auto() { Keep::Auto } else { Keep::Nodes(self.keep_float.clone()) },
             target,
-            machine: Machine {
-                cpu: self.cpu.cpu.first().cloned().unwrap_or_else(|| "native".to_owned()),
-                features: self.cpu.features.clone(),
-                threads: self.threads.count(),
-                limits: self.limits.limits(),
-            },
+            machine,
         })
     }
 }

@@ -266,6 +266,11 @@ impl Document {
         Ok(part)
     }
 
+    /// Forgets what the file says of the types of values between its arguments and results, for those whose shapes change.
+    pub fn forget_types(&mut self) {
+        self.proto.graph.mut_or_insert_default().value_info.clear();
+    }
+
     /// Names that are taken: values, constants, arguments.
     pub fn names(&self) -> BTreeSet<&str> {
         let graph = &self.proto.graph;

@@ -1,7 +1,8 @@
 //! `:quant`: what if a layer were of integers.
 
+use kiln_calibrate::{Machine, Samples};
 use kiln_compiler::{Limits, Problem, Tensor};
-use kiln_quantize::{Keep, Machine, Method, Options, Rounding, Samples, Width};
+use kiln_quantize::{Keep, Method, Options, Rounding, Width};
 
 use super::command::{Args, Command, Word};
 use super::what_if;

@@ -2,8 +2,8 @@
 
 use super::{code, json, kiln, resnet8, stderr};
 
-const COMMANDS: [&str; 9] =
-    ["compile", "run", "check", "bench", "inspect", "explain", "dump", "quantize", "list"];
+const COMMANDS: [&str; 10] =
+    ["compile", "run", "check", "bench", "inspect", "explain", "dump", "quantize", "prune", "list"];
 
 fn help(command: &str) -> String {
     String::from_utf8(kiln(&[command, "--help"]).stdout).unwrap()

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 mod checking;
+mod data;
 mod defaults;
 #[cfg(unix)]
 mod environment;
 mod help;
 mod inspecting;
 mod models;
+mod pruning;
 mod quantizing;
 #[cfg(unix)]
 mod sources;
@@ -91,6 +93,7 @@ fn help_lists_what_is_there() {
         explain   Tells how a model is compiled, kernel by kernel, and why
         dump      Prints the text of a stage of compilation
         quantize  Makes an integer model of a float one, by data
+        prune     Makes a model with weights of zero, or with fewer channels, of a trained one
         list      Lists what this build knows"#]]
     .assert_eq(&commands.join("\n"));
 }

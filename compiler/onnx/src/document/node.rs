@@ -44,6 +44,11 @@ impl Node {
         self
     }
 
+    /// Gives an INT attribute a value.
+    pub fn set_int(&mut self, name: &str, i: i64) {
+        *self = self.clone().with_int(name, i);
+    }
+
     /// The name; may be empty.
     pub fn name(&self) -> &str {
         &self.proto.name

@@ -4,16 +4,22 @@ use kiln_compiler::{Compiler, Error, Model, Problem, Session, Tensor};
 use kiln_ir::error::Printable;
 use kiln_onnx::{Document, Extent};
 
-use crate::options::Machine;
+use crate::machine::Machine;
 use crate::samples::Samples;
 
-pub(crate) type Result<T> = std::result::Result<T, Error>;
+/// What running models may come to.
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// Results of a run may take so much memory; values that take more together are seen in several runs.
 const MOST_BYTES: usize = 1 << 30;
 
 /// A model for the shapes of the samples.
-pub(crate) fn compile(document: &Document, samples: &dyn Samples, machine: &Machine) -> Result<Model> {
+pub fn compile(document: &Document, samples: &dyn Samples, machine: &Machine) -> Result<Model> {
+    compiler(document, samples, machine)?.jit(machine.threads)
+}
+
+/// A compiler of a model for the shapes of the samples.
+pub fn compiler(document: &Document, samples: &dyn Samples, machine: &Machine) -> Result<Compiler> {
     let mut compiler = Compiler::from_bytes(document.to_bytes()?)
         .cpu(&machine.cpu)
         .features(&machine.features)
@@ -28,23 +34,18 @@ pub(crate) fn compile(document: &Document, samples: &dyn Samples, machine: &Mach
             }
         }
     }
-    compiler.jit(machine.threads)
+    Ok(compiler)
 }
 
 /// A model with some of its values as further results.
-pub(crate) fn tapped(
-    document: &Document,
-    taps: &[&str],
-    samples: &dyn Samples,
-    machine: &Machine,
-) -> Result<Model> {
+pub fn tapped(document: &Document, taps: &[&str], samples: &dyn Samples, machine: &Machine) -> Result<Model> {
     let mut with = document.clone();
     with.add_outputs(taps.iter().copied());
     compile(&with, samples, machine)
 }
 
 /// Parts of the values whose elements fit into memory side by side, with the model that gives each part.
-pub(crate) fn in_parts<'v>(
+pub fn in_parts<'v>(
     document: &Document,
     taps: &[&'v str],
     samples: &dyn Samples,
@@ -69,7 +70,7 @@ pub(crate) fn in_parts<'v>(
 }
 
 /// Runs a session on a sample.
-pub(crate) fn feed(session: &mut Session<'_>, samples: &dyn Samples, i: usize) -> Result<()> {
+pub fn feed(session: &mut Session<'_>, samples: &dyn Samples, i: usize) -> Result<()> {
     let at = |e: Error| match e {
         Error::Invalid(mut list) => {
             list.0.iter_mut().for_each(|e| e.message = format!("{}: {}", samples.name(i), e.message));
@@ -85,21 +86,21 @@ pub(crate) fn feed(session: &mut Session<'_>, samples: &dyn Samples, i: usize) -
 }
 
 /// A result's shape.
-pub(crate) fn shape(model: &Model, name: &str) -> Result<Vec<usize>> {
+pub fn shape(model: &Model, name: &str) -> Result<Vec<usize>> {
     let port = model.outputs().iter().find(|p| p.name == name);
     let shape = port.and_then(|p| p.ty.shape.as_const());
     shape.ok_or_else(|| Problem::internal(format!("value '{name}' has no fixed shape")).into())
 }
 
 /// An error about an element that is no number.
-pub(crate) fn no_number(value: &str, found: f32, sample: &str) -> Error {
+pub fn no_number(value: &str, found: f32, sample: &str) -> Error {
     Problem::invalid(format!("value '{}' holds {found} for {}", Printable(value), Printable(sample)))
         .hint("leave the sample out, or look for what is wrong with it or with the model")
         .into()
 }
 
 /// The results of a model, sample by sample, as f32 where they are floats.
-pub(crate) fn floats(tensor: &Tensor) -> Vec<f32> {
+pub fn floats(tensor: &Tensor) -> Vec<f32> {
     match tensor.to_f64s() {
         Ok(values) => values.into_iter().map(|v| v as f32).collect(),
         Err(_) => Vec::new(),

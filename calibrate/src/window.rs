@@ -4,34 +4,41 @@ use kiln_onnx::Node;
 
 /// Where the numbers of a product come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Window {
+pub enum Window {
     /// The innermost axis of the activations.
     Rows,
     /// A window over the axes behind channels.
     Taps {
         /// Channels that a group of results reads.
         channels: usize,
+        /// Groups of channels.
         groups: usize,
         /// Along each axis in space.
         kernel: Vec<usize>,
+        /// Steps between windows.
         strides: Vec<usize>,
+        /// Steps between taps.
         dilations: Vec<usize>,
+        /// What stands around the activations.
         pads: Pads,
     },
 }
 
 /// What stands around the activations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pads {
+pub enum Pads {
     /// So many zeros before each axis, then so many behind each.
     Given(Vec<usize>),
     /// As many as make an extent a multiple of the step; an odd one stands behind, or before.
-    Same { before: bool },
+    Same {
+        /// Whether an odd zero stands before.
+        before: bool,
+    },
 }
 
 impl Window {
     /// Of a convolution with weights of this shape.
-    pub(crate) fn of(node: &Node, weights: &[usize]) -> Option<Self> {
+    pub fn of(node: &Node, weights: &[usize]) -> Option<Self> {
         let rank = weights.len() - 2;
         let kernel = weights[2..].to_vec();
         if node.ints("kernel_shape").is_some_and(|k| k.iter().zip(&kernel).any(|(a, b)| *a != *b as i64)) {
@@ -62,7 +69,7 @@ impl Window {
     }
 
     /// How many rows activations of this shape make, for each group.
-    pub(crate) fn rows(&self, shape: &[usize]) -> usize {
+    pub fn rows(&self, shape: &[usize]) -> usize {
         match self {
             Self::Rows => shape.iter().rev().skip(1).product(),
             Self::Taps { .. } => {
@@ -109,7 +116,7 @@ impl Window {
     }
 
     /// Calls `see` with the numbers that make row `row` in group `group`: as many as a row of weights has.
-    pub(crate) fn gather(&self, x: &[f32], shape: &[usize], group: usize, row: usize, out: &mut Vec<f32>) {
+    pub fn gather(&self, x: &[f32], shape: &[usize], group: usize, row: usize, out: &mut Vec<f32>) {
         out.clear();
         let Self::Taps { channels, groups, kernel, strides, dilations, .. } = self else {
             let depth = shape.last().copied().unwrap_or(0);

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use kiln_compiler::Compiler;
-use kiln_onnx::{Document, Extent};
-use kiln_quantize::{Machine, Samples};
+use kiln_onnx::Document;
 
-use super::failure::Failure;
+use crate::machine::Machine;
+use crate::run::{self, Result};
+use crate::samples::Samples;
 
 /// How long each model is measured.
 const LENGTH: Duration = Duration::from_millis(500);
@@ -15,26 +15,13 @@ const LEAST_RUNS: usize = 3;
 
 /// Milliseconds by name of a node, and of a whole run. A kernel counts for the first of its nodes among `names`, or else for
 /// nobody.
-pub(super) fn measure(
+pub fn measure(
     document: &Document,
     names: &[&str],
     samples: &dyn Samples,
     machine: &Machine,
-) -> Result<(HashMap<String, f64>, f64), Failure> {
-    let mut compiler = Compiler::from_bytes(document.to_bytes()?)
-        .cpu(&machine.cpu)
-        .features(&machine.features)
-        .limits(machine.limits.clone());
-    let sample = samples.sample(0)?;
-    for input in document.inputs() {
-        let Some((_, tensor)) = sample.iter().find(|(name, _)| *name == input.name) else { continue };
-        for (extent, &found) in input.shape.iter().flatten().zip(&tensor.shape) {
-            if let Extent::Open(name) = extent {
-                compiler = compiler.dim(name, found as i64);
-            }
-        }
-    }
-    let planned = compiler.load()?.plan()?;
+) -> Result<(HashMap<String, f64>, f64)> {
+    let planned = run::compiler(document, samples, machine)?.load()?.plan()?;
     // Kernels bear the names of the nodes that they are made of, or names made of those.
     let whose = |nodes: &[String]| -> Option<String> {
         let of = |node: &String| {
@@ -48,7 +35,7 @@ pub(super) fn measure(
     let owners: Vec<Option<String>> = planned.plan.kernels.iter().map(|k| whose(&k.nodes)).collect();
     let model = planned.jit(1)?;
     let mut session = model.session()?;
-    for (name, tensor) in &sample {
+    for (name, tensor) in &samples.sample(0)? {
         session.set_input(name.as_str(), tensor)?;
     }
     session.run()?;

@@ -6,7 +6,7 @@ use kiln_ir::{DType, Tensor};
 use kiln_onnx::{Document, Node, readers};
 
 /// A document with its links.
-pub(crate) struct View<'d> {
+pub struct View<'d> {
     document: &'d Document,
     producers: HashMap<&'d str, usize>,
     readers: HashMap<&'d str, Vec<usize>>,
@@ -15,7 +15,8 @@ pub(crate) struct View<'d> {
 }
 
 impl<'d> View<'d> {
-    pub(crate) fn of(document: &'d Document) -> Self {
+    /// Finds the links of a document.
+    pub fn of(document: &'d Document) -> Self {
         let nodes = document.nodes();
         let made = nodes.iter().enumerate().flat_map(|(i, n)| n.outputs().iter().map(move |o| (&**o, i)));
         let captured = nodes.iter().flat_map(|n| n.captured());
@@ -27,48 +28,51 @@ impl<'d> View<'d> {
         }
     }
 
-    pub(crate) fn node(&self, i: usize) -> &'d Node {
+    /// The node at a position.
+    pub fn node(&self, i: usize) -> &'d Node {
         &self.document.nodes()[i]
     }
 
-    pub(crate) fn nodes(&self) -> &'d [Node] {
+    /// All nodes.
+    pub fn nodes(&self) -> &'d [Node] {
         self.document.nodes()
     }
 
     /// The node that makes a value, and its position.
-    pub(crate) fn producer(&self, name: &str) -> Option<(usize, &'d Node)> {
+    pub fn producer(&self, name: &str) -> Option<(usize, &'d Node)> {
         self.producers.get(name).map(|&i| (i, self.node(i)))
     }
 
     /// The nodes that read a value.
-    pub(crate) fn readers(&self, name: &str) -> &[usize] {
+    pub fn readers(&self, name: &str) -> &[usize] {
         self.readers.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a value is a result of the model, or read within a subgraph.
-    pub(crate) fn is_seen(&self, name: &str) -> bool {
+    pub fn is_seen(&self, name: &str) -> bool {
         self.seen.contains(name)
     }
 
     /// The one node that reads a value which nobody else sees.
-    pub(crate) fn sole_reader(&self, name: &str) -> Option<usize> {
+    pub fn sole_reader(&self, name: &str) -> Option<usize> {
         match self.readers(name) {
             [reader] if !self.is_seen(name) => Some(*reader),
             _ => None,
         }
     }
 
-    pub(crate) fn constant(&self, name: &str) -> Option<&'d Tensor> {
+    /// A constant.
+    pub fn constant(&self, name: &str) -> Option<&'d Tensor> {
         self.document.constant(name)
     }
 
     /// A constant of f32.
-    pub(crate) fn floats(&self, name: &str) -> Option<&'d Tensor> {
+    pub fn floats(&self, name: &str) -> Option<&'d Tensor> {
         self.constant(name).filter(|t| t.dtype == DType::F32)
     }
 
     /// The value of a constant with one element.
-    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+    pub fn number(&self, name: &str) -> Option<f64> {
         match self.constant(name)?.to_f64s().ok()?[..] {
             [value] => Some(value),
             _ => None,

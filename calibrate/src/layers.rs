@@ -1,32 +1,31 @@
-//! The products of a model that can be products of integers, and why others cannot.
+//! The products of a model that are read as matrices, and why others are not.
 
 use kiln_ir::Tensor;
 use kiln_onnx::Node;
 
-use crate::prepare::is_plain;
 use crate::view::View;
 use crate::window::Window;
 
 /// A product of activations with constant weights, or of two activations.
 #[derive(Clone, Debug)]
-pub(crate) struct Layer {
+pub struct Layer {
     /// The node's position.
-    pub(crate) node: usize,
+    pub node: usize,
     /// What messages and options call it.
-    pub(crate) label: String,
+    pub label: String,
     /// The operator.
-    pub(crate) op: String,
+    pub op: String,
     /// The activations.
-    pub(crate) input: String,
+    pub input: String,
     /// The result.
-    pub(crate) output: String,
+    pub output: String,
     /// What the activations are multiplied by.
-    pub(crate) factor: Factor,
+    pub factor: Factor,
 }
 
 /// The second factor of a product.
 #[derive(Clone, Debug)]
-pub(crate) enum Factor {
+pub enum Factor {
     /// Constant weights.
     Weights(Weights),
     /// Other activations.
@@ -35,26 +34,28 @@ pub(crate) enum Factor {
 
 /// Constant weights: a matrix of `rows` channels of results by `depth` products each.
 #[derive(Clone, Debug)]
-pub(crate) struct Weights {
+pub struct Weights {
     /// The constant.
-    pub(crate) name: String,
+    pub name: String,
     /// The bias, a constant with one element for each row.
-    pub(crate) bias: Option<String>,
+    pub bias: Option<String>,
     /// Whether the node may have a bias.
-    pub(crate) takes_bias: bool,
+    pub takes_bias: bool,
     /// The axis of the rows; the weights' others are the depth, in order.
-    pub(crate) axis: usize,
-    pub(crate) rows: usize,
-    pub(crate) depth: usize,
+    pub axis: usize,
+    /// Channels of results.
+    pub rows: usize,
+    /// Products of each.
+    pub depth: usize,
     /// Rows fall into so many groups, of which each reads channels of its own.
-    pub(crate) groups: usize,
+    pub groups: usize,
     /// How activations become rows of `depth` numbers.
-    pub(crate) window: Window,
+    pub window: Window,
 }
 
 impl Layer {
     /// The weights, unless both factors are activations.
-    pub(crate) fn weights(&self) -> Option<&Weights> {
+    pub fn weights(&self) -> Option<&Weights> {
         match &self.factor {
             Factor::Weights(weights) => Some(weights),
             Factor::Activations(_) => None,
@@ -62,7 +63,7 @@ impl Layer {
     }
 
     /// The activations that are multiplied.
-    pub(crate) fn activations(&self) -> Vec<&str> {
+    pub fn activations(&self) -> Vec<&str> {
         match &self.factor {
             Factor::Weights(_) => vec![&self.input],
             Factor::Activations(other) => vec![&self.input, other],
@@ -72,12 +73,17 @@ impl Layer {
 
 /// A product that stays as it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Left {
-    pub(crate) node: usize,
-    pub(crate) label: String,
-    pub(crate) op: String,
-    pub(crate) weight_bytes: usize,
-    pub(crate) why: &'static str,
+pub struct Left {
+    /// The node's position.
+    pub node: usize,
+    /// What messages and options call it.
+    pub label: String,
+    /// The operator.
+    pub op: String,
+    /// Bytes of its constants.
+    pub weight_bytes: usize,
+    /// Why it is none of the layers.
+    pub why: &'static str,
 }
 
 /// Operators whose work is products. `ConvTranspose` and the recurrent ones have no integer form.
@@ -85,7 +91,7 @@ const PRODUCTS: &[&str] =
     &["Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN", "DeformConv", "Attention"];
 
 /// The products of a model in order.
-pub(crate) fn find(view: &View<'_>) -> (Vec<Layer>, Vec<Left>) {
+pub fn find(view: &View<'_>) -> (Vec<Layer>, Vec<Left>) {
     let (mut layers, mut left) = (Vec::new(), Vec::new());
     for (i, node) in view.nodes().iter().enumerate().filter(|(_, n)| PRODUCTS.contains(&n.op())) {
         match layer(view, i, node) {
@@ -112,7 +118,7 @@ fn layer(view: &View<'_>, position: usize, node: &Node) -> Result<Layer, &'stati
             Some(_) => Factor::Weights(matmul(view, w)?),
             None => Factor::Activations(w.to_owned()),
         },
-        _ => return Err("there is no integer form of the operator"),
+        _ => return Err("the operator is none of Conv, Gemm and MatMul"),
     };
     if view.constant(x).is_some() {
         return Err("the first operand is a constant");
@@ -167,6 +173,12 @@ fn conv(view: &View<'_>, node: &Node, w: &str) -> Result<Weights, &'static str> 
         groups,
         window,
     })
+}
+
+/// Whether a Gemm is a product and a bias and nothing more.
+pub fn is_plain(gemm: &Node) -> bool {
+    let one = |name: &str| gemm.float(name).is_none_or(|v| v == 1.0);
+    one("alpha") && one("beta") && gemm.int("transA").unwrap_or(0) == 0
 }
 
 fn gemm(view: &View<'_>, node: &Node, w: &str) -> Result<Weights, &'static str> {

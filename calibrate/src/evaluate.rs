@@ -1,9 +1,9 @@
-//! How far a quantised model is from the float one, and how often each is right.
+//! How far a changed model is from the one it was made of, and how often each is right.
 
 use kiln_compiler::Model;
 use kiln_onnx::Document;
 
-use crate::options::Machine;
+use crate::machine::Machine;
 use crate::run::{self, Result};
 use crate::samples::{Samples, Watch};
 
@@ -13,7 +13,7 @@ const MOST_SAMPLES: usize = 64;
 const MOST_BYTES: usize = 1 << 29;
 
 /// What a model gives for the samples.
-pub(crate) struct Evaluator<'a> {
+pub struct Evaluator<'a> {
     samples: &'a dyn Samples,
     machine: &'a Machine,
     labels: Option<&'a [i64]>,
@@ -22,21 +22,21 @@ pub(crate) struct Evaluator<'a> {
     /// Their float results, all of a sample in one.
     expected: Vec<Vec<f32>>,
     /// How often the float model is right, of 1.
-    pub(crate) float_accuracy: Option<f64>,
+    pub float_accuracy: Option<f64>,
 }
 
 /// What came of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// The root of the mean square of the differences from the float results, relative to these.
-    pub(crate) error: f64,
+    pub error: f64,
     /// How often the model is right, of 1.
-    pub(crate) accuracy: Option<f64>,
+    pub accuracy: Option<f64>,
 }
 
 impl<'a> Evaluator<'a> {
     /// Runs the float model.
-    pub(crate) fn new(
+    pub fn new(
         document: &Document,
         samples: &'a dyn Samples,
         labels: Option<&'a [i64]>,
@@ -60,7 +60,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Runs another model, whose results have the same names.
-    pub(crate) fn judge(&self, document: &Document, watch: &dyn Watch) -> Result<Verdict> {
+    pub fn judge(&self, document: &Document, watch: &dyn Watch) -> Result<Verdict> {
         let model = run::compile(document, self.samples, self.machine)?;
         let (found, accuracy) = self.results(&model, watch)?;
         let mut distance = Distance::default();
@@ -95,17 +95,17 @@ impl<'a> Evaluator<'a> {
         Ok((kept, accuracy))
     }
 
-    /// For each tap, a value of both models, the relative error of the quantised one.
-    pub(crate) fn errors(
+    /// For each tap, a value of both models, the relative error of the other one.
+    pub fn errors(
         &self,
         float: &Document,
-        quantised: &Document,
+        changed: &Document,
         taps: &[&str],
         watch: &dyn Watch,
     ) -> Result<Vec<f64>> {
         let mut errors = vec![Distance::default(); taps.len()];
         for (part, model) in run::in_parts(float, taps, self.samples, self.machine)? {
-            let other = run::tapped(quantised, &part, self.samples, self.machine)?;
+            let other = run::tapped(changed, &part, self.samples, self.machine)?;
             let (mut a, mut b) = (model.session()?, other.session()?);
             // Twenty are enough for a figure that is told with two digits.
             let few = self.chosen.len().min(20);
