@@ -93,6 +93,33 @@ fn packed_gemv_1x16384x8192(bencher: Bencher<'_, '_>, level: &str) {
     node(bencher, level, graph, true, 2 * 16384 * 8192);
 }
 
+/// Bytes by weights of the whole range: activations that stand around a byte near the range's end, which are looked at before
+/// they are multiplied two by two, or around its middle.
+fn product_of_bytes(bencher: Bencher<'_, '_>, level: &str, zero: u8) {
+    let graph = format!(
+        r#"graph @m opset(17) {{
+  input %x: f32[256, 512]
+  const @step: f32[] = [0.5]
+  const @zero: u8[] = [{zero}]
+  const @w: i8[512, 256] = splat 113
+  %q = QuantizeLinear(%x, @step, @zero) {{}} "q"
+  %y = MatMulInteger(%q, @w, @zero) {{}} "op"
+  output %y
+}}"#
+    );
+    node(bencher, level, &graph, true, 2 * 256 * 512 * 256);
+}
+
+#[divan::bench(args = levels())]
+fn product_of_small_bytes(bencher: Bencher<'_, '_>, level: &str) {
+    product_of_bytes(bencher, level, 4);
+}
+
+#[divan::bench(args = levels())]
+fn product_of_bytes_around_the_middle(bencher: Bencher<'_, '_>, level: &str) {
+    product_of_bytes(bencher, level, 128);
+}
+
 const CONV: &str = r#"graph @m opset(17) {
   input %x: f32[1, 64, 56, 56]
   const @w: f32[64, 64, 3, 3] = splat 0.5

@@ -354,14 +354,14 @@ fn pack(
     set_panel_strides(&mut packed, &roles, &panels);
     merge_rows(&mut packed);
     if panels.steps != Steps::Single {
-        bytes::cut(&mut packed)?;
+        bytes::cut(&mut packed, panels.steps)?;
     }
     let merged = contract::roles(&packed, true)?;
     let pick = contract::pick(&packed, target, true, choices)?;
     let width = pick.vectors as usize * contract::lanes(&packed, target) as usize;
     panels.nr = target.shared_panel.map_or(width, |panel| panel as usize);
     set_panel_strides(&mut packed, &merged, &panels);
-    let choice = contract::choose(&packed, target, Some(panels.nr as u32), choices)?;
+    let choice = contract::choose(&packed, target, Some((panels.nr, panels.steps)), choices)?;
     // Weights in panels are of use to tiles alone.
     let mut tentative = planned(packed.clone(), choice.schedule.clone(), String::new());
     provide(&mut tentative, target).map_err(|refusal| refusal.to_string())?;
@@ -396,7 +396,11 @@ fn as_f32(tensor: Tensor) -> Result<Tensor> {
 fn encode(panels: &Panels, tensor: &Tensor) -> Result<Tensor> {
     let bits = |dtype| Tensor { dtype, ..tensor.clone() };
     let elements = match tensor.dtype.size() {
-        1 => of_bits(panels.encode(&bits(DType::U8).as_slice::<u8>()?)?),
+        1 => {
+            let mut packed = panels.encode(&bits(DType::U8).as_slice::<u8>()?)?;
+            panels.watch(&mut packed);
+            of_bits(packed)
+        }
         2 => of_bits(panels.encode(&bits(DType::U16).as_slice::<u16>()?)?),
         4 => of_bits(panels.encode(&bits(DType::U32).as_slice::<u32>()?)?),
         8 => of_bits(panels.encode(&bits(DType::U64).as_slice::<u64>()?)?),
@@ -413,8 +417,14 @@ fn of_bits<T: Element>(elements: Vec<T>) -> Tensor {
 pub(crate) fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, panels: &Panels) {
     let extent = |l: &LoopId| flat.loops[l.0 as usize].extent.clone();
     let mut strides = vec![Dim::Const(0); flat.loops.len()];
-    let mut stride = Dim::from(panels.nr * panels.steps.of_depth());
-    for l in roles.depth.iter().rev() {
+    let mut depth = &roles.depth[..];
+    let mut stride = Dim::from(panels.steps.place(panels.steps.of_depth(), 0, panels.nr));
+    // The fours within a run that is watched.
+    if let (Steps::Watched(_), Some(_), [outer @ .., fours]) = (panels.steps, roles.quad, depth) {
+        strides[fours.0 as usize] = Dim::from(panels.steps.place(4, 0, panels.nr));
+        depth = outer;
+    }
+    for l in depth.iter().rev() {
         strides[l.0 as usize] = stride.clone();
         stride = stride * extent(l);
     }

@@ -345,6 +345,7 @@ mod tests {
             straight: false,
             by_lane: false,
             quad: None,
+            watched: false,
             panels_outermost: true,
             prefetch: 0,
         };
@@ -374,6 +375,7 @@ mod tests {
             straight: false,
             by_lane: false,
             quad: Some(quad),
+            watched: false,
             panels_outermost: true,
             prefetch: 0,
         };

@@ -217,9 +217,12 @@ impl crate::encode::Program for Sums {
         let lanes = s.lanes();
         for at in (0..64).step_by(4 * lanes) {
             let v = s.load(&data, at, lanes)?;
+            let sums = s.products_of_bytes(&v, crate::simd::Src::Mem(&data, at + 64))?;
             s.madd_bytes(&v, crate::simd::Src::Mem(&data, at + 64))?;
             s.store(&data, at, &v, lanes)?;
+            s.store(&data, at + 128, &sums, lanes)?;
             s.free(v);
+            s.free(sums);
         }
         Ok(())
     }
@@ -229,13 +232,58 @@ impl crate::encode::Program for Sums {
 fn sums_of_two_products_in_16_bits() {
     let a: Vec<u8> = (0..64).map(|i| if i % 5 == 0 { 255 } else { (i * 89 + 7) as u8 }).collect();
     let b: Vec<u8> = (0..64).map(|i| [-64i8, 64, -128, 0, 127, 1][i % 6] as u8).collect();
-    let all = run_encoded(&Sums, &[&a[..], &b].concat(), 0, 0);
+    let all = run_encoded(&Sums, &[&a[..], &b, &[0; 64]].concat(), 0, 0);
     assert!(!all.is_empty(), "the encoder's with AVX at least");
     for ran in all {
         for i in 0..32 {
             let product = |i: usize| i32::from(a[i]) * i32::from(b[i] as i8);
             let got = i16::from_le_bytes([ran.data[2 * i], ran.data[2 * i + 1]]);
             assert_eq!(i32::from(got), product(2 * i) + product(2 * i + 1), "{}: {i}", ran.name);
+        }
+        assert_eq!(ran.data[..64], ran.data[128..], "{}", ran.name);
+    }
+}
+
+/// Bytes of two places as words, of one to four lanes and of all, with and without signs; how many lanes all are.
+struct BytePairs;
+
+const PLACES: [i32; 2] = [3, 29];
+
+impl crate::encode::Program for BytePairs {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let lanes = s.lanes();
+        s.store_word(&data, 64, lanes as i32);
+        for (i, n) in [1, 2, 3, 4, lanes].into_iter().enumerate() {
+            for signed in [false, true] {
+                let v = s.load_byte_pairs(&data, PLACES, signed, n)?;
+                s.store(&data, 128 * (i as i32 + 1) + 64 * i32::from(signed), &v, lanes)?;
+                s.free(v);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn bytes_of_two_places_become_words_of_a_lane() {
+    let a: Vec<u8> = (0..64).map(|i| (i * 89 + 131) as u8).collect();
+    let all = run_encoded(&BytePairs, &[&a[..], &[0; 64 + 128 * 5]].concat(), 0, 0);
+    assert!(!all.is_empty());
+    for ran in all {
+        let lanes = usize::from(ran.data[64]);
+        for (i, n) in [1, 2, 3, 4, lanes].into_iter().enumerate() {
+            for lane in 0..lanes {
+                let byte = |place: usize| if lane < n { a[PLACES[place] as usize + lane] } else { 0 };
+                let words = |signed: bool| {
+                    let word = |b: u8| if signed { i16::from(b as i8) } else { i16::from(b) }.to_le_bytes();
+                    [word(byte(0)), word(byte(1))].concat()
+                };
+                for signed in [false, true] {
+                    let at = 128 * (i + 1) + 64 * usize::from(signed) + 4 * lane;
+                    assert_eq!(ran.data[at..at + 4], words(signed)[..], "{}: {n}, lane {lane}", ran.name);
+                }
+            }
         }
     }
 }

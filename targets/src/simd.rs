@@ -429,6 +429,12 @@ pub trait Simd {
     fn madd_bytes(&mut self, _d: &V, _s: Src<'_>) -> R {
         Err(Refusal::unsupported("sums of products of bytes in 16 bits"))
     }
+    /// [`Simd::madd_bytes`] of `a`, which stays, in another register.
+    fn products_of_bytes(&mut self, a: &V, s: Src<'_>) -> R<V> {
+        let d = self.copy(a)?;
+        self.madd_bytes(&d, s)?;
+        Ok(d)
+    }
     /// `d = d[0] * s[0] + d[1] * s[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
     /// -2^15.
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R;
@@ -462,6 +468,18 @@ pub trait Simd {
     }
     /// Twice as many bytes as lanes of 32 bits from memory, each extended to 16 bits, with its sign where they are `signed`.
     fn load_words(&mut self, p: &P, disp: i32, signed: bool) -> R<V>;
+    /// The first `n` lanes of two bytes each, one from either place, as numbers of 16 bits, those of the second above those of the
+    /// first; with their signs where they are `signed`. The other lanes are 0. Touches no byte beyond them.
+    fn load_byte_pairs(&mut self, p: &P, disps: [i32; 2], signed: bool, n: usize) -> R<V> {
+        let byte = Narrow { two: false, signed };
+        let v = self.load_narrow(byte, p, disps[0], n)?;
+        let above = self.load_narrow(byte, p, disps[1], n)?;
+        self.op1_as(Lane::I32, Op1::Shl(16), &above)?;
+        self.op2(Op2::And, &v, Src::Bits(0xffff))?;
+        self.op2(Op2::Or, &v, Src::Reg(&above))?;
+        self.free(above);
+        Ok(v)
+    }
     /// `d = d + s`, or with `minus` `d - s`, of numbers of 16 bits, which wrap.
     fn add_words(&mut self, d: &V, s: &V, minus: bool) -> R;
     /// Every byte of `d`, without a sign, becomes the greater one of it and that of `s`.

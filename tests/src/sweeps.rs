@@ -104,6 +104,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("typed_products", product, 98, products::typed()),
         sweep("bytes", tile, ROWS.len() * (COLUMNS.len() - 1), bytes::products()),
         sweep("pairs_of_bytes", tile, ROWS.len() * (COLUMNS.len() - 1), bytes::pairs()),
+        sweep("watched_bytes", tile, ROWS.len() * (COLUMNS.len() - 1), bytes::watched()),
         sweep("convolutions_of_bytes", tile, 8, bytes::convolutions()),
         // Machines that multiply bytes compute some by their definition.
         sweep(

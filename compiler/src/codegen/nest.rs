@@ -306,10 +306,20 @@ impl Generator<'_> {
         }
         let acc = self.beginnings(s, tile, &widths)?;
         match self.column_loop(tile) {
-            Some(row) => {
-                let last = self.reduced.len() - 1;
-                self.reduce(s, 0, last, &mut |this, s| this.accumulate_columns(s, &acc, &widths, tile, row))?;
-            }
+            Some(row) => match self.rows_by_twos(s) {
+                Some(rows) => {
+                    let last = self.reduced.len() - 2;
+                    self.reduce(s, 0, last, &mut |this, s| {
+                        this.accumulate_twos(s, &acc, &widths, tile, [rows, row])
+                    })?;
+                }
+                None => {
+                    let last = self.reduced.len() - 1;
+                    self.reduce(s, 0, last, &mut |this, s| {
+                        this.accumulate_columns(s, &acc, &widths, tile, row)
+                    })?;
+                }
+            },
             None => {
                 let last = self.reduced.len();
                 self.reduce(s, 0, last, &mut |this, s| this.accumulate(s, &acc, &widths, tile))?;

@@ -344,6 +344,9 @@ impl Generator<'_> {
                 s.prefetch(self.walk.ptr(next), self.walk.disp(next, &beside, line * LINE)?);
             }
         }
+        if let (true, Some(l)) = (self.tile.watched, l) {
+            return if count > 0 { self.watched_run(s, l, count, acc, tile) } else { Ok(()) };
+        }
         let mut k = 0;
         while self.tile.by_lane && count - k >= BY_LANE {
             self.steps_by_lane(s, l, k, acc, tile)?;

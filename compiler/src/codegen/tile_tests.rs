@@ -51,6 +51,7 @@ fn matmul(
         straight: k <= 16,
         by_lane: false,
         quad: None,
+        watched: false,
         panels_outermost,
         prefetch: if panels_outermost { 2 } else { 0 },
     };
@@ -235,6 +236,7 @@ fn convolution(
         straight: depth <= 16,
         by_lane: false,
         quad: None,
+        watched: false,
         panels_outermost: false,
         prefetch: 1,
     };

@@ -12,9 +12,12 @@
 //! ```
 //!
 //! Copies between such tensors stay copies. What else reads bytes (windows, tables) or has its type from the caller keeps
-//! them, and products read a copy. With an instruction for bytes ([`Target::dot4`]) nothing changes, and neither where weights
-//! prove that products fit 16 bits two by two ([`two_fit`]) and machines add such
-//! ([`Target::adds_products_of_bytes`]).
+//! them, and products read a copy. With an instruction for bytes ([`Target::dot4`]) nothing changes, and neither where machines
+//! add products of bytes in 16 bits ([`Target::adds_products_of_bytes`]) and these fit two by two: always, as weights prove
+//! ([`two_fit`]), or as a rule, because a byte near its end of the range stands for zero. Those are looked at before they are
+//! multiplied ([`Steps::Watched`](kiln_ir::format::packed::Steps)).
+
+mod zero;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +30,7 @@ use kiln_targets::Target;
 
 use super::bytes::depth;
 use super::widen::converted_copy;
+use crate::schedule::contract::LEAST_RUN;
 
 /// Gives what products of bytes read the type that is multiplied on all of these machines.
 pub fn run(program: &mut Program, targets: &[Target]) {
@@ -34,7 +38,8 @@ pub fn run(program: &mut Program, targets: &[Target]) {
         return;
     }
     let in_pairs = targets.iter().all(|target| target.adds_products_of_bytes);
-    let wide = |k: &Kernel| activations(program, k).filter(|_| !(in_pairs && pairs_fit(program, k)));
+    let narrow = |k: &Kernel| pairs_fit(program, k) || pairs_fit_as_a_rule(program, k);
+    let wide = |k: &Kernel| activations(program, k).filter(|_| !(in_pairs && narrow(k)));
     let read: Vec<Option<BufferId>> = program.kernels().iter().map(wide).collect();
     let words = words(program, &read);
     for i in 0..program.kernels().len() {
@@ -83,6 +88,17 @@ fn pairs_fit(program: &Program, kernel: &Kernel) -> bool {
     let fit =
         |i: usize| weights.data.get(i + inner).is_some_and(|b| two_fit(weights.data[i] as i8, *b as i8));
     weights.shape[axis].is_multiple_of(2) && (0..weights.data.len()).filter(even).all(fit)
+}
+
+/// The byte for zero up to which few activations are so large that a run of them is multiplied in halves.
+const MOST_ZERO: f64 = 64.0;
+
+/// Whether depth has whole runs of bytes, of which nearly all are far from the greatest.
+fn pairs_fit_as_a_rule(program: &Program, kernel: &Kernel) -> bool {
+    let Form::Contract { lhs, rhs, .. } = &kernel.form else { return false };
+    let extent = depth(kernel, lhs, rhs).and_then(|(l, _)| kernel.loop_(l).extent.as_const());
+    extent.is_some_and(|extent| extent % i64::from(LEAST_RUN) == 0)
+        && zero::of(program, lhs.buffer).is_some_and(|zero| zero <= MOST_ZERO)
 }
 
 fn word(scalar: Scalar) -> Scalar {
@@ -239,6 +255,35 @@ mod tests {
         assert!(text.contains("temp %t: u8") && text.contains("%t[m, k] * @s"), "{text}");
         // Without the instruction they become words.
         assert!(check(&kernels, "sse2").contains("temp %t: i16"));
+    }
+
+    #[test]
+    fn small_activations_of_whole_runs_keep_bytes() {
+        let program = |zero: f32, depth: usize| {
+            let kernels = format!(
+                "map \"t\" [m: 3, k: {depth}] {{ %t[m, k] = u8(max(min(round(%x[m, k] / 0.5:f32) + {zero:?}:f32, 255.0:f32), 0.0:f32)) }}
+                 rearrange \"u\" [m: 3, k: {depth}] {{ %u[m, k] = %t[m, k] }}
+                 contract \"y\" [m: 3, n: 4 | k: {depth}] {{ acc: i32 = %u[m, k] * @w[k, n] %y[m, n] = acc }}"
+            );
+            let text = format!(
+                "program @m {{
+                   input %x: f32[3, {depth}]
+                   const @w: i8[{depth}, 4] = splat 127
+                   temp %t: u8[3, {depth}] temp %u: u8[3, {depth}]
+                   output %y: i32[3, 4]
+                   {kernels}
+                 }}"
+            );
+            let mut program = kernel::parse(&text).unwrap();
+            let target = |level| kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap();
+            run(&mut program, &[target("avx2")]);
+            kernel::verify(&program).unwrap();
+            program.to_string()
+        };
+        assert!(!program(3.0, 48).contains("i16"), "{}", program(3.0, 48));
+        // In the middle of the range, and where runs are not whole.
+        assert!(program(128.0, 48).contains("temp %u: i16[3, 48]"));
+        assert!(program(3.0, 40).contains("temp %u: i16[3, 40]"));
     }
 
     #[test]

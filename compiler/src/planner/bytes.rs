@@ -5,7 +5,7 @@ use kiln_ir::kernel::{Form, Loop, Role};
 use kiln_ir::{DType, Dim, Tensor};
 use kiln_targets::Target;
 
-use crate::flatten::{FlatKernel, cut_loop};
+use crate::flatten::{FlatKernel, cut_loop, loops_of};
 use crate::schedule::{contract, extent_of, stride_of};
 
 /// Which steps of depth of a contraction's weights lie together. `panels` are of one column, and the elements their source.
@@ -21,8 +21,17 @@ pub(super) fn steps(
         (false, _) => Steps::Single,
         (true, true) => Steps::Fours,
         (true, false) if fit() => Steps::Fours,
-        (true, false) => Steps::Pairs,
+        (true, false) => watched(kernel, target).map_or(Steps::Pairs, Steps::Watched),
     }
+}
+
+/// Steps of depth whose bytes are looked at together: as many as divide what lies side by side in lhs, up to a vector.
+fn watched(kernel: &FlatKernel, target: &Target) -> Option<u8> {
+    let Form::Contract { lhs, .. } = &kernel.form else { return None };
+    let depth = loops_of(&kernel.loops, Role::Reduce).into_iter().find(|l| stride_of(lhs, *l) == Some(1))?;
+    let extent = extent_of(kernel, depth)?;
+    let fits = |run: &u8| usize::from(*run) <= target.vector_bytes && extent % i64::from(*run) == 0;
+    [64, 32, contract::LEAST_RUN].into_iter().find(fits).filter(|_| target.adds_products_of_bytes)
 }
 
 /// Whether products of unsigned bytes with these weights fit 16 bits two by two along the depth.
@@ -34,21 +43,29 @@ fn pairs_fit(panels: &Panels, weights: &Tensor) -> bool {
 }
 
 /// Cuts the loop through depth that lies side by side in lhs into fours, and each of these into two pairs: `k` becomes
-/// `4 k + 2 pair + step`.
-pub(super) fn cut(kernel: &mut FlatKernel) -> Result<(), String> {
+/// `4 k + 2 pair + step`. Of watched bytes the fours of a run have a loop of their own.
+pub(super) fn cut(kernel: &mut FlatKernel, steps: Steps) -> Result<(), String> {
     let roles = contract::roles(kernel, true)?;
     let Form::Contract { lhs, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
     let innermost = roles.depth.last().copied().ok_or_else(|| "factors without depth".to_owned())?;
     let extent = extent_of(kernel, innermost).unwrap_or(1);
-    if stride_of(lhs, innermost) != Some(1) || extent % 4 != 0 {
+    let run = steps.of_depth() as i64;
+    if stride_of(lhs, innermost) != Some(1) || extent % run != 0 {
         return Err(format!(
-            "no loop through depth has factors side by side, four at a time, in '{}'",
+            "no loop through depth has factors side by side, {run} at a time, in '{}'",
             lhs.name
         ));
     }
     let name = kernel.loops[innermost.0 as usize].name.clone();
-    let two =
-        |suffix: &str| Loop { name: format!("{name}{suffix}"), extent: Dim::Const(2), role: Role::Reduce };
-    cut_loop(kernel, innermost, extent / 4, 4, vec![(two("p"), 2), (two("s"), 1)]);
+    let reduced = |suffix: &str, extent: i64| Loop {
+        name: format!("{name}{suffix}"),
+        extent: Dim::Const(extent),
+        role: Role::Reduce,
+    };
+    let mut parts = vec![(reduced("p", 2), 2), (reduced("s", 2), 1)];
+    if matches!(steps, Steps::Watched(_)) {
+        parts.insert(0, (reduced("g", run / 4), 4));
+    }
+    cut_loop(kernel, innermost, extent / run, run, parts);
     Ok(())
 }

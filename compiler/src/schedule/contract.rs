@@ -1,5 +1,6 @@
 //! Contractions: register tiles.
 
+use kiln_ir::format::packed::Steps;
 use kiln_ir::kernel::plan::{FlatAccess, Schedule, Tile};
 use kiln_ir::kernel::{Expr, Form, Loop, LoopId, Role};
 use kiln_ir::{DType, Dim};
@@ -16,6 +17,8 @@ use crate::flatten::{FlatKernel, loops_of};
 
 /// Bytes of a cache line.
 const LINE: i64 = 64;
+/// Bytes along the depth that are at least looked at together before their products are added in 16 bits.
+pub const LEAST_RUN: u8 = 16;
 /// Depth is straight-line code up to this many steps.
 const STRAIGHT_STEPS: i64 = 16;
 /// Lanes of vectors of lhs elements that are multiplied lane by lane.
@@ -372,18 +375,25 @@ fn order(kernel: &FlatKernel, roles: &Roles, row: Option<LoopId>, target: &Targe
     }
 }
 
-/// The tile schedule. `packed` is the panel width of packed weights, `None` when rhs is read where it lies.
+/// The tile schedule. `packed` is the panel width of packed weights and which of their steps lie together, `None` when rhs is
+/// read where it lies.
 pub fn choose(
     kernel: &FlatKernel,
     target: &Target,
-    packed: Option<u32>,
+    packed: Option<(usize, Steps)>,
     choices: &Choices,
 ) -> Result<Chosen, String> {
     let roles = roles(kernel, packed.is_some())?;
     let pick = pick(kernel, target, packed.is_some(), choices)?;
     let (row, mr) = (pick.row.map(LoopId), pick.mr);
     let nr = pick.vectors * lanes(kernel, target) as u32;
-    let panel = packed.unwrap_or(nr);
+    let panel = packed.map_or(nr, |(columns, _)| columns as u32);
+    let run = match packed {
+        Some((_, Steps::Watched(run))) => Some(u32::from(run)),
+        _ => None,
+    };
+    // A run is straight-line code.
+    let pick = TilePick { unroll: run.map_or(pick.unroll, |run| run / 4), ..pick };
     let Form::Contract { lhs, store, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
     let extent = |l: &LoopId| extent_of(kernel, *l).unwrap_or(1);
     let depth: i64 = roles.depth.iter().map(extent).product();
@@ -406,8 +416,12 @@ pub fn choose(
         mr,
         nr,
         quad: roles.quad,
+        watched: run.is_some(),
         panel,
-        panel_stride: if packed.is_some() { steps * depth * i64::from(panel) } else { i64::from(panel) },
+        panel_stride: match packed {
+            Some((columns, together)) => together.elements((steps * depth) as usize, columns) as i64,
+            None => i64::from(panel),
+        },
         rhs_padded: packed.is_some(),
         unroll: pick.unroll,
         straight: depth <= STRAIGHT_STEPS,
@@ -433,6 +447,7 @@ pub fn choose(
             _ if is_words(kernel) && rhs_size(kernel) == 1 => "words by bytes in pairs; ",
             _ if is_words(kernel) => "words in pairs; ",
             (true, true) => "bytes four at a time; ",
+            (true, false) if run.is_some() => "bytes in pairs, watched for sums beyond 16 bits; ",
             (true, false) if lies_in_fours(kernel, roles.col) =>
                 "bytes in pairs whose products fit 16 bits; ",
             (true, false) => "bytes as words in pairs; ",

@@ -77,7 +77,8 @@ impl<'p> Candidates<'p> {
                 if tile.rhs_padded {
                     self.repack(&mut flat, tile.nr as usize, nr)?;
                 }
-                contract::choose(&flat, self.target, tile.rhs_padded.then_some(nr as u32), &choices).ok()?
+                let packed = tile.rhs_padded.then_some((nr, Steps::Single));
+                contract::choose(&flat, self.target, packed, &choices).ok()?
             }
             (Pick::Nest(_), Schedule::Nest(_)) => schedule::choose(&flat, self.target, &choices),
             _ => return None,

@@ -21,6 +21,7 @@
 //!   fours    depth 0 to 3 of column 0, of column 1, ..
 //!   pairs    depth 0 and 2 of column 0, of column 1, .., then depth 1 and 3 of column 0, ..
 //!   words    depth 0 and 1 of column 0, of column 1, .., then depth 2 and 3 of column 0, ..
+//!   watched  as fours, and behind so many steps of depth as many bounds
 //! ```
 
 use crate::error::{Error, Result};
@@ -38,12 +39,27 @@ pub enum Steps {
     Pairs,
     /// Two: a lane's operand of an instruction that multiplies words. Depth is a multiple of four.
     Words,
+    /// Four, as [`Steps::Fours`], for products two by two in 16 bits that fit as a rule. Behind every run of so many steps lie
+    /// their bounds ([`Panels::watch`]), filled up with zeros to whole columns.
+    Watched(u8),
 }
 
 impl Steps {
     /// The number of steps that depth is a multiple of.
     pub fn of_depth(self) -> usize {
-        if self == Self::Single { 1 } else { 4 }
+        match self {
+            Self::Single => 1,
+            Self::Watched(run) => run.into(),
+            _ => 4,
+        }
+    }
+
+    /// Elements of a panel of `nr` columns with so many steps.
+    pub fn elements(self, depth: usize, nr: usize) -> usize {
+        match self {
+            Self::Watched(run) => depth / usize::from(run.max(1)) * watched_run(run.into(), nr),
+            _ => depth * nr,
+        }
     }
 
     /// Where column `col` of step `k` lies in a panel of `nr` columns.
@@ -53,8 +69,17 @@ impl Steps {
             Self::Fours => k / 4 * 4 * nr + 4 * col + k % 4,
             Self::Pairs => k / 4 * 4 * nr + k % 2 * 2 * nr + 2 * col + k % 4 / 2,
             Self::Words => k / 2 * 2 * nr + 2 * col + k % 2,
+            Self::Watched(run) => {
+                let run = usize::from(run.max(1));
+                k / run * watched_run(run, nr) + Self::Fours.place(k % run, col, nr)
+            }
         }
     }
+}
+
+/// Elements of a run of steps and their bounds.
+fn watched_run(run: usize, nr: usize) -> usize {
+    run * nr + run.next_multiple_of(nr.max(1))
 }
 
 /// Whether the sum of two products of such weights with unsigned bytes fits 16 bits, whatever these are.
@@ -63,6 +88,22 @@ pub fn two_fit(a: i8, b: i8) -> bool {
     let most = i32::from(i16::MAX) / i32::from(u8::MAX);
     a.max(0) + b.max(0) <= most && a.min(0) + b.min(0) >= -most
 }
+
+/// The least sum of two unsigned bytes whose products with these weights may leave 16 bits in their sum; `None` where none do.
+fn least_beyond(a: i8, b: i8) -> Option<u32> {
+    if i16::from(a).signum() * i16::from(b).signum() != 1 {
+        return None;
+    }
+    let most = if a > 0 { i32::from(i16::MAX) } else { -i32::from(i16::MIN) };
+    let (a, b) = (i32::from(a).abs(), i32::from(b).abs());
+    // Of all bytes with a sum the greatest total has as much as possible times the greater weight.
+    let greatest = i32::from(u8::MAX);
+    let rest = (most - greatest * a.max(b)) / a.min(b) + 1;
+    (rest <= greatest).then_some((greatest + rest) as u32)
+}
+
+/// Products of bytes with [`Panels::watch`]'s bounds have this bit in the sum of two that may be too large.
+pub const WATCHED: u16 = 1 << 14;
 
 /// A strided source and the panels it is packed into. Extents and strides are elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,7 +130,7 @@ impl Panels {
 
     /// Elements from one panel to the next.
     pub fn panel_stride(&self) -> usize {
-        self.depth_extent() * self.nr
+        self.steps.elements(self.depth_extent(), self.nr)
     }
 
     /// Number of panels of one batch.
@@ -128,6 +169,22 @@ impl Panels {
         let mut out = vec![T::default(); len];
         self.visit(&mut |to, from| out[from] = packed[to]);
         Ok(out)
+    }
+
+    /// Writes the bounds of [`Steps::Watched`] into packed signed bytes: two equal bytes for every two neighbours along the
+    /// depth. Where a column's two products with unsigned bytes do not fit 16 bits, these bytes times the bounds are at least
+    /// [`WATCHED`] in their sum, and never twice that.
+    pub fn watch(&self, packed: &mut [u8]) {
+        let Steps::Watched(run) = self.steps else { return };
+        let (run, nr) = (usize::from(run.max(1)), self.nr);
+        for run_of_panel in packed.chunks_exact_mut(watched_run(run, nr)) {
+            let (weights, bounds) = run_of_panel.split_at_mut(run * nr);
+            for k in (0..run).step_by(2) {
+                let weight = |k, col| weights[Steps::Fours.place(k, col, nr)] as i8;
+                let least = (0..nr).filter_map(|col| least_beyond(weight(k, col), weight(k + 1, col))).min();
+                bounds[k..k + 2].fill(least.map_or(0, |sum| u32::from(WATCHED).div_ceil(sum) as u8));
+            }
+        }
     }
 
     fn check(&self, len: usize) -> Result<()> {
@@ -202,6 +259,52 @@ mod tests {
         for (a, b) in [(-128i8, -1i8), (127, 2), (65, 64)] {
             assert!(!two_fit(a, b) && !two_fit(b, a), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn sums_of_bytes_beyond_16_bits() {
+        for (a, b) in
+            [(127i8, 127i8), (127, 2), (-128, -128), (-128, -1), (65, 64), (-100, -29), (100, -100), (64, 64)]
+        {
+            let pairs = || (0..=255i32).flat_map(|x| (0..=255).map(move |y| (x, y)));
+            let beyond = |&(x, y): &(i32, i32)| i16::try_from(x * i32::from(a) + y * i32::from(b)).is_err();
+            let least = pairs().filter(beyond).map(|(x, y)| (x + y) as u32).min();
+            assert_eq!(least_beyond(a, b), least, "{a} {b}");
+            assert_eq!(least_beyond(b, a), least);
+            assert_eq!(least.is_none(), two_fit(a, b) || a.signum() != b.signum());
+        }
+    }
+
+    #[test]
+    fn watched_bytes_have_bounds_behind_them() {
+        // 3 columns, depth 32 in two runs; the second and the last pairs of column 1 may leave 16 bits.
+        let mut source = vec![1u8; 96];
+        for (k, value) in [(2, 127), (3, 127), (30, -128i8 as u8), (31, -1i8 as u8)] {
+            source[32 + k] = value;
+        }
+        let panels = Panels {
+            offset: 0,
+            batch: vec![],
+            depth: vec![(32, 1)],
+            cols: (3, 32),
+            nr: 2,
+            steps: Steps::Watched(16),
+        };
+        let mut packed = panels.encode(&source).unwrap();
+        assert_eq!((packed.len(), panels.panel_stride()), (2 * 96, 96));
+        panels.watch(&mut packed);
+        assert_eq!(panels.decode(&packed, 96).unwrap(), source);
+        let bounds = |panel: usize, run: usize| &packed[panel * 96 + run * 48 + 32..][..16];
+        let expected = |k: usize, sum: u32| {
+            let mut all = [0; 16];
+            all[k..k + 2].fill(16384u32.div_ceil(sum) as u8);
+            all
+        };
+        assert_eq!(bounds(0, 0), expected(2, 255 + 4));
+        assert_eq!(bounds(0, 1), expected(14, 255 + 129));
+        assert_eq!((bounds(1, 0), bounds(1, 1)), (&[0; 16][..], &[0; 16][..]));
+        // Bounds take whole columns.
+        assert_eq!(Panels { nr: 24, ..panels }.panel_stride(), 2 * (16 * 24 + 24));
     }
 
     #[test]

@@ -171,6 +171,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             mr,
             nr,
             quad,
+            watched,
             panel,
             panel_stride,
             rhs_padded,
@@ -190,6 +191,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             if let Some([step, pair]) = quad {
                 let _ = write!(out, ", bytes {} {}", names.get(*step), names.get(*pair));
             }
+            out += if *watched { ", watched" } else { "" };
             out += if *straight { ", straight" } else { "" };
             out += if *by_lane { ", by lane" } else { "" };
             out += if *rhs_padded { ", padded" } else { "" };

@@ -240,6 +240,9 @@ impl Checker<'_> {
                 self.is(&[&tile.depth[..], &quad].concat(), Role::Reduce)?;
                 self.stride(lhs, tile.col, &[0])?;
                 match tile.quad {
+                    None if tile.watched => {
+                        return Err(Error::internal("bounds of weights that are no bytes in fours"));
+                    }
                     None => self.stride(rhs, tile.col, &[1])?,
                     Some(quad) => self.quad(tile, quad, lhs, rhs)?,
                 }
@@ -450,6 +453,12 @@ impl Checker<'_> {
         self.stride(rhs, tile.col, &[col])?;
         self.stride(rhs, step, &[first])?;
         self.stride(rhs, pair, &[second])?;
+        if tile.watched {
+            let run = tile.depth.last().copied().filter(|_| fours);
+            let run = run.ok_or_else(|| Error::internal("bounds of weights that are no bytes in fours"))?;
+            self.stride(lhs, run, &[4])?;
+            self.stride(rhs, run, &[2 * halves])?;
+        }
         let two = |l: LoopId| self.kernel.loops[l.0 as usize].extent.is(2);
         let packed = matches!(sizes, [1, 1] | [2, 1 | 2]) && tile.rhs_padded;
         if !two(step) || !two(pair) || !packed || !lhs.guards.is_empty() {

@@ -102,6 +102,52 @@ pub(super) fn pairs() -> Text {
     t
 }
 
+/// Activations that are made of numbers of about 1, most of them small: products fit 16 bits two by two as a rule, depending on
+/// the step always, sometimes or seldom. Weights of the whole range; tiles of all remainders, runs of every length.
+pub(super) fn watched() -> Text {
+    let mut t = Text::default();
+    constants(&mut t);
+    let steps = [0.02, 0.0125, 0.004];
+    for (i, step) in steps.into_iter().enumerate() {
+        t.line(&format!("const @pace{i}: f32[] = [{step}]"));
+    }
+    let quantised = |t: &mut Text, name: &str, step: usize, shape: &[usize]| {
+        t.input(name, shape);
+        t.line(&format!("%q_{name} = QuantizeLinear(%{name}, @pace{step}, @other_u8)"));
+    };
+    let weights: Vec<String> = COLUMNS.iter().map(|n| weight(&mut t, &[32, *n])).collect();
+    for (i, m) in ROWS.into_iter().enumerate() {
+        quantised(&mut t, &format!("x{m}"), i % 3, &[m, 32]);
+        for (w, n) in weights.iter().zip(COLUMNS) {
+            results(&mut t, &format!("{m}_{n}"), &format!("MatMulInteger(%q_x{m}, {w}, @other_u8)"), "u8");
+        }
+    }
+    for k in [16, 48, 64, 80, 128, 192, 320] {
+        let w = weight(&mut t, &[k, 35]);
+        for step in 0..steps.len() {
+            let name = format!("d{k}_{step}");
+            quantised(&mut t, &name, step, &[13, k]);
+            t.output(&format!("MatMulInteger(%q_{name}, {w}, @other_u8)"));
+        }
+    }
+    for (i, (c, o, window, group, attributes)) in [
+        (16, 24, 3, 1, "strides = [2, 2], pads = [1, 1, 1, 1]"),
+        (64, 33, 1, 1, "strides = [2, 2]"),
+        (32, 32, 3, 2, "pads = [1, 1, 1, 1]"),
+        (48, 17, 5, 1, "pads = [2, 2, 2, 2]"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("z{i}");
+        quantised(&mut t, &name, i % 3, &[1, c, 9, 11]);
+        let w = weight(&mut t, &[o, c / group, window, window]);
+        let conv = format!("ConvInteger(%q_{name}, {w}, @other_u8) {{group = {group}, {attributes}}}");
+        results(&mut t, &name, &conv, "u8");
+    }
+    t
+}
+
 /// Convolutions: channels of every remainder, padding that is no zero, groups.
 pub(super) fn convolutions() -> Text {
     let mut t = Text::default();

@@ -10,11 +10,14 @@
 //! ```
 //!
 //! Without this every result loads its own nine inputs, and loads, not arithmetic, are the limit of a core.
+//!
+//! Bytes are multiplied as words, two rows of the window at a time: a lane holds the same column of both, and a multiplication
+//! of words in pairs adds both products.
 
 use std::collections::BTreeMap;
 
 use kiln_ir::kernel::LoopId;
-use kiln_targets::simd::{R, Simd, V};
+use kiln_targets::simd::{Element, Narrow, R, Refusal, Simd, Src, V};
 
 use super::super::vexpr::{At, Operand};
 use super::super::walk::AccessId;
@@ -94,6 +97,66 @@ impl Generator<'_> {
                 x.free(s);
             }
             weights.into_iter().for_each(|w| s.free(w));
+        }
+        Ok(())
+    }
+
+    /// The loop from row to row of a window of bytes, where its rows go by twos.
+    pub(super) fn rows_by_twos<S: Simd>(&self, s: &S) -> Option<LoopId> {
+        let (Work::Dot { input, weight }, [.., rows, _]) = (&self.work, &self.reduced[..]) else {
+            return None;
+        };
+        let byte =
+            |a: AccessId, signed| self.walk.element(a) == if signed { Element::I8 } else { Element::U8 };
+        let bytes = self.words && byte(*input, false) && byte(*weight, true);
+        let still = self.nest.tile.is_some_and(|(tiled, _)| self.walk.stride(*weight, tiled) == 0);
+        let beside = [*input, *weight]
+            .iter()
+            .all(|a| self.walk.stride(*a, self.nest.vector) == self.walk.element(*a).bytes() as i64);
+        let whole = self.nest.unrolled.contains(rows) && self.walk.extent(*rows) > 1;
+        (bytes && still && beside && whole && !s.has_dot4()).then_some(*rows)
+    }
+
+    /// All rows of the window, along the loop `rows`, for all accumulators.
+    pub(super) fn accumulate_twos<S: Simd>(
+        &self,
+        s: &mut S,
+        acc: &[V],
+        widths: &[usize],
+        tile: i64,
+        [rows, row]: [LoopId; 2],
+    ) -> R {
+        let (Work::Dot { input, weight }, Some((tiled, _))) = (&self.work, self.nest.tile) else {
+            return Err(Refusal::unsupported("rows by twos of what is no window of products"));
+        };
+        let columns = self.columns(*input, tiled, tile, row);
+        let extent = self.walk.extent(rows);
+        for (j, &n) in widths.iter().enumerate() {
+            for at in (0..extent).step_by(2) {
+                let load = |s: &mut S, a: AccessId, t: i64, k: i64, signed: bool| {
+                    let disp = |at: i64| {
+                        let ahead =
+                            [(self.nest.vector, (j * self.lanes) as i64), (tiled, t), (row, k), (rows, at)];
+                        self.walk.disp(a, &ahead, 0)
+                    };
+                    let p = self.walk.ptr(a);
+                    if at + 1 < extent {
+                        return s.load_byte_pairs(p, [disp(at)?, disp(at + 1)?], signed, n);
+                    }
+                    s.load_narrow(Narrow { two: false, signed }, p, disp(at)?, n)
+                };
+                let weights = (0..self.walk.extent(row))
+                    .map(|k| load(s, *weight, 0, k, true))
+                    .collect::<R<Vec<_>>>()?;
+                for users in columns.values() {
+                    let x = load(s, *input, users[0].0, users[0].1, false)?;
+                    for &(t, k) in users {
+                        s.fma_words(&acc[t as usize * widths.len() + j], &weights[k as usize], Src::Reg(&x))?;
+                    }
+                    s.free(x);
+                }
+                weights.into_iter().for_each(|w| s.free(w));
+            }
         }
         Ok(())
     }

@@ -46,16 +46,26 @@ impl Encoder {
         if self.encoding == Encoding::Legacy {
             return Err(Refusal::unsupported("sums of products of bytes in 16 bits without AVX"));
         }
-        self.by_words(&MADD_BYTES, d, s)
+        self.by_words(&MADD_BYTES, d, d, s)
+    }
+
+    /// [`Simd::products_of_bytes`](crate::simd::Simd::products_of_bytes).
+    pub(super) fn multiplied_bytes(&mut self, a: &V, s: Src<'_>) -> R<V> {
+        if self.encoding == Encoding::Legacy {
+            return Err(Refusal::unsupported("sums of products of bytes in 16 bits without AVX"));
+        }
+        let d = self.vector()?;
+        self.by_words(&MADD_BYTES, &d, a, s)?;
+        Ok(d)
     }
 
     /// [`Simd::madd_words`](crate::simd::Simd::madd_words).
     pub(super) fn multiply_words(&mut self, d: &V, s: Src<'_>) -> R {
-        self.by_words(&MADD_WORDS, d, s)
+        self.by_words(&MADD_WORDS, d, d, s)
     }
 
-    /// `d = d op s` of an instruction on words.
-    fn by_words(&mut self, codes: &Codes, d: &V, s: Src<'_>) -> R {
+    /// `d = a op s` of an instruction on words.
+    fn by_words(&mut self, codes: &Codes, d: &V, a: &V, s: Src<'_>) -> R {
         self.need_short_elements()?;
         // There is no broadcast of 32 bits among operations on words.
         let (place, temporary) = match s {
@@ -67,8 +77,8 @@ impl Encoder {
                 (Place::Reg(register), temporary)
             }
         };
-        let d = self.reg(d);
-        self.three(codes, d, d, &place);
+        let (d, a) = (self.reg(d), self.reg(a));
+        self.three(codes, d, a, &place);
         self.release(temporary);
         Ok(())
     }
@@ -85,6 +95,29 @@ impl Encoder {
         }
         let r = Self::xmm(&v);
         self.emit(Instruction::with2(self.pick(&LOAD_8), r, from));
+        self.extend_lower(&v, signed)?;
+        Ok(v)
+    }
+
+    /// [`Simd::load_byte_pairs`](crate::simd::Simd::load_byte_pairs) in up to 256 bits.
+    pub(super) fn pairs_of_bytes(&mut self, p: &P, disps: [i32; 2], signed: bool, n: usize) -> R<V> {
+        let v = self.load_bytes(p, disps[0], n)?;
+        let above = self.load_bytes(p, disps[1], n)?;
+        let (r, x) = (self.reg(&v), Self::xmm(&v));
+        self.three(&UNPACK_BYTES, x, x, &Place::Reg(Self::xmm(&above)));
+        self.free(above);
+        if self.encoding != Encoding::Legacy || self.rounds {
+            let codes = if signed { &EXTEND_BYTES } else { &EXTEND_UNSIGNED_BYTES };
+            self.two(codes, r, &Place::Reg(x));
+        } else {
+            self.extend_lower(&v, signed)?;
+        }
+        Ok(v)
+    }
+
+    /// The lower bytes of 128 bits become numbers of 16 bits, without the instruction for that.
+    fn extend_lower(&mut self, v: &V, signed: bool) -> R {
+        let r = Self::xmm(v);
         if signed {
             // The byte in the upper half of its word, then moved down with its sign.
             self.three(&UNPACK_BYTES, r, r, &Place::Reg(r));
@@ -94,7 +127,7 @@ impl Encoder {
             self.three(&UNPACK_BYTES, r, r, &Place::Reg(self.reg(&zero)));
             self.free(zero);
         }
-        Ok(v)
+        Ok(())
     }
 
     /// [`Simd::add_words`](crate::simd::Simd::add_words).

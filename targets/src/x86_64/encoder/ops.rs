@@ -652,6 +652,10 @@ impl Simd for Encoder {
         self.multiply_bytes(d, s)
     }
 
+    fn products_of_bytes(&mut self, a: &V, s: Src<'_>) -> R<V> {
+        self.multiplied_bytes(a, s)
+    }
+
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R {
         self.multiply_words(d, s)
     }
@@ -682,6 +686,20 @@ impl Simd for Encoder {
 
     fn load_words(&mut self, p: &P, disp: i32, signed: bool) -> R<V> {
         self.extended_bytes(p, disp, signed)
+    }
+
+    fn load_byte_pairs(&mut self, p: &P, disps: [i32; 2], signed: bool, n: usize) -> R<V> {
+        if self.encoding == Encoding::Evex512 {
+            let byte = Narrow { two: false, signed };
+            let v = self.load_narrow(byte, p, disps[0], n)?;
+            let above = self.load_narrow(byte, p, disps[1], n)?;
+            self.op1_as(Lane::I32, Op1::Shl(16), &above)?;
+            self.op2(Op2::And, &v, Src::Bits(0xffff))?;
+            self.op2(Op2::Or, &v, Src::Reg(&above))?;
+            self.free(above);
+            return Ok(v);
+        }
+        self.pairs_of_bytes(p, disps, signed, n)
     }
 
     fn add_words(&mut self, d: &V, s: &V, minus: bool) -> R {
