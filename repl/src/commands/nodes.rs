@@ -33,11 +33,12 @@ fn run(session: &mut Session, args: &Args<'_>) -> Result<()> {
         if !names.into_iter().any(|n| matches(pattern, n)) {
             continue;
         }
+        // Long names have no place to break a line at.
+        let room = session.out.room();
+        let most = if room.elide { (room.width / 4).max(12) } else { usize::MAX };
         let list = |names: &[String]| {
-            names
-                .iter()
-                .map(|n| if n.is_empty() { "_".to_owned() } else { Printable(n).to_string() })
-                .collect::<Vec<_>>()
+            let told = |n: &String| if n.is_empty() { "_".to_owned() } else { Printable(n).to_string() };
+            names.iter().map(|n| table::elide(&told(n), most)).collect::<Vec<_>>()
         };
         let (reads, makes) = (list(node.inputs()).join(", "), list(node.outputs()).join(", "));
         rows.push(vec![Printable(node.label()).to_string(), Printable(&op).to_string(), reads, makes]);

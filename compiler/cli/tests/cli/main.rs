@@ -94,6 +94,7 @@ fn help_lists_what_is_there() {
         dump      Prints the text of a stage of compilation
         quantize  Makes an integer model of a float one, by data
         prune     Makes a model with weights of zero, or with fewer channels, of a trained one
+        repl      An interactive session: models and expressions, compiled and run at once
         list      Lists what this build knows"#]]
     .assert_eq(&commands.join("\n"));
 }
