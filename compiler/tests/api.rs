@@ -91,7 +91,10 @@ fn a_dimension_without_a_value_is_refused_by_name() {
     for error in
         [compiler.jit(1).map(drop).unwrap_err(), compiler.compile_to(folder.path()).map(drop).unwrap_err()]
     {
-        assert_eq!(error.to_string(), "dimension 'batch' of the model: no value is given");
+        assert_eq!(
+            error.to_string(),
+            "dimension 'batch' of the model: no value is given; Compiler::dim gives one"
+        );
         assert!(matches!(error, Error::UnboundDimensions(names) if names == ["batch"]));
     }
     assert!(matches!(compiler.dim("seq", 1).jit(1), Err(Error::Invalid(_))));

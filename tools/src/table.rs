@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Width where there is no terminal to ask.
 const DEFAULT_WIDTH: usize = 80;
 /// No column that can give way gets narrower.
-const LEAST: usize = 16;
+const LEAST: usize = 12;
 const GAP: &str = "  ";
 
 /// Room for a table.
@@ -131,17 +131,32 @@ pub fn elide(text: &str, width: usize) -> String {
 /// The text in lines of at most `width` columns, unless a word is longer.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    for word in text.split(' ').flat_map(|word| parts(word, width)) {
         let last = lines.len() - 1;
         if lines[last].is_empty() {
-            lines[last] = word.to_owned();
+            lines[last] = word;
         } else if lines[last].width() + 1 + word.width() <= width {
             lines[last] = format!("{} {word}", lines[last]);
         } else {
-            lines.push(word.to_owned());
+            lines.push(word);
         }
     }
     lines
+}
+
+/// A word that is too wide is broken behind its dots, as names of domains can be.
+fn parts(word: &str, width: usize) -> Vec<String> {
+    if word.width() <= width {
+        return vec![word.to_owned()];
+    }
+    let mut parts = vec![String::new()];
+    for piece in word.split_inclusive('.') {
+        match parts.last_mut() {
+            Some(last) if last.is_empty() || last.width() + piece.width() <= width => last.push_str(piece),
+            _ => parts.push(piece.to_owned()),
+        }
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -150,6 +165,13 @@ mod tests {
 
     fn row(cells: &[&str]) -> Vec<String> {
         cells.iter().map(|c| (*c).to_owned()).collect()
+    }
+
+    #[test]
+    fn lines_break_between_words_and_behind_dots() {
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrap("ai.onnx.preview.training", 16), ["ai.onnx.preview.", "training"]);
+        assert_eq!(wrap("a longest_word.b", 8), ["a", "longest_word.", "b"]);
     }
 
     #[test]

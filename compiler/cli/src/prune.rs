@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "OUT.onnx")]
     output: PathBuf,
     /// The part of the weights that become zero, or of the channels that go: 0 to less than 1.
-    #[arg(long, value_name = "S", required_unless_present = "nm")]
+    #[arg(long, value_name = "S", required_unless_present = "nm", allow_negative_numbers = true)]
     sparsity: Option<f64>,
     /// What becomes zero together: R channels of results by C of what is read, one of 1x1, 2x1, 4x1, 8x1, 16x1, 1x4, 4x4.
     /// 1x1 by default.

@@ -307,16 +307,24 @@ impl Checker<'_> {
     /// Whether an access stays in the storage that its buffer has been placed in: padding is read and written there.
     fn in_halo(&self, access: &Access) -> bool {
         let Some(place) = &self.program.buffer(access.buffer).place else { return false };
-        let storage = self.program.buffer(place.root).place.as_ref().and_then(|p| p.extent.as_const());
-        let (Some(extent), Some(offset)) = (storage, place.offset.as_const()) else { return false };
-        let (mut lo, mut hi) = (offset, offset);
+        let root = self.program.buffer(place.root).place.as_ref();
+        let Some(extent) = root.map(|p| p.extent.clone()) else { return false };
+        // Both ends as expressions, so that what is open cancels.
+        let (mut lo, mut hi) = (place.offset.clone(), place.offset.clone());
         for (index, stride) in access.index.iter().zip(&place.strides) {
-            let span = index.affine().and_then(|a| self.range_of(a)).zip(stride.as_const());
-            let Some(((a, b), stride)) = span else { return false };
-            lo = lo.saturating_add((a.saturating_mul(stride)).min(b.saturating_mul(stride)));
-            hi = hi.saturating_add((a.saturating_mul(stride)).max(b.saturating_mul(stride)));
+            let Some((affine, stride)) = index.affine().zip(stride.as_const()) else { return false };
+            let start = affine.offset.clone() * Dim::Const(stride);
+            (lo, hi) = (lo + start.clone(), hi + start);
+            for (l, coefficient) in &affine.terms {
+                let step = coefficient.as_const().and_then(|c| c.checked_mul(stride));
+                let last = self.kernel.loops.get(usize::from(l.0)).map(|l| l.extent.clone() - Dim::Const(1));
+                let Some((step, last)) = step.zip(last) else { return false };
+                let span = last * Dim::Const(step);
+                if step < 0 { lo = lo + span } else { hi = hi + span }
+            }
         }
-        lo >= 0 && hi < extent
+        let least = |d: Dim| d.range(&self.program.bounds).map(|(least, _)| least);
+        least(lo.clone()).is_some_and(|n| n >= 0) && least(extent - hi).is_some_and(|n| n > 0)
     }
 
     /// Values of an index over all iterations, where they are constants.

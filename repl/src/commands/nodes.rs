@@ -35,7 +35,7 @@ fn run(session: &mut Session, args: &Args<'_>) -> Result<()> {
         }
         // Long names have no place to break a line at.
         let room = session.out.room();
-        let most = if room.elide { (room.width / 4).max(12) } else { usize::MAX };
+        let most = if room.elide { (room.width / 5).max(12) } else { usize::MAX };
         let list = |names: &[String]| {
             let told = |n: &String| if n.is_empty() { "_".to_owned() } else { Printable(n).to_string() };
             names.iter().map(|n| table::elide(&told(n), most)).collect::<Vec<_>>()
@@ -47,7 +47,7 @@ fn run(session: &mut Session, args: &Args<'_>) -> Result<()> {
         return Err(Fault::new(format!("no node of '{name}' is like '{pattern}'")));
     }
     let columns =
-        [Column::Name("node"), Column::Text("operator"), Column::Prose("reads"), Column::Name("makes")];
+        [Column::Name("node"), Column::Name("operator"), Column::Prose("reads"), Column::Name("makes")];
     session.out.line(table::lines(&columns, &rows, session.out.room()).join("\n"));
     Ok(())
 }

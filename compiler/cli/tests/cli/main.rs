@@ -219,6 +219,7 @@ fn a_profile_has_rates_limits_and_groups() {
             "us",
             "share",
             "gflop_per_s",
+            "effective_gflop_per_s",
             "bytes_per_s",
             "limit",
             "bound",
