@@ -18,6 +18,8 @@
 //! outputs as arrays of their types, `run`, and memory for it (`Arena`); it needs no standard library. It is made again
 //! when the model changes.
 
+#![allow(clippy::needless_doctest_main)] // a build script is a program
+
 use std::path::{Path, PathBuf};
 
 use kiln_compiler::{Artifact, Compiler, Emit, Error};

@@ -113,11 +113,11 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     if let Some(tuned) = tuned {
         json["tuned"] = tuned;
     }
-    if let Some(profile) = profile {
-        if let Some(measured) = profile.measure(&mut session, args.seconds, &|| false)? {
-            ui.text(measured.text(Room::of_stdout()));
-            merge(&mut json, measured.json());
-        }
+    if let Some(profile) = profile
+        && let Some(measured) = profile.measure(&mut session, args.seconds, &|| false)?
+    {
+        ui.text(measured.text(Room::of_stdout()));
+        merge(&mut json, measured.json());
     }
     Ok(Answer::yes(json))
 }

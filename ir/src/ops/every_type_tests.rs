@@ -223,8 +223,11 @@ fn listed() -> impl Iterator<Item = &'static OpDef> {
     OPS.iter().filter(|def| def.domain.is_empty() && !FOLDED.contains(&def.name))
 }
 
+/// Makes operands of a type.
+type Operands = fn(DType) -> Vec<Tensor>;
+
 /// The operator in its newest version, with the inputs that are constants, and its case.
-fn made(def: &OpDef) -> (Box<dyn Op>, Vec<usize>, fn(DType) -> Vec<Tensor>) {
+fn made(def: &OpDef) -> (Box<dyn Op>, Vec<usize>, Operands) {
     let (attrs, known, inputs) = case(def.name);
     let count = inputs(DType::F32).len();
     let outputs = match def.name {

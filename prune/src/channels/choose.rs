@@ -32,7 +32,7 @@ pub(crate) struct Group {
 /// The channels that can go, by the layers that give them.
 pub(crate) fn groups(lanes: &Lanes, matrices: &[Matrix]) -> Vec<Group> {
     let mut classes: BTreeMap<usize, Class> = BTreeMap::new();
-    fn class<'c>(classes: &'c mut BTreeMap<usize, Class>, root: usize) -> &'c mut Class {
+    fn class(classes: &mut BTreeMap<usize, Class>, root: usize) -> &mut Class {
         classes.entry(root).or_insert_with(|| Class { root, rows: Vec::new(), columns: Vec::new() })
     }
     for (m, matrix) in matrices.iter().enumerate() {

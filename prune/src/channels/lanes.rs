@@ -259,7 +259,7 @@ impl Lanes {
         match (node.op(), value.axis) {
             ("Flatten", _) if node.int("axis").unwrap_or(1) == 1 => Some(flat(value)),
             ("Reshape", Axis::Second(_)) => match ints(1)?[..] {
-                [0 | 1 | -1, last] if last == -1 => Some(flat(value)),
+                [-1..=1, -1] => Some(flat(value)),
                 _ => None,
             },
             ("ReduceMean" | "ReduceMax" | "ReduceSum", Axis::Second(rank)) => {

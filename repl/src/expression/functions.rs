@@ -174,7 +174,7 @@ fn arange(given: &Given<'_>) -> Result<Tensor> {
     let (start, stop) = stop.map_or((0.0, first), |stop| (first, stop));
     let step = number("step")?.unwrap_or(1.0);
     let count = ((stop - start) / step).ceil().max(0.0);
-    if !(count <= MOST_ELEMENTS as f64) {
+    if count.is_nan() || count > MOST_ELEMENTS as f64 {
         return Err(Fault::at(given.call.name_span.clone(), "there is no end to these numbers"));
     }
     let numbers = (0..count as usize).map(|i| start + i as f64 * step);

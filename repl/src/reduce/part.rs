@@ -7,6 +7,9 @@ use kiln_onnx::Document;
 
 use crate::fault::Result;
 
+/// Values of a model's inputs, by name.
+pub(super) type Arguments = Vec<(String, Tensor)>;
+
 /// Some nodes of a model.
 #[derive(Clone)]
 pub(super) struct Part<'d> {
@@ -66,7 +69,7 @@ impl<'d> Part<'d> {
     }
 
     /// The part as a model with its arguments; nothing where the value of one is not known.
-    pub(super) fn document(&self) -> Result<Option<(Document, Vec<(String, Tensor)>)>> {
+    pub(super) fn document(&self) -> Result<Option<(Document, Arguments)>> {
         let Some(output) = self.document.nodes()[self.end].outputs().iter().find(|o| !o.is_empty()) else {
             return Ok(None);
         };

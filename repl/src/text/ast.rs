@@ -121,6 +121,7 @@ pub(crate) enum Binary {
 
 /// What stands between square brackets behind a tensor.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there are as many as a line has subscripts")]
 pub(crate) enum Subscript {
     /// `2`: the axis goes.
     At(Expr),

@@ -14,12 +14,12 @@ pub(super) fn of(program: &Program, buffer: BufferId) -> Option<f64> {
         buffer = match form {
             Form::Rearrange { from, .. } => from.buffer,
             Form::Window { op: WindowOp::Max, input, .. } => input.buffer,
-            form => match added(
-                form.parts().stores.into_iter().find(|s| s.to.buffer == buffer).map(|s| &s.value)?,
-            )? {
-                Found::Number(zero) => return Some(zero),
-                Found::Copied(from) => from,
-            },
+            form => {
+                match added(form.parts().stores.iter().find(|s| s.to.buffer == buffer).map(|s| &s.value)?)? {
+                    Found::Number(zero) => return Some(zero),
+                    Found::Copied(from) => from,
+                }
+            }
         };
     }
     None
