@@ -119,7 +119,7 @@ fn dtype_of(descr: &TypeStr) -> Result<DType> {
 ///
 /// # Errors
 ///
-/// As of [`write`].
+/// As of [`write()`].
 pub fn write_archive(
     tensors: &[(&str, &Tensor)],
     place: &Path,

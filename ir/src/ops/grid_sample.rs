@@ -5,7 +5,7 @@
 //! `nearest` (halves to even), `linear` or `cubic` along each axis (coefficient -3/4); `padding_mode` says what is outside:
 //! zeros, the nearest pixel (`border`), or the image mirrored at its ends (`reflection`).
 //!
-//! Numerics: positions in the type of `grid` (f32 at least), sums in that of `x`. Made of other operators: see [`super::sampling`].
+//! Numerics: positions in the type of `grid` (f32 at least), sums in that of `x`. Made of other operators: see `sampling.rs`.
 
 use super::composed::{Composed, Composer, Value, composed, required};
 use super::sampling::{Corners, Tap, cubic, linear, read, zero_outside};
