@@ -29,6 +29,7 @@ mod digest;
 mod emit;
 mod error;
 mod flatten;
+mod lines;
 mod memory;
 mod names;
 mod passes;

@@ -14,6 +14,7 @@ use kiln_targets::encode::Program;
 use kiln_targets::simd::{Lane, Op2, R, Simd, Src};
 
 use crate::emit::leaf::Leaf;
+use crate::lines::Lines;
 use crate::work::{Products, Work};
 
 /// What one core of this machine can do.
@@ -29,8 +30,8 @@ pub struct Peak {
 
 /// Sizes of buffers, from what fits the first-level cache of any core to what fits none. Close to each other, so
 /// that the size below a kernel's bytes lies in the same memory.
-const SIZES: [usize; 13] = {
-    let mut sizes = [16 << 10; 13];
+const SIZES: [usize; 14] = {
+    let mut sizes = [16 << 10; 14];
     let mut i = 1;
     while i < sizes.len() {
         sizes[i] = 2 * sizes[i - 1];
@@ -232,17 +233,17 @@ fn bandwidths(target: &Target) -> Result<Vec<(usize, f64)>> {
     let leaf = Leaf::new(target, &Reads)?;
     let block = BLOCK * target.vector_bytes;
     let most = SIZES[SIZES.len() - 1];
-    // Written, so that every page is a page of its own.
-    let buffer = vec![1f32; most / 4 + 16];
-    let start = buffer.as_ptr().cast::<u8>();
-    let start = start.wrapping_add(start.align_offset(64));
+    // As weights lie. Written, so that every page is a page of its own.
+    let mut buffer = Lines::new(most)?;
+    buffer.bytes_mut().fill(1);
+    let start = buffer.bytes().as_ptr();
     let mut out = [0f32; 16];
     let frame = [start, out.as_mut_ptr().cast::<u8>().cast_const()];
     let measure = |size: usize| {
         let passes = (BYTES_PER_RUN / size).max(1);
         let seconds = fastest(RUNS, || {
             // SAFETY: the program reads `size` bytes, a multiple of the block, of a buffer that is at least as
-            // large behind its aligned start, and writes a vector of at most 64 bytes.
+            // large, and writes a vector of at most 64 bytes.
             unsafe { leaf.call(frame.as_ptr(), passes as i64, (size / block) as i64) }
         });
         (size, (passes * size) as f64 / seconds)

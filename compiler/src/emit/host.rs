@@ -1,8 +1,6 @@
-//! This process as a place for code: executable memory, data on cache lines, and what the machine has.
+//! This process as a place for code: executable memory, and what the machine has.
 
 #![allow(unsafe_code)]
-
-use std::ffi::c_void;
 
 use cranelift_codegen::ir::AbiParam;
 use cranelift_codegen::ir::types::I64;
@@ -16,46 +14,6 @@ use kiln_targets::isa::{self, isa};
 /// Address space reserved for code: kernels are kilobytes, so this is never the limit, and it keeps every call
 /// within the reach of a relative branch.
 const CODE_RESERVE_BYTES: usize = 1 << 28;
-
-/// Memory on cache lines.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-// SAFETY: plain bytes without padding.
-unsafe impl bytemuck::Zeroable for Line {}
-// SAFETY: plain bytes without padding.
-unsafe impl bytemuck::Pod for Line {}
-
-/// Zeroed memory of at least `bytes` bytes, aligned to 64.
-#[derive(Default)]
-pub(super) struct Lines(Vec<Line>);
-
-impl Lines {
-    pub(super) fn new(bytes: usize) -> Result<Self> {
-        let lines = bytemuck::allocation::try_zeroed_vec(bytes.div_ceil(64));
-        lines.map(Self).map_err(|()| Error::environment(format!("there is no memory for {bytes} bytes")))
-    }
-
-    /// The bytes, zero at first, whole lines.
-    pub(super) fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
-    }
-
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
-    }
-
-    pub(super) fn pointer(&mut self) -> *mut c_void {
-        self.0.as_mut_ptr().cast()
-    }
-}
-
-impl AsRef<[u8]> for Lines {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes()
-    }
-}
 
 /// Functions in memory: defined through the module, then run. They live as long as this.
 pub(super) struct Code {

@@ -24,9 +24,9 @@ use kiln_targets::Target;
 use serde::{Deserialize, Serialize};
 
 use super::gathers::gathers;
-use super::host::Lines;
 use crate::codegen::{self, KernelStore};
 use crate::digest;
+use crate::lines::Lines;
 
 const MAGIC: &[u8; 24] = b"kiln compiled model, 1.\n";
 const HEAD_BYTES: usize = 24 + 64 + 3 * 8;

@@ -20,13 +20,14 @@ use kiln_targets::call::Kernel;
 use kiln_targets::isa;
 
 use super::gathers::gathers;
+use super::host::Code;
 pub use super::host::check_host;
-use super::host::{Code, Lines};
 use super::image::{Data, Image};
 pub use super::ports::PortKey;
 use super::ports::{of_type, port_bytes, shape_at};
 use crate::codegen::{self, weights_symbol};
 use crate::error::Error as ApiError;
+use crate::lines::Lines;
 use crate::variant::Variant;
 
 /// One kernel of a [`Model`], for profiles.
