@@ -124,6 +124,30 @@ const SEQUENCES: &[(&str, &str)] = &[
         %y = LayerNormalization(%x, %w, %wb) {axis = -1}",
     ),
     ("embedded", "input %i: i64[n, s] input %w: f32[9, 20] %y = Gather(%w, %i)"),
+    // Sizes as values: masks as exporters write them, positions, means by division.
+    (
+        "mask",
+        "input %x: f32[n, s] const @one: i64[1] = [1] const @none: i64[1] = [-1] const @last: i64[] = [1] \
+        const @first: i64[] = [0] const @step: i64[] = [1] const @axes: i64[1] = [0] \
+        %shape = Shape(%x) %n = Gather(%shape, @first) {axis = 0} %s = Gather(%shape, @last) {axis = 0} \
+        %rows = Range(@first, %n, @step) %cols = Range(@first, %s, @step) %r = Unsqueeze(%rows, @one) \
+        %f = Mul(%r, %s) %at = Add(%cols, %f) %flat = Reshape(%x, @none) %b = Gather(%flat, %at) {axis = 0} \
+        %n1 = Unsqueeze(%n, @axes) %s1 = Unsqueeze(%s, @axes) %wanted = Concat(%n1, @none, %s1) {axis = 0} \
+        %rank = Shape(%wanted) %ones = ConstantOfShape(%rank) {value = tensor i64[1] [1]} \
+        %minus = Mul(%ones, @none) %is = Equal(%wanted, %minus) %to = Where(%is, %ones, %wanted) \
+        %three = Unsqueeze(%b, @one) %e = Expand(%three, %to) %y = Tanh(%e)",
+    ),
+    (
+        "mean_by_size",
+        "input %x: f32[n, s] const @last: i64[] = [1] const @axes: i64[1] = [1] %shape = Shape(%x) \
+        %s = Gather(%shape, @last) {axis = 0} %f = Cast(%s) {to = 1} %a = ReduceSum(%x, @axes) %y = Div(%a, %f)",
+    ),
+    // No loop is open, and yet strides and places are.
+    (
+        "column",
+        "input %x: f32[3, s, n] const @i: i64[1] = [0] %a = Gather(%x, @i) {axis = 1} %b = Gather(%a, @i) {axis = 2} %y = Tanh(%b)",
+    ),
+    ("sizes", "input %x: f32[n, s] %a = Shape(%x) %y = Add(%a, %a)"),
     ("sums", "input %x: f32[n, s, 6] %y = ReduceMean(%x) {axes = [1], keepdims = 1}"),
 ];
 

@@ -22,7 +22,7 @@ pub fn dtype(expr: &Expr<FlatAccess>, acc: Option<DType>) -> Result<DType, Strin
             Err(format!("'{}' has open strides", a.name))
         }
         Expr::Load(a) => held(a.dtype),
-        Expr::Loop(_) => Ok(DType::I64),
+        Expr::Loop(_) | Expr::Size(_) => Ok(DType::I64),
         Expr::Unary(op, a) => {
             let ty = dtype(a, acc)?;
             if has_unary(*op, ty) { Ok(op.result(ty)) } else { none(op, ty) }
@@ -151,7 +151,7 @@ fn bytewise(expr: &Expr<FlatAccess>) -> Option<DType> {
             bytewise(a)?;
             byte(*to)
         }
-        Expr::Acc | Expr::Loop(_) | Expr::Bits(..) => None,
+        Expr::Acc | Expr::Loop(_) | Expr::Size(_) | Expr::Bits(..) => None,
     }
 }
 
@@ -200,7 +200,7 @@ fn has_wide(expr: &Expr<FlatAccess>, acc: Option<DType>) -> bool {
         // By way of f64, which rounds to bf16 once.
         Expr::Cast(DType::BF16, a) if matches!(dtype(a, acc), Ok(DType::I32 | DType::U32)) => true,
         Expr::Cast(to, _) | Expr::Bits(to, _) => to.size() == 8,
-        Expr::Loop(_) => true,
+        Expr::Loop(_) | Expr::Size(_) => true,
         _ => false,
     };
     here || expr.children().into_iter().any(|e| has_wide(e, acc))

@@ -538,6 +538,7 @@ impl<'k> Emitter<'_, '_, 'k> {
             Expr::Const(scalar) => (scalar.dtype, self.v.constant(*scalar)?),
             Expr::Load(access) => (access.dtype, self.load(access)?),
             Expr::Loop(l) => (DType::I64, self.counter(l.0 as usize)?),
+            Expr::Size(size) => (DType::I64, self.integer(size)?),
             Expr::Unary(op, a) => {
                 let (dtype, a) = self.expr(a, acc)?;
                 (op.result(dtype), self.v.unary(*op, dtype, a)?)

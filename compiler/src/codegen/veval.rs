@@ -144,6 +144,7 @@ impl<'v> Eval<'v> {
         match self.values.nodes[n] {
             Node::Acc => Err(Refusal::unsupported("`acc` outside a reducing form")),
             Node::Const(..) | Node::Load(_) => self.reg(s, n),
+            Node::Size(place) => self.at.iter().map(|at| at.walk.splat_size(s, place)).collect(),
             Node::Count(a) => self.at.iter().map(|at| at.count(s, a)).collect(),
             Node::Unary(op, a) => {
                 let d = self.reg(s, a)?;

@@ -104,6 +104,8 @@ pub(super) enum Node {
     Load(AccessId),
     /// The count of a loop.
     Count(AccessId),
+    /// A size, by its position in the kernel's row.
+    Size(usize),
     Unary(UnaryOp, usize),
     Binary(BinaryOp, usize, usize),
     Select(usize, usize, usize),
@@ -413,6 +415,7 @@ impl Dag {
                     }
                 }
             }
+            Expr::Size(size) => self.node(Node::Size(walk.size_at(size)?), VectorKind::Number(DType::I64)),
             Expr::Loop(l) => {
                 let known = self.counts.iter().find(|(other, _)| other == l).map(|(_, id)| *id);
                 let id = known.unwrap_or_else(|| {
@@ -445,7 +448,7 @@ impl Dag {
             return known;
         }
         match &node {
-            Node::Acc | Node::Const(..) | Node::Load(_) | Node::Count(_) => {}
+            Node::Acc | Node::Const(..) | Node::Load(_) | Node::Count(_) | Node::Size(_) => {}
             Node::Unary(_, a) | Node::Cast(_, a) | Node::Bits(_, a) => self.uses[*a] += 1,
             Node::Binary(_, a, b) => {
                 self.uses[*a] += 1;

@@ -44,7 +44,7 @@ impl Dag {
                     continue;
                 }
                 Node::Acc | Node::Const(..) | Node::Load(_) => Need { each: 1, beside: 0 },
-                Node::Count(_) => Need { each: 1, beside: 1 },
+                Node::Count(_) | Node::Size(_) => Need { each: 1, beside: 1 },
                 Node::Unary(op, a) => {
                     let inside = tape::registers(Function::Unary(*op), self.kinds[*a].lane());
                     need[*a].or(inside).or(Need { each: 1, beside: 1 })

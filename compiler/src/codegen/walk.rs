@@ -12,7 +12,7 @@ use kiln_ir::kernel::plan::{FlatAccess, Gather, PlannedKernel, Storage};
 use kiln_ir::kernel::{Loop, LoopId, Scalar};
 use kiln_ir::{DType, Dim};
 use kiln_runtime::abi::frame as words;
-use kiln_targets::simd::{Element, P, R, Refusal, Simd};
+use kiln_targets::simd::{Element, P, R, Refusal, Simd, V};
 
 use super::guard::{Decision, Guard};
 use super::places::{NEAR_BYTES, Place, Places, place};
@@ -305,7 +305,7 @@ impl Walk {
         if let Some(row) = row {
             s.free_ptr(row);
         }
-        if self.open.iter().any(Option::is_some) {
+        if !self.row.is_empty() {
             self.sizes = Some(s.load_ptr(&frame, words::SIZES)?);
         }
         s.free_ptr(frame);
@@ -331,12 +331,26 @@ impl Walk {
 
     /// A size.
     pub(super) fn size<S: Simd>(&self, s: &mut S, size: &Dim) -> R<P> {
-        let place = self.row.iter().position(|known| known == size);
-        let (Some(place), Some(sizes)) = (place, &self.sizes) else {
-            return Err(Refusal::unsupported("a size that is not at hand"));
-        };
-        let disp = i32::try_from(words::WORD as usize * place).map_err(|_| Refusal::FarDisplacement)?;
+        let (sizes, disp) = self.size_word(self.size_at(size)?)?;
         s.load_ptr(sizes, disp)
+    }
+
+    /// Where a size stands in the kernel's row.
+    pub(super) fn size_at(&self, size: &Dim) -> R<usize> {
+        let place = self.row.iter().position(|known| known == size);
+        place.ok_or_else(|| Refusal::unsupported("a size that is not at hand"))
+    }
+
+    /// The size at a place of the row in every lane of 64 bits.
+    pub(super) fn splat_size<S: Simd>(&self, s: &mut S, place: usize) -> R<V> {
+        let (sizes, disp) = self.size_word(place)?;
+        s.load_splat_wide(sizes, disp)
+    }
+
+    fn size_word(&self, place: usize) -> R<(&P, i32)> {
+        let sizes =
+            self.sizes.as_ref().ok_or_else(|| Refusal::unsupported("a size before its walk is open"))?;
+        Ok((sizes, i32::try_from(words::WORD as usize * place).map_err(|_| Refusal::FarDisplacement)?))
     }
 
     /// The pointer of a cursor moves by an index; what [`Walk::leave`] brings back.

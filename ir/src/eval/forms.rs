@@ -6,6 +6,7 @@
 use super::code::{Code, Flat, Loops, Storage, for_each};
 use super::contract::contract;
 use super::scalar::{self, cast};
+use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{BinaryOp, Expr, Form, ReduceOp, Scalar, Side, Store, WindowOp};
 use crate::types::DType;
@@ -28,6 +29,9 @@ pub(super) trait Level {
 
     /// An access that writes. Where `clipped`, what is outside of its guards is dropped.
     fn store(&mut self, access: &Self::Access, clipped: bool) -> Result<Flat>;
+
+    /// The value of an integer that follows from open dimensions.
+    fn size(&self, size: &Dim) -> Result<i64>;
 
     /// What loads read from, and what takes the results.
     fn parts(&mut self) -> (&[Storage], &mut dyn Sink);
@@ -250,6 +254,7 @@ fn code<L: Level>(level: &mut L, expr: &Expr<L::Access>, acc: Option<DType>) -> 
         Expr::Const(s) => Code::Const(s.bits),
         Expr::Load(access) => Code::Load(level.load(access)?),
         Expr::Loop(l) => Code::Loop(l.0 as usize),
+        Expr::Size(size) => Code::Const(level.size(size)? as u64),
         Expr::Unary(op, a) => Code::Unary(scalar::unary(*op, ty(level, a)?)?, child(level, a)?),
         Expr::Binary(op, a, b) => {
             ty(level, expr)?;

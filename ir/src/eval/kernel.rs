@@ -7,6 +7,7 @@ use super::code::{Flat, Gather, Line, Loops, Storage, put, shape, value};
 use super::forms::{self, Level, Sink};
 use super::scalar::cast;
 use super::{Symbols, bind, check_assumed, of_kernel};
+use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Affine, Buffer, BufferId, BufferKind, Index, Kernel, Program};
 use crate::tensor::{Tensor, row_major};
@@ -180,6 +181,10 @@ impl Level for Logical<'_> {
         // From here on the position among the kernel's results.
         flat.buffer = self.results.0.iter().position(|(id, _)| *id == to.buffer).unwrap_or_default();
         Ok(flat)
+    }
+
+    fn size(&self, size: &Dim) -> Result<i64> {
+        value(size, self.symbols)
     }
 
     fn parts(&mut self) -> (&[Storage], &mut dyn Sink) {

@@ -6,6 +6,7 @@
 use super::access::{Access, LoopId};
 use super::function::{BinaryOp, UnaryOp};
 use super::scalar::Scalar;
+use crate::dim::Dim;
 use crate::types::DType;
 
 /// A scalar computation per iteration. `A` is how elements are accessed.
@@ -19,6 +20,8 @@ pub enum Expr<A = Access> {
     Load(A),
     /// A loop's counter as i64.
     Loop(LoopId),
+    /// An integer that follows from open dimensions as i64; never a constant.
+    Size(Dim),
     /// One operand.
     Unary(UnaryOp, Box<Expr<A>>),
     /// Two operands of one type.
@@ -63,10 +66,19 @@ impl<A> Expr<A> {
         Self::Bits(dtype, Box::new(a))
     }
 
+    /// An integer that follows from open dimensions, a constant where it depends on none, as `dtype`.
+    pub fn size(dtype: DType, size: &Dim) -> Self {
+        match size.as_const() {
+            Some(value) => Self::Const(Scalar::int(dtype, value)),
+            None if dtype == DType::I64 => Self::Size(size.clone()),
+            None => Self::cast(dtype, Self::Size(size.clone())),
+        }
+    }
+
     /// The operands.
     pub fn children(&self) -> Vec<&Self> {
         match self {
-            Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) => vec![],
+            Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) | Self::Size(_) => vec![],
             Self::Unary(_, a) | Self::Cast(_, a) | Self::Bits(_, a) => vec![a],
             Self::Binary(_, a, b) => vec![a, b],
             Self::Select(c, a, b) => vec![c, a, b],
@@ -91,7 +103,7 @@ impl<A> Expr<A> {
     /// The operands, to be changed.
     fn children_mut(&mut self) -> Vec<&mut Self> {
         match self {
-            Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) => vec![],
+            Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) | Self::Size(_) => vec![],
             Self::Unary(_, a) | Self::Cast(_, a) | Self::Bits(_, a) => vec![a],
             Self::Binary(_, a, b) => vec![a, b],
             Self::Select(c, a, b) => vec![c, a, b],
@@ -105,6 +117,27 @@ impl<A> Expr<A> {
         }
         for child in self.children_mut() {
             child.for_each_access_mut(f);
+        }
+    }
+
+    /// Calls `f` with every size that is part of the value.
+    pub fn each_size<'a>(&'a self, f: &mut impl FnMut(&'a Dim)) {
+        if let Self::Size(size) = self {
+            f(size);
+        }
+        for child in self.children() {
+            child.each_size(f);
+        }
+    }
+
+    /// Open dimensions take values: sizes become others, or constants.
+    pub fn close_sizes(&mut self, close: &mut impl FnMut(&mut Dim)) {
+        if let Self::Size(size) = self {
+            close(size);
+            *self = Self::size(DType::I64, size);
+        }
+        for child in self.children_mut() {
+            child.close_sizes(close);
         }
     }
 
@@ -131,6 +164,7 @@ impl<A> Expr<A> {
             Self::Acc => leaf(self).unwrap_or(Expr::Acc),
             Self::Const(scalar) => leaf(self).unwrap_or(Expr::Const(*scalar)),
             Self::Loop(l) => leaf(self).unwrap_or(Expr::Loop(*l)),
+            Self::Size(size) => leaf(self).unwrap_or_else(|| Expr::Size(size.clone())),
             Self::Load(_) => leaf(self).expect("a load is always replaced"),
         }
     }
@@ -157,7 +191,8 @@ impl<A> Expr<A> {
 
     /// Number of operations.
     pub fn operations(&self) -> usize {
-        let here = usize::from(!matches!(self, Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_)));
+        let leaf = matches!(self, Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) | Self::Size(_));
+        let here = usize::from(!leaf);
         here + self.children().into_iter().map(Self::operations).sum::<usize>()
     }
 }

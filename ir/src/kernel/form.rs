@@ -274,7 +274,7 @@ impl<A> Expr<A> {
             Self::Acc => acc.ok_or_else(|| Error::internal("`acc` outside a reducing form"))?,
             Self::Const(scalar) => scalar.dtype,
             Self::Load(a) => of(a),
-            Self::Loop(_) => DType::I64,
+            Self::Loop(_) | Self::Size(_) => DType::I64,
             Self::Unary(op, a) => op.result(a.dtype_with(of, acc)?),
             Self::Binary(op, a, b) => {
                 let (x, y) = (a.dtype_with(of, acc)?, b.dtype_with(of, acc)?);

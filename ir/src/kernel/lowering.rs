@@ -8,7 +8,7 @@ use super::program::{BufferKind, Program};
 use super::scalar::Scalar;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::fact::Fact;
+use crate::fact::{Fact, Known};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
 
@@ -139,6 +139,11 @@ impl<'a> Lowering<'a> {
             let (dtype, bits) = (tensor.dtype, u64::from_le_bytes(bytes));
             return Ok(Expr::Const(Scalar { dtype, bits }));
         }
+        if let Some(Known::Dims(dims)) = &self.fact(i)?.known
+            && let ([size], true) = (&dims[..], self.fact(i)?.dtype.is_int())
+        {
+            return Ok(Expr::size(self.fact(i)?.dtype, size));
+        }
         Ok(Expr::Load(self.broadcast(self.input(i)?, shape, loops)))
     }
 
@@ -193,6 +198,24 @@ impl<'a> Lowering<'a> {
             value: Expr::Const(value),
         };
         self.emit(loops, Form::Map { stores: vec![store] });
+    }
+
+    /// Emits the elements of outputs that follow from open dimensions, where all of the outputs do; whether it did.
+    pub fn sizes(&mut self) -> bool {
+        let known = |(to, fact): &(BufferId, Fact)| match &fact.known {
+            Some(Known::Dims(dims)) if fact.shape.rank() <= 1 => Some((*to, fact.dtype, dims.clone())),
+            _ => None,
+        };
+        let Some(all) = self.outputs.iter().map(known).collect::<Option<Vec<_>>>() else { return false };
+        for (to, dtype, dims) in all {
+            let rank = self.ty(to).shape.rank();
+            for (i, size) in dims.iter().enumerate() {
+                let index = (0..rank).map(|_| Index::Affine(Affine::constant(i))).collect();
+                let store = Store { to: Access::new(to, index), value: Expr::size(dtype, size) };
+                self.emit(vec![], Form::Map { stores: vec![store] });
+            }
+        }
+        true
     }
 
     /// Emits a copy over `loops`.

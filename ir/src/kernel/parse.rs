@@ -424,6 +424,14 @@ impl Parser {
     fn call(&mut self, word: &str) -> Result<Expr> {
         let unknown = self.at.error_before(format!("'{word}' is no operation"));
         self.at.expect("(")?;
+        if word == "size" {
+            let size = self.at.dim()?;
+            self.at.expect(")")?;
+            if size.as_const().is_some() {
+                return Err(self.at.error_before(format!("size {size} is a constant")));
+            }
+            return Ok(Expr::Size(size));
+        }
         if word == "bits" {
             let dtype = self.at.dtype()?;
             self.at.expect(",")?;

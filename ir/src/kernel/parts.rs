@@ -121,6 +121,12 @@ impl<A> Form<A> {
         parts.copied_to.into_iter().for_each(f);
     }
 
+    /// Every expression: what is reduced and the epilogues.
+    pub fn values(&self) -> Vec<&Expr<A>> {
+        let parts = self.parts();
+        parts.reduced.into_iter().chain(parts.stores.iter().map(|s| &s.value)).collect()
+    }
+
     /// The operand that a reduction runs over.
     pub fn data(&self) -> Option<&A> {
         self.parts().operands.into_iter().find(|o| o.0 == Operand::Data).map(|o| o.1)

@@ -244,6 +244,9 @@ fn symbols_of(p: &Program, k: &Kernel, out: &mut Vec<Dim>) {
     for a in k.form.loads().into_iter().chain(k.form.stores()) {
         access(a, out);
     }
+    for value in k.form.values() {
+        value.each_size(&mut |size| out.push(size.clone()));
+    }
 }
 
 /// `%x[n, 2*h + 1, (%i[n])] else 0.0:f32`
@@ -293,6 +296,7 @@ pub(super) fn expr_text<A>(e: &Expr<A>, names: &LoopNames, access: &impl Fn(&A) 
         Expr::Const(s) => scalar_text(*s),
         Expr::Load(a) => access(a),
         Expr::Loop(l) => names.get(*l),
+        Expr::Size(size) => format!("size({size})"),
         Expr::Unary(op, a) => format!("{}({})", op.word(), go(a)),
         Expr::Binary(op, a, b) => match infix(*op) {
             Some((sign, level)) => {

@@ -71,6 +71,9 @@ impl fmt::Display for PlannedKernel {
             for a in self.form.loads().into_iter().chain(self.form.stores()) {
                 dims.extend(a.strides.iter().chain([&a.offset]).cloned());
             }
+            for value in self.form.values() {
+                value.each_size(&mut |size| dims.push(size.clone()));
+            }
         });
         write!(f, "  {} {:?}", self.form.name(), self.name)?;
         if self.nodes != [self.name.clone()] {

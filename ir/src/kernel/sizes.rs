@@ -79,6 +79,9 @@ impl PlannedKernel {
         for access in self.form.loads().into_iter().chain(self.form.stores()) {
             each_dim(access, &mut add);
         }
+        for value in self.form.values() {
+            value.each_size(&mut add);
+        }
         if let Schedule::Tile(Tile { row: Some(row), mr, .. }) = &self.schedule
             && let Some(rows) = self.loops.get(row.0 as usize).filter(|rows| rows.is_open())
         {
@@ -97,7 +100,7 @@ impl PlannedKernel {
 
     /// Whether its code asks for sizes.
     pub fn has_sizes(&self) -> bool {
-        !self.bounds.is_empty() && !self.sizes().is_empty()
+        !self.sizes().is_empty()
     }
 
     /// Whether an extent is known at run time alone.
@@ -115,6 +118,10 @@ impl PlannedKernel {
         let mut close = |dim: &mut Dim| *dim = dim.substitute(&values);
         kernel.loops.iter_mut().for_each(|l| close(&mut l.extent));
         kernel.form.each_access_mut(&mut |access| each_dim_mut(access, &mut close));
+        let parts = kernel.form.parts_mut();
+        for value in parts.reduced.into_iter().chain(parts.stores.iter_mut().map(|s| &mut s.value)) {
+            value.close_sizes(&mut close);
+        }
         kernel
     }
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::function::{BinaryOp, UnaryOp};
 use super::print::{REDUCE, WINDOW};
 use super::*;
+use crate::DType;
 use crate::dim::Bound;
 use crate::tensor::Tensor;
 use crate::text::testing;
@@ -40,6 +41,7 @@ fn expr() -> impl Strategy<Value = Expr> {
         testing::scalar().prop_map(Expr::Const),
         access().prop_map(Expr::Load),
         (0..LOOPS).prop_map(|l| Expr::Loop(LoopId(l))),
+        testing::dim().prop_map(|size| Expr::size(DType::I64, &size)),
     ];
     leaf.prop_recursive(4, 12, 3, |inner| {
         prop_oneof![

@@ -418,6 +418,9 @@ impl Checker<'_> {
     fn expr(&self, e: &Expr, acc: Option<DType>) -> Result<DType> {
         match e {
             Expr::Loop(l) => self.loop_exists(*l)?,
+            Expr::Size(size) if size.as_const().is_some() => {
+                return rule(format!("the size {size}, which is a constant"));
+            }
             Expr::Unary(op, a) => {
                 scalar::unary(*op, self.expr(a, acc)?)?;
             }
@@ -444,7 +447,7 @@ impl Checker<'_> {
                     return rule(format!("the bits of {from} as {to}"));
                 }
             }
-            Expr::Acc | Expr::Const(_) | Expr::Load(_) => {}
+            Expr::Acc | Expr::Const(_) | Expr::Load(_) | Expr::Size(_) => {}
         }
         e.dtype(self.program, acc)
     }

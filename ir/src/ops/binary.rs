@@ -7,7 +7,7 @@
 //!
 //! Numerics: floats are computed in the element type. Integers wrap; `Div` rounds towards zero, and dividing by
 //! zero, which the spec leaves undefined, gives 0. Sums, differences, products and quotients of integers that
-//! follow from extents stay known.
+//! follow from extents stay known, and so do comparisons that are the same for all extents.
 
 use super::aligned::aligned;
 use super::elementwise as e;
@@ -16,7 +16,7 @@ use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{BinaryOp as B, Expr, Lowering};
 use crate::numerics::Number;
-use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attrs, Fact, Known, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use crate::{bail_internal, bail_invalid};
@@ -144,6 +144,27 @@ impl BinaryKind {
             _ => None,
         }
     }
+
+    /// A comparison of two integers that follow from extents, where it is the same whatever the open dimensions are.
+    fn decided(self, a: &Dim, b: &Dim) -> Option<bool> {
+        let at_least = |a: &Dim, b: &Dim| operand::at_least_zero(&(a.clone() - b.clone()));
+        let above = |a: &Dim, b: &Dim| at_least(a, &(b.clone() + Dim::Const(1)));
+        match self {
+            Self::Equal if (a.clone() - b.clone()).is(0) => Some(true),
+            Self::Equal => (above(a, b) || above(b, a)).then_some(false),
+            Self::Greater | Self::GreaterOrEqual => {
+                let (yes, no) = if self == Self::Greater {
+                    (above(a, b), at_least(b, a))
+                } else {
+                    (at_least(a, b), above(b, a))
+                };
+                (yes || no).then_some(yes)
+            }
+            Self::Less => Self::Greater.decided(b, a),
+            Self::LessOrEqual => Self::GreaterOrEqual.decided(b, a),
+            _ => None,
+        }
+    }
 }
 
 impl Op for Binary {
@@ -169,7 +190,12 @@ impl Op for Binary {
         }
         let shape = operand::checked(broadcast::shapes([&a.shape, &b.shape])?)?;
         if self.0.compares() {
-            return Ok(vec![Fact::new(DType::Bool, shape)]);
+            let mut fact = Fact::new(DType::Bool, shape);
+            let flags = operand::zip_known(a, b, |x, y| self.0.decided(x, y));
+            if let Some((flags, shape)) = flags.zip(fact.shape.as_const()) {
+                fact.known = Some(Known::Tensor(Tensor::from_bools(&shape, flags)));
+            }
+            return Ok(vec![fact]);
         }
         let known = operand::zip_known(a, b, |x, y| self.0.known(x, y));
         Ok(vec![operand::with_dims(dtype, shape, known)])
@@ -294,6 +320,24 @@ mod tests {
         assert_eq!(infer(BinaryKind::Sub, &two, &two).dims().unwrap(), [Dim::Const(0)]);
         // Rounds towards zero, which is not known to be rounding down here.
         assert_eq!(infer(BinaryKind::Div, &infer(BinaryKind::Sub, &seq, &two), &two).dims(), None);
+    }
+
+    #[test]
+    fn comparisons_of_extents_are_known_where_all_extents_decide_them() {
+        let [n, s] = ["n", "s"].map(Dim::symbol);
+        let dims = Fact::of_dims(vec![n.clone(), s.clone() + Dim::Const(1), Dim::Const(-1)]);
+        let infer = |kind, with: &Fact| {
+            let y = Binary(kind).infer(&[Some(&dims), Some(with)]).unwrap().swap_remove(0);
+            y.tensor().map(|t| t.to_i64s().unwrap())
+        };
+        let all = |value: i64| Fact::of(&Tensor::from_vec(&[1], vec![value]));
+        assert_eq!(infer(BinaryKind::Equal, &all(-1)), Some(vec![0, 0, 1]));
+        assert_eq!(infer(BinaryKind::GreaterOrEqual, &all(0)), Some(vec![1, 1, 0]));
+        assert_eq!(infer(BinaryKind::Less, &all(0)), Some(vec![0, 0, 1]));
+        assert_eq!(infer(BinaryKind::Equal, &all(0)), None);
+        let same = Fact::of_dims(vec![n, s, Dim::Const(-1)]);
+        assert_eq!(infer(BinaryKind::Equal, &same), Some(vec![1, 0, 1]));
+        assert_eq!(infer(BinaryKind::LessOrEqual, &same), Some(vec![1, 0, 1]));
     }
 
     #[test]

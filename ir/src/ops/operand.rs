@@ -138,7 +138,7 @@ pub(crate) fn or_zero(dim: Dim) -> Dim {
 }
 
 /// `f` of the known integers of two operands, of which either may be a single one that broadcasts.
-pub(crate) fn zip_known(a: &Fact, b: &Fact, f: impl Fn(&Dim, &Dim) -> Option<Dim>) -> Option<Vec<Dim>> {
+pub(crate) fn zip_known<T>(a: &Fact, b: &Fact, f: impl Fn(&Dim, &Dim) -> Option<T>) -> Option<Vec<T>> {
     let (a, b) = (known_dims(a)?, known_dims(b)?);
     let len = if a.len() == 1 { b.len() } else { a.len() };
     let at = |v: &[Dim], i: usize| if v.len() == 1 { v[0].clone() } else { v[i].clone() };

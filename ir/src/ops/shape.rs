@@ -3,9 +3,8 @@
 //! Spec: ONNX Shape, versions 1 to 24, and Size, versions 1 to 24. Shape gives the extents of the axes `start`
 //! to `end` (from 15; both count from the end where negative and are limited to the rank) as an i64 vector, Size
 //! their product as an i64 scalar. Both are known before anything runs, as expressions of the open dimensions,
-//! so that nothing of them is left once shapes are folded; a graph that returns them keeps a constant.
-//!
-//! Unsupported: compiled code where an extent is open and the result itself is needed at run time.
+//! so that nothing of them is left once shapes are folded; a graph that computes with them or returns them keeps a
+//! constant, or sizes.
 
 use super::{movement, operand};
 use crate::dim::Dim;
@@ -14,7 +13,7 @@ use crate::kernel::Lowering;
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape as Extents};
-use crate::{bail_invalid, bail_unsupported};
+use crate::{bail_internal, bail_invalid};
 
 /// `Shape`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +57,7 @@ impl Shape {
 fn lower(cx: &mut Lowering<'_>) -> Result<()> {
     let y = cx.output(0)?;
     let Some(value) = cx.output_fact(0)?.tensor().cloned() else {
-        bail_unsupported!("an open dimension as a value at run time is not supported: bind it with --dim");
+        bail_internal!("sizes of open dimensions are stored before an operator is lowered");
     };
     let data = cx.constant("value", value);
     movement::copy_to(cx, y, data, movement::each);

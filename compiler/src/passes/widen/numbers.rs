@@ -107,7 +107,7 @@ impl Numbers<'_> {
             Expr::Acc if acc.wide => rounded(ty, Expr::Acc),
             Expr::Const(scalar) => Expr::Const(constant(*scalar)),
             Expr::Load(access) if self.wide.contains(&access.buffer) => Expr::Load(self.access(access)),
-            Expr::Acc | Expr::Load(_) | Expr::Loop(_) => Expr::cast(DType::F32, e.clone()),
+            Expr::Acc | Expr::Load(_) | Expr::Loop(_) | Expr::Size(_) => Expr::cast(DType::F32, e.clone()),
             Expr::Bits(..) => Expr::cast(DType::F32, self.other(e, acc)?),
             Expr::Unary(op, a) => {
                 let value = Expr::unary(*op, self.number(a, acc)?);
@@ -128,7 +128,7 @@ impl Numbers<'_> {
     /// Any other expression, with f32 inside where it reads such a tensor.
     fn other(&self, e: &Expr, acc: Acc) -> Result<Expr> {
         Ok(match e {
-            Expr::Acc | Expr::Const(_) | Expr::Load(_) | Expr::Loop(_) => e.clone(),
+            Expr::Acc | Expr::Const(_) | Expr::Load(_) | Expr::Loop(_) | Expr::Size(_) => e.clone(),
             Expr::Unary(op, a) => Expr::unary(*op, self.any(a, acc)?),
             Expr::Binary(op, a, b) => Expr::binary(*op, self.any(a, acc)?, self.any(b, acc)?),
             Expr::Select(c, a, b) => {

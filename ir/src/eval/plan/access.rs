@@ -248,6 +248,10 @@ impl Level for Placed<'_> {
         Ok(flat)
     }
 
+    fn size(&self, size: &Dim) -> Result<i64> {
+        value(size, self.symbols)
+    }
+
     fn parts(&mut self) -> (&[Data], &mut dyn Sink) {
         (&self.before, &mut self.writer)
     }
