@@ -1,4 +1,5 @@
-//! Maps to bytes whose four channels lie side by side, while those of what they read lie apart: an image that is quantised.
+//! Maps to bytes or words whose four channels lie side by side, while those of what they read lie apart: an image that is
+//! quantised.
 
 use kiln_ir::DType;
 use kiln_ir::kernel::plan::{Nest, Schedule};
@@ -9,22 +10,27 @@ use super::chosen::Chosen;
 use super::strides::{by_falling_stride, closed_loops, extent_of, stride_of};
 use crate::flatten::{FlatKernel, loops_of};
 
-/// Bytes of a lane.
-const BYTES: i64 = 4;
+/// Bytes of a lane, or words of two.
+const CHANNELS: i64 = 4;
+
+/// Pixels of words leave a register of 256 bits in two halves; one of 512 has four quarters.
+const MOST_BYTES_OF_WORDS: usize = 32;
 
 /// Vectors of pixels, with the channels put together in lanes.
 pub(super) fn choose(kernel: &FlatKernel, target: &Target) -> Option<Chosen> {
     let Form::Map { stores } = &kernel.form else { return None };
     let [store] = &stores[..] else { return None };
-    if store.to.dtype != DType::U8 || vector_expr::is_bytewise(&kernel.form) {
+    let words = store.to.dtype == DType::I16;
+    let fits = store.to.dtype == DType::U8 || words && target.vector_bytes <= MOST_BYTES_OF_WORDS;
+    if !fits || vector_expr::is_bytewise(&kernel.form) {
         return None;
     }
     let parallel = closed_loops(kernel, Role::Parallel);
     let steps = |l, by| stride_of(&store.to, l) == Some(by);
-    let channels = *parallel.iter().find(|l| steps(**l, 1) && extent_of(kernel, **l) == Some(BYTES))?;
+    let channels = *parallel.iter().find(|l| steps(**l, 1) && extent_of(kernel, **l) == Some(CHANNELS))?;
     let loads = kernel.form.loads();
     let along = |l| loads.iter().all(|a| matches!(stride_of(a, l), Some(0 | 1)) && a.gathers.is_empty());
-    let vector = *parallel.iter().find(|l| steps(**l, BYTES) && along(**l))?;
+    let vector = *parallel.iter().find(|l| steps(**l, CHANNELS) && along(**l))?;
     let lanes = vector_expr::nest_lanes(&kernel.form, &kernel.loops, vector, target.vector_bytes as u32);
     let lanes = i64::from(lanes);
     // The bytes of a lane are of one pixel, and loads of it lie apart: else they are read as they lie.
@@ -41,13 +47,14 @@ pub(super) fn choose(kernel: &FlatKernel, target: &Target) -> Option<Chosen> {
         order,
         vector,
         vectors: if extent >= 2 * lanes { 2 } else { 1 },
-        tile: Some((channels, BYTES as u32)),
+        tile: Some((channels, CHANNELS as u32)),
         unrolled: vec![],
         columns: false,
         quads: true,
     };
     let name = |l: kiln_ir::kernel::LoopId| &kernel.loops[l.0 as usize].name;
+    let made = if words { "words along {} make two lanes" } else { "bytes along {} make a lane" };
     let why =
-        format!("pixels along {} ({extent}), whose bytes along {} make a lane", name(vector), name(channels));
+        format!("pixels along {} ({extent}), whose {}", name(vector), made.replace("{}", name(channels)));
     Some(Chosen { schedule: Schedule::Nest(nest), why })
 }

@@ -415,10 +415,10 @@ impl Checker<'_> {
     fn quads(&self, nest: &Nest, form: &Form<FlatAccess>) -> Result<()> {
         let wrong = |what: &str| Err(Error::internal(format!("columns by fours of {what}")));
         if let (Form::Map { stores }, Some((channels, n))) = (form, nest.tile) {
-            let bytes = stores.len() == 1 && stores[0].to.dtype == DType::U8;
+            let short = stores.len() == 1 && matches!(stores[0].to.dtype, DType::U8 | DType::I16);
             let four = n == 4 && self.kernel.loops[channels.0 as usize].extent.is(4);
-            if !bytes || !four || nest.order.last() != Some(&channels) {
-                return wrong("a map whose results are no pixels of four bytes");
+            if !short || !four || nest.order.last() != Some(&channels) {
+                return wrong("a map whose results are no pixels of four bytes or words");
             }
             return self.stride(&stores[0].to, channels, &[1]);
         }
