@@ -148,6 +148,33 @@ const SEQUENCES: &[(&str, &str)] = &[
         "input %x: f32[3, s, n] const @i: i64[1] = [0] %a = Gather(%x, @i) {axis = 1} %b = Gather(%a, @i) {axis = 2} %y = Tanh(%b)",
     ),
     ("sizes", "input %x: f32[n, s] %a = Shape(%x) %y = Add(%a, %a)"),
+    // Vectors, columns and depth that are open, in every remainder; heads, of which rows lie apart.
+    ("row", "input %x: f32[s] %a = Tanh(%x) %y = Exp(%a)"),
+    ("bytes_of_rows", "input %x: u8[n, s] input %z: u8[n, s] %a = Min(%x, %z) %y = Max(%a, %x)"),
+    ("wide", "input %x: f64[n, s] input %z: f64[1, s] %a = Mul(%x, %z) %y = Sqrt(%a)"),
+    ("short", "input %x: f16[n, s] %a = Tanh(%x) %y = Mul(%a, %a)"),
+    ("whole", "input %x: i64[n, s] input %z: i64[n, s] %y = Add(%x, %z)"),
+    ("greatest", "input %x: f32[n, 5, s] %y = ReduceMax(%x) {axes = [2], keepdims = 0}"),
+    (
+        "product_sum",
+        "input %x: f32[n, 5, s] input %z: f32[n, 5, s] %a = Mul(%x, %z) %y = ReduceSumSquare(%a) {axes = [2]}",
+    ),
+    ("where_greatest", "input %x: f32[n, s] %y = ArgMax(%x) {axis = 1}"),
+    ("open_depth", "input %x: f32[n, 6, s] input %z: f32[n, s, 35] %y = MatMul(%x, %z)"),
+    ("open_columns", "input %x: f32[n, 5, 9] input %z: f32[n, 9, s] %a = MatMul(%x, %z) %y = Tanh(%a)"),
+    ("open_both", "input %x: f32[s, 9] input %z: f32[9, s] %y = MatMul(%x, %z)"),
+    ("turned", "input %x: f32[n, s, 20] %a = Tanh(%x) %b = Transpose(%a) {perm = [0, 2, 1]} %y = Exp(%b)"),
+    (
+        "attention",
+        "input %x: f32[n, s, 24] input %m: f32[n, s] input %w: f32[24, 24] input %wk: f32[24, 24] input %wv: f32[24, 24] \
+        const @heads: i64[4] = [0, 0, 3, 8] const @whole: i64[3] = [0, 0, 24] const @axes: i64[2] = [1, 2] \
+        %q0 = MatMul(%x, %w) %k0 = MatMul(%x, %wk) %v0 = MatMul(%x, %wv) \
+        %q1 = Reshape(%q0, @heads) %k1 = Reshape(%k0, @heads) %v1 = Reshape(%v0, @heads) \
+        %q = Transpose(%q1) {perm = [0, 2, 1, 3]} %k = Transpose(%k1) {perm = [0, 2, 3, 1]} \
+        %v = Transpose(%v1) {perm = [0, 2, 1, 3]} %a = MatMul(%q, %k) %mask = Unsqueeze(%m, @axes) \
+        %b = Add(%a, %mask) %c = Softmax(%b) {axis = -1} %d = MatMul(%c, %v) \
+        %e = Transpose(%d) {perm = [0, 2, 1, 3]} %y = Reshape(%e, @whole)",
+    ),
     ("sums", "input %x: f32[n, s, 6] %y = ReduceMean(%x) {axes = [1], keepdims = 1}"),
 ];
 
@@ -294,8 +321,12 @@ fn main() -> ExitCode {
         }
     }
     for (name, body) in SEQUENCES {
-        let sizes: &[&[i64]] = &[&[1, 1], &[2, 13], &[3, 19]];
-        let run = move || check(name, body, &["n = 1..3", "s = 1..19:8"], sizes, 2);
+        let sizes: &[&[i64]] = &[&[1, 1], &[2, 13], &[3, 19], &[1, 157]];
+        let alone: &[&[i64]] = &[&[1], &[13], &[19], &[157]];
+        let run = move || match body.contains("[n") || body.contains("n]") {
+            true => check(name, body, &["n = 1..3", "s = 1..157:23"], sizes, 2),
+            false => check(name, body, &["s = 1..157:23"], alone, 2),
+        };
         add("sequence", name, 2, Box::new(run));
     }
     for (name, body, good, bad) in AGREEING {

@@ -18,7 +18,7 @@ use kiln_targets::simd::{Across, Element, Lane, Op2, R, Refusal, Simd, SimdExt a
 use super::places::Places;
 use super::share::shared;
 use super::vexpr::{At, Dag, lane};
-use super::walk::{AccessId, Walk, Walks, trips};
+use super::walk::{AccessId, Walk, Walks, stepped, trips};
 
 /// A loop around the tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,11 @@ impl Generator<'_> {
             }
             return shared(self, s, share, i > 0, &mut |this, s, width| {
                 this.level(s, i + 1, None, narrowed(width))
+            });
+        }
+        if let Some(open) = self.walk.open_extent(l).filter(|_| !matches!(level, Level::Outer(_))) {
+            return stepped(self, s, l, &open, step, &mut |this, s, width| {
+                this.level(s, i + 1, share, narrowed(width))
             });
         }
         let extent = self.walk.extent(l);

@@ -38,7 +38,7 @@ use super::places::Places;
 use super::share::shared;
 use super::typed;
 use super::vexpr::{At, Dag, lane, lane_bits};
-use super::walk::{AccessId, Gathered, Walk, Walks, trips};
+use super::walk::{AccessId, Gathered, Walk, Walks, stepped, trips};
 use arg::Arg;
 use reduction::reduction;
 
@@ -266,6 +266,9 @@ impl Generator<'_> {
             return self.across_lanes(s, tile);
         }
         let (l, block) = (self.nest.vector, self.block());
+        if let Some(extent) = self.walk.open_extent(l) {
+            return stepped(self, s, l, &extent, block, &mut |this, s, width| this.block_of(s, width, tile));
+        }
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
             trips(self, s, l, (to - from) / block, block, &mut |this, s| this.block_of(s, block, tile))?;
@@ -344,6 +347,11 @@ impl Generator<'_> {
         let acc = self.empty(s, tile, vectors)?;
         let last = self.reduced.len();
         self.reduce(s, 0, last, &mut |this, s| {
+            if let Some(extent) = this.walk.open_extent(l) {
+                return stepped(this, s, l, &extent, block, &mut |this, s, width| {
+                    this.accumulate_strided(s, &acc, vectors, &widths(width, this.lanes), tile)
+                });
+            }
             for (from, to) in this.walk.parts(l) {
                 this.walk.set_range(l, (from, to));
                 let whole = widths(block, this.lanes);

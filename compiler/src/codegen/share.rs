@@ -4,7 +4,7 @@ use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::Shared;
 use kiln_targets::simd::{R, Refusal, Simd};
 
-use super::walk::{Walk, Walks};
+use super::walk::{Walk, Walks, stepped_share};
 
 /// Consecutive steps with the same code.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,9 @@ pub(super) fn shared<T: Walks, S: Simd>(
     body: &mut dyn FnMut(&mut T, &mut S, i64) -> R,
 ) -> R {
     let (l, step) = (shared.along, i64::from(shared.step));
+    if let Some(extent) = this.walk().open_extent(l).filter(|_| step != 1) {
+        return stepped_share(this, s, l, &extent, step, body);
+    }
     let shares = shares(this.walk(), l, step)?;
     let (begin, end) = (s.arg(1)?, s.arg(2)?);
     this.walk().jump(s, l, &begin, step)?;
@@ -49,8 +52,7 @@ pub(super) fn shared<T: Walks, S: Simd>(
         let before = this.walk().drifts();
         s.repeat_ptr(count, &mut |s| {
             body(this, s, share.width)?;
-            this.walk().step(s, l, step, &before);
-            Ok(())
+            this.walk().step(s, l, step, &before)
         })?;
     }
     if rewind {

@@ -26,7 +26,7 @@ use kiln_targets::simd::{Element, Lane, R, Refusal, Simd, SimdExt as _, Src, V};
 use super::places::Places;
 use super::share::shared;
 use super::vexpr::{At, Dag, lane};
-use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
+use super::walk::{AccessId, ELEMENT, Walk, Walks, stepped, trips};
 
 /// Bytes of a cache line.
 const LINE: i64 = 64;
@@ -189,18 +189,24 @@ impl Generator<'_> {
                 None => return self.body(s, Extent { rows: 1, ..at }),
             },
         };
-        let open = self.walk.open_extent(l).filter(|_| level == Level::Rows);
+        let open = self.walk.open_extent(l).filter(|_| !matches!(level, Level::Outer(_)));
         if let Some(share) = share.filter(|share| share.along == l) {
             if i64::from(share.step) != step {
                 return Err(Refusal::unsupported("shared steps of another size than a tile's"));
             }
-            if let Some(rows) = open {
+            if let (Level::Rows, Some(rows)) = (level, open) {
                 return self.shared_rows(s, i, at, l, &rows);
             }
             return shared(self, s, share, i > 0, &mut |this, s, width| this.inside(s, i, None, at, width));
         }
-        if let Some(rows) = open {
-            return self.rows(s, i, share, at, l, &rows);
+        match open {
+            Some(rows) if level == Level::Rows => return self.rows(s, i, share, at, l, &rows),
+            Some(columns) => {
+                return stepped(self, s, l, &columns, step, &mut |this, s, width| {
+                    this.inside(s, i, share, at, width)
+                });
+            }
+            None => {}
         }
         let parts = self.walk.parts(l);
         let extent = self.walk.extent(l);
@@ -297,6 +303,12 @@ impl Generator<'_> {
     fn depth<S: Simd>(&mut self, s: &mut S, i: usize, acc: &[V], tile: Extent) -> R {
         let Some(&l) = self.tile.depth.get(i) else { return self.steps(s, None, 1, acc, tile) };
         let innermost = i + 1 == self.tile.depth.len();
+        if let (Some(extent), true) = (self.walk.open_extent(l), innermost) {
+            let unroll = i64::from(self.tile.unroll.max(1));
+            return stepped(self, s, l, &extent, unroll, &mut |this, s, count| {
+                this.steps(s, Some(l), count, acc, tile)
+            });
+        }
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
             if self.is_padding()? {

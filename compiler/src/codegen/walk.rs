@@ -28,8 +28,11 @@ struct Cursor {
     place: Place,
     /// Bytes from the storage's start.
     start: i64,
-    /// Bytes per iteration of each loop.
+    /// Bytes per iteration of each loop; 0 where that is open.
     strides: Vec<i64>,
+    /// Loops that it moves along by a size, of elements of so many bytes: one iteration after the other, and at their end back
+    /// to where they began.
+    sized: Vec<(LoopId, Dim, i64)>,
     ptr: Option<P>,
     drift: i64,
     /// It moves by indices read at run time too, and is one access's own.
@@ -90,6 +93,8 @@ pub(super) struct Walk {
     extents: Vec<i64>,
     /// Of each open loop its extent.
     open: Vec<Option<Dim>>,
+    /// The loops around what is done at once.
+    around: Vec<LoopId>,
     /// The kernel's row of sizes, and where it lies.
     row: Vec<Dim>,
     sizes: Option<P>,
@@ -121,6 +126,7 @@ impl Walk {
             places: places.cloned(),
             extents,
             open,
+            around: kernel.schedule.around(),
             row: kernel.sizes(),
             sizes: None,
             ranges,
@@ -150,11 +156,18 @@ impl Walk {
         let element = element(access.dtype)
             .ok_or_else(|| Refusal::unsupported(format!("access to '{}' in vectors", access.name)))?;
         let size = element.bytes() as i64;
-        let constant = |d: &kiln_ir::dim::Dim| {
-            d.as_const()
-                .ok_or_else(|| Refusal::unsupported(format!("open strides of '{}' in vectors", access.name)))
-        };
-        let mut strides = access.strides.iter().map(|d| Ok(constant(d)? * size)).collect::<R<Vec<i64>>>()?;
+        let mut sized = Vec::new();
+        let mut strides = Vec::with_capacity(access.strides.len());
+        for (l, stride) in self.loops().zip(&access.strides) {
+            strides.push(stride.as_const().unwrap_or(0) * size);
+            if stride.as_const().is_none() {
+                if !self.around.contains(&l) {
+                    let text = format!("open strides of '{}' in vectors", access.name);
+                    return Err(Refusal::unsupported(text));
+                }
+                sized.push((l, stride.clone(), size));
+            }
+        }
         if strides.len() != self.extents.len() {
             return Err(Refusal::unsupported(format!("strides of '{}' do not match the loops", access.name)));
         }
@@ -170,12 +183,22 @@ impl Walk {
         let (storage, start) = place;
         let gathered = !access.gathers.is_empty();
         let found = self.cursors.iter().position(|c| {
-            let same = c.storage == Some(storage) && c.strides == strides && !c.gathered && !gathered;
+            let same = c.storage == Some(storage) && c.strides == strides && c.sized == sized;
+            let same = same && !c.gathered && !gathered;
             same && (start - c.start).abs() <= NEAR_BYTES
         });
         let cursor = found.unwrap_or_else(|| {
             let storage = Some(storage);
-            self.cursors.push(Cursor { storage, place, start, strides, ptr: None, drift: 0, gathered });
+            self.cursors.push(Cursor {
+                storage,
+                place,
+                start,
+                strides,
+                sized,
+                ptr: None,
+                drift: 0,
+                gathered,
+            });
             self.cursors.len() - 1
         });
         let offset = start - self.cursors[cursor].start;
@@ -193,9 +216,7 @@ impl Walk {
         let known = self.cursors.iter().position(|c| c.storage.is_none() && c.strides == strides);
         let cursor = known.unwrap_or_else(|| {
             let place = (Storage::Arena { offset_bytes: 0 }, 0);
-            let counter =
-                Cursor { storage: None, place, start: 0, strides, ptr: None, drift: 0, gathered: false };
-            self.cursors.push(counter);
+            self.cursors.push(Cursor::new(None, place, 0, strides));
             self.cursors.len() - 1
         });
         let otherwise = Scalar { dtype: DType::I64, bits: 0 };
@@ -230,15 +251,16 @@ impl Walk {
         let (storage, start) = (self.cursors[cursor].storage, self.cursors[cursor].start + offset + ahead);
         let place = self.cursors[cursor].place;
         let otherwise = self.accesses[id.0].otherwise;
-        self.cursors.push(Cursor { storage, place, start, strides, ptr: None, drift: 0, gathered: false });
+        self.cursors.push(Cursor::new(storage, place, start, strides));
         let cursor = self.cursors.len() - 1;
         self.accesses.push(Access { cursor, offset: 0, element, guards: Vec::new(), otherwise });
         Ok(AccessId(self.accesses.len() - 1))
     }
 
-    /// Bytes that the access moves per iteration of the loop.
+    /// Bytes that the access moves per iteration of the loop; of those that are open the most that there are.
     pub(super) fn stride(&self, a: AccessId, l: LoopId) -> i64 {
-        self.cursors[self.accesses[a.0].cursor].strides[l.0 as usize]
+        let cursor = &self.cursors[self.accesses[a.0].cursor];
+        if cursor.sized.iter().any(|s| s.0 == l) { i64::MAX } else { cursor.strides[l.0 as usize] }
     }
 
     /// Bytes that accesses move per iteration of the loop where these are words and lie apart.
@@ -478,7 +500,7 @@ impl Walk {
     }
 
     /// Ends an iteration that began with the drifts `before`: the pointers move on to the next one.
-    pub(super) fn step<S: Simd>(&mut self, s: &mut S, l: LoopId, step: i64, before: &[i64]) {
+    pub(super) fn step<S: Simd>(&mut self, s: &mut S, l: LoopId, step: i64, before: &[i64]) -> R {
         for (cursor, before) in self.cursors.iter_mut().zip(before) {
             let bytes = step * cursor.strides[l.0 as usize] + before - cursor.drift;
             if let (Some(ptr), true) = (&cursor.ptr, bytes != 0) {
@@ -486,6 +508,21 @@ impl Walk {
             }
             cursor.drift = *before;
         }
+        self.step_sized(s, l, step)
+    }
+
+    /// Pointers that move by sizes along the loop move by `step` iterations of it.
+    fn step_sized<S: Simd>(&self, s: &mut S, l: LoopId, step: i64) -> R {
+        for cursor in &self.cursors {
+            for (_, stride, bytes) in cursor.sized.iter().filter(|sized| sized.0 == l) {
+                if let Some(ptr) = &cursor.ptr {
+                    let stride = self.size(s, stride)?;
+                    s.advance_by(ptr, &stride, step * bytes)?;
+                    s.free_ptr(stride);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// All pointers move by `count` times `step` iterations of the loop.
@@ -496,7 +533,32 @@ impl Walk {
                 s.advance_by(ptr, count, bytes)?;
             }
         }
+        // Added as often: a loop costs less than a register for a product.
+        if self.cursors.iter().any(|c| c.sized.iter().any(|sized| sized.0 == l)) {
+            let times = s.copy_ptr(count)?;
+            s.repeat_ptr(times, &mut |s| self.step_sized(s, l, step))?;
+        }
         Ok(())
+    }
+
+    /// How many steps of a part of `step` an open loop has: whole ones, then one at most of each smaller power of two.
+    fn parts_of<S: Simd>(&self, s: &mut S, extent: &Dim, part: i64, step: i64) -> R<P> {
+        let count = self.size(s, extent)?;
+        let bits = part.trailing_zeros() as u8;
+        s.shift_down(&count, bits);
+        if part < step {
+            let twice = self.size(s, extent)?;
+            s.shift_down(&twice, bits + 1);
+            s.advance_by(&count, &twice, -2)?;
+            s.free_ptr(twice);
+        }
+        Ok(count)
+    }
+}
+
+impl Cursor {
+    fn new(storage: Option<Storage>, place: Place, start: i64, strides: Vec<i64>) -> Self {
+        Self { storage, place, start, strides, sized: Vec::new(), ptr: None, drift: 0, gathered: false }
     }
 }
 
@@ -504,6 +566,9 @@ impl Walk {
 fn singles(from: i64, to: i64) -> Vec<(i64, i64)> {
     (from..to).map(|i| (i, i + 1)).collect()
 }
+
+/// What a loop does in a step of so many iterations.
+pub(super) type InSteps<'b, T, S> = &'b mut dyn FnMut(&mut T, &mut S, i64) -> R;
 
 /// What a loop does per iteration.
 pub(super) type Body<'b, T, S> = &'b mut dyn FnMut(&mut T, &mut S) -> R;
@@ -537,11 +602,77 @@ pub(super) fn trips<T: Walks, S: Simd>(
                 u32::try_from(count).map_err(|_| Refusal::unsupported("more than 2^32 iterations"))?;
             s.repeat(count, &mut |s| {
                 body(this, s)?;
-                this.walk().step(s, l, step, &before);
-                Ok(())
-            })
+                this.walk().step(s, l, step, &before)
+            })?;
+            this.walk().step_sized(s, l, -step * i64::from(count))
         }
     }
+}
+
+/// An open loop in steps of a power of two: whole ones, then what is left in one step at most of each smaller power. `body` is
+/// told how many iterations its step has. The counter stands where it began afterwards.
+pub(super) fn stepped<T: Walks, S: Simd>(
+    this: &mut T,
+    s: &mut S,
+    l: LoopId,
+    extent: &Dim,
+    step: i64,
+    body: InSteps<'_, T, S>,
+) -> R {
+    for part in powers(step)? {
+        let count = this.walk().parts_of(s, extent, part, step)?;
+        repeated(this, s, l, count, part, &mut |this, s| body(this, s, part))?;
+    }
+    back(this, s, l, extent)?;
+    let most = this.walk().extent(l);
+    this.walk().rewind(l, most);
+    Ok(())
+}
+
+/// The same for the steps from `begin` to `end` alone, the last of which has what whole steps leave.
+pub(super) fn stepped_share<T: Walks, S: Simd>(
+    this: &mut T,
+    s: &mut S,
+    l: LoopId,
+    extent: &Dim,
+    step: i64,
+    body: InSteps<'_, T, S>,
+) -> R {
+    let parts = powers(step)?;
+    let (begin, end) = (s.arg(1)?, s.arg(2)?);
+    this.walk().jump(s, l, &begin, step)?;
+    let last = this.walk().parts_of(s, extent, step, step)?;
+    s.at_most_of(&last, &end)?;
+    let count = s.difference(&last, &begin)?;
+    s.free_ptr(begin);
+    repeated(this, s, l, count, step, &mut |this, s| body(this, s, step))?;
+    let more = s.difference(&end, &last)?;
+    s.free_ptr(end);
+    // Once or not at all: the pointers come back to where the rest begins.
+    repeated(this, s, l, more, 0, &mut |this, s| {
+        for &part in &parts[1..] {
+            let count = this.walk().parts_of(s, extent, part, step)?;
+            repeated(this, s, l, count, part, &mut |this, s| body(this, s, part))?;
+        }
+        let rest = this.walk().size(s, extent)?;
+        let whole = this.walk().parts_of(s, extent, step, step)?;
+        s.advance_by(&rest, &whole, -step)?;
+        s.free_ptr(whole);
+        this.walk().jump(s, l, &rest, -1)?;
+        s.free_ptr(rest);
+        Ok(())
+    })?;
+    this.walk().jump(s, l, &last, -step)?;
+    s.free_ptr(last);
+    Ok(())
+}
+
+/// A step and every smaller power of two, falling.
+fn powers(step: i64) -> R<Vec<i64>> {
+    if step < 1 || !step.unsigned_abs().is_power_of_two() {
+        return Err(Refusal::unsupported(format!("an open loop in steps of {step}")));
+    }
+    Ok((0..=step.trailing_zeros()).rev().map(|bit| 1 << bit).collect())
 }
 
 /// As many iterations of `step` counts of an open loop as a size says: the pointers move on as in [`trips`], by a number that
@@ -570,8 +701,7 @@ pub(super) fn repeated<T: Walks, S: Simd>(
     let before = this.walk().drifts();
     s.repeat_ptr(count, &mut |s| {
         body(this, s)?;
-        this.walk().step(s, l, step, &before);
-        Ok(())
+        this.walk().step(s, l, step, &before)
     })
 }
 

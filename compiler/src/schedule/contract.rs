@@ -10,7 +10,7 @@ use kiln_targets::{LhsAccess, Target};
 use super::choices::{Choices, TilePick};
 use super::chosen::Chosen;
 use super::strides::{
-    bordered_access, by_falling_stride, even_part, extent_of, is_open, stride_of, vector_access,
+    bordered_access, by_falling_stride, even_part, extent_of, is_open, longest, stride_of, vector_access,
 };
 use super::{cost, taps};
 use crate::flatten::{FlatKernel, loops_of};
@@ -97,17 +97,17 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
     let parallel = loops_of(&kernel.loops, Role::Parallel);
     let is_col = |l: &LoopId| {
-        let mut lanes =
-            !is_open(kernel, *l) && zero(lhs, *l) && !zero(rhs, *l) && stride_of(&store.to, *l) == Some(1);
+        let closed = !packed || !is_open(kernel, *l);
+        let mut lanes = closed && zero(lhs, *l) && !zero(rhs, *l) && stride_of(&store.to, *l) == Some(1);
         lanes &= packed || stride_of(rhs, *l) == Some(1);
         store.value.for_each_access(&mut |a| lanes &= matches!(stride_of(a, *l), Some(0 | 1)));
         lanes
     };
-    let col = parallel.iter().copied().filter(is_col).max_by_key(|l| extent_of(kernel, *l));
+    let col = longest(kernel, parallel.iter().copied().filter(is_col));
     let col = col.ok_or_else(|| "no loop runs through rhs and result contiguously".to_owned())?;
     let others = || parallel.iter().copied().filter(|l| *l != col);
     let mut depth = by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs));
-    if let Some(l) = depth.iter().find(|l| is_open(kernel, **l)) {
+    if let Some(l) = depth.iter().find(|l| packed && is_open(kernel, **l)) {
         return Err(format!("the depth '{}' is open", kernel.loops[l.0 as usize].name));
     }
     let quad = quad(kernel, &depth).filter(|_| short);
@@ -214,7 +214,9 @@ fn sizes(
     };
     let mut all = Vec::new();
     // A single tile need not be followed by whole panels.
-    let fits = |nv: i64| nv >= vectors || fits_panels(kernel, target, nv);
+    let open = is_open(kernel, roles.col);
+    let fits =
+        |nv: i64| (nv >= vectors || fits_panels(kernel, target, nv)) && (!open || nv.count_ones() == 1);
     let lhs = match &kernel.form {
         Form::Contract { lhs, .. } => Some(lhs),
         _ => None,
@@ -241,7 +243,12 @@ fn sizes(
         consider(None, 1, widest);
     }
     // Of equally good loops the one whose rows lie closest together.
-    for row in by_falling_stride(roles.rows.clone(), lhs).into_iter().rev() {
+    let steps = |l: &LoopId| {
+        let accesses = kernel.form.loads().into_iter().chain(kernel.form.stores());
+        accesses.into_iter().all(|a| stride_of(a, *l).is_some())
+    };
+    let rows = roles.rows.iter().copied().filter(steps).collect();
+    for row in by_falling_stride(rows, lhs).into_iter().rev() {
         let pieces = pieces(row);
         let even = |r: i64| pieces.iter().any(|n| even_part((*n).max(1), r) == r);
         let short = if rhs_size(kernel) == 2 && !is_words(kernel) { target.short_tiles } else { &[] };
@@ -249,7 +256,7 @@ fn sizes(
             // Equal parts: the last tile hides latency as the others do, and each asks for its share of what is next.
             for r in (1..=i64::from(mr)).rev().filter(|r| even(*r)) {
                 for v in (1..=i64::from(nv)).rev().filter(|v| fits(*v)) {
-                    consider(Some(row), r, v.min(vectors));
+                    consider(Some(row), r, if open { v } else { v.min(vectors) });
                 }
             }
         }
@@ -424,7 +431,7 @@ pub fn choose(
         },
         rhs_padded: packed.is_some(),
         unroll: pick.unroll,
-        straight: depth <= STRAIGHT_STEPS,
+        straight: depth <= STRAIGHT_STEPS && !roles.depth.iter().any(|l| is_open(kernel, *l)),
         by_lane: by_lane(kernel, &roles, target),
         panels_outermost: pick.panels_outermost,
         prefetch: if (pick.panels_outermost || only_batch(&roles, row)) && packed.is_some() {

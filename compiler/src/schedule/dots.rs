@@ -108,11 +108,17 @@ pub fn best(kernel: &FlatKernel, target: &Target) -> Result<Sized, String> {
     let sides = |loops: &[LoopId]| {
         let cut = |l: &LoopId| {
             let extent = extent(l);
-            let parts = (1..=MOST).filter(move |&n| even_part(extent, n) == n);
+            let open = is_open(kernel, *l);
+            let parts = (1..=MOST)
+                .filter(move |&n| if open { n.count_ones() == 1 } else { even_part(extent, n) == n });
             parts.map(|n| (Some((*l, n as u32)), n, extent)).collect::<Vec<_>>()
         };
-        let closed = loops.iter().rev().filter(|l| !is_open(kernel, **l));
-        let all: Vec<_> = closed.flat_map(cut).collect();
+        // What moves by a size goes one by one.
+        let steps = |l: &&LoopId| {
+            let accesses = kernel.form.loads().into_iter().chain(kernel.form.stores());
+            accesses.into_iter().all(|a| stride_of(a, **l).is_some())
+        };
+        let all: Vec<_> = loops.iter().rev().filter(steps).flat_map(cut).collect();
         if all.is_empty() { vec![(None, 1, 1)] } else { all }
     };
     let mut best: Option<Sized> = None;

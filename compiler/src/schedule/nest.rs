@@ -11,8 +11,8 @@ use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
 use super::contract::is_sum;
 use super::strides::{
-    by_falling_stride, closed_loops, constant_access, even_part, extent_of, is_empty, is_open, stride_of,
-    vector_access,
+    by_falling_stride, closed_loops, constant_access, even_part, extent_of, is_empty, is_open, longest,
+    open_step, stride_of, vector_access,
 };
 use super::{pixels, plane, quads};
 use crate::flatten::{FlatKernel, loops_of};
@@ -101,6 +101,7 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
             _ => "",
         }
     );
+    let pick = NestPick { vectors: open_step(kernel, vector, pick.vectors.into()) as u32, ..pick };
     let fours = quads::pick(kernel, target, vector, along, &unrolled, &reduced);
     let order = parallel.iter().copied().chain(reduced).collect();
     if let (Some((vectors, tile)), Some(&along)) = (fours, along) {
@@ -155,7 +156,11 @@ fn model(
     along: Option<&LoopId>,
     unrolled: &[LoopId],
 ) -> NestPick {
-    let extent = |l: LoopId| extent_of(kernel, l).unwrap_or(1);
+    // What is left of an open loop goes in smaller steps: whole ones are for many iterations.
+    let extent = |l: LoopId| match is_open(kernel, l) && l == vector {
+        true => kernel.loops[l.0 as usize].extent.most(&kernel.bounds).unwrap_or(1),
+        false => extent_of(kernel, l).unwrap_or(1),
+    };
     let lanes =
         i64::from(vector_expr::nest_lanes(&kernel.form, &kernel.loops, vector, target.vector_bytes as u32));
     let free = free_registers(kernel, unrolled, target);
@@ -345,7 +350,7 @@ fn vector_loop(kernel: &FlatKernel) -> Result<(LoopId, bool), String> {
             kernel.form.stores().iter().all(|a| stride_of(a, *l) == Some(written))
                 && loads.iter().all(|a| !chosen(a, *l) && reads(a, *l))
         };
-        closed_loops(kernel, role).into_iter().filter(lanes).max_by_key(|l| extent_of(kernel, *l))
+        longest(kernel, loops_of(&kernel.loops, role).into_iter().filter(lanes))
     };
     let reduces = matches!(kernel.form, Form::Reduce { .. });
     let reduced = || {

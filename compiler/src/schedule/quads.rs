@@ -4,7 +4,7 @@ use kiln_ir::DType;
 use kiln_ir::kernel::{Form, LoopId};
 use kiln_targets::Target;
 
-use super::strides::{even_part, extent_of, stride_of};
+use super::strides::{even_part, extent_of, is_open, stride_of};
 use crate::flatten::FlatKernel;
 
 /// Results of a row at once, at most.
@@ -32,6 +32,9 @@ pub(super) fn pick(
     let (&along, &row) = (along?, reduced.last()?);
     let bytes = (input.dtype, weight.dtype) == (DType::U8, DType::I8);
     let plain = input.guards.is_empty() && weight.guards.is_empty();
+    if is_open(kernel, vector) || is_open(kernel, along) {
+        return None;
+    }
     if !target.dot4 || target.vector_bytes != 64 || !bytes || !plain || unrolled.len() != reduced.len() {
         return None;
     }

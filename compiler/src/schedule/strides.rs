@@ -42,7 +42,7 @@ pub(crate) fn even_part(n: i64, most: i64) -> i64 {
     (n + parts - 1) / parts.max(1)
 }
 
-/// What vectors need of every access: constant strides, no index read at run time, no padding test.
+/// What vectors need of every access: a known place, no index read at run time, no padding test.
 pub(crate) fn vector_access(access: &FlatAccess) -> Result<(), String> {
     if !access.guards.is_empty() {
         return Err(format!("'{}' is padded", access.name));
@@ -59,12 +59,24 @@ pub(crate) fn bordered_access(access: &FlatAccess) -> Result<(), String> {
     constant_access(access)
 }
 
-/// An access whose place and strides are known.
+/// An access whose place is known. Along loops around vectors and tiles it may move by a size: such a stride is no number, and
+/// nothing that asks for one takes it.
 pub(crate) fn constant_access(access: &FlatAccess) -> Result<(), String> {
-    if access.offset.as_const().is_none() || access.strides.iter().any(|s| s.as_const().is_none()) {
-        return Err(format!("'{}' has open strides", access.name));
+    if access.offset.as_const().is_none() {
+        return Err(format!("'{}' has an open place", access.name));
     }
     Ok(())
+}
+
+/// The loop with the most iterations, of those whose extents are known; where there is none of these the open one that
+/// typically has most.
+pub(crate) fn longest(kernel: &FlatKernel, loops: impl Iterator<Item = LoopId>) -> Option<LoopId> {
+    loops.max_by_key(|l| (!is_open(kernel, *l), extent_of(kernel, *l)))
+}
+
+/// The part of a step that an open loop can have: a power of two.
+pub(crate) fn open_step(kernel: &FlatKernel, l: LoopId, step: i64) -> i64 {
+    if is_open(kernel, l) && step > 0 { 1 << step.ilog2() } else { step }
 }
 
 #[cfg(test)]

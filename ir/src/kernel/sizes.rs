@@ -43,20 +43,33 @@ fn find(table: &[Dim], row: &[Dim]) -> Option<usize> {
     if row.is_empty() { Some(0) } else { table.windows(row.len()).position(|part| part == row) }
 }
 
-/// Tiles of an open number of rows: whole ones of `rows`, then what is left as one at most of each power of two below that,
-/// falling. The rows of a tile and how many of these there are.
+/// Rows that are left in one tile at most; more are two.
+const MOST_LEFT: u32 = 8;
+
+/// Tiles of an open number of rows: whole ones of `rows`, then what is left: one of 8 where there are as many, and a tile of
+/// just those that remain, so that weights are read twice at most and once for few rows. The rows of a tile and how many of
+/// these there are, falling.
 pub fn tiles(extent: &Dim, rows: u32) -> Vec<(u32, Dim)> {
-    let parts = (0..u32::BITS).rev().map(|bit| 1 << bit).filter(|part| *part < rows);
-    let mut left = extent.clone();
-    let mut list = Vec::new();
-    for rows in [rows.max(1)].into_iter().chain(parts) {
+    let whole = |left: &Dim, rows: u32| {
         let by = Dim::Const(i64::from(rows));
         let count = left.floor_div(&by).unwrap_or(Dim::Const(0));
-        left = left - by * count.clone();
-        if list.is_empty() || !count.is(0) {
-            list.push((rows, count));
-        }
+        (left.clone() - by * count.clone(), count)
+    };
+    let rows = rows.max(1);
+    let (mut left, count) = whole(extent, rows);
+    let mut list = vec![(rows, count)];
+    if rows > MOST_LEFT {
+        let (rest, eight) = whole(&left, MOST_LEFT);
+        left = rest;
+        list.push((MOST_LEFT, eight));
     }
+    // Fewer than `n` rows are left, or as many.
+    let at_least = |n: u32| whole(&left, n).1.min_with(&Dim::Const(1));
+    for n in (1..rows.min(MOST_LEFT)).rev() {
+        let more = if n + 1 < rows.min(MOST_LEFT) { at_least(n + 1) } else { Dim::Const(0) };
+        list.push((n, at_least(n) - more));
+    }
+    list.retain(|(n, count)| *n == rows || !count.is(0));
     list
 }
 
@@ -163,8 +176,34 @@ fn each_dim_mut(access: &mut FlatAccess, f: &mut dyn FnMut(&mut Dim)) {
 }
 
 impl Schedule {
-    /// The loops that may be open: those around vectors and tiles, which go one iteration after the other.
-    fn around(&self) -> Vec<LoopId> {
+    /// The loops that may be open: those around vectors and tiles, rows of tiles, and those whose steps are powers of two
+    /// (vectors of a nest, columns of a matrix as it lies, depth), which end in steps of every smaller power.
+    fn may_be_open(&self) -> Vec<LoopId> {
+        let mut loops = self.around();
+        let power = |step: u32| step.is_power_of_two();
+        match self {
+            Self::Nest(nest) if power(nest.vectors) && !nest.quads => loops.push(nest.vector),
+            Self::Tile(tile) => {
+                loops.extend(tile.row);
+                if power(tile.nr) && !tile.rhs_padded && tile.panel == tile.nr {
+                    loops.push(tile.col);
+                }
+                if power(tile.unroll) && !tile.straight && !tile.watched {
+                    loops.extend(&tile.depth);
+                }
+            }
+            Self::Dots(dots) => {
+                let tiled = [dots.row, dots.col].into_iter().flatten();
+                loops.extend(tiled.filter(|(_, step)| power(*step)).map(|(l, _)| l));
+                loops.extend(&dots.depth);
+            }
+            _ => {}
+        }
+        loops
+    }
+
+    /// The loops around vectors and tiles, which go one iteration after the other.
+    pub fn around(&self) -> Vec<LoopId> {
         match self {
             Self::Scalar { order } => order.clone(),
             Self::Nest(nest) => {
@@ -172,8 +211,7 @@ impl Schedule {
                 let free = |l: &&LoopId| !tiled(l) && !nest.unrolled.contains(l);
                 nest.order.iter().filter(free).copied().collect()
             }
-            // Rows that are left are tiles of their own.
-            Self::Tile(tile) => tile.outer.iter().chain(&tile.row).copied().collect(),
+            Self::Tile(tile) => tile.outer.clone(),
             Self::Dots(dots) => dots.outer.clone(),
             Self::Stream(stream) => stream.outer.clone(),
             Self::Sparse(sparse) => sparse.outer.clone(),
@@ -185,22 +223,36 @@ impl Schedule {
 }
 
 impl PlannedKernel {
-    /// Refuses a schedule that needs to know the extent of an open loop: why.
+    /// Refuses a schedule that needs to know the extent of an open loop or an open stride: why.
     pub fn check_open(&self) -> Result<(), String> {
-        if !self.is_open() || matches!(self.schedule, Schedule::Scalar { .. }) {
+        if matches!(self.schedule, Schedule::Scalar { .. }) {
             return Ok(());
         }
-        let around = self.schedule.around();
-        for (i, l) in self.loops.iter().enumerate().filter(|(_, l)| l.is_open()) {
+        let (around, open) = (self.schedule.around(), self.schedule.may_be_open());
+        for (i, l) in self.loops.iter().enumerate() {
             let id = LoopId(i as u16);
-            if !around.contains(&id) {
+            if l.is_open() && !open.contains(&id) {
                 return Err(format!("'{}' is open and not around what is done at once", l.name));
             }
-            if self.form.is_guarded_along(id) {
+            let strides = self.has_open_stride(id);
+            if strides && !around.contains(&id) {
+                return Err(format!(
+                    "strides along '{}' are open, which is not around what is done at once",
+                    l.name
+                ));
+            }
+            if (l.is_open() || strides) && self.form.is_guarded_along(id) {
                 return Err(format!("padding along '{}', which is open", l.name));
             }
         }
         Ok(())
+    }
+
+    /// Whether an access moves along a loop by a number that is known at run time alone.
+    fn has_open_stride(&self, l: LoopId) -> bool {
+        let open = |a: &FlatAccess| a.strides.get(l.0 as usize).is_some_and(|s| s.as_const().is_none());
+        let indices = |a: &FlatAccess| open(a) || a.gathers.iter().any(|g| open(&g.index));
+        self.form.loads().into_iter().chain(self.form.stores()).any(indices)
     }
 }
 
@@ -209,5 +261,30 @@ impl Form<FlatAccess> {
     pub fn is_guarded_along(&self, l: LoopId) -> bool {
         let along = |a: &&FlatAccess| a.guards.iter().any(|g| !g.coefficients[l.0 as usize].is(0));
         self.loads().iter().any(along) || self.stores().iter().any(along)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_all_rows_once() {
+        let n = Dim::symbol("n");
+        for rows in 1..=14u32 {
+            let tiles = tiles(&n, rows);
+            assert!(tiles.windows(2).all(|t| t[0].0 > t[1].0), "{tiles:?}");
+            for value in 0..=60i64 {
+                let at = Symbols::from([("n".into(), value)]);
+                let counts: Vec<_> = tiles.iter().map(|(r, c)| (*r, c.eval(&at).unwrap())).collect();
+                let sum: i64 = counts.iter().map(|(r, c)| i64::from(*r) * c).sum();
+                assert_eq!(sum, value, "tiles of {rows}: {counts:?}");
+                assert_eq!(counts[0], (rows, value / i64::from(rows)));
+                let rest = value % i64::from(rows);
+                let left: i64 = counts[1..].iter().map(|c| c.1).sum();
+                assert!(counts.iter().all(|c| c.1 >= 0) && left == i64::from(rest > 0) + i64::from(rest > 8));
+                assert_eq!(super::rest(&n, rows).eval(&at), Some(rest));
+            }
+        }
     }
 }

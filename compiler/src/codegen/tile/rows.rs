@@ -1,4 +1,4 @@
-//! Tiles of an open number of rows: whole ones, then what is left in tiles of 8, 4, 2 and 1.
+//! Tiles of an open number of rows: whole ones, then one or two of what is left.
 
 use kiln_ir::Dim;
 use kiln_ir::kernel::LoopId;
