@@ -227,10 +227,17 @@ fn share(kernel: &mut PlannedKernel, part: Part, target: &Target) {
     kernel.grain = part.grain;
 }
 
-/// The sizes for which it is decided what threads share: where these are enough to go round, greater ones are, while a batch
-/// that is shared leaves threads idle when it is 1.
+/// A dimension whose typical size is more than so many times its least is seldom least.
+const SELDOM: i64 = 8;
+
+/// The sizes for which it is decided what threads share: the least, since where these are enough to go round, greater ones are,
+/// while a batch that is shared leaves threads idle when it is 1. What is seldom least, such as a sequence, is typical.
 fn least(bounds: &Bounds) -> Symbols {
-    bounds.iter().map(|(name, bound)| (name.clone(), bound.lo.max(1))).collect()
+    let size = |bound: &kiln_ir::dim::Bound| match bound.typical > SELDOM * bound.lo.max(1) {
+        true => bound.typical,
+        false => bound.lo.max(1),
+    };
+    bounds.iter().map(|(name, bound)| (name.clone(), size(bound))).collect()
 }
 
 /// The grain of a kernel when its open dimensions are least.

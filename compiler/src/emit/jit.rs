@@ -269,6 +269,7 @@ impl Model {
             model: self,
             values: symbols.values().copied().collect(),
             symbols,
+            table: None,
             shapes,
             input_pointers: vec![std::ptr::null(); inputs.len()],
             output_pointers: vec![std::ptr::null_mut(); outputs.len()],
@@ -394,6 +395,8 @@ pub struct Session<'a> {
     model: &'a Model,
     /// The open dimensions, and their values in the order of their names.
     symbols: Symbols,
+    /// The plan's table of sizes for them, where a kernel has run alone.
+    table: Option<Vec<i64>>,
     values: Vec<i64>,
     shapes: Shapes,
     inputs: Vec<Lines>,
@@ -436,6 +439,7 @@ impl Session<'_> {
         self.shapes = Shapes::at(self.model, &symbols)?;
         self.values = symbols.values().copied().collect();
         self.symbols = symbols;
+        self.table = None;
         Ok(())
     }
 
@@ -653,8 +657,8 @@ impl Session<'_> {
         self.point();
         let kernel = &self.model.kernels[i];
         let size = |size: &Dim| size.eval(&self.symbols).unwrap_or(0);
-        let sizes: Vec<i64> = self.model.sizes[kernel.row..].iter().map(size).collect();
-        let steps = size(&kernel.steps);
+        let table = self.table.get_or_insert_with(|| self.model.sizes.iter().map(size).collect());
+        let (sizes, steps) = (&table[kernel.row..], size(&kernel.steps));
         let mut frame = Frame {
             arena: self.arena.pointer(),
             weights: self.model.weights.bytes().as_ptr().cast(),

@@ -25,6 +25,8 @@ const STRAIGHT_STEPS: i64 = 16;
 const BY_LANE: usize = 4;
 /// What it costs that the next panel of a matrix as it lies begins in a cache line of this one's.
 const SHARED_LINES: f64 = 1.05;
+/// Rows that make a tile worth its loads.
+const FEW_ROWS: i64 = 4;
 /// Tiles of rows up to which it matters how long the first one waits for its panel.
 const MOST_TILES: i64 = 64;
 
@@ -247,7 +249,10 @@ fn sizes(
         let accesses = kernel.form.loads().into_iter().chain(kernel.form.stores());
         accesses.into_iter().all(|a| stride_of(a, *l).is_some())
     };
-    let rows = roles.rows.iter().copied().filter(steps).collect();
+    // An open loop is no loop of rows where another is that fills a tile: a batch may be a single image.
+    let fills = |l: &LoopId| !is_open(kernel, *l) && extent_of(kernel, *l).is_some_and(|n| n >= FEW_ROWS);
+    let closed = roles.rows.iter().any(|l| fills(l) && steps(l));
+    let rows = roles.rows.iter().copied().filter(|l| steps(l) && (!closed || !is_open(kernel, *l))).collect();
     for row in by_falling_stride(rows, lhs).into_iter().rev() {
         let pieces = pieces(row);
         let even = |r: i64| pieces.iter().any(|n| even_part((*n).max(1), r) == r);
@@ -436,6 +441,11 @@ pub fn choose(
         panels_outermost: pick.panels_outermost,
         prefetch: if (pick.panels_outermost || only_batch(&roles, row)) && packed.is_some() {
             let products: i64 = roles.batch.iter().map(extent).product();
+            // Where there are more rows more is asked for than is needed.
+            let least = |l: &LoopId| {
+                kernel.loops[l.0 as usize].extent.range(&kernel.bounds).map_or(1, |r| r.0.max(1))
+            };
+            let rows: i64 = roles.rows.iter().map(least).product();
             prefetch(products * cols * depth, steps * rhs_size(kernel), rows, &pick, nr, target)
         } else {
             0
