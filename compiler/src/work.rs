@@ -52,7 +52,7 @@ impl Work {
             Form::Map { stores } => {
                 iterations(kernel) * stores.iter().map(|s| s.value.operations()).sum::<usize>() as f64
             }
-            Form::Transform { .. } | Form::Rearrange { .. } | Form::Extern { .. } => 0.0,
+            Form::Transform { .. } | Form::Rearrange { .. } | Form::Procedure(_) => 0.0,
         };
         let bytes = bytes(kernel, &kernel.form.loads()) + bytes(kernel, &kernel.form.stores());
         let (name, nodes) = (kernel.name.clone(), kernel.nodes.clone());

@@ -29,6 +29,22 @@ const CHAIN: &str = "graph @m opset(17) {
   output %y
 }
 ";
+const PUT: &str = r#"graph @m opset(18) {
+  input %x: f32[5, 4]
+  input %i: i64[2, 1]
+  input %u: f32[2, 4]
+  %y = ScatterND(%x, %i, %u) {reduction = "add"}
+  output %y
+}
+"#;
+const PUT_ELEMENTS: &str = "graph @m opset(18) {
+  input %x: f32[3, 5]
+  input %i: i32[3, 2]
+  input %u: f32[3, 2]
+  %y = ScatterElements(%x, %i, %u) {axis = 1}
+  output %y
+}
+";
 const NOTHING: &str = "graph @m opset(17) {
   input %x: f32[0, 4]
   input %i: i64[3]
@@ -100,6 +116,29 @@ fn elements_outside_are_errors() {
         |at: i32| run(ELEMENTS, &[numbers(&[2, 5]), Tensor::from_vec(&[2, 3], vec![0, 1, at, -1, 4, 0])]);
     assert_eq!(run(-5).unwrap().to_f64s().unwrap(), [0.0, 1.0, 0.0, 9.0, 9.0, 5.0]);
     assert!(run(5).is_err() && run(-6).is_err() && run(i32::MIN).is_err());
+}
+
+#[test]
+fn nothing_is_written_outside() {
+    let rows = |at: [i64; 2]| {
+        run(PUT, &[numbers(&[5, 4]), Tensor::from_vec(&[2, 1], at.to_vec()), numbers(&[2, 4])])
+    };
+    let y = rows([4, -1]).unwrap().to_f64s().unwrap();
+    assert_eq!(y[12..], [12.0, 13.0, 14.0, 15.0, 20.0, 23.0, 26.0, 29.0]);
+    for bad in [5, -6, i64::MAX, i64::MIN, 1 << 40] {
+        let error = rows([0, bad]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::IndexOutOfRange, "{error}");
+        assert!(error.message.contains("'i' is an index into the 5 elements of an axis of 'y"), "{error}");
+    }
+    let elements = |at: i32| {
+        run(
+            PUT_ELEMENTS,
+            &[numbers(&[3, 5]), Tensor::from_vec(&[3, 2], vec![0, 1, at, -1, 4, 0]), numbers(&[3, 2])],
+        )
+    };
+    let y = elements(-5).unwrap().to_f64s().unwrap();
+    assert_eq!(y, [0.0, 1.0, 2.0, 3.0, 4.0, 2.0, 6.0, 7.0, 8.0, 3.0, 5.0, 11.0, 12.0, 13.0, 4.0]);
+    assert!(elements(5).is_err() && elements(-6).is_err() && elements(i32::MIN).is_err());
 }
 
 #[test]

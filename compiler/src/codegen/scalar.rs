@@ -3,6 +3,8 @@
 //! Every access and guard is a line, an affine function of the loops; a loop's body begins by adding the loop's part
 //! to each line that it takes part in, so that the innermost body finds its addresses ready.
 
+mod procedure;
+
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -45,6 +47,8 @@ struct Emitter<'a, 'f, 'k> {
     /// Address lines by access, and guard lines of each.
     accesses: HashMap<*const FlatAccess, (usize, Vec<usize>)>,
     counters: Vec<Option<Value>>,
+    /// Of loops that statements set.
+    registers: Vec<Option<Variable>>,
     /// `NAME_run`'s words: arena, weights, inputs, outputs; and the pointers in the latter two.
     frame: Value,
     /// Of kernels that share a function: their places, and where these stand.
@@ -93,6 +97,7 @@ pub(super) fn emit(
         v: Values { b, constants: Constants::new(entry), rounds: target.rounds },
         kernel,
         counters: vec![None; kernel.loops.len()],
+        registers: vec![None; kernel.loops.len()],
         extents: vec![],
         sizes,
         lines: vec![],
@@ -291,9 +296,7 @@ impl<'k> Emitter<'_, '_, 'k> {
                 self.reduce(*op, dtype, store, reduced, &mut |e| Ok(e.expr(value, None)?.1))
             }
             Form::Transform { .. } => Err(Error::internal("a transform of tiles in plain loops")),
-            Form::Extern { function, .. } => {
-                Err(Error::unsupported(format!("helper '{function}' is not supported in machine code")))
-            }
+            Form::Procedure(p) => self.procedure(p),
         }
     }
 
@@ -405,7 +408,10 @@ impl<'k> Emitter<'_, '_, 'k> {
         self.store(store, Some((DType::I64, index)))
     }
 
-    fn counter(&self, l: usize) -> Result<Value> {
+    fn counter(&mut self, l: usize) -> Result<Value> {
+        if let Some(register) = self.registers[l] {
+            return Ok(self.v.b.use_var(register));
+        }
         self.counters[l].ok_or_else(|| Error::internal(format!("loop {l} is read outside itself")))
     }
 
@@ -432,6 +438,26 @@ impl<'k> Emitter<'_, '_, 'k> {
         Ok(())
     }
 
+    /// The value of a line, with what registers add.
+    fn now(&mut self, line: usize) -> Value {
+        let mut now = self.lines[line].now;
+        for l in 0..self.registers.len() {
+            let Some(register) = self.registers[l] else { continue };
+            let coefficient = self.lines[line].coefficients[l];
+            if matches!(coefficient, Size::Const(0)) {
+                continue;
+            }
+            let value = self.v.b.use_var(register);
+            let part = match coefficient {
+                Size::Const(1) => value,
+                Size::Const(n) => self.v.b.ins().imul_imm_s(value, n),
+                Size::Open(n) => self.v.b.ins().imul(value, n),
+            };
+            now = self.v.b.ins().iadd(now, part);
+        }
+        now
+    }
+
     fn lines_of(&self, access: &FlatAccess) -> Result<(usize, Vec<usize>)> {
         let found = self.accesses.get(&std::ptr::from_ref(access)).cloned();
         found.ok_or_else(|| Error::internal(format!("access to '{}' is not prepared", access.name)))
@@ -441,7 +467,7 @@ impl<'k> Emitter<'_, '_, 'k> {
     /// `missing` instead.
     fn address(&mut self, access: &'k FlatAccess, missing: Option<Block>) -> Result<Value> {
         let line = self.lines_of(access)?.0;
-        let mut address = self.lines[line].now;
+        let mut address = self.now(line);
         for gather in &access.gathers {
             let missing =
                 missing.ok_or_else(|| Error::internal("an index without a place to go when it is bad"))?;
@@ -523,7 +549,8 @@ impl<'k> Emitter<'_, '_, 'k> {
         for (line, guard) in guards.into_iter().zip(&access.guards) {
             // Negative indices are large unsigned ones.
             let end = self.integer(&guard.extent)?;
-            let holds = self.v.b.ins().icmp(IntCC::UnsignedLessThan, self.lines[line].now, end);
+            let now = self.now(line);
+            let holds = self.v.b.ins().icmp(IntCC::UnsignedLessThan, now, end);
             inside = Some(match inside {
                 None => holds,
                 Some(all) => self.v.b.ins().band(all, holds),

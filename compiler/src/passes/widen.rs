@@ -71,7 +71,9 @@ fn wide(program: &Program, operands: &[BTreeSet<BufferId>]) -> BTreeSet<BufferId
             Form::Rearrange { to, .. } => {
                 fixed.insert(to.buffer);
             }
-            Form::Extern { inputs, outputs, .. } => fixed.extend(inputs.iter().chain(outputs)),
+            Form::Procedure(_) => kernel.form.each_buffer(&mut |b, _| {
+                fixed.insert(b);
+            }),
             _ => {}
         }
     }

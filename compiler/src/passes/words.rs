@@ -122,7 +122,9 @@ fn words(program: &Program, read: &[Option<BufferId>]) -> BTreeSet<BufferId> {
                 copies.entry(to.buffer).or_default().push(from.buffer);
             }
             Form::Rearrange { from, to } => fixed.extend([from.buffer, to.buffer]),
-            Form::Extern { inputs, outputs, .. } => fixed.extend(inputs.iter().chain(outputs)),
+            Form::Procedure(_) => kernel.form.each_buffer(&mut |b, _| {
+                fixed.insert(b);
+            }),
             Form::Contract { .. } if product.is_some() => {}
             // Tiles of either are transformed in words.
             Form::Transform { .. } => {}

@@ -3,8 +3,8 @@
 //! The pieces depend on the kernel alone, never on the number of threads, so that results have the same bits for
 //! any. A kernel is shared when a piece of it takes longer than a fork, about a microsecond.
 
-use kiln_ir::kernel::Form;
 use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
+use kiln_ir::kernel::{Form, LoopId};
 
 /// Operations that take about a microsecond: what a piece must have at least.
 const PIECE_OPERATIONS: i64 = 40_000;
@@ -49,7 +49,12 @@ pub(super) fn operations(kernel: &PlannedKernel) -> Option<i64> {
         Form::Map { stores } => stores.iter().map(|s| s.value.operations() as i64 + 4).sum(),
         Form::Reduce { value, .. } => value.operations() as i64 + 3,
         Form::Rearrange { .. } => 4,
-        Form::Extern { .. } => return None,
+        // Registers count nothing.
+        Form::Procedure(p) => {
+            let counted = |l: &LoopId| kernel.loops[l.0 as usize].extent.as_const().unwrap_or(1).max(1);
+            let set: i64 = p.registers().iter().map(counted).product();
+            return (iterations / set).checked_mul(4 * p.statements().len() as i64);
+        }
     };
     iterations.checked_mul(per_iteration)
 }

@@ -45,7 +45,7 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Chosen
             _ => stream::choose(kernel, target).or_else(|_| contract::choose(kernel, target, None, choices)),
         },
         Form::Transform { .. } => transform::choose(kernel),
-        Form::Extern { .. } => Err("calls a helper".to_owned()),
+        Form::Procedure(_) => Err("statements in order".to_owned()),
         Form::Reduce { .. } => {
             digits::choose(kernel, target).or_else(|_| nest::choose(kernel, target, choices))
         }

@@ -5,6 +5,7 @@
 
 use super::code::{Code, Flat, Loops, Storage, for_each};
 use super::contract::contract;
+use super::procedure;
 use super::scalar::{self, cast};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
@@ -30,6 +31,9 @@ pub(super) trait Level {
     /// An access that writes. Where `clipped`, what is outside of its guards is dropped.
     fn store(&mut self, access: &Self::Access, clipped: bool) -> Result<Flat>;
 
+    /// An access to what the kernel writes, by its position in the memory that loads read from, and the bytes of that.
+    fn result(&mut self, access: &Self::Access) -> Result<(Flat, usize)>;
+
     /// The value of an integer that follows from open dimensions.
     fn size(&self, size: &Dim) -> Result<i64>;
 
@@ -46,7 +50,7 @@ pub(super) trait Sink {
 /// Runs one kernel's form.
 pub(super) fn run<L: Level>(form: &Form<L::Access>, loops: &Loops, level: &mut L) -> Result<()> {
     let parts = form.parts();
-    for value in parts.reduced.into_iter().chain(parts.stores.iter().map(|s| &s.value)) {
+    for value in parts.reduced.into_iter().chain(parts.terms).chain(parts.stores.iter().map(|s| &s.value)) {
         counters(value, loops.extents.len())?;
     }
     match form {
@@ -92,9 +96,7 @@ pub(super) fn run<L: Level>(form: &Form<L::Access>, loops: &Loops, level: &mut L
             reduce(level, loops, *op, dtype, &value, to)
         }
         Form::Transform { left, right, from, store: to } => transform(level, loops, [left, right], from, to),
-        Form::Extern { function, .. } => {
-            Err(Error::unsupported(format!("the interpreter has no definition of helper '{function}'")))
-        }
+        Form::Procedure(p) => procedure::run(p, loops, level),
     }
 }
 
@@ -228,7 +230,7 @@ fn store<L: Level>(
     Ok((to, code(level, &store.value, acc)?))
 }
 
-fn dtype_of<L: Level>(level: &L, e: &Expr<L::Access>, acc: Option<DType>) -> Result<DType> {
+pub(super) fn dtype_of<L: Level>(level: &L, e: &Expr<L::Access>, acc: Option<DType>) -> Result<DType> {
     e.dtype_with(&mut |a| level.dtype(a), acc)
 }
 
@@ -243,7 +245,7 @@ fn counters<A>(e: &Expr<A>, loops: usize) -> Result<()> {
 }
 
 /// An expression; `acc` is the type of [`Expr::Acc`].
-fn code<L: Level>(level: &mut L, expr: &Expr<L::Access>, acc: Option<DType>) -> Result<Code> {
+pub(super) fn code<L: Level>(level: &mut L, expr: &Expr<L::Access>, acc: Option<DType>) -> Result<Code> {
     let ty = |level: &L, e: &Expr<L::Access>| dtype_of(level, e, acc);
     let child = |level: &mut L, e: &Expr<L::Access>| Ok::<_, Error>(Box::new(code(level, e, acc)?));
     Ok(match expr {

@@ -183,6 +183,12 @@ impl Level for Logical<'_> {
         Ok(flat)
     }
 
+    fn result(&mut self, access: &Access) -> Result<(Flat, usize)> {
+        let ty = &self.program.buffer(access.buffer).ty;
+        let elements = shape(&ty.shape, self.symbols)?.iter().product();
+        Ok((self.access(access)?, ty.dtype.bytes_of(elements)))
+    }
+
     fn size(&self, size: &Dim) -> Result<i64> {
         value(size, self.symbols)
     }

@@ -9,6 +9,7 @@ mod forms;
 pub mod graph;
 pub mod kernel;
 pub mod plan;
+mod procedure;
 pub mod scalar;
 
 pub(crate) use code::{get as element, put as set_element};

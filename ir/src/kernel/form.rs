@@ -1,7 +1,8 @@
 //! The forms: what a kernel's loop nest does.
 
-use super::access::{Access, BufferId, LoopId};
+use super::access::{Access, LoopId};
 use super::expr::Expr;
+use super::procedure::Procedure;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -173,15 +174,8 @@ pub enum Form<A = Access> {
         /// The element written.
         to: A,
     },
-    /// A call of a runtime helper, for the few operators that are no loop nest.
-    Extern {
-        /// The helper's name.
-        function: String,
-        /// Whole buffers read.
-        inputs: Vec<BufferId>,
-        /// Whole buffers written.
-        outputs: Vec<BufferId>,
-    },
+    /// Statements in order, for the few operators that are no loop nest.
+    Procedure(Procedure<A>),
 }
 
 /// A loop nest.
@@ -215,7 +209,7 @@ impl Kernel {
 }
 
 impl<A> Form<A> {
-    /// `map`, `reduce`, `contract`, `window`, `transform`, `rearrange` or `extern`.
+    /// `map`, `reduce`, `contract`, `window`, `transform`, `rearrange` or `procedure`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Map { .. } => "map",
@@ -224,7 +218,7 @@ impl<A> Form<A> {
             Self::Window { .. } => "window",
             Self::Transform { .. } => "transform",
             Self::Rearrange { .. } => "rearrange",
-            Self::Extern { .. } => "extern",
+            Self::Procedure(_) => "procedure",
         }
     }
 
@@ -260,9 +254,11 @@ impl<A> Form<A> {
                 store: store(s, f),
             },
             Self::Rearrange { from, to } => Form::Rearrange { from: f(from), to: f(to) },
-            Self::Extern { function, inputs, outputs } => {
-                Form::Extern { function: function.clone(), inputs: inputs.clone(), outputs: outputs.clone() }
-            }
+            Self::Procedure(p) => Form::Procedure(Procedure {
+                body: p.body.clone(),
+                terms: p.terms.iter().map(|e| expr(e, f)).collect(),
+                stores: p.stores.iter().map(|s| store(s, f)).collect(),
+            }),
         }
     }
 }

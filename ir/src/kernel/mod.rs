@@ -21,6 +21,7 @@ mod parts;
 pub mod plan;
 mod print;
 mod print_plan;
+pub mod procedure;
 mod program;
 mod scalar;
 pub mod sizes;

@@ -8,6 +8,7 @@ use super::form::{Form, Kernel, Loop, Role, Side, Store};
 use super::format::{Format, Kept};
 use super::function::{BinaryOp, UnaryOp};
 use super::print::{REDUCE, WINDOW, reduce_name, window_name};
+use super::procedure::Steps;
 use super::program::{BufferKind, Place, Program};
 use crate::dim::Dim;
 use crate::error::Result;
@@ -147,7 +148,8 @@ impl Parser {
     }
 
     fn kernel(&mut self, word: &str) -> Result<()> {
-        if !matches!(word, "map" | "reduce" | "contract" | "window" | "transform" | "rearrange" | "extern") {
+        if !matches!(word, "map" | "reduce" | "contract" | "window" | "transform" | "rearrange" | "procedure")
+        {
             return Err(self.at.error_before(format!("a buffer or a kernel expected, found '{word}'")));
         }
         let name = self.at.string()?;
@@ -238,13 +240,49 @@ impl Parser {
                 Form::Rearrange { from: self.access()?, to }
             }
             _ => {
-                self.at.expect_word("call")?;
-                let function = self.at.string()?;
-                let inputs = self.buffers()?;
-                self.at.expect("->")?;
-                Form::Extern { function, inputs, outputs: self.buffers()? }
+                let mut steps = Steps::default();
+                self.statements(&mut steps)?;
+                Form::Procedure(steps.finish())
             }
         })
+    }
+
+    /// Statements up to the brace that ends them.
+    fn statements(&mut self, steps: &mut Steps) -> Result<()> {
+        while !matches!(self.at.peek(), Token::Punct("}")) {
+            if let Token::Name(..) = self.at.peek() {
+                let Store { to, value } = self.store()?;
+                steps.store(to, value);
+            } else if self.at.eat_word("for") {
+                let l = self.a_loop()?;
+                steps.each(l, |steps| self.block(steps))?;
+            } else if self.at.eat_word("while") {
+                let condition = self.expr()?;
+                steps.repeat(condition, |steps| self.block(steps))?;
+            } else if self.at.eat_word("if") {
+                let condition = self.expr()?;
+                // Both parts, with one parser.
+                let this = std::cell::RefCell::new(&mut *self);
+                let otherwise = |steps: &mut Steps| {
+                    let mut this = this.borrow_mut();
+                    if this.at.eat_word("else") { this.block(steps) } else { Ok(()) }
+                };
+                steps.choose(condition, |steps| this.borrow_mut().block(steps), otherwise)?;
+            } else {
+                let l = self.a_loop()?;
+                self.at.expect("=")?;
+                let value = self.expr()?;
+                steps.set(l, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// `{ statements }`
+    fn block(&mut self, steps: &mut Steps) -> Result<()> {
+        self.at.expect("{")?;
+        self.deeper(|this| this.statements(steps))?;
+        self.at.expect("}")
     }
 
     /// `acc = word(`

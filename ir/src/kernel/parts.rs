@@ -30,6 +30,8 @@ macro_rules! parts {
             pub operands: Vec<(Operand, &'a $($mutable)? A)>,
             /// The expression that is reduced.
             pub reduced: Option<&'a $($mutable)? Expr<A>>,
+            /// Conditions and registers of a procedure.
+            pub terms: &'a $($mutable)? [Expr<A>],
             /// Results with their epilogues.
             pub stores: &'a $($mutable)? [Store<A>],
             /// The result of a copy, which has no epilogue.
@@ -44,6 +46,7 @@ macro_rules! parts {
                 let mut parts = $name {
                     operands: vec![],
                     reduced: None,
+                    terms: Default::default(),
                     stores: Default::default(),
                     copied_to: None,
                     sides: vec![],
@@ -72,7 +75,10 @@ macro_rules! parts {
                         parts.operands.push((Operand::Copied, from));
                         parts.copied_to = Some(to);
                     }
-                    Form::Extern { .. } => {}
+                    Form::Procedure(procedure) => {
+                        parts.terms = parts!(@all $($mutable)? procedure terms);
+                        parts.stores = parts!(@all $($mutable)? procedure stores);
+                    }
                 }
                 parts
             }
@@ -80,6 +86,8 @@ macro_rules! parts {
     };
     (@one mut $store:ident) => { std::slice::from_mut($store) };
     (@one $store:ident) => { std::slice::from_ref($store) };
+    (@all mut $of:ident $list:ident) => { &mut $of.$list };
+    (@all $of:ident $list:ident) => { &$of.$list };
 }
 
 parts! {
@@ -97,7 +105,7 @@ impl<A> Form<A> {
     pub fn loads(&self) -> Vec<&A> {
         let parts = self.parts();
         let mut out: Vec<&A> = parts.operands.into_iter().map(|o| o.1).collect();
-        for e in parts.reduced.into_iter().chain(parts.stores.iter().map(|s| &s.value)) {
+        for e in parts.reduced.into_iter().chain(parts.terms).chain(parts.stores.iter().map(|s| &s.value)) {
             e.for_each_access(&mut |a| out.push(a));
         }
         out
@@ -113,7 +121,7 @@ impl<A> Form<A> {
     pub fn each_access_mut(&mut self, f: &mut dyn FnMut(&mut A)) {
         let parts = self.parts_mut();
         parts.operands.into_iter().for_each(|o| f(o.1));
-        parts.reduced.into_iter().for_each(|e| e.for_each_access_mut(f));
+        parts.reduced.into_iter().chain(parts.terms).for_each(|e| e.for_each_access_mut(f));
         for store in parts.stores {
             store.value.for_each_access_mut(f);
             f(&mut store.to);
@@ -121,10 +129,10 @@ impl<A> Form<A> {
         parts.copied_to.into_iter().for_each(f);
     }
 
-    /// Every expression: what is reduced and the epilogues.
+    /// Every expression: what is reduced, conditions and registers, and the epilogues.
     pub fn values(&self) -> Vec<&Expr<A>> {
         let parts = self.parts();
-        parts.reduced.into_iter().chain(parts.stores.iter().map(|s| &s.value)).collect()
+        parts.reduced.into_iter().chain(parts.terms).chain(parts.stores.iter().map(|s| &s.value)).collect()
     }
 
     /// The operand that a reduction runs over.
@@ -145,8 +153,8 @@ impl<A> Form<A> {
     /// Whether a pointwise kernel that reads its only result can become part of it.
     pub fn takes_epilogue(&self) -> bool {
         match self {
-            // What is clipped is computed over whole tiles.
-            Form::Transform { .. } | Form::Extern { .. } => false,
+            // What is clipped is computed over whole tiles; what statements write they may read.
+            Form::Transform { .. } | Form::Procedure(_) => false,
             Form::Map { stores } => stores.len() == 1,
             _ => true,
         }
@@ -155,7 +163,7 @@ impl<A> Form<A> {
     /// The type of [`Expr::Acc`] in the epilogue, given the type of each access; `None` where there is none.
     pub fn acc_type(&self, of: &mut impl FnMut(&A) -> DType) -> Result<Option<DType>> {
         Ok(match self {
-            Form::Map { .. } | Form::Rearrange { .. } | Form::Extern { .. } => None,
+            Form::Map { .. } | Form::Rearrange { .. } | Form::Procedure(_) => None,
             Form::Reduce { op: ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }, .. } => Some(DType::I64),
             Form::Reduce { value, .. } => Some(value.dtype_with(of, None)?),
             Form::Contract { acc, .. } => Some(*acc),
@@ -170,6 +178,8 @@ impl<A> Form<A> {
             matches!(self, Form::Reduce { op: ReduceOp::ArgMax { .. } | ReduceOp::ArgMin { .. }, .. });
         let parts = self.parts();
         counts
+            || matches!(self, Form::Procedure(p) if p.names(l))
+            || parts.terms.iter().any(|e| e.reads_counter(l))
             || parts.sides.iter().any(|side| side.to == l || side.over == l)
             || parts.reduced.is_some_and(|e| e.reads_counter(l))
             || parts.stores.iter().any(|s| s.value.reads_counter(l))
@@ -177,8 +187,11 @@ impl<A> Form<A> {
 
     /// Gives every loop that is named outside of accesses another id.
     pub fn renumber_loops(&mut self, f: &dyn Fn(LoopId) -> LoopId) {
+        if let Form::Procedure(procedure) = self {
+            procedure.renumber(f);
+        }
         let parts = self.parts_mut();
-        parts.reduced.into_iter().for_each(|e| e.renumber_loops(f));
+        parts.reduced.into_iter().chain(parts.terms).for_each(|e| e.renumber_loops(f));
         parts.stores.iter_mut().for_each(|s| s.value.renumber_loops(f));
         for side in parts.sides {
             (side.to, side.over) = (f(side.to), f(side.over));
@@ -188,18 +201,20 @@ impl<A> Form<A> {
 
 impl Form {
     /// Calls `f` with every buffer that the form touches, whether as elements or as indices, and whether it is
-    /// written.
+    /// written. What a procedure reads of its own results is not read.
     pub fn each_buffer(&self, f: &mut impl FnMut(BufferId, bool)) {
+        let stores = self.stores();
+        let own = |b| matches!(self, Form::Procedure(_)) && stores.iter().any(|s| s.buffer == b);
         for load in self.loads() {
-            each_buffer(load, &mut |b| f(b, false));
+            each_buffer(load, &mut |b| {
+                if !own(b) {
+                    f(b, false)
+                }
+            });
         }
-        for store in self.stores() {
+        for store in &stores {
             f(store.buffer, true);
             each_index_buffer(store, &mut |b| f(b, false));
-        }
-        if let Form::Extern { inputs, outputs, .. } = self {
-            inputs.iter().for_each(|b| f(*b, false));
-            outputs.iter().for_each(|b| f(*b, true));
         }
     }
 

@@ -26,6 +26,7 @@ use super::expr::Expr;
 use super::form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
 use super::format::{Format, Kept};
 use super::function::BinaryOp;
+use super::procedure::{Procedure, Statement};
 use super::program::{Buffer, BufferKind, Place, Program};
 use super::scalar::Scalar;
 use crate::dim::Dim;
@@ -138,10 +139,6 @@ pub(super) fn kernel_text(p: &Program, k: &Kernel) -> String {
     for line in form_lines(&k.form, &names, &access) {
         let _ = writeln!(out, "    {line}");
     }
-    if let Form::Extern { function, inputs, outputs } = &k.form {
-        let (inputs, outputs) = (buffers_text(p, inputs), buffers_text(p, outputs));
-        let _ = writeln!(out, "    call {function:?}({inputs}) -> ({outputs})");
-    }
     out + "  }\n"
 }
 
@@ -170,7 +167,49 @@ pub(super) fn form_lines<A>(
             vec![format!("acc = sides({}, {})", access(from), sides.join(", ")), store(s)]
         }
         Form::Rearrange { from, to } => vec![format!("{} = {}", access(to), access(from))],
-        Form::Extern { .. } => vec![],
+        Form::Procedure(p) => {
+            let mut out = Vec::new();
+            statements(&p.body, p, names, &expr, &store, 0, &mut out);
+            out
+        }
+    }
+}
+
+/// Statements, a line or more each, two spaces further for each that they are inside of.
+fn statements<A>(
+    body: &[Statement],
+    of: &Procedure<A>,
+    names: &LoopNames,
+    expr: &dyn Fn(&Expr<A>) -> String,
+    store: &dyn Fn(&Store<A>) -> String,
+    depth: usize,
+    out: &mut Vec<String>,
+) {
+    let indent = "  ".repeat(depth);
+    let inner = |head: String, body: &[Statement], end: bool, out: &mut Vec<String>| {
+        out.push(format!("{indent}{head} {{"));
+        statements(body, of, names, expr, store, depth + 1, out);
+        if end {
+            out.push(format!("{indent}}}"));
+        }
+    };
+    for s in body {
+        match s {
+            Statement::For(l, body) => inner(format!("for {}", names.get(*l)), body, true, out),
+            Statement::While(term, body) => {
+                inner(format!("while {}", expr(&of.terms[*term])), body, true, out)
+            }
+            Statement::If(term, then, otherwise) => {
+                inner(format!("if {}", expr(&of.terms[*term])), then, otherwise.is_empty(), out);
+                if !otherwise.is_empty() {
+                    inner("} else".to_owned(), otherwise, true, out);
+                }
+            }
+            Statement::Set(l, term) => {
+                out.push(format!("{indent}{} = {}", names.get(*l), expr(&of.terms[*term])))
+            }
+            Statement::Store(n) => out.push(format!("{indent}{}", store(&of.stores[*n]))),
+        }
     }
 }
 
@@ -224,7 +263,21 @@ impl LoopNames {
 
 /// Words with a meaning of their own in expressions.
 fn is_reserved(name: &str) -> bool {
-    matches!(name, "acc" | "inf" | "nan" | "true" | "false" | "floordiv" | "max" | "min" | "else")
+    matches!(
+        name,
+        "acc"
+            | "inf"
+            | "nan"
+            | "true"
+            | "false"
+            | "floordiv"
+            | "max"
+            | "min"
+            | "else"
+            | "for"
+            | "while"
+            | "if"
+    )
 }
 
 /// The dimensions of a kernel's accesses and of the program's bounds.

@@ -18,7 +18,6 @@
 use std::fmt::{self, Write as _};
 
 use super::access::LoopId;
-use super::form::Form;
 use super::plan::{
     Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Sparse, Storage, Stream,
     Tile, Transform, Transpose,
@@ -82,10 +81,6 @@ impl fmt::Display for PlannedKernel {
         writeln!(f, " [{}] {{", names.header(&self.loops))?;
         for line in form_lines(&self.form, &names, &|a: &FlatAccess| access_text(a, &names)) {
             writeln!(f, "    {line}")?;
-        }
-        if let Form::Extern { function, inputs, outputs } = &self.form {
-            let buffers = |ids: &[super::BufferId]| join(ids.iter().map(|b| format!("#{}", b.0)));
-            writeln!(f, "    call {function:?}({}) -> ({})", buffers(inputs), buffers(outputs))?;
         }
         writeln!(f, "    {}", schedule_text(&self.schedule, &names))?;
         writeln!(f, "    code: {}", provider_text(self.provider))?;

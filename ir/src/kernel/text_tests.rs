@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::function::{BinaryOp, UnaryOp};
 use super::print::{REDUCE, WINDOW};
+use super::procedure::Steps;
 use super::*;
 use crate::DType;
 use crate::dim::Bound;
@@ -70,8 +71,59 @@ fn side() -> impl Strategy<Value = Side> {
     (matrix, loops(), loops()).prop_map(|(matrix, to, over)| Side { matrix, to, over })
 }
 
+/// A statement before it has a place in a procedure.
+#[derive(Clone, Debug)]
+enum Step {
+    For(LoopId, Vec<Step>),
+    While(Expr, Vec<Step>),
+    If(Expr, Vec<Step>, Vec<Step>),
+    Set(LoopId, Expr),
+    Store(Store),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let loops = || (0..LOOPS).prop_map(LoopId);
+    let leaf = prop_oneof![
+        (loops(), expr()).prop_map(|(l, value)| Step::Set(l, value)),
+        store().prop_map(Step::Store),
+    ];
+    leaf.prop_recursive(3, 12, 3, move |inner| {
+        let some = || prop::collection::vec(inner.clone(), 0..3);
+        prop_oneof![
+            (loops(), some()).prop_map(|(l, body)| Step::For(l, body)),
+            (expr(), some()).prop_map(|(condition, body)| Step::While(condition, body)),
+            (expr(), some(), some()).prop_map(|(condition, a, b)| Step::If(condition, a, b)),
+        ]
+    })
+}
+
+fn build(all: Vec<Step>, made: &mut Steps) {
+    type Done = Result<(), std::convert::Infallible>;
+    let inside = |body: Vec<Step>| {
+        move |made: &mut Steps| -> Done {
+            build(body, made);
+            Ok(())
+        }
+    };
+    for step in all {
+        let done = match step {
+            Step::For(l, body) => made.each(l, inside(body)),
+            Step::While(condition, body) => made.repeat(condition, inside(body)),
+            Step::If(condition, a, b) => made.choose(condition, inside(a), inside(b)),
+            Step::Set(l, value) => {
+                made.set(l, value);
+                Ok(())
+            }
+            Step::Store(store) => {
+                made.store(store.to, store.value);
+                Ok(())
+            }
+        };
+        done.unwrap_or_else(|e| match e {});
+    }
+}
+
 fn form() -> impl Strategy<Value = Form> {
-    let ids = || prop::collection::vec((0..BUFFERS).prop_map(BufferId), 0..3);
     prop_oneof![
         prop::collection::vec(store(), 0..3).prop_map(|stores| Form::Map { stores }),
         (prop::sample::select(REDUCE), expr(), store()).prop_map(|(op, value, store)| Form::Reduce {
@@ -94,10 +146,10 @@ fn form() -> impl Strategy<Value = Form> {
             store
         }),
         (access(), access()).prop_map(|(from, to)| Form::Rearrange { from, to }),
-        (testing::name(), ids(), ids()).prop_map(|(function, inputs, outputs)| Form::Extern {
-            function,
-            inputs,
-            outputs
+        prop::collection::vec(step(), 0..4).prop_map(|steps| {
+            let mut made = Steps::default();
+            build(steps, &mut made);
+            Form::Procedure(made.finish())
         }),
     ]
 }

@@ -28,6 +28,7 @@ use super::access::{Access, Affine, BufferId, Index, LoopId, range_of};
 use super::expr::Expr;
 use super::form::{Form, Kernel, ReduceOp, Role, Side, Store, WindowOp};
 use super::function::BinaryOp;
+use super::procedure::{Procedure, Statement};
 use super::program::{BufferKind, Program};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
@@ -170,7 +171,8 @@ impl Checker<'_> {
             form if form.is_pointwise() && reduced > 0 => {
                 return rule(format!("a {} has a reduced loop", form.name()));
             }
-            Form::Map { .. } | Form::Extern { .. } => {}
+            Form::Map { .. } => {}
+            Form::Procedure(p) => self.procedure(p)?,
             Form::Rearrange { from, to } => {
                 self.target(to)?;
                 if ty(from) != ty(to) {
@@ -221,6 +223,40 @@ impl Checker<'_> {
         }
         let acc = self.kernel.form.acc_type(&mut |a| ty(a))?;
         self.kernel.form.parts().stores.iter().try_for_each(|s| self.store(s, acc))
+    }
+
+    /// Statements name counters of the kernel, conditions are of type bool and registers of type i64.
+    fn procedure(&self, p: &Procedure) -> Check {
+        p.check()?;
+        for s in p.statements() {
+            let typed = match s {
+                Statement::For(l, _) => {
+                    self.counter(*l)?;
+                    None
+                }
+                Statement::Set(l, term) => {
+                    self.counter(*l)?;
+                    Some((*term, DType::I64))
+                }
+                Statement::While(term, _) | Statement::If(term, ..) => Some((*term, DType::Bool)),
+                Statement::Store(_) => None,
+            };
+            if let Some((term, wanted)) = typed {
+                let found = self.expr(&p.terms[term], None)?;
+                if found != wanted {
+                    return rule(format!("term {term} of a procedure is {found}, {wanted} wanted"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn counter(&self, l: LoopId) -> Check {
+        self.loop_exists(l)?;
+        if self.kernel.loop_(l).role == Role::Parallel {
+            return rule(format!("loop #{} of a procedure runs by itself", l.0));
+        }
+        Ok(())
     }
 
     fn side(&self, side: &Side, from: &Access) -> Check {
@@ -350,6 +386,19 @@ impl Checker<'_> {
         if to.otherwise.is_some() && !matches!(self.kernel.form, Form::Transform { .. }) {
             return rule(format!("the store to '{name}' has a padding value"));
         }
+        let affine: Option<Vec<&Affine>> = to.index.iter().map(Index::affine).collect();
+        if matches!(self.kernel.form, Form::Procedure(_)) {
+            // Statements write what they like within their own part of the result.
+            let own = |l: &LoopId| affine.iter().flatten().any(|a| a.as_loop() == Some(*l));
+            let apart = |l: &LoopId| self.kernel.loop_(*l).extent.is(1) || own(l);
+            return match self.kernel.loops_of(Role::Parallel).into_iter().find(|l| !apart(l)) {
+                Some(l) => rule(format!(
+                    "iterations of '{}' write the same elements of '{name}'",
+                    self.kernel.loop_(l).name
+                )),
+                None => Ok(()),
+            };
+        }
         for l in self.kernel.loops_of(Role::Reduce) {
             if to.uses(l) {
                 return rule(format!(
@@ -358,7 +407,6 @@ impl Checker<'_> {
                 ));
             }
         }
-        let affine: Option<Vec<&Affine>> = to.index.iter().map(Index::affine).collect();
         let Some(affine) = affine else { return Ok(()) };
         let mut loops = Vec::new();
         for l in self.kernel.loops_of(Role::Parallel) {

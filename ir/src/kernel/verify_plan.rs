@@ -184,7 +184,12 @@ impl Checker<'_> {
     fn schedule(&self) -> Result<()> {
         let form = &self.kernel.form;
         match (&self.kernel.schedule, form) {
-            (Schedule::Scalar { order }, _) => self.once(order, &[]),
+            (Schedule::Scalar { order }, form) => {
+                if let Form::Procedure(p) = form {
+                    p.check()?;
+                }
+                self.once(order, &[])
+            }
             (
                 Schedule::Nest(nest),
                 Form::Map { .. } | Form::Reduce { .. } | Form::Window { .. } | Form::Rearrange { .. },

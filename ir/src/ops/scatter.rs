@@ -9,18 +9,16 @@
 //! ScatterND          y[indices[n, 0], indices[n, 1] .., s..] op= updates[n, s..]
 //! ```
 //!
-//! Lowering: every element of the result looks for its updates, in vectors and in any number of threads: a `Reduce` over the
-//! updates along the axis, or over all tuples. That is as many comparisons as elements of a row times updates of it.
+//! Lowering: a procedure that copies the data and goes through the updates in order; axes in front of all that is indexed are
+//! shared by threads.
 
 use super::elements::{Builder, Elements};
 use super::nest::NestBuilder;
 use super::{movement, operand};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::kernel::{
-    Access, Affine, BinaryOp, BufferId, Expr, Form, Index, LoopId, Lowering, ReduceOp, Scalar, Store,
-};
-use crate::numerics::Number;
+use crate::kernel::procedure::Steps;
+use crate::kernel::{Access, Affine, BinaryOp, BufferId, Expr, Form, Index, LoopId, Lowering, Scalar};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::{Tensor, row_major};
 use crate::types::{DType, Shape, axis_of};
@@ -61,32 +59,20 @@ impl Reduction {
         ("reduction".to_owned(), Attr::Str(self.name().to_owned()))
     }
 
-    /// The operation, and the reduction with what it starts from.
-    fn operation(self, dtype: DType) -> Option<(BinaryOp, ReduceOp, Scalar)> {
-        let least = |op: ReduceOp| {
-            let infinity = if op == ReduceOp::Max { f64::NEG_INFINITY } else { f64::INFINITY };
-            match dtype.is_float() {
-                true => Scalar::of(dtype, infinity),
-                false => {
-                    let (lo, hi) = crate::numerics::int_range(dtype);
-                    let end = if op == ReduceOp::Max { lo } else { hi };
-                    Scalar { dtype, bits: Number::Int(end).to_bits(dtype) }
-                }
-            }
-        };
+    fn operation(self) -> Option<BinaryOp> {
         Some(match self {
             Self::None => return None,
-            Self::Add => (BinaryOp::Add, ReduceOp::Sum, Scalar::of(dtype, 0.0)),
-            Self::Mul => (BinaryOp::Mul, ReduceOp::Prod, Scalar::of(dtype, 1.0)),
-            Self::Max => (BinaryOp::Max, ReduceOp::Max, least(ReduceOp::Max)),
-            Self::Min => (BinaryOp::Min, ReduceOp::Min, least(ReduceOp::Min)),
+            Self::Add => BinaryOp::Add,
+            Self::Mul => BinaryOp::Mul,
+            Self::Max => BinaryOp::Max,
+            Self::Min => BinaryOp::Min,
         })
     }
 
     fn combine(self, dtype: DType, old: u64, new: u64) -> Result<u64> {
-        match self.operation(dtype) {
+        match self.operation() {
             None => Ok(new),
-            Some((op, ..)) => Ok(crate::eval::scalar::binary(op, dtype)?(old, new)),
+            Some(op) => Ok(crate::eval::scalar::binary(op, dtype)?(old, new)),
         }
     }
 
@@ -225,20 +211,54 @@ impl Op for ScatterElements {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
-        let [data, updates, result] = [cx.input(0)?, cx.input(2)?, cx.output(0)?];
-        let (x, shape) = (cx.ty(data).shape.clone(), cx.ty(updates).shape.clone());
+        let (x, given) = (cx.ty(cx.input(0)?).shape.clone(), cx.ty(cx.input(1)?).shape.clone());
         let axis = x.axis(self.axis)?;
-        let places = places(cx, &shape, &x[axis..=axis], |loops| vec![movement::each(loops)])?;
-        // Elements behind the updates of another axis have none.
-        let short = (0..x.rank()).any(|a| a != axis && shape[a] != x[a]);
-        let parts = Parts { data, updates, result, places, axis, short };
-        combine(cx, self.reduction, &parts, |along, loops| {
-            let of = movement::each(
-                &(0..x.rank()).map(|a| if a == axis { along } else { loops[a] }).collect::<Vec<_>>(),
-            );
-            (of.clone(), of)
-        })
+        // With all other axes whole, those on either side are one.
+        let whole = (0..x.rank()).all(|a| a == axis || given[a] == x[a]);
+        let product = |dims: &[Dim]| dims.iter().fold(Dim::Const(1), |n, d| n * d.clone());
+        let folded = |s: &Shape| -> Vec<Dim> {
+            if !whole {
+                return s.0.clone();
+            }
+            let inner = (axis + 1 < s.rank()).then(|| product(&s[axis + 1..]));
+            [product(&s[..axis]), s[axis].clone()].into_iter().chain(inner).collect()
+        };
+        let (shape, given) = (Shape(folded(&x)), folded(&given));
+        let axis = if whole { 1 } else { axis };
+        let lead = if whole { 1 } else { 0 };
+        let scatter = Scatter {
+            data: folded_input(cx, 0, "data", &shape)?,
+            indices: folded_input(cx, 1, "given", &Shape(given.clone()))?,
+            updates: folded_input(cx, 2, "updates", &Shape(given.clone()))?,
+            result: folded_output(cx, &shape)?,
+            shape,
+            how: self.reduction,
+        };
+        scatter.emit(cx, lead, (&given[lead..], 0), &[axis], |own, updates, registers| {
+            let here: Vec<LoopId> = own.iter().chain(updates).copied().collect();
+            let mut there = here.clone();
+            there[axis] = registers[0];
+            let update = movement::each(&here);
+            Places { indices: vec![update.clone()], update, element: movement::each(&there) }
+        })?;
+        let to = cx.output(0)?;
+        if scatter.result != to {
+            movement::reshape(cx, scatter.result, to);
+        }
+        Ok(())
     }
+}
+
+/// An input in another shape of as many elements.
+fn folded_input(cx: &mut Lowering<'_>, i: usize, suffix: &str, shape: &Shape) -> Result<BufferId> {
+    let from = cx.input(i)?;
+    let ty = cx.ty(from).clone();
+    if ty.shape == *shape {
+        return Ok(from);
+    }
+    let to = cx.temp(suffix, ty.dtype, shape.clone());
+    movement::reshape(cx, from, to);
+    Ok(to)
 }
 
 impl ScatterNd {
@@ -300,140 +320,133 @@ impl Op for ScatterNd {
         let shape = |cx: &Lowering<'_>, i: usize| Ok::<_, Error>(cx.ty(cx.input(i)?).shape.clone());
         let (x, of_updates) = (shape(cx, 0)?, shape(cx, 2)?);
         let (tuple, tuples) = Self::tuples(&x, &shape(cx, 1)?, &of_updates)?;
-        let found = places(cx, &tuples, &x[..tuple], |loops| {
-            let number = |c: usize| {
-                let mut index = movement::each(loops);
-                index.push(Affine::constant(c as i64).into());
-                index
-            };
-            (0..tuple).map(number).collect()
-        });
-        let found = found?;
-        // Rows by one number each.
-        let count = tuples.elements();
-        let rows: Dim = x[..tuple].iter().fold(Dim::Const(1), |n, d| n * d.clone());
-        let flat = |first: &Dim| -> Shape { std::iter::once(first).chain(&x[tuple..]).cloned().collect() };
-        let dtype = cx.fact(0)?.dtype;
-        let (data, result) = (cx.temp("data", dtype, flat(&rows)), cx.temp("result", dtype, flat(&rows)));
-        let updates = cx.temp("updates", dtype, flat(&count));
-        let places = cx.temp("places", DType::I32, Shape(vec![count]));
-        let (from, news, to) = (cx.input(0)?, cx.input(2)?, cx.output(0)?);
-        movement::reshape(cx, from, data);
-        movement::reshape(cx, news, updates);
-        movement::reshape(cx, found, places);
-        let parts = Parts { data, updates, result, places, axis: 0, short: false };
-        combine(cx, self.reduction, &parts, |along, loops| {
-            let row: Vec<LoopId> = std::iter::once(along).chain(loops[1..].iter().copied()).collect();
-            (vec![along.into()], movement::each(&row))
-        })?;
-        movement::reshape(cx, result, to);
+        let product = |dims: &[Dim]| dims.iter().fold(Dim::Const(1), |n, d| n * d.clone());
+        let (count, row) = (product(&tuples.0), (tuple < x.rank()).then(|| product(&x[tuple..])));
+        let with_row = |dims: &[Dim]| Shape(dims.iter().chain(&row).cloned().collect());
+        let shape = with_row(&x[..tuple]);
+        let counted = with_row(std::slice::from_ref(&count));
+        let numbers = Shape(vec![count, Dim::Const(tuple as i64)]);
+        let scatter = Scatter {
+            data: folded_input(cx, 0, "data", &shape)?,
+            indices: folded_input(cx, 1, "given", &numbers)?,
+            updates: folded_input(cx, 2, "updates", &counted)?,
+            result: folded_output(cx, &shape)?,
+            shape,
+            how: self.reduction,
+        };
+        let indexed: Vec<usize> = (0..tuple).collect();
+        scatter.emit(
+            cx,
+            0,
+            (&counted.0, usize::from(row.is_some())),
+            &indexed,
+            |_, updates, registers| {
+                let of = |c: usize| vec![updates[0].into(), Affine::constant(c as i64).into()];
+                let element: Vec<LoopId> = registers.iter().chain(&updates[1..]).copied().collect();
+                Places {
+                    indices: (0..tuple).map(of).collect(),
+                    update: movement::each(updates),
+                    element: movement::each(&element),
+                }
+            },
+        )?;
+        let to = cx.output(0)?;
+        if scatter.result != to {
+            movement::reshape(cx, scatter.result, to);
+        }
         Ok(())
     }
 }
 
-/// Where updates go, `i32` of a shape: the numbers of positions on some axes of the result, one behind the other. `indices` says
-/// where the index of each of these axes is.
-fn places(
-    cx: &mut Lowering<'_>,
-    shape: &Shape,
-    extents: &[Dim],
-    indices: impl Fn(&[LoopId]) -> Vec<Vec<Index>>,
-) -> Result<BufferId> {
-    let extents: Option<Vec<usize>> = extents.iter().map(Dim::as_usize).collect();
-    let extents = extents.ok_or_else(|| {
-        Error::unsupported("updates along an open axis are not supported")
-            .hint("bind the dimension with --dim")
-    })?;
-    if extents.iter().try_fold(1i32, |n, e| n.checked_mul(i32::try_from(*e).ok()?)).is_none() {
-        bail_unsupported!("2^31 places to scatter to");
-    }
-    let (to, from) = (cx.temp("place", DType::I32, shape.clone()), cx.input(1)?);
-    let (loops, ids) = Lowering::loops_over(shape);
-    let mut place = None;
-    for ((extent, stride), index) in extents.iter().zip(row_major(&extents)).zip(indices(&ids)) {
-        // Read by the index, which is checked and counted from the end as any other.
-        let numbers = (0..*extent).map(|i| (i * stride) as i32).collect();
-        let numbers = cx.constant("numbers", Tensor::from_vec(&[*extent], numbers));
-        let at = Index::Gathered(Box::new(Access::new(from, index)));
-        let number = Expr::Load(Access::new(numbers, vec![at]));
-        place = Some(match place {
-            Some(sum) => Expr::binary(BinaryOp::Add, sum, number),
-            None => number,
-        });
-    }
-    let value = place.ok_or_else(|| Error::internal("no axis to scatter along"))?;
-    let to_access = Access::new(to, movement::each(&ids));
-    cx.emit(loops, Form::Map { stores: vec![Store { to: to_access, value }] });
-    Ok(to)
+/// The result, or what becomes it, in a shape of as many elements.
+fn folded_output(cx: &mut Lowering<'_>, shape: &Shape) -> Result<BufferId> {
+    let to = cx.output(0)?;
+    let ty = cx.ty(to).clone();
+    Ok(if ty.shape == *shape { to } else { cx.temp("result", ty.dtype, shape.clone()) })
 }
 
-/// The buffers of a scatter.
-struct Parts {
+/// Axes of a scatter, and where its parts are.
+struct Scatter {
     data: BufferId,
+    indices: BufferId,
     updates: BufferId,
     result: BufferId,
-    /// The position along `axis` of the result for each update.
-    places: BufferId,
-    axis: usize,
-    /// Places and updates have fewer elements than the result on other axes.
-    short: bool,
+    /// Of data and result.
+    shape: Shape,
+    how: Reduction,
 }
 
-/// Emits `result = data op updates`. `index`, of the loop along the updates and those of the result, is the index of a place and
-/// of its update.
-fn combine(
-    cx: &mut Lowering<'_>,
-    how: Reduction,
-    parts: &Parts,
-    index: impl Fn(LoopId, &[LoopId]) -> (Vec<Index>, Vec<Index>),
-) -> Result<()> {
-    let ty = cx.ty(parts.result).clone();
-    let (shape, dtype, axis) = (ty.shape, ty.dtype, parts.axis);
-    let updates = cx.ty(parts.updates).shape.clone();
-    let (mut loops, ids) = Lowering::loops_over(&shape);
-    let at = |buffer| Access::new(buffer, movement::each(&ids));
-    if updates.iter().any(|d| d.is(0)) {
-        cx.copy(loops, at(parts.data), at(parts.result));
-        return Ok(());
+impl Scatter {
+    /// Emits `result = data`, then the updates in order. `lead` axes of the result are independent: indices and updates have them
+    /// too. `counted` are the others of the updates, `tuple` how many of the result's axes are indexed, and `index` gives for the
+    /// loops of `lead` and `counted` and for the registers of the tuple: the index of each of these among the indices, and the
+    /// places of an update and of the element that it changes. The last loops of `counted`, `row` of them, do not count for
+    /// indices.
+    fn emit(
+        &self,
+        cx: &mut Lowering<'_>,
+        lead: usize,
+        (counted, row): (&[Dim], usize),
+        indexed: &[usize],
+        index: impl Fn(&[LoopId], &[LoopId], &[LoopId]) -> Places,
+    ) -> Result<()> {
+        let mut nest = NestBuilder::default();
+        let own: Vec<LoopId> = (0..lead).map(|a| nest.parallel(format!("i{a}"), &self.shape[a])).collect();
+        let copied: Vec<LoopId> =
+            (lead..self.shape.rank()).map(|a| nest.reduce(format!("c{a}"), &self.shape[a])).collect();
+        let updates: Vec<LoopId> =
+            counted.iter().enumerate().map(|(i, n)| nest.reduce(format!("u{i}"), n)).collect();
+        let registers: Vec<LoopId> =
+            indexed.iter().map(|a| nest.reduce(format!("at{a}"), &self.shape[*a])).collect();
+        let all: Vec<LoopId> = own.iter().chain(&copied).copied().collect();
+        let Places { indices, update, element } = index(&own, &updates, &registers);
+
+        let mut steps = Steps::default();
+        let whole = |buffer| Access::new(buffer, movement::each(&all));
+        each(&mut steps, &copied, &mut |steps| {
+            steps.store(whole(self.result), Expr::Load(whole(self.data)));
+            Ok(())
+        })?;
+        let (outer, inner) = updates.split_at(updates.len() - row);
+        each(&mut steps, outer, &mut |steps| {
+            for ((register, index), axis) in registers.iter().zip(&indices).zip(indexed) {
+                let given = Expr::Load(Access::new(self.indices, index.clone()));
+                let given = Expr::cast(DType::I64, given);
+                let zero = Expr::Const(Scalar::int(DType::I64, 0));
+                let from_end =
+                    Expr::binary(BinaryOp::Add, given.clone(), Expr::size(DType::I64, &self.shape[*axis]));
+                let negative = Expr::binary(BinaryOp::Lt, given.clone(), zero);
+                steps.set(*register, Expr::select(negative, from_end, given));
+            }
+            each(steps, inner, &mut |steps| {
+                let to = Access::new(self.result, element.clone());
+                let new = Expr::Load(Access::new(self.updates, update.clone()));
+                let value = match self.how.operation() {
+                    Some(op) => Expr::binary(op, Expr::Load(to.clone()), new),
+                    None => new,
+                };
+                steps.store(to, value);
+                Ok(())
+            })
+        })?;
+        cx.emit(nest.loops, Form::Procedure(steps.finish()));
+        Ok(())
     }
-    let numbers = |cx: &mut Lowering<'_>, extent: &Dim| {
-        let extent = extent.as_usize().ok_or_else(|| Error::internal("an open axis"))?;
-        let numbers = Tensor::from_vec(&[extent], (0..extent).map(|i| i as i32).collect());
-        Ok::<_, Error>(cx.constant("numbers", numbers))
-    };
-    let of_result = numbers(cx, &shape[axis])?;
-    let mut nest = NestBuilder { loops: std::mem::take(&mut loops) };
-    let plain = nest.loops.clone();
-    let along = nest.reduce("u", &updates[axis]);
-    let (place, update) = index(along, &ids);
-    let outside =
-        |access: Access, value: Scalar| Access { otherwise: parts.short.then_some(value), ..access };
-    let place = outside(Access::new(parts.places, place), Scalar::int(DType::I32, -1));
-    let number = Expr::Load(Access::new(of_result, vec![ids[axis].into()]));
-    let hit = Expr::binary(BinaryOp::Eq, Expr::Load(place), number);
-    if let Some((op, reduce, start)) = how.operation(dtype) {
-        let update = outside(Access::new(parts.updates, update), start);
-        let value = Expr::select(hit, Expr::Load(update), Expr::Const(start));
-        let result = Expr::binary(op, Expr::Load(at(parts.data)), Expr::Acc);
-        let store = Store { to: at(parts.result), value: result };
-        cx.emit(nest.loops, Form::Reduce { op: reduce, value, store });
-        return Ok(());
+}
+
+/// Where an update is, where its indices are, and what it changes.
+struct Places {
+    indices: Vec<Vec<Index>>,
+    update: Vec<Index>,
+    element: Vec<Index>,
+}
+
+/// Statements inside of loops, the first one outermost.
+fn each(steps: &mut Steps, loops: &[LoopId], body: &mut dyn FnMut(&mut Steps) -> Result<()>) -> Result<()> {
+    match loops.split_first() {
+        Some((l, rest)) => steps.each(*l, |steps| each(steps, rest, body)),
+        None => body(steps),
     }
-    // The last of its updates; -1 leads somewhere and is not taken.
-    let last = cx.temp("last", DType::I32, shape.clone());
-    let of_updates = numbers(cx, &updates[axis])?;
-    let none = Scalar::int(DType::I32, -1);
-    let number = Expr::Load(Access::new(of_updates, vec![along.into()]));
-    let value = Expr::select(hit, number, Expr::Const(none));
-    let store = Store { to: at(last), value: Expr::Acc };
-    cx.emit(nest.loops, Form::Reduce { op: ReduceOp::Max, value, store });
-    let (_, mut update) = index(LoopId(0), &ids);
-    update[axis] = Index::Gathered(Box::new(at(last)));
-    let update = outside(Access::new(parts.updates, update), Scalar::of(dtype, 0.0));
-    let untouched = Expr::binary(BinaryOp::Lt, Expr::Load(at(last)), Expr::Const(Scalar::int(DType::I32, 0)));
-    let value = Expr::select(untouched, Expr::Load(at(parts.data)), Expr::Load(update));
-    cx.emit(plain, Form::Map { stores: vec![Store { to: at(parts.result), value }] });
-    Ok(())
 }
 
 /// `x` with rows of `row` elements of the updates at places.

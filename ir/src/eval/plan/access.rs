@@ -248,6 +248,12 @@ impl Level for Placed<'_> {
         Ok(flat)
     }
 
+    fn result(&mut self, access: &FlatAccess) -> Result<(Flat, usize)> {
+        let flat = self.flat(access)?;
+        let bytes = self.writer.regions[flat.buffer].len();
+        Ok((flat, bytes))
+    }
+
     fn size(&self, size: &Dim) -> Result<i64> {
         value(size, self.symbols)
     }
