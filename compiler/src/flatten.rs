@@ -124,6 +124,19 @@ fn flat_access(
     Ok(flat)
 }
 
+/// A buffer of one element, which steers a region.
+pub fn cell(
+    program: &Program,
+    buffer: BufferId,
+    storage: &mut dyn FnMut(BufferId) -> Result<Storage>,
+) -> Result<FlatAccess> {
+    let zero = || Index::Affine(Affine::constant(0i64));
+    let index = program.buffer(buffer).ty.shape.iter().map(|_| zero()).collect();
+    let form = Form::Map { stores: vec![] };
+    let kernel = Kernel { name: String::new(), nodes: vec![], loops: vec![], form };
+    flat_access(program, &kernel, &Access::new(buffer, index), storage)
+}
+
 /// Whether an index can be outside its axis; open extents may, unless the index is a loop along the axis.
 fn may_leave(kernel: &Kernel, a: &Affine, extent: &Dim) -> bool {
     if a.as_loop().is_some_and(|l| kernel.loop_(l).extent == *extent) {

@@ -9,6 +9,7 @@ mod occupied;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_ir::kernel::plan::Slot;
+use kiln_ir::kernel::regions::{Step, loops};
 use kiln_ir::kernel::{BufferId, BufferKind, Program};
 use kiln_ir::{Error, Result};
 
@@ -38,6 +39,7 @@ pub fn plan(program: &Program, align: usize) -> Result<Arena> {
             }
         });
     }
+    hold(program, &mut live);
     let mut items = Vec::with_capacity(live.len());
     for (id, range) in live {
         items.push((bytes_of(program, id, align)?, id, range));
@@ -55,6 +57,38 @@ pub fn plan(program: &Program, align: usize) -> Result<Arena> {
     }
     arena.slots.sort_by_key(|s| s.offset_bytes);
     Ok(arena)
+}
+
+/// Lifetimes where kernels run again: what steers a region lives in all of it, what a loop reads of before it lives to its
+/// end, and what is read behind it of what its turns write lives from its beginning.
+fn hold(program: &Program, live: &mut BTreeMap<BufferId, (usize, usize)>) {
+    fn steered(program: &Program, steps: &[Step], live: &mut BTreeMap<BufferId, (usize, usize)>) {
+        for step in steps {
+            let Step::Region(id, inner) = step else { continue };
+            let control = &program.regions()[id.0 as usize].control;
+            let last = if control.is_loop() { step.last() } else { step.first() };
+            for cell in control.cells() {
+                let root = program.root(*cell);
+                if program.buffer(root).kind == BufferKind::Temp {
+                    let range = live.entry(root).or_insert((step.first(), last));
+                    *range = (range.0.min(step.first()), range.1.max(last));
+                }
+            }
+            steered(program, inner, live);
+        }
+    }
+    let steps = program.steps();
+    steered(program, &steps, live);
+    for (_, begin, end) in loops(program.regions(), &steps) {
+        for (first, last) in live.values_mut() {
+            if *first < begin && *last >= begin {
+                *last = end.max(*last);
+            }
+            if (begin..=end).contains(first) && *last > end {
+                *first = begin;
+            }
+        }
+    }
 }
 
 /// The largest sum of sizes that live at one moment.

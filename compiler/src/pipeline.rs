@@ -12,7 +12,7 @@ use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
 use crate::passes::{
-    absorb, bind, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, sparse, widen,
+    absorb, bind, bodies, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, sparse, widen,
     winograd, words,
 };
 use crate::read_only::ReadOnly;
@@ -185,18 +185,32 @@ fn portable(
         && on_graph("infer", &mut graph, &mut |g| Ok(infer::run(g)?))?
         // Before weights are folded to floats.
         && on_graph("integers", &mut graph, &mut |g| {
-            if quantized::integers(g)? { Ok(infer::run(g)?) } else { Ok(()) }
+            let mut integers = |g: &mut Graph| if quantized::integers(g)? { infer::run(g) } else { Ok(()) };
+            bodies::run(g, &mut integers)?;
+            Ok(integers(g)?)
         })?
         // Shape arithmetic must go before lowering, whatever the level: nothing could lower it.
-        && on_graph("fold", &mut graph, &mut |g| Ok(fold::run(g, &options.limits)?))?
+        && on_graph("fold", &mut graph, &mut |g| {
+            let mut fold = |g: &mut Graph| fold::run(g, &options.limits);
+            bodies::run(g, &mut fold)?;
+            Ok(fold(g)?)
+        })?
         && on_graph("decompose", &mut graph, &mut |g| {
-            decompose::run(g)?;
-            Ok(fold::run(g, &options.limits)?)
+            let mut decompose = |g: &mut Graph| {
+                decompose::run(g)?;
+                fold::run(g, &options.limits)
+            };
+            decompose(g)?;
+            Ok(bodies::run(g, &mut decompose)?)
         })?;
     if go && options.opt >= 2 {
         go = on_graph("rules", &mut graph, &mut |g| {
-            rules::run(g)?;
-            Ok(fold::run(g, &options.limits)?)
+            let mut rules = |g: &mut Graph| {
+                rules::run(g)?;
+                fold::run(g, &options.limits)
+            };
+            bodies::run(g, &mut rules)?;
+            Ok(rules(g)?)
         })?;
     }
     if !go {

@@ -11,7 +11,7 @@ use kiln_ir::dim::Symbols;
 use kiln_ir::format::packed::{Panels, Steps};
 use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight};
 use kiln_ir::kernel::{
-    Access, Buffer, BufferId, BufferKind, Form, Format, Kept, Kernel, LoopId, Place, Program, Uses,
+    Access, Buffer, BufferId, BufferKind, Form, Format, Kept, Kernel, LoopId, Place, Program, Region, Uses,
     each_buffer,
 };
 use kiln_ir::tensor::{Element, row_major};
@@ -21,7 +21,7 @@ use kiln_targets::simd::{R, Refusal};
 use rows::ByDepth;
 
 use crate::codegen;
-use crate::flatten::{FlatKernel, flatten, merge_rows};
+use crate::flatten::{FlatKernel, cell, flatten, merge_rows};
 use crate::memory;
 use crate::read_only::ReadOnly;
 use crate::schedule::lanes::{self, Lanes};
@@ -168,6 +168,22 @@ pub fn build_with(
             planned.why = [planned.why.as_str(), &note].join("; ");
         }
         plan.kernels.push(planned);
+    }
+    plan.within = (0..program.kernels().len()).map(|i| program.region_of(i)).collect();
+    for region in program.regions() {
+        let mut storage = |root: BufferId| -> Result<Storage> {
+            Ok(match &program.buffer(root).kind {
+                BufferKind::Input => Storage::Input(position(&program.inputs, root)?),
+                BufferKind::Output => Storage::Output(position(&program.outputs, root)?),
+                // Nothing of a region whose kernels are gone is anywhere.
+                BufferKind::Temp => {
+                    Storage::Arena { offset_bytes: arena.offsets.get(&root).copied().unwrap_or_default() }
+                }
+                _ => weights.raw(root, program.buffer(root), program.constant(root)?)?,
+            })
+        };
+        let control = region.control.map(&mut |buffer| cell(&program, *buffer, &mut storage))?;
+        plan.regions.push(Region { parent: region.parent, control });
     }
     let at_least: Vec<PlannedKernel>;
     let kernels = if plan.bounds.is_empty() {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::dim::Dim;
 use crate::error::{Error, Result};
 pub use crate::fact::{Fact, Known};
 use crate::graph::{PatchValue, ValueId, graph, patch};
@@ -50,6 +51,41 @@ pub type Patch = patch::Patch<Arc<dyn Op>>;
 
 /// Attributes by name, sorted, so that printing is deterministic.
 pub type Attrs = BTreeMap<String, Attr>;
+
+/// How an operator steers others.
+#[derive(Clone, Copy, Debug)]
+pub enum Flow<'a> {
+    /// The first operand, a bool, says which half of the others are the results: what is needed for the other half only is
+    /// not computed.
+    Choice,
+    /// A body that runs again and again.
+    Loop(Turns<'a>),
+}
+
+/// A loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns<'a> {
+    /// What is run: on the number of the turn, the condition, the states and what is captured.
+    pub body: &'a Graph,
+    /// How many states there are: the operands behind a count and a condition, and the first results.
+    pub states: usize,
+    /// Whether the body lets the condition be.
+    pub keeps_going: bool,
+}
+
+impl Turns<'_> {
+    /// How many turns the operands of a loop say there are, where that is known: none where the condition is false from the
+    /// start.
+    pub fn known(inputs: &[Option<&Fact>]) -> Option<Dim> {
+        let operand = |i: usize| inputs.get(i).copied().flatten();
+        if operand(1).and_then(Fact::tensor).is_some_and(|t| t.data.iter().all(|b| *b == 0)) {
+            return Some(Dim::Const(0));
+        }
+        let count = operand(0).and_then(Fact::dims).and_then(|dims| dims.into_iter().next())?;
+        // Extents are not negative.
+        Some(count.as_const().map_or(count, |n| Dim::Const(n.max(0))))
+    }
+}
 
 /// An operator with its attributes. `Debug` is for developers; text forms use [`Op::attrs`].
 pub trait Op: fmt::Debug + Send + Sync + 'static {
@@ -111,6 +147,31 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// Whether the first result is the first operand unchanged. The others, where there are any, are made without it.
     fn hands_on(&self) -> bool {
         false
+    }
+
+    /// How it steers others, where it is lowered to regions.
+    fn flow(&self) -> Option<Flow<'_>> {
+        None
+    }
+
+    /// The operator with another body, for these operands: `change` is given a body whose arguments have the types that they
+    /// have then. Nothing where there is no body to change.
+    fn with_body(
+        &self,
+        _inputs: &[Option<&Fact>],
+        _change: &mut dyn FnMut(Graph) -> Result<Graph>,
+    ) -> Result<Option<Arc<dyn Op>>> {
+        Ok(None)
+    }
+
+    /// The operator without bodies that do not accept these operands, which `accept` finds out; nothing where all do. What
+    /// it leaves out ends a run with a status.
+    fn possible(
+        &self,
+        _inputs: &[Option<&Fact>],
+        _accept: &mut dyn FnMut(Graph) -> Result<()>,
+    ) -> Result<Option<Arc<dyn Op>>> {
+        Ok(None)
     }
 
     /// The bodies of a control-flow operator. Values that a body captures are explicit inputs of the node.

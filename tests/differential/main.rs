@@ -6,6 +6,7 @@
 //!
 //! Sizes are small and odd on purpose: remainders of tiles and vectors are most of them.
 
+mod flow;
 mod packed;
 mod qdq;
 mod quantised;
@@ -327,6 +328,8 @@ const KINDS: &[Kind] = &[
     ("quantised_product", quantised::product),
     ("quantised_elements", quantised::elements),
     ("between_quantisers", qdq::layers),
+    ("flow_nested", flow::nested),
+    ("flow_scan", flow::scan),
     ("packed_product", packed::product),
     ("sparse_layers", sparse::layers),
     ("sparse_product", sparse::product),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use kiln_ir::graph::Graph;
+use kiln_ir::ops::loop_::CAPTURES;
 use kiln_ir::{
     Attr, Attrs, DType, Error, Fact, NodeProto as ParsedNode, Op, PRIVATE_ATTRIBUTE, Result, Shape, Tensor,
     bail_invalid, ops,
@@ -106,10 +107,8 @@ impl Importer {
                 check_declared(graph.value(id).fact.as_ref(), info)
             } else if self.nested && info.type_.as_ref().is_none_or(|t| t.value.is_none()) {
                 // Allowed there: the operator that owns the graph knows the type.
-                Err(Error::unsupported(format!(
-                    "input '{}' of a subgraph has no type of its own, which is not supported",
-                    info.name
-                )))
+                let fact = Fact::new(DType::F32, Shape::default());
+                graph.add_input(&info.name, fact).map(|_| ())
             } else {
                 types::input(info).and_then(|fact| graph.add_input(&info.name, fact)).map(|_| ())
             };
@@ -171,6 +170,9 @@ impl Importer {
                 Some(value) => _ = attrs.insert(key, value),
                 None => good = false,
             }
+        }
+        if matches!(&*op_type, "Loop" | "Scan") && !captures.is_empty() {
+            attrs.insert(CAPTURES.to_owned(), Attr::Int(captures.len() as i64));
         }
         let mut inputs: Vec<bool> = node.input.iter().map(|i| !i.is_empty()).collect();
         inputs.extend(captures.iter().map(|_| true));

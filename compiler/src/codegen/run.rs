@@ -10,6 +10,8 @@
 //! piece(closure, i): kernel(frame, i * grain, min((i + 1) * grain, steps))
 //! ```
 //!
+//! A region is a branch around its calls, or a loop around them, which ends too where a kernel has left a status.
+//!
 //! A model with open dimensions has an argument more, behind the arena: their values. They are checked, and the sizes that
 //! follow from them are computed before the first kernel runs.
 
@@ -19,8 +21,10 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{AbiParam, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
-use kiln_ir::Result;
-use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::kernel::plan::{FlatAccess, Plan, Port, Storage};
+use kiln_ir::kernel::regions::Step;
+use kiln_ir::kernel::{Control, Repeat, Trips};
+use kiln_ir::{DType, Result};
 use kiln_runtime::abi::frame as words;
 use kiln_runtime::status::Status;
 use kiln_targets::isa::Code;
@@ -168,34 +172,81 @@ fn call_kernels<M: Module>(
     mut sizes: Sizes,
     fork: Option<(FuncId, Value, Value)>,
 ) -> Result<()> {
-    let flags = MemFlagsData::new().with_notrap();
-    // What kernels and calls ask for is computed before the first.
+    // What kernels, calls and loops ask for is computed before the first.
     let table = if plan.sizes.is_empty() { None } else { Some(sizes.table(b, &plan.sizes)?) };
-    for kernel in kernels.functions.iter().filter(|k| k.steps.as_const().is_none()) {
-        sizes.value(b, &kernel.steps)?;
+    let trips = plan.regions.iter().filter_map(|region| match &region.control {
+        Control::Loop(Repeat { trips: Some(Trips::Count(size)), .. }) => Some(size),
+        _ => None,
+    });
+    let steps = kernels.functions.iter().map(|k| &k.steps);
+    for size in steps.chain(trips).filter(|size| size.as_const().is_none()) {
+        sizes.value(b, size)?;
     }
-    let mut row_in_frame = None;
     let zero = b.ins().iconst(types::I64, 0);
     let places = kernels.places.map(|data| {
         let data = module.declare_data_in_func(data, b.func);
         b.ins().symbol_value(types::I64, data)
     });
-    let mut callees: HashMap<FuncId, FuncRef> = HashMap::new();
-    for (planned, kernel) in plan.kernels.iter().zip(&kernels.functions) {
+    let callees = HashMap::new();
+    Calls { module, b, plan, kernels, frame, sizes, fork, table, zero, places, callees, row_in_frame: None }
+        .steps(&plan.steps())
+}
+
+/// Calls in the making.
+struct Calls<'a, 'f, M> {
+    module: &'a mut M,
+    b: &'a mut FunctionBuilder<'f>,
+    plan: &'a Plan,
+    kernels: &'a Kernels,
+    frame: Value,
+    sizes: Sizes,
+    fork: Option<(FuncId, Value, Value)>,
+    table: Option<Value>,
+    zero: Value,
+    places: Option<Value>,
+    callees: HashMap<FuncId, FuncRef>,
+    /// The row of sizes that the frame points to, where that is known.
+    row_in_frame: Option<usize>,
+}
+
+impl<M: Module> Calls<'_, '_, M> {
+    fn steps(&mut self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            match step {
+                Step::Kernel(i) => self.kernel(*i)?,
+                Step::Region(id, inner) => {
+                    // What is in the frame behind a branch depends on whether it was taken.
+                    self.row_in_frame = None;
+                    match &self.plan.regions[id.0 as usize].control {
+                        Control::When { condition, is } => self.when(condition, *is, inner)?,
+                        Control::Loop(repeat) => self.repeat(repeat, inner)?,
+                    }
+                    self.row_in_frame = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn kernel(&mut self, i: usize) -> Result<()> {
+        let flags = MemFlagsData::new().with_notrap();
+        let (planned, kernel) = (&self.plan.kernels[i], &self.kernels.functions[i]);
+        let (module, b, frame, zero) = (&mut *self.module, &mut *self.b, self.frame, self.zero);
         let callee =
-            *callees.entry(kernel.id).or_insert_with(|| module.declare_func_in_func(kernel.id, b.func));
-        if let (Some(places), Some(row)) = (places, &kernel.row) {
+            *self.callees.entry(kernel.id).or_insert_with(|| module.declare_func_in_func(kernel.id, b.func));
+        if let (Some(places), Some(row)) = (self.places, &kernel.row) {
             let row = b.ins().iadd_imm_s(places, i64::from(words::WORD) * row.start as i64);
             b.ins().store(flags, row, frame, words::PLACES);
         }
-        if let Some(table) = table.filter(|_| planned.has_sizes() && row_in_frame != Some(kernel.sizes)) {
+        let other_row = planned.has_sizes() && self.row_in_frame != Some(kernel.sizes);
+        if let Some(table) = self.table.filter(|_| other_row) {
             let row = b.ins().iadd_imm_s(table, i64::from(words::WORD) * kernel.sizes as i64);
             b.ins().store(flags, row, frame, words::SIZES);
-            row_in_frame = Some(kernel.sizes);
+            self.row_in_frame = Some(kernel.sizes);
         }
-        let steps = sizes.value(b, &kernel.steps)?;
+        let steps = self.sizes.value(b, &kernel.steps)?;
         let least = kernel.steps.as_const();
-        match (planned.grain, fork) {
+        match (planned.grain, self.fork) {
             (Some(grain), Some((fork, parallel_for, context)))
                 if least.is_none_or(|steps| i64::from(grain) < steps) =>
             {
@@ -216,8 +267,81 @@ fn call_kernels<M: Module>(
                 b.ins().call(callee, &[frame, zero, steps]);
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn when(&mut self, condition: &FlatAccess, is: bool, inner: &[Step]) -> Result<()> {
+        let value = self.load(condition)?;
+        let (taken, behind) = (self.b.create_block(), self.b.create_block());
+        let (yes, no) = if is { (taken, behind) } else { (behind, taken) };
+        self.b.ins().brif(value, yes, &[], no, &[]);
+        self.b.switch_to_block(taken);
+        self.steps(inner)?;
+        self.b.ins().jump(behind, &[]);
+        self.b.switch_to_block(behind);
+        Ok(())
+    }
+
+    fn repeat(&mut self, repeat: &Repeat<FlatAccess>, inner: &[Step]) -> Result<()> {
+        let flags = MemFlagsData::new().with_notrap();
+        let (head, body, behind) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let turn = self.b.append_block_param(head, types::I64);
+        self.b.ins().jump(head, &[self.zero.into()]);
+        self.b.switch_to_block(head);
+        let status = self.b.ins().load(types::I64, flags, self.frame, words::STATUS);
+        let mut go = self.b.ins().icmp_imm_u(IntCC::Equal, status, i64::from(Status::Ok as i32));
+        let trips = match &repeat.trips {
+            None => None,
+            Some(Trips::Count(size)) => Some(self.sizes.value(self.b, size)?),
+            Some(Trips::Read(cell)) => Some(self.load(cell)?),
+        };
+        if let Some(trips) = trips {
+            let left = self.b.ins().icmp(IntCC::SignedLessThan, turn, trips);
+            go = self.b.ins().band(go, left);
+        }
+        if let Some(condition) = &repeat.condition {
+            let value = self.load(condition)?;
+            let holds = self.b.ins().icmp_imm_u(IntCC::NotEqual, value, 0);
+            go = self.b.ins().band(go, holds);
+        }
+        self.b.ins().brif(go, body, &[], behind, &[]);
+        self.b.switch_to_block(body);
+        let (base, at) = self.place(&repeat.counter)?;
+        self.b.ins().store(flags, turn, base, at);
+        self.steps(inner)?;
+        let next = self.b.ins().iadd_imm_s(turn, 1);
+        self.b.ins().jump(head, &[next.into()]);
+        self.b.switch_to_block(behind);
+        Ok(())
+    }
+
+    /// The value of a cell: a bool or an i64.
+    fn load(&mut self, cell: &FlatAccess) -> Result<Value> {
+        let flags = MemFlagsData::new().with_notrap();
+        let (base, at) = self.place(cell)?;
+        Ok(match cell.dtype {
+            DType::Bool => self.b.ins().uload8(types::I64, flags, base, at),
+            _ => self.b.ins().load(types::I64, flags, base, at),
+        })
+    }
+
+    /// Where a cell lies: an address and a displacement.
+    fn place(&mut self, cell: &FlatAccess) -> Result<(Value, i32)> {
+        let flags = MemFlagsData::new().with_notrap();
+        let offset = cell.offset.as_const().ok_or_else(|| internal(&"a cell at an open place"))?;
+        let within = offset * cell.dtype.size() as i64;
+        let mut word = |at: i32| self.b.ins().load(types::I64, flags, self.frame, at);
+        let (base, start) = match cell.storage {
+            Storage::Arena { offset_bytes } => (word(words::ARENA), offset_bytes as i64),
+            Storage::Weights { offset_bytes } => (word(words::WEIGHTS), offset_bytes as i64),
+            Storage::Input(i) | Storage::Output(i) => {
+                let input = matches!(cell.storage, Storage::Input(_));
+                let list = word(if input { words::INPUTS } else { words::OUTPUTS });
+                (self.b.ins().load(types::I64, flags, list, words::WORD * i as i32), 0)
+            }
+        };
+        Ok((self.b.ins().iadd_imm_s(base, start + within), 0))
+    }
 }
 
 fn is_empty(port: &Port) -> bool {

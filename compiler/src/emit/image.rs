@@ -121,6 +121,11 @@ impl Image {
         if !plan.bounds.is_empty() {
             return Err(Error::unsupported("a model with open dimensions is not kept as bytes yet"));
         }
+        if !plan.regions.is_empty() {
+            return Err(Error::unsupported(
+                "a model with branches or loops at run time is not kept as bytes yet",
+            ));
+        }
         let mut data = Lines::new(plan.weights_bytes)?;
         for weight in std::mem::take(&mut plan.weights) {
             data.bytes_mut()[weight.offset_bytes..][..weight.tensor.data.len()]

@@ -73,6 +73,8 @@ pub struct Model {
     _code: Code,
     run: Run,
     kernels: Vec<KernelInfo>,
+    /// There are regions.
+    steered: bool,
     /// The open dimensions.
     bounds: Bounds,
     /// The table of sizes.
@@ -145,6 +147,7 @@ impl Model {
             _code: code,
             run,
             kernels,
+            steered: !plan.regions.is_empty(),
             weights: Data::Own(weights),
             bounds: plan.bounds,
             sizes: plan.sizes,
@@ -191,6 +194,7 @@ impl Model {
             _code: code,
             run: Run::Kernels,
             kernels,
+            steered: false,
             weights: data,
             bounds: Bounds::default(),
             sizes: Vec::new(),
@@ -550,6 +554,11 @@ impl Session<'_> {
         match self.model.run {
             // What the entry checks of sizes is checked there.
             Run::Open(_) => {
+                let asked = stop.load(Ordering::Relaxed);
+                if asked { Ok(false) } else { self.run().map(|()| true) }
+            }
+            // Branches and loops are in the function.
+            Run::Fixed(_) if self.model.steered => {
                 let asked = stop.load(Ordering::Relaxed);
                 if asked { Ok(false) } else { self.run().map(|()| true) }
             }

@@ -9,12 +9,14 @@
 //! The second rule looks the other way: a load of a plain copy becomes a load of what was copied. It makes
 //! transposes, slices and pads in front of a contraction part of its access.
 //!
-//! Kernels only move later, never earlier: a buffer is written once before it is read, so that is always safe.
+//! Kernels only move later, never earlier: a buffer is written once before it is read, so that is always safe. They stay in
+//! their region, and what steers regions or is carried by loops stays as it is.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use kiln_ir::kernel::plan::{FlatAccess, Storage};
+use kiln_ir::kernel::regions::cells;
 use kiln_ir::kernel::{
     Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, Store, Uses,
     each_buffer,
@@ -157,6 +159,8 @@ impl Absorb<'_> {
         let loops = to.as_loops()?;
         if program.buffer(to.buffer).kind != BufferKind::Temp
             || self.uses.only_writer(to.buffer) != Some(copy)
+            || program.is_cell(from.buffer)
+            || program.is_cell(to.buffer)
             || !makes_every_element(kernel, to, shape)
             || from.index.iter().any(|i| i.affine().is_none())
             || at_element(kernel, &loops, &to.index).is_none()
@@ -202,6 +206,12 @@ const COPY_FOR_CALLER: &str = "it copies a result for the caller";
 /// `M`'s loops as affine expressions of `P`'s, or why `M` may not become the epilogue of `P`.
 fn substitution(program: &Program, reader: usize, writer: usize) -> Result<Substitution, &'static str> {
     let (m, p) = (program.kernel(reader), program.kernel(writer));
+    if program.region_of(reader) != program.region_of(writer) {
+        return Err("that runs in another branch or loop");
+    }
+    if m.form.stores().into_iter().chain(p.form.stores()).any(|to| program.is_cell(to.buffer)) {
+        return Err("its result steers a branch or is carried by a loop");
+    }
     let to = p.form.takes_epilogue().then(|| p.form.stores()[0]).ok_or("it takes no epilogue")?;
     let shape = &program.buffer(to.buffer).ty.shape;
     let results = m.form.stores();
@@ -465,6 +475,7 @@ fn permutes_whole_axes(program: &Program, copy: &Kernel, from: &Access, to: &Acc
 /// Removes kernels whose results nobody reads.
 pub fn remove_dead(program: &mut Program) {
     let mut read = vec![false; program.buffers().len()];
+    cells(program.regions()).into_iter().for_each(|cell| read[cell.0 as usize] = true);
     let mut keep = vec![true; program.kernels().len()];
     for (i, kernel) in program.kernels().iter().enumerate().rev() {
         let live = |b: &BufferId| program.buffer(*b).kind != BufferKind::Temp || read[b.0 as usize];

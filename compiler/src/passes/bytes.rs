@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use kiln_ir::kernel::{
     Access, BinaryOp, BufferId, BufferKind, Edits, Expr, Form, Index, Kernel, LoopId, Lowering, Program,
-    Role, Scalar, Store, Uses, WindowOp,
+    RegionId, Role, Scalar, Store, Uses, WindowOp,
 };
 use kiln_ir::{DType, Dim, Result, Shape, Tensor, TensorType};
 
@@ -38,7 +38,7 @@ const UP: i64 = 128;
 pub fn run(program: &mut Program) -> Result<()> {
     let uses = Uses::of(program);
     let mut edits = Edits::default();
-    let mut moved: BTreeMap<BufferId, BufferId> = BTreeMap::new();
+    let mut moved: BTreeMap<(BufferId, Option<RegionId>), BufferId> = BTreeMap::new();
     for i in 0..program.kernels().len() {
         let Some((lhs, rhs)) = factors(program, program.kernel(i)) else { continue };
         let contract = matches!(program.kernel(i).form, Form::Contract { .. });
@@ -53,7 +53,7 @@ pub fn run(program: &mut Program) -> Result<()> {
         let Some(mut weights) = weights else { continue };
         let depth = depth(program.kernel(i), &lhs, &rhs).filter(|_| contract);
         if program.buffer(lhs.buffer).ty.dtype == DType::I8 {
-            let up = *moved.entry(lhs.buffer).or_insert_with(|| {
+            let up = *moved.entry((lhs.buffer, program.region_of(i))).or_insert_with(|| {
                 let (up, kernel) = moved_up(program, i, lhs.buffer);
                 edits.insert(i, kernel);
                 up

@@ -54,6 +54,8 @@ fn fed(program: &Program, uses: &Uses, i: usize, buffer: BufferId) -> Option<Ker
     store.value.for_each_access(&mut |a| {
         shorter &= bytes(a.buffer) < bytes(buffer);
         plain &= a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
+        // What a loop carries may be another by then.
+        plain &= !program.is_cell(a.buffer);
     });
     let counts = (0..map.loops.len() as u16).any(|l| store.value.reads_counter(LoopId(l)));
     let cheap = store.value.operations() <= CHEAP && !calls(&store.value);

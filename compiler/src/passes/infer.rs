@@ -11,6 +11,8 @@ use kiln_ir::{
     DType, Dim, Error, ErrorKind, Fact, Known, NodeView, Result, Tensor, bail_internal, bail_invalid,
 };
 
+use super::body;
+
 /// Elements of a tensor that may be part of shape arithmetic.
 const MAX_EVALUATED: usize = 1024;
 /// The same of floats: bounds and scales.
@@ -45,7 +47,14 @@ fn round(graph: &mut Graph) -> Result<Vec<(String, &'static str, Patch)>> {
         }
         if !node.op.subgraphs().is_empty() {
             let view = NodeView { graph, name: &node.name, inputs: &node.inputs, outputs: &node.outputs };
-            if let Some(patch) = node.op.decompose(&view).map_err(|e| at(graph, e))? {
+            let possible = body::possible(&view, &node.op, &mut run).map_err(|e| at(graph, e))?;
+            let op = possible.as_ref().unwrap_or(&node.op);
+            if let Some(patch) = op.decompose(&view).map_err(|e| at(graph, e))? {
+                waiting.extend(&node.outputs);
+                taken.push((node.name.clone(), node.op.name(), patch));
+                continue;
+            }
+            if let Some(patch) = body::changed(&view, &node.op, &mut run).map_err(|e| at(graph, e))? {
                 waiting.extend(&node.outputs);
                 taken.push((node.name.clone(), node.op.name(), patch));
                 continue;

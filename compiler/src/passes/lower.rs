@@ -2,12 +2,23 @@
 //!
 //! Every result is computed in a temporary and copied to the caller's buffer; the layout pass lets the
 //! temporary *be* the caller's buffer where the layouts agree.
+//!
+//! What one branch of a condition needs alone stands in the region of that branch, which ends with copies to the results;
+//! a loop is a region between copies to its states and from them.
+
+mod branches;
 
 use std::collections::{HashMap, HashSet};
 
-use kiln_ir::graph::{Graph, Source, ValueId};
-use kiln_ir::kernel::{Access, Buffer, BufferId, BufferKind, Expr, Index, Lowering, Program, assumptions};
-use kiln_ir::{DType, Error, Result, TensorType};
+use kiln_ir::graph::{Graph, Node, NodeId, Source, ValueId};
+use kiln_ir::kernel::{
+    Access, Affine, Buffer, BufferId, BufferKind, Control, Expr, Index, Lowering, Program, Repeat, Trips,
+    assumptions,
+};
+use kiln_ir::op::{Flow, Turns};
+use kiln_ir::{DType, Error, Fact, Result, Shape, Tensor, TensorType};
+
+use branches::{BranchId, Branches};
 
 use kiln_ir::Errors;
 use kiln_ir::Limits;
@@ -31,45 +42,9 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
         program.inputs.push(id);
         buffers.insert(input, id);
     }
-    for id in graph.topological_order()? {
-        let node = graph.node(id);
-        let mut inputs = Vec::with_capacity(node.inputs.len());
-        for value in &node.inputs {
-            inputs.push(match *value {
-                Some(v) => {
-                    Some((buffer_of(graph, v, &mut program, &mut buffers)?, fact_of(graph, v)?.clone()))
-                }
-                None => None,
-            });
-        }
-        let mut outputs = Vec::with_capacity(node.outputs.len());
-        let known = errors.len();
-        for &v in &node.outputs {
-            // The name of a result belongs to the caller's buffer.
-            let name = &graph.value(v).name;
-            let stem = if results.contains(name) { format!("{name}.value") } else { name.clone() };
-            let buffer = program.add_buffer(&stem, type_of(graph, v)?, BufferKind::Temp);
-            let big = too_big(program.buffer(buffer), &program, limits);
-            errors.extend(big.map(|e| e.at(&node.name, node.op.name())));
-            buffers.insert(v, buffer);
-            outputs.push((buffer, fact_of(graph, v)?.clone()));
-        }
-        if errors.len() > known {
-            // Tables that operators make are as large as their results.
-            continue;
-        }
-        let types = inputs.iter().flatten().chain(&outputs).map(|(_, fact)| fact.dtype);
-        if let Some(dtype) = types.clone().find(|t| !t.is_compiled()) {
-            errors.push(not_compiled(dtype).at(&node.name, node.op.name()));
-            continue;
-        }
-        let first = program.kernels().len();
-        let mut lowering = Lowering::new(&mut program, &node.name, inputs, outputs);
-        let lowered = if lowering.sizes() { Ok(()) } else { node.op.lower(&mut lowering) };
-        if let Err(error) = lowered.and_then(|()| only_moves_small(&program, first)) {
-            errors.push(error.at(&node.name, node.op.name()));
-        }
-    }
+    let mut lower = Lower { graph, results, limits, program: &mut program, buffers, errors };
+    lower.nodes()?;
+    let Lower { mut buffers, errors, .. } = lower;
     if !errors.is_empty() {
         return Err(Errors(errors));
     }
@@ -85,6 +60,224 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
     }
     program.assumed = assumptions(&program)?;
     Ok(program)
+}
+
+/// A graph on its way into a program.
+struct Lower<'a> {
+    graph: &'a Graph,
+    /// Names that belong to the caller's buffers.
+    results: HashSet<&'a String>,
+    limits: &'a Limits,
+    program: &'a mut Program,
+    buffers: HashMap<ValueId, BufferId>,
+    errors: Vec<Error>,
+}
+
+impl Lower<'_> {
+    /// All nodes, those of branches in their regions.
+    fn nodes(&mut self) -> Result<()> {
+        let order = self.graph.topological_order()?;
+        let branches = Branches::of(self.graph, &order);
+        self.branch(&branches, None)
+    }
+
+    /// The nodes of a branch, in order.
+    fn branch(&mut self, branches: &Branches, branch: Option<BranchId>) -> Result<()> {
+        for &id in branches.nodes(branch) {
+            let node = self.graph.node(id);
+            match node.op.flow() {
+                Some(Flow::Choice) => self.choice(id, branches)?,
+                Some(Flow::Loop(each)) => {
+                    let lowered = self.repeat(node, &each);
+                    lowered.map_err(|e| e.at(&node.name, node.op.name()))?;
+                }
+                None => self.node(id)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One of two branches.
+    fn choice(&mut self, id: NodeId, branches: &Branches) -> Result<()> {
+        let node = self.graph.node(id);
+        let missing = || Error::internal("an operand of a choice is left out").at(&node.name, "If");
+        let condition = node.inputs[0].ok_or_else(missing)?;
+        let condition = self.buffer(condition)?;
+        let (outputs, known) = self.outputs(node)?;
+        if self.errors.len() > known {
+            return Ok(());
+        }
+        let n = outputs.len();
+        for (second, is) in [(false, true), (true, false)] {
+            self.program.enter(Control::When { condition, is });
+            self.branch(branches, Some((id, second)))?;
+            let values = &node.inputs[1 + if second { n } else { 0 }..][..n];
+            for (value, (to, _)) in values.iter().zip(&outputs) {
+                let from = self.buffer(value.ok_or_else(missing)?)?;
+                self.copy(&node.name, from, *to);
+            }
+            self.program.leave();
+        }
+        Ok(())
+    }
+
+    /// A body again and again.
+    fn repeat(&mut self, node: &Node, each: &Turns<'_>) -> Result<()> {
+        let name = &node.name;
+        let (outputs, known) = self.outputs(node)?;
+        if self.errors.len() > known {
+            return Ok(());
+        }
+        let facts: Vec<Option<&Fact>> =
+            node.inputs.iter().map(|v| v.and_then(|v| self.graph.value(v).fact.as_ref())).collect();
+        let body = each.body;
+        let scalar = |dtype| TensorType::new(dtype, Shape::default());
+        let temp = |program: &mut Program, what: &str, ty: TensorType| {
+            program.add_buffer(&format!("{name}.{what}"), ty, BufferKind::Temp)
+        };
+        let counter = temp(self.program, "turn", scalar(DType::I64));
+        let trips = match (Turns::known(&facts), node.inputs.first().copied().flatten()) {
+            (Some(turns), _) => Some(Trips::Count(turns)),
+            (None, Some(count)) => Some(Trips::Read(self.buffer(count)?)),
+            (None, None) => None,
+        };
+        // The condition at the start, and what the body makes of it.
+        let keeps_going = each.keeps_going;
+        let start = node.inputs.get(1).copied().flatten();
+        let start = start.filter(|v| self.graph.value(*v).fact.as_ref().is_none_or(|f| f.tensor().is_none()));
+        let condition =
+            (start.is_some() || !keeps_going).then(|| temp(self.program, "go", scalar(DType::Bool)));
+        let on = Tensor::from_bools(&[], [true]);
+        let on = self.program.add_buffer(&format!("{name}.on"), on.ty(), BufferKind::Const(on));
+        if let Some(to) = condition {
+            let from = start.map_or(Ok(on), |v| self.buffer(v))?;
+            self.copy(name, from, to);
+        }
+        let mut states = Vec::new();
+        for i in 0..each.states {
+            let value = node.inputs[2 + i].ok_or_else(|| Error::internal("a state is left out"))?;
+            let from = self.buffer(value)?;
+            let state = temp(self.program, "state", type_of(self.graph, value)?);
+            self.copy(name, from, state);
+            states.push(state);
+        }
+        let mut buffers = HashMap::new();
+        let given = [counter, condition.unwrap_or(on)].into_iter().chain(states.iter().copied());
+        buffers.extend(body.inputs().iter().copied().zip(given));
+        for i in 2 + each.states..node.inputs.len() {
+            let value = node.inputs[i].ok_or_else(|| Error::internal("a captured value is left out"))?;
+            buffers.insert(body.inputs()[i], self.buffer(value)?);
+        }
+        let next = |i: usize| body.outputs()[1 + i];
+        let changes: Vec<usize> = (0..each.states).filter(|i| next(*i) != body.inputs()[2 + i]).collect();
+        let goes_on = condition.filter(|_| !keeps_going);
+        let carried = changes.iter().map(|i| states[*i]).chain(goes_on).collect();
+        self.program.enter(Control::Loop(Repeat { counter, trips, condition, carried }));
+        let mut inner = Lower {
+            graph: body,
+            results: HashSet::new(),
+            limits: self.limits,
+            program: &mut *self.program,
+            buffers,
+            errors: std::mem::take(&mut self.errors),
+        };
+        inner.nodes()?;
+        // All are read before the first is written anew.
+        let mut ends: Vec<(BufferId, BufferId)> = Vec::new();
+        for i in changes {
+            let mut from = inner.buffer(next(i))?;
+            if states.contains(&from) {
+                let copy = temp(inner.program, "old", inner.program.buffer(from).ty.clone());
+                inner.copy(name, from, copy);
+                from = copy;
+            }
+            ends.push((from, states[i]));
+        }
+        if let Some(to) = goes_on {
+            ends.push((inner.buffer(body.outputs()[0])?, to));
+        }
+        for (i, (to, _)) in outputs.iter().enumerate().skip(each.states) {
+            let from = inner.buffer(next(i))?;
+            let (loops, ids) = Lowering::loops_over(&inner.program.buffer(from).ty.shape.clone());
+            let index: Vec<Index> = ids.iter().map(|l| Index::from(*l)).collect();
+            let turn = Index::Gathered(Box::new(Access::new(counter, vec![])));
+            let to = Access::new(*to, [turn].into_iter().chain(index.iter().cloned()).collect());
+            Lowering::new(inner.program, name, vec![], vec![]).copy(loops, Access::new(from, index), to);
+        }
+        for (from, to) in ends {
+            inner.copy(name, from, to);
+        }
+        self.errors = inner.errors;
+        self.program.leave();
+        for ((to, _), state) in outputs.iter().zip(states) {
+            self.copy(name, state, *to);
+        }
+        Ok(())
+    }
+
+    /// A copy of all elements.
+    fn copy(&mut self, name: &str, from: BufferId, to: BufferId) {
+        let (loops, ids) = Lowering::loops_over(&self.program.buffer(to).ty.shape.clone());
+        // A single element is one whatever the rank.
+        let rank = self.program.buffer(from).ty.shape.rank();
+        let index = |rank: usize| -> Vec<Index> {
+            let zero = Index::Affine(Affine::constant(0i64));
+            let own = ids.iter().map(|l| Index::from(*l)).chain(std::iter::repeat(zero));
+            own.take(rank).collect()
+        };
+        let (from, to) = (Access::new(from, index(rank)), Access::new(to, index(ids.len())));
+        Lowering::new(self.program, name, vec![], vec![]).copy(loops, from, to);
+    }
+
+    fn buffer(&mut self, value: ValueId) -> Result<BufferId> {
+        buffer_of(self.graph, value, self.program, &mut self.buffers)
+    }
+
+    /// Buffers for the results of a node, and how many errors there were before it.
+    fn outputs(&mut self, node: &Node) -> Result<(Vec<(BufferId, Fact)>, usize)> {
+        let mut outputs = Vec::with_capacity(node.outputs.len());
+        let known = self.errors.len();
+        for &v in &node.outputs {
+            // The name of a result belongs to the caller's buffer.
+            let name = &self.graph.value(v).name;
+            let stem = if self.results.contains(name) { format!("{name}.value") } else { name.clone() };
+            let buffer = self.program.add_buffer(&stem, type_of(self.graph, v)?, BufferKind::Temp);
+            let big = too_big(self.program.buffer(buffer), self.program, self.limits);
+            self.errors.extend(big.map(|e| e.at(&node.name, node.op.name())));
+            self.buffers.insert(v, buffer);
+            outputs.push((buffer, fact_of(self.graph, v)?.clone()));
+        }
+        Ok((outputs, known))
+    }
+
+    /// A node that lowers itself.
+    fn node(&mut self, id: NodeId) -> Result<()> {
+        let node = self.graph.node(id);
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for value in &node.inputs {
+            inputs.push(match *value {
+                Some(v) => Some((self.buffer(v)?, fact_of(self.graph, v)?.clone())),
+                None => None,
+            });
+        }
+        let (outputs, known) = self.outputs(node)?;
+        if self.errors.len() > known {
+            // Tables that operators make are as large as their results.
+            return Ok(());
+        }
+        let types = inputs.iter().flatten().chain(&outputs).map(|(_, fact)| fact.dtype);
+        if let Some(dtype) = types.clone().find(|t| !t.is_compiled()) {
+            self.errors.push(not_compiled(dtype).at(&node.name, node.op.name()));
+            return Ok(());
+        }
+        let first = self.program.kernels().len();
+        let mut lowering = Lowering::new(self.program, &node.name, inputs, outputs);
+        let lowered = if lowering.sizes() { Ok(()) } else { node.op.lower(&mut lowering) };
+        if let Err(error) = lowered.and_then(|()| only_moves_small(self.program, first)) {
+            self.errors.push(error.at(&node.name, node.op.name()));
+        }
+        Ok(())
+    }
 }
 
 /// Refuses kernels from `first` on that compute with elements that can only be moved and taken for their bits.

@@ -2,6 +2,8 @@
 
 pub mod absorb;
 pub mod bind;
+pub mod bodies;
+mod body;
 pub mod bytes;
 pub mod decompose;
 pub mod digits;

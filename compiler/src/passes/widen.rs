@@ -18,7 +18,8 @@ mod numbers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_ir::kernel::{
-    Access, Buffer, BufferId, BufferKind, Edits, Expr, Form, Index, Kernel, Lowering, Operand, Program, Store,
+    Access, Buffer, BufferId, BufferKind, Edits, Expr, Form, Index, Kernel, Lowering, Operand, Program,
+    RegionId, Store,
 };
 use kiln_ir::{DType, Result, TensorType};
 
@@ -98,10 +99,10 @@ fn affine(access: &Access) -> bool {
 /// Operands that are not ours to change are copied before the first kernel that needs them.
 fn copy_arguments(program: &mut Program, operands: &[BTreeSet<BufferId>], wide: &BTreeSet<BufferId>) {
     let mut edits = Edits::default();
-    let mut copies: BTreeMap<BufferId, BufferId> = BTreeMap::new();
+    let mut copies: BTreeMap<(BufferId, Option<RegionId>), BufferId> = BTreeMap::new();
     for (i, read) in operands.iter().enumerate() {
         for &from in read.difference(wide) {
-            let copy = *copies.entry(from).or_insert_with(|| {
+            let copy = *copies.entry((from, program.region_of(i))).or_insert_with(|| {
                 let (copy, kernels) = converted_copy(program, i, from, DType::F32);
                 kernels.into_iter().for_each(|kernel| edits.insert(i, kernel));
                 copy

@@ -23,7 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_ir::format::packed::two_fit;
 use kiln_ir::kernel::{
-    Access, BufferId, BufferKind, Edits, Expr, Form, Kernel, Operand, Program, Scalar, each_index_buffer,
+    Access, BufferId, BufferKind, Edits, Expr, Form, Kernel, Operand, Program, RegionId, Scalar,
+    each_index_buffer,
 };
 use kiln_ir::{DType, TensorType};
 use kiln_targets::Target;
@@ -51,10 +52,10 @@ pub fn run(program: &mut Program, targets: &[Target]) {
         program.set_type(buffer, TensorType::new(DType::I16, shape));
     }
     let mut edits = Edits::default();
-    let mut copies: BTreeMap<BufferId, BufferId> = BTreeMap::new();
+    let mut copies: BTreeMap<(BufferId, Option<RegionId>), BufferId> = BTreeMap::new();
     for (i, read) in read.iter().enumerate() {
         let Some(from) = read.filter(|from| !words.contains(from)) else { continue };
-        let copy = *copies.entry(from).or_insert_with(|| {
+        let copy = *copies.entry((from, program.region_of(i))).or_insert_with(|| {
             let (copy, kernels) = converted_copy(program, i, from, DType::I16);
             kernels.into_iter().for_each(|kernel| edits.insert(i, kernel));
             copy

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::bind;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Source, Value, ValueId};
-use crate::op::Known;
+use crate::op::{Flow, Known};
 use crate::tensor::Tensor;
 use crate::types::TensorType;
 
@@ -34,7 +34,10 @@ pub fn run_while(
     observer: &mut dyn FnMut(&Value, &Tensor) -> bool,
 ) -> Result<Option<Vec<Tensor>>> {
     let mut values = arguments(graph, inputs)?;
+    // What fails is an error where it is needed: a branch that is not taken may.
+    let mut failed: HashMap<ValueId, Error> = HashMap::new();
     let order = graph.topological_order()?;
+    let choices = order.iter().any(|id| matches!(graph.node(*id).op.flow(), Some(Flow::Choice)));
     // By value: the position of its last reader.
     let mut last_use = HashMap::new();
     for (position, &id) in order.iter().enumerate() {
@@ -48,17 +51,33 @@ pub fn run_while(
     for (position, &id) in order.iter().enumerate() {
         let node = graph.node(id);
         let at = |e: Error| e.at(&node.name, node.op.name());
+        let choice = matches!(node.op.flow(), Some(Flow::Choice));
+        let lost = node.inputs.iter().flatten().filter(|v| !choice || Some(**v) == node.inputs[0]);
+        if let Some(error) = lost.filter_map(|v| failed.get(v)).next().cloned() {
+            failed.extend(node.outputs.iter().map(|v| (*v, error.clone())));
+            continue;
+        }
         let operands: Vec<Option<Tensor>> = node
             .inputs
             .iter()
-            .map(|v| v.map(|v| operand(graph, &values, v)).transpose())
+            .map(|v| v.filter(|v| !failed.contains_key(v)).map(|v| operand(graph, &values, v)).transpose())
             .collect::<Result<_>>()
             .map_err(at)?;
         for value in node.inputs.iter().flatten().filter(|v| last_use[v] == position) {
             values.remove(value);
         }
         let operands: Vec<Option<&Tensor>> = operands.iter().map(Option::as_ref).collect();
-        let results = node.op.eval(&operands).map_err(at)?;
+        let results = match node.op.eval(&operands) {
+            Ok(results) => results,
+            Err(error) if choices => {
+                // A choice of something that has failed fails as that does.
+                let first = node.inputs.iter().flatten().find_map(|v| failed.get(v)).cloned();
+                let error = first.unwrap_or_else(|| at(error));
+                failed.extend(node.outputs.iter().map(|v| (*v, error.clone())));
+                continue;
+            }
+            Err(error) => return Err(at(error)),
+        };
         if results.len() < node.outputs.len() {
             let (made, needed) = (results.len(), node.outputs.len());
             return Err(at(Error::internal(format!("made {made} results, the node has {needed}"))));
@@ -71,6 +90,9 @@ pub fn run_while(
             }
             values.insert(id, tensor);
         }
+    }
+    if let Some(error) = graph.outputs().iter().find_map(|id| failed.get(id)) {
+        return Err(error.clone());
     }
     graph.outputs().iter().map(|&id| operand(graph, &values, id)).collect::<Result<_>>().map(Some)
 }

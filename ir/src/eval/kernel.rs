@@ -3,13 +3,13 @@
 //! Buffers are dense and row-major whatever their place says: a place is about memory, not about meaning. What the
 //! forms compute stands in `forms`.
 
-use super::code::{Flat, Gather, Line, Loops, Storage, put, shape, value};
+use super::code::{Flat, Gather, Line, Loops, Storage, get, put, shape, value};
 use super::forms::{self, Level, Sink};
 use super::scalar::cast;
 use super::{Symbols, bind, check_assumed, of_kernel};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Affine, Buffer, BufferId, BufferKind, Index, Kernel, Program};
+use crate::kernel::{Access, Affine, Buffer, BufferId, BufferKind, Index, Kernel, Program, regions};
 use crate::tensor::{Tensor, row_major};
 use crate::types::DType;
 
@@ -56,29 +56,25 @@ impl<'a> Machine<'a> {
         for (k, kernel) in program.kernels().iter().enumerate() {
             kernel.form.each_buffer(&mut |id, _| last_use[id.0 as usize] = k);
         }
-        for id in &program.outputs {
+        // What steers regions and what loops touch is kept to the end.
+        let steps = program.steps();
+        for (_, first, last) in regions::loops(program.regions(), &steps) {
+            for kernel in &program.kernels()[first..=last] {
+                kernel.form.each_buffer(&mut |id, _| last_use[id.0 as usize] = usize::MAX);
+            }
+        }
+        for id in program.outputs.iter().chain(&regions::cells(program.regions())) {
             last_use[id.0 as usize] = usize::MAX;
         }
         Ok(Self { program, symbols, memory, last_use })
     }
 
-    fn run(mut self, mut observer: Option<Observer<'_>>) -> Result<Vec<Tensor>> {
-        for (k, kernel) in self.program.kernels().iter().enumerate() {
-            self.execute(kernel)
-                .map_err(|e| of_kernel(e, &kernel.name, kernel.form.name(), &kernel.nodes))?;
-            if let Some(observe) = &mut observer {
-                for id in kernel.form.written() {
-                    observe(kernel, self.program.buffer(id), &self.tensor(id)?);
-                }
-            }
-            let (last_use, memory) = (&self.last_use, &mut self.memory);
-            kernel.form.each_buffer(&mut |id, _| {
-                if last_use[id.0 as usize] == k {
-                    memory[id.0 as usize] = Storage::Absent;
-                }
-            });
-        }
-        self.program.outputs.iter().map(|&id| self.tensor(id)).collect()
+    fn run(self, observer: Option<Observer<'_>>) -> Result<Vec<Tensor>> {
+        let steps = self.program.steps();
+        let mut run = Run { machine: self, observer };
+        regions::run(run.machine.program.regions(), &steps, &mut run)?;
+        let machine = run.machine;
+        machine.program.outputs.iter().map(|&id| machine.tensor(id)).collect()
     }
 
     fn tensor(&self, id: BufferId) -> Result<Tensor> {
@@ -141,6 +137,54 @@ impl<'a> Machine<'a> {
             self.memory[id.0 as usize] = Storage::Owned(bytes);
         }
         Ok(())
+    }
+}
+
+/// A run, kernel by kernel.
+struct Run<'a, 'o> {
+    machine: Machine<'a>,
+    observer: Option<Observer<'o>>,
+}
+
+impl regions::Machine<BufferId> for Run<'_, '_> {
+    type Stop = Error;
+
+    fn kernel(&mut self, position: usize) -> Result<()> {
+        let program = self.machine.program;
+        let kernel = program.kernel(position);
+        self.machine
+            .execute(kernel)
+            .map_err(|e| of_kernel(e, &kernel.name, kernel.form.name(), &kernel.nodes))?;
+        if let Some(observe) = &mut self.observer {
+            for id in kernel.form.written() {
+                observe(kernel, program.buffer(id), &self.machine.tensor(id)?);
+            }
+        }
+        let (last_use, memory) = (&self.machine.last_use, &mut self.machine.memory);
+        kernel.form.each_buffer(&mut |id, _| {
+            if last_use[id.0 as usize] == position {
+                memory[id.0 as usize] = Storage::Absent;
+            }
+        });
+        Ok(())
+    }
+
+    fn read(&mut self, cell: &BufferId, _: usize) -> Result<i64> {
+        let value = self.machine.tensor(*cell)?;
+        match &value.data[..] {
+            [byte] => Ok((*byte).into()),
+            bytes => Ok(get(bytes, 64, 0) as i64),
+        }
+    }
+
+    fn write(&mut self, cell: &BufferId, value: i64, _: usize) -> Result<()> {
+        self.machine.memory[cell.0 as usize] = Storage::Owned(value.to_le_bytes().to_vec());
+        Ok(())
+    }
+
+    fn size(&mut self, size: &Dim) -> Result<i64> {
+        size.eval(&self.machine.symbols)
+            .ok_or_else(|| Error::internal(format!("the size {size} is not known")))
     }
 }
 

@@ -18,10 +18,12 @@ mod memory;
 use access::Placed;
 use memory::Memory;
 
-use super::code::Loops;
+use super::code::{self, Loops};
 use super::{Symbols, bind, check_assumed, forms, of_kernel};
-use crate::error::Result;
-use crate::kernel::plan::{Plan, PlannedKernel};
+use crate::dim::Dim;
+use crate::error::{Error, Result};
+use crate::kernel::plan::{FlatAccess, Plan, PlannedKernel};
+use crate::kernel::regions;
 use crate::tensor::Tensor;
 use crate::types::TensorType;
 
@@ -30,12 +32,52 @@ pub fn run(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let declared: Vec<(&str, &TensorType)> = plan.inputs.iter().map(|p| (&*p.name, &p.ty)).collect();
     let symbols = bind(&declared, inputs, &plan.bounds)?;
     check_assumed(&plan.assumed, &symbols)?;
-    let mut memory = Memory::new(plan, inputs, &symbols)?;
-    for (k, kernel) in plan.kernels.iter().enumerate() {
-        execute(plan, &mut memory, &symbols, k, kernel)
-            .map_err(|e| of_kernel(e, &kernel.name, kernel.form.name(), &kernel.nodes))?;
+    let memory = Memory::new(plan, inputs, &symbols)?;
+    let mut machine = Machine { plan, symbols: &symbols, memory };
+    regions::run(&plan.regions, &plan.steps(), &mut machine)?;
+    machine.memory.results()
+}
+
+/// A run.
+struct Machine<'a> {
+    plan: &'a Plan,
+    symbols: &'a Symbols,
+    memory: Memory,
+}
+
+impl regions::Machine<FlatAccess> for Machine<'_> {
+    type Stop = Error;
+
+    fn kernel(&mut self, position: usize) -> Result<()> {
+        let kernel = &self.plan.kernels[position];
+        execute(self.plan, &mut self.memory, self.symbols, position, kernel)
+            .map_err(|e| of_kernel(e, &kernel.name, kernel.form.name(), &kernel.nodes))
     }
-    memory.results()
+
+    fn read(&mut self, cell: &FlatAccess, position: usize) -> Result<i64> {
+        let region = self.memory.region(self.plan, cell.storage, position)?;
+        let (element, bits) = (self.size(&cell.offset)?, 8 * cell.dtype.size());
+        let bytes = memory::bytes_of(element, bits);
+        if bytes.end > region.len() || !self.memory.is_written(&region, bytes) {
+            return Err(Error::internal(format!("'{}' steers a region before it is written", cell.name)));
+        }
+        Ok(code::get(self.memory.snapshot(&region).bytes(), bits, element as usize) as i64)
+    }
+
+    fn write(&mut self, cell: &FlatAccess, value: i64, position: usize) -> Result<()> {
+        let region = self.memory.region(self.plan, cell.storage, position)?;
+        let (element, bits) = (self.size(&cell.offset)?, 8 * cell.dtype.size());
+        if memory::bytes_of(element, bits).end > region.len() {
+            return Err(Error::internal(format!("'{}' is outside its storage", cell.name)));
+        }
+        self.memory.begin(position);
+        self.memory.put(&region, element as usize, bits, value as u64);
+        Ok(())
+    }
+
+    fn size(&mut self, size: &Dim) -> Result<i64> {
+        size.eval(self.symbols).ok_or_else(|| Error::internal(format!("the size {size} is not known")))
+    }
 }
 
 fn execute(
@@ -45,6 +87,7 @@ fn execute(
     position: usize,
     kernel: &PlannedKernel,
 ) -> Result<()> {
+    memory.begin(position);
     let loops = Loops::new(&kernel.loops, symbols)?;
     let mut level = Placed::new(plan, kernel, position, symbols, &loops, memory);
     forms::run(&kernel.form, &loops, &mut level)?;

@@ -23,6 +23,7 @@ mod print;
 mod print_plan;
 pub mod procedure;
 mod program;
+pub mod regions;
 mod scalar;
 pub mod sizes;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use lowering::Lowering;
 pub use parse::parse;
 pub use parts::{Operand, Parts, PartsMut};
 pub use program::{Buffer, BufferKind, Edits, Place, Program};
+pub use regions::{Control, Region, RegionId, Repeat, Trips};
 pub use scalar::Scalar;
 pub use uses::Uses;
 pub use verify::verify;

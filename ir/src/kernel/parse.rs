@@ -10,6 +10,7 @@ use super::function::{BinaryOp, UnaryOp};
 use super::print::{REDUCE, WINDOW, reduce_name, window_name};
 use super::procedure::Steps;
 use super::program::{BufferKind, Place, Program};
+use super::regions::{Control, Repeat, Trips};
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::format::bcsr::Block;
@@ -60,7 +61,7 @@ impl Parser {
                 "input" | "output" | "temp" | "const" | "released" => self.buffer(&word, &mut places)?,
                 "inputs" => inputs = Some(self.buffers()?),
                 "outputs" => outputs = Some(self.buffers()?),
-                _ => self.kernel(&word)?,
+                _ => self.step(&word)?,
             }
         }
         // A place may name a buffer further down.
@@ -145,6 +146,38 @@ impl Parser {
             ids.push(self.buffer_id()?);
         }
         Ok(ids)
+    }
+
+    /// A kernel, or a region with what is in it.
+    fn step(&mut self, word: &str) -> Result<()> {
+        let control = match word {
+            "when" | "unless" => Control::When { condition: self.buffer_id()?, is: word == "when" },
+            "loop" => self.repeat()?,
+            _ => return self.kernel(word),
+        };
+        self.at.expect("{")?;
+        self.at.enter()?;
+        self.program.enter(control);
+        while !self.at.eat("}") {
+            let word = self.at.ident()?;
+            self.step(&word)?;
+        }
+        self.program.leave();
+        self.at.leave();
+        Ok(())
+    }
+
+    /// `loop %i to 8 while %go carries (%s)`
+    fn repeat(&mut self) -> Result<Control> {
+        let counter = self.buffer_id()?;
+        let trips = match self.at.eat_word("to") {
+            false => None,
+            true if matches!(self.at.peek(), Token::Name(..)) => Some(Trips::Read(self.buffer_id()?)),
+            true => Some(Trips::Count(self.at.dim()?)),
+        };
+        let condition = if self.at.eat_word("while") { Some(self.buffer_id()?) } else { None };
+        let carried = if self.at.eat_word("carries") { self.buffers()? } else { Vec::new() };
+        Ok(Control::Loop(Repeat { counter, trips, condition, carried }))
     }
 
     fn kernel(&mut self, word: &str) -> Result<()> {

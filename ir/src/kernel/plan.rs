@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::access::LoopId;
 use super::form::{Form, Loop};
+use super::regions::{self, Region, RegionId, Step};
 use super::scalar::Scalar;
 use crate::dim::{Bounds, Dim};
 use crate::format::bcsr::Bcsr;
@@ -458,4 +459,20 @@ pub struct Plan {
     pub slots: Vec<Slot>,
     /// In execution order.
     pub kernels: Vec<PlannedKernel>,
+    /// When kernels run; cells are single elements.
+    pub regions: Vec<Region<FlatAccess>>,
+    /// By kernel: the region that it is in; none where the list ends before it.
+    pub within: Vec<Option<RegionId>>,
+}
+
+impl Plan {
+    /// The region that the kernel at a position is in.
+    pub fn region_of(&self, i: usize) -> Option<RegionId> {
+        self.within.get(i).copied().flatten()
+    }
+
+    /// The kernels as steps.
+    pub fn steps(&self) -> Vec<Step> {
+        regions::steps(&self.regions, (0..self.kernels.len()).map(|i| self.region_of(i)))
+    }
 }

@@ -15,7 +15,8 @@
 //!
 //! Each `|` between loops switches between parallel and reduced ones. A loop whose name is no identifier, or means
 //! something else as well, is written by position: `#2`. The model's nodes follow a kernel's name unless they are
-//! one of that name: `map "add" of ["add", "relu"]`.
+//! one of that name: `map "add" of ["add", "relu"]`. Regions stand around the kernels in them: see
+//! [`regions`](super::regions).
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -28,6 +29,7 @@ use super::format::{Format, Kept};
 use super::function::BinaryOp;
 use super::procedure::{Procedure, Statement};
 use super::program::{Buffer, BufferKind, Place, Program};
+use super::regions::{Control, Repeat, Step, Trips};
 use super::scalar::Scalar;
 use crate::dim::Dim;
 use crate::text::{
@@ -80,10 +82,52 @@ fn program_text(p: &Program, elide: bool) -> String {
             let _ = writeln!(out, "  {word} ({})", buffers_text(p, ids));
         }
     }
-    for kernel in p.kernels() {
-        out += &kernel_text(p, kernel);
-    }
+    out += &steps_text(p, &p.steps(), 0);
     out + "}\n"
+}
+
+/// Kernels and the regions around them.
+fn steps_text(p: &Program, steps: &[Step], depth: usize) -> String {
+    let indent = "  ".repeat(depth);
+    let mut out = String::new();
+    for step in steps {
+        match step {
+            Step::Kernel(i) => {
+                kernel_text(p, p.kernel(*i)).lines().for_each(|line| out += &format!("{indent}{line}\n"));
+            }
+            Step::Region(id, inner) => {
+                let control = &p.regions()[id.0 as usize].control;
+                out += &format!("{indent}  {} {{\n", control_text(control, &|b| buffer_name(p, *b)));
+                out += &steps_text(p, inner, depth + 1);
+                out += &format!("{indent}  }}\n");
+            }
+        }
+    }
+    out
+}
+
+/// What stands before the kernels of a region.
+pub(super) fn control_text<S>(control: &Control<S>, cell: &dyn Fn(&S) -> String) -> String {
+    match control {
+        Control::When { condition, is } => {
+            format!("{} {}", if *is { "when" } else { "unless" }, cell(condition))
+        }
+        Control::Loop(Repeat { counter, trips, condition, carried }) => {
+            let mut out = format!("loop {}", cell(counter));
+            match trips {
+                None => {}
+                Some(Trips::Count(size)) => out += &format!(" to {size}"),
+                Some(Trips::Read(count)) => out += &format!(" to {}", cell(count)),
+            }
+            if let Some(condition) = condition {
+                out += &format!(" while {}", cell(condition));
+            }
+            if !carried.is_empty() {
+                out += &format!(" carries ({})", join(carried.iter().map(cell)));
+            }
+            out
+        }
+    }
 }
 
 /// `%name`, or `@name` for constants.

@@ -22,7 +22,8 @@ use super::plan::{
     Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Sparse, Storage, Stream,
     Tile, Transform, Transpose,
 };
-use super::print::{LoopNames, form_lines, sum_text};
+use super::print::{LoopNames, control_text, form_lines, sum_text};
+use super::regions::Step;
 use crate::dim::Dim;
 use crate::text::{bounds_text, join, name_text, scalar_text};
 
@@ -57,11 +58,29 @@ impl fmt::Display for Plan {
             let (at, bytes, (first, last)) = (s.offset_bytes, s.bytes, s.live);
             writeln!(f, "  slot +{at} {bytes} B {}, kernels {first}..{last}", name_text('%', &s.name))?;
         }
-        for kernel in &self.kernels {
-            write!(f, "{kernel}")?;
-        }
-        Ok(())
+        f.write_str(&steps_text(self, &self.steps(), 0))
     }
+}
+
+/// Kernels and the regions around them.
+fn steps_text(plan: &Plan, steps: &[Step], depth: usize) -> String {
+    let (indent, none) = ("  ".repeat(depth), LoopNames::new(&[], &mut |_| {}));
+    let mut out = String::new();
+    for step in steps {
+        match step {
+            Step::Kernel(i) => {
+                let text = plan.kernels[*i].to_string();
+                text.lines().for_each(|line| out += &format!("{indent}{line}\n"));
+            }
+            Step::Region(id, inner) => {
+                let control = &plan.regions[id.0 as usize].control;
+                out += &format!("{indent}  {} {{\n", control_text(control, &|a| access_text(a, &none)));
+                out += &steps_text(plan, inner, depth + 1);
+                out += &format!("{indent}  }}\n");
+            }
+        }
+    }
+    out
 }
 
 impl fmt::Display for PlannedKernel {

@@ -7,6 +7,7 @@ use super::expr::Expr;
 use super::form::Kernel;
 use super::format::Format;
 use super::names::Names;
+use super::regions::{self, Control, Region, RegionId, Step};
 use crate::dim::{Bounds, Dim};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -82,6 +83,12 @@ pub struct Program {
     buffers: Vec<Buffer>,
     /// Each reads only what earlier ones or the caller have written.
     kernels: Vec<Kernel>,
+    /// When kernels run.
+    regions: Vec<Region>,
+    /// By kernel: the region that it is in.
+    within: Vec<Option<RegionId>>,
+    /// Where the next kernel goes.
+    current: Option<RegionId>,
     buffer_names: Names,
     kernel_names: Names,
 }
@@ -96,6 +103,7 @@ impl PartialEq for Program {
             && self.kernels == other.kernels
             && self.inputs == other.inputs
             && self.outputs == other.outputs
+            && self.same_steps(&self.steps(), other, &other.steps())
     }
 }
 
@@ -176,6 +184,71 @@ impl Program {
         self.buffers[id.0 as usize].ty = ty;
     }
 
+    /// Regions, by id. Those whose kernels are all gone are still there.
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    /// The region that the kernel at a position is in.
+    pub fn region_of(&self, i: usize) -> Option<RegionId> {
+        self.within.get(i).copied().flatten()
+    }
+
+    /// The kernels as steps.
+    pub fn steps(&self) -> Vec<Step> {
+        regions::steps(&self.regions, self.within.iter().copied())
+    }
+
+    /// Adds a region around the kernels that are pushed until [`Program::leave`].
+    pub fn enter(&mut self, control: Control) -> RegionId {
+        self.regions.push(Region { parent: self.current, control });
+        let id = RegionId(self.regions.len() as u32 - 1);
+        self.current = Some(id);
+        id
+    }
+
+    /// Ends the innermost region that was entered.
+    pub fn leave(&mut self) {
+        self.current = self.current.and_then(|id| self.regions[id.0 as usize].parent);
+    }
+
+    /// Before which kernel, and in which region, something stands that is to be done before all kernels at these positions
+    /// whichever of them runs.
+    pub fn before(&self, positions: &[usize]) -> Option<(usize, Option<RegionId>)> {
+        let first = *positions.iter().min()?;
+        let mut region = self.region_of(first);
+        for i in positions {
+            region = regions::common(&self.regions, region, self.region_of(*i));
+        }
+        // Back to where the regions inside begin.
+        let depth = regions::path(&self.regions, region).len();
+        let inner = regions::path(&self.regions, self.region_of(first)).get(depth).copied();
+        let inside = |i: usize| regions::path(&self.regions, self.region_of(i)).get(depth).copied() == inner;
+        let mut position = first;
+        while inner.is_some() && position > 0 && inside(position - 1) {
+            position -= 1;
+        }
+        Some((position, region))
+    }
+
+    /// Whether a buffer steers a region or is carried by a loop: it is written and read where no kernel says so, or again.
+    pub fn is_cell(&self, buffer: BufferId) -> bool {
+        self.regions.iter().any(|region| region.control.cells().contains(&&buffer))
+    }
+
+    /// Whether steps do the same, wherever their regions stand in the lists.
+    fn same_steps(&self, own: &[Step], other: &Self, theirs: &[Step]) -> bool {
+        own.len() == theirs.len()
+            && own.iter().zip(theirs).all(|pair| match pair {
+                (Step::Kernel(i), Step::Kernel(j)) => i == j,
+                (Step::Region(a, x), Step::Region(b, y)) => {
+                    self.regions[a.0 as usize].control == other.regions[b.0 as usize].control
+                        && self.same_steps(x, other, y)
+                }
+                _ => false,
+            })
+    }
+
     /// Kernels in execution order.
     pub fn kernels(&self) -> &[Kernel] {
         &self.kernels
@@ -191,10 +264,11 @@ impl Program {
         &mut self.kernels[i]
     }
 
-    /// Adds a kernel behind all others.
+    /// Adds a kernel behind all others, in the region that was entered last.
     pub fn push_kernel(&mut self, kernel: Kernel) {
         self.kernel_names.take(&kernel.name);
         self.kernels.push(kernel);
+        self.within.push(self.current);
     }
 
     /// A name for a new kernel; `stem` is made unique.
@@ -204,8 +278,11 @@ impl Program {
 
     /// Keeps the kernels that `keep` says, by position and kernel.
     pub fn retain_kernels(&mut self, mut keep: impl FnMut(usize, &Kernel) -> bool) {
+        let keep: Vec<bool> = self.kernels.iter().enumerate().map(|(i, kernel)| keep(i, kernel)).collect();
         let mut position = 0..;
-        self.kernels.retain(|kernel| position.next().is_some_and(|i| keep(i, kernel)));
+        self.kernels.retain(|_| position.next().is_some_and(|i| keep[i]));
+        let mut position = 0..;
+        self.within.retain(|_| position.next().is_some_and(|i| keep[i]));
     }
 
     /// Makes all changes at once, in time proportional to the list.
@@ -214,20 +291,28 @@ impl Program {
             return;
         }
         let mut out = Vec::with_capacity(self.kernels.len() + edits.at.len());
+        let mut within = Vec::with_capacity(self.kernels.len() + edits.at.len());
         let mut edits = edits.at.into_iter().peekable();
         let old = std::mem::take(&mut self.kernels);
         for (i, kernel) in old.into_iter().map(Some).chain([None]).enumerate() {
             let edit = edits.next_if(|(at, _)| *at == i).map(|(_, edit)| edit).unwrap_or_default();
-            edit.before.iter().chain(edit.instead.iter().flatten()).for_each(|k| {
+            let inserted = edit.before.iter().map(|(k, _)| k);
+            inserted.chain(edit.instead.iter().flatten()).for_each(|k| {
                 self.kernel_names.take(&k.name);
             });
-            out.extend(edit.before);
+            let here = self.region_of(i);
+            for (kernel, region) in edit.before {
+                out.push(kernel);
+                within.push(region.unwrap_or(here));
+            }
             match edit.instead {
                 Some(kernels) => out.extend(kernels),
                 None => out.extend(kernel),
             }
+            within.resize(out.len(), here);
         }
         self.kernels = out;
+        self.within = within;
     }
 }
 
@@ -239,14 +324,20 @@ pub struct Edits {
 
 #[derive(Debug, Default)]
 struct Edit {
-    before: Vec<Kernel>,
+    /// With the region that it goes into, where that is not the one of the kernel behind.
+    before: Vec<(Kernel, Option<Option<RegionId>>)>,
     instead: Option<Vec<Kernel>>,
 }
 
 impl Edits {
-    /// A kernel before the one at `position`, behind what was inserted there earlier.
+    /// A kernel before the one at `position`, behind what was inserted there earlier, in the same region.
     pub fn insert(&mut self, position: usize, kernel: Kernel) {
-        self.at.entry(position).or_default().before.push(kernel);
+        self.at.entry(position).or_default().before.push((kernel, None));
+    }
+
+    /// The same in a region that ends or begins there, or is around that.
+    pub fn insert_in(&mut self, region: Option<RegionId>, position: usize, kernel: Kernel) {
+        self.at.entry(position).or_default().before.push((kernel, Some(region)));
     }
 
     /// Kernels in the place of the one at `position`; none removes it.

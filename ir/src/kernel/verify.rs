@@ -6,7 +6,10 @@
 //! - places have one stride per axis and a root that is its own; elements of a view lie inside the root's storage;
 //! - loops and buffers that a kernel names exist, accesses have the rank of their buffer, affine terms are sorted
 //!   without zeros or repetitions;
-//! - what is read has been written by an earlier kernel (or through a view of its root), or is an input or constant;
+//! - what is read has been written by an earlier kernel (or through a view of its root) that has run whenever the reader
+//!   does, or is an input or constant;
+//! - the kernels of a region are neighbours; conditions are bools and counts i64 of one element, counters are written by
+//!   their loop alone, and what a loop carries is written in it and before it;
 //! - a kernel reads no buffer that it writes, writes no input or constant, and stores have no padding
 //!   value except those of transforms;
 //! - stores use parallel loops only, and distinct iterations write distinct elements, where indices are affine with
@@ -22,6 +25,8 @@
 //! Not checked: that every element of a result is written, values of gathered indices, duplicate targets of
 //! scattering stores, helpers' names.
 
+mod regions;
+
 use std::collections::BTreeSet;
 
 use super::access::{Access, Affine, BufferId, Index, LoopId, range_of};
@@ -30,47 +35,50 @@ use super::form::{Form, Kernel, ReduceOp, Role, Side, Store, WindowOp};
 use super::function::BinaryOp;
 use super::procedure::{Procedure, Statement};
 use super::program::{BufferKind, Program};
+use super::regions::{RegionId, path};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::eval::scalar;
 use crate::types::DType;
+use regions::{Written, broken, is_written};
 
 /// Checks everything in the list above; the first broken rule is an *internal* error that names the kernel or buffer
 /// and shows its text.
 pub fn verify(program: &Program) -> Result<()> {
     buffers(program)?;
-    let mut written: BTreeSet<BufferId> = BTreeSet::new();
-    for kernel in program.kernels() {
-        let checker = Checker { program, kernel };
+    let mut written = Written::default();
+    let mut entered: Vec<RegionId> = Vec::new();
+    for (i, kernel) in program.kernels().iter().enumerate() {
+        let region = program.region_of(i);
+        let before = i.checked_sub(1).map_or(Vec::new(), |i| path(program.regions(), program.region_of(i)));
+        for id in path(program.regions(), region) {
+            if before.contains(&id) {
+                continue;
+            }
+            if entered.contains(&id) {
+                return Err(Error::internal(format!("kernel verifier: region {} is in parts", id.0)));
+            }
+            entered.push(id);
+            regions::enter(program, id, &mut written)?;
+        }
+        let checker = Checker { program, kernel, region };
         checker.kernel(&written).map_err(|e| {
             let text = program.kernel_text(kernel);
             Error::internal(format!("kernel verifier: {} in\n{text}", e.message))
                 .at(&kernel.name, kernel.form.name())
         })?;
         for id in kernel.form.written() {
-            written.insert(id);
-            written.insert(program.root(id));
+            written.add(id, region);
+            written.add(program.root(id), region);
         }
     }
+    regions::carried(program, &written)?;
     for &id in &program.outputs {
-        if matches!(program.buffer(id).kind, BufferKind::Output) && !is_written(program, &written, id) {
+        if matches!(program.buffer(id).kind, BufferKind::Output) && !is_written(program, &written, id, None) {
             return Err(broken(program, id, "is an output that no kernel writes"));
         }
     }
     Ok(())
-}
-
-fn broken(program: &Program, id: BufferId, rule: &str) -> Error {
-    let b = program.buffer(id);
-    Error::internal(format!("kernel verifier: buffer '{}' ({}) {rule}", b.name, b.ty))
-}
-
-/// A buffer holds data once it, its root or another view of its root is written: which elements those are is the
-/// layout pass's business.
-fn is_written(program: &Program, written: &BTreeSet<BufferId>, id: BufferId) -> bool {
-    let given = |id: BufferId| matches!(program.buffer(id).kind, BufferKind::Input | BufferKind::Const(_));
-    let root = program.root(id);
-    written.contains(&id) || written.contains(&root) || given(id) || given(root)
 }
 
 fn buffers(program: &Program) -> Result<()> {
@@ -129,6 +137,7 @@ fn buffers(program: &Program) -> Result<()> {
 struct Checker<'a> {
     program: &'a Program,
     kernel: &'a Kernel,
+    region: Option<RegionId>,
 }
 
 type Check = Result<(), Error>;
@@ -138,7 +147,7 @@ fn rule<T>(message: String) -> Result<T> {
 }
 
 impl Checker<'_> {
-    fn kernel(&self, written: &BTreeSet<BufferId>) -> Check {
+    fn kernel(&self, written: &Written) -> Check {
         let form = &self.kernel.form;
         for access in form.loads().into_iter().chain(form.stores()) {
             self.access(access)?;
@@ -157,7 +166,7 @@ impl Checker<'_> {
             if own.contains(&id) {
                 return rule(format!("reads '{name}', which it writes"));
             }
-            if !is_written(self.program, written, id) {
+            if !is_written(self.program, written, id, self.region) {
                 return rule(format!("reads '{name}', which nothing has written"));
             }
         }

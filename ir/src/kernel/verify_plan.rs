@@ -4,18 +4,23 @@
 //! - Slots and constants are inside their blocks, at multiples of the alignment, and constants do not overlap.
 //! - Every access has one stride per loop, names storage that there is, and lies in it: a slot that lives in the
 //!   kernel. Elements are aligned. Guards and a value outside of them come together; indices are i32, i64 or bytes.
+//! - What steers a region is a single element of its type that lives in all of it.
 //! - A schedule names every loop once, those of the outside first, and what it promises of strides is true.
+
+use std::sync::Arc;
 
 use super::access::LoopId;
 use super::digits::{COLUMNS, DigitSum};
 use super::form::{Form, Role};
 use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Sparse, Storage, Tile};
+use super::regions::{Control, Repeat, Step, Trips};
 use crate::error::{Error, Result};
 use crate::types::DType;
 
 /// Checks a plan; an internal error names the kernel and the rule.
 pub fn verify_plan(plan: &Plan) -> Result<()> {
     memory(plan)?;
+    plan.steps().iter().try_for_each(|step| region(plan, step))?;
     for (position, kernel) in plan.kernels.iter().enumerate() {
         let checker = Checker { plan, kernel, position };
         checker.kernel().map_err(|e| {
@@ -28,6 +33,52 @@ pub fn verify_plan(plan: &Plan) -> Result<()> {
 
 fn rule<T>(message: String) -> Result<T> {
     Err(Error::internal(message))
+}
+
+/// Cells are single elements of their type, in storage that lives in all of their region.
+fn region(plan: &Plan, step: &Step) -> Result<()> {
+    let Step::Region(id, inner) = step else { return Ok(()) };
+    // A kernel without loops, as which a cell is looked at.
+    let kernel = PlannedKernel {
+        name: String::new(),
+        nodes: vec![],
+        loops: vec![],
+        form: Form::Map { stores: vec![] },
+        schedule: Schedule::Scalar { order: vec![] },
+        provider: Provider::Plain,
+        shared: None,
+        why: String::new(),
+        grain: None,
+        bounds: Arc::default(),
+    };
+    let check = |cell: &FlatAccess, dtype: DType, load: bool| {
+        for position in [step.first(), step.last()] {
+            Checker { plan, kernel: &kernel, position }.access(cell, load)?;
+        }
+        if cell.dtype != dtype || !cell.gathers.is_empty() || !cell.guards.is_empty() {
+            return rule(format!("'{}' of {} steers a region, which takes {dtype}", cell.name, cell.dtype));
+        }
+        Ok(())
+    };
+    match &plan.regions[id.0 as usize].control {
+        Control::When { condition, .. } => {
+            let position = step.first();
+            Checker { plan, kernel: &kernel, position }.access(condition, true)?;
+            if condition.dtype != DType::Bool {
+                return rule(format!("'{}' of {} is a condition", condition.name, condition.dtype));
+            }
+        }
+        Control::Loop(Repeat { counter, trips, condition, .. }) => {
+            check(counter, DType::I64, false)?;
+            if let Some(Trips::Read(count)) = trips {
+                check(count, DType::I64, true)?;
+            }
+            if let Some(condition) = condition {
+                check(condition, DType::Bool, true)?;
+            }
+        }
+    }
+    inner.iter().try_for_each(|step| region(plan, step))
 }
 
 fn memory(plan: &Plan) -> Result<()> {

@@ -12,6 +12,7 @@ mod batch_statistics;
 pub mod bias_gelu;
 pub mod binary;
 pub mod bit_shift;
+mod body;
 mod broadcast;
 pub mod cast;
 pub mod center_crop_pad;
@@ -59,6 +60,7 @@ pub mod if_;
 pub mod instance_normalization;
 pub mod is_inf;
 pub mod layer_normalization;
+pub mod loop_;
 pub mod loss;
 #[cfg(test)]
 mod lowering_tests;
@@ -105,6 +107,7 @@ pub mod rms_normalization;
 pub mod roi_align;
 pub mod rotary_embedding;
 mod sampling;
+pub mod scan;
 pub mod scatter;
 pub mod shape;
 pub mod skip_normalization;
@@ -223,6 +226,7 @@ pub static OPS: &[OpDef] = &[
     binary::LESS_OR_EQUAL,
     unary::LOG,
     softmax::LOG_SOFTMAX,
+    loop_::DEF,
     lp_normalization::DEF,
     lp_pool::DEF,
     matmul::DEF,
@@ -278,6 +282,7 @@ pub static OPS: &[OpDef] = &[
     rotary_embedding::DEF,
     unary::ROUND,
     stft::DEF,
+    scan::DEF,
     scatter::FIRST,
     scatter::ELEMENTS,
     scatter::ND,

@@ -15,7 +15,13 @@ pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
     let mut is_root_of_views = vec![false; program.buffers().len()];
     for i in (0..program.kernels().len()).rev() {
         let Some((from, to)) = plain_copy(program.kernel(i)) else { continue };
-        if is_root_of_views[from.buffer.0 as usize] || !may_move(program, from.buffer, halos) {
+        // In the storage of the result of a branch only what the branch makes itself.
+        let here = |w: &usize| program.region_of(*w) == program.region_of(i);
+        if is_root_of_views[from.buffer.0 as usize]
+            || !may_move(program, from.buffer, halos)
+            || program.is_cell(to.buffer)
+            || !uses.writers(from.buffer).iter().all(here)
+        {
             continue;
         }
         if let Some(place) =
@@ -29,7 +35,7 @@ pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
     for i in 0..program.kernels().len() {
         let Some((from, to)) = plain_copy(program.kernel(i)) else { continue };
         let free = may_move(program, to.buffer, halos) && !is_root_of_views[to.buffer.0 as usize];
-        if !free || uses.only_writer(to.buffer) != Some(i) {
+        if !free || uses.only_writer(to.buffer) != Some(i) || program.is_cell(from.buffer) {
             continue;
         }
         if let Some(place) =
@@ -53,11 +59,12 @@ fn plain_copy(kernel: &Kernel) -> Option<(Access, Access)> {
     }
 }
 
-/// Whether a buffer's place may change: a temporary that owns its storage and has no halo.
+/// Whether a buffer's place may change: a temporary that owns its storage, has no halo and steers no region.
 fn may_move(program: &Program, buffer: BufferId, halos: &Halos) -> bool {
     let b = program.buffer(buffer);
     b.kind == BufferKind::Temp
         && !halos.contains_key(&buffer)
+        && !program.is_cell(buffer)
         && b.place.as_ref().is_some_and(|p| p.root == buffer)
 }
 

@@ -14,8 +14,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use kiln_ir::kernel::{
-    Access, Affine, BufferId, BufferKind, Edits, Expr, Form, Index, Kernel, Loop, LoopId, Program, Role,
-    Scalar, Store,
+    Access, Affine, BufferId, BufferKind, Edits, Expr, Form, Index, Kernel, Loop, LoopId, Program, RegionId,
+    Role, Scalar, Store,
 };
 use kiln_ir::{Dim, Error, Result};
 
@@ -38,8 +38,8 @@ pub(super) type Halos = BTreeMap<BufferId, Halo>;
 /// Replaces padded loads of what reductions run over; inserts padded copies where a buffer can have no halo.
 pub(super) fn run(program: &mut Program, regions: &Regions) -> Result<Halos> {
     let mut halos = Halos::new();
-    // Copies by source and value, so that several readers share one.
-    let mut copies: HashMap<(BufferId, Scalar), BufferId> = HashMap::new();
+    // Copies by source, value and region, so that several readers share one.
+    let mut copies: HashMap<(BufferId, Scalar, Option<RegionId>), BufferId> = HashMap::new();
     let mut edits = Edits::default();
     for i in 0..program.kernels().len() {
         let kernel = program.kernel(i);
@@ -54,7 +54,8 @@ pub(super) fn run(program: &mut Program, regions: &Regions) -> Result<Halos> {
         let fits = program.buffer(buffer).kind == BufferKind::Temp
             && halos.get(&buffer).is_none_or(|h| h.value == value);
         if !fits {
-            buffer = *copies.entry((buffer, value)).or_insert_with(|| {
+            let region = program.region_of(i);
+            buffer = *copies.entry((buffer, value, region)).or_insert_with(|| {
                 let (copy, kernel) = padded_copy(program, i, buffer);
                 edits.insert(i, kernel);
                 copy
@@ -122,17 +123,19 @@ fn padded_copy(program: &mut Program, before: usize, from: BufferId) -> (BufferI
 /// Inserts the kernels that write the halos, each before the first writer of its buffer.
 pub(super) fn fill(program: &mut Program, halos: &Halos) -> Result<()> {
     // Writers of views count: parts of a concat write straight into its storage.
-    let mut first: HashMap<BufferId, usize> = HashMap::new();
+    let mut writers: HashMap<BufferId, Vec<usize>> = HashMap::new();
     for (i, kernel) in program.kernels().iter().enumerate() {
         for store in kernel.form.stores() {
-            first.entry(program.root(store.buffer)).or_insert(i);
+            writers.entry(program.root(store.buffer)).or_default().push(i);
         }
     }
     let mut edits = Edits::default();
     for (&buffer, halo) in halos {
-        let Some(&position) = first.get(&buffer) else { continue };
+        let Some((position, region)) = writers.get(&buffer).and_then(|all| program.before(all)) else {
+            continue;
+        };
         for (i, slab) in slabs(program, buffer, halo)?.iter().enumerate() {
-            edits.insert(position, fill_slab(program, buffer, halo.value, i, slab));
+            edits.insert_in(region, position, fill_slab(program, buffer, halo.value, i, slab));
         }
     }
     program.edit(edits);

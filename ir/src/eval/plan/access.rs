@@ -65,7 +65,7 @@ impl<'a> Placed<'a> {
             flat.sweep(writer.loops, |at| {
                 let element = flat.locate(at, before).unwrap_or(0);
                 let bytes = bytes_of(element, flat.dtype.size() * 8);
-                if writer.memory.is_written_by(&writer.regions[flat.buffer], bytes, writer.position) {
+                if writer.memory.is_written_now(&writer.regions[flat.buffer], bytes) {
                     let at = writer.iteration(at);
                     return Err(Error::internal(format!(
                         "element {element} of '{name}' is read at {at} and written by the same kernel"
@@ -275,9 +275,7 @@ impl Sink for Writer<'_> {
         }
         let (region, width) = (&self.regions[to.buffer], to.dtype.size() * 8);
         // Half a byte has a neighbour, and scattered elements may meet: the last one counts.
-        if width >= 8
-            && to.gathers.is_empty()
-            && self.memory.is_written_by(region, bytes_of(element, width), self.position)
+        if width >= 8 && to.gathers.is_empty() && self.memory.is_written_now(region, bytes_of(element, width))
         {
             let at = self.iteration(iteration);
             self.fault = Some(Error::internal(format!(
@@ -285,7 +283,7 @@ impl Sink for Writer<'_> {
             )));
             return;
         }
-        self.memory.put(region, element as usize, width, bits, self.position);
+        self.memory.put(region, element as usize, width, bits);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::types::TensorType;
 #[derive(Debug)]
 struct Written {
     bytes: Vec<u8>,
-    /// By byte: the position of the kernel that wrote it last, plus one; 0: none has.
+    /// By byte: which execution of a kernel wrote it last; 0: none has.
     writer: Vec<u32>,
 }
 
@@ -35,6 +35,8 @@ pub(super) struct Memory {
     arena: Written,
     outputs: Vec<(String, Written)>,
     types: Vec<(TensorType, Vec<usize>)>,
+    /// By execution: the position of the kernel, plus one.
+    executions: Vec<u32>,
 }
 
 /// What one storage names while a kernel runs.
@@ -75,7 +77,19 @@ impl Memory {
             types.push((port.ty.clone(), shape));
         }
         let inputs = inputs.iter().map(|t| t.data.clone()).collect();
-        Ok(Self { inputs, weights, arena: Written::new(plan.arena_bytes), outputs, types })
+        Ok(Self {
+            inputs,
+            weights,
+            arena: Written::new(plan.arena_bytes),
+            outputs,
+            types,
+            executions: vec![0],
+        })
+    }
+
+    /// From here on it is the kernel at this position that writes; loops run kernels again.
+    pub(super) fn begin(&mut self, kernel: usize) {
+        self.executions.push(kernel as u32 + 1);
     }
 
     /// What a storage names in a kernel.
@@ -141,20 +155,23 @@ impl Memory {
     pub(super) fn is_written(&self, region: &Region, bytes: Range<usize>) -> bool {
         let start = region.bytes.start;
         self.written(region).is_none_or(|w| {
-            w.writer[start + bytes.start..start + bytes.end].iter().all(|k| *k > region.first)
+            let writers = &w.writer[start + bytes.start..start + bytes.end];
+            writers.iter().all(|run| self.executions[*run as usize] > region.first)
         })
     }
 
-    /// Whether a kernel wrote some of the bytes last.
-    pub(super) fn is_written_by(&self, region: &Region, bytes: Range<usize>, kernel: usize) -> bool {
+    /// Whether what runs now wrote some of the bytes last.
+    pub(super) fn is_written_now(&self, region: &Region, bytes: Range<usize>) -> bool {
         let start = region.bytes.start;
         self.written(region).is_some_and(|w| {
-            w.writer[start + bytes.start..start + bytes.end].iter().any(|k| *k == kernel as u32 + 1)
+            let now = self.executions.len() as u32 - 1;
+            w.writer[start + bytes.start..start + bytes.end].contains(&now)
         })
     }
 
     /// Writes an element of `bits` bits.
-    pub(super) fn put(&mut self, region: &Region, element: usize, bits: usize, value: u64, kernel: usize) {
+    pub(super) fn put(&mut self, region: &Region, element: usize, bits: usize, value: u64) {
+        let now = self.executions.len() as u32 - 1;
         let written = match region.storage {
             Storage::Arena { .. } => &mut self.arena,
             Storage::Output(i) => &mut self.outputs[i].1,
@@ -163,7 +180,7 @@ impl Memory {
         let (start, end) = (region.bytes.start, region.bytes.end);
         code::put(&mut written.bytes[start..end], bits, element, value);
         let touched = bytes_of(element as i64, bits);
-        written.writer[start + touched.start..start + touched.end].fill(kernel as u32 + 1);
+        written.writer[start + touched.start..start + touched.end].fill(now);
     }
 
     /// The results, all of whose elements must have been written.
