@@ -178,6 +178,33 @@ const SEQUENCES: &[(&str, &str)] = &[
     ("sums", "input %x: f32[n, s, 6] %y = ReduceMean(%x) {axes = [1], keepdims = 1}"),
 ];
 
+/// Images of an open height and width, whose borders are where the size of a run says.
+const IMAGES: &[(&str, &str)] = &[
+    (
+        "padded",
+        "input %x: f32[2, 3, h, s] input %w: f32[5, 3, 3, 3] %y = Conv(%x, %w) {strides = [2, 1], pads = [1, 1, 1, 1]}",
+    ),
+    ("valid", "input %x: f32[1, 4, h, s] input %w: f32[20, 4, 3, 3] %y = Conv(%x, %w) {strides = [2, 2]}"),
+    (
+        "layers",
+        "input %x: f32[1, 3, h, s] input %w: f32[16, 3, 3, 3] input %wd: f32[16, 1, 5, 5] input %wp: f32[24, 16, 1, 1] \
+        %a = Conv(%x, %w) {strides = [2, 2], pads = [1, 1, 1, 1]} %b = Relu(%a) \
+        %c = Conv(%b, %wd) {group = 16, strides = [2, 2], pads = [2, 2, 2, 2]} %d = Relu(%c) %y = Conv(%d, %wp)",
+    ),
+    (
+        "residual",
+        "input %x: f32[1, 16, h, s] input %w: f32[16, 16, 3, 3] input %wd: f32[16, 1, 3, 3] \
+        %a = Conv(%x, %w) {pads = [1, 1, 1, 1]} %b = Conv(%a, %wd) {group = 16, pads = [1, 1, 1, 1]} %c = Add(%a, %b) \
+        %y = Relu(%c)",
+    ),
+    (
+        "pools",
+        "input %x: f32[1, 6, h, s] %a = MaxPool(%x) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]} \
+        %y = AveragePool(%a) {kernel_shape = [3, 3]}",
+    ),
+    ("global", "input %x: f32[1, 20, h, s] %a = Tanh(%x) %y = GlobalAveragePool(%a)"),
+];
+
 /// The graph of a case, with constants drawn.
 fn graph(name: &str, body: &str, dims: &[&str]) -> Outcome<Graph> {
     let dims: String = dims.iter().map(|d| format!("dim {d}\n")).collect();
@@ -328,6 +355,11 @@ fn main() -> ExitCode {
             false => check(name, body, &["s = 1..157:23"], alone, 2),
         };
         add("sequence", name, 2, Box::new(run));
+    }
+    for (name, body) in IMAGES {
+        let sizes: &[&[i64]] = &[&[7, 8], &[20, 13], &[9, 24]];
+        let run = move || check(name, body, &["h = 7..20", "s = 8..24"], sizes, 2);
+        add("image", name, 2, Box::new(run));
     }
     for (name, body, good, bad) in AGREEING {
         add("agree", name, 2, Box::new(move || agree(name, body, *good, *bad)));

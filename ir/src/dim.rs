@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Symbols, numbers and operations in one expression at most.
 pub const MAX_SIZE: usize = 2048;
 
+/// Divisions within each other that [`Dim::range`] sees through.
+const MOST_DIVISIONS: usize = 8;
+
 /// The extent of one axis, or any integer that follows from extents.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dim {
@@ -230,8 +233,43 @@ impl Dim {
         self.substitute(&bound).as_const()
     }
 
-    /// Lower and upper bound when every symbol stays within `bounds`; `None` where a symbol has none.
+    /// Lower and upper bound when every symbol stays within `bounds`; `None` where a symbol has none. Multiples of what was
+    /// divided are also taken for what they nearly are, so that `h - 2*floordiv(h, 2)` is 0 or 1.
     pub fn range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
+        let (mut lo, mut hi) = self.terms_range(bounds)?;
+        for (upper, end) in [(false, &mut lo), (true, &mut hi)] {
+            let mut near = self.multiplied(upper);
+            for _ in 0..MOST_DIVISIONS {
+                let Some(dim) = near else { break };
+                let (least, most) = dim.terms_range(bounds)?;
+                *end = if upper { most.min(*end) } else { least.max(*end) };
+                near = dim.multiplied(upper);
+            }
+        }
+        Some((lo, hi))
+    }
+
+    /// An upper or a lower bound with `c * a` for `c*b * floordiv(a, b)`, which is less by `c * (b - 1)` at most; `None` where
+    /// there is no such term.
+    fn multiplied(&self, upper: bool) -> Option<Dim> {
+        let Self::Expr(sum) = self else { return None };
+        let (mut out, mut found) = (Dim::Const(0), false);
+        for (atoms, coefficient) in &sum.terms {
+            let term = match &atoms[..] {
+                [Atom::FloorDiv(a, Dim::Const(b))] if *b > 1 && coefficient % b == 0 => {
+                    found = true;
+                    let times = coefficient / b;
+                    let less = if (times > 0) == upper { 0 } else { b - 1 };
+                    (a.clone() - Dim::Const(less)) * Dim::Const(times)
+                }
+                _ => Dim::from_sum(Sum { terms: BTreeMap::from([(atoms.clone(), *coefficient)]) }),
+            };
+            out = out + term;
+        }
+        (found && !out.is_unknown()).then_some(out)
+    }
+
+    fn terms_range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
         let Self::Expr(sum) = self else { return self.as_const().map(|v| (v, v)) };
         let (mut lo, mut hi) = (0i64, 0i64);
         for (atoms, coefficient) in &sum.terms {
@@ -515,6 +553,17 @@ mod tests {
         assert_eq!((half.most(&bounds), half.typical(&bounds)), (Some(256), Some(12)));
         let of = |lo, hi| Bound::from((lo, hi)).typical;
         assert_eq!([of(1, 8), of(0, 4), of(0, 0), of(4, 4), of(1, 512)], [3, 2, 0, 4, 23]);
+    }
+
+    #[test]
+    fn ranges_see_through_divisions_that_are_multiplied_again() {
+        let bounds = Bounds::from([("h".into(), (32, 640).into())]);
+        let half = |d: &Dim| (d.clone() + Dim::Const(1)).floor_div(&Dim::Const(2)).unwrap();
+        let h = Dim::symbol("h");
+        let (once, two) = (half(&h), Dim::Const(2));
+        assert_eq!((once.clone() * two.clone() - h.clone()).range(&bounds), Some((0, 1)));
+        assert_eq!((half(&once) * two - once.clone()).range(&bounds), Some((0, 1)));
+        assert_eq!((half(&once) * Dim::Const(4) - h).range(&bounds), Some((0, 3)));
     }
 
     /// Every way to make expressions grow ends in what is unknown, at once.

@@ -248,6 +248,9 @@ impl Generator<'_> {
             return if let Work::Map = self.work { self.pixels(s, l) } else { self.quads(s, l, step) };
         }
         let inner = |step: i64| if step == 1 { tile } else { step };
+        if let Some(extent) = self.walk.open_extent(l).filter(|_| step != 1) {
+            return stepped(self, s, l, &extent, step, &mut |this, s, n| this.parallel(s, i + 1, n));
+        }
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
             trips(self, s, l, (to - from) / step, step, &mut |this, s| this.parallel(s, i + 1, inner(step)))?;

@@ -69,7 +69,7 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
         }
     }
     // Neighbouring results share weights and most of their inputs.
-    let along = parallel.last().filter(|l| window && !is_open(kernel, **l));
+    let along = parallel.last().filter(|l| window && !(in_plane && is_open(kernel, **l)));
     let mut model = match in_plane {
         true => plane::model(kernel, along, &unrolled, free_registers(kernel, &unrolled, target)),
         false => model(kernel, target, vector, along, &unrolled),
@@ -102,6 +102,7 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
         }
     );
     let pick = NestPick { vectors: open_step(kernel, vector, pick.vectors.into()) as u32, ..pick };
+    let tile = tile.map(|(l, n)| (l, open_step(kernel, l, n.into()) as u32));
     let fours = quads::pick(kernel, target, vector, along, &unrolled, &reduced);
     let order = parallel.iter().copied().chain(reduced).collect();
     if let (Some((vectors, tile)), Some(&along)) = (fours, along) {

@@ -1,7 +1,7 @@
 //! Accesses: which element of a buffer an iteration of a loop nest touches.
 
 use super::scalar::Scalar;
-use crate::dim::Dim;
+use crate::dim::{Bounds, Dim};
 
 /// A loop of one kernel, by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,21 @@ impl Affine {
     /// Least and greatest value over loops of these extents; saturates. `None` where a number is open.
     pub fn range(&self, extent: impl Fn(LoopId) -> Option<i64>) -> Option<(i64, i64)> {
         range_of(self.offset.as_const(), self.terms.iter().map(|(l, c)| (c.as_const(), extent(*l))))
+    }
+
+    /// The least and the greatest value over loops of these extents, as expressions; `None` where a coefficient may have either
+    /// sign.
+    pub fn ends(&self, extent: impl Fn(LoopId) -> Dim, bounds: &Bounds) -> Option<(Dim, Dim)> {
+        let (mut first, mut last) = (self.offset.clone(), self.offset.clone());
+        for (l, coefficient) in &self.terms {
+            let reach = coefficient.clone() * (extent(*l) - Dim::Const(1));
+            match coefficient.range(bounds)? {
+                (0.., _) => last = last + reach,
+                (_, ..=0) => first = first + reach,
+                _ => return None,
+            }
+        }
+        Some((first, last))
     }
 
     /// The value at an iteration, where all coefficients are constants.

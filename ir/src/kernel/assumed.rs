@@ -4,10 +4,10 @@
 //! must divide. What kernels index says what of it matters: an index that cannot be shown to stay inside of its axis for all
 //! sizes must end where the axis ends. A run checks that before its first kernel.
 
-use super::access::{Access, Affine};
+use super::access::Access;
 use super::form::Kernel;
 use super::program::Program;
-use crate::dim::{Bounds, Dim};
+use crate::dim::Dim;
 use crate::error::{Error, Result};
 
 /// Expressions that must be 0 in every run, each once.
@@ -49,7 +49,8 @@ fn of_access(program: &Program, kernel: &Kernel, access: &Access, found: &mut Ve
             );
             Error::unsupported(text).hint("bind its dimensions with --dim")
         };
-        let (first, last) = ends(kernel, affine, &program.bounds).ok_or_else(open)?;
+        let (first, last) =
+            affine.ends(|l| kernel.loop_(l).extent.clone(), &program.bounds).ok_or_else(open)?;
         let least = |d: &Dim| d.range(&program.bounds).map_or(-1, |r| r.0);
         if least(&first) < 0 {
             return Err(open());
@@ -60,18 +61,4 @@ fn of_access(program: &Program, kernel: &Kernel, access: &Access, found: &mut Ve
         }
     }
     Ok(())
-}
-
-/// The least and the greatest value of an index; `None` where a coefficient may have either sign.
-fn ends(kernel: &Kernel, index: &Affine, bounds: &Bounds) -> Option<(Dim, Dim)> {
-    let (mut first, mut last) = (index.offset.clone(), index.offset.clone());
-    for (l, coefficient) in &index.terms {
-        let reach = coefficient.clone() * (kernel.loop_(*l).extent.clone() - Dim::Const(1));
-        match coefficient.range(bounds)? {
-            (0.., _) => last = last + reach,
-            (_, ..=0) => first = first + reach,
-            _ => return None,
-        }
-    }
-    Some((first, last))
 }

@@ -182,7 +182,10 @@ impl Schedule {
         let mut loops = self.around();
         let power = |step: u32| step.is_power_of_two();
         match self {
-            Self::Nest(nest) if power(nest.vectors) && !nest.quads => loops.push(nest.vector),
+            Self::Nest(nest) if !nest.quads => {
+                loops.extend(power(nest.vectors).then_some(nest.vector));
+                loops.extend(nest.tile.filter(|(_, step)| power(*step)).map(|(l, _)| l));
+            }
             Self::Tile(tile) => {
                 loops.extend(tile.row);
                 if power(tile.nr) && !tile.rhs_padded && tile.panel == tile.nr {

@@ -47,6 +47,7 @@ pub(super) fn run(program: &mut Program, regions: &Regions) -> Result<Halos> {
         let Some((padded, value)) = padded.and_then(|a| Some((a.clone(), a.otherwise?))) else { continue };
         let halo = needed(program, kernel, &padded, value)?;
         let mut buffer = padded.buffer;
+        let shape = program.buffer(buffer).ty.shape.clone();
         let is_input = program.buffer(buffer).kind == BufferKind::Input;
         if is_input && regions.test_border(program, kernel, &halo.before, &halo.after) {
             continue;
@@ -67,9 +68,14 @@ pub(super) fn run(program: &mut Program, regions: &Regions) -> Result<Halos> {
             known.after[axis] = known.after[axis].max(halo.after[axis]);
         }
         let form = &mut program.kernel_mut(i).form;
-        // Products with zeros may be left out: the schedule decides. Those of bytes and words are made several at a time.
+        // Products with zeros may be left out where they are known to be: the schedule decides. Those of bytes and words are
+        // made several at a time.
+        let open = (0..halo.before.len()).any(|axis| {
+            let wide = halo.before[axis] > 0 || halo.after[axis] > 0;
+            wide && shape[axis].as_const().is_none()
+        });
         let told = matches!(form, Form::Contract { .. }).then_some(value);
-        let told = told.filter(|v| v.to_f64() == 0.0 && !(v.dtype.is_int() && v.dtype.size() <= 2));
+        let told = told.filter(|v| !open && v.to_f64() == 0.0 && !(v.dtype.is_int() && v.dtype.size() <= 2));
         if let Some(data) = form.data_mut() {
             *data = Access { otherwise: told, ..Access::new(buffer, padded.index) };
         }
@@ -89,10 +95,13 @@ fn needed(program: &Program, kernel: &Kernel, access: &Access, value: Scalar) ->
             halo.after.push(0);
             continue;
         }
-        let (lo, hi) = index.affine().and_then(|a| range(kernel, a)).ok_or_else(|| open(kernel))?;
-        let extent = extent.as_const().ok_or_else(|| open(kernel))?;
+        let ends = index.affine().and_then(|a| a.ends(|l| kernel.loop_(l).extent.clone(), &program.bounds));
+        let (first, last) = ends.ok_or_else(|| open(kernel))?;
+        let (lo, _) = first.range(&program.bounds).ok_or_else(|| open(kernel))?;
+        let (_, beyond) =
+            (last - extent.clone() + Dim::Const(1)).range(&program.bounds).ok_or_else(|| open(kernel))?;
         halo.before.push(lo.saturating_neg().max(0));
-        halo.after.push(hi.saturating_sub(extent - 1).max(0));
+        halo.after.push(beyond.max(0));
     }
     Ok(halo)
 }
@@ -101,11 +110,6 @@ fn open(kernel: &Kernel) -> Error {
     Error::unsupported("padding over an open dimension is not supported")
         .hint("bind it with --dim")
         .at(&kernel.name, kernel.form.name())
-}
-
-/// Least and greatest value of an index.
-fn range(kernel: &Kernel, a: &Affine) -> Option<(i64, i64)> {
-    a.range(|l| kernel.loop_(l).extent.as_const())
 }
 
 /// A buffer for `from` and its halo, and the kernel that fills it, for the place before kernel `before`.
@@ -121,7 +125,7 @@ fn padded_copy(program: &mut Program, before: usize, from: BufferId) -> (BufferI
 }
 
 /// Inserts the kernels that write the halos, each before the first writer of its buffer.
-pub(super) fn fill(program: &mut Program, halos: &Halos) -> Result<()> {
+pub(super) fn fill(program: &mut Program, halos: &Halos) {
     // Writers of views count: parts of a concat write straight into its storage.
     let mut writers: HashMap<BufferId, Vec<usize>> = HashMap::new();
     for (i, kernel) in program.kernels().iter().enumerate() {
@@ -134,51 +138,51 @@ pub(super) fn fill(program: &mut Program, halos: &Halos) -> Result<()> {
         let Some((position, region)) = writers.get(&buffer).and_then(|all| program.before(all)) else {
             continue;
         };
-        for (i, slab) in slabs(program, buffer, halo)?.iter().enumerate() {
+        for (i, slab) in slabs(program, buffer, halo).iter().enumerate() {
             edits.insert_in(region, position, fill_slab(program, buffer, halo.value, i, slab));
         }
     }
     program.edit(edits);
-    Ok(())
 }
 
 /// The halo as boxes of `(first, count)` per axis that do not overlap: axis by axis, its two ends over the widened
 /// extent of the axes after it and the plain extent of those before.
-fn slabs(program: &Program, buffer: BufferId, halo: &Halo) -> Result<Vec<Vec<(i64, Dim)>>> {
+fn slabs(program: &Program, buffer: BufferId, halo: &Halo) -> Vec<Vec<(Dim, Dim)>> {
     let shape = &program.buffer(buffer).ty.shape;
     let wide = |axis: usize| {
-        (-halo.before[axis], shape[axis].clone() + Dim::Const(halo.before[axis] + halo.after[axis]))
+        (
+            Dim::Const(-halo.before[axis]),
+            shape[axis].clone() + Dim::Const(halo.before[axis] + halo.after[axis]),
+        )
     };
     let mut out = Vec::new();
     for axis in 0..shape.rank() {
         if halo.before[axis] == 0 && halo.after[axis] == 0 {
             continue;
         }
-        // Behind an end that is known at run time alone there is no place to fill.
-        let end = shape[axis].as_const().ok_or_else(|| {
-            Error::internal(format!("'{}' has a halo around an open axis", program.buffer(buffer).name))
-        })?;
-        let ends = [(-halo.before[axis], halo.before[axis]), (end, halo.after[axis])];
+        let ends =
+            [(Dim::Const(-halo.before[axis]), halo.before[axis]), (shape[axis].clone(), halo.after[axis])];
         for (first, count) in ends.into_iter().filter(|e| e.1 > 0) {
             let at = |i: usize| match i.cmp(&axis) {
-                std::cmp::Ordering::Less => (0, shape[i].clone()),
-                std::cmp::Ordering::Equal => (first, Dim::Const(count)),
+                std::cmp::Ordering::Less => (Dim::Const(0), shape[i].clone()),
+                std::cmp::Ordering::Equal => (first.clone(), Dim::Const(count)),
                 std::cmp::Ordering::Greater => wide(i),
             };
             out.push((0..shape.rank()).map(at).collect());
         }
     }
-    Ok(out)
+    out
 }
 
-fn fill_slab(program: &Program, buffer: BufferId, value: Scalar, i: usize, slab: &[(i64, Dim)]) -> Kernel {
-    let make = |(i, (_, count)): (usize, &(i64, Dim))| Loop {
+fn fill_slab(program: &Program, buffer: BufferId, value: Scalar, i: usize, slab: &[(Dim, Dim)]) -> Kernel {
+    let make = |(i, (_, count)): (usize, &(Dim, Dim))| Loop {
         name: format!("i{i}"),
         extent: count.clone(),
         role: Role::Parallel,
     };
-    let index =
-        |(i, (first, _)): (usize, &(i64, Dim))| Index::from(Affine::of(LoopId(i as u16)).shifted(*first));
+    let index = |(i, (first, _)): (usize, &(Dim, Dim))| {
+        Index::from(Affine::of(LoopId(i as u16)).shifted(first.clone()))
+    };
     let to = Access::new(buffer, slab.iter().enumerate().map(index).collect());
     let loops = slab.iter().enumerate().map(make).collect();
     let form = Form::Map { stores: vec![Store { to, value: Expr::Const(value) }] };

@@ -41,7 +41,8 @@ pub fn run(program: &mut Program) -> Result<()> {
         program.set_place(id, Some(place));
     }
     alias::run(program, &orders, &halos);
-    halo::fill(program, &halos)
+    halo::fill(program, &halos);
+    Ok(())
 }
 
 /// Refuses storage that nothing can address: offsets of all that is smaller stay far within 64 bits.
