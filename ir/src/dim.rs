@@ -269,7 +269,8 @@ impl Dim {
         (found && !out.is_unknown()).then_some(out)
     }
 
-    fn terms_range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
+    /// The same by the range of every term alone.
+    pub fn terms_range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
         let Self::Expr(sum) = self else { return self.as_const().map(|v| (v, v)) };
         let (mut lo, mut hi) = (0i64, 0i64);
         for (atoms, coefficient) in &sum.terms {
