@@ -190,3 +190,39 @@ fn constants_that_nodes_give_are_pruned_too() {
     assert_eq!(zeros, 24);
     assert_eq!(run(&out.model, 0).len(), 4 * 64);
 }
+
+#[test]
+fn an_artefact_shrinks_with_its_weights() {
+    let widths = [64, 256, 128, 512, 256, 512];
+    let mut d = Document::new("narrow", 17);
+    d.add_input("x", DType::F32, &[1, 64, 14, 14]);
+    let mut last = "x".to_owned();
+    for (i, pair) in widths.windows(2).enumerate() {
+        let (w, b, y, z) = (format!("w{i}"), format!("b{i}"), format!("y{i}"), format!("z{i}"));
+        d.set_constant(&w, Tensor::from_vec(&[pair[1], pair[0], 1, 1], noise(pair[0] * pair[1], i)));
+        d.set_constant(&b, Tensor::from_vec(&[pair[1]], noise(pair[1], 50 + i)));
+        d.nodes_mut().push(Node::new(&y, "Conv", &[&last, &w, &b], &[&y]));
+        d.nodes_mut().push(Node::new(&z, "Relu", &[&y], &[&z]));
+        last = z;
+    }
+    d.set_constant("last", Tensor::from_vec(&[100, 512], noise(51_200, 90)));
+    d.nodes_mut().extend([
+        Node::new("pool", "GlobalAveragePool", &[&last], &["g"]),
+        Node::new("flat", "Flatten", &["g"], &["h"]),
+        Node::new("classes", "Gemm", &["h", "last"], &["classes"]).with_int("transB", 1),
+    ]);
+    d.add_outputs(["classes"]);
+    let mut wish = options(Pattern::Blocks { rows: 4, columns: 1 }, 0.9, Saliency::Magnitude, false);
+    // Those that are left alone by default, too.
+    wish.layers = vec![("*".to_owned(), 0.9)];
+    let pruned = prune(d.clone(), &wish, None, None, &()).unwrap();
+    assert!((pruned.sparsity_of_model - 0.9).abs() < 0.001, "{}", pruned.sparsity_of_model);
+    for cpu in ["sse2", "avx2"] {
+        let bytes = |document: &Document| {
+            let compiler = Compiler::from_bytes(document.to_bytes().unwrap()).cpu(cpu);
+            compiler.jit(1).unwrap().weights_bytes() as f64
+        };
+        let part = bytes(&pruned.model) / bytes(&d);
+        assert!(part < 0.13, "{cpu}: {part}");
+    }
+}

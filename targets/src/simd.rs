@@ -235,6 +235,8 @@ pub trait Simd {
     fn at_most_of(&mut self, p: &P, most: &P) -> R;
     /// An index read from memory: 8 bytes, or 4 whose sign is extended.
     fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P>;
+    /// An unsigned byte read from memory.
+    fn load_byte(&mut self, base: &P, disp: i32) -> R<P>;
     /// An unsigned number of 2 bytes read from memory.
     fn load_short(&mut self, base: &P, disp: i32) -> R<P>;
     /// `p` of so many bits less, an unsigned number: `p / 2^bits`.
@@ -278,6 +280,9 @@ pub trait Simd {
     /// `n` elements of 32 bits from memory that lie `stride` bytes apart, in the first lanes; the others hold anything.
     /// Touches no byte before the first element or behind the last one.
     fn load_strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V>;
+    /// `n` elements of 32 bits, each `4 * index` bytes from `p + disp`, in the first lanes; the others are 0. Indices are
+    /// unsigned, follow each other from `indices + at` on, and have 16 bits or 32.
+    fn load_indexed(&mut self, p: &P, disp: i32, indices: &P, at: i32, short: bool, n: usize) -> R<V>;
     /// Announces loads with a stride, outside of all loops: what they need every time may be kept in a register from here
     /// on. They need no announcement.
     fn prepare_strided(&mut self, _stride: i32) -> R {

@@ -62,9 +62,56 @@ fn elements_that_lie_apart() {
     }
 }
 
+/// Every number of lanes of elements with such indices, which lie behind the source.
+struct Indexed {
+    short: bool,
+}
+
+/// Where indices begin; elements of 16 and 32 bits.
+const INDICES: [usize; 2] = [4 * SOURCE, 4 * (SOURCE + 16)];
+const RESULTS: usize = SOURCE + 40;
+
+impl crate::encode::Program for Indexed {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let indices = s.copy_ptr(&data)?;
+        for n in 0..=s.lanes() {
+            let at = INDICES[usize::from(!self.short)] as i32;
+            let v = s.load_indexed(&data, 8, &indices, at, self.short, n)?;
+            let lanes = s.lanes();
+            s.store(&data, 4 * (RESULTS + BLOCK * n) as i32, &v, lanes)?;
+            s.free(v);
+        }
+        s.free_ptr(indices);
+        Ok(())
+    }
+}
+
+#[test]
+fn elements_by_their_indices() {
+    let elements = RESULTS + BLOCK * (MOST_LANES + 1);
+    let mut data: Vec<u8> = (0..elements).flat_map(|i| (i as u32 + 1).to_le_bytes()).collect();
+    let index = |i: usize| (i * 37 + 5) % (SOURCE - 2);
+    for i in 0..MOST_LANES {
+        data[INDICES[0] + 2 * i..][..2].copy_from_slice(&(index(i) as u16).to_le_bytes());
+        data[INDICES[1] + 4 * i..][..4].copy_from_slice(&(index(i) as u32).to_le_bytes());
+    }
+    for short in [true, false] {
+        for ran in run_on(&Indexed { short }, &data, 0, 0) {
+            let word = |i: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| ran.data[4 * i + byte]));
+            for n in 0..=ran.lanes {
+                let got: Vec<u32> = (0..ran.lanes).map(|lane| word(RESULTS + BLOCK * n + lane)).collect();
+                let want = |lane: usize| if lane < n { index(lane) as u32 + 3 } else { 0 };
+                let want: Vec<u32> = (0..ran.lanes).map(want).collect();
+                assert_eq!(got, want, "{}: {n} elements, short {short}", ran.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn another_machine_has_code_for_them() {
-    assert!(
-        !crate::testing::compile_for("aarch64-unknown-linux-gnu", &Strided { announced: true }).is_empty()
-    );
+    let target = "aarch64-unknown-linux-gnu";
+    assert!(!crate::testing::compile_for(target, &Strided { announced: true }).is_empty());
+    assert!(!crate::testing::compile_for(target, &Indexed { short: true }).is_empty());
 }

@@ -10,17 +10,19 @@
 //! ```
 //!
 //! Without pixels side by side a block's rows are lanes, and an element of lhs is brought into all of them; blocks are taken
-//! four at a time, each with sums of its own that are added at the end.
+//! four at a time, each with sums of its own that are added at the end. Blocks of one row and one column are lanes
+//! themselves, with elements of lhs by their indices; lanes are added at the end.
 //!
 //! Where a row begins in the values and the indices is read from the table, so that any part of the rows can be run; within
 //! a row both are read from front to back. A row is added up by ascending column whatever the tile is, so that bits depend
 //! on nothing else.
 
 use kiln_ir::DType;
+use kiln_ir::format::bcsr::Index;
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Sparse};
-use kiln_targets::simd::{Op2, P, R, Refusal, Simd, SimdExt as _, Src, V};
+use kiln_targets::simd::{Across, Op2, P, R, Refusal, Simd, SimdExt as _, Src, V};
 
 use super::places::Places;
 use super::share::shared;
@@ -62,6 +64,39 @@ impl Walks for Generator<'_> {
 
 /// Blocks at a time where rows are lanes: as many as hide the latency of a multiply-add.
 const CHAINS: usize = 4;
+/// Vectors of blocks at a time where blocks are lanes, and blocks at a time of what is left.
+const VECTORS: usize = 2;
+const FEW: usize = 4;
+
+/// Where a row's blocks are read.
+struct Cursor {
+    indices: P,
+    values: P,
+    /// The activations of the last column, where indices are how far the next one is.
+    column: Option<P>,
+}
+
+impl Cursor {
+    fn free<S: Simd>(self, s: &mut S) {
+        for p in [self.indices, self.values].into_iter().chain(self.column) {
+            s.free_ptr(p);
+        }
+    }
+}
+
+/// How many blocks a row has, and the first one.
+struct Row {
+    count: P,
+    at: Cursor,
+}
+
+/// `count / by`, and `count` becomes what is left; `by` is a power of two.
+fn quotient<S: Simd>(s: &mut S, count: &P, by: usize) -> R<P> {
+    let whole = s.copy_ptr(count)?;
+    s.shift_down(&whole, by.trailing_zeros() as u8);
+    s.advance_by(count, &whole, -(by as i64))?;
+    Ok(whole)
+}
 
 /// How much of a tile there is.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +191,7 @@ impl Generator<'_> {
             Level::Outer(_) => self.level(s, i + 1, share, at),
             Level::Lines(..) => self.level(s, i + 1, share, Extent { lines: width, ..at }),
             Level::Pixels(_) => self.level(s, i + 1, share, Extent { pixels: width, ..at }),
+            Level::Rows if self.sparse.has_blocks_as_lanes() => self.row_of_blocks(s),
             Level::Rows if self.sparse.col.is_none() => self.row_of_lanes(s, width),
             Level::Rows => self.row(s, at, width),
         }
@@ -193,24 +229,30 @@ impl Generator<'_> {
         let height = usize::from(weights.block.rows);
         let pixels = self.pixels(at);
         let acc = (0..height * pixels.len()).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
-        let (count, indices, values) = self.begin(s)?;
-        s.repeat_ptr(count, &mut |s| self.block(s, &acc, &pixels, &indices, &values))?;
-        s.free_ptr(indices);
-        s.free_ptr(values);
+        let Row { count, at } = self.begin(s)?;
+        s.repeat_ptr(count, &mut |s| self.block(s, &acc, &pixels, &at))?;
+        at.free(s);
         self.finish(s, acc, &pixels, rows)
     }
 
-    /// How many blocks the row has, and where its indices and values are, less where the first row's are.
-    fn begin<S: Simd>(&self, s: &mut S) -> R<(P, P, P)> {
+    /// How many blocks the row has, and where they are, less where the first row's are.
+    fn begin<S: Simd>(&self, s: &mut S) -> R<Row> {
         let weights = &self.sparse.weights;
         let entry = self.walk.disp(self.table, &[], 0)?;
         let before = s.load_index(self.walk.ptr(self.table), entry, false)?;
         let indices = s.copy_ptr(self.walk.ptr(self.weights))?;
-        s.advance_by(&indices, &before, weights.index_bytes() as i64)?;
+        s.advance_by(&indices, &before, weights.index.bytes() as i64)?;
         let values = s.copy_ptr(self.walk.ptr(self.weights))?;
         s.advance_by(&values, &before, (weights.block.values() * weights.value_bytes) as i64)?;
+        let end = entry + weights.block.entry_bytes() as i32;
+        let count = s.load_index(self.walk.ptr(self.table), end, false)?;
+        s.advance_by(&count, &before, -1)?;
         s.free_ptr(before);
-        Ok((s.load_index(self.walk.ptr(self.table), entry + 4, false)?, indices, values))
+        let column = match weights.index {
+            Index::Delta => Some(s.copy_ptr(self.walk.ptr(self.lhs))?),
+            Index::Short | Index::Wide => None,
+        };
+        Ok(Row { count, at: Cursor { indices, values, column } })
     }
 
     /// Where indices and values of the first row are from what [`Generator::begin`] gives.
@@ -224,15 +266,33 @@ impl Generator<'_> {
         Ok([place(weights.indices_at())?, place(weights.values_at())?])
     }
 
-    /// Where the column's activations are whose index is the `j`th from here.
-    fn column<S: Simd>(&self, s: &mut S, indices: &P, j: usize) -> R<P> {
+    /// Does something where the column's activations are whose index is the `j`th from here.
+    fn column<S: Simd>(
+        &self,
+        s: &mut S,
+        cursor: &Cursor,
+        j: usize,
+        then: &mut dyn FnMut(&mut S, &P) -> R,
+    ) -> R {
         let weights = &self.sparse.weights;
-        let at = self.parts()?[0] + (j * weights.index_bytes()) as i32;
-        let index = if weights.wide { s.load_index(indices, at, false)? } else { s.load_short(indices, at)? };
+        let (indices, at) = (&cursor.indices, self.parts()?[0] + (j * weights.index.bytes()) as i32);
+        let index = match weights.index {
+            Index::Delta => s.load_byte(indices, at)?,
+            Index::Short => s.load_short(indices, at)?,
+            Index::Wide => s.load_index(indices, at, false)?,
+        };
+        let scale = weights.unit as i64 * ELEMENT;
+        if let Some(column) = &cursor.column {
+            s.advance_by(column, &index, scale)?;
+            s.free_ptr(index);
+            return then(s, column);
+        }
         let x = s.copy_ptr(self.walk.ptr(self.lhs))?;
-        s.advance_by(&x, &index, weights.unit as i64 * ELEMENT)?;
+        s.advance_by(&x, &index, scale)?;
         s.free_ptr(index);
-        Ok(x)
+        then(s, &x)?;
+        s.free_ptr(x);
+        Ok(())
     }
 
     /// A row of blocks whose rows are lanes.
@@ -243,14 +303,11 @@ impl Generator<'_> {
         let parts: Vec<Pixels> =
             (0..vectors).map(|v| Pixels { line: 0, from: v * self.lanes, n: of(v, height) }).collect();
         let acc = (0..CHAINS * parts.len()).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
-        let (rest, indices, values) = self.begin(s)?;
-        let whole = s.copy_ptr(&rest)?;
-        s.shift_down(&whole, CHAINS.trailing_zeros() as u8);
-        s.advance_by(&rest, &whole, -(CHAINS as i64))?;
-        s.repeat_ptr(whole, &mut |s| self.lanes_of(s, &acc, &parts, CHAINS, &indices, &values))?;
-        s.repeat_ptr(rest, &mut |s| self.lanes_of(s, &acc, &parts, 1, &indices, &values))?;
-        s.free_ptr(indices);
-        s.free_ptr(values);
+        let Row { count: rest, at } = self.begin(s)?;
+        let whole = quotient(s, &rest, CHAINS)?;
+        s.repeat_ptr(whole, &mut |s| self.lanes_of(s, &acc, &parts, CHAINS, &at))?;
+        s.repeat_ptr(rest, &mut |s| self.lanes_of(s, &acc, &parts, 1, &at))?;
+        at.free(s);
         let mut acc = acc;
         let others = acc.split_off(parts.len());
         for (i, other) in others.into_iter().enumerate() {
@@ -276,42 +333,92 @@ impl Generator<'_> {
         Ok(())
     }
 
+    /// A row whose blocks of one element are lanes.
+    fn row_of_blocks<S: Simd>(&mut self, s: &mut S) -> R {
+        let acc = (0..VECTORS).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
+        let Row { count: rest, at } = self.begin(s)?;
+        let lanes = s.lanes();
+        let whole = quotient(s, &rest, VECTORS * lanes)?;
+        s.repeat_ptr(whole, &mut |s| self.blocks_of(s, &acc, lanes, &at))?;
+        let few = quotient(s, &rest, FEW)?;
+        s.repeat_ptr(few, &mut |s| self.blocks_of(s, &acc[..1], FEW, &at))?;
+        s.repeat_ptr(rest, &mut |s| self.blocks_of(s, &acc[..1], 1, &at))?;
+        at.free(s);
+        let mut acc = acc.into_iter();
+        let Some(sum) = acc.next() else { return Ok(()) };
+        for other in acc {
+            s.op2(Op2::Add, &sum, Src::Reg(&other))?;
+            s.free(other);
+        }
+        s.across(Across::Sum, &sum)?;
+        let overflow = self.epilogue.overflow(s, 0);
+        let held = self.epilogue.hold_constants(s)?;
+        let place = At { walk: &self.walk, lane: self.sparse.row, ahead: &[], n: 1 };
+        for value in self.epilogue.eval(s, &place, Some(sum))? {
+            place.store(s, self.store, &value, overflow)?;
+            s.free(value);
+        }
+        Dag::drop_constants(s, held);
+        Ok(())
+    }
+
+    /// Vectors of `n` blocks of one element, and on to the next ones.
+    fn blocks_of<S: Simd>(&self, s: &mut S, acc: &[V], n: usize, at: &Cursor) -> R {
+        let weights = &self.sparse.weights;
+        let (index, value) = (weights.index.bytes(), weights.value_bytes);
+        let [indices_at, values_at] = self.parts()?;
+        let element = self.walk.element(self.value);
+        let x_at = self.walk.disp(self.lhs, &[], 0)?;
+        for (j, acc) in acc.iter().enumerate() {
+            let from = indices_at + (j * n * index) as i32;
+            let x = s.load_indexed(self.walk.ptr(self.lhs), x_at, &at.indices, from, index == 2, n)?;
+            let w = s.load_as(element, &at.values, values_at + (j * n * value) as i32, n)?;
+            s.fma_last(acc, &x, w)?;
+            s.free(x);
+        }
+        s.advance(&at.indices, (acc.len() * n * index) as i64);
+        s.advance(&at.values, (acc.len() * n * value) as i64);
+        Ok(())
+    }
+
     /// So many blocks, whose rows are lanes, and on to the next ones.
-    fn lanes_of<S: Simd>(
-        &self,
-        s: &mut S,
-        acc: &[V],
-        parts: &[Pixels],
-        blocks: usize,
-        indices: &P,
-        values: &P,
-    ) -> R {
+    fn lanes_of<S: Simd>(&self, s: &mut S, acc: &[V], parts: &[Pixels], blocks: usize, at: &Cursor) -> R {
         let weights = &self.sparse.weights;
         let (bytes, value_at) = (weights.block.values() * weights.value_bytes, self.parts()?[1]);
         let element = self.walk.element(self.value);
         for j in 0..blocks {
-            let column = self.column(s, indices, j)?;
-            let x = s.load_splat(&column, self.walk.disp(self.lhs, &[], 0)?)?;
-            s.free_ptr(column);
-            for (acc, part) in acc[j * parts.len()..].iter().zip(parts) {
-                let at = value_at + (j * bytes + part.from as usize * weights.value_bytes) as i32;
-                let w = s.load_as(element, values, at, part.n)?;
-                s.fma(acc, &x, Src::Reg(&w))?;
-                s.free(w);
-            }
-            s.free(x);
+            self.column(s, at, j, &mut |s, column| {
+                let x = s.load_splat(column, self.walk.disp(self.lhs, &[], 0)?)?;
+                for (acc, part) in acc[j * parts.len()..].iter().zip(parts) {
+                    let from = value_at + (j * bytes + part.from as usize * weights.value_bytes) as i32;
+                    let w = s.load_as(element, &at.values, from, part.n)?;
+                    s.fma(acc, &x, Src::Reg(&w))?;
+                    s.free(w);
+                }
+                s.free(x);
+                Ok(())
+            })?;
         }
-        s.advance(indices, (blocks * weights.index_bytes()) as i64);
-        s.advance(values, (blocks * bytes) as i64);
+        s.advance(&at.indices, (blocks * weights.index.bytes()) as i64);
+        s.advance(&at.values, (blocks * bytes) as i64);
         Ok(())
     }
 
     /// One block: pixels times values, and on to the next one.
-    fn block<S: Simd>(&self, s: &mut S, acc: &[V], pixels: &[Pixels], indices: &P, values: &P) -> R {
+    fn block<S: Simd>(&self, s: &mut S, acc: &[V], pixels: &[Pixels], cursor: &Cursor) -> R {
+        let weights = &self.sparse.weights;
+        self.column(s, cursor, 0, &mut |s, x| {
+            s.advance(&cursor.indices, weights.index.bytes() as i64);
+            self.products(s, acc, pixels, x, &cursor.values)
+        })?;
+        s.advance(&cursor.values, (weights.block.values() * weights.value_bytes) as i64);
+        Ok(())
+    }
+
+    /// Pixels of a column times the values of a block.
+    fn products<S: Simd>(&self, s: &mut S, acc: &[V], pixels: &[Pixels], x: &P, values: &P) -> R {
         let weights = &self.sparse.weights;
         let value_at = self.parts()?[1];
-        let x = self.column(s, indices, 0)?;
-        s.advance(indices, weights.index_bytes() as i64);
         let height = usize::from(weights.block.rows);
         let element = self.walk.element(self.value);
         let value = |r: usize| value_at + (r * weights.value_bytes) as i32;
@@ -320,16 +427,16 @@ impl Generator<'_> {
             let w = s.load_splat_as(element, values, value(0))?;
             for (acc, p) in acc.iter().zip(pixels) {
                 if p.n == s.lanes() {
-                    s.fma(acc, &w, Src::Mem(&x, at(p)?))?;
+                    s.fma(acc, &w, Src::Mem(x, at(p)?))?;
                 } else {
-                    let part = s.load(&x, at(p)?, p.n)?;
+                    let part = s.load(x, at(p)?, p.n)?;
                     s.fma(acc, &w, Src::Reg(&part))?;
                     s.free(part);
                 }
             }
             s.free(w);
         } else {
-            let loaded = pixels.iter().map(|p| s.load(&x, at(p)?, p.n)).collect::<R<Vec<V>>>()?;
+            let loaded = pixels.iter().map(|p| s.load(x, at(p)?, p.n)).collect::<R<Vec<V>>>()?;
             for (r, row) in acc.chunks_exact(pixels.len()).enumerate() {
                 if let ([acc], [x], 4) = (row, &loaded[..], weights.value_bytes) {
                     s.fma(acc, x, Src::Splat(values, value(r)))?;
@@ -343,8 +450,6 @@ impl Generator<'_> {
             }
             loaded.into_iter().for_each(|v| s.free(v));
         }
-        s.free_ptr(x);
-        s.advance(values, (weights.block.values() * weights.value_bytes) as i64);
         Ok(())
     }
 

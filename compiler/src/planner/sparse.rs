@@ -42,7 +42,9 @@ pub(super) fn blocks(
         }
     }
     without_negative_zeros(&mut dense, elements.dtype);
-    let (weights, data) = Bcsr::encode(&dense, bytes, rows, &depth, block).map_err(|e| e.message)?;
+    // Blocks that are lanes are found each by itself.
+    let deltas = roles.col.is_some() || block != Block::new(1, 1);
+    let (weights, data) = Bcsr::encode(&dense, bytes, rows, &depth, block, deltas).map_err(|e| e.message)?;
     let mut kernel = flat.clone();
     let mut strides = vec![Dim::Const(0); flat.loops.len()];
     let mut step = 1;

@@ -19,6 +19,8 @@ const LATENCY: f64 = 4.0;
 const STEP: f64 = 1.0;
 /// Cycles that a row of blocks takes to begin and to end, for each vector of results and by itself.
 const ROW: [f64; 2] = [2.0, 12.0];
+/// Cycles of an element that is brought into its lane by its index, with its product.
+const GATHERED: f64 = 1.1;
 /// Vectors of a row at a time at most.
 const MOST_VECTORS: i64 = 12;
 
@@ -172,8 +174,11 @@ pub fn estimate(
     images as f64 * best.first().map_or(f64::INFINITY, |b| b.0)
 }
 
-/// Cycles of a product of `results` single columns, whose lanes are the rows of blocks.
+/// Cycles of a product of `results` single columns, whose lanes are the rows of blocks, or blocks of one element.
 pub fn single(results: i64, blocks: usize, block: Block, target: &Target) -> f64 {
+    if block == Block::new(1, 1) {
+        return results as f64 * blocks as f64 * GATHERED;
+    }
     let vectors = (i64::from(block.rows) + target.lanes() as i64 - 1) / target.lanes() as i64;
     let step = STEP + vectors as f64 * if target.fma { 1.0 } else { 1.5 };
     results as f64 * blocks as f64 * step

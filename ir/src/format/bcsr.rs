@@ -6,7 +6,7 @@
 //! ```text
 //!        columns ->                     blocks of 4 x 1
 //!      +------------------+
-//!      | . a . . e . . .  |             table     0, 2 | 2, 1       blocks before the row, blocks of the row
+//!      | . a . . e . . .  |             table     0, 2, 3           blocks before the row; at the end, all
 //! rows | . b . . f . . .  |             indices   1  4 | 6          of columns, as offsets (see below)
 //!      | . c . . . . . .  |             values    a b c d  e f 0 g | h 0 i j
 //!      | . d . . g . . .  |
@@ -21,10 +21,11 @@
 //! A block's values lie column by column. An index is where a column's activations are: a column is a step of nested loops,
 //! each with an extent and a stride, and its offset, the sum of the strides, is counted in the largest unit that divides all
 //! strides. So a channel of a 1 x 1 convolution has its number, and an element of a 3 x 3 window over an image with a halo
-//! its displacement. Indices are 16 bits where all fit, else 32.
+//! its displacement. Indices are 16 bits where all fit, else 32. Who reads a row from front to back may have 8 bits, where
+//! they are enough: how much farther a column is than the one before it, the first of a row from 0.
 //!
-//! The three parts follow each other, at multiples of 16 bytes. Entries of the table are pairs of 32 bits; of blocks of 16
-//! rows they are padded to 16 bytes, so that an entry is a whole number of bytes for each row.
+//! The three parts follow each other, at multiples of 16 bytes. Entries of the table are 32 bits; of blocks of 8 and 16 rows
+//! they are padded to as many bytes, so that an entry is a whole number of bytes for each row.
 
 use std::collections::BTreeMap;
 
@@ -73,10 +74,32 @@ impl std::fmt::Display for Block {
     }
 }
 
-/// Bytes of the two numbers of an entry.
-const ENTRY: usize = 8;
+/// Bytes of the number of an entry.
+const ENTRY: usize = 4;
 /// What parts begin at a multiple of.
 const ALIGN: usize = 16;
+
+/// How a block says which columns it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Index {
+    /// How much larger the index is than that of the block before it in the row, in 8 bits.
+    Delta,
+    /// 16 bits.
+    Short,
+    /// 32 bits.
+    Wide,
+}
+
+impl Index {
+    /// Bytes of one.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Delta => 1,
+            Self::Short => 2,
+            Self::Wide => 4,
+        }
+    }
+}
 
 /// What is known of a sparse matrix without its elements: where its parts lie, and what columns are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,8 +115,8 @@ pub struct Bcsr {
     pub blocks: usize,
     /// Elements of activations that an index counts.
     pub unit: usize,
-    /// Whether indices are 32 bits.
-    pub wide: bool,
+    /// How columns are told.
+    pub index: Index,
     /// Bytes of a value: 1, 2 or 4.
     pub value_bytes: usize,
 }
@@ -109,19 +132,14 @@ impl Bcsr {
         self.rows.div_ceil(usize::from(self.block.rows).max(1))
     }
 
-    /// Bytes of an index.
-    pub fn index_bytes(&self) -> usize {
-        if self.wide { 4 } else { 2 }
-    }
-
     /// Where the indices begin.
     pub fn indices_at(&self) -> usize {
-        (self.block_rows() * self.block.entry_bytes()).next_multiple_of(ALIGN)
+        ((self.block_rows() + 1) * self.block.entry_bytes()).next_multiple_of(ALIGN)
     }
 
     /// Where the values begin.
     pub fn values_at(&self) -> usize {
-        self.indices_at() + (self.blocks * self.index_bytes()).next_multiple_of(ALIGN)
+        self.indices_at() + (self.blocks * self.index.bytes()).next_multiple_of(ALIGN)
     }
 
     /// Bytes of all.
@@ -134,17 +152,19 @@ impl Bcsr {
         self.blocks == 0
     }
 
-    /// The matrix `dense`, row by row, of elements of `value_bytes`, in blocks of a shape. Refuses columns whose activations
-    /// lie at the same place, and offsets beyond 32 bits.
+    /// The matrix `dense`, row by row, of elements of `value_bytes`, in blocks of a shape; with indices of 8 bits where
+    /// `deltas` are wanted and enough. Refuses columns whose activations lie at the same place, and offsets beyond 32 bits.
     pub fn encode(
         dense: &[u8],
         value_bytes: usize,
         rows: usize,
         depth: &[(usize, usize)],
         block: Block,
+        deltas: bool,
     ) -> Result<(Self, Vec<u8>)> {
         let unit = depth.iter().filter(|d| d.0 > 1).fold(0, |unit, d| gcd(unit, d.1)).max(1);
-        let mut this = Self { rows, depth: depth.to_vec(), block, blocks: 0, unit, wide: false, value_bytes };
+        let mut this =
+            Self { rows, depth: depth.to_vec(), block, blocks: 0, unit, index: Index::Short, value_bytes };
         let columns = this.columns();
         this.check_shape()?;
         if dense.len() != rows * columns * value_bytes {
@@ -177,23 +197,28 @@ impl Bcsr {
                     }
                 }
             }
-            table.push((before as u32, (indices.len() - before) as u32));
+            table.push(before as u32);
         }
+        table.push(indices.len() as u32);
         this.blocks = indices.len();
-        this.wide = offsets.iter().any(|o| *o > u32::from(u16::MAX));
+        let steps = deltas.then(|| steps(&table, &indices)).flatten();
+        this.index = match &steps {
+            Some(_) => Index::Delta,
+            None if offsets.iter().all(|o| *o <= u32::from(u16::MAX)) => Index::Short,
+            None => Index::Wide,
+        };
         let mut bytes = Vec::with_capacity(this.len());
-        for (before, count) in table {
+        for before in table {
             let start = bytes.len();
             bytes.extend(before.to_le_bytes());
-            bytes.extend(count.to_le_bytes());
             bytes.resize(start + block.entry_bytes(), 0);
         }
         bytes.resize(this.indices_at(), 0);
-        for index in indices {
-            match this.wide {
-                true => bytes.extend(index.to_le_bytes()),
-                false => bytes.extend((index as u16).to_le_bytes()),
-            }
+        bytes.extend(steps.unwrap_or_default());
+        match this.index {
+            Index::Delta => {}
+            Index::Short => indices.iter().for_each(|index| bytes.extend((*index as u16).to_le_bytes())),
+            Index::Wide => indices.iter().for_each(|index| bytes.extend(index.to_le_bytes())),
         }
         bytes.resize(this.values_at(), 0);
         bytes.extend(values);
@@ -210,27 +235,29 @@ impl Bcsr {
         let column: BTreeMap<u32, usize> =
             self.offsets()?.into_iter().enumerate().map(|(c, offset)| (offset, c)).collect();
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let index = |i: usize| match self.wide {
-            true => word(self.indices_at() + 4 * i),
-            false => {
-                let at = self.indices_at() + 2 * i;
-                u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+        let index = |i: usize, last: u32| {
+            let at = self.indices_at() + self.index.bytes() * i;
+            match self.index {
+                Index::Delta => last + u32::from(bytes[at]),
+                Index::Short => u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])),
+                Index::Wide => word(at),
             }
         };
         let (height, width) = (usize::from(self.block.rows), usize::from(self.block.cols));
         let mut dense = vec![0; self.rows * columns * self.value_bytes];
         let mut next = 0;
         for row in 0..self.block_rows() {
-            let entry = row * self.block.entry_bytes();
-            let (before, count) = (word(entry) as usize, word(entry + 4) as usize);
-            if before != next || count > self.blocks - next {
-                return Err(broken(format!("row {row} has blocks {before} to {}", before + count)));
+            let entry = |row: usize| word(row * self.block.entry_bytes()) as usize;
+            let (before, end) = (entry(row), entry(row + 1));
+            if before != next || end < before || end > self.blocks {
+                return Err(broken(format!("row {row} has blocks {before} to {end}")));
             }
-            let mut last = None;
-            for i in before..before + count {
+            let (mut last, mut offset) = (None, 0);
+            for i in before..end {
+                offset = index(i, offset);
                 let left = *column
-                    .get(&index(i))
-                    .ok_or_else(|| broken(format!("index {} of row {row} is no column's", index(i))))?;
+                    .get(&offset)
+                    .ok_or_else(|| broken(format!("index {offset} of row {row} is no column's")))?;
                 if left % width != 0 || last.is_some_and(|last| last >= left) {
                     return Err(broken(format!("column {left} of row {row} is out of order")));
                 }
@@ -249,7 +276,7 @@ impl Bcsr {
                     }
                 }
             }
-            next = before + count;
+            next = end;
         }
         if next != self.blocks {
             return Err(broken(format!("{} blocks, of which rows have {next}", self.blocks)));
@@ -297,6 +324,19 @@ fn broken(what: String) -> Error {
     Error::internal(format!("a sparse matrix of {what}"))
 }
 
+/// How much larger each index of a row is than the one before it; `None` where 8 bits do not tell.
+fn steps(table: &[u32], indices: &[u32]) -> Option<Vec<u8>> {
+    let mut all = Vec::with_capacity(indices.len());
+    for row in table.windows(2) {
+        let mut last = 0;
+        for index in &indices[row[0] as usize..row[1] as usize] {
+            all.push(u8::try_from(index.checked_sub(last)?).ok()?);
+            last = *index;
+        }
+    }
+    Some(all)
+}
+
 fn is_zero(value: &[u8]) -> bool {
     value.iter().all(|b| *b == 0)
 }
@@ -342,12 +382,15 @@ mod tests {
         for (r, v) in [(4, 8.), (6, 9.), (7, 10.)] {
             dense[r * 8 + 6] = v;
         }
-        let (format, data) = Bcsr::encode(&bytes(&dense), 4, 8, &[(8, 49)], Block::new(4, 1)).unwrap();
-        assert_eq!((format.blocks, format.unit, format.wide), (3, 49, false));
+        let (format, data) = Bcsr::encode(&bytes(&dense), 4, 8, &[(8, 49)], Block::new(4, 1), false).unwrap();
+        assert_eq!((format.blocks, format.unit, format.index), (3, 49, Index::Short));
         assert_eq!((format.indices_at(), format.values_at(), format.len()), (16, 32, 32 + 48));
-        assert_eq!(data[..16], [0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(data[..16], [0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(data[16..22], [1, 0, 4, 0, 6, 0]);
         assert_eq!(data[32..], bytes(&[1., 2., 3., 4., 5., 6., 0., 7., 8., 0., 9., 10.]));
+        assert_eq!(format.decode(&data).unwrap(), bytes(&dense));
+        let (format, data) = Bcsr::encode(&bytes(&dense), 4, 8, &[(8, 49)], Block::new(4, 1), true).unwrap();
+        assert_eq!((format.index, &data[16..19]), (Index::Delta, &[1, 3, 6][..]));
         assert_eq!(format.decode(&data).unwrap(), bytes(&dense));
     }
 
@@ -356,9 +399,13 @@ mod tests {
         for block in Block::ALL {
             for (rows, columns) in [(1, 1), (4, 4), (5, 7), (16, 16), (17, 33), (3, 64), (0, 5), (5, 0)] {
                 let dense = bytes(&matrix(rows, columns));
-                let (format, data) = Bcsr::encode(&dense, 4, rows, &[(columns, 1)], block).unwrap();
-                assert_eq!(data.len(), format.len(), "{block} {rows} x {columns}");
-                assert_eq!(format.decode(&data).unwrap(), dense, "{block} {rows} x {columns}");
+                for deltas in [false, true] {
+                    let (format, data) =
+                        Bcsr::encode(&dense, 4, rows, &[(columns, 1)], block, deltas).unwrap();
+                    assert_eq!(data.len(), format.len(), "{block} {rows} x {columns}");
+                    assert_eq!(format.decode(&data).unwrap(), dense, "{block} {rows} x {columns}");
+                }
+                let (format, _) = Bcsr::encode(&dense, 4, rows, &[(columns, 1)], block, false).unwrap();
                 let zeros: Vec<bool> = matrix(rows, columns).iter().map(|v| *v == 0.0).collect();
                 assert_eq!(count(&zeros, rows, columns, block), format.blocks);
             }
@@ -371,20 +418,37 @@ mod tests {
         let depth = [(2, 70_000), (3, 10), (3, 1)];
         for size in [1, 2] {
             let dense: Vec<u8> = (0..6 * 18 * size).map(|i| if i % 5 == 0 { i as u8 } else { 0 }).collect();
-            let (format, data) = Bcsr::encode(&dense, size, 6, &depth, Block::new(2, 1)).unwrap();
-            assert!(format.wide && format.unit == 1);
+            let (format, data) = Bcsr::encode(&dense, size, 6, &depth, Block::new(2, 1), true).unwrap();
+            assert!(format.index == Index::Wide && format.unit == 1);
             assert_eq!(format.decode(&data).unwrap(), dense);
         }
-        let same = Bcsr::encode(&[0; 72], 4, 1, &[(2, 1), (9, 1)], Block::new(1, 1));
+        let same = Bcsr::encode(&[0; 72], 4, 1, &[(2, 1), (9, 1)], Block::new(1, 1), false);
         assert!(same.unwrap_err().message.contains("same place"));
-        let far = Bcsr::encode(&[0; 16], 4, 1, &[(2, 1 << 40), (2, 1)], Block::new(1, 1));
+        let far = Bcsr::encode(&[0; 16], 4, 1, &[(2, 1 << 40), (2, 1)], Block::new(1, 1), false);
         assert!(far.unwrap_err().message.contains("farther apart"));
+    }
+
+    #[test]
+    fn steps_of_8_bits_are_kept_where_they_are_enough() {
+        for (second, index) in [(255, Index::Delta), (256, Index::Short)] {
+            let mut dense = vec![0f32; 300];
+            (dense[0], dense[second], dense[299]) = (1.0, 2.0, 3.0);
+            let (format, data) =
+                Bcsr::encode(&bytes(&dense), 4, 1, &[(300, 7)], Block::new(1, 1), true).unwrap();
+            assert_eq!(format.index, index);
+            assert_eq!(format.decode(&data).unwrap(), bytes(&dense));
+        }
+        // Windows whose second row begins before the first one's end go back and forth.
+        let dense = bytes(&[1.0; 4]);
+        let (format, data) = Bcsr::encode(&dense, 4, 1, &[(2, 3), (2, 5)], Block::new(1, 1), true).unwrap();
+        assert_eq!(format.index, Index::Short);
+        assert_eq!(format.decode(&data).unwrap(), dense);
     }
 
     #[test]
     fn what_is_broken_is_refused() {
         let dense = bytes(&matrix(8, 8));
-        let (format, data) = Bcsr::encode(&dense, 4, 8, &[(8, 1)], Block::new(2, 1)).unwrap();
+        let (format, data) = Bcsr::encode(&dense, 4, 8, &[(8, 1)], Block::new(2, 1), false).unwrap();
         let says = |format: &Bcsr, data: &[u8], what: &str| {
             let error = format.decode(data).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");

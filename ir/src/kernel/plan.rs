@@ -10,7 +10,7 @@ use super::form::{Form, Loop};
 use super::regions::{self, Region, RegionId, Step};
 use super::scalar::Scalar;
 use crate::dim::{Bounds, Dim};
-use crate::format::bcsr::Bcsr;
+use crate::format::bcsr::{Bcsr, Block, Index};
 use crate::tensor::Tensor;
 use crate::types::{DType, TensorType};
 
@@ -313,7 +313,8 @@ pub struct Sparse {
     /// A parallel loop along further pixels, of which so many iterations are done at once.
     pub down: Option<(LoopId, u32)>,
     /// The parallel loop of the pixels: stride 1 in lhs and store, 0 or 1 in epilogue loads, 0 in rhs. Without one a block's rows
-    /// are lanes: that loop has stride 1 in store, 0 or 1 in epilogue loads.
+    /// are lanes: that loop has stride 1 in store, 0 or 1 in epilogue loads. Blocks of one element are lanes themselves; their
+    /// indices count elements of lhs.
     pub col: Option<LoopId>,
     /// Vectors along `col`. A last one that is not whole overlaps the one before where there is one.
     pub vectors: u32,
@@ -323,6 +324,14 @@ pub struct Sparse {
     pub depth: Vec<LoopId>,
     /// How the weights are kept; the strides of lhs are those of its columns.
     pub weights: Bcsr,
+}
+
+impl Sparse {
+    /// Whether blocks of a row, of one element each, are lanes.
+    pub fn has_blocks_as_lanes(&self) -> bool {
+        let Bcsr { block, unit, index, .. } = &self.weights;
+        self.col.is_none() && *block == Block::new(1, 1) && *unit == 1 && *index != Index::Delta
+    }
 }
 
 /// The loop whose steps a kernel's range `begin..end` counts: what threads share.

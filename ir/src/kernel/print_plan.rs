@@ -257,7 +257,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
                 weights.blocks,
                 weights.block,
                 weights.unit,
-                weights.index_bytes()
+                weights.index.bytes()
             )
         }
         Schedule::Transform(Transform { outer, lane }) => {

@@ -73,6 +73,18 @@ fn every_way_of_doing_it_works() {
         assert!(answer["error"].as_f64().unwrap() < 1.5, "{way:?}: {answer}");
         assert_eq!(answer["accuracy_after"].is_null(), !way.contains(&"--labels"), "{way:?}");
     }
+    // Whatever is no slower than the same part of each: parts are those whose times were measured.
+    let wish = ["--sparsity", "0.8", "--block", "4x1", "--budget", "time", "--labels", &labels, "--json"];
+    let answer = json(&done(&[&["prune", &model, "-o", &out, "--calibrate", &data], &wish[..]].concat()));
+    for layer in answer["layers"].as_array().unwrap().iter().filter(|l| l["block"] == "4x1") {
+        let sparsity = layer["sparsity"].as_f64().unwrap();
+        let levels = [0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95];
+        assert!(levels.iter().any(|l| (l - sparsity).abs() < 0.02), "{layer}");
+    }
+    assert!(
+        answer["error"].as_f64().unwrap() < 1.5 && answer["ms_sparse"].as_f64().unwrap() > 0.0,
+        "{answer}"
+    );
     // Parts by name: the last pattern that fits counts, and layers that are left alone by default can be named.
     let layers = ["--sparsity", "0.5", "--layers", "*f.3*=0,*Gemm=0.25,/f/f.13/Gemm=0.9", "--json"];
     let answer = json(&done(&[&["prune", &model, "-o", &out], &layers[..]].concat()));

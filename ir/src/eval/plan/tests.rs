@@ -307,7 +307,7 @@ fn panels_are_a_layout_and_padded_ones_are_whole() {
 fn sparse() -> (Plan, Vec<f64>) {
     let dense: Vec<f32> = (0..18).map(|i| if i % 4 == 1 { i as f32 } else { 0.0 }).collect();
     let bytes: Vec<u8> = dense.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let (weights_in, data) = Bcsr::encode(&bytes, 4, 6, &[(3, 5)], Block::new(4, 1)).unwrap();
+    let (weights_in, data) = Bcsr::encode(&bytes, 4, 6, &[(3, 5)], Block::new(4, 1), false).unwrap();
     let schedule = Sparse {
         outer: vec![],
         down: None,

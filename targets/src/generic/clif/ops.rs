@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I16, I32, I32X4, I64, I64X2};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8, I16, I32, I32X4, I64, I64X2};
 use cranelift_frontend::Variable;
 
 use super::{Clif, LANES, ROUNDING_MAGIC};
@@ -77,6 +77,12 @@ impl Simd for Clif<'_, '_> {
     fn load_index(&mut self, base: &P, disp: i32, wide: bool) -> R<P> {
         let value = self.load_type(if wide { I64 } else { I32 }, base, disp);
         let value = if wide { value } else { self.b.ins().sextend(I64, value) };
+        Ok(self.pointer(value))
+    }
+
+    fn load_byte(&mut self, base: &P, disp: i32) -> R<P> {
+        let value = self.load_type(I8, base, disp);
+        let value = self.b.ins().uextend(I64, value);
         Ok(self.pointer(value))
     }
 
@@ -219,6 +225,10 @@ impl Simd for Clif<'_, '_> {
 
     fn load_strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V> {
         self.strided(p, disp, stride, n)
+    }
+
+    fn load_indexed(&mut self, p: &P, disp: i32, indices: &P, at: i32, short: bool, n: usize) -> R<V> {
+        self.indexed(p, disp, indices, at, short, n)
     }
 
     // Cranelift has no such instruction.

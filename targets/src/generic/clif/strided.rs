@@ -1,7 +1,7 @@
 //! Elements that lie apart, in one vector.
 
-use cranelift_codegen::ir::InstBuilder;
-use cranelift_codegen::ir::types::{F32, F32X4};
+use cranelift_codegen::ir::types::{F32, F32X4, I16, I32, I64};
+use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::{Clif, LANES};
 use crate::simd::{P, R, Refusal, Simd, V};
@@ -18,10 +18,34 @@ impl Clif<'_, '_> {
             let value = self.shuffle(low, high, [0, 2, 5, 7]);
             return Ok(self.vector(value));
         }
+        self.one_by_one(n, &mut |this, i| {
+            let at = (i as i32).checked_mul(stride).and_then(|ahead| disp.checked_add(ahead));
+            Ok(this.load_type(F32, p, at.ok_or(Refusal::FarDisplacement)?))
+        })
+    }
+
+    /// See [`Simd::load_indexed`].
+    pub(super) fn indexed(&mut self, p: &P, disp: i32, indices: &P, at: i32, short: bool, n: usize) -> R<V> {
+        self.one_by_one(n, &mut |this, i| {
+            let size = if short { 2 } else { 4 };
+            let place = at.checked_add(size * i as i32).ok_or(Refusal::FarDisplacement)?;
+            let index = this.load_type(if short { I16 } else { I32 }, indices, place);
+            let index = this.b.ins().uextend(I64, index);
+            let ahead = this.b.ins().ishl_imm_u(index, 2);
+            let base = this.address(p);
+            let element = this.b.ins().iadd(base, ahead);
+            let element = this.pointer(element);
+            let value = this.load_type(F32, &element, disp);
+            this.free_ptr(element);
+            Ok(value)
+        })
+    }
+
+    /// The first `n` lanes, one after the other; the others are 0.
+    fn one_by_one(&mut self, n: usize, element: &mut dyn FnMut(&mut Self, usize) -> R<Value>) -> R<V> {
         let mut value = None;
         for i in 0..n.min(LANES) {
-            let at = (i as i32).checked_mul(stride).and_then(|ahead| disp.checked_add(ahead));
-            let element = self.load_type(F32, p, at.ok_or(Refusal::FarDisplacement)?);
+            let element = element(self, i)?;
             value = Some(match value {
                 None => self.b.ins().scalar_to_vector(F32X4, element),
                 Some(before) => self.b.ins().insertlane(before, element, i as u8),

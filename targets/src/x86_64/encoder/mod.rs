@@ -417,6 +417,11 @@ fn memory(p: &P, disp: i32, broadcast: bool) -> MemoryOperand {
     MemoryOperand::new(base, Register::None, 1, disp.into(), size, broadcast, Register::None)
 }
 
+/// `p + count * scale + disp`.
+fn scaled(p: &P, disp: i32, count: &P, scale: u32) -> MemoryOperand {
+    MemoryOperand { index: general(count), scale, ..memory(p, disp, false) }
+}
+
 fn masked(
     instruction: Result<Instruction, iced_x86::IcedError>,
     k: Register,

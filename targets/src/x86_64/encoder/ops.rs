@@ -8,7 +8,7 @@ use super::codes::{
 };
 use super::lane_codes::{BROADCAST_64, UNPACK, UNPACK_I64};
 use super::pieces::{CMP_EQ, CMP_LE, CMP_LT, Width};
-use super::{Encoder, Place, general, masked, memory, parking, slot};
+use super::{Encoder, Place, general, masked, memory, parking, scaled, slot};
 use crate::simd::{
     Across, Apart, Block, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Refusal, Simd, Src, V,
 };
@@ -48,6 +48,11 @@ impl Simd for Encoder {
 
     fn advance_by(&mut self, p: &P, count: &P, scale: i64) -> R {
         let scale = i32::try_from(scale).map_err(|_| Refusal::FarDisplacement)?;
+        if matches!(scale, 1 | 2 | 4 | 8) {
+            let at = scaled(p, 0, count, scale as u32);
+            self.emit(Instruction::with2(Code::Lea_r64_m, general(p), at));
+            return Ok(());
+        }
         let temporary = self.pointer()?;
         let t = general(&temporary);
         self.emit(Instruction::with3(Code::Imul_r64_rm64_imm32, t, general(count), scale));
@@ -80,6 +85,12 @@ impl Simd for Encoder {
         let p = self.pointer()?;
         let code = if wide { Code::Mov_r64_rm64 } else { Code::Movsxd_r64_rm32 };
         self.emit(Instruction::with2(code, general(&p), memory(base, disp, false)));
+        Ok(p)
+    }
+
+    fn load_byte(&mut self, base: &P, disp: i32) -> R<P> {
+        let p = self.pointer()?;
+        self.emit(Instruction::with2(Code::Movzx_r64_rm8, general(&p), memory(base, disp, false)));
         Ok(p)
     }
 
@@ -260,6 +271,10 @@ impl Simd for Encoder {
 
     fn load_strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V> {
         self.strided(p, disp, stride, n)
+    }
+
+    fn load_indexed(&mut self, p: &P, disp: i32, indices: &P, at: i32, short: bool, n: usize) -> R<V> {
+        self.indexed(p, disp, indices, at, short, n)
     }
 
     fn prepare_strided(&mut self, stride: i32) -> R {

@@ -1,9 +1,10 @@
 //! Elements that lie apart, in one vector: every other one by a permutation of two vectors, else one by one.
 
-use iced_x86::{Code, Instruction, Register};
+use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 use super::codes::{Codes, Encoding, LOAD, LOW_HALVES, UNPACK_LOW};
-use super::{Encoder, Place, memory};
+use super::elements::low_32;
+use super::{Encoder, Place, memory, scaled};
 use crate::simd::{P, R, Refusal, Simd, V};
 
 /// Bytes of two elements.
@@ -42,6 +43,9 @@ const INSERT_FOUR: Codes = [
     Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8,
     Code::EVEX_Vinsertf32x4_zmm_k1z_zmm_xmmm128_imm8,
 ];
+
+/// Brings element `i` into a register by an instruction, with the byte that says which lane where it has one.
+type Element<'a> = &'a mut dyn FnMut(&mut Encoder, Code, Register, Option<u32>, usize) -> R;
 
 impl Encoder {
     /// See [`Simd::load_strided`].
@@ -140,9 +144,41 @@ impl Encoder {
             ahead.and_then(|ahead| disp.checked_add(ahead)).ok_or(Refusal::FarDisplacement)
         };
         let places = (0..n).map(at).collect::<R<Vec<i32>>>()?;
+        self.by_fours(n, &mut |this, code, x, insert, i| {
+            this.into_lane(code, x, insert, memory(p, places[i], false));
+            Ok(())
+        })
+    }
+
+    /// See [`Simd::load_indexed`].
+    pub(super) fn indexed(&mut self, p: &P, disp: i32, indices: &P, at: i32, short: bool, n: usize) -> R<V> {
+        if n == 0 {
+            return self.splat(0.0);
+        }
+        let (code, size) = if short { (Code::Movzx_r32_rm16, 2) } else { (Code::Mov_r32_rm32, 4) };
+        let place = |i: usize| at.checked_add(size * i as i32).ok_or(Refusal::FarDisplacement);
+        self.by_fours(n, &mut |this, load, x, insert, i| {
+            let index = this.pointer()?;
+            this.emit(Instruction::with2(code, low_32(&index), memory(indices, place(i)?, false)));
+            this.into_lane(load, x, insert, scaled(p, disp, &index, 4));
+            this.free_ptr(index);
+            Ok(())
+        })
+    }
+
+    /// An element from memory in the lane of a register that an instruction's byte says, or in the first one.
+    fn into_lane(&mut self, code: Code, x: Register, insert: Option<u32>, at: MemoryOperand) {
+        self.emit(match insert {
+            None => Instruction::with2(code, x, at),
+            Some(byte) => Instruction::with4(code, x, x, at, byte),
+        });
+    }
+
+    /// `n` elements in the first lanes, 128 bits at a time; the others are 0.
+    fn by_fours(&mut self, n: usize, element: Element<'_>) -> R<V> {
         let mut whole: Option<V> = None;
-        for (i, four) in places.chunks(4).enumerate() {
-            let v = self.four(p, four)?;
+        for (i, first) in (0..n).step_by(4).enumerate() {
+            let v = self.four(first, (n - first).min(4), element)?;
             whole = Some(match whole {
                 None => v,
                 Some(before) => {
@@ -157,32 +193,31 @@ impl Encoder {
     }
 
     /// Up to four elements in the low 128 bits.
-    fn four(&mut self, p: &P, places: &[i32]) -> R<V> {
+    fn four(&mut self, first: usize, n: usize, element: Element<'_>) -> R<V> {
         let v = self.vector()?;
         let x = Self::xmm(&v);
-        let one = |disp: i32| memory(p, disp, false);
         let load = self.pick(&LOAD_ONE);
-        self.emit(Instruction::with2(load, x, one(places[0])));
+        element(self, load, x, None, first)?;
         if self.encoding != Encoding::Legacy {
             let insert = self.pick(&INSERT_ONE);
-            for (i, disp) in places.iter().enumerate().skip(1) {
-                self.emit(Instruction::with4(insert, x, x, one(*disp), (i as u32) << 4));
+            for i in 1..n {
+                element(self, insert, x, Some((i as u32) << 4), first + i)?;
             }
             return Ok(v);
         }
         // Pairs, then both of them.
         let second = self.vector()?;
         let t = Self::xmm(&second);
-        if let Some(disp) = places.get(1) {
-            self.emit(Instruction::with2(load, t, one(*disp)));
+        if n > 1 {
+            element(self, load, t, None, first + 1)?;
             self.three(&UNPACK_LOW, x, x, &Place::Reg(t));
         }
-        if let Some(disp) = places.get(2) {
-            self.emit(Instruction::with2(load, t, one(*disp)));
-            if let Some(disp) = places.get(3) {
+        if n > 2 {
+            element(self, load, t, None, first + 2)?;
+            if n > 3 {
                 let third = self.vector()?;
                 let u = Self::xmm(&third);
-                self.emit(Instruction::with2(load, u, one(*disp)));
+                element(self, load, u, None, first + 3)?;
                 self.three(&UNPACK_LOW, t, t, &Place::Reg(u));
                 self.free(third);
             }
