@@ -1,7 +1,10 @@
 //! ONNX's own text form of models, as `onnx.parser` reads it.
 //!
 //! ```text
-//! model       ('<' property (',' property)* '>')? graph
+//! model       ('<' property (',' property)* '>')? graph function*
+//! function    '<' property (',' property)* '>' NAME ('<' parameter, .. '>')? '(' NAME, .. ')' '=>' '(' NAME, .. ')'
+//!             ('<' values '>')? '{' node* '}'
+//! parameter   NAME | NAME (':' NAME)? '=' attribute
 //! property    ir_version ':' INT | opset_import ':' '[' TEXT ':' INT, .. ']' | NAME ':' INT | NAME ':' TEXT
 //! graph       NAME '(' values ')' '=>' '(' values ')' ('<' values '>')? '{' node* '}'
 //! value       type? NAME ('=' data)?
@@ -10,10 +13,11 @@
 //! operator    (NAME '.')* NAME
 //! attributes  '<' NAME (':' NAME)? '=' attribute, .. '>'
 //! attribute   INT | FLOAT | TEXT | '[' these ']' | ELEMENT dims? NAME? data | graph
+//!             | '@' NAME                in a function, of a type that is told: the attribute of that name of the call
 //! data        '{' number, .. '}'
 //! ```
 //!
-//! Local functions and types other than tensors are not read.
+//! Types other than tensors are not read.
 
 mod cursor;
 mod data;
@@ -24,8 +28,8 @@ use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
 use onnx_protobuf::type_proto::{self, Value};
 use onnx_protobuf::{
-    AttributeProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto,
+    AttributeProto, FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
 };
 use protobuf::MessageField;
 
@@ -70,13 +74,68 @@ fn model(at: &mut Cursor) -> kiln_ir::Result<ModelProto> {
         model.opset_import.push(OperatorSetIdProto { version: OPSET, ..Default::default() });
     }
     model.graph = MessageField::some(graph(at, 0)?);
-    match at.peek() {
-        Token::End => Ok(model),
-        Token::Mark('<') => {
-            Err(at.error("local functions are not read in this form: load the model from a file"))
+    loop {
+        match at.peek() {
+            Token::End => return Ok(model),
+            Token::Mark('<') => model.functions.push(function(at)?),
+            _ => {
+                return Err(
+                    at.error("a function, which begins with '<', or the end is expected behind the graph")
+                );
+            }
         }
-        _ => Err(at.error("the end is expected behind the graph")),
     }
+}
+
+/// A function of the model's own: the operator of its name and domain.
+fn function(at: &mut Cursor) -> kiln_ir::Result<FunctionProto> {
+    let mut head = ModelProto::default();
+    at.expect("<")?;
+    while !at.eat(">") {
+        property(at, &mut head)?;
+        if !at.eat(",") {
+            at.expect(">")?;
+            break;
+        }
+    }
+    let ModelProto { domain, doc_string, opset_import, .. } = head;
+    let mut function =
+        FunctionProto { domain, doc_string, opset_import, name: at.name()?, ..Default::default() };
+    if at.eat("<") {
+        while !at.eat(">") {
+            let name = at.name()?;
+            let told = if at.eat(":") { Some(at.name()?) } else { None };
+            // With a value a call need not give it.
+            if at.eat("=") {
+                function.attribute_proto.push(attribute(at, name, told.as_deref(), 0)?);
+            } else {
+                function.attribute.push(name);
+            }
+            if !at.eat(",") {
+                at.expect(">")?;
+                break;
+            }
+        }
+    }
+    at.expect("(")?;
+    function.input = names(at, ")")?;
+    at.expect("=>")?;
+    at.expect("(")?;
+    function.output = names(at, ")")?;
+    if at.eat("<") {
+        for (info, tensor) in values(at, ">")? {
+            if tensor.is_some() {
+                return Err(at.error(&format!("'{}': a function has no constants but nodes", info.name)));
+            }
+            function.value_info.push(info);
+        }
+    }
+    at.expect("{")?;
+    while !at.eat("}") {
+        function.node.push(node(at, 0)?);
+        at.eat(";");
+    }
+    Ok(function)
 }
 
 fn property(at: &mut Cursor, model: &mut ModelProto) -> kiln_ir::Result<()> {
@@ -312,7 +371,15 @@ fn attribute(
             out.s = text.into_bytes();
             AttributeType::STRING
         }
-        Token::Mark('@') => return Err(at.error("attributes of functions are not read")),
+        Token::Mark('@') => {
+            at.advance();
+            out.ref_attr_name = at.name()?;
+            let kind = told.and_then(kind).ok_or_else(|| {
+                at.error(&format!("the type of '{}' is expected: {}: int = @..", out.name, out.name))
+            })?;
+            out.type_ = kind.into();
+            return Ok(out);
+        }
         Token::Mark('[') => {
             at.advance();
             list(at, &mut out)?
@@ -354,6 +421,21 @@ fn attribute(
     };
     out.type_ = kind.into();
     Ok(out)
+}
+
+/// The type of an attribute by its word.
+fn kind(word: &str) -> Option<AttributeType> {
+    Some(match word {
+        "int" => AttributeType::INT,
+        "ints" => AttributeType::INTS,
+        "float" => AttributeType::FLOAT,
+        "floats" => AttributeType::FLOATS,
+        "string" => AttributeType::STRING,
+        "strings" => AttributeType::STRINGS,
+        "tensor" => AttributeType::TENSOR,
+        "graph" => AttributeType::GRAPH,
+        _ => return None,
+    })
 }
 
 fn list(at: &mut Cursor, out: &mut AttributeProto) -> kiln_ir::Result<AttributeType> {
@@ -453,15 +535,37 @@ mod tests {
     }
 
     #[test]
+    fn functions_are_operators_of_the_model() {
+        let graph = shown(
+            r#"<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
+            g (float[2, 3] x) => (float[2, 3] z) {
+               y = own.scaled<alpha = 0.5>(x)
+               z = own.twice(y)
+            }
+            <domain: "own", opset_import: ["" : 17, "own" : 1]>
+            scaled <alpha, axis: int = 1> (a) => (b) {
+               s = LeakyRelu<alpha: float = @alpha>(a)
+               b = Softmax<axis: int = @axis>(s)
+            }
+            <domain: "own", opset_import: ["" : 17]>
+            twice (a) => (b) { b = Add(a, a) }"#,
+        );
+        for part in ["alpha = 0.5", "Softmax(", "Add("] {
+            assert!(graph.contains(part), "{part}: {graph}");
+        }
+    }
+
+    #[test]
     fn mistakes_have_line_and_column() {
         for (text, part) in [
             ("g (float[2] x) => (float[2] y) {\n  y = Relu(x\n}", "3:1"),
             ("g (float[2] x) = (float[2] y) { }", "1:16"),
-            ("g (float[2] x) => (float[2] y) { y = F<a = @b>(x) }", "attributes of functions"),
+            ("g (float[2] x) => (float[2] y) { y = F<a = @b>(x) }", "the type of 'a' is expected"),
             ("g (seq(float[2]) x) => (float[2] y) { }", "is no tensor"),
             ("g (float[2] x) => (float[2] y) <float[2] w = {1}> { }", "2 elements"),
             ("<speed: 1> g () => () { }", "no property 'speed'"),
-            ("g () => () { } <domain: \"a\"> f (x) => (y) { }", "local functions"),
+            ("g () => () { } f", "a function, which begins with '<'"),
+            ("g () => () { } <domain: \"a\"> f (x) => (y) { y = Relu(x }", "1:56"),
             ("g () => () { \"", "quote"),
         ] {
             let error = parse(text).unwrap_err().to_string();

@@ -34,7 +34,19 @@ pub(crate) fn is_complete(text: &str) -> bool {
             _ => {}
         }
     }
-    depth <= 0 && (braces > 0 || !is_model(text))
+    depth <= 0 && (!is_model(text) || braces > 0 && has_functions(text))
+}
+
+/// Domains whose operators models need not bring along.
+const KNOWN: &[&str] = &["", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft"];
+
+/// Whether a model that names a domain of its own has functions of it: they stand behind the graph.
+fn has_functions(text: &str) -> bool {
+    let head = text.split('{').next().unwrap_or_default();
+    let imported = head.split("opset_import").nth(1).and_then(|rest| rest.split(['[', ']']).nth(1));
+    let mut domains = imported.unwrap_or_default().split('"').skip(1).step_by(2);
+    let functions: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    domains.all(|domain| KNOWN.contains(&domain) || functions.contains(&format!("<domain:\"{domain}\"")))
 }
 
 /// Whether a text is a model in ONNX's text form: a header in angle brackets, or a graph with an arrow.
@@ -69,6 +81,9 @@ mod tests {
             ("g (float[2] x) => (float[2] y) { y = Relu(x) }", true),
             ("<ir_version: 8>", false),
             ("net = <ir_version: 8>\n", false),
+            ("<opset_import: [\"\": 17, \"own\": 1]> g (x) => (y) { y = own.f(x) }", false),
+            ("<opset_import: [\"\": 17, \"own\": 1]> g (x) => (y) { y = own.f(x) }\n<domain: \"own\">", true),
+            ("<opset_import: [\"\": 17]> g (x) => (y) { y = Relu(x) }", true),
             ("a <= b", true),
         ] {
             assert_eq!(is_complete(text), whole, "{text}");
