@@ -49,7 +49,15 @@ pub use api::{Artifact, Compiler, Emit};
 #[doc(inline)]
 pub use emit::arrays;
 #[doc(inline)]
-pub use emit::jit::{Model, PortKey, Session};
+pub use emit::jit::Model;
+#[doc(inline)]
+pub use emit::ports::PortKey;
+#[doc(inline)]
+pub use emit::runner::Runner;
+#[doc(inline)]
+pub use emit::session::Session;
+#[doc(inline)]
+pub use emit::views::{View, ViewMut};
 #[doc(inline)]
 pub use error::Error;
 #[doc(inline)]

@@ -74,6 +74,74 @@ fn a_compilation_can_be_stopped() {
     assert!(stopped.err().unwrap().to_string().contains("stopped"));
 }
 
+/// Open dimensions, their bounds and what a run takes for granted of them are kept too.
+#[test]
+fn an_image_keeps_dimensions_open() {
+    let graph = "graph @m opset(17) {\n  input %x: f32[n, 40]\n  input %z: f32[m, 40]\n  %a = Add(%x, %z)\n  \
+                 %b = Softmax(%a)\n  %y = Tanh(%b)\n  output %y\n}\n";
+    let graph = kiln_ir::graph::parse(graph).unwrap();
+    let compiler =
+        Compiler::from_graph(graph).cpu("native").open_dim("n", 1..=5, None).open_dim("m", 1..=5, None);
+    let jit = compiler.jit(1).unwrap();
+    let target = kiln_targets::resolve("host", "native", "").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let planned = compiler.load().unwrap().plan().unwrap();
+    planned.image(&KernelStore::default(), &AtomicBool::new(false)).unwrap().write(&path, "key").unwrap();
+    let read = Model::from_image(Image::open(&path, "key").unwrap(), &target, 2).unwrap();
+    assert_eq!(read.open_dimensions(), jit.open_dimensions());
+    let tensor = |rows: usize, by: usize| {
+        Tensor::from_vec(&[rows, 40], (0..rows * 40).map(|i| (i * by % 23) as f32 / 23.0).collect())
+    };
+    for n in 1..=5 {
+        let inputs = [tensor(n, 7), tensor(n, 11)];
+        assert_eq!(read.run(&inputs).unwrap(), jit.run(&inputs).unwrap(), "{n}");
+        assert_eq!(read.run_unless(&inputs, &AtomicBool::new(true)).unwrap(), None);
+    }
+    for model in [&read, &jit] {
+        let e = model.run_unless(&[tensor(2, 3), tensor(3, 3)], &AtomicBool::new(false)).unwrap_err();
+        assert!(e.to_string().contains("dimension"), "{e}");
+    }
+}
+
+/// A model that was changed in one node compiles that one: the rest is there, in memory or in the folder.
+#[test]
+fn kernels_are_found_by_content() {
+    let graph = |last: &str| {
+        let text = format!(
+            "graph @m opset(17) {{\n  input %x: f32[8, 40]\n  %a = Softmax(%x)\n  %b = Transpose(%a) {{perm = [1, 0]}}\n  \
+             %c = Softmax(%b)\n  %d = Transpose(%c) {{perm = [1, 0]}}\n  const @axis: i64[] = [1]\n  \
+             %e = CumSum(%d, @axis)\n  %y = {last}\n  output %y\n}}\n"
+        );
+        kiln_ir::graph::parse(&text).unwrap()
+    };
+    let compile = |last: &str, store: &KernelStore| {
+        let planned = Compiler::from_graph(graph(last)).cpu("native").load().unwrap().plan().unwrap();
+        let kernels = planned.plan.kernels.len();
+        planned.image(store, &AtomicBool::new(false)).unwrap();
+        kernels
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let store = KernelStore::with_folder(folder.path(), "build");
+    let kernels = compile("CumSum(%e, @axis)", &store);
+    let made = store.made();
+    assert!(made > 1 && made <= kernels && store.from_folder() == 0, "{made} of {kernels}");
+    // The same in this process, and in one that finds the folder.
+    compile("CumSum(%e, @axis)", &store);
+    assert_eq!(store.made(), made);
+    let second = KernelStore::with_folder(folder.path(), "build");
+    compile("CumSum(%e, @axis)", &second);
+    assert_eq!((second.made(), second.from_folder()), (0, made));
+    // Another last node, and otherwise nothing.
+    let third = KernelStore::with_folder(folder.path(), "build");
+    compile("LogSoftmax(%e)", &third);
+    assert!(third.made() <= 4 && third.from_folder() >= made - 2, "{} {}", third.made(), third.from_folder());
+    // Another build.
+    let other = KernelStore::with_folder(folder.path(), "another");
+    compile("CumSum(%e, @axis)", &other);
+    assert_eq!((other.made(), other.from_folder()), (made, 0));
+}
+
 /// The JIT's promise to programs with threads of their own.
 #[test]
 fn eight_threads_get_the_bits_of_one() {

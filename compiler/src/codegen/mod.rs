@@ -48,7 +48,7 @@ use std::sync::atomic::AtomicBool;
 
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{Linkage, Module};
-use kiln_ir::{Error, Result};
+use kiln_ir::{Dim, Error, Result};
 use kiln_targets::isa::{Code, isa};
 
 use crate::digest;
@@ -151,7 +151,9 @@ pub struct Function {
     /// The position of its function in [`Functions::code`].
     pub code: usize,
     /// It is run completely by the range `0..steps`.
-    pub steps: i64,
+    pub steps: Dim,
+    /// Where its row begins in the plan's table of sizes.
+    pub row: usize,
     /// Where its operands lie, if its function reads that from the frame.
     pub places: Vec<i64>,
 }
@@ -168,31 +170,30 @@ pub fn functions(
     let isa = isa(target, Code::Jit, verify)?;
     let groups = grouped(&plan.kernels, target);
     let machine = format!("{target:?}");
-    let keys: Vec<Option<String>> = groups
+    let keys: Vec<String> = groups
         .iter()
         .map(|g| places::content(&plan.kernels[g.members[0]], g.places.as_ref()))
-        .map(|content| content.map(|c| digest::of_text(&format!("{machine} {c}"))))
+        .map(|content| digest::of_text(&format!("{machine} {content}")))
         .collect();
-    let mut code: Vec<Option<Arc<Machine>>> = keys.iter().map(|k| store.get(k.as_ref()?)).collect();
+    let mut code: Vec<Option<Arc<Machine>>> = keys.iter().map(|key| store.get(key)).collect();
     let missing: Vec<usize> = (0..groups.len()).filter(|i| code[*i].is_none()).collect();
     let jobs: Vec<_> =
         missing.iter().map(|i| (&plan.kernels[groups[*i].members[0]], groups[*i].places.as_ref())).collect();
     for (i, made) in missing.into_iter().zip(parallel::compile(&jobs, target, &*isa, Some(stop))?) {
         let made = Arc::new(made);
-        if let Some(key) = &keys[i] {
-            store.put(key.clone(), &made);
-        }
+        store.put(&keys[i], &made);
         code[i] = Some(made);
     }
     let mut kernels: Vec<Option<Function>> = vec![None; plan.kernels.len()];
     for (position, group) in groups.iter().enumerate() {
         for &i in &group.members {
             let kernel = &plan.kernels[i];
-            let open = || internal(&"a kernel of no fixed length").at(&kernel.name, kernel.form.name());
-            let steps = kernel.steps().ok_or_else(open)?;
-            let row = group.places.as_ref().and_then(|_| Places::of(kernel));
-            let places = row.map_or_else(Vec::new, |places| places.row().collect());
-            kernels[i] = Some(Function { code: position, steps, places });
+            let at = |what: &str| internal(&what).at(&kernel.name, kernel.form.name());
+            let steps = kernel.step_count().ok_or_else(|| at("a shared loop that is not there"))?;
+            let row = plan.row_of(kernel).ok_or_else(|| at("sizes that are in no table"))?;
+            let places = group.places.as_ref().and_then(|_| Places::of(kernel));
+            let places = places.map_or_else(Vec::new, |places| places.row().collect());
+            kernels[i] = Some(Function { code: position, steps, row, places });
         }
     }
     let missing = || internal(&"a kernel without a function");

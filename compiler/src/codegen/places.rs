@@ -99,23 +99,21 @@ pub(super) fn groups(kernels: &[PlannedKernel], fit: &dyn Fn(&PlannedKernel, &Pl
 }
 
 /// Everything that a kernel's code depends on but the target: with `shared` places it reads them from the frame, else they
-/// are in its instructions. `None` where a place is open.
-pub(super) fn content(kernel: &PlannedKernel, shared: Option<&Places>) -> Option<String> {
-    let places = Places::of(kernel)?;
-    let own = if shared.is_some() { String::new() } else { format!(" at {places:?}") };
-    Some(format!("{}{own} shared {}", key(kernel, &places), shared.is_some()))
+/// are in its instructions.
+pub(super) fn content(kernel: &PlannedKernel, shared: Option<&Places>) -> String {
+    let (bounds, shared) = (&kernel.bounds, shared.is_some());
+    match Places::of(kernel) {
+        Some(places) if shared => format!("{} shared, {bounds:?}", key(kernel, &places)),
+        Some(places) => format!("{} at {places:?}, {bounds:?}", key(kernel, &places)),
+        // Open places are expressions, which stand where they are used.
+        None => format!("{}, {bounds:?}", told(kernel, &nameless)),
+    }
 }
 
 /// Everything that a kernel's code depends on but its places; of these, how far apart those are that may share a
 /// pointer.
 fn key(kernel: &PlannedKernel, places: &Places) -> String {
-    let PlannedKernel { loops, form, schedule, provider, shared, .. } = kernel;
-    let form = form.map_accesses(&mut |access| anonymous(access, places));
-    let mut key = String::new();
-    for l in loops {
-        let _ = write!(key, "{} {:?} ", l.extent, l.role);
-    }
-    let _ = write!(key, "{form:?} {schedule:?} {provider:?} {shared:?}");
+    let mut key = told(kernel, &|access| anonymous(access, places));
     let Places(places) = places;
     for (i, (memory, from)) in places.iter().enumerate() {
         for (other, to) in &places[i + 1..] {
@@ -125,6 +123,26 @@ fn key(kernel: &PlannedKernel, places: &Places) -> String {
         }
     }
     key
+}
+
+/// A kernel without names, and with its accesses as `f` tells them.
+fn told(kernel: &PlannedKernel, f: &dyn Fn(&FlatAccess) -> FlatAccess) -> String {
+    let PlannedKernel { loops, form, schedule, provider, shared, .. } = kernel;
+    let form = form.map_accesses(&mut |access| f(access));
+    let mut key = String::new();
+    for l in loops {
+        let _ = write!(key, "{} {:?} ", l.extent, l.role);
+    }
+    let _ = write!(key, "{form:?} {schedule:?} {provider:?} {shared:?}");
+    key
+}
+
+/// An access without names.
+fn nameless(access: &FlatAccess) -> FlatAccess {
+    let mut access = access.clone();
+    access.name.clear();
+    access.gathers.iter_mut().for_each(|g| *g.index = nameless(&g.index));
+    access
 }
 
 /// Every access of a kernel, those of indices included.

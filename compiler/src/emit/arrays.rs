@@ -11,16 +11,23 @@
 //! let probabilities = arrays::output::<f32>(&session, 0)?;
 //! assert_eq!(probabilities.shape(), [1, 10]);
 //! assert!((probabilities.sum() - 1.0).abs() < 1e-5);
+//!
+//! // Arrays of the program's own are read and written where they lie.
+//! let image = ndarray::Array::from_elem((1, 3, 32, 32), 0.5f32);
+//! let mut row = ndarray::Array::zeros((1, 10));
+//! model.run_on(&[arrays::lend(&image)?], &mut [arrays::lend_mut(&mut row)?])?;
+//! assert_eq!(row.into_dyn(), arrays::output::<f32>(&session, 0)?);
 //! # Ok(())
 //! # }
 //! ```
 
 use kiln_ir::tensor::Element;
 use kiln_ir::{Error, Tensor};
-use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, IxDyn};
+use ndarray::{ArrayD, ArrayRef, ArrayViewD, ArrayViewMutD, Dimension, IxDyn};
 
-use super::jit::Session;
 use super::ports::PortKey;
+use super::session::Session;
+use super::views::{View, ViewMut};
 use crate::error::Error as ApiError;
 
 /// An input of a session, to be written.
@@ -67,9 +74,33 @@ pub fn view<T: Element>(tensor: &Tensor) -> Result<ArrayViewD<'_, T>, ApiError> 
     ArrayViewD::from_shape(IxDyn(&tensor.shape), elements).map_err(|e| wrong(&e))
 }
 
+/// An array as an argument of a run on memory of the caller's own. Nothing is copied.
+///
+/// # Errors
+///
+/// [`ApiError::Invalid`] where its elements do not lie dense and row-major.
+pub fn lend<T: Element, D: Dimension>(array: &ArrayRef<T, D>) -> Result<View<'_>, ApiError> {
+    Ok(View::new(array.shape(), array.as_slice().ok_or_else(strided)?))
+}
+
+/// An array as the place of a result. Nothing is copied.
+///
+/// # Errors
+///
+/// Those of [`lend`].
+pub fn lend_mut<T: Element, D: Dimension>(array: &mut ArrayRef<T, D>) -> Result<ViewMut<'_>, ApiError> {
+    let shape = array.shape().to_vec();
+    Ok(ViewMut::new(array.as_slice_mut().ok_or_else(strided)?).shaped(&shape))
+}
+
 /// A tensor of an array's elements, in the order of their indices.
 pub fn tensor<T: Element>(array: &ArrayD<T>) -> Tensor {
     Tensor::from_vec(array.shape(), array.iter().copied().collect())
+}
+
+fn strided() -> ApiError {
+    let error = Error::invalid("the elements of an array do not lie dense and row-major");
+    error.hint("as_standard_layout() copies them so").into()
 }
 
 fn wrong(e: &ndarray::ShapeError) -> ApiError {
@@ -87,6 +118,9 @@ mod tests {
         assert_eq!(made, Tensor::from_vec(&[2, 3], vec![0.0f32, 1.0, 2.0, 10.0, 11.0, 12.0]));
         assert_eq!(view::<f32>(&made).unwrap(), array);
         assert!(view::<i32>(&made).is_err());
-        assert_eq!(tensor(&array.reversed_axes()).shape, [3, 2]);
+        assert!(lend(&array).is_ok() && lend(&array.view()).is_ok());
+        let turned = array.reversed_axes();
+        assert_eq!(tensor(&turned).shape, [3, 2]);
+        assert!(lend(&turned).unwrap_err().to_string().contains("row-major"));
     }
 }

@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use kiln_ir::kernel::plan::{Plan, Port};
-use kiln_ir::{DType, Error, Result, Shape, TensorType};
+use kiln_ir::{Bound, Bounds, DType, Dim, Error, Result, Shape, TensorType, text};
 use kiln_targets::Target;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ use crate::codegen::{self, KernelStore};
 use crate::digest;
 use crate::lines::Lines;
 
-const MAGIC: &[u8; 24] = b"kiln compiled model, 1.\n";
+const MAGIC: &[u8; 24] = b"kiln compiled model, 2.\n";
 const HEAD_BYTES: usize = 24 + 64 + 3 * 8;
 const CODE_ALIGN: usize = 64;
 /// Pages of every machine that there is code for are this large or a part of it.
@@ -45,6 +45,10 @@ pub struct Image {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Description {
     key: String,
+    /// Open dimensions: name, least, greatest, typical.
+    bounds: Vec<(String, i64, i64, i64)>,
+    sizes: Vec<String>,
+    assumed: Vec<String>,
     pub(super) inputs: Vec<Declared>,
     pub(super) outputs: Vec<Declared>,
     pub(super) arena_bytes: usize,
@@ -57,7 +61,7 @@ pub(super) struct Description {
 pub(super) struct Declared {
     name: String,
     dtype: String,
-    shape: Vec<usize>,
+    shape: Vec<String>,
 }
 
 /// Where the code of a function lies.
@@ -74,7 +78,8 @@ pub(super) struct Entry {
     pub(super) node: String,
     pub(super) gathers: Vec<String>,
     pub(super) function: usize,
-    pub(super) steps: i64,
+    steps: String,
+    pub(super) row: usize,
     pub(super) grain: Option<u32>,
     pub(super) places: Vec<i64>,
 }
@@ -96,16 +101,42 @@ impl Data {
 }
 
 impl Declared {
-    fn of(port: &Port) -> Result<Self> {
-        let open = || Error::internal(format!("'{}' has an open shape", port.name));
-        let shape = port.ty.shape.as_const().ok_or_else(open)?;
-        Ok(Self { name: port.name.clone(), dtype: port.ty.dtype.name().to_owned(), shape })
+    fn of(port: &Port) -> Self {
+        let shape = port.ty.shape.iter().map(Dim::to_string).collect();
+        Self { name: port.name.clone(), dtype: port.ty.dtype.name().to_owned(), shape }
     }
 
     pub(super) fn port(&self) -> Option<Port> {
-        let ty = TensorType::new(DType::parse(&self.dtype)?, Shape::of(&self.shape));
+        let ty = TensorType::new(DType::parse(&self.dtype)?, Shape(dims(&self.shape)?));
         Some(Port { name: self.name.clone(), ty })
     }
+}
+
+impl Entry {
+    pub(super) fn steps(&self) -> Option<Dim> {
+        text::parse_dim(&self.steps).ok()
+    }
+}
+
+impl Description {
+    pub(super) fn bounds(&self) -> Bounds {
+        let bound = |(name, lo, hi, typical): &(String, i64, i64, i64)| {
+            (name.as_str().into(), Bound { lo: *lo, hi: *hi, typical: *typical })
+        };
+        self.bounds.iter().map(bound).collect()
+    }
+
+    pub(super) fn sizes(&self) -> Option<Vec<Dim>> {
+        dims(&self.sizes)
+    }
+
+    pub(super) fn assumed(&self) -> Option<Vec<Dim>> {
+        dims(&self.assumed)
+    }
+}
+
+fn dims(texts: &[String]) -> Option<Vec<Dim>> {
+    texts.iter().map(|text| text::parse_dim(text).ok()).collect()
 }
 
 impl Image {
@@ -118,9 +149,6 @@ impl Image {
         stop: &AtomicBool,
     ) -> Result<Self> {
         super::host::check_host(target)?;
-        if !plan.bounds.is_empty() {
-            return Err(Error::unsupported("a model with open dimensions is not kept as bytes yet"));
-        }
         if !plan.regions.is_empty() {
             return Err(Error::unsupported(
                 "a model with branches or loops at run time is not kept as bytes yet",
@@ -143,15 +171,21 @@ impl Image {
             node: if let [node] = &kernel.nodes[..] { node.clone() } else { kernel.name.clone() },
             gathers: gathers(kernel),
             function: function.code,
-            steps: function.steps,
+            steps: function.steps.to_string(),
+            row: function.row,
             grain: kernel.grain,
             places: function.places,
         });
-        let declared = |ports: &[Port]| ports.iter().map(Declared::of).collect::<Result<Vec<_>>>();
+        let declared = |ports: &[Port]| ports.iter().map(Declared::of).collect();
+        let written = |dims: &[Dim]| dims.iter().map(Dim::to_string).collect();
+        let bounds = plan.bounds.iter().map(|(name, b)| (name.to_string(), b.lo, b.hi, b.typical));
         let description = Description {
             key: String::new(),
-            inputs: declared(&plan.inputs)?,
-            outputs: declared(&plan.outputs)?,
+            bounds: bounds.collect(),
+            sizes: written(&plan.sizes),
+            assumed: written(&plan.assumed),
+            inputs: declared(&plan.inputs),
+            outputs: declared(&plan.outputs),
             arena_bytes: plan.arena_bytes,
             functions,
             kernels: kernels.collect(),

@@ -10,7 +10,8 @@ use super::candidates::{Candidates, Subject};
 use super::watch::Watch;
 use super::winner::winner;
 use crate::api::Planned;
-use crate::emit::jit::{Model, Session};
+use crate::emit::jit::Model;
+use crate::emit::session::Session;
 use crate::error;
 
 /// Runs of a candidate one after the other: the first finds weights that nobody has read for long.

@@ -17,7 +17,7 @@ pub(crate) use code::{get as element, put as set_element};
 use crate::dim::{Bound, Bounds, Dim};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
-use crate::types::TensorType;
+use crate::types::{DType, Shape, TensorType};
 
 pub use crate::dim::Symbols;
 
@@ -31,6 +31,16 @@ fn of_kernel(e: Error, name: &str, form: &str, nodes: &[String]) -> Error {
 /// Checks arguments against declared types and finds the value of every symbolic dimension in them. A symbol must
 /// have one value throughout, within its bounds.
 pub fn bind(declared: &[(&str, &TensorType)], arguments: &[Tensor], bounds: &Bounds) -> Result<Symbols> {
+    let shapes: Vec<_> = arguments.iter().map(|t| (t.dtype, &*t.shape)).collect();
+    bind_shapes(declared, &shapes, bounds)
+}
+
+/// [`bind`] for arguments of these types and shapes.
+pub fn bind_shapes(
+    declared: &[(&str, &TensorType)],
+    arguments: &[(DType, &[usize])],
+    bounds: &Bounds,
+) -> Result<Symbols> {
     if declared.len() != arguments.len() {
         return Err(Error::invalid(format!(
             "{} inputs are given, {} are needed",
@@ -39,19 +49,20 @@ pub fn bind(declared: &[(&str, &TensorType)], arguments: &[Tensor], bounds: &Bou
         )));
     }
     let mut symbols = Symbols::new();
-    for ((name, ty), tensor) in declared.iter().zip(arguments) {
-        if tensor.dtype != ty.dtype || tensor.shape.len() != ty.shape.rank() {
-            return Err(Error::invalid(format!("input '{name}' must be {ty}, found {}", tensor.ty())));
+    for ((name, ty), (dtype, shape)) in declared.iter().zip(arguments) {
+        if *dtype != ty.dtype || shape.len() != ty.shape.rank() {
+            let found = TensorType::new(*dtype, Shape::of(shape));
+            return Err(Error::invalid(format!("input '{name}' must be {ty}, found {found}")));
         }
-        for (dim, &extent) in ty.shape.iter().zip(&tensor.shape) {
+        for (dim, &extent) in ty.shape.iter().zip(*shape) {
             let [symbol] = &dim.symbols()[..] else { continue };
             if *dim == Dim::symbol(symbol) {
                 symbols.entry(symbol.clone()).or_insert(extent as i64);
             }
         }
     }
-    for ((name, ty), tensor) in declared.iter().zip(arguments) {
-        for (axis, (dim, &extent)) in ty.shape.iter().zip(&tensor.shape).enumerate() {
+    for ((name, ty), (_, shape)) in declared.iter().zip(arguments) {
+        for (axis, (dim, &extent)) in ty.shape.iter().zip(*shape).enumerate() {
             match dim.eval(&symbols) {
                 Some(value) if value == extent as i64 => {}
                 Some(value) => {
