@@ -61,7 +61,7 @@ fn dependencies_point_one_way() {
     assert_eq!(kiln("tools"), "kiln-compiler kiln-ir kiln-targets");
     assert_eq!(
         kiln("repl"),
-        "kiln-calibrate kiln-compiler kiln-ir kiln-onnx kiln-quantize kiln-targets kiln-tools"
+        "kiln-calibrate kiln-compiler kiln-ir kiln-onnx kiln-prune kiln-quantize kiln-targets kiln-tools"
     );
     let below = "kiln-calibrate kiln-compiler kiln-ir kiln-onnx kiln-prune kiln-quantize kiln-repl kiln-targets kiln-tools";
     assert_eq!(kiln("compiler/cli"), below);

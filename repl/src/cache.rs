@@ -1,4 +1,4 @@
-//! Compiled models in a folder, by content.
+//! Compiled models in a folder, by content, and beside them the code of single kernels.
 //!
 //! An entry is a file that [`Image::open`] accepts: its key names the model's bytes, the options, the machine and this
 //! build of the compiler, and its digest says that it is whole. What is not so is compiled again and replaced. Files are
@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kiln_compiler::internals::codegen::KernelStore;
 use kiln_compiler::internals::digest;
 use kiln_compiler::internals::emit::image::Image;
 
@@ -46,6 +47,11 @@ impl Cache {
             }
         }
         Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Code of single kernels, beside the models.
+    pub(crate) fn kernels(&self, build: &str) -> KernelStore {
+        KernelStore::with_folder(&self.folder.join("kernels"), build)
     }
 
     /// The compiled model of a key.

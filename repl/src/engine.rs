@@ -7,6 +7,7 @@ use std::time::Duration;
 use kiln_compiler::internals::api::{Loaded, Planned};
 use kiln_compiler::internals::codegen::KernelStore;
 use kiln_compiler::internals::digest;
+use kiln_compiler::internals::passes::bind::{DimBinding, DimValue};
 use kiln_compiler::internals::pipeline::{Observer, PASSES};
 use kiln_compiler::{Model, Session, Tensor};
 use kiln_tools::progress::Progress;
@@ -44,12 +45,13 @@ pub(crate) struct Engine {
 impl Engine {
     /// Has compiled nothing yet; `cache` is a folder that keeps what it will.
     pub(crate) fn new(cache: Option<Cache>) -> Self {
+        let build = cache::build();
         Self {
-            store: KernelStore::default(),
+            store: cache.as_ref().map_or_else(KernelStore::default, |c| c.kernels(&build)),
             kept: HashMap::new(),
             order: Vec::new(),
             cache,
-            build: cache::build(),
+            build,
             bars: false,
             compiled: 0,
             found: 0,
@@ -66,7 +68,7 @@ impl Engine {
         let mut loaded = source.compiler()?.cpu(&settings.cpu).opt(settings.opt).load()?;
         let unbound = loaded.unbound();
         for (name, value) in settings.dims.iter().filter(|(name, _)| unbound.contains(name)) {
-            loaded.bind(name, *value);
+            loaded.options.dims.push(DimBinding { name: name.clone(), value: *value });
         }
         Ok(loaded)
     }
@@ -171,9 +173,7 @@ impl Observer for Watch<'_> {
 
 /// Runs a model once on tensors in the order of its arguments.
 pub(crate) fn run(model: &Model, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-    let mut session = model.session_with(inputs)?;
-    step(&mut session)?;
-    Ok(session.outputs()?)
+    model.run_unless(inputs, interrupt::flag())?.ok_or_else(Fault::interrupted)
 }
 
 /// Runs a session once more.
@@ -189,6 +189,6 @@ pub(crate) fn types<'t>(tensors: impl IntoIterator<Item = &'t Tensor>) -> String
 /// Settings with further dimensions.
 pub(crate) fn with_dims(settings: &Settings, dims: &BTreeMap<String, i64>) -> Settings {
     let mut settings = settings.clone();
-    settings.dims.extend(dims.iter().map(|(name, value)| (name.clone(), *value)));
+    settings.dims.extend(dims.iter().map(|(name, value)| (name.clone(), DimValue::Fixed(*value))));
     settings
 }

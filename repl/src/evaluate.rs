@@ -239,8 +239,9 @@ pub(crate) fn compiled_for(session: &mut Session, name: &str, last: &Last) -> Re
         && !open
         && let Ok(compiled) = session.compiled(name, None)
     {
-        let fits = compiled.inputs().iter().zip(&last.inputs).all(|(p, (_, t))| p.ty == t.ty());
-        if fits && compiled.inputs().len() == last.inputs.len() {
+        let declared: Vec<_> = compiled.inputs().iter().map(|p| (&*p.name, &p.ty)).collect();
+        let given: Vec<_> = last.inputs.iter().map(|(_, t)| (t.dtype, &*t.shape)).collect();
+        if kiln_ir::eval::bind_shapes(&declared, &given, compiled.open_dimensions()).is_ok() {
             return Ok(compiled);
         }
     }
@@ -254,6 +255,6 @@ fn model(session: &mut Session, call: &Call, expr: &Expr) -> Result<Vec<Tensor>>
     let compiled = compiled_for(session, name, &last).map_err(at)?;
     let tensors: Vec<Tensor> = last.inputs.iter().map(|(_, t)| t.clone()).collect();
     let results = engine::run(&compiled, &tensors).map_err(at)?;
-    session.model(name)?.last = Some(last);
+    session.model(name)?.called(last);
     Ok(results)
 }

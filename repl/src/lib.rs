@@ -41,6 +41,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 pub use interrupt::interrupt;
+pub use kiln_compiler::internals::passes::bind::DimBinding;
 pub use script::Done;
 
 use cache::Cache;
@@ -64,8 +65,10 @@ pub struct Options {
     pub threads: Option<usize>,
     /// 0 to 2; 2 without.
     pub opt: Option<u8>,
-    /// Values of symbolic dimensions.
-    pub dims: BTreeMap<String, i64>,
+    /// Symbolic dimensions: values, or bounds that keep them open.
+    pub dims: Vec<DimBinding>,
+    /// Sizes of open dimensions where inputs are random.
+    pub at: BTreeMap<String, i64>,
     /// Whether nothing goes to standard output.
     pub silent: bool,
     /// Whether a person types: standard input and output are a terminal.
@@ -118,7 +121,8 @@ pub fn run(options: &Options) -> Result<Done, Failure> {
     if let Some(opt) = options.opt {
         set(&mut session, "opt", opt.to_string())?;
     }
-    session.settings.dims.extend(options.dims.clone());
+    session.settings.dims.extend(options.dims.iter().map(|d| (d.name.clone(), d.value)));
+    session.settings.at.clone_from(&options.at);
     let mut first = Done::default();
     if let Some(path) = &options.model {
         let load = format!(":load '{}'", path.display());

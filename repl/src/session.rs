@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln_compiler::internals::api::Loaded;
+use kiln_compiler::internals::passes::bind::DimValue;
 use kiln_compiler::{Model as Compiled, Tensor};
 use kiln_tools::random;
 
@@ -111,6 +112,8 @@ impl Session {
         let source = self.model(name)?.source.clone();
         let mut loaded = self.engine.load(&source, &settings)?;
         if let Some(last) = last {
+            // A call has sizes.
+            loaded.options.dims.retain(|d| matches!(d.value, DimValue::Fixed(_)));
             loaded.bind_extents(&|input| last.inputs.iter().find(|(n, _)| n == input).map(|(_, t)| t))?;
         }
         let names = loaded.inputs().into_iter().map(|(name, _)| name.to_owned()).collect();
@@ -142,7 +145,10 @@ impl Session {
                 self.model(name)?.open_with = Some(settings.dims.clone());
             }
             let message = format!("'{name}' leaves {} open", unbound.join(", "));
-            return Err(Fault::new(message).hint(format!(":set dim.{} N gives it a value", unbound[0])));
+            return Err(Fault::new(message).hint(format!(
+                ":set dim.{} N gives it a value, :set dim.{} 1..N keeps it open",
+                unbound[0], unbound[0]
+            )));
         }
         self.engine.compile(&key, loaded, &settings, on_disk)
     }
@@ -162,8 +168,8 @@ impl Session {
             dims.insert(open, 1);
         }
         let symbols = loaded.options.dims.iter().filter_map(|d| match d.value {
-            kiln_compiler::internals::passes::bind::DimValue::Fixed(n) => Some((d.name.as_str().into(), n)),
-            _ => None,
+            DimValue::Fixed(n) => Some((d.name.as_str().into(), n)),
+            DimValue::Open(_) => self.settings.size(&d.name).map(|n| (d.name.as_str().into(), n)),
         });
         let symbols: BTreeMap<std::sync::Arc<str>, i64> = symbols.collect();
         let mut inputs = Vec::new();

@@ -198,8 +198,8 @@ fn what_if() {
     told.has(":diff y z", &["equal in every bit"]);
     told.has(":undo", &["nothing to take back"]);
     told.has(":quant /f/f.2/MaxPool int8", &["is no layer with weights"]);
-    told.has(":prune /f/f.2/MaxPool 0.5", &["is no Conv, Gemm or MatMul"]);
-    told.has(":prune net 1.5", &["no part from 0 to 1"]);
+    told.has(":prune /f/f.2/MaxPool 0.5", &["is no layer with constant weights"]);
+    told.has(":prune net 1.5", &["no part from 0 to less than 1"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! What can be set: `cpu`, `threads`, `opt`, `dim.NAME`, `seed`, `precision`.
+//! What can be set: `cpu`, `threads`, `opt`, `dim.NAME`, `at.NAME`, `seed`, `precision`.
 
 use std::collections::BTreeMap;
 
+use kiln_compiler::internals::passes::bind::{DimBinding, DimValue};
 use kiln_targets::Target;
 use kiln_tools::measure;
 
@@ -17,8 +18,10 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// 0 to 2.
     pub(crate) opt: u8,
-    /// Values of symbolic dimensions.
-    pub(crate) dims: BTreeMap<String, i64>,
+    /// Values of symbolic dimensions, or bounds between which they stay open.
+    pub(crate) dims: BTreeMap<String, DimValue>,
+    /// Sizes of open dimensions where inputs are random; the greatest without.
+    pub(crate) at: BTreeMap<String, i64>,
     /// Of random tensors without one.
     pub(crate) seed: u64,
     /// Digits behind the point.
@@ -32,6 +35,7 @@ impl Default for Settings {
             threads: measure::physical_cores(),
             opt: 2,
             dims: BTreeMap::new(),
+            at: BTreeMap::new(),
             seed: 0,
             precision: 6,
         }
@@ -43,7 +47,12 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("cpu", "native", "a level of this machine, or native: `kiln list targets`"),
     ("threads", "1", "threads of a run; the bits are the same for any number"),
     ("opt", "0", "0: no rewrites; 1: folding and fusion; 2: rewrites too"),
-    ("dim.NAME", "64", "the value of a dimension that a model leaves open; none forgets it"),
+    (
+        "dim.NAME",
+        "1..64",
+        "a dimension that a model leaves open: a value, or bounds that keep it open; none forgets it",
+    ),
+    ("at.NAME", "8", "the size of an open dimension where inputs are random; the greatest without"),
     ("seed", "7", "of random tensors without one"),
     ("precision", "3", "digits behind the point when numbers are printed"),
 ];
@@ -65,6 +74,13 @@ impl Settings {
             "seed" => self.seed = number(0, u64::MAX)?,
             "precision" => self.precision = number(0, 17)? as usize,
             _ => {
+                if let Some(name) = key.strip_prefix("at.").filter(|n| !n.is_empty()) {
+                    match value {
+                        "none" => self.at.remove(name),
+                        _ => self.at.insert(name.to_owned(), number(0, 1 << 40)? as i64),
+                    };
+                    return Ok(());
+                }
                 let Some(name) = key.strip_prefix("dim.").filter(|n| !n.is_empty()) else {
                     let keys = KEYS.iter().map(|k| k.0);
                     let near = suggest::hint(key, keys.clone());
@@ -75,7 +91,11 @@ impl Settings {
                 if value == "none" {
                     self.dims.remove(name);
                 } else {
-                    self.dims.insert(name.to_owned(), number(0, 1 << 40)? as i64);
+                    let binding: DimBinding = format!("{name}={value}").parse().map_err(|_| {
+                        let fault = Fault::new(format!("'{value}' is no size of a dimension"));
+                        fault.hint(format!(":set {key} 8, :set {key} 1..8 or :set {key} 1..8:4"))
+                    })?;
+                    self.dims.insert(name.to_owned(), binding.value);
                 }
             }
         }
@@ -91,12 +111,30 @@ impl Settings {
             ("seed".to_owned(), self.seed.to_string()),
             ("precision".to_owned(), self.precision.to_string()),
         ];
-        out.extend(self.dims.iter().map(|(name, value)| (format!("dim.{name}"), value.to_string())));
+        out.extend(self.dims.iter().map(|(name, value)| (format!("dim.{name}"), written(value))));
+        out.extend(self.at.iter().map(|(name, value)| (format!("at.{name}"), value.to_string())));
         out
+    }
+
+    /// The size that a dimension has where nobody gives a tensor.
+    pub(crate) fn size(&self, name: &str) -> Option<i64> {
+        match self.dims.get(name)? {
+            DimValue::Fixed(value) => Some(*value),
+            DimValue::Open(bound) => {
+                Some(self.at.get(name).map_or(bound.hi, |n| *n.clamp(&bound.lo, &bound.hi)))
+            }
+        }
     }
 
     /// The machine that code is for.
     pub(crate) fn target(&self) -> Result<Target> {
         Ok(kiln_targets::resolve("host", &self.cpu, "")?)
+    }
+}
+
+fn written(value: &DimValue) -> String {
+    match value {
+        DimValue::Fixed(value) => value.to_string(),
+        DimValue::Open(bound) => format!("{}..{}:{}", bound.lo, bound.hi, bound.typical),
     }
 }

@@ -29,9 +29,12 @@ pub(super) struct Args {
     /// Keep compiled models in this folder: the next session finds them ready.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Bind a symbolic dimension, as :set dim.NAME N does.
-    #[arg(long = "dim", value_name = "NAME=N")]
+    /// Bind a symbolic dimension, or keep it open between bounds, as :set dim.NAME does.
+    #[arg(long = "dim", value_name = "NAME=N|LO..HI[:TYPICAL]")]
     dims: Vec<DimBinding>,
+    /// The size of an open dimension where inputs are random: else the greatest.
+    #[arg(long = "at", value_name = "NAME=N")]
+    at: Vec<DimBinding>,
     /// A level of this machine; native: all that it has.
     #[arg(long, value_name = "CPU")]
     cpu: Option<String>,
@@ -44,15 +47,12 @@ pub(super) struct Args {
 
 /// Runs the subcommand.
 pub(super) fn run(_: &Ui, args: Args) -> Result<Answer, Failure> {
-    let mut dims = BTreeMap::new();
-    for dim in &args.dims {
-        let DimValue::Fixed(value) = dim.value else {
-            return Err(Failure::usage(format!(
-                "--dim {}: the session takes one value for a dimension",
-                dim.name
-            )));
+    let mut at = BTreeMap::new();
+    for DimBinding { name, value } in args.at {
+        let DimValue::Fixed(n) = value else {
+            return Err(Failure::usage(format!("--at {name} is one size, not bounds")));
         };
-        dims.insert(dim.name.clone(), value);
+        at.insert(name, n);
     }
     let colour = match ColorChoice::global() {
         ColorChoice::Always | ColorChoice::AlwaysAnsi => true,
@@ -67,7 +67,8 @@ pub(super) fn run(_: &Ui, args: Args) -> Result<Answer, Failure> {
         cpu: args.cpu,
         threads: args.threads.threads.map(usize::from),
         opt: args.opt,
-        dims,
+        dims: args.dims,
+        at,
         silent: wants_json(),
         terminal: !wants_json() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         colour,

@@ -1,12 +1,14 @@
 //! The commands of the session: one file each; this is the list.
 
 mod asm;
+mod calls;
 mod command;
 mod cut;
 mod diff;
 mod explain;
 mod help;
 mod hist;
+mod integers;
 mod list;
 mod load;
 mod nodes;

@@ -1,45 +1,89 @@
 //! `:prune`: what if weights of a layer were zero.
 
-use kiln_compiler::Tensor;
+use kiln_calibrate::Machine;
+use kiln_compiler::Limits;
 use kiln_onnx::Document;
+use kiln_prune::{Budget, Options, Pattern, Saliency, Schedule};
 
+use super::calls::Calls;
 use super::command::{Args, Command, Word};
-use super::what_if;
+use super::{integers, what_if};
+use crate::expression::suggest;
 use crate::fault::{Fault, Result};
+use crate::interrupt;
 use crate::session::Session;
 
 pub(super) const COMMAND: Command = Command {
     name: "prune",
-    usage: ":prune NODE S [RxC]",
-    about: "what if the smallest weights of a layer were zero: error and time",
-    more: "S of the weights (0.9: nine of ten) become zero, in blocks of R outputs by C inputs (1x1 without). A model's name\n\
-           means all layers with weights.",
+    usage: ":prune NODE S [RxC | N:M] [SALIENCY]",
+    about: "what if weights of a layer were zero: error and time, measured",
+    more: "S of the weights (0.9: nine of ten) become zero, in blocks of R outputs by C inputs (1x1 without), or all but N of\n\
+           each M. SALIENCY says which: obs, obd, wanda or magnitude. Without it obs, on what the model was called with in this\n\
+           session, where it was called, and else magnitude. With data the weights that are left make up for the others. If\n\
+           there were several calls the last one is measured alone. Weights that are integers already go by magnitude. A model's name means all layers with weights.\n\
+           `kiln prune` does it with many samples.",
     example: ":prune net 0.5 4x1",
-    words: &[Word::Node],
+    words: &[
+        Word::Node,
+        Word::One(&["0.5", "0.8", "0.9"]),
+        Word::One(&["1x1", "4x1", "8x1", "2:4"]),
+        Word::One(SALIENCIES),
+    ],
     changes: true,
     run,
 };
 
-/// Operators whose second operand is a matrix of weights, and the axis of it that counts the outputs.
-const LAYERS: &[(&str, bool)] =
-    &[("Conv", true), ("Gemm", false), ("MatMul", false), ("ConvTranspose", false)];
+/// Words for what [`Saliency`] has.
+const SALIENCIES: &[&str] = &["obs", "obd", "wanda", "magnitude"];
+
+/// What was typed behind the node.
+struct Wish {
+    part: f64,
+    pattern: Pattern,
+    /// As it is told again.
+    pattern_text: String,
+    saliency: Option<Saliency>,
+}
+
+impl Wish {
+    fn of(words: &[String]) -> Result<Self> {
+        let (part, rest) = words.split_first().ok_or_else(|| Fault::new("how much is to be zero?"))?;
+        let number = part.parse().ok().filter(|s| (0.0..1.0).contains(s));
+        let part = number.ok_or_else(|| Fault::new(format!("'{part}' is no part from 0 to less than 1")))?;
+        let (mut pattern, mut pattern_text, mut saliency) = (None, "1x1".to_owned(), None);
+        for word in rest {
+            let known = match word.as_str() {
+                "obs" => Some(Saliency::Obs),
+                "obd" => Some(Saliency::Obd),
+                "wanda" => Some(Saliency::Wanda),
+                "magnitude" => Some(Saliency::Magnitude),
+                _ => None,
+            };
+            if known.is_some() && saliency.is_none() {
+                saliency = known;
+            } else if pattern.is_none() && word.starts_with(|c: char| c.is_ascii_digit()) {
+                let parsed = if word.contains(':') { Pattern::of(word) } else { Pattern::block(word) };
+                pattern = Some(parsed.map_err(Fault::new)?);
+                pattern_text.clone_from(word);
+            } else {
+                let near = suggest::hint(word, SALIENCIES.iter().copied());
+                let all = format!("a block like 4x1, or one of {}", SALIENCIES.join(", "));
+                let hint = if near.is_empty() { all } else { near };
+                return Err(Fault::new(format!("'{word}' is no block and no saliency")).hint(hint));
+            }
+        }
+        let pattern = pattern.unwrap_or(Pattern::Blocks { rows: 1, columns: 1 });
+        Ok(Self { part, pattern, pattern_text, saliency })
+    }
+}
 
 fn run(session: &mut Session, args: &Args<'_>) -> Result<()> {
     let words = args.words()?;
-    let (what, part, block) = match &words[..] {
-        [what, part] => (what, part, "1x1"),
-        [what, part, block] => (what, part, block.as_str()),
-        _ => return Err(args.usage()),
-    };
-    let part: f64 = part
-        .parse()
-        .ok()
-        .filter(|s| (0.0..=1.0).contains(s))
-        .ok_or_else(|| Fault::new(format!("'{part}' is no part from 0 to 1")))?;
-    let sides = block.split_once('x').and_then(|(r, c)| Some((r.parse().ok()?, c.parse().ok()?)));
-    let sides: Option<(usize, usize)> = sides.filter(|(r, c)| *r > 0 && *c > 0);
-    let (rows, columns) =
-        sides.ok_or_else(|| Fault::new(format!("'{block}' is no block: 4x1 for instance")))?;
+    let [what, rest @ ..] = &words[..] else { return Err(args.usage()) };
+    if rest.is_empty() {
+        return Err(args.usage());
+    }
+    let wish = Wish::of(rest)?;
     let (model, node) = match session.models.contains_key(what) {
         true => (what.clone(), None),
         false => {
@@ -48,96 +92,87 @@ fn run(session: &mut Session, args: &Args<'_>) -> Result<()> {
         }
     };
     let mut document: Document = (*session.model(&model)?.document()?).clone();
-    let mut changed: Vec<(String, Tensor)> = Vec::new();
-    let mut of_others = false;
-    for layer in document.nodes() {
-        let is_meant = node.as_ref().is_none_or(|n| layer.label() == n || layer.outputs().contains(n));
-        let Some((_, outputs_first)) = LAYERS.iter().find(|(op, _)| *op == layer.op()) else {
-            of_others |= is_meant && node.is_some();
-            continue;
-        };
-        let Some(name) = layer.input(1).filter(|_| is_meant) else { continue };
-        // Integers stand behind their scale.
-        let scaled = document
-            .nodes()
-            .iter()
-            .find(|n| n.op() == "DequantizeLinear" && n.outputs().iter().any(|o| o == name));
-        let name = scaled.and_then(|n| n.input(0)).unwrap_or(name);
-        let Some(weights) = document.constant(name) else { continue };
-        // Gemm may hold them turned.
-        let outputs_first = *outputs_first || layer.op() == "Gemm" && layer.int("transB") == Some(1);
-        changed.push((name.to_owned(), zeroed(weights, part, (rows, columns), outputs_first)?));
+    let label = node.as_ref().map(|node| label(&document, node));
+    if let Pattern::Blocks { rows, columns } = wish.pattern
+        && integers::prune(&mut document, label.as_deref(), wish.part, (rows, columns))?
+    {
+        if wish.saliency.is_some_and(Saliency::needs_data) {
+            let fault =
+                Fault::new(format!("weights of '{what}' are integers already, which go by magnitude"));
+            return Err(fault.hint(":undo takes :quant back; then :prune, and :quant again"));
+        }
+        let label = format!("{what} {:.0} % zero in {} by magnitude", 100.0 * wish.part, wish.pattern_text);
+        return what_if::change(session, &model, document, &label);
     }
-    if changed.is_empty() {
-        let node = node.unwrap_or_else(|| model.clone());
-        let why = if of_others { "is no Conv, Gemm or MatMul" } else { "has no constant weights" };
-        return Err(Fault::new(format!("'{node}' {why}")).hint(format!(":nodes {model} lists the nodes")));
-    }
-    changed.into_iter().for_each(|(name, tensor)| document.set_constant(&name, tensor));
-    let what = node.unwrap_or_else(|| model.clone());
-    what_if::change(
-        session,
-        &model,
-        document,
-        &format!("{what} {:.0} % zero in {rows}x{columns}", 100.0 * part),
-    )
-}
-
-/// Weights whose blocks with the least sum of squares are zero.
-fn zeroed(weights: &Tensor, part: f64, block: (usize, usize), outputs_first: bool) -> Result<Tensor> {
-    let signed = weights.dtype.is_float() || weights.dtype.is_signed_int();
-    if !signed || weights.dtype.bits() < 8 {
-        return Err(Fault::new(format!(
-            "weights of type {} have no zero of their own to be pruned to",
-            weights.dtype
-        )));
-    }
-    let values = weights.to_f64s()?;
-    let shape = &weights.shape;
-    let count = values.len();
-    if shape.len() < 2 || count == 0 {
-        return Ok(weights.clone());
-    }
-    let (size, mut bytes) = (weights.dtype.size(), weights.data.to_vec());
-    // As a matrix: outputs by all else where they come first, else all but the last axis by outputs.
-    let (outputs, inputs) = match outputs_first {
-        true => (shape[0], count / shape[0]),
-        false => (shape[shape.len() - 1], count / shape[shape.len() - 1]),
+    let layer = label.map(|label| layer(&document, &model, label)).transpose()?;
+    let calls = Calls::of(session, &model);
+    let saliency = match (wish.saliency, &calls) {
+        (Some(saliency), None) if saliency.needs_data() => {
+            let fault = Fault::new(format!("'{model}' has not been called: there is no data to prune by"));
+            return Err(fault.hint("call it with what it is made for, or say magnitude"));
+        }
+        (Some(saliency), _) => saliency,
+        (None, Some(_)) => Saliency::Obs,
+        (None, None) => Saliency::Magnitude,
     };
-    let at = |o: usize, i: usize| if outputs_first { o * inputs + i } else { i * outputs + o };
-    let mut blocks: Vec<(f64, usize, usize)> = Vec::new();
-    for o in (0..outputs).step_by(block.0) {
-        for i in (0..inputs).step_by(block.1) {
-            let inside = (o..(o + block.0).min(outputs))
-                .flat_map(|o| (i..(i + block.1).min(inputs)).map(move |i| (o, i)));
-            let sum = inside.map(|(o, i)| values[at(o, i)].powi(2)).sum();
-            blocks.push((sum, o, i));
-        }
+    let samples = calls.filter(|_| saliency.needs_data());
+    let options = Options {
+        sparsity: wish.part,
+        pattern: wish.pattern,
+        saliency,
+        budget: Budget::Uniform,
+        layers: layer.iter().flat_map(|l| [("*".to_owned(), 0.0), (l.clone(), wish.part)]).collect(),
+        schedule: Schedule::Oneshot,
+        reconstruct: samples.is_some(),
+        machine: Machine {
+            cpu: session.settings.cpu.clone(),
+            features: String::new(),
+            threads: session.settings.threads,
+            limits: Limits::default(),
+        },
+    };
+    let data = samples.as_ref().map(|s| s as &dyn kiln_calibrate::Samples);
+    let outcome = kiln_prune::prune(document, &options, data, None, &());
+    let outcome =
+        outcome.map_err(|e| if interrupt::asked() { Fault::interrupted() } else { Fault::from(e) })?;
+    let is_pruned = |l: &&kiln_prune::Layer| l.why.is_empty() && layer.as_ref().is_none_or(|n| l.node == *n);
+    if outcome.layers.iter().find(is_pruned).is_none() {
+        let why = outcome.layers.iter().find(|l| layer.as_ref().is_none_or(|n| l.node == *n));
+        let why = why.map_or_else(String::new, |l| format!(": {}", l.why));
+        return Err(Fault::new(format!("'{what}' stays as it is{why}")));
     }
-    blocks.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let zero = (blocks.len() as f64 * part).round() as usize;
-    for (_, o, i) in &blocks[..zero] {
-        for o in *o..(o + block.0).min(outputs) {
-            for i in *i..(i + block.1).min(inputs) {
-                bytes[at(o, i) * size..][..size].fill(0);
-            }
-        }
-    }
-    Ok(Tensor::new(weights.dtype, shape.clone(), bytes.into())?)
+    let by = match (saliency, &samples) {
+        (Saliency::Magnitude, _) | (_, None) => "magnitude".to_owned(),
+        (Saliency::Wanda, Some(calls)) => format!("wanda on {}", calls.told()),
+        (Saliency::Obd, Some(calls)) => format!("obd on {}", calls.told()),
+        (Saliency::Obs, Some(calls)) => format!("obs on {}", calls.told()),
+    };
+    let what = node.unwrap_or_else(|| model.clone());
+    let label = format!("{what} {:.0} % zero in {} by {by}", 100.0 * wish.part, wish.pattern_text);
+    what_if::change(session, &model, outcome.model, &label)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The name of the node that is called so, or makes a tensor that is.
+fn label(document: &Document, node: &str) -> String {
+    let found = document.nodes().iter().find(|n| n.label() == node || n.outputs().iter().any(|o| o == node));
+    found.map_or_else(|| node.to_owned(), |n| n.label().to_owned())
+}
 
-    #[test]
-    fn the_smallest_blocks_go() {
-        let weights = Tensor::from_vec(&[2, 4], vec![1.0f32, 9.0, 0.1, 3.0, 1.0, 2.0, 0.2, 4.0]);
-        let of = |part, block, first| {
-            zeroed(&weights, part, block, first).unwrap().as_slice::<f32>().unwrap().to_vec()
-        };
-        assert_eq!(of(0.25, (2, 1), true), [1.0, 9.0, 0.0, 3.0, 1.0, 2.0, 0.0, 4.0]);
-        assert_eq!(of(0.5, (1, 1), true), [0.0, 9.0, 0.0, 3.0, 0.0, 2.0, 0.0, 4.0]);
-        assert_eq!(of(1.0, (3, 3), false), [0.0; 8]);
+/// A layer that the pruner knows; else what there is.
+fn layer(document: &Document, model: &str, label: String) -> Result<String> {
+    let names = kiln_prune::layers(document);
+    if names.contains(&label) {
+        return Ok(label);
     }
+    if !document.nodes().iter().any(|n| n.label() == label) {
+        let near = suggest::hint(&label, names.iter().map(String::as_str));
+        let hint = if near.is_empty() { format!(":nodes {model} lists the nodes") } else { near };
+        return Err(Fault::new(format!("there is no node '{label}' in '{model}'")).hint(hint));
+    }
+    let hint = match names.len() {
+        0 => "the model has no layer with constant weights".to_owned(),
+        1..=8 => format!("there are {}", names.join(", ")),
+        n => format!("there are {n}, from {} to {}", names[0], names[n - 1]),
+    };
+    Err(Fault::new(format!("'{label}' is no layer with constant weights")).hint(hint))
 }

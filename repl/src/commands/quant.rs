@@ -1,21 +1,21 @@
 //! `:quant`: what if a layer were of integers.
 
-use kiln_calibrate::{Machine, Samples};
-use kiln_compiler::{Limits, Problem, Tensor};
+use kiln_calibrate::Machine;
+use kiln_compiler::Limits;
 use kiln_quantize::{Keep, Method, Options, Rounding, Width};
 
+use super::calls::Calls;
 use super::command::{Args, Command, Word};
 use super::what_if;
 use crate::fault::{Fault, Result};
 use crate::interrupt;
-use crate::models::Last;
 use crate::session::Session;
 
 pub(super) const COMMAND: Command = Command {
     name: "quant",
     usage: ":quant NODE int8",
     about: "what if a layer computed with 8-bit integers: error and time, measured",
-    more: "Ranges are those of the last call. A model's name means all of its layers. `kiln quantize` does it with many samples.",
+    more: "Ranges are those of the calls in this session; if there were several the last one is measured alone. A model's name means all of its layers. `kiln quantize` does it with many samples.",
     example: ":quant net int8",
     words: &[Word::Node, Word::One(&["int8"])],
     changes: true,
@@ -35,7 +35,7 @@ fn run(session: &mut Session, args: &Args<'_>) -> Result<()> {
             (model, Some(node))
         }
     };
-    let last = session.inputs(&model)?;
+    let samples = Calls::or_random(session, &model)?;
     let document = session.model(&model)?.document()?;
     let options = |keep: Keep| Options {
         method: Method::MinMax,
@@ -52,7 +52,6 @@ fn run(session: &mut Session, args: &Args<'_>) -> Result<()> {
             limits: Limits::default(),
         },
     };
-    let samples = Lasts(&last);
     let quantise = |keep| {
         let made = kiln_quantize::quantize((*document).clone(), &options(keep), &samples, None, &());
         made.map_err(|e| if interrupt::asked() { Fault::interrupted() } else { Fault::from(e) })
@@ -75,24 +74,4 @@ fn run(session: &mut Session, args: &Args<'_>) -> Result<()> {
     }
     let label = format!("{} int8", node.as_deref().unwrap_or(&model));
     what_if::change(session, &model, outcome.model, &label)
-}
-
-/// The last call as the only sample.
-struct Lasts<'a>(&'a Last);
-
-impl Samples for Lasts<'_> {
-    fn count(&self) -> usize {
-        1
-    }
-
-    fn sample(&self, _: usize) -> std::result::Result<Vec<(String, Tensor)>, Problem> {
-        if interrupt::asked() {
-            return Err(Problem::environment("interrupted"));
-        }
-        Ok(self.0.inputs.clone())
-    }
-
-    fn name(&self, _: usize) -> String {
-        "the last call".to_owned()
-    }
 }

@@ -98,9 +98,16 @@ pub(super) fn subject(session: &mut Session, what: &str) -> Result<(Loaded, Opti
     }
 }
 
-/// A model for the shapes of its last call; what is open otherwise is 1.
+/// A model with the dimensions that are set; what has none takes that of the last call, or 1.
 pub(super) fn bound(session: &mut Session, model: &str) -> Result<Loaded> {
     let last = session.model(model)?.last.clone();
+    // What is to stay open is shown so: that is what calls run.
+    if last.as_ref().is_none_or(|last| last.dims.is_empty()) {
+        let loaded = session.load(model, None)?;
+        if loaded.unbound().is_empty() {
+            return Ok(loaded);
+        }
+    }
     let mut loaded = session.load(model, last.as_ref())?;
     for open in loaded.unbound() {
         session.out.line(format_args!("note: dimension '{open}' is not set: using 1; :set dim.{open} N"));

@@ -39,7 +39,7 @@ fn run(session: &mut Session, args: &Args<'_>) -> Result<()> {
             let last = evaluate::given(session, call)?;
             let compiled = evaluate::compiled_for(session, &call.name, &last)?;
             let inputs: Vec<Tensor> = last.inputs.iter().map(|(_, t)| t.clone()).collect();
-            session.model(&call.name)?.last = Some(last);
+            session.model(&call.name)?.called(last);
             (compiled, inputs)
         }
         _ => {

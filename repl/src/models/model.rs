@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kiln_compiler::internals::passes::bind::DimValue;
 use kiln_ir::Tensor;
 use kiln_onnx::Document;
 
@@ -21,12 +22,18 @@ pub(crate) struct Model {
     /// Names of its arguments, once it has been read.
     pub(crate) arguments: Option<Vec<String>>,
     /// Values of dimensions with which it is known to leave others open.
-    pub(crate) open_with: Option<BTreeMap<String, i64>>,
+    pub(crate) open_with: Option<BTreeMap<String, DimValue>>,
     /// What it was before it was changed, and by what.
     pub(crate) before: Vec<(Source, String)>,
     /// What it was last called with.
     pub(crate) last: Option<Last>,
+    /// Calls with different arguments, the oldest first.
+    calls: Vec<Last>,
 }
+
+/// Calls that are kept, and bytes of all of their arguments.
+const MOST_CALLS: usize = 64;
+const MOST_BYTES: usize = 256 << 20;
 
 /// A call.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +48,16 @@ impl Model {
     /// A model that nothing has been done with.
     pub(crate) fn new(source: Source) -> Self {
         let (document, identity, arguments, open_with) = (None, None, None, None);
-        Self { source, document, identity, arguments, open_with, before: Vec::new(), last: None }
+        Self {
+            source,
+            document,
+            identity,
+            arguments,
+            open_with,
+            before: Vec::new(),
+            last: None,
+            calls: Vec::new(),
+        }
     }
 
     /// Its nodes and constants; read once.
@@ -68,6 +84,23 @@ impl Model {
         let found = self.source.identity(cache)?;
         self.identity = Some(found.clone());
         Ok(found)
+    }
+
+    /// Notes a call.
+    pub(crate) fn called(&mut self, call: Last) {
+        self.calls.retain(|known| known.inputs != call.inputs);
+        self.calls.push(call.clone());
+        let bytes =
+            |calls: &[Last]| calls.iter().flat_map(|c| &c.inputs).map(|(_, t)| t.data.len()).sum::<usize>();
+        while self.calls.len() > MOST_CALLS || self.calls.len() > 1 && bytes(&self.calls) > MOST_BYTES {
+            self.calls.remove(0);
+        }
+        self.last = Some(call);
+    }
+
+    /// Calls with different arguments, the oldest first.
+    pub(crate) fn calls(&self) -> &[Last] {
+        &self.calls
     }
 
     /// Makes it another one; `what` says how.

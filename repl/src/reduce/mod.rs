@@ -141,7 +141,7 @@ fn declared(session: &Session, document: &Document) -> Result<Last> {
             let n = match extent {
                 Extent::Fixed(n) => n,
                 Extent::Open(name) => {
-                    let n = session.settings.dims.get(&name).copied().unwrap_or(1);
+                    let n = session.settings.size(&name).unwrap_or(1);
                     dims.insert(name, n);
                     n
                 }

@@ -131,3 +131,116 @@ fn compiled_models_are_kept() {
         .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
     assert_eq!(left.count(), 0, "nothing half written is left");
 }
+
+/// Code of kernels is kept too: another model that shares them, damaged files, and files of nobody.
+#[test]
+fn kernels_are_kept_beside_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernels = folder.path().join("cache/kernels");
+    let files = || {
+        let mut files: Vec<_> = std::fs::read_dir(&kernels).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files
+    };
+    let run = |script: &str| {
+        let out = kiln(folder.path(), &["--cache", "cache"], script);
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let net = format!(":load {} as net\nnet(ones([1, 1, 28, 28]))\n", shipped());
+    let first = run(&net);
+    let made = files();
+    assert!(made.len() > 3, "{made:?}");
+    let written: Vec<_> = made.iter().map(|f| std::fs::metadata(f).unwrap().modified().unwrap()).collect();
+    // The head of the model: what it shares is there.
+    let head = format!(
+        ":load {} as net\n:cut net image -> /f/f.5/MaxPool_output_0 as head\nhead(ones([1, 1, 28, 28]))[0, 0, 0, :1]\n",
+        shipped()
+    );
+    run(&head);
+    assert!(files().len() > made.len());
+    let now: Vec<_> = made.iter().map(|f| std::fs::metadata(f).unwrap().modified().unwrap()).collect();
+    assert_eq!(now, written, "nothing was made twice");
+    // The model's entry is gone and each kernel damaged: everything is made again, and right.
+    for entry in std::fs::read_dir(folder.path().join("cache")).unwrap().filter_map(Result::ok) {
+        if entry.path().extension().is_some_and(|e| e == "kiln") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let whole: Vec<_> = made.iter().map(|f| std::fs::read(f).unwrap()).collect();
+    for (i, file) in made.iter().enumerate() {
+        let mut bytes = whole[i].clone();
+        let at = if i % 2 == 0 { bytes.len() - 1 } else { 30 };
+        bytes[at] ^= 1;
+        std::fs::write(file, bytes).unwrap();
+    }
+    assert_eq!(run(&net), first);
+    assert!(made.iter().zip(&whole).all(|(file, whole)| std::fs::read(file).unwrap() == *whole));
+}
+
+/// A dimension that is kept open is compiled once for all sizes; a call may still bind it.
+#[test]
+fn dimensions_stay_open_or_are_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = "m (float[n, 3] a) => (float[n, 3] c) { b = Relu(a) c = Add(b, b) }\n";
+    let script = format!(
+        "{model}m(ones([2, 3]))[0]\nm(ones([5, 3]))[4]\n:stage plan m\nm(ones([4, 3]), n=4)[3]\n:probe m.b\n:stage plan m\n"
+    );
+    let out = kiln(folder.path(), &["--dim", "n=1..8", "--cache", "cache"], &script);
+    let said = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert_eq!(said.matches("_ f32[3] = [2.000000, 2.000000, 2.000000]").count(), 3, "{said}");
+    assert!(said.contains("f32[n, 3]") && said.contains("f32[4, 3]"), "{said}");
+    let out =
+        kiln(folder.path(), &["--dim", "n=1..8"], &format!("{model}m(ones([9, 3]))[8]\n:set dim.n 3..2\n"));
+    assert_eq!(out.status.code(), Some(1));
+    let told = text(&out.stderr);
+    assert!(told.contains("is no size of a dimension"), "{told}");
+    // Random inputs have the size that was asked for, and else the greatest.
+    for (args, shape) in [(&["--at", "n=6"][..], "f32[6, 3]"), (&[], "f32[8, 3]")] {
+        let args = [&["--dim", "n=1..8"], args].concat();
+        let out = kiln(folder.path(), &args, &format!("{model}:probe m.c\n"));
+        assert!(text(&out.stdout).contains(shape), "{}{}", text(&out.stdout), text(&out.stderr));
+    }
+}
+
+/// Weights go by what they are multiplied by, where the session has seen that; each answer is measured, and taken back.
+#[test]
+fn layers_are_pruned_by_the_sessions_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = "/f/f.0/f.0.0/Conv";
+    let calls: String = (0..3).map(|i| format!("y = net(random([1, 1, 28, 28], seed={i}))\n")).collect();
+    let script = format!(
+        ":load {} as net\n:prune net 0.5\n:undo\n{calls}:prune net 0.7 4x1\n:undo\n:prune net.{node} 0.5 wanda\n:undo\n\
+         :prune net 0.7 4x1 magnitude\n:undo\n:prune net 0.5 2:4 obd\n:undo\n",
+        shipped()
+    );
+    let out = kiln(folder.path(), &[], &script);
+    let said = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(0), "{said}{}", text(&out.stderr));
+    let lines: Vec<&str> = said.lines().filter(|l| l.contains("differ by")).collect();
+    let wanted = [
+        "net 50 % zero in 1x1 by magnitude",
+        "net 70 % zero in 4x1 by obs on 2 calls, measured on another",
+        "50 % zero in 1x1 by wanda on 2 calls",
+        "net 70 % zero in 4x1 by magnitude",
+        "net 50 % zero in 2:4 by obd on 2 calls",
+    ];
+    assert_eq!(lines.len(), wanted.len(), "{said}");
+    assert!(lines.iter().zip(wanted).all(|(line, part)| line.contains(part)), "{said}");
+    let error = |line: &str| -> f64 {
+        line.split("differ by ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(error(lines[1]) < error(lines[3]), "what is left makes up for what goes: {said}");
+    let wrong = [
+        (":prune net 0.5 obs", "has not been called"),
+        (":prune net 1.5", "is no part from 0"),
+        (":prune net 0.5 3x3", "is no block"),
+        (":prune net 0.5 wand", "did you mean 'wanda'"),
+        (":prune net.nothing 0.5", "there is no node 'nothing'"),
+    ];
+    for (line, expected) in wrong {
+        let out = kiln(folder.path(), &[], &format!(":load {} as net\n{line}\n", shipped()));
+        assert!(text(&out.stderr).contains(expected), "{line}: {}", text(&out.stderr));
+    }
+}

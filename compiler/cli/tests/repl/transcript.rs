@@ -114,6 +114,29 @@ fn mistakes_interrupts_and_windows() {
         assert!(start.elapsed() < Duration::from_secs(20), "{line}: {:?}", start.elapsed());
         terminal.right("x[0, 0, 0, 0] * 0 + 7", &["_ f32[] = [7.000000]"]);
     }
+    // A compilation: of a model that takes its time.
+    std::fs::write(folder.path().join("long.onnx"), long_model()).unwrap();
+    terminal.line(":load long.onnx as long");
+    std::thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    terminal.keys("\x03");
+    terminal.expect("interrupted");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    terminal.right("x[0, 0, 0, 0] * 0 + 7", &["_ f32[] = [7.000000]"]);
+    // A run with open dimensions.
+    terminal.right(":set dim.n 1..6000", &[]);
+    let open = "open (float[n, 4000] a, float[4000, 4000] b) => (float[n, 4000] c) { \
+                d = MatMul(a, b) e = MatMul(d, b) f = MatMul(e, b) g = MatMul(f, b) c = MatMul(g, b) }";
+    terminal.right(open, &[]);
+    terminal.right("square = random([4000, 4000])", &[]);
+    terminal.line("y = open(square, square)");
+    std::thread::sleep(Duration::from_millis(700));
+    let start = Instant::now();
+    terminal.keys("\x03");
+    terminal.expect("interrupted");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    terminal.right("open(square[:2], square)[0, :1] * 0 + 5", &["_ f32[1] = [5.000000]"]);
+    terminal.right(":set dim.n none", &[]);
     terminal.prompt();
     terminal.keys("half a line\x03");
     terminal.expect("Ctrl-D or :quit leaves");
@@ -158,4 +181,20 @@ fn mistakes_interrupts_and_windows() {
     next.expect("last = 123");
     next.keys("\x15\x04");
     assert_eq!(next.wait(), 0);
+}
+
+/// A model of which every node is a kernel of its own.
+fn long_model() -> Vec<u8> {
+    let mut text =
+        "<ir_version: 8, opset_import: [\"\": 17]>\nlong (float[24, 24] v0) => (float[24, 24] last) {\n"
+            .to_owned();
+    for i in 0..4000 {
+        text += &match i % 3 {
+            0 => format!("  v{} = MatMul(v{i}, v{i})\n", i + 1),
+            1 => format!("  v{} = Softmax(v{i})\n", i + 1),
+            _ => format!("  v{} = Transpose(v{i})\n", i + 1),
+        };
+    }
+    text += "  last = Identity(v4000)\n}\n";
+    kiln_onnx::from_text(&text).unwrap().to_bytes().unwrap()
 }
