@@ -40,13 +40,19 @@ pub(crate) fn is_complete(text: &str) -> bool {
 /// Domains whose operators models need not bring along.
 const KNOWN: &[&str] = &["", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft"];
 
-/// Whether a model that names a domain of its own has functions of it: they stand behind the graph.
+/// Whether the operators that a model calls in domains of its own have functions: they stand behind the graph.
 fn has_functions(text: &str) -> bool {
     let head = text.split('{').next().unwrap_or_default();
     let imported = head.split("opset_import").nth(1).and_then(|rest| rest.split(['[', ']']).nth(1));
-    let mut domains = imported.unwrap_or_default().split('"').skip(1).step_by(2);
-    let functions: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    domains.all(|domain| KNOWN.contains(&domain) || functions.contains(&format!("<domain:\"{domain}\"")))
+    let domains = imported.unwrap_or_default().split('"').skip(1).step_by(2);
+    let dense: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let is_there = |name: &str| ["(", "<"].iter().any(|next| dense.contains(&format!(">{name}{next}")));
+    let whole = |domain: &str| {
+        let call = format!("={domain}.");
+        let called = dense.split(&call).skip(1);
+        called.filter_map(|rest| rest.split(['(', '<']).next()).all(is_there)
+    };
+    text.trim_end().ends_with('}') && domains.filter(|domain| !KNOWN.contains(domain)).all(whole)
 }
 
 /// Whether a text is a model in ONNX's text form: a header in angle brackets, or a graph with an arrow.
@@ -82,7 +88,14 @@ mod tests {
             ("<ir_version: 8>", false),
             ("net = <ir_version: 8>\n", false),
             ("<opset_import: [\"\": 17, \"own\": 1]> g (x) => (y) { y = own.f(x) }", false),
-            ("<opset_import: [\"\": 17, \"own\": 1]> g (x) => (y) { y = own.f(x) }\n<domain: \"own\">", true),
+            (
+                "<opset_import: [\"\": 17, \"own\": 1]> g (x) => (y) { y = own.f(x) }\n<domain: \"own\"> f (a) => (b)",
+                false,
+            ),
+            (
+                "<opset_import: [\"\": 17, \"own\": 1]> g (x) => (y) { y = own.f(x) }\n<domain: \"own\"> f (a) => (b) { b = Neg(a) }",
+                true,
+            ),
             ("<opset_import: [\"\": 17]> g (x) => (y) { y = Relu(x) }", true),
             ("a <= b", true),
         ] {
