@@ -3,6 +3,7 @@
 mod aarch64;
 mod arch;
 mod architectures;
+pub mod c;
 pub mod call;
 pub mod encode;
 pub mod generic;

@@ -50,6 +50,9 @@ fn arch(triple: &Triple) -> Result<Provided> {
 impl Target {
     /// The least that every machine of this triple has.
     pub fn minimum(&self) -> Result<Target> {
+        if self.text {
+            return Ok(self.clone());
+        }
         let arch = arch(&self.triple)?;
         Ok((arch.describe)(self.triple.clone(), arch.levels[0].features))
     }
@@ -57,6 +60,9 @@ impl Target {
     /// What the features are called together: the level of the vectors, with `-` before each feature of the level that
     /// is missing and `+` before each that is there besides, as in `avx2-bmi2` or `avx+fma`.
     pub fn name(&self) -> String {
+        if self.text {
+            return self.level.to_owned();
+        }
         let levels = arch(&self.triple).map(|a| a.levels).unwrap_or_default();
         let level = levels.iter().find(|l| l.name == self.level).map_or(&[][..], |l| l.features);
         let missing = level.iter().filter(|f| !self.features.contains(f)).map(|f| format!("-{f}"));
@@ -66,11 +72,17 @@ impl Target {
 
     /// How code finds out what the machine has; `None` where only the operating system can tell.
     pub fn probe(&self) -> Result<Option<Probe>> {
+        if self.text {
+            return Ok(None);
+        }
         (arch(&self.triple)?.probe)()
     }
 
     /// The bits that must be set in each word of the probe's answer.
     pub fn required(&self) -> Result<Vec<u32>> {
+        if self.text {
+            return Ok(Vec::new());
+        }
         (arch(&self.triple)?.required)(&self.features)
     }
 }

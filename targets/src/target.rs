@@ -50,6 +50,8 @@ pub struct Target {
     pub triple: Triple,
     /// The name of the level that the vectors are of: `sse2`, `avx`, `avx2`, `avx512`, `neon`, `dotprod`, `i8mm`.
     pub level: &'static str,
+    /// Code for it is text for a C compiler: see [`c`](mod@crate::c).
+    pub text: bool,
     /// The processor features that the code needs, as `--features` names them, in order of introduction.
     pub features: Vec<&'static str>,
     /// Cranelift ISA flags to enable: `has_avx` and so on, always complete (no presets).

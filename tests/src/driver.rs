@@ -182,6 +182,9 @@ pub struct Host<'a> {
 /// This machine.
 pub const NATIVE: Host<'static> = Host { cc: tools::CC, flags: &["-std=c11"], runner: &[] };
 
+/// This machine, with the other compiler.
+pub const NATIVE_CLANG: Host<'static> = Host { cc: tools::CLANG, ..NATIVE };
+
 /// An AArch64 machine with nothing but the base instruction set, emulated.
 pub const AARCH64: Host<'static> = Host {
     cc: tools::CROSS_CC,
@@ -203,9 +206,32 @@ pub const AVX: Host<'static> = Host {
     runner: &[tools::QEMU_X86_64, "-cpu", "SandyBridge"],
 };
 
+/// Flags for models in C: nothing to complain about in C99.
+const C99: &[&str] = &["-std=c99", "-O1", "-Wall", "-Wextra", "-pedantic", "-Werror"];
+
 /// Links the libraries `folder/libNAME.a` with a driver and runs it; the outputs of each model.
 pub fn run(host: Host, folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
-    let program = build(host, folder, cases)?;
+    let libraries = cases.iter().map(|c| folder.join(format!("lib{}.a", c.name))).collect();
+    run_with(host, folder, cases, libraries, inputs)
+}
+
+/// Compiles the models `folder/NAME.c`, all in one call of the compiler, and does the same with them.
+pub fn run_c(host: Host, folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
+    let mut command = Command::new(host.cc);
+    command.args(C99).arg("-c").args(cases.iter().map(|c| format!("{}.c", c.name))).current_dir(folder);
+    tools::run(&mut command)?;
+    let objects = cases.iter().map(|c| folder.join(format!("{}.o", c.name))).collect();
+    run_with(host, folder, cases, objects, inputs)
+}
+
+fn run_with(
+    host: Host,
+    folder: &Path,
+    cases: &[Case],
+    libraries: Vec<PathBuf>,
+    inputs: &[Vec<Tensor>],
+) -> Outcome<Vec<Vec<Tensor>>> {
+    let program = build(host, folder, cases, &libraries)?;
     let (input, output) = (folder.join("inputs.bin"), folder.join("outputs.bin"));
     tools::write(&input, concatenated(cases, inputs)?)?;
     let mut words = host.runner.iter().map(PathBuf::from).chain([program]);
@@ -259,10 +285,9 @@ pub fn signatures(cases: &[Case]) -> Vec<Signature<'_>> {
     cases.iter().map(make).collect()
 }
 
-fn build(host: Host, folder: &Path, cases: &[Case]) -> Outcome<PathBuf> {
+fn build(host: Host, folder: &Path, cases: &[Case], libraries: &[PathBuf]) -> Outcome<PathBuf> {
     let (main, program) = (folder.join("main.c"), folder.join("main"));
     tools::write(&main, source(&signatures(cases)))?;
-    let libraries: Vec<_> = cases.iter().map(|c| folder.join(format!("lib{}.a", c.name))).collect();
     let libraries: Vec<&Path> = libraries.iter().map(|p| &**p).collect();
     tools::link(host.cc, host.flags, &main, &libraries, &program)?;
     Ok(program)

@@ -1,12 +1,12 @@
 //! One model at every point of the way: imported graph, optimised graph, kernel interpreter, plan interpreter, JIT,
-//! linked object.
+//! linked object; and C99, by this machine's compiler.
 //!
 //! The first point whose outputs differ names the guilty stage.
 
 use std::path::Path;
 
 use kiln_compiler::internals::emit::object::{self, ObjectOptions};
-use kiln_compiler::internals::emit::{archive, hash, header, jit};
+use kiln_compiler::internals::emit::{archive, c, hash, header, jit};
 use kiln_compiler::internals::pipeline::{self, Compiled, Observer, Options};
 use kiln_compiler::internals::variant::Variant;
 use kiln_ir::Tensor;
@@ -97,6 +97,31 @@ pub fn write_library(folder: &Path, name: &str, plan: Plan, options: &Options) -
     std::fs::write(folder.join(format!("{name}.h")), header).map_err(text)
 }
 
+/// Options for C, to be compiled for this machine.
+pub fn c_options(opt: u8) -> Outcome<Options> {
+    Ok(Options { opt, ..Options::new(kiln_targets::c::target("").map_err(text)?) })
+}
+
+/// Writes `folder/NAME.c` and `folder/NAME.h`.
+pub fn write_c(folder: &Path, name: &str, plan: &Plan, options: &Options) -> Outcome {
+    let variant = [Variant { plan, target: &options.target }];
+    let hash = hash::of(name, &variant, options);
+    let header = header::render(name, &variant, &hash).map_err(text)?;
+    let source = c::render(plan, &options.target, name, &c::Options::default()).map_err(text)?;
+    std::fs::write(folder.join(format!("{name}.c")), source).map_err(text)?;
+    std::fs::write(folder.join(format!("{name}.h")), header).map_err(text)
+}
+
+/// The outputs of a program with the model in C.
+pub fn run_c(name: &str, graph: Graph, opt: u8, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
+    let options = c_options(opt)?;
+    let plan = pipeline::compile(graph, &options).map_err(text)?;
+    let folder = tempfile::tempdir().map_err(text)?;
+    write_c(folder.path(), name, &plan, &options)?;
+    let case = [Case::new(name, &plan)];
+    Ok(driver::run_c(driver::NATIVE, folder.path(), &case, &[inputs.to_vec()])?.remove(0))
+}
+
 /// The outputs of the plan's interpreter.
 pub fn run_plan(plan: &Plan, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
     kiln_ir::eval::plan::run(plan, inputs).map_err(text)
@@ -142,6 +167,7 @@ pub fn six_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Outc
     compare::same_bits(&threads, &jit).map_err(at("JIT on 3 threads against 1".into()))?;
     let object = run_object(name, &trace.plan, &baseline, inputs).map_err(at("linked object".into()))?;
     compare::same_bits(&object, &jit).map_err(at("linked object against JIT".into()))?;
+    check("C99".into(), run_c(name, graph.clone(), opt, inputs))?;
     // The same on everything that this machine has.
     let native = options("native", opt)?;
     let plan = pipeline::compile(graph.clone(), &native).map_err(text)?;

@@ -280,6 +280,17 @@ pub(super) fn library_compiler(
     made(model, shape, target.target.as_deref(), &target.cpu, true)
 }
 
+/// A compiler for C, which is for every processor of a machine's kind, and for kinds that there are no objects for.
+pub(super) fn c_compiler(
+    model: &std::path::Path,
+    shape: &ShapeArgs,
+    target: &TargetArgs,
+) -> Result<Compiler, Failure> {
+    let triple = target.target.as_deref();
+    kiln_targets::c::target(triple.unwrap_or_default()).map_err(wrong_target)?;
+    Ok(set_up(Source::open(model, &shape.limits())?, shape, triple, &target.cpu.cpu, &target.cpu.features))
+}
+
 /// A compiler for this machine and a model that is at hand.
 pub(super) fn compiler_of(source: Source, shape: &ShapeArgs, cpu: &CpuArgs) -> Result<Compiler, Failure> {
     Ok(set_up(source, shape, None, &cpu.names(None, false)?, &cpu.features))

@@ -57,8 +57,7 @@ enum Kind {
     Shared,
     /// NAME.h
     Header,
-    /// A translation to C.
-    #[value(hide = true)]
+    /// The model as C99, with header and without machine code: NAME.c
     C,
     /// The model as a module for Rust: NAME.rs
     Rust,
@@ -109,6 +108,7 @@ impl Kind {
             Self::Lib => Emit::Lib,
             Self::Obj => Emit::Obj,
             Self::Header => Emit::Header,
+            Self::C => Emit::C,
             Self::Rust => Emit::Rust,
             Self::Cmake => Emit::Cmake,
             Self::Pkgconfig => Emit::Pkgconfig,
@@ -118,13 +118,9 @@ impl Kind {
             Self::Dot => Emit::Dot,
             Self::Clif => Emit::Clif,
             Self::Asm => Emit::Asm,
-            Self::Shared
-            | Self::C
-            | Self::Zephyr
-            | Self::Platformio
-            | Self::Arduino
-            | Self::EspIdf
-            | Self::Html => return None,
+            Self::Shared | Self::Zephyr | Self::Platformio | Self::Arduino | Self::EspIdf | Self::Html => {
+                return None;
+            }
         })
     }
 }
@@ -142,7 +138,7 @@ fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
             None => {
                 let name = kind.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
                 errors.push(Error::unsupported(format!("--emit {name} is not there yet")).hint(
-                    "lib, obj, header, rust, cmake, pkgconfig, report, ir, plan, clif, asm and dot are",
+                    "lib, obj, header, c, rust, cmake, pkgconfig, report, ir, plan, clif, asm and dot are",
                 ));
             }
         }
@@ -164,7 +160,11 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let start = Instant::now();
     let progress = ui.progress(3);
     progress.step("reading the model");
-    let mut compiler = args::library_compiler(&args.model.model, &args.model.shape, &args.target)?;
+    let is_c = emits.contains(&Emit::C);
+    let mut compiler = match is_c {
+        true => args::c_compiler(&args.model.model, &args.model.shape, &args.target)?.emit(&emits),
+        false => args::library_compiler(&args.model.model, &args.model.shape, &args.target)?,
+    };
     if let Some(name) = &args.name {
         compiler = compiler.name(name);
     }
@@ -175,7 +175,9 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         .map(|file| args.output.join(file))
         .collect();
     source::keep_inputs([&*args.model.model], &places)?;
-    args.target.cpu.tell(ui, args.target.target.as_deref(), true, &model.options.target);
+    if !is_c {
+        args.target.cpu.tell(ui, args.target.target.as_deref(), true, &model.options.target);
+    }
     args::bind_rest(ui, &mut model);
     if emits.iter().any(|e| matches!(e, Emit::Ir | Emit::Dot)) {
         model.keep_text();
@@ -200,11 +202,18 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     }
     let files: Vec<String> = artifact.files.iter().map(|f| f.display().to_string()).collect();
     files.iter().for_each(|f| ui.chat(format_args!("wrote {f}")));
-    ui.chat(format_args!(
+    if is_c {
+        ui.chat(format_args!(
+            "{name} as C, in {:.0} ms: {weights_bytes} bytes of weights and {arena_bytes} of arena",
+            ms(start.elapsed())
+        ));
+    } else {
+        ui.chat(format_args!(
         "{name} for {levels}, in {:.0} ms: {} bytes of code,\n{weights_bytes} of weights and {arena_bytes} of arena",
         ms(start.elapsed()),
         artifact.code_bytes,
     ));
+    }
     let mut json = json!({
         "name": name,
         "target": triple,
@@ -213,7 +222,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
         "files": files,
         "arena_bytes": arena_bytes,
         "weights_bytes": weights_bytes,
-        "code_bytes": artifact.code_bytes,
+        "code_bytes": (!is_c).then_some(artifact.code_bytes),
         "inputs": inputs,
         "outputs": outputs,
         "compile_ms": ms(start.elapsed()),

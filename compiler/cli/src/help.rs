@@ -15,6 +15,7 @@ Examples:
   kiln compile model.onnx -o out
   kiln compile model.onnx -o out --cpu baseline,avx2,avx512
   kiln compile model.onnx -o out --target arm64-apple-darwin --dim batch=1
+  kiln compile model.onnx -o out --emit c,report --target thumbv7em-none-eabihf
   curl -s https://example.org/model.onnx | kiln compile - -o out --name model";
 
 pub(super) const RUN: &str = "\

@@ -14,7 +14,7 @@ use crate::emit::image::Image;
 use crate::emit::jit::Model;
 use crate::emit::object::{ObjectFile, ObjectOptions};
 use crate::emit::staging::{self, Staging};
-use crate::emit::{archive, cmake, hash, header, object, pkgconfig, report, rust};
+use crate::emit::{archive, c, cmake, hash, header, object, pkgconfig, report, rust};
 use crate::error::Error;
 use crate::pipeline::Options;
 use crate::variant::Variant;
@@ -48,6 +48,8 @@ pub enum Emit {
     Obj,
     /// The C header, `NAME.h`.
     Header,
+    /// The model as C99 for any machine with a compiler, `NAME.c`, with the header. It is made instead of machine code.
+    C,
     /// The model as a module of a Rust program, `NAME.rs`.
     Rust,
     /// A package for CMake's `find_package`, `NAMEConfig.cmake` and `NAMEConfigVersion.cmake`, with library and header.
@@ -75,6 +77,7 @@ impl Emit {
             Self::Lib => format!("lib{name}.a"),
             Self::Obj => format!("{name}.o"),
             Self::Header => format!("{name}.h"),
+            Self::C => format!("{name}.c"),
             Self::Rust => format!("{name}.rs"),
             Self::Cmake => return vec![format!("{name}Config.cmake"), format!("{name}ConfigVersion.cmake")],
             Self::Pkgconfig => format!("{name}.pc"),
@@ -88,6 +91,14 @@ impl Emit {
         vec![file]
     }
 
+    /// Whether it is of machine code, which a model that becomes C has none of.
+    pub fn is_of_machine_code(self) -> bool {
+        matches!(
+            self,
+            Self::Lib | Self::Obj | Self::Rust | Self::Cmake | Self::Pkgconfig | Self::Clif | Self::Asm
+        )
+    }
+
     /// The name of the only file.
     fn file(self, name: &str) -> String {
         self.files(name).swap_remove(0)
@@ -99,6 +110,7 @@ impl Emit {
         for emit in emits {
             let with: &[Self] = match emit {
                 Self::Cmake | Self::Pkgconfig => &[Self::Lib, Self::Header],
+                Self::C => &[Self::Header],
                 _ => &[],
             };
             for emit in with.iter().chain([emit]) {
@@ -162,6 +174,10 @@ impl Planned {
         for emit in emits {
             let texts = match emit {
                 Emit::Header => vec![header::render(&self.name, &variants, &hash)?],
+                Emit::C => {
+                    let options = c::Options { weights_section: object.weights_section.clone() };
+                    vec![c::render(&self.plan, &self.options.target, &self.name, &options)?]
+                }
                 Emit::Rust => vec![rust::render(&self.name, &variants, &hash)?],
                 Emit::Cmake => vec![cmake::config(&self.name), cmake::version(variants[0].target)],
                 Emit::Pkgconfig => vec![pkgconfig::render(&self.name)],
@@ -180,6 +196,15 @@ impl Planned {
         let Self { name, plan, options, more, mut times, .. } = self;
         let (targets, plans): (Vec<Target>, Vec<Plan>) =
             [(options.target, plan)].into_iter().chain(more).unzip();
+        if targets[0].text {
+            if let Some(report) = &report {
+                staging.write(&Emit::Report.file(&name), format!("{report:#}\n"))?;
+            }
+            let files = files.iter().map(|file| staging.place(file)).collect();
+            staging.commit()?;
+            let (times, kernel_code_bytes) = (sums(&times), Vec::new());
+            return Ok(Artifact { files, hash, times, code_bytes: 0, kernel_code_bytes });
+        }
         let start = Instant::now();
         let built = object::emit_variants(plans, &targets, &name, object)?;
         times.push(("code", start.elapsed()));

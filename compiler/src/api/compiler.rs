@@ -238,6 +238,9 @@ impl Compiler {
 
     /// What an artefact is for unless it is said.
     fn portable(&self) -> Result<&'static [&'static str], Error> {
+        if self.emits.contains(&Emit::C) {
+            return Ok(&["baseline"]);
+        }
         if !self.features.is_empty() {
             return Ok(&["baseline"]);
         }
@@ -245,9 +248,27 @@ impl Compiler {
     }
 
     fn targets_or(&self, default: &[&str]) -> Result<Vec<Target>, Error> {
+        if self.emits.contains(&Emit::C) {
+            return self.c_target().map(|target| vec![target]);
+        }
         let chosen: Vec<&str> = self.cpus.iter().map(String::as_str).collect();
         let cpus = if chosen.is_empty() { default } else { &chosen };
         Ok(kiln_targets::resolve_list(self.triple.as_deref().unwrap_or_default(), cpus, &self.features)?)
+    }
+
+    /// C is for every processor of a kind, and nothing else is made of the same plan.
+    fn c_target(&self) -> Result<Target, Error> {
+        if self.emits.iter().any(|emit| emit.is_of_machine_code()) {
+            return Err(kiln_ir::Error::invalid("C and machine code are of two plans")
+                .hint("ask for c with header, report, ir, plan and dot, and for the others by themselves")
+                .into());
+        }
+        if !self.cpus.iter().all(|cpu| cpu == "baseline") || !self.features.is_empty() {
+            return Err(kiln_ir::Error::invalid("C is for every processor: its compiler is told which")
+                .hint("leave out --cpu and --features")
+                .into());
+        }
+        Ok(kiln_targets::c::target(self.triple.as_deref().unwrap_or_default())?)
     }
 
     /// Reads the model and binds its dimensions, for the target's minimum unless a CPU is chosen.

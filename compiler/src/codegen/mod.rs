@@ -32,6 +32,7 @@ mod store;
 mod stream;
 #[cfg(test)]
 mod stream_tests;
+pub mod text;
 mod tile;
 mod transform;
 mod transpose;

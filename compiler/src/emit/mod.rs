@@ -3,6 +3,7 @@
 pub mod archive;
 #[cfg(feature = "ndarray")]
 pub mod arrays;
+pub mod c;
 pub mod cmake;
 mod gathers;
 pub mod hash;

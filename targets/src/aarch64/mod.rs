@@ -70,6 +70,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
     Target {
         triple,
         level,
+        text: false,
         features: kept.iter().map(|f| f.name).collect(),
         isa_flags: kept.iter().map(|f| f.flag).filter(|f| !f.is_empty()).collect(),
         fma: true,

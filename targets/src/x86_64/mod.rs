@@ -210,6 +210,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
     Target {
         triple,
         level,
+        text: false,
         features: features.to_vec(),
         isa_flags: flags,
         fma: has("fma") && has("avx"),

@@ -1,0 +1,201 @@
+//! The functions that a host calls: what `codegen::run` makes for machines, as text.
+
+use std::fmt::Write as _;
+
+use kiln_ir::Result;
+use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_runtime::abi::frame as words;
+
+use super::sizes::Sizes;
+use crate::codegen::text::{Call, Texts};
+
+/// `NAME_run`, `NAME_run_parallel` and what they are made of.
+pub(super) fn render(plan: &Plan, name: &str, texts: &Texts, names: &[String]) -> Result<String> {
+    let open = !plan.bounds.is_empty();
+    let (argument, pass) =
+        if open { (format!(", {name}_sizes *sizes"), ", sizes") } else { (String::new(), "") };
+    let shared = shares(plan, texts);
+    let mut out = String::new();
+    if !texts.places.is_empty() {
+        let list: Vec<String> = texts.places.iter().map(ToString::to_string).collect();
+        let _ = write!(
+            out,
+            "\n/* Where kernels that share a function have their operands, in bytes from the start of arena or read-only data. */
+static const int64_t {name}_places[{}] = {{ {} }};\n",
+            list.len(),
+            list.join(", ")
+        );
+    }
+    if shared {
+        out += &fork(name);
+    }
+    let run = body(plan, name, texts, names, shared)?;
+    let _ = write!(
+        out,
+        "
+int {name}_run_parallel(const void *const *inputs, void *const *outputs, void *arena{argument},
+                        {name}_parallel_for parallel_for, void *context) {{
+{run}}}
+
+int {name}_run(const void *const *inputs, void *const *outputs, void *arena{argument}) {{
+    return {name}_run_parallel(inputs, outputs, arena{pass}, NULL, NULL);
+}}
+"
+    );
+    Ok(out)
+}
+
+/// Whether threads share a kernel.
+fn shares(plan: &Plan, texts: &Texts) -> bool {
+    plan.kernels.iter().zip(&texts.kernels).any(|(kernel, call)| {
+        kernel.grain.is_some_and(|grain| call.steps.as_const().is_none_or(|steps| i64::from(grain) < steps))
+    })
+}
+
+fn fork(name: &str) -> String {
+    format!(
+        "
+/* A kernel in pieces: the caller's threads run {name}_piece for each. */
+typedef struct {{
+    void (*kernel)(const int64_t *frame, intptr_t begin, intptr_t end);
+    const int64_t *frame;
+    intptr_t steps, grain;
+}} {name}_closure;
+
+static void {name}_piece(void *closure, size_t index) {{
+    const {name}_closure *c = (const {name}_closure *)closure;
+    intptr_t begin = (intptr_t)index * c->grain, end = begin + c->grain;
+    c->kernel(c->frame, begin, end < c->steps ? end : c->steps);
+}}
+
+static void {name}_fork(void (*kernel)(const int64_t *, intptr_t, intptr_t), const int64_t *frame, intptr_t steps,
+                        intptr_t grain, {name}_parallel_for parallel_for, void *context) {{
+    if (!parallel_for || steps <= grain) {{
+        kernel(frame, 0, steps);
+    }} else {{
+        {name}_closure closure;
+        closure.kernel = kernel;
+        closure.frame = frame;
+        closure.steps = steps;
+        closure.grain = grain;
+        parallel_for(context, {name}_piece, &closure, (size_t)((steps + grain - 1) / grain));
+    }}
+}}
+"
+    )
+}
+
+fn is_empty(port: &Port) -> bool {
+    port.ty.shape.iter().any(|d| d.is(0))
+}
+
+fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) -> Result<String> {
+    let mut out = String::new();
+    let word = |at: i32| at / words::WORD;
+    let (ins, outs) = (plan.inputs.len(), plan.outputs.len());
+    let _ = writeln!(
+        out,
+        "    int64_t frame[{}], in[{}], out[{}];\n    int i;",
+        words::WORDS,
+        ins.max(1),
+        outs.max(1)
+    );
+    for (list, ports) in [("inputs", &plan.inputs), ("outputs", &plan.outputs)] {
+        if ports.is_empty() {
+            let _ = writeln!(out, "    (void){list};");
+            continue;
+        }
+        let mut tests = vec![format!("!{list}")];
+        let full = ports.iter().enumerate().filter(|(_, p)| !is_empty(p));
+        tests.extend(full.map(|(i, _)| format!("!{list}[{i}]")));
+        let _ = writeln!(out, "    if ({}) return {name}_NULL_POINTER;", tests.join(" || "));
+    }
+    if plan.arena_bytes > 0 {
+        let _ = write!(
+            out,
+            "    if (!arena) return {name}_NULL_POINTER;
+    if ((uintptr_t)arena % {name}_ARENA_ALIGN) return {name}_MISALIGNED_ARENA;\n"
+        );
+    }
+    let mut sizes = Sizes::new(&plan.bounds, "dims");
+    let mut checks = String::new();
+    if !plan.bounds.is_empty() {
+        // The struct has nothing but numbers of 64 bits, in this order.
+        let _ = writeln!(out, "    const int64_t *const dims = (const int64_t *)sizes;");
+        let _ = writeln!(out, "    if (!sizes) return {name}_NULL_POINTER;");
+        for (i, bound) in plan.bounds.values().enumerate() {
+            let _ = writeln!(
+                out,
+                "    if (dims[{i}] < {} || dims[{i}] > {}) return {name}_DIMENSION_OUT_OF_BOUNDS;",
+                bound.lo, bound.hi
+            );
+        }
+        for zero in &plan.assumed {
+            let value = sizes.value(zero)?;
+            let _ = writeln!(checks, "    if ({value} != 0) return {name}_DIMENSION_OUT_OF_BOUNDS;");
+        }
+    }
+    let table = plan.sizes.iter().map(|size| sizes.value(size)).collect::<Result<Vec<_>>>()?;
+    let steps = texts.kernels.iter().map(|call| sizes.value(&call.steps)).collect::<Result<Vec<_>>>()?;
+    out += &sizes.text;
+    out += &checks;
+    if !table.is_empty() {
+        let _ = writeln!(out, "    int64_t table[{}];", table.len());
+        for (i, value) in table.iter().enumerate() {
+            let _ = writeln!(out, "    table[{i}] = {value};");
+        }
+    }
+    let address = |list: &str| format!("(int64_t)(intptr_t){list}");
+    let weights = if plan.weights_bytes > 0 { address(&format!("{name}_weights")) } else { "0".to_owned() };
+    if ins > 0 {
+        let _ = writeln!(out, "    for (i = 0; i < {ins}; i++) in[i] = (int64_t)(intptr_t)inputs[i];");
+    }
+    if outs > 0 {
+        let _ = writeln!(out, "    for (i = 0; i < {outs}; i++) out[i] = (int64_t)(intptr_t)outputs[i];");
+    }
+    if ins + outs == 0 {
+        out += "    (void)i;\n";
+    }
+    for (at, value) in [
+        (words::ARENA, address("arena")),
+        (words::WEIGHTS, weights),
+        (words::INPUTS, address("in")),
+        (words::OUTPUTS, address("out")),
+        (words::STATUS, format!("{name}_OK")),
+        (words::PLACES, "0".to_owned()),
+        (words::SIZES, "0".to_owned()),
+    ] {
+        let _ = writeln!(out, "    frame[{}] = {value};", word(at));
+    }
+    for ((kernel, call), steps) in plan.kernels.iter().zip(&texts.kernels).zip(&steps) {
+        let Call { function, sizes, places, .. } = call;
+        if let Some(row) = places {
+            let _ = writeln!(
+                out,
+                "    frame[{}] = (int64_t)(intptr_t)({name}_places + {row});",
+                word(words::PLACES)
+            );
+        }
+        if kernel.has_sizes() && !table.is_empty() {
+            let _ =
+                writeln!(out, "    frame[{}] = (int64_t)(intptr_t)(table + {sizes});", word(words::SIZES));
+        }
+        let function = &names[*function];
+        match kernel.grain {
+            Some(grain) if call.steps.as_const().is_none_or(|steps| i64::from(grain) < steps) => {
+                let _ = writeln!(
+                    out,
+                    "    {name}_fork({function}, frame, (intptr_t)({steps}), {grain}, parallel_for, context);"
+                );
+            }
+            _ => {
+                let _ = writeln!(out, "    {function}(frame, 0, (intptr_t)({steps}));");
+            }
+        }
+    }
+    if !shared {
+        out += "    (void)parallel_for;\n    (void)context;\n";
+    }
+    let _ = writeln!(out, "    return (int)frame[{}];", word(words::STATUS));
+    Ok(out)
+}

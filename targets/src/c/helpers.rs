@@ -1,0 +1,113 @@
+//! The functions that kernels in C call: a file gets those that it needs, each with what it is made of.
+//!
+//! Every one has a definition over lanes, which any compiler of C99 takes; what is called in inner loops has another over
+//! vectors of 128 bits, for gcc and clang on machines that have these.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{lanes, memory};
+
+/// A function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Helper {
+    /// On scalars alone, or over lanes by the macros of [`PRELUDE`].
+    pub lanes: String,
+    /// Over vectors; the other one's where there is none.
+    pub vector: Option<String>,
+}
+
+impl Helper {
+    /// The same for all machines.
+    pub(super) fn plain(text: impl Into<String>) -> Self {
+        Self { lanes: text.into(), vector: None }
+    }
+
+    /// With vectors, and without.
+    pub(super) fn both(lanes: impl Into<String>, vector: impl Into<String>) -> Self {
+        Self { lanes: lanes.into(), vector: Some(vector.into()) }
+    }
+}
+
+/// What stands before all helpers: the type of a register, its lanes, and what of the compiler's habits would change results.
+pub const PRELUDE: &str = "/* Products and sums are rounded one by one, on every machine alike. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize (\"fp-contract=off\")
+#endif
+
+#if defined(__GNUC__)
+#define K_INLINE static inline __attribute__((always_inline, unused))
+#define K_ALIGNED(n) __attribute__((aligned(n)))
+#define K_PLACED(section) __attribute__((section(section)))
+#define K_LOOSE __attribute__((packed, may_alias))
+#else
+#define K_INLINE static inline
+#define K_ALIGNED(n)
+#define K_PLACED(section)
+#endif
+
+/* A register: four lanes of 32 bits, or two of 64 whose low words come first. */
+#if defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__wasm_simd128__))
+#define K_VECTORS 1
+typedef uint32_t k_v __attribute__((vector_size(16)));
+#define K_L(v, i) ((v)[i])
+#define K_V(a, b, c, d) ((k_v){ (a), (b), (c), (d) })
+#else
+#define K_VECTORS 0
+typedef struct { uint32_t l[4]; } k_v;
+#define K_L(v, i) ((v).l[i])
+#define K_V(a, b, c, d) ((k_v){ { (a), (b), (c), (d) } })
+#endif
+#define K_D(v, i) ((uint64_t)K_L(v, 2 * (i)) | (uint64_t)K_L(v, 2 * (i) + 1) << 32)
+#define K_W(a, b) K_V((uint32_t)(a), (uint32_t)((a) >> 32), (uint32_t)(b), (uint32_t)((b) >> 32))
+";
+
+/// What a helper's name stands for.
+pub fn helper(name: &str) -> Option<Helper> {
+    memory::helper(name).or_else(|| lanes::helper(name))
+}
+
+/// The text of these helpers and of all that they call, each behind what it calls.
+pub fn definitions(names: &BTreeSet<String>) -> String {
+    let mut known: BTreeMap<String, Helper> = BTreeMap::new();
+    let mut order = Vec::new();
+    names.iter().for_each(|name| add(name, &mut known, &mut order));
+    let (mut out, mut lanes, mut vectors) = (String::new(), String::new(), String::new());
+    // Those that are alike on all machines come first, without those that call others.
+    let mut twice: BTreeSet<&str> = BTreeSet::new();
+    for name in &order {
+        let helper = &known[name];
+        let differs = helper.vector.is_some() || calls(&helper.lanes).iter().any(|n| twice.contains(&**n));
+        if differs {
+            twice.insert(name);
+            lanes += &helper.lanes;
+            vectors += helper.vector.as_ref().unwrap_or(&helper.lanes);
+        } else {
+            out += &helper.lanes;
+        }
+    }
+    if !lanes.is_empty() {
+        out = format!("{out}\n#if K_VECTORS\n{vectors}#else\n{lanes}#endif\n");
+    }
+    out
+}
+
+fn add(name: &str, known: &mut BTreeMap<String, Helper>, order: &mut Vec<String>) {
+    if known.contains_key(name) {
+        return;
+    }
+    let Some(helper) = helper(name) else { return };
+    known.insert(name.to_owned(), helper.clone());
+    let both = [Some(&helper.lanes), helper.vector.as_ref()];
+    for text in both.into_iter().flatten() {
+        calls(text).iter().for_each(|name| add(name, known, order));
+    }
+    order.push(name.to_owned());
+}
+
+/// Names in a text that may be helpers'.
+pub fn calls(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|w| w.starts_with("k_")).map(str::to_owned).collect()
+}

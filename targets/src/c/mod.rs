@@ -1,0 +1,95 @@
+//! C99 as a machine: the vector builder writes text, for whatever has a C compiler.
+//!
+//! A register of the builder is a variable of four lanes. Where the compiler has vectors of 128 bits it is one; elsewhere it
+//! is a structure of four words, which compilers take apart, so that a tile of one vector is four sums in registers of a
+//! machine that has no vectors. What an operation means stands once, in a small inline function ([`helpers`]); a file
+//! has those that its kernels call.
+
+mod builder;
+pub mod helpers;
+mod lanes;
+mod memory;
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use kiln_ir::{Error, Result};
+use target_lexicon::{Architecture, BinaryFormat, Triple};
+
+use crate::simd::{Program, R};
+use crate::target::{LhsAccess, Target};
+
+/// The name of the level: what `--cpu` would be.
+pub const LEVEL: &str = "c";
+
+/// Compilers that have vectors: those of SSE2's tiles, which Neon and others hold as well.
+const TILES: &[(u32, u32)] = &[(4, 2), (6, 1), (4, 1), (2, 1)];
+/// Machines of 13 general registers without vectors: two rows of four sums.
+const SMALL_TILES: &[(u32, u32)] = &[(2, 1), (1, 1)];
+
+/// A kernel's code: the statements of `void kernel(const int64_t *frame, intptr_t begin, intptr_t end)`, and the functions of
+/// [`helpers`] that they call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    /// Declarations and statements, indented.
+    pub body: String,
+    /// Names of helpers.
+    pub calls: BTreeSet<String>,
+}
+
+/// The text of a program. Registers have no end: nothing is refused for want of them.
+pub fn text(target: &Target, program: &impl Program) -> R<Text> {
+    let mut builder = builder::Builder::new(target);
+    program.emit(&mut builder)?;
+    Ok(builder.finish())
+}
+
+/// C for a machine: its triple (empty or `host`: this one) tells how many sums its registers hold, and need not be one that
+/// objects are made for.
+///
+/// # Errors
+///
+/// *Invalid* for a triple that nobody knows, *unsupported* for machines that store numbers the other way round.
+pub fn target(triple: &str) -> Result<Target> {
+    let mut triple = match triple {
+        "" | "host" => crate::host(),
+        text => Triple::from_str(text)
+            .map_err(|e| Error::invalid(format!("target '{text}' is not known: {e}")))?,
+    };
+    if triple.binary_format == BinaryFormat::Unknown {
+        triple.binary_format = BinaryFormat::Elf;
+    }
+    if triple.endianness() == Ok(target_lexicon::Endianness::Big) {
+        return Err(Error::unsupported(format!("C for {triple}, which stores numbers the other way round")));
+    }
+    let vectors =
+        matches!(triple.architecture, Architecture::X86_64 | Architecture::Aarch64(_) | Architecture::Wasm32);
+    Ok(Target {
+        triple,
+        level: LEVEL,
+        text: true,
+        features: Vec::new(),
+        isa_flags: Vec::new(),
+        fma: false,
+        rounds: false,
+        halves: false,
+        dot4: false,
+        shuffles_bytes: false,
+        adds_products_of_bytes: false,
+        extremes_choose: true,
+        compares_unaligned: true,
+        encoder: false,
+        coff_objects: false,
+        vector_bytes: 16,
+        vector_registers: if vectors { 16 } else { 5 },
+        lhs_access: LhsAccess::Broadcast,
+        l1d_bytes: 32 << 10,
+        l2_bytes: if vectors { 512 << 10 } else { 32 << 10 },
+        shared_panel: None,
+        f32_tiles: if vectors { TILES } else { SMALL_TILES },
+        short_tiles: &[],
+        tile_unroll: if vectors { 4 } else { 2 },
+        prefetches: false,
+        align: if vectors { 64 } else { 16 },
+    })
+}
