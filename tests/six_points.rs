@@ -1,8 +1,8 @@
-//! Every shipped model at six points of the way, at `--opt 0`, 1 and 2, and against ONNX Runtime.
+//! Every shipped model at six points of the way, and as C99, at `--opt 0`, 1 and 2, and against ONNX Runtime.
 
 use std::process::ExitCode;
 
-use kiln_tests::compare::{self, ACROSS_RUNTIMES};
+use kiln_tests::compare::{self, ACROSS_RUNTIMES, ACROSS_STAGES};
 use kiln_tests::models::{self, Model};
 use kiln_tests::stages;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -11,6 +11,8 @@ fn check(model: &Model, opt: u8) -> Result<(), Failed> {
     let graph = model.graph()?;
     let inputs = models::inputs(&graph)?;
     let outputs = stages::six_points(&model.name, &graph, &inputs, opt)?;
+    let c = stages::run_c(&model.name, graph, opt, &inputs).map_err(|e| format!("C99: {e}"))?;
+    compare::close(&c, &outputs, ACROSS_STAGES).map_err(|e| format!("C99: {e}"))?;
     compare::close(&outputs, &model.expected()?, ACROSS_RUNTIMES)
         .map_err(|e| format!("ONNX Runtime: {e}"))?;
     Ok(())

@@ -182,9 +182,6 @@ pub struct Host<'a> {
 /// This machine.
 pub const NATIVE: Host<'static> = Host { cc: tools::CC, flags: &["-std=c11"], runner: &[] };
 
-/// This machine, with the other compiler.
-pub const NATIVE_CLANG: Host<'static> = Host { cc: tools::CLANG, ..NATIVE };
-
 /// An AArch64 machine with nothing but the base instruction set, emulated.
 pub const AARCH64: Host<'static> = Host {
     cc: tools::CROSS_CC,
@@ -207,7 +204,7 @@ pub const AVX: Host<'static> = Host {
 };
 
 /// Flags for models in C: nothing to complain about in C99.
-const C99: &[&str] = &["-std=c99", "-O1", "-Wall", "-Wextra", "-pedantic", "-Werror"];
+const C99: &[&str] = &["-std=c99", "-O0", "-Wall", "-Wextra", "-pedantic", "-Werror"];
 
 /// Links the libraries `folder/libNAME.a` with a driver and runs it; the outputs of each model.
 pub fn run(host: Host, folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {

@@ -1,5 +1,5 @@
 //! One model at every point of the way: imported graph, optimised graph, kernel interpreter, plan interpreter, JIT,
-//! linked object; and C99, by this machine's compiler.
+//! linked object.
 //!
 //! The first point whose outputs differ names the guilty stage.
 
@@ -167,7 +167,6 @@ pub fn six_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Outc
     compare::same_bits(&threads, &jit).map_err(at("JIT on 3 threads against 1".into()))?;
     let object = run_object(name, &trace.plan, &baseline, inputs).map_err(at("linked object".into()))?;
     compare::same_bits(&object, &jit).map_err(at("linked object against JIT".into()))?;
-    check("C99".into(), run_c(name, graph.clone(), opt, inputs))?;
     // The same on everything that this machine has.
     let native = options("native", opt)?;
     let plan = pipeline::compile(graph.clone(), &native).map_err(text)?;

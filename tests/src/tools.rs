@@ -7,8 +7,6 @@ use crate::{Outcome, text};
 
 /// A C compiler of the machine.
 pub const CC: &str = "cc";
-/// Another C compiler.
-pub const CLANG: &str = "clang";
 /// A C++ compiler of the machine.
 pub const CXX: &str = "c++";
 /// The C compiler for AArch64.

@@ -11,8 +11,8 @@ mod weights;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use kiln_ir::Result;
 use kiln_ir::kernel::plan::Plan;
+use kiln_ir::{Error, Result};
 use kiln_targets::Target;
 use kiln_targets::c::helpers;
 
@@ -28,6 +28,10 @@ pub struct Options {
 
 /// The text of the file.
 pub fn render(plan: &Plan, target: &Target, name: &str, options: &Options) -> Result<String> {
+    if !plan.regions.is_empty() {
+        return Err(Error::unsupported("branches and loops at run time as C are not supported")
+            .hint("leave out --emit c: libraries have them"));
+    }
     let texts = texts(plan, target)?;
     let names: Vec<String> = texts
         .functions
