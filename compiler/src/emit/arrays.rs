@@ -14,7 +14,7 @@
 //!
 //! // Arrays of the program's own are read and written where they lie.
 //! let image = ndarray::Array::from_elem((1, 3, 32, 32), 0.5f32);
-//! let mut row = ndarray::Array::zeros((1, 10));
+//! let mut row = ndarray::Array::<f32, _>::zeros((1, 10));
 //! model.run_on(&[arrays::lend(&image)?], &mut [arrays::lend_mut(&mut row)?])?;
 //! assert_eq!(row.into_dyn(), arrays::output::<f32>(&session, 0)?);
 //! # Ok(())

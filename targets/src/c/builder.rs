@@ -322,6 +322,12 @@ impl Simd for Builder<'_> {
         Ok(self.pointer(&value))
     }
 
+    fn load_byte(&mut self, base: &P, disp: i32) -> R<P> {
+        let at = self.at(base, disp.into());
+        let value = self.call("k_get_u8", &at);
+        Ok(self.pointer(&value))
+    }
+
     fn load_short(&mut self, base: &P, disp: i32) -> R<P> {
         let at = self.at(base, disp.into());
         let value = self.call("k_get_u16", &at);
@@ -408,6 +414,23 @@ impl Simd for Builder<'_> {
     fn load_strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V> {
         let apart = Apart { bytes: 4, signed: false, stride: stride.into() };
         self.load_apart(apart, p, disp, n)
+    }
+
+    fn load_indexed(&mut self, p: &P, disp: i32, indices: &P, at: i32, short: bool, n: usize) -> R<V> {
+        let (get, size) = if short { ("k_get_u16", 2) } else { ("k_get_u32", 4) };
+        let base = self.at(p, disp.into());
+        let mut lanes = Vec::with_capacity(LANES);
+        for i in 0..LANES {
+            if i >= n {
+                lanes.push("0".to_owned());
+                continue;
+            }
+            let index = self.at(indices, i64::from(at) + size * i as i64);
+            let index = self.call(get, &index);
+            lanes.push(self.call("k_get_u32", &format!("{base} + 4 * (intptr_t){index}")));
+        }
+        let lanes = lanes.join(", ");
+        Ok(self.vector(&format!("K_V({lanes})")))
     }
 
     fn load_quarter(&mut self, _d: &V, _quarter: usize, _p: &P, _disp: i32, _n: usize) -> R {
