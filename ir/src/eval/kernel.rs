@@ -4,7 +4,8 @@
 //! forms compute stands in `forms`.
 
 use super::code::{Flat, Gather, Line, Loops, Storage, get, put, shape, value};
-use super::forms::{self, Level, Sink};
+use super::forms;
+use super::level::{Level, Sink};
 use super::scalar::cast;
 use super::{Symbols, bind, check_assumed, of_kernel};
 use crate::dim::Dim;

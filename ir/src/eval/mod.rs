@@ -8,6 +8,7 @@ mod contract;
 mod forms;
 pub mod graph;
 pub mod kernel;
+mod level;
 pub mod plan;
 mod procedure;
 pub mod scalar;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::code::{Code, Flat, Loops, Storage, for_each, put};
-use super::forms::{Level, Sink, code, dtype_of};
+use super::level::{Level, Sink, code, dtype_of};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::procedure::{Procedure, Statement};

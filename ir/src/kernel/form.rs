@@ -3,6 +3,7 @@
 use super::access::{Access, LoopId};
 use super::expr::Expr;
 use super::procedure::Procedure;
+use super::store::Store;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -26,15 +27,6 @@ pub struct Loop {
     pub extent: Dim,
     /// Parallel or reduced.
     pub role: Role,
-}
-
-/// Where a result goes. The access uses parallel loops only and never has a padding value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Store<A = Access> {
-    /// The element written; distinct iterations of the parallel loops write distinct elements.
-    pub to: A,
-    /// The value written: the epilogue, an expression of [`Expr::Acc`] for reducing forms.
-    pub value: Expr<A>,
 }
 
 /// How [`Form::Reduce`] combines values.

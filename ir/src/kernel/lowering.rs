@@ -2,10 +2,11 @@
 
 use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
-use super::form::{Form, Kernel, Loop, Role, Store};
+use super::form::{Form, Kernel, Loop, Role};
 use super::function::BinaryOp;
 use super::program::{BufferKind, Program};
 use super::scalar::Scalar;
+use super::store::Store;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::fact::{Fact, Known};

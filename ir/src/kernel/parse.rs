@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
-use super::form::{Form, Kernel, Loop, Role, Side, Store};
+use super::form::{Form, Kernel, Loop, Role, Side};
 use super::format::{Format, Kept};
 use super::function::{BinaryOp, UnaryOp};
 use super::print::{REDUCE, WINDOW, reduce_name, window_name};
 use super::procedure::Steps;
 use super::program::{BufferKind, Place, Program};
 use super::regions::{Control, Repeat, Trips};
+use super::store::Store;
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::format::bcsr::Block;

@@ -6,7 +6,8 @@
 
 use super::access::{BufferId, LoopId, each_buffer, each_index_buffer};
 use super::expr::Expr;
-use super::form::{Form, ReduceOp, Side, Store};
+use super::form::{Form, ReduceOp, Side};
+use super::store::Store;
 use crate::error::Result;
 use crate::types::DType;
 

@@ -24,13 +24,14 @@ use std::sync::Arc;
 
 use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
-use super::form::{Form, Kernel, Loop, ReduceOp, Role, Side, Store, WindowOp};
+use super::form::{Form, Kernel, Loop, ReduceOp, Role, Side, WindowOp};
 use super::format::{Format, Kept};
 use super::function::BinaryOp;
 use super::procedure::{Procedure, Statement};
 use super::program::{Buffer, BufferKind, Place, Program};
 use super::regions::{Control, Repeat, Step, Trips};
 use super::scalar::Scalar;
+use super::store::Store;
 use crate::dim::Dim;
 use crate::text::{
     bounds_text, is_identifier, join, literal_text, name_text, scalar_text, tensor_text, typed_tensor_text,

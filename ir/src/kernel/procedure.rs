@@ -18,7 +18,7 @@
 
 use super::access::{Access, LoopId};
 use super::expr::Expr;
-use super::form::Store;
+use super::store::Store;
 use crate::error::{Error, Result};
 
 /// A statement. Expressions and stores are named by their positions in the procedure's lists.

@@ -31,11 +31,12 @@ use std::collections::BTreeSet;
 
 use super::access::{Access, Affine, BufferId, Index, LoopId, range_of};
 use super::expr::Expr;
-use super::form::{Form, Kernel, ReduceOp, Role, Side, Store, WindowOp};
+use super::form::{Form, Kernel, ReduceOp, Role, Side, WindowOp};
 use super::function::BinaryOp;
 use super::procedure::{Procedure, Statement};
 use super::program::{BufferKind, Program};
 use super::regions::{RegionId, path};
+use super::store::Store;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::eval::scalar;

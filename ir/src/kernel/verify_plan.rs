@@ -530,8 +530,9 @@ impl Checker<'_> {
 mod tests {
     use super::*;
     use crate::dim::Dim;
+    use crate::kernel::Store;
     use crate::kernel::expr::Expr;
-    use crate::kernel::form::{Loop, Store};
+    use crate::kernel::form::Loop;
     use crate::kernel::plan::{Dots, Port, Shared, Slot, Weight};
     use crate::tensor::Tensor;
     use crate::types::{Shape, TensorType};

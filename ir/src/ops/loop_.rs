@@ -25,6 +25,9 @@ use crate::types::{DType, Shape};
 /// The private attribute: how many of the inputs are outer values.
 pub const CAPTURES: &str = "kiln.captures";
 
+/// Turns that a machine comes to the end of: a day and more of the shortest ones.
+const MOST_TURNS: i64 = 1 << 48;
+
 /// Turns that are always unrolled.
 const FEW: i64 = 4;
 /// Turns that are unrolled where states change their types.
@@ -166,6 +169,15 @@ impl Op for Loop {
         };
         if results[0].dtype != DType::Bool {
             bail_invalid!("the body's first result must be a bool, found {}", results[0].ty());
+        }
+        let turns = Turns::known(inputs).and_then(|d| d.as_const());
+        let endless = turns.is_none_or(|n| n > MOST_TURNS)
+            && inputs.first().copied().flatten().is_none_or(|m| m.tensor().is_some());
+        if endless && self.keeps_going() && self.start(inputs)? == Some(true) {
+            return Err(Error::unsupported(
+                "a loop that does not end is not supported: its condition is always true",
+            )
+            .hint("give it a number of turns, or a condition that becomes false"));
         }
         let mut facts = Vec::new();
         for i in 0..self.states {

@@ -5,7 +5,7 @@ use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::eval::Symbols;
 use crate::eval::code::{Flat, Gather, Line, Loops, Panels, Storage as Data, value};
-use crate::eval::forms::{Level, Sink};
+use crate::eval::level::{Level, Sink};
 use crate::eval::scalar::cast;
 use crate::kernel::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Sparse, Storage};
 use crate::types::DType;

@@ -145,7 +145,7 @@ impl Encoder {
         };
         let places = (0..n).map(at).collect::<R<Vec<i32>>>()?;
         self.by_fours(n, &mut |this, code, x, insert, i| {
-            this.into_lane(code, x, insert, memory(p, places[i], false));
+            this.put_in_lane(code, x, insert, memory(p, places[i], false));
             Ok(())
         })
     }
@@ -160,14 +160,14 @@ impl Encoder {
         self.by_fours(n, &mut |this, load, x, insert, i| {
             let index = this.pointer()?;
             this.emit(Instruction::with2(code, low_32(&index), memory(indices, place(i)?, false)));
-            this.into_lane(load, x, insert, scaled(p, disp, &index, 4));
+            this.put_in_lane(load, x, insert, scaled(p, disp, &index, 4));
             this.free_ptr(index);
             Ok(())
         })
     }
 
     /// An element from memory in the lane of a register that an instruction's byte says, or in the first one.
-    fn into_lane(&mut self, code: Code, x: Register, insert: Option<u32>, at: MemoryOperand) {
+    fn put_in_lane(&mut self, code: Code, x: Register, insert: Option<u32>, at: MemoryOperand) {
         self.emit(match insert {
             None => Instruction::with2(code, x, at),
             Some(byte) => Instruction::with4(code, x, x, at, byte),
