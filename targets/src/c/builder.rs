@@ -3,11 +3,20 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::Text;
 use crate::simd::{
     Across, Apart, Block, Lane, Narrow, Op1, Op2, Overflow, P, Parked, R, Refusal, Simd, Src, V,
 };
 use crate::target::Target;
+
+/// A kernel's code: the statements of `void kernel(const int64_t *frame, intptr_t begin, intptr_t end)`, and the functions of
+/// [`helpers`](super::helpers) that they call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    /// Declarations and statements, indented.
+    pub body: String,
+    /// Names of helpers.
+    pub calls: BTreeSet<String>,
+}
 
 /// Lanes of a register.
 const LANES: usize = 4;

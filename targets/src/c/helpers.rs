@@ -5,28 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use super::helper::Helper;
 use super::{lanes, memory};
-
-/// A function.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Helper {
-    /// On scalars alone, or over lanes by the macros of [`PRELUDE`].
-    pub lanes: String,
-    /// Over vectors; the other one's where there is none.
-    pub vector: Option<String>,
-}
-
-impl Helper {
-    /// The same for all machines.
-    pub(super) fn plain(text: impl Into<String>) -> Self {
-        Self { lanes: text.into(), vector: None }
-    }
-
-    /// With vectors, and without.
-    pub(super) fn both(lanes: impl Into<String>, vector: impl Into<String>) -> Self {
-        Self { lanes: lanes.into(), vector: Some(vector.into()) }
-    }
-}
 
 /// What stands before all helpers: the type of a register, its lanes, and what of the compiler's habits would change results.
 pub const PRELUDE: &str = "/* Products and sums are rounded one by one, on every machine alike. */

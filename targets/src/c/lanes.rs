@@ -1,6 +1,6 @@
 //! Helpers that compute on registers: one meaning for a lane, and where the compiler has vectors the same of all of them.
 
-use super::helpers::Helper;
+use super::helper::Helper;
 
 /// A type of lanes: name, of C, of vectors of C.
 struct Type {

@@ -1,6 +1,6 @@
 //! Helpers that read and write memory, which need not be aligned.
 
-use super::helpers::Helper;
+use super::helper::Helper;
 
 /// The type of numbers of so many bytes: name, type of C, bytes.
 const NUMBERS: &[(&str, &str, usize)] = &[

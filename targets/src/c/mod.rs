@@ -6,15 +6,17 @@
 //! has those that its kernels call.
 
 mod builder;
+mod helper;
 pub mod helpers;
 mod lanes;
 mod memory;
 
-use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use kiln_ir::{Error, Result};
 use target_lexicon::{Architecture, BinaryFormat, Triple};
+
+pub use builder::Text;
 
 use crate::simd::{Program, R};
 use crate::target::{LhsAccess, Target};
@@ -26,16 +28,6 @@ pub const LEVEL: &str = "c";
 const TILES: &[(u32, u32)] = &[(4, 2), (6, 1), (4, 1), (2, 1)];
 /// Machines of 13 general registers without vectors: two rows of four sums.
 const SMALL_TILES: &[(u32, u32)] = &[(2, 1), (1, 1)];
-
-/// A kernel's code: the statements of `void kernel(const int64_t *frame, intptr_t begin, intptr_t end)`, and the functions of
-/// [`helpers`] that they call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text {
-    /// Declarations and statements, indented.
-    pub body: String,
-    /// Names of helpers.
-    pub calls: BTreeSet<String>,
-}
 
 /// The text of a program. Registers have no end: nothing is refused for want of them.
 pub fn text(target: &Target, program: &impl Program) -> R<Text> {
