@@ -3,7 +3,7 @@
 //! Spec: ONNX TopK, versions 1, 10, 11 and 24. Of equal elements the one with the smaller index comes first. `sorted` 0 allows any
 //! order; this one is kept. NaN has no place in the order: results with it are unspecified, indices are inside the axis.
 //!
-//! Lowering: a heap for each line where few are wanted ([`heap`]), else sorted in vectors ([`bitonic`]).
+//! Lowering: a heap for each line where few are wanted (`heap`), else sorted in vectors (`bitonic`).
 //!
 //! Unsupported: k computed at run time; an open extent along the axis.
 
