@@ -335,6 +335,7 @@ fn unsupported() -> Vec<Case> {
                 vec![node("bad", "Loop", &["m", "", "v"], &["y"], vec![subgraph("body", loops)])],
             )),
         )
-        .survives(),
+        .code(4)
+        .says("does not end"),
     ]
 }

@@ -53,8 +53,8 @@ pub(super) fn choose(kernel: &FlatKernel, target: &Target) -> Option<Chosen> {
         quads: true,
     };
     let name = |l: kiln_ir::kernel::LoopId| &kernel.loops[l.0 as usize].name;
-    let made = if words { "words along {} make two lanes" } else { "bytes along {} make a lane" };
-    let why =
-        format!("pixels along {} ({extent}), whose {}", name(vector), made.replace("{}", name(channels)));
+    let (elements, lanes) = if words { ("words", "two lanes") } else { ("bytes", "a lane") };
+    let (along, channels) = (name(vector), name(channels));
+    let why = format!("pixels along {along} ({extent}), whose {elements} along {channels} make {lanes}");
     Some(Chosen { schedule: Schedule::Nest(nest), why })
 }
