@@ -333,6 +333,7 @@ const KINDS: &[Kind] = &[
     ("packed_product", packed::product),
     ("sparse_layers", sparse::layers),
     ("sparse_product", sparse::product),
+    ("sparse_bytes", sparse::bytes),
 ];
 
 /// Levels that this machine runs, with changes of their features: multiply-add is worth a level of its own, and f16 is

@@ -1,7 +1,7 @@
 //! Random layers whose weights are mostly zeros: runs of convolutions with windows and sums between them, and products.
 
-use kiln_ir::Tensor;
 use kiln_ir::graph::Graph;
+use kiln_ir::{DType, Tensor};
 use kiln_tests::Outcome;
 
 use super::{Choices, Text};
@@ -60,6 +60,71 @@ pub(super) fn layers(c: &mut Choices) -> Outcome<Graph> {
         _ => format!("%t = Identity(%{last})"),
     });
     t.tail(c);
+    t.finish()
+}
+
+/// Constant bytes of which a part is kept, in blocks of one or four output channels by four input channels.
+fn weight_of_bytes(c: &mut Choices, t: &mut Text, name: &str, shape: [usize; 4]) -> Outcome<()> {
+    let rows = if c.yes() { 1 } else { 4 };
+    let kept = c.size(1, 4) as u64;
+    let (groups, places) = (shape[1].div_ceil(4), shape[2] * shape[3]);
+    let blocks: Vec<bool> =
+        (0..shape[0].div_ceil(rows) * groups * places).map(|_| c.below(10) < kept).collect();
+    let value = |i: usize| {
+        let (row, channel, place) = (i / places / shape[1], i / places % shape[1], i % places);
+        blocks[(row / rows * groups + channel / 4) * places + place]
+    };
+    let bytes: Vec<u8> =
+        (0..shape.iter().product()).map(|i| if value(i) { c.below(256) as u8 } else { 0 }).collect();
+    t.line(format!("input %{name}: i8{shape:?}"));
+    let tensor = Tensor::new(DType::I8, shape.to_vec(), bytes.into()).map_err(kiln_tests::text)?;
+    t.constants.push((name.to_owned(), tensor));
+    Ok(())
+}
+
+/// A few quantised layers in a row, with a sum over some of them.
+pub(super) fn bytes(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text { lines: String::new(), dtype: DType::F32, constants: Vec::new() };
+    let (n, mut channels) = (c.size(1, 2), c.size(8, 40));
+    let (h, w) = (c.size(1, 20), c.size(5, 40));
+    t.line(format!("input %x: f32[{n}, {channels}, {h}, {w}]"));
+    t.scales(c, "s", 0.02, &[]);
+    t.scales(c, "sw", 0.01, &[]);
+    let dtype = if c.yes() { DType::U8 } else { DType::I8 };
+    let zero = Tensor::new(dtype, vec![], vec![c.below(256) as u8].into()).map_err(kiln_tests::text)?;
+    t.line(format!("input %z: {dtype}[]"));
+    t.constants.push(("z".to_owned(), zero));
+    t.line("%q = QuantizeLinear(%x, %s, %z)".into());
+    t.line("input %zw: i8[]".into());
+    t.constants
+        .push(("zw".to_owned(), Tensor::new(DType::I8, vec![], vec![0u8].into()).map_err(kiln_tests::text)?));
+    let mut last = "q".to_owned();
+    for i in 0..c.size(1, 4) {
+        let (window, outputs) = ([1, 1, 3, 5][c.below(4) as usize], c.size(4, 40));
+        let step = if c.below(4) == 0 { c.size(2, 3) } else { 1 };
+        let spread = if step == 1 && c.below(4) == 0 { 2 } else { 1 };
+        let pad = window / 2 * spread;
+        weight_of_bytes(c, &mut t, &format!("w{i}"), [outputs, channels, window, window])?;
+        t.line(format!(
+            "%c{i} = QLinearConv(%{last}, %s, %z, %w{i}, %sw, %zw, %s, %z) {{strides = [{step}, {step}], \
+             dilations = [{spread}, {spread}], pads = {:?}}}",
+            [pad; 4]
+        ));
+        last = if step == 1 && outputs == channels {
+            t.line(format!("%a{i} = DequantizeLinear(%c{i}, %s, %z)"));
+            t.line(format!("%b{i} = DequantizeLinear(%{last}, %s, %z)"));
+            t.line(format!("%t{i} = Add(%a{i}, %b{i})"));
+            t.line(format!("%q{i} = QuantizeLinear(%t{i}, %s, %z)"));
+            format!("q{i}")
+        } else if c.below(4) == 0 {
+            t.line(format!("%m{i} = MaxPool(%c{i}) {{kernel_shape = [3, 3], pads = [1, 1, 1, 1]}}"));
+            format!("m{i}")
+        } else {
+            format!("c{i}")
+        };
+        channels = outputs;
+    }
+    t.line(format!("%y = DequantizeLinear(%{last}, %s, %z)"));
     t.finish()
 }
 

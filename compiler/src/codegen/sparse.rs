@@ -9,6 +9,9 @@
 //!     epilogue in registers, stores
 //! ```
 //!
+//! The columns of a block of several follow each other in floats; of bytes they lie together in a pixel, and an instruction
+//! multiplies and adds them, or a few of words.
+//!
 //! Without pixels side by side a block's rows are lanes, and an element of lhs is brought into all of them; blocks are taken
 //! four at a time, each with sums of its own that are added at the end. Blocks of one row and one column are lanes
 //! themselves, with elements of lhs by their indices; lanes are added at the end.
@@ -22,6 +25,7 @@ use kiln_ir::format::bcsr::Index;
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Sparse};
+use kiln_targets::simd::bytes::{self, Bytes};
 use kiln_targets::simd::{Across, Op2, P, R, Refusal, Simd, SimdExt as _, Src, V};
 
 use super::places::Places;
@@ -124,10 +128,13 @@ pub(super) fn emit<S: Simd>(
         return Err(Refusal::unsupported(format!("{} of blocks", kernel.form.name())));
     };
     let short = matches!(rhs.dtype, DType::F16 | DType::BF16);
-    if *acc != DType::F32 || lhs.dtype != DType::F32 || rhs.dtype != DType::F32 && !short {
+    let floats = *acc == DType::F32 && lhs.dtype == DType::F32 && (rhs.dtype == DType::F32 || short);
+    let bytes = (*acc, lhs.dtype, rhs.dtype) == (DType::I32, DType::U8, DType::I8);
+    if !floats && !bytes {
         return Err(Refusal::unsupported(format!("blocks of {} times {}", rhs.dtype, lhs.dtype)));
     }
-    if sparse.weights.block.cols != 1 {
+    let wide = sparse.weights.block.cols != 1;
+    if bytes && !wide || wide && sparse.col.is_none() {
         return Err(Refusal::unsupported(format!("blocks of {}", sparse.weights.block)));
     }
     let mut walk = Walk::new(kernel, places)?;
@@ -281,7 +288,7 @@ impl Generator<'_> {
             Index::Short => s.load_short(indices, at)?,
             Index::Wide => s.load_index(indices, at, false)?,
         };
-        let scale = weights.unit as i64 * ELEMENT;
+        let scale = weights.unit as i64 * self.walk.element(self.lhs).bytes() as i64;
         if let Some(column) = &cursor.column {
             s.advance_by(column, &index, scale)?;
             s.free_ptr(index);
@@ -409,20 +416,32 @@ impl Generator<'_> {
         let weights = &self.sparse.weights;
         self.column(s, cursor, 0, &mut |s, x| {
             s.advance(&cursor.indices, weights.index.bytes() as i64);
-            self.products(s, acc, pixels, x, &cursor.values)
+            match weights.value_bytes {
+                1 => self.products_of_bytes(s, acc, pixels, x, &cursor.values),
+                _ => (0..weights.block.cols)
+                    .try_for_each(|column| self.products(s, acc, pixels, [x, &cursor.values], column.into())),
+            }
         })?;
         s.advance(&cursor.values, (weights.block.values() * weights.value_bytes) as i64);
         Ok(())
     }
 
-    /// Pixels of a column times the values of a block.
-    fn products<S: Simd>(&self, s: &mut S, acc: &[V], pixels: &[Pixels], x: &P, values: &P) -> R {
+    /// Pixels of a column times the values of a block's column.
+    fn products<S: Simd>(
+        &self,
+        s: &mut S,
+        acc: &[V],
+        pixels: &[Pixels],
+        [x, values]: [&P; 2],
+        column: usize,
+    ) -> R {
         let weights = &self.sparse.weights;
         let value_at = self.parts()?[1];
-        let height = usize::from(weights.block.rows);
+        let (height, width) = (usize::from(weights.block.rows), usize::from(weights.block.cols));
         let element = self.walk.element(self.value);
-        let value = |r: usize| value_at + (r * weights.value_bytes) as i32;
-        let at = |p: &Pixels| self.walk.disp(self.lhs, &self.ahead(p, 0), 0);
+        let value = |r: usize| value_at + ((r * width + column) * weights.value_bytes) as i32;
+        let further = (column * weights.step()) as i64 * ELEMENT;
+        let at = |p: &Pixels| self.walk.disp(self.lhs, &self.ahead(p, 0), further);
         if height == 1 {
             let w = s.load_splat_as(element, values, value(0))?;
             for (acc, p) in acc.iter().zip(pixels) {
@@ -450,6 +469,34 @@ impl Generator<'_> {
             }
             loaded.into_iter().for_each(|v| s.free(v));
         }
+        Ok(())
+    }
+
+    /// Pixels of four bytes each times the values of a block.
+    fn products_of_bytes<S: Simd>(&self, s: &mut S, acc: &[V], pixels: &[Pixels], x: &P, values: &P) -> R {
+        let value_at = self.parts()?[1];
+        let at = |p: &Pixels| self.walk.disp(self.lhs, &self.ahead(p, 0), 0);
+        if self.sparse.weights.block.rows == 1 {
+            let w = bytes::load_splat_signed(s, values, value_at)?;
+            for (acc, p) in acc.iter().zip(pixels) {
+                let x = bytes::load_unsigned(s, x, at(p)?, p.n)?;
+                bytes::add_products(s, acc, &x, &w)?;
+                x.free(s);
+            }
+            w.free(s);
+            return Ok(());
+        }
+        let loaded =
+            pixels.iter().map(|p| bytes::load_unsigned(s, x, at(p)?, p.n)).collect::<R<Vec<Bytes>>>()?;
+        for (r, row) in acc.chunks_exact(pixels.len()).enumerate() {
+            let value = value_at + (r * usize::from(self.sparse.weights.block.cols)) as i32;
+            let w = bytes::load_splat_signed(s, values, value)?;
+            for (acc, x) in row.iter().zip(&loaded) {
+                bytes::add_products(s, acc, x, &w)?;
+            }
+            w.free(s);
+        }
+        loaded.into_iter().for_each(|x| x.free(s));
         Ok(())
     }
 

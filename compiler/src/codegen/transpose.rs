@@ -8,12 +8,12 @@
 //!
 //! A block has `n` columns, as many as fit 128 bits, and `n` rows in each quarter of 128 bits of a vector. It is turned by
 //! taking, log2 n times, the elements of vectors `n / 2` apart in turn, in all quarters at once: what is written is whole
-//! vectors.
+//! vectors. Four rows of bytes that become lanes are put together by shifts.
 
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{PlannedKernel, Shared, Transpose};
-use kiln_targets::simd::{Apart, Narrow, Overflow, R, Refusal, Simd, V};
+use kiln_targets::simd::{Apart, Narrow, Op1, Op2, Overflow, R, Refusal, Simd, Src, V};
 
 use super::places::Places;
 use super::share::shared;
@@ -21,6 +21,8 @@ use super::walk::{AccessId, Walk, Walks, trips};
 
 /// Bytes of a quarter of a vector, all there is of narrow ones.
 const QUARTER: i64 = 16;
+/// Bytes of a lane.
+const FOUR: i64 = 4;
 /// Bytes of a cache line.
 const LINE: i64 = 64;
 /// Bytes that are read of a row before the next.
@@ -36,6 +38,8 @@ struct Generator<'k> {
     size: i64,
     /// Quarters of a vector.
     quarters: i64,
+    /// Whether what is written is lanes of four bytes, each of another row of what is read.
+    four: bool,
 }
 
 /// What happens to a number of consecutive iterations.
@@ -64,16 +68,20 @@ pub(super) fn emit<S: Simd>(
         return Err(Refusal::unsupported("a transpose of strided elements"));
     }
     let quarters = s.lanes() as i64 / 4;
-    if size < 4 && quarters > 1 {
+    let share = kernel.shared;
+    let four = size == 1
+        && walk.extent(schedule.write) == FOUR
+        && walk.stride(to, schedule.read) == FOUR
+        && share.is_none_or(|share| share.along != schedule.write);
+    if size < 4 && quarters > 1 && !four {
         return Err(Refusal::unsupported("elements of 1 and 2 bytes are turned in 128 bits"));
     }
-    let share = kernel.shared;
     let step = |l| if l == schedule.read { RUN / size } else { LINE / size };
     let blocks = |share: Shared| share.along == schedule.read || share.along == schedule.write;
     if share.is_some_and(|share| blocks(share) && i64::from(share.step) != step(share.along)) {
         return Err(Refusal::unsupported("shared lines of another size than a transpose's"));
     }
-    let mut this = Generator { walk, schedule, share, from, to, size, quarters };
+    let mut this = Generator { walk, schedule, share, from, to, size, quarters, four };
     this.walk.open(s)?;
     this.outer(s, 0)?;
     this.walk.close(s);
@@ -99,6 +107,12 @@ impl Generator<'_> {
 
     /// All that is read of `columns` elements, up to a run of them.
     fn column_lines<S: Simd>(&mut self, s: &mut S, columns: i64) -> R {
+        if self.four {
+            let (read, lanes) = (self.schedule.read, s.lanes() as i64);
+            self.steps(s, read, columns, lanes, &mut |this, s, n| this.fours(s, n as usize))?;
+            self.walk.skip(read, -columns);
+            return Ok(());
+        }
         let step = LINE / self.size;
         self.lines(s, self.schedule.write, step, &mut |this, s, rows| this.line(s, rows, columns))
     }
@@ -137,6 +151,37 @@ impl Generator<'_> {
             Ok(())
         })?;
         self.walk.skip(read, -columns);
+        Ok(())
+    }
+
+    /// Lanes of four bytes, of as many rows.
+    fn fours<S: Simd>(&mut self, s: &mut S, n: usize) -> R {
+        let mut all: Option<V> = None;
+        for row in 0..FOUR {
+            self.walk.set_range(self.schedule.write, (row, row + 1));
+            let at = self.walk.disp(self.from, &[(self.schedule.write, row)], 0)?;
+            let v = match self.walk.outside(self.from)? {
+                Some(value) => s.splat(f32::from_bits(value.bits as u32 & 0xff))?,
+                None => {
+                    s.load_narrow(Narrow { two: false, signed: false }, self.walk.ptr(self.from), at, n)?
+                }
+            };
+            if row > 0 {
+                s.op1(Op1::Shl(8 * row as u8), &v)?;
+            }
+            match &all {
+                None => all = Some(v),
+                Some(all) => {
+                    s.op2(Op2::Or, all, Src::Reg(&v))?;
+                    s.free(v);
+                }
+            }
+        }
+        self.walk.set_range(self.schedule.write, (0, FOUR));
+        if let Some(all) = all {
+            s.store(self.walk.ptr(self.to), self.walk.disp(self.to, &[], 0)?, &all, n)?;
+            s.free(all);
+        }
         Ok(())
     }
 

@@ -249,7 +249,7 @@ impl At<'_> {
         }
     }
 
-    /// Writes vectors that follow each other along the lanes, and gives their registers back.
+    /// Writes vectors, several at once where they follow each other in memory, and gives their registers back.
     pub(super) fn store_all<S: Simd>(
         s: &mut S,
         places: &[At<'_>],
@@ -259,11 +259,17 @@ impl At<'_> {
     ) -> R {
         let mut done = 0;
         while let Some(at) = places.get(done) {
-            let whole = places[done..].iter().take_while(|at| at.n == s.lanes()).count();
             let bytes = at.walk.element(a) == Element::U8 && at.walk.stride(a, at.lane) == 1;
+            let (first, lanes) = (at.walk.disp(a, at.ahead, 0)?, s.lanes());
+            // A last one may overlap the one before, or be of another line.
+            let follows = |(i, at): (usize, &At<'_>)| {
+                let place = at.walk.disp(a, at.ahead, 0);
+                at.n == lanes && place.is_ok_and(|place| place == first + (i * lanes) as i32)
+            };
+            let whole = places[done..].iter().enumerate().take_while(|v| follows(*v)).count();
             let together = [4, 2].into_iter().find(|n| *n <= whole);
             if let (Some(n), true, Overflow::Saturate) = (together, bytes, overflow)
-                && s.store_together(at.walk.ptr(a), at.walk.disp(a, at.ahead, 0)?, &all[done..][..n])?
+                && s.store_together(at.walk.ptr(a), first, &all[done..][..n])?
             {
                 done += n;
                 continue;

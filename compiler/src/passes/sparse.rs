@@ -8,6 +8,9 @@
 //! - channels outermost: convolutions with blocks of the best height, those without zeros too; windows along rows; images that
 //!   a convolution steps over by more than one element are first taken apart (`phases`).
 //!
+//! Bytes are multiplied four channels at a time: images and matrices are copied so that four channels of a pixel lie together,
+//! and pixels behind each other (`phases`, `fours`), and blocks are as wide.
+//!
 //! Products of matrices with many rows are the same: rows are pixels, columns are channels. A product of a row or a few has a
 //! block's rows as lanes and stands alone.
 //!
@@ -17,6 +20,7 @@
 //! Zeros are not multiplied, so an activation that is not finite reaches only results whose weight for it is not 0.
 
 mod cost;
+mod fours;
 mod layer;
 mod phases;
 
@@ -86,10 +90,13 @@ pub fn run(program: &mut Program, targets: &[Target]) -> Result<()> {
     }
     for (i, weighed) in marks {
         let Some(layer) = &layers[i] else { continue };
-        let weights = match layer.steps_over() {
+        let weights = match layer.is_taken_apart() {
             false => layer.weights,
             true => {
-                let (kernels, weights) = phases::rewrite(program, i, layer)?;
+                let (kernels, weights) = match layer.kind {
+                    Kind::Rows => fours::rewrite(program, i, layer)?,
+                    Kind::Image | Kind::Single => phases::rewrite(program, i, layer)?,
+                };
                 edits.replace(i, kernels);
                 weights
             }

@@ -73,7 +73,9 @@ fn activations(program: &Program, kernel: &Kernel) -> Option<BufferId> {
     let Form::Contract { acc: DType::I32, lhs, rhs, .. } = &kernel.form else { return None };
     let dtype = |a: &Access| program.buffer(a.buffer).ty.dtype;
     let constant = matches!(program.buffer(rhs.buffer).kind, BufferKind::Const(_));
-    (constant && dtype(lhs) == DType::U8 && dtype(rhs) == DType::I8).then_some(lhs.buffer)
+    // Blocks are multiplied by bytes four by four.
+    let dense = !program.buffer(rhs.buffer).is_in_blocks();
+    (constant && dense && dtype(lhs) == DType::U8 && dtype(rhs) == DType::I8).then_some(lhs.buffer)
 }
 
 /// Whether the products of neighbours along the depth of a product fit 16 bits two by two.

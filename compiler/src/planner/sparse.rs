@@ -19,7 +19,8 @@ pub(super) fn blocks(
     target: &Target,
     fits: &dyn Fn(&FlatKernel, &Chosen) -> Result<(), String>,
 ) -> Result<(FlatKernel, Tensor, Chosen), String> {
-    let roles = sparse::roles(flat)?;
+    let (flat, roles) = sparse::cut(flat, block)?;
+    let flat = &flat;
     let Form::Contract { lhs, rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };
     let open = || "an extent or a stride is open".to_owned();
     let size = |a: &FlatAccess, l: LoopId| {

@@ -1,15 +1,15 @@
 //! Contractions whose weights are kept in blocks ([`Sparse`]): tiles of pixels, and what they cost.
 
-use kiln_ir::DType;
 use kiln_ir::format::bcsr::{Bcsr, Block};
 use kiln_ir::kernel::plan::{FlatAccess, Schedule, Sparse};
-use kiln_ir::kernel::{Form, LoopId, Role};
+use kiln_ir::kernel::{Form, Loop, LoopId, Role};
+use kiln_ir::{DType, Dim};
 use kiln_targets::Target;
 use kiln_targets::vector_expr;
 
 use super::chosen::Chosen;
 use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
-use crate::flatten::{FlatKernel, loops_of};
+use crate::flatten::{FlatKernel, cut_loop, loops_of};
 
 /// Multiply-adds and loads that a core starts in a cycle.
 const STARTED: f64 = 2.0;
@@ -21,6 +21,15 @@ const STEP: f64 = 1.0;
 const ROW: [f64; 2] = [2.0, 12.0];
 /// Cycles of an element that is brought into its lane by its index, with its product.
 const GATHERED: f64 = 1.1;
+/// Bytes of depth that are multiplied at a time.
+const FOUR: i64 = 4;
+/// Instructions that take four bytes of each lane apart into words, and such that multiply and add these; how many of them a
+/// core starts in a cycle.
+const TAKEN_APART: f64 = 5.0;
+const IN_WORDS: f64 = 4.0;
+const WORDS_STARTED: f64 = 2.5;
+/// Registers that words need beside accumulators and pixels.
+const WORDS: i64 = 5;
 /// Vectors of a row at a time at most.
 const MOST_VECTORS: i64 = 12;
 
@@ -42,7 +51,8 @@ pub fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err("no contraction".to_owned());
     };
-    if *acc != DType::F32 || lhs.dtype != DType::F32 || rhs.dtype.accumulator() != DType::F32 {
+    let bytes = is_bytes(*acc, lhs, rhs);
+    if !bytes && (*acc != DType::F32 || lhs.dtype != DType::F32 || rhs.dtype.accumulator() != DType::F32) {
         return Err(format!("factors are {} and {}", lhs.dtype, rhs.dtype));
     }
     if kernel.loops.iter().any(kiln_ir::kernel::Loop::is_open) {
@@ -59,12 +69,16 @@ pub fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
     if !zero(lhs, row) {
         return Err("rows have pixels of their own".to_owned());
     }
+    let pixel = if bytes { FOUR } else { 1 };
     let is_col = |l: &LoopId| {
-        let mut lanes = *l != row && stride_of(lhs, *l) == Some(1) && stride_of(&store.to, *l) == Some(1);
+        let mut lanes = *l != row && stride_of(lhs, *l) == Some(pixel) && stride_of(&store.to, *l) == Some(1);
         store.value.for_each_access(&mut |a| lanes &= matches!(stride_of(a, *l), Some(0 | 1)));
         lanes
     };
     let col = parallel.iter().copied().filter(is_col).max_by_key(|l| extent_of(kernel, *l));
+    if col.is_none() && bytes {
+        return Err("pixels of four bytes do not lie side by side".to_owned());
+    }
     if col.is_none() {
         let mut lanes = stride_of(&store.to, row) == Some(1);
         store.value.for_each_access(&mut |a| lanes &= matches!(stride_of(a, row), Some(0 | 1)));
@@ -81,6 +95,38 @@ pub fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
     })
 }
 
+/// Whether the products are of unsigned bytes and signed ones.
+fn is_bytes(acc: DType, lhs: &FlatAccess, rhs: &FlatAccess) -> bool {
+    (acc, lhs.dtype, rhs.dtype) == (DType::I32, DType::U8, DType::I8)
+}
+
+/// The kernel with the loop cut by whose steps the columns of a block lie beside each other, and its roles; the columns of a
+/// block are the innermost loop. Of bytes these are what lies together in lhs, of floats the channels: the outermost loop.
+pub fn cut(kernel: &FlatKernel, block: Block) -> Result<(FlatKernel, Roles), String> {
+    let roles_of = roles(kernel)?;
+    if block.cols == 1 {
+        return Ok((kernel.clone(), roles_of));
+    }
+    let Form::Contract { acc, lhs, rhs, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
+    let bytes = is_bytes(*acc, lhs, rhs);
+    let (width, mut depth) = (i64::from(block.cols), roles_of.depth.iter());
+    let l = if bytes { depth.next_back() } else { depth.next() };
+    let l = *l.ok_or_else(|| "factors without depth".to_owned())?;
+    let extent = extent_of(kernel, l).unwrap_or(1);
+    if extent % width != 0 || bytes && stride_of(lhs, l) != Some(1) {
+        return Err(format!("'{}' has no columns side by side, {width} at a time", rhs.name));
+    }
+    let mut kernel = kernel.clone();
+    let inner = LoopId(kernel.loops.len() as u16);
+    let name = format!("{}b", kernel.loops[l.0 as usize].name);
+    let part = Loop { name, extent: Dim::Const(width), role: Role::Reduce };
+    cut_loop(&mut kernel, l, extent / width, width, vec![(part, 1)]);
+    let mut roles = roles(&kernel)?;
+    roles.depth.retain(|l| *l != inner);
+    roles.depth.push(inner);
+    Ok((kernel, roles))
+}
+
 /// A tile of pixels: lines, and vectors of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pixels {
@@ -90,88 +136,99 @@ pub struct Pixels {
     pub vectors: i64,
 }
 
-/// Cycles that a block takes with so many vectors of pixels.
-fn step(height: i64, vectors: i64, target: &Target) -> f64 {
-    let (h, v) = (height as f64, vectors as f64);
-    let (multiply, load) = match height {
-        // Pixels are operands in memory.
-        1 => (v / STARTED, (v + 1.0) / STARTED),
-        _ => (h * v / STARTED, (h + v) / STARTED),
-    };
-    // Without multiply-adds a product and a sum.
-    let multiply = if target.fma { multiply } else { 2.0 * multiply };
-    multiply.max(load).max(LATENCY) + STEP / 2.0
+/// A product of weights in blocks with an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    /// Lines of pixels; those that lie behind each other are one.
+    pub lines: i64,
+    /// Pixels of a line.
+    pub pixels: i64,
+    /// Rows of weights.
+    pub rows: i64,
+    /// Blocks that are kept.
+    pub blocks: usize,
+    /// Their shape.
+    pub block: Block,
+    /// Of bytes, four steps of depth at a time.
+    pub bytes: bool,
 }
 
-/// Cycles of an image of `lines` of `pixels` with `rows` of weights in `blocks` blocks, in tiles of such a size.
-fn cycles(
-    lines: i64,
-    pixels: i64,
-    rows: i64,
-    blocks: f64,
-    height: i64,
-    tile: Pixels,
-    target: &Target,
-) -> f64 {
-    let lanes = target.lanes() as i64;
-    let vectors = (pixels + lanes - 1) / lanes;
-    let cut = |n: i64, by: i64| [(n / by, by), (i64::from(n % by > 0), n % by)];
-    let block_rows = ((rows + height - 1) / height) as f64;
-    let mut all = 0.0;
-    for (tiles, v) in cut(vectors, tile.vectors) {
-        for (times, n) in cut(lines, tile.lines) {
-            let vectors = v * n;
-            if tiles * times > 0 {
-                let row = ROW[1] + ROW[0] * (height * vectors) as f64 / STARTED;
-                let here = blocks * step(height, vectors, target) + block_rows * row;
-                all += (tiles * times) as f64 * here;
+impl Product {
+    /// Cycles of an image.
+    pub fn cycles(&self, target: &Target) -> f64 {
+        self.tiles(target).first().map_or(f64::INFINITY, |best| best.0)
+    }
+
+    /// Whether bytes become words before they are multiplied.
+    fn is_in_words(&self, target: &Target) -> bool {
+        self.bytes && !target.dot4
+    }
+
+    /// Cycles that a block takes with so many vectors of pixels.
+    fn step(&self, vectors: i64, target: &Target) -> f64 {
+        let (h, v) = (f64::from(self.block.rows), vectors as f64);
+        if self.is_in_words(target) {
+            // Pixels are taken apart and so are values; two products and two sums of each.
+            return (TAKEN_APART * (v + 2.0 * h) + IN_WORDS * h * v) / WORDS_STARTED + STEP;
+        }
+        // Columns of bytes are one step.
+        let columns = if self.bytes { 1.0 } else { f64::from(self.block.cols) };
+        let (multiply, load) = match self.block.rows {
+            // Pixels are operands in memory.
+            1 => (v / STARTED, (v + 1.0) / STARTED),
+            _ => (h * v / STARTED, (h + v) / STARTED),
+        };
+        // Without multiply-adds a product and a sum.
+        let multiply = if target.fma { multiply } else { 2.0 * multiply };
+        columns * multiply.max(load).max(LATENCY) + STEP / 2.0
+    }
+
+    /// Cycles in tiles of such a size.
+    fn in_tiles(&self, tile: Pixels, target: &Target) -> f64 {
+        let lanes = target.lanes() as i64;
+        let vectors = (self.pixels + lanes - 1) / lanes;
+        let cut = |n: i64, by: i64| [(n / by, by), (i64::from(n % by > 0), n % by)];
+        let height = i64::from(self.block.rows);
+        let block_rows = ((self.rows + height - 1) / height) as f64;
+        let mut all = 0.0;
+        for (tiles, v) in cut(vectors, tile.vectors) {
+            for (times, n) in cut(self.lines, tile.lines) {
+                let vectors = v * n;
+                if tiles * times > 0 {
+                    let row = ROW[1] + ROW[0] * (height * vectors) as f64 / STARTED;
+                    let here = self.blocks as f64 * self.step(vectors, target) + block_rows * row;
+                    all += (tiles * times) as f64 * here;
+                }
             }
         }
+        all
     }
-    all
-}
 
-/// The sizes of tiles for blocks of a height, each with its cycles, the best first.
-fn tiles(
-    lines: i64,
-    pixels: i64,
-    rows: i64,
-    blocks: f64,
-    height: i64,
-    target: &Target,
-) -> Vec<(f64, Pixels)> {
-    let lanes = target.lanes() as i64;
-    let line = ((pixels + lanes - 1) / lanes).max(1);
-    let registers = target.vector_registers as i64 - if target.fma { 1 } else { 2 };
-    let most = if height == 1 { registers.min(MOST_VECTORS) } else { registers / (height + 1) };
-    let mut all = Vec::new();
-    for vectors in 1..=most.max(1).min(line) {
-        let even = even_part(line, vectors);
-        let high = if even == line { (most / line).max(1) } else { 1 };
-        for n in 1..=high.min(lines.max(1)) {
-            let tile = Pixels { lines: even_part(lines.max(1), n), vectors: even };
-            if !all.iter().any(|(_, known)| *known == tile) {
-                all.push((cycles(lines, pixels, rows, blocks, height, tile, target), tile));
+    /// The sizes of tiles, each with its cycles, the best first.
+    fn tiles(&self, target: &Target) -> Vec<(f64, Pixels)> {
+        let (lanes, height) = (target.lanes() as i64, i64::from(self.block.rows));
+        let line = ((self.pixels + lanes - 1) / lanes).max(1);
+        let registers = target.vector_registers as i64 - if target.fma { 1 } else { 2 };
+        let most = match (height, self.is_in_words(target)) {
+            (1, false) => registers.min(MOST_VECTORS),
+            (1, true) => (registers - WORDS).min(MOST_VECTORS),
+            (_, false) => registers / (height + 1),
+            (_, true) => (registers - WORDS) / (height + 2),
+        };
+        let mut all = Vec::new();
+        for vectors in 1..=most.max(1).min(line) {
+            let even = even_part(line, vectors);
+            let high = if even == line { (most / line).max(1) } else { 1 };
+            for n in 1..=high.min(self.lines.max(1)) {
+                let tile = Pixels { lines: even_part(self.lines.max(1), n), vectors: even };
+                if !all.iter().any(|(_, known)| *known == tile) {
+                    all.push((self.in_tiles(tile, target), tile));
+                }
             }
         }
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        all
     }
-    all.sort_by(|a, b| a.0.total_cmp(&b.0));
-    all
-}
-
-/// Cycles of a product of `rows` of weights in `blocks` blocks with `images` of `lines` of `pixels`; lines that lie behind
-/// each other are one.
-pub fn estimate(
-    images: i64,
-    lines: i64,
-    pixels: i64,
-    rows: i64,
-    blocks: usize,
-    block: Block,
-    target: &Target,
-) -> f64 {
-    let best = tiles(lines, pixels, rows, blocks as f64, block.rows.into(), target);
-    images as f64 * best.first().map_or(f64::INFINITY, |b| b.0)
 }
 
 /// Cycles of a product of `results` single columns, whose lanes are the rows of blocks, or blocks of one element.
@@ -192,12 +249,12 @@ pub fn choose(
     why: &str,
     target: &Target,
 ) -> Result<Vec<Chosen>, String> {
-    if weights.block.cols != 1 {
-        return Err(format!("blocks of {} have no kernel yet", weights.block));
-    }
     let extent = |l: LoopId| extent_of(kernel, l).ok_or_else(|| "an extent is open".to_owned());
     let mut outer = roles.outer.clone();
     let Some(col) = roles.col else {
+        if weights.block.cols != 1 {
+            return Err(format!("blocks of {} without pixels side by side", weights.block));
+        }
         let (row, depth, weights) = (roles.row, roles.depth.clone(), weights.clone());
         let sparse = Sparse { outer, down: None, col: None, vectors: 1, row, depth, weights };
         return Ok(vec![Chosen { schedule: Schedule::Sparse(sparse), why: why.to_owned() }]);
@@ -205,8 +262,9 @@ pub fn choose(
     let down = outer.pop();
     let lines = down.map_or(Ok(1), extent)?;
     let pixels = extent(col)?;
-    let sizes =
-        tiles(lines, pixels, weights.rows as i64, weights.blocks as f64, weights.block.rows.into(), target);
+    let &Bcsr { rows, blocks, block, value_bytes, .. } = weights;
+    let product = Product { lines, pixels, rows: rows as i64, blocks, block, bytes: value_bytes == 1 };
+    let sizes = product.tiles(target);
     let of = |(_, tile): (f64, Pixels)| {
         let mut outer = outer.clone();
         let lines = down.filter(|_| tile.lines > 1);

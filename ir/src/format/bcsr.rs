@@ -18,10 +18,11 @@
 //!      +------------------+
 //! ```
 //!
-//! A block's values lie column by column. An index is where a column's activations are: a column is a step of nested loops,
+//! A block's values lie row by row; blocks have one row or one column but those of 4 x 4. An index is where a column's activations are: a column is a step of nested loops,
 //! each with an extent and a stride, and its offset, the sum of the strides, is counted in the largest unit that divides all
 //! strides. So a channel of a 1 x 1 convolution has its number, and an element of a 3 x 3 window over an image with a halo
-//! its displacement. Indices are 16 bits where all fit, else 32. Who reads a row from front to back may have 8 bits, where
+//! its displacement. The columns of a block of several are the innermost loop, of which only the first is told; what the
+//! unit divides are the strides of the others. So four channels of bytes that lie together are a block. Indices are 16 bits where all fit, else 32. Who reads a row from front to back may have 8 bits, where
 //! they are enough: how much farther a column is than the one before it, the first of a row from 0.
 //!
 //! The three parts follow each other, at multiples of 16 bytes. Entries of the table are 32 bits; of blocks of 8 and 16 rows
@@ -153,7 +154,8 @@ impl Bcsr {
     }
 
     /// The matrix `dense`, row by row, of elements of `value_bytes`, in blocks of a shape; with indices of 8 bits where
-    /// `deltas` are wanted and enough. Refuses columns whose activations lie at the same place, and offsets beyond 32 bits.
+    /// `deltas` are wanted and enough. Refuses columns whose activations lie at the same place, offsets beyond 32 bits, and
+    /// blocks of several columns that are not the innermost loop.
     pub fn encode(
         dense: &[u8],
         value_bytes: usize,
@@ -162,11 +164,11 @@ impl Bcsr {
         block: Block,
         deltas: bool,
     ) -> Result<(Self, Vec<u8>)> {
-        let unit = depth.iter().filter(|d| d.0 > 1).fold(0, |unit, d| gcd(unit, d.1)).max(1);
         let mut this =
-            Self { rows, depth: depth.to_vec(), block, blocks: 0, unit, index: Index::Short, value_bytes };
-        let columns = this.columns();
+            Self { rows, depth: depth.to_vec(), block, blocks: 0, unit: 1, index: Index::Short, value_bytes };
         this.check_shape()?;
+        let columns = this.columns();
+        this.unit = this.told().iter().filter(|d| d.0 > 1).fold(0, |unit, d| gcd(unit, d.1)).max(1);
         if dense.len() != rows * columns * value_bytes {
             return Err(Error::internal(format!(
                 "{} bytes for a matrix of {rows} x {columns} elements of {value_bytes} bytes",
@@ -180,22 +182,15 @@ impl Bcsr {
         for top in (0..rows).step_by(height) {
             let before = indices.len();
             let bottom = (top + height).min(rows);
-            for left in (0..columns).step_by(width) {
-                let right = (left + width).min(columns);
-                let is_zero = |r: usize| (left..right).all(|c| is_zero(at(r, c)));
-                if (top..bottom).all(is_zero) {
+            for (left, offset) in (0..columns).step_by(width).zip(&offsets) {
+                let row = |r: usize| (left..left + width).map(move |c| at(r, c));
+                if (top..bottom).all(|r| row(r).all(is_zero)) {
                     continue;
                 }
-                indices.push(offsets[left]);
-                for c in left..left + width {
-                    for r in top..top + height {
-                        if r < rows && c < columns {
-                            values.extend_from_slice(at(r, c));
-                        } else {
-                            values.extend(std::iter::repeat_n(0, value_bytes));
-                        }
-                    }
-                }
+                indices.push(*offset);
+                (top..bottom).for_each(|r| row(r).for_each(|value| values.extend_from_slice(value)));
+                let outside = (top + height - bottom) * width * value_bytes;
+                values.extend(std::iter::repeat_n(0, outside));
             }
             table.push(before as u32);
         }
@@ -232,8 +227,9 @@ impl Bcsr {
             return Err(broken(format!("{} bytes, expected {}", bytes.len(), self.len())));
         }
         let columns = self.columns();
+        let (height, width) = (usize::from(self.block.rows), usize::from(self.block.cols));
         let column: BTreeMap<u32, usize> =
-            self.offsets()?.into_iter().enumerate().map(|(c, offset)| (offset, c)).collect();
+            self.offsets()?.into_iter().enumerate().map(|(i, offset)| (offset, i * width)).collect();
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let index = |i: usize, last: u32| {
             let at = self.indices_at() + self.index.bytes() * i;
@@ -243,7 +239,6 @@ impl Bcsr {
                 Index::Wide => word(at),
             }
         };
-        let (height, width) = (usize::from(self.block.rows), usize::from(self.block.cols));
         let mut dense = vec![0; self.rows * columns * self.value_bytes];
         let mut next = 0;
         for row in 0..self.block_rows() {
@@ -258,7 +253,7 @@ impl Bcsr {
                 let left = *column
                     .get(&offset)
                     .ok_or_else(|| broken(format!("index {offset} of row {row} is no column's")))?;
-                if left % width != 0 || last.is_some_and(|last| last >= left) {
+                if last.is_some_and(|last| last >= left) {
                     return Err(broken(format!("column {left} of row {row} is out of order")));
                 }
                 last = Some(left);
@@ -267,8 +262,8 @@ impl Bcsr {
                     .take(self.block.values())
                     .enumerate()
                 {
-                    let (r, c) = (row * height + j % height, left + j / height);
-                    if r < self.rows && c < columns {
+                    let (r, c) = (row * height + j / width, left + j % width);
+                    if r < self.rows {
                         let at = (r * columns + c) * self.value_bytes;
                         dense[at..at + self.value_bytes].copy_from_slice(value);
                     } else if !is_zero(value) {
@@ -284,9 +279,19 @@ impl Bcsr {
         Ok(dense)
     }
 
-    /// The index of every column.
+    /// The loops that indices tell: all but that of the columns of a block of several.
+    fn told(&self) -> &[(usize, usize)] {
+        &self.depth[..self.depth.len() - usize::from(self.block.cols > 1)]
+    }
+
+    /// How far the activations of a block's neighbouring columns are apart, in elements.
+    pub fn step(&self) -> usize {
+        self.depth.last().filter(|_| self.block.cols > 1).map_or(0, |d| d.1)
+    }
+
+    /// The index of the first column of every block that there may be in a row.
     fn offsets(&self) -> Result<Vec<u32>> {
-        let all = self.depth.iter().fold(vec![0u64], |outer, (extent, stride)| {
+        let all = self.told().iter().fold(vec![0u64], |outer, (extent, stride)| {
             outer
                 .iter()
                 .flat_map(|o| {
@@ -314,6 +319,12 @@ impl Bcsr {
             return Err(broken(format!(
                 "blocks of {} with values of {} bytes",
                 self.block, self.value_bytes
+            )));
+        }
+        if self.block.cols > 1 && self.depth.last().is_none_or(|d| d.0 != usize::from(self.block.cols)) {
+            return Err(Error::unsupported(format!(
+                "blocks of {} of columns that do not lie {} by {}",
+                self.block, self.block.cols, self.block.cols
             )));
         }
         Ok(())
@@ -399,13 +410,22 @@ mod tests {
         for block in Block::ALL {
             for (rows, columns) in [(1, 1), (4, 4), (5, 7), (16, 16), (17, 33), (3, 64), (0, 5), (5, 0)] {
                 let dense = bytes(&matrix(rows, columns));
+                let width = usize::from(block.cols);
+                let depth = match width {
+                    1 => vec![(columns, 1)],
+                    _ => vec![(columns / width, width), (width, 1)],
+                };
+                if !columns.is_multiple_of(width) {
+                    let error = Bcsr::encode(&dense, 4, rows, &[(columns, 1)], block, false).unwrap_err();
+                    assert!(error.to_string().contains("do not lie 4 by 4"), "{error}");
+                    continue;
+                }
                 for deltas in [false, true] {
-                    let (format, data) =
-                        Bcsr::encode(&dense, 4, rows, &[(columns, 1)], block, deltas).unwrap();
+                    let (format, data) = Bcsr::encode(&dense, 4, rows, &depth, block, deltas).unwrap();
                     assert_eq!(data.len(), format.len(), "{block} {rows} x {columns}");
                     assert_eq!(format.decode(&data).unwrap(), dense, "{block} {rows} x {columns}");
                 }
-                let (format, _) = Bcsr::encode(&dense, 4, rows, &[(columns, 1)], block, false).unwrap();
+                let (format, _) = Bcsr::encode(&dense, 4, rows, &depth, block, false).unwrap();
                 let zeros: Vec<bool> = matrix(rows, columns).iter().map(|v| *v == 0.0).collect();
                 assert_eq!(count(&zeros, rows, columns, block), format.blocks);
             }
@@ -443,6 +463,31 @@ mod tests {
         let (format, data) = Bcsr::encode(&dense, 4, 1, &[(2, 3), (2, 5)], Block::new(1, 1), true).unwrap();
         assert_eq!(format.index, Index::Short);
         assert_eq!(format.decode(&data).unwrap(), dense);
+    }
+
+    #[test]
+    fn four_bytes_of_depth_are_a_block() {
+        // Two times four channels of 3 pixels of a window over rows of 10: four channels of a pixel lie together.
+        let depth = [(2, 400), (3, 4), (4, 1)];
+        let dense: Vec<u8> = (0..5 * 24).map(|i| if i / 4 % 3 == 1 { i as u8 + 1 } else { 0 }).collect();
+        let (format, data) = Bcsr::encode(&dense, 1, 5, &depth, Block::new(1, 4), true).unwrap();
+        assert_eq!((format.unit, format.step(), format.index, format.blocks), (4, 1, Index::Delta, 10));
+        assert_eq!(data[format.indices_at()..][..2], [1, 100]);
+        assert_eq!(data[format.values_at()..][..8], [5, 6, 7, 8, 17, 18, 19, 20]);
+        assert_eq!(format.decode(&data).unwrap(), dense);
+        // Four rows follow each other; those that there are not are zeros.
+        let (format, data) = Bcsr::encode(&dense, 1, 5, &depth, Block::new(4, 4), true).unwrap();
+        assert_eq!(format.blocks, 4);
+        assert_eq!(
+            data[format.values_at()..][..16],
+            [5, 6, 7, 8, 29, 30, 31, 32, 53, 54, 55, 56, 77, 78, 79, 80]
+        );
+        assert_eq!(format.decode(&data).unwrap(), dense);
+        let outside = format.len() - 1;
+        let mut broken = data;
+        broken[outside] = 1;
+        let error = format.decode(&broken).unwrap_err().to_string();
+        assert!(error.contains("row 1 has a value outside of the matrix"), "{error}");
     }
 
     #[test]

@@ -312,7 +312,8 @@ pub struct Sparse {
     pub outer: Vec<LoopId>,
     /// A parallel loop along further pixels, of which so many iterations are done at once.
     pub down: Option<(LoopId, u32)>,
-    /// The parallel loop of the pixels: stride 1 in lhs and store, 0 or 1 in epilogue loads, 0 in rhs. Without one a block's rows
+    /// The parallel loop of the pixels: stride 1 in lhs and store, 0 or 1 in epilogue loads, 0 in rhs. Of bytes a pixel is four
+    /// steps of depth that lie together, the innermost reduced loop, and blocks are as wide: stride 4 in lhs. Without one a block's rows
     /// are lanes: that loop has stride 1 in store, 0 or 1 in epilogue loads. Blocks of one element are lanes themselves; their
     /// indices count elements of lhs.
     pub col: Option<LoopId>,

@@ -406,8 +406,14 @@ impl Checker<'_> {
                 self.is(&[&around[..], &[sparse.row]].concat(), Role::Parallel)?;
                 self.is(&sparse.depth, Role::Reduce)?;
                 let lanes = sparse.col.unwrap_or(sparse.row);
+                let fours = sparse.weights.value_bytes == 1;
                 if let Some(col) = sparse.col {
-                    self.stride(lhs, col, &[1])?;
+                    self.stride(lhs, col, &[if fours { 4 } else { 1 }])?;
+                }
+                if fours
+                    && (sparse.weights.block.cols != 4 || sparse.weights.step() != 1 || sparse.col.is_none())
+                {
+                    return rule("blocks of bytes that do not lie four by four".to_owned());
                 }
                 self.stride(lhs, sparse.row, &[0])?;
                 self.stride(&store.to, lanes, &[1])?;

@@ -15,6 +15,8 @@ use super::{Lane, Op1, Op2, P, R, Refusal, Simd, Src, V};
 
 /// Bytes 0 and 2 of a lane, or 1 and 3 that were moved there.
 const EVEN: u32 = 0x00ff_00ff;
+/// Half of the range of a byte, in both words of a lane.
+const HALF: u32 = 0x0080_0080;
 
 /// Groups of four bytes, one a lane, as [`add_products`] takes them.
 #[derive(Debug)]
@@ -41,6 +43,33 @@ impl Bytes {
 /// Four unsigned bytes from memory in every lane.
 pub fn load_splat<S: Simd + ?Sized>(s: &mut S, p: &P, disp: i32) -> R<Bytes> {
     let v = s.load_splat(p, disp)?;
+    apart(s, v)
+}
+
+/// Unsigned bytes from memory, four to each of the first `n` lanes.
+pub fn load_unsigned<S: Simd + ?Sized>(s: &mut S, p: &P, disp: i32, n: usize) -> R<Bytes> {
+    let v = s.load(p, disp, n)?;
+    apart(s, v)
+}
+
+/// Four signed bytes from memory in every lane, as they lie on every machine.
+pub fn load_splat_signed<S: Simd + ?Sized>(s: &mut S, p: &P, disp: i32) -> R<Bytes> {
+    let v = s.load_splat(p, disp)?;
+    let bytes = apart(s, v)?;
+    if let Bytes::Apart(even, odd) = &bytes {
+        // What is beyond the half of the range is less than zero.
+        let half = s.splat(f32::from_bits(HALF))?;
+        for words in [even, odd] {
+            s.op2(Op2::Xor, words, Src::Reg(&half))?;
+            s.add_words(words, &half, true)?;
+        }
+        s.free(half);
+    }
+    Ok(bytes)
+}
+
+/// Four bytes of each lane as products take them.
+fn apart<S: Simd + ?Sized>(s: &mut S, v: V) -> R<Bytes> {
     if s.has_dot4() {
         return Ok(Bytes::Whole(v));
     }

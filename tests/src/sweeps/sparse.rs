@@ -20,6 +20,121 @@ fn weight(t: &mut Text, shape: [usize; 4], rows: usize, of: u64) -> String {
     format!("@s{n}")
 }
 
+/// Weights of which one in `of` blocks of `rows` output channels by four input channels is kept, floats or bytes; their name.
+fn wide_weight(t: &mut Text, dtype: &str, shape: [usize; 4], rows: usize, of: u64) -> String {
+    t.weights += 1;
+    let n = t.weights;
+    let (channels, places) = (shape[1], shape[2] * shape[3]);
+    let value = |i: usize| {
+        let (row, channel, place) = (i / places / channels, i / places % channels, i % places);
+        let block = ((row / rows * channels.div_ceil(4) + channel / 4) * places + place) as u64;
+        let kept = split_mix(n as u64, block).is_multiple_of(of);
+        let random = split_mix(!(n as u64), i as u64);
+        match dtype {
+            "i8" => format!("{}", if kept { (random % 256) as i64 - 128 } else { 0 }),
+            _ if kept => format!("{:?}", (random % 2001) as f32 / 1000.0 - 1.0),
+            _ => "0.0".to_owned(),
+        }
+    };
+    let values: Vec<String> = (0..shape.iter().product()).map(value).collect();
+    t.line(&format!("const @s{n}: {dtype}{shape:?} = [{}]", values.join(", ")));
+    format!("@s{n}")
+}
+
+/// Blocks of four columns: rows of pixels and windows of them, matrices of many rows.
+pub(super) fn wide() -> Text {
+    let mut t = Text::default();
+    for (i, (c, o, h, w)) in
+        [(16, 16, 7, 7), (24, 20, 5, 8), (16, 33, 3, 15), (32, 16, 4, 16), (16, 24, 6, 17), (20, 16, 9, 50)]
+            .into_iter()
+            .enumerate()
+    {
+        for rows in [1, 4] {
+            let x = format!("x{i}_{rows}");
+            t.input(&x, &[1, c, h, w]);
+            let first = wide_weight(&mut t, "f32", [o, c, 1, 1], rows, 10);
+            let y = layer(&mut t, &format!("%{x}"), &first, o, "", "Relu");
+            if o % 4 == 0 {
+                let window = wide_weight(&mut t, "f32", [c, o, 3, 3], rows, 12);
+                let y = layer(&mut t, &y, &window, c, "pads = [1, 1, 1, 1]", "Relu");
+                let down = wide_weight(&mut t, "f32", [8, c, 3, 3], rows, 12);
+                let y = layer(&mut t, &y, &down, 8, "strides = [2, 2], pads = [1, 1, 1, 1]", "Identity");
+                t.output(&format!("Relu({y})"));
+            } else {
+                t.output(&format!("Neg({y})"));
+            }
+        }
+    }
+    for (i, (k, n, m)) in [(64, 33, 16), (40, 24, 50), (96, 51, 9)].into_iter().enumerate() {
+        let w = wide_weight(&mut t, "f32", [n, k, 1, 1], [1, 4][i % 2], 12);
+        t.line(&format!("const @flatshape{i}: i64[2] = [{n}, {k}]"));
+        t.line(&format!("%flat{i} = Reshape({w}, @flatshape{i})"));
+        t.input(&format!("m{i}"), &[m, k]);
+        t.line(&format!("%g{i} = Gemm(%m{i}, %flat{i}) {{transB = 1}}"));
+        t.output(&format!("Relu(%g{i})"));
+    }
+    t
+}
+
+/// A convolution of bytes, its bias and what it is quantised to; the name of the result.
+fn layer_of_bytes(t: &mut Text, x: &str, w: &str, outputs: usize, attributes: &str, zero: &str) -> String {
+    t.weights += 1;
+    let n = t.weights;
+    let bias: Vec<String> = (0..outputs).map(|i| format!("{}", i as i64 * 97 % 801 - 400)).collect();
+    t.line(&format!("const @b{n}: i32[{outputs}] = [{}]", bias.join(", ")));
+    let attributes = if attributes.is_empty() { String::new() } else { format!(" {{{attributes}}}") };
+    t.line(&format!(
+        "%c{n} = QLinearConv({x}, @unit, {zero}, {w}, @scale, @none_i8, @whole, {zero}, @b{n}){attributes}"
+    ));
+    format!("%c{n}")
+}
+
+/// Bytes: every remainder of pixels, both heights of blocks, windows, steps of two, dilation, sums and pools between them.
+pub(super) fn of_bytes() -> Text {
+    let mut t = Text::default();
+    t.line("const @unit: f32[] = [0.73] const @scale: f32[] = [0.0041] const @whole: f32[] = [1.37]");
+    for (dtype, zero) in [("u8", 131), ("i8", -5)] {
+        t.line(&format!("const @zero_{dtype}: {dtype}[] = [{zero}]"));
+    }
+    t.line("const @none_i8: i8[] = [0]");
+    for (i, (n, c, o, h, w)) in [
+        (1, 16, 16, 7, 7),
+        (2, 24, 20, 5, 8),
+        (1, 16, 32, 3, 15),
+        (1, 32, 16, 4, 16),
+        (1, 18, 24, 6, 17),
+        (1, 20, 16, 9, 50),
+        (1, 64, 33, 1, 3),
+        (1, 32, 24, 14, 14),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for rows in [1, 4] {
+            let dtype = ["u8", "i8"][(i + rows) % 2];
+            let (x, zero) = (format!("x{i}_{rows}"), format!("@zero_{dtype}"));
+            t.typed_input(&x, dtype, &[n, c, h, w]);
+            let first = wide_weight(&mut t, "i8", [o, c, 1, 1], rows, 10);
+            let y = layer_of_bytes(&mut t, &format!("%{x}"), &first, o, "", &zero);
+            let window = wide_weight(&mut t, "i8", [c, o, 3, 3], rows, 12);
+            let z = layer_of_bytes(&mut t, &y, &window, c, "pads = [1, 1, 1, 1]", &zero);
+            for (name, from, scale) in [("a", &z, "@whole"), ("b", &format!("%{x}"), "@unit")] {
+                t.line(&format!("%{name}{x} = DequantizeLinear({from}, {scale}, {zero})"));
+            }
+            t.line(&format!("%sum{x} = Add(%a{x}, %b{x})"));
+            t.line(&format!("%q{x} = QuantizeLinear(%sum{x}, @unit, {zero})"));
+            let spread = "dilations = [1, 2], pads = [1, 2, 1, 2]";
+            let wide = wide_weight(&mut t, "i8", [16, c, 3, 3], rows, 12);
+            let y = layer_of_bytes(&mut t, &format!("%q{x}"), &wide, 16, spread, &zero);
+            let step = "strides = [2, 2], pads = [1, 1, 1, 1]";
+            let down = wide_weight(&mut t, "i8", [12, 16, 3, 3], rows, 12);
+            let y = layer_of_bytes(&mut t, &y, &down, 12, step, &zero);
+            t.output(&format!("DequantizeLinear({y}, @whole, {zero})"));
+        }
+    }
+    t
+}
+
 /// A convolution, its bias and a function; the name of the result.
 fn layer(t: &mut Text, x: &str, w: &str, outputs: usize, attributes: &str, function: &str) -> String {
     let bias = t.weight(&[outputs]);

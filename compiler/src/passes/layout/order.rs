@@ -9,6 +9,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
+use kiln_ir::DType;
 use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Uses};
 
 use super::pixels;
@@ -25,9 +26,10 @@ impl Orders {
         let mut votes: HashMap<BufferId, HashMap<usize, i64>> = HashMap::new();
         let rows = pixels::choose(program);
         let decided = decided(program, &rows);
+        let fours = fours(program);
         let kernels = program.kernels().iter().zip(rows);
         for (kernel, row) in kernels.filter(|(kernel, _)| !regions.stay(kernel)) {
-            vote(program, kernel, row, &decided, &mut |buffer, axis, weight| {
+            vote(program, kernel, row, (&decided, &fours), &mut |buffer, axis, weight| {
                 *votes.entry(buffer).or_default().entry(axis).or_default() += weight;
             });
         }
@@ -115,9 +117,30 @@ fn decided(program: &Program, rows: &[Option<LoopId>]) -> HashMap<BufferId, usiz
         if !program.buffer(rhs.buffer).is_in_blocks() {
             return vec![];
         }
-        [lhs, &store.to].into_iter().filter_map(|a| Some((a.buffer, axis_of(a, *row)?))).collect()
+        let read = if is_fours(program, lhs) { lhs.index.len().checked_sub(1) } else { axis_of(lhs, *row) };
+        let written = axis_of(&store.to, *row);
+        [(lhs, read), (&store.to, written)]
+            .into_iter()
+            .filter_map(|(a, axis)| Some((a.buffer, axis?)))
+            .collect()
     };
     program.kernels().iter().zip(rows).flat_map(of).collect()
+}
+
+/// Whether what a contraction with weights in blocks reads has four bytes of depth together: its last axis.
+fn is_fours(program: &Program, lhs: &Access) -> bool {
+    program.buffer(lhs.buffer).ty.dtype == DType::U8
+}
+
+/// What contractions with weights in blocks of bytes read.
+fn fours(program: &Program) -> BTreeSet<BufferId> {
+    let of = |kernel: &Kernel| match &kernel.form {
+        Form::Contract { lhs, rhs, .. } => {
+            (program.buffer(rhs.buffer).is_in_blocks() && is_fours(program, lhs)).then_some(lhs.buffer)
+        }
+        _ => None,
+    };
+    program.kernels().iter().filter_map(of).collect()
 }
 
 /// The reduced loop that both operands of a contraction are to be contiguous in, where its result will be contiguous in a loop of
@@ -136,7 +159,7 @@ fn vote(
     program: &Program,
     kernel: &Kernel,
     row: Option<LoopId>,
-    decided: &HashMap<BufferId, usize>,
+    (decided, fours): (&HashMap<BufferId, usize>, &BTreeSet<BufferId>),
     cast: &mut impl FnMut(BufferId, usize, i64),
 ) {
     let weight = kernel.iterations().typical(&program.bounds).unwrap_or(1);
@@ -147,8 +170,19 @@ fn vote(
         }
     };
     match (&kernel.form, row) {
+        // Pixels lie side by side in what four channels are taken from.
+        (Form::Rearrange { from, to }, _) if fours.contains(&to.buffer) => {
+            let pixels = to.index.iter().nth_back(1).and_then(|i| i.affine()?.as_loop());
+            let axis = pixels.and_then(|l| axis_of(from, l)).or(from.index.len().checked_sub(1));
+            if let Some(axis) = axis.filter(|_| is_ours(program, from.buffer)) {
+                cast(from.buffer, axis, weight);
+            }
+            cast(to.buffer, to.index.len() - 1, weight);
+        }
         (Form::Contract { lhs, store, .. }, Some(row)) => {
-            cast_for(lhs, row);
+            if !fours.contains(&lhs.buffer) {
+                cast_for(lhs, row);
+            }
             cast_for(&store.to, row);
             store.value.for_each_access(&mut |a| cast_for(a, row));
         }

@@ -1,20 +1,24 @@
 //! What a layer costs with its channels innermost, densely, and outermost, in blocks: cycles.
 
-use kiln_ir::format::bcsr::{Block, count};
+use kiln_ir::format::bcsr::Block;
 use kiln_ir::kernel::{Form, Kernel, Program, Role};
 use kiln_targets::Target;
 
 use super::super::winograd;
 use super::layer::{Kind, Layer};
 use super::phases;
-use crate::schedule::sparse;
+use crate::schedule::sparse::{self, Product};
 
 /// Vector multiply-adds of dense tiles in a cycle.
 const DENSE: f64 = 1.8;
 /// Bytes per cycle of weights that do not fit the second-level cache.
 const COLD_BYTES: f64 = 8.0;
-/// Cycles of an element that is copied to its phase.
+/// Cycles of an element that is copied to its phase, and of a byte that is laid beside those of three other channels.
 const COPY: f64 = 0.5;
+const BESIDE: f64 = 0.15;
+/// How much faster bytes are multiplied than floats where they become words, and where their products are added in pairs.
+const WORDS: f64 = 1.55;
+const PAIRS: f64 = 2.05;
 /// Vectors of a window in a cycle.
 const WINDOW: f64 = 1.5;
 
@@ -54,24 +58,33 @@ pub(super) fn weigh(
     targets: &[Target],
 ) -> Option<Weighed> {
     let [lines, pixels] = if layer.merged { [1, layer.size[0] * layer.size[1]] } else { layer.size };
-    let apart = if layer.steps_over() { COPY * phases::elements(layer) as f64 } else { 0.0 };
+    let apart = match (layer.is_taken_apart(), layer.step[1]) {
+        (false, _) => 0.0,
+        (true, 1) => BESIDE * phases::elements(layer) as f64,
+        (true, _) => COPY * phases::elements(layer) as f64,
+    };
     let dense: Vec<f64> = targets.iter().map(|target| dense(program, kernel, layer, target)).collect();
     let of = |block: Block| {
-        let blocks = count(&layer.zeros, layer.outputs as usize, layer.columns(), block);
-        let bytes = blocks * (2 + block.values() * 4);
+        let blocks = layer.blocks(block)?;
+        let bytes = blocks * (2 + block.values() * if layer.bytes { 1 } else { 4 });
+        let rows = layer.outputs;
+        let product = Product { lines, pixels, rows, blocks, block, bytes: layer.bytes };
         let cycles = targets.iter().zip(&dense).map(|(target, dense)| {
             let cycles = match layer.kind {
                 Kind::Single => sparse::single(layer.images, blocks, block, target),
-                _ => sparse::estimate(layer.images, lines, pixels, layer.outputs, blocks, block, target),
+                _ => layer.images as f64 * product.cycles(target),
             };
             [*dense, cycles.max(cold(bytes, target)) + apart]
         });
-        Weighed { block, blocks, cycles: cycles.collect() }
+        Some(Weighed { block, blocks, cycles: cycles.collect() })
     };
     let loss =
         |w: &Weighed| w.cycles.iter().map(|[dense, sparse]| (sparse / dense.max(1.0)).ln()).sum::<f64>();
-    let tall = |b: &Block| b.cols == 1 && i64::from(b.rows) <= layer.outputs.max(1);
-    Block::ALL.into_iter().filter(tall).map(of).min_by(|a, b| loss(a).total_cmp(&loss(b)))
+    let may = |b: &Block| {
+        let wide = if layer.bytes { b.cols > 1 } else { b.cols == 1 || layer.kind != Kind::Single };
+        wide && i64::from(b.rows) <= layer.outputs.max(1)
+    };
+    Block::ALL.into_iter().filter(may).filter_map(of).min_by(|a, b| loss(a).total_cmp(&loss(b)))
 }
 
 /// Cycles to read weights that come from memory.
@@ -85,8 +98,14 @@ fn dense(program: &Program, kernel: &Kernel, layer: &Layer, target: &Target) -> 
     let vectors = (layer.outputs + lanes - 1) / lanes;
     let results = layer.images * layer.size[0] * layer.size[1];
     let started = if target.fma { DENSE } else { DENSE / 2.0 };
-    let products = (results * vectors) as f64 * layer.columns() as f64 / started;
-    let bytes = layer.outputs as usize * layer.columns() * 4;
+    let (at_once, size) = match (layer.bytes, target.dot4, target.adds_products_of_bytes) {
+        (false, ..) => (1.0, 4),
+        (true, true, _) => (4.0, 1),
+        (true, false, true) => (PAIRS, 1),
+        (true, false, false) => (WORDS, 1),
+    };
+    let products = (results * vectors) as f64 * layer.columns() as f64 / started / at_once;
+    let bytes = layer.outputs as usize * layer.columns() * size;
     let direct = products.max(cold(bytes, target));
     direct * winograd::part(program, kernel, target)
 }

@@ -1,5 +1,6 @@
 //! Contractions that can read their weights in blocks: convolutions of images by constant weights.
 
+use kiln_ir::format::bcsr::{Block, count};
 use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Uses};
 use kiln_ir::{DType, Tensor};
 
@@ -27,6 +28,8 @@ pub(super) struct Layer {
     pub(super) out: [LoopId; 2],
     /// Elements from a result to the next in what is read.
     pub(super) step: [i64; 2],
+    /// Elements from a place of the window to the next.
+    pub(super) dilation: [i64; 2],
     pub(super) lhs: Access,
     pub(super) images: i64,
     pub(super) outputs: i64,
@@ -37,7 +40,14 @@ pub(super) struct Layer {
     pub(super) merged: bool,
     /// Which weights are zeros: a row per output channel.
     pub(super) zeros: Vec<bool>,
+    /// Products of bytes, four channels at a time.
+    pub(super) bytes: bool,
+    /// Whether weights of a row, those of one output channel, lie together.
+    pub(super) by_row: bool,
 }
+
+/// Channels of bytes that are multiplied at a time.
+pub(super) const FOUR: i64 = 4;
 
 impl Layer {
     pub(super) fn of(program: &Program, uses: &Uses, kernel: &Kernel) -> Option<Self> {
@@ -74,6 +84,11 @@ impl Layer {
             return None;
         }
         let (outputs, channels) = (extent(o)?, extent(k)?);
+        // Rows of four bytes are copied; single ones have no lanes.
+        let bytes = tensor.dtype == DType::I8;
+        if bytes && (row.is_none() || channels % FOUR != 0) {
+            return None;
+        }
         let mut zeros = zeros(tensor)?;
         if !by_row {
             let at = |i: usize| zeros[i % channels as usize * outputs as usize + i / channels as usize];
@@ -85,6 +100,7 @@ impl Layer {
             loops: [o, k, k, k],
             out: [o; 2],
             step: [1; 2],
+            dilation: [1; 2],
             lhs: lhs.clone(),
             images: results / rows,
             outputs,
@@ -93,6 +109,8 @@ impl Layer {
             size: [1, rows],
             merged: true,
             zeros,
+            bytes,
+            by_row,
         })
     }
 
@@ -122,9 +140,9 @@ impl Layer {
             let dilation = index.coefficient(k).as_const()?;
             index.offset.as_const()?;
             let fits = step == 1 && dilation >= 0 || dilation == 1 || extent(k) == Some(1);
-            (role(*l) == Role::Parallel && fits).then_some((*l, step))
+            (role(*l) == Role::Parallel && fits).then_some((*l, step, dilation))
         };
-        let ((oh, sh), (ow, sw)) = (along(2, kh)?, along(3, kw)?);
+        let ((oh, sh, dh), (ow, sw, dw)) = (along(2, kh)?, along(3, kw)?);
         let images = match &lhs.index[0].affine()?.terms[..] {
             [] => 1,
             [(n, _)] => extent(*n)?,
@@ -143,27 +161,56 @@ impl Layer {
             };
             uses.readers(b).iter().any(reads)
         };
-        let merged = window == [1, 1] && !padded(lhs.buffer) && !padded(store.to.buffer);
+        let (bytes, channels) = (tensor.dtype == DType::I8, extent(c)?);
+        if bytes && channels % FOUR != 0 {
+            return None;
+        }
+        // Bytes are copied, without what is around them.
+        let merged = window == [1, 1] && (bytes || !padded(lhs.buffer)) && !padded(store.to.buffer);
         Some(Self {
             kind: Kind::Image,
             weights: rhs.buffer,
             loops,
             out: [oh, ow],
             step: [sh, sw],
+            dilation: [dh, dw],
             lhs: lhs.clone(),
             images,
             outputs: extent(o)?,
-            channels: extent(c)?,
+            channels,
             window,
             size,
             merged,
             zeros: zeros(tensor)?,
+            bytes,
+            by_row: true,
         })
     }
 
-    /// Whether neighbouring results read elements that lie apart.
-    pub(super) fn steps_over(&self) -> bool {
-        self.step[1] != 1
+    /// Whether the image is copied first: neighbouring results read elements that lie apart, or four channels are to lie together.
+    pub(super) fn is_taken_apart(&self) -> bool {
+        self.step[1] != 1 || self.bytes
+    }
+
+    /// Blocks of a shape with something in them; `None` where weights are no whole number of blocks wide. The columns of a block
+    /// are channels at one place of the window.
+    pub(super) fn blocks(&self, block: Block) -> Option<usize> {
+        let (rows, columns) = (self.outputs as usize, self.columns());
+        let width = usize::from(block.cols);
+        let places = (self.window[0] * self.window[1]) as usize;
+        if width == 1 || places == 1 && columns.is_multiple_of(width) {
+            return Some(count(&self.zeros, rows, columns, block));
+        }
+        if !(columns / places.max(1)).is_multiple_of(width) {
+            return None;
+        }
+        let from = |to: usize| {
+            let (row, column) = (to / columns, to % columns);
+            let (group, place, j) = (column / width / places, column / width % places, column % width);
+            row * columns + (group * width + j) * places + place
+        };
+        let beside: Vec<bool> = (0..self.zeros.len()).map(|to| self.zeros[from(to)]).collect();
+        Some(count(&beside, rows, columns, block))
     }
 
     /// Columns of the weights.
@@ -177,7 +224,7 @@ impl Layer {
     }
 }
 
-/// The constant weights of a contraction of floats, which nothing else reads.
+/// The constant weights of a contraction of floats, or of unsigned bytes and signed ones, which nothing else reads.
 fn weights<'p>(program: &'p Program, uses: &Uses, kernel: &Kernel) -> Option<&'p Tensor> {
     let Form::Contract { acc, lhs, rhs, .. } = &kernel.form else { return None };
     let BufferKind::Const(tensor) = &program.buffer(rhs.buffer).kind else { return None };
@@ -187,7 +234,9 @@ fn weights<'p>(program: &'p Program, uses: &Uses, kernel: &Kernel) -> Option<&'p
         && tensor.dtype.accumulator() == DType::F32;
     let alone = uses.readers(rhs.buffer).len() == 1 && program.buffer(rhs.buffer).format.is_none();
     let zero = lhs.otherwise.is_none_or(|v| v.to_f64() == 0.0);
-    (floats && alone && zero && rhs.otherwise.is_none()).then_some(tensor)
+    let bytes =
+        *acc == DType::I32 && program.buffer(lhs.buffer).ty.dtype == DType::U8 && tensor.dtype == DType::I8;
+    ((floats && zero || bytes) && alone && rhs.otherwise.is_none()).then_some(tensor)
 }
 
 /// Elements that are looked at before all of them are.
@@ -200,14 +249,17 @@ pub(super) fn may_be_sparse(program: &Program, kernel: &Kernel) -> bool {
     let Form::Contract { rhs, .. } = &kernel.form else { return false };
     let BufferKind::Const(tensor) = &program.buffer(rhs.buffer).kind else { return false };
     let size = tensor.dtype.size();
-    if !tensor.dtype.is_float() || size == 0 || tensor.data.is_empty() {
+    let float = tensor.dtype.is_float();
+    if !float && tensor.dtype != DType::I8 || size == 0 || tensor.data.is_empty() {
         return false;
     }
+    let magnitude = if float { 0x7f } else { 0xff };
     // An odd step, so that no column is met again and again.
     let elements = tensor.data.len() / size;
     let step = (elements / SAMPLE).max(1) | 1;
     let all = || tensor.data.chunks_exact(size).step_by(step);
-    let zeros = all().filter(|v| v[..size - 1].iter().all(|b| *b == 0) && v[size - 1] & 0x7f == 0).count();
+    let zeros =
+        all().filter(|v| v[..size - 1].iter().all(|b| *b == 0) && v[size - 1] & magnitude == 0).count();
     zeros as f64 >= LEAST_OF_SAMPLE * all().count() as f64
 }
 
@@ -216,6 +268,7 @@ fn zeros(tensor: &Tensor) -> Option<Vec<bool>> {
     Some(match tensor.dtype.size() {
         4 => tensor.as_slice::<f32>().ok()?.iter().map(|v| *v == 0.0).collect(),
         2 => tensor.data.chunks_exact(2).map(|b| b[0] == 0 && b[1] & 0x7f == 0).collect(),
+        1 => tensor.data.iter().map(|b| *b == 0).collect(),
         _ => return None,
     })
 }

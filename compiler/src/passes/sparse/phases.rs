@@ -6,19 +6,22 @@
 //! ```
 //!
 //! A window of 3 becomes one of 2 x 2 (whole steps and phases) whose fourth weight is 0, which blocks leave out.
+//!
+//! Bytes are copied whatever the step: four channels of a pixel then lie together, and what is around the image is there.
 
 use kiln_ir::kernel::{
     Access, Affine, BufferId, BufferKind, Form, Index, Kernel, Loop, LoopId, Program, Role, Scalar,
 };
 use kiln_ir::{Dim, Error, Result, Shape, Tensor, TensorType};
 
-use super::layer::Layer;
+use super::layer::{FOUR, Layer};
 
-/// One axis: phases, whole steps of the window, elements of a phase.
+/// One axis: phases, whole steps of the window and how far they are apart, elements of a phase.
 #[derive(Clone, Copy)]
 struct Axis {
     phases: i64,
     steps: i64,
+    dilation: i64,
     extent: i64,
 }
 
@@ -26,7 +29,9 @@ fn axes(layer: &Layer) -> [Axis; 2] {
     [0, 1].map(|i| {
         let (step, window) = (layer.step[i], layer.window[i]);
         let steps = (window + step - 1) / step;
-        Axis { phases: step.min(window), steps, extent: layer.size[i] + steps - 1 }
+        // Windows of steps of more than one element have no dilation.
+        let dilation = if step == 1 { layer.dilation[i] } else { 1 };
+        Axis { phases: step.min(window), steps, dilation, extent: layer.size[i] + dilation * (steps - 1) }
     })
 }
 
@@ -40,23 +45,26 @@ pub(super) fn elements(layer: &Layer) -> i64 {
 pub(super) fn rewrite(program: &mut Program, i: usize, layer: &Layer) -> Result<(Vec<Kernel>, BufferId)> {
     let mut kernel = program.kernel(i).clone();
     let [h, w] = axes(layer);
-    let shape = [layer.images, layer.channels, h.phases, w.phases, h.extent, w.extent];
-    let ty =
-        TensorType::new(program.buffer(layer.lhs.buffer).ty.dtype, Shape(shape.map(Dim::Const).to_vec()));
+    let together = if layer.bytes { FOUR } else { 1 };
+    let mut shape = vec![layer.images, layer.channels / together, h.phases, w.phases, h.extent, w.extent];
+    shape.extend(layer.bytes.then_some(FOUR));
+    let dtype = program.buffer(layer.lhs.buffer).ty.dtype;
+    let ty = TensorType::new(dtype, Shape(shape.into_iter().map(Dim::Const).collect()));
     let name = program.buffer(layer.lhs.buffer).name.clone();
     let apart = program.add_buffer(&format!("{name}.phases"), ty, BufferKind::Temp);
     let weights = taken_apart(program, layer)?;
 
-    let [n, c, u, v] = [0, 1, 2, 3].map(LoopId);
-    let extents = [layer.images, layer.channels, h.extent, w.extent];
-    let loops = ["n", "c", "u", "v"].iter().zip(extents).map(|(name, extent)| Loop {
+    let [n, c, u, v, j] = [0, 1, 2, 3, 4].map(LoopId);
+    let extents = [layer.images, layer.channels / together, h.extent, w.extent, FOUR];
+    let named = ["n", "c", "u", "v", "j"].iter().zip(extents).take(if layer.bytes { 5 } else { 4 });
+    let loops = named.map(|(name, extent)| Loop {
         name: (*name).to_owned(),
         extent: Dim::Const(extent),
         role: Role::Parallel,
     });
     let loops: Vec<Loop> = loops.collect();
     let offset = |axis: usize| layer.lhs.index[axis].affine().map_or(Dim::Const(0), |a| a.offset.clone());
-    let image = match layer.lhs.index[0].affine().map(|a| a.terms.is_empty()) {
+    let first = match layer.lhs.index[0].affine().map(|a| a.terms.is_empty()) {
         Some(true) => layer.lhs.index[0].clone(),
         _ => Index::from(n),
     };
@@ -64,13 +72,21 @@ pub(super) fn rewrite(program: &mut Program, i: usize, layer: &Layer) -> Result<
         Index::from(Affine::constant(offset(axis)).plus(place, step).shifted(phase))
     };
     // The last phase may end behind the image even where the window does not.
-    let otherwise = Some(layer.lhs.otherwise.unwrap_or(Scalar::f32(0.0)));
+    let zero = if layer.bytes { Scalar::int(dtype, 0) } else { Scalar::f32(0.0) };
+    let otherwise = layer.lhs.otherwise.or((layer.step != [1, 1]).then_some(zero));
+    let channel = match layer.bytes {
+        true => Affine::constant(0i64).plus(c, FOUR).plus(j, 1i64).into(),
+        false => Index::from(c),
+    };
     let mut kernels = Vec::new();
     for (p, q) in (0..h.phases).flat_map(|p| (0..w.phases).map(move |q| (p, q))) {
-        let index = vec![image.clone(), c.into(), of(u, p, 2, layer.step[0]), of(v, q, 3, layer.step[1])];
+        let index =
+            vec![first.clone(), channel.clone(), of(u, p, 2, layer.step[0]), of(v, q, 3, layer.step[1])];
         let from = Access { buffer: layer.lhs.buffer, index, otherwise };
         let phase = |phase: i64| Index::from(Affine::constant(phase));
-        let to = Access::new(apart, vec![n.into(), c.into(), phase(p), phase(q), u.into(), v.into()]);
+        let mut to = vec![n.into(), c.into(), phase(p), phase(q), u.into(), v.into()];
+        to.extend(layer.bytes.then_some(Index::from(j)));
+        let to = Access::new(apart, to);
         kernels.push(Kernel {
             name: program.kernel_name(&format!("{}.phases", kernel.name)),
             nodes: kernel.nodes.clone(),
@@ -94,11 +110,21 @@ pub(super) fn rewrite(program: &mut Program, i: usize, layer: &Layer) -> Result<
         Some(a) if a.terms.is_empty() => Affine::constant(0i64).into(),
         _ => layer.lhs.index[0].clone(),
     };
-    let place = |out: LoopId, steps: LoopId| Index::from(Affine::of(out).plus(steps, 1i64));
+    let place =
+        |out: LoopId, steps: LoopId, axis: Axis| Index::from(Affine::of(out).plus(steps, axis.dilation));
     let [oh, ow] = layer.out;
+    let mut pixel = vec![image, c.into(), p.into(), q.into(), place(oh, kh, h), place(ow, kw, w)];
+    let mut weight = [o, c, kh, p, kw, q].map(Index::from).to_vec();
+    if layer.bytes {
+        let j = LoopId(next + 2);
+        kernel.loops[c.0 as usize].extent = Dim::Const(layer.channels / FOUR);
+        kernel.loops.push(Loop { name: "j".to_owned(), extent: Dim::Const(FOUR), role: Role::Reduce });
+        pixel.push(j.into());
+        weight.push(j.into());
+    }
     if let Form::Contract { lhs, rhs, .. } = &mut kernel.form {
-        *lhs = Access::new(apart, vec![image, c.into(), p.into(), q.into(), place(oh, kh), place(ow, kw)]);
-        *rhs = Access::new(weights, [o, c, kh, p, kw, q].map(Index::from).to_vec());
+        *lhs = Access::new(apart, pixel);
+        *rhs = Access::new(weights, weight);
     }
     kernels.push(kernel);
     Ok((kernels, weights))
@@ -110,7 +136,8 @@ fn taken_apart(program: &mut Program, layer: &Layer) -> Result<BufferId> {
     let name = program.buffer(layer.weights).name.clone();
     let tensor = program.release(layer.weights)?;
     let size = tensor.dtype.size();
-    let shape = [layer.outputs, layer.channels, h.steps, h.phases, w.steps, w.phases].map(|n| n as usize);
+    let mut shape =
+        [layer.outputs, layer.channels, h.steps, h.phases, w.steps, w.phases].map(|n| n as usize).to_vec();
     let mut bytes = vec![0; shape.iter().product::<usize>() * size];
     let [kh, kw] = layer.window.map(|n| n as usize);
     let [sh, sw] = layer.step.map(|n| n as usize);
@@ -121,6 +148,17 @@ fn taken_apart(program: &mut Program, layer: &Layer) -> Result<BufferId> {
         let to = bytes.get_mut(at..at + size);
         to.ok_or_else(|| Error::internal("a tap outside of its window"))?.copy_from_slice(value);
     }
-    let tensor = Tensor::new(tensor.dtype, shape.to_vec(), bytes.into())?;
+    if layer.bytes {
+        let four = FOUR as usize;
+        let places: usize = shape[2..].iter().product();
+        let from = |to: usize| {
+            let (fours, place, j) = (to / four / places, to / four % places, to % four);
+            bytes[(fours * four + j) * places + place]
+        };
+        bytes = (0..bytes.len()).map(from).collect();
+        shape[1] /= four;
+        shape.push(four);
+    }
+    let tensor = Tensor::new(tensor.dtype, shape, bytes.into())?;
     Ok(program.add_buffer(&format!("{name}.phases"), tensor.ty(), BufferKind::Const(tensor)))
 }

@@ -1,4 +1,5 @@
 use kiln_ir::kernel::{self, Kept, Program};
+use kiln_ir::{Tensor, eval};
 
 use super::*;
 
@@ -39,6 +40,74 @@ fn block(nth: usize) -> Program {
         matrix("b")
     );
     kernel::parse(&text).unwrap()
+}
+
+/// A 3 x 3 convolution of bytes with padding, of 8 channels; every `nth` block of four weights of a row is kept.
+fn of_bytes(nth: usize) -> Program {
+    let value = |i: usize| {
+        let (row, channel, place) = (i / 72, i / 9 % 8, i % 9);
+        if (row + channel / 4 * 5 + place) % nth == 0 {
+            format!("{}", i as i64 % 255 - 127)
+        } else {
+            "0".to_owned()
+        }
+    };
+    let values: Vec<_> = (0..16 * 72).map(value).collect();
+    let text = format!(
+        "program @m {{
+           input %x: u8[2, 8, 9, 20]
+           const @w: i8[16, 8, 3, 3] = [{}]
+           output %y: i32[2, 16, 9, 20]
+           contract \"y\" [n: 2, o: 16, h: 9, w: 20 | c: 8, kh: 3, kw: 3] {{
+             acc: i32 = %x[n, c, h + kh - 1, w + kw - 1] else 7:u8 * @w[o, c, kh, kw]
+             %y[n, o, h, w] = acc
+           }}
+         }}",
+        values.join(", ")
+    );
+    kernel::parse(&text).unwrap()
+}
+
+/// A product of 128 rows of bytes.
+fn product_of_bytes() -> Program {
+    let value = |i: usize| if i / 4 % 19 == 0 { format!("{}", i as i64 % 255 - 127) } else { "0".to_owned() };
+    let values: Vec<_> = (0..48 * 64).map(value).collect();
+    let text = format!(
+        "program @m {{
+           input %x: u8[128, 64]
+           const @w: i8[48, 64] = [{}]
+           output %y: i32[128, 48]
+           contract \"y\" [m: 128, o: 48 | k: 64] {{
+             acc: i32 = %x[m, k] * @w[o, k]
+             %y[m, o] = acc
+           }}
+         }}",
+        values.join(", ")
+    );
+    kernel::parse(&text).unwrap()
+}
+
+#[test]
+fn bytes_are_copied_by_fours() {
+    for mut program in [of_bytes(12), product_of_bytes()] {
+        let ty = &program.buffer(program.inputs[0]).ty;
+        let shape = ty.shape.as_const().unwrap();
+        let x = Tensor::from_vec::<u8>(
+            &shape,
+            (0..shape.iter().product()).map(|i| (i * 89 + 131) as u8).collect(),
+        );
+        let expected = eval::kernel::run(&program, std::slice::from_ref(&x)).unwrap();
+        let vnni = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx512vnni", "").unwrap();
+        run(&mut program, &[vnni]).unwrap();
+        kernel::verify(&program).unwrap();
+        let text = program.to_string();
+        assert!(matches!(formats(&program)[..], [Kept::Bcsr(block)] if block.cols == 4), "{text}");
+        assert_eq!(eval::kernel::run(&program, &[x]).unwrap(), expected, "{text}");
+    }
+    let mut program = of_bytes(1);
+    let before = program.clone();
+    run(&mut program, &targets()).unwrap();
+    assert_eq!(program, before);
 }
 
 fn formats(program: &Program) -> Vec<Kept> {
