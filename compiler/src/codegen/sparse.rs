@@ -14,7 +14,7 @@
 //!
 //! Without pixels side by side a block's rows are lanes, and an element of lhs is brought into all of them; blocks are taken
 //! four at a time, each with sums of its own that are added at the end. Blocks of one row and one column are lanes
-//! themselves, with elements of lhs by their indices; lanes are added at the end.
+//! themselves, a group of them at a time, with elements of lhs by their indices; lanes are added at the end.
 //!
 //! Where a row begins in the values and the indices is read from the table, so that any part of the rows can be run; within
 //! a row both are read from front to back. A row is added up by ascending column whatever the tile is, so that bits depend
@@ -68,9 +68,6 @@ impl Walks for Generator<'_> {
 
 /// Blocks at a time where rows are lanes: as many as hide the latency of a multiply-add.
 const CHAINS: usize = 4;
-/// Vectors of blocks at a time where blocks are lanes, and blocks at a time of what is left.
-const VECTORS: usize = 2;
-const FEW: usize = 4;
 
 /// Where a row's blocks are read.
 struct Cursor {
@@ -342,14 +339,14 @@ impl Generator<'_> {
 
     /// A row whose blocks of one element are lanes.
     fn row_of_blocks<S: Simd>(&mut self, s: &mut S) -> R {
-        let acc = (0..VECTORS).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
-        let Row { count: rest, at } = self.begin(s)?;
-        let lanes = s.lanes();
-        let whole = quotient(s, &rest, VECTORS * lanes)?;
-        s.repeat_ptr(whole, &mut |s| self.blocks_of(s, &acc, lanes, &at))?;
-        let few = quotient(s, &rest, FEW)?;
-        s.repeat_ptr(few, &mut |s| self.blocks_of(s, &acc[..1], FEW, &at))?;
-        s.repeat_ptr(rest, &mut |s| self.blocks_of(s, &acc[..1], 1, &at))?;
+        let (group, lanes) = (self.sparse.weights.group, s.lanes());
+        if !group.is_power_of_two() || group < lanes {
+            return Err(Refusal::unsupported(format!("groups of {group} blocks in vectors of {lanes}")));
+        }
+        let acc = (0..group / lanes).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
+        let Row { count, at } = self.begin(s)?;
+        s.shift_down(&count, group.trailing_zeros() as u8);
+        s.repeat_ptr(count, &mut |s| self.group(s, &acc, &at))?;
         at.free(s);
         let mut acc = acc.into_iter();
         let Some(sum) = acc.next() else { return Ok(()) };
@@ -369,8 +366,9 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// Vectors of `n` blocks of one element, and on to the next ones.
-    fn blocks_of<S: Simd>(&self, s: &mut S, acc: &[V], n: usize, at: &Cursor) -> R {
+    /// A group of blocks of one element, and on to the next one.
+    fn group<S: Simd>(&self, s: &mut S, acc: &[V], at: &Cursor) -> R {
+        let n = s.lanes();
         let weights = &self.sparse.weights;
         let (index, value) = (weights.index.bytes(), weights.value_bytes);
         let [indices_at, values_at] = self.parts()?;
@@ -379,9 +377,15 @@ impl Generator<'_> {
         for (j, acc) in acc.iter().enumerate() {
             let from = indices_at + (j * n * index) as i32;
             let x = s.load_indexed(self.walk.ptr(self.lhs), x_at, &at.indices, from, index == 2, n)?;
-            let w = s.load_as(element, &at.values, values_at + (j * n * value) as i32, n)?;
-            s.fma_last(acc, &x, w)?;
-            s.free(x);
+            let from = values_at + (j * n * value) as i32;
+            if value == 4 {
+                s.fma(acc, &x, Src::Mem(&at.values, from))?;
+                s.free(x);
+            } else {
+                let w = s.load_as(element, &at.values, from, n)?;
+                s.fma_last(acc, &x, w)?;
+                s.free(x);
+            }
         }
         s.advance(&at.indices, (acc.len() * n * index) as i64);
         s.advance(&at.values, (acc.len() * n * value) as i64);

@@ -44,8 +44,13 @@ pub(super) fn blocks(
     }
     without_negative_zeros(&mut dense, elements.dtype);
     // Blocks that are lanes are found each by itself.
-    let deltas = roles.col.is_some() || block != Block::new(1, 1);
-    let (weights, data) = Bcsr::encode(&dense, bytes, rows, &depth, block, deltas).map_err(|e| e.message)?;
+    let lanes = roles.col.is_none() && block == Block::new(1, 1);
+    let refused = |e: kiln_ir::Error| e.message;
+    let (mut weights, mut data) =
+        Bcsr::encode(&dense, bytes, rows, &depth, block, !lanes).map_err(refused)?;
+    if lanes {
+        (weights, data) = weights.in_groups(&data, sparse::GROUP).map_err(refused)?;
+    }
     let mut kernel = flat.clone();
     let mut strides = vec![Dim::Const(0); flat.loops.len()];
     let mut step = 1;

@@ -20,7 +20,9 @@ const STEP: f64 = 1.0;
 /// Cycles that a row of blocks takes to begin and to end, for each vector of results and by itself.
 const ROW: [f64; 2] = [2.0, 12.0];
 /// Cycles of an element that is brought into its lane by its index, with its product.
-const GATHERED: f64 = 1.1;
+const GATHERED: f64 = 0.8;
+/// Blocks of one element that are lanes together, whatever the machine's vectors hold: the last ones of a row are zeros.
+pub const GROUP: usize = 16;
 /// Bytes of depth that are multiplied at a time.
 const FOUR: i64 = 4;
 /// Instructions that take four bytes of each lane apart into words, and such that multiply and add these; how many of them a

@@ -25,6 +25,9 @@
 //! unit divides are the strides of the others. So four channels of bytes that lie together are a block. Indices are 16 bits where all fit, else 32. Who reads a row from front to back may have 8 bits, where
 //! they are enough: how much farther a column is than the one before it, the first of a row from 0.
 //!
+//! Who reads blocks of a row side by side has rows of whole groups of them, whose last ones are zeros at the row's last
+//! column.
+//!
 //! The three parts follow each other, at multiples of 16 bytes. Entries of the table are 32 bits; of blocks of 8 and 16 rows
 //! they are padded to as many bytes, so that an entry is a whole number of bytes for each row.
 
@@ -120,6 +123,8 @@ pub struct Bcsr {
     pub index: Index,
     /// Bytes of a value: 1, 2 or 4.
     pub value_bytes: usize,
+    /// Blocks that are read together ([`Bcsr::in_groups`]).
+    pub group: usize,
 }
 
 impl Bcsr {
@@ -164,8 +169,16 @@ impl Bcsr {
         block: Block,
         deltas: bool,
     ) -> Result<(Self, Vec<u8>)> {
-        let mut this =
-            Self { rows, depth: depth.to_vec(), block, blocks: 0, unit: 1, index: Index::Short, value_bytes };
+        let mut this = Self {
+            rows,
+            depth: depth.to_vec(),
+            block,
+            blocks: 0,
+            unit: 1,
+            index: Index::Short,
+            value_bytes,
+            group: 1,
+        };
         this.check_shape()?;
         let columns = this.columns();
         this.unit = this.told().iter().filter(|d| d.0 > 1).fold(0, |unit, d| gcd(unit, d.1)).max(1);
@@ -220,6 +233,53 @@ impl Bcsr {
         Ok((this, bytes))
     }
 
+    /// The same matrix with rows of whole groups of so many blocks: what is missing is zeros at the last column of the row.
+    /// Rows without a block stay as they are.
+    pub fn in_groups(&self, bytes: &[u8], group: usize) -> Result<(Self, Vec<u8>)> {
+        if bytes.len() != self.len() || self.group != 1 || group == 0 {
+            return Err(broken(format!(
+                "{} bytes in groups of {} for groups of {group}",
+                bytes.len(),
+                self.group
+            )));
+        }
+        let entry_at = |row: usize| row * self.block.entry_bytes();
+        let (index, value) = (self.index.bytes(), self.block.values() * self.value_bytes);
+        let of = |at: usize, size: usize, i: usize| &bytes[at + i * size..][..size];
+        let (mut table, mut indices, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for row in 0..self.block_rows() {
+            table.push(indices.len() / index);
+            let [before, end] = [row, row + 1].map(|row| word(bytes, entry_at(row)) as usize);
+            for i in before..end {
+                indices.extend_from_slice(of(self.indices_at(), index, i));
+                values.extend_from_slice(of(self.values_at(), value, i));
+            }
+            let missing = (end - before).next_multiple_of(group) - (end - before);
+            for _ in 0..missing {
+                match self.index {
+                    Index::Delta => indices.push(0),
+                    _ => indices.extend_from_slice(of(self.indices_at(), index, end - 1)),
+                }
+                values.extend(std::iter::repeat_n(0, value));
+            }
+        }
+        table.push(indices.len() / index);
+        let this = Self { blocks: indices.len() / index, group, ..self.clone() };
+        if u32::try_from(this.blocks).is_err() {
+            return Err(Error::unsupported("more blocks than 32 bits tell"));
+        }
+        let mut all = Vec::with_capacity(this.len());
+        for (row, before) in table.into_iter().enumerate() {
+            all.resize(entry_at(row), 0);
+            all.extend((before as u32).to_le_bytes());
+        }
+        all.resize(this.indices_at(), 0);
+        all.extend(indices);
+        all.resize(this.values_at(), 0);
+        all.extend(values);
+        Ok((this, all))
+    }
+
     /// The matrix again, row by row. Refuses what [`Bcsr::encode`] would never make.
     pub fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         self.check_shape()?;
@@ -230,21 +290,21 @@ impl Bcsr {
         let (height, width) = (usize::from(self.block.rows), usize::from(self.block.cols));
         let column: BTreeMap<u32, usize> =
             self.offsets()?.into_iter().enumerate().map(|(i, offset)| (offset, i * width)).collect();
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let index = |i: usize, last: u32| {
             let at = self.indices_at() + self.index.bytes() * i;
             match self.index {
                 Index::Delta => last + u32::from(bytes[at]),
                 Index::Short => u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])),
-                Index::Wide => word(at),
+                Index::Wide => word(bytes, at),
             }
         };
         let mut dense = vec![0; self.rows * columns * self.value_bytes];
         let mut next = 0;
         for row in 0..self.block_rows() {
-            let entry = |row: usize| word(row * self.block.entry_bytes()) as usize;
+            let entry = |row: usize| word(bytes, row * self.block.entry_bytes()) as usize;
             let (before, end) = (entry(row), entry(row + 1));
-            if before != next || end < before || end > self.blocks {
+            let whole = end.wrapping_sub(before).is_multiple_of(self.group.max(1));
+            if before != next || end < before || end > self.blocks || !whole {
                 return Err(broken(format!("row {row} has blocks {before} to {end}")));
             }
             let (mut last, mut offset) = (None, 0);
@@ -253,7 +313,9 @@ impl Bcsr {
                 let left = *column
                     .get(&offset)
                     .ok_or_else(|| broken(format!("index {offset} of row {row} is no column's")))?;
-                if last.is_some_and(|last| last >= left) {
+                // What fills a group up.
+                let again = self.group > 1 && last == Some(left);
+                if last.is_some_and(|last| last >= left) && !again {
                     return Err(broken(format!("column {left} of row {row} is out of order")));
                 }
                 last = Some(left);
@@ -263,7 +325,7 @@ impl Bcsr {
                     .enumerate()
                 {
                     let (r, c) = (row * height + j / width, left + j % width);
-                    if r < self.rows {
+                    if r < self.rows && !again {
                         let at = (r * columns + c) * self.value_bytes;
                         dense[at..at + self.value_bytes].copy_from_slice(value);
                     } else if !is_zero(value) {
@@ -346,6 +408,10 @@ fn steps(table: &[u32], indices: &[u32]) -> Option<Vec<u8>> {
         }
     }
     Some(all)
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 fn is_zero(value: &[u8]) -> bool {
@@ -488,6 +554,31 @@ mod tests {
         broken[outside] = 1;
         let error = format.decode(&broken).unwrap_err().to_string();
         assert!(error.contains("row 1 has a value outside of the matrix"), "{error}");
+    }
+
+    #[test]
+    fn rows_of_whole_groups_are_the_same_matrix() {
+        for (rows, columns) in [(1, 1), (17, 33), (3, 64), (0, 5), (5, 0)] {
+            for (block, deltas) in
+                [(Block::new(1, 1), false), (Block::new(1, 1), true), (Block::new(8, 1), false)]
+            {
+                let dense = bytes(&matrix(rows, columns));
+                let (format, data) = Bcsr::encode(&dense, 4, rows, &[(columns, 1)], block, deltas).unwrap();
+                let (grouped, data) = format.in_groups(&data, 4).unwrap();
+                assert_eq!((data.len(), grouped.blocks % 4), (grouped.len(), 0));
+                assert_eq!(grouped.decode(&data).unwrap(), dense);
+                assert!(Bcsr { group: 64, ..grouped.clone() }.decode(&data).is_err() || grouped.is_empty());
+                assert!(grouped.in_groups(&data, 2).is_err());
+            }
+        }
+        // Of three blocks the fourth is nothing more of the last column.
+        let dense = bytes(&[1., 0., 2., 3.]);
+        let (format, data) = Bcsr::encode(&dense, 4, 1, &[(4, 1)], Block::new(1, 1), false).unwrap();
+        let (grouped, mut data) = format.in_groups(&data, 4).unwrap();
+        assert_eq!(data[grouped.indices_at()..][..8], [0, 0, 2, 0, 3, 0, 3, 0]);
+        *data.last_mut().unwrap() = 1;
+        let error = grouped.decode(&data).unwrap_err().to_string();
+        assert!(error.contains("a value outside"), "{error}");
     }
 
     #[test]

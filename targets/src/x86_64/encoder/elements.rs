@@ -228,7 +228,7 @@ pub(super) fn low_32(p: &P) -> Register {
     Register::EAX + (general(p) as u32 - Register::RAX as u32)
 }
 
-fn low_16(p: &P) -> Register {
+pub(super) fn low_16(p: &P) -> Register {
     Register::AX + (general(p) as u32 - Register::RAX as u32)
 }
 

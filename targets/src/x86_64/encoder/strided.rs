@@ -3,12 +3,14 @@
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 use super::codes::{Codes, Encoding, LOAD, LOW_HALVES, UNPACK_LOW};
-use super::elements::low_32;
-use super::{Encoder, Place, memory, scaled};
+use super::elements::{low_16, low_32};
+use super::{Encoder, Place, general, memory, scaled};
 use crate::simd::{P, R, Refusal, Simd, V};
 
 /// Bytes of two elements.
 const EVERY_OTHER: i32 = 8;
+/// Indices of 16 bits in a word of a general register.
+const FOUR: usize = 4;
 /// Elements 0 and 2 of a vector, then 1 and 3 of another, within 128 bits; of halves the first and third, then the
 /// second and fourth.
 const EVEN_THEN_ODD: u32 = 0b11_01_10_00;
@@ -157,9 +159,33 @@ impl Encoder {
         }
         let (code, size) = if short { (Code::Movzx_r32_rm16, 2) } else { (Code::Mov_r32_rm32, 4) };
         let place = |i: usize| at.checked_add(size * i as i32).ok_or(Refusal::FarDisplacement);
+        // Four short indices are one load: loads are what there is least of.
+        let mut four: Option<P> = None;
         self.by_fours(n, &mut |this, load, x, insert, i| {
-            let index = this.pointer()?;
-            this.emit(Instruction::with2(code, low_32(&index), memory(indices, place(i)?, false)));
+            if short && i % FOUR == 0 && n - i >= FOUR {
+                let word = this.pointer()?;
+                this.emit(Instruction::with2(
+                    Code::Mov_r64_rm64,
+                    general(&word),
+                    memory(indices, place(i)?, false),
+                ));
+                four = Some(word);
+            }
+            let index = match four.take() {
+                Some(word) if i % FOUR == FOUR - 1 => word,
+                Some(word) => {
+                    let index = this.pointer()?;
+                    this.emit(Instruction::with2(code, low_32(&index), low_16(&word)));
+                    this.shift_down(&word, 16);
+                    four = Some(word);
+                    index
+                }
+                None => {
+                    let index = this.pointer()?;
+                    this.emit(Instruction::with2(code, low_32(&index), memory(indices, place(i)?, false)));
+                    index
+                }
+            };
             this.put_in_lane(load, x, insert, scaled(p, disp, &index, 4));
             this.free_ptr(index);
             Ok(())
