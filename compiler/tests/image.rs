@@ -104,6 +104,60 @@ fn an_image_keeps_dimensions_open() {
     }
 }
 
+/// A loop of so many turns: what it carries, and a branch in it.
+fn endless() -> Compiler {
+    let text = "graph @m opset(17) {
+      input %n: i64[] input %x: f32[20, 33] input %w: f32[33, 33]
+      %y = Loop(%n, _, %x, %w) {kiln.captures = 1, body = graph @b opset(17) {
+        input %i: i64[] input %go: bool[] input %s: f32[] input %w: f32[]
+        const @two: i64[] = [2] const @zero: i64[] = [0]
+        %p = MatMul(%s, %w) %r = Mod(%i, @two) %odd = Greater(%r, @zero)
+        %t = If(%odd, %p, %s) {else_branch = graph @e opset(17) {
+            input %p: f32[] input %s: f32[] %t = Tanh(%s) output %t
+          }, then_branch = graph @t opset(17) {
+            input %p: f32[] input %s: f32[] %t = Tanh(%p) output %t }}
+        output %go output %t }}
+      output %y }";
+    Compiler::from_graph(kiln_ir::graph::parse(text).unwrap()).cpu("native")
+}
+
+/// Branches and loops are kept, and a run stops within them.
+#[test]
+fn an_image_branches_and_loops_until_somebody_stops_it() {
+    let target = kiln_targets::resolve("host", "native", "").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let planned = endless().load().unwrap().plan().unwrap();
+    assert!(planned.plan.regions.len() > 1);
+    planned.image(&KernelStore::default(), &AtomicBool::new(false)).unwrap().write(&path, "key").unwrap();
+    let read = Model::from_image(Image::open(&path, "key").unwrap(), &target, 2).unwrap();
+    let jit = endless().jit(2).unwrap();
+    let tensor = |shape: &[usize], by: usize| {
+        let count = shape.iter().product();
+        Tensor::from_vec(shape, (0..count).map(|i: usize| (i * by % 23) as f32 / 46.0 - 0.25).collect())
+    };
+    let inputs =
+        |turns: i64| [Tensor::from_vec(&[], vec![turns]), tensor(&[20, 33], 7), tensor(&[33, 33], 11)];
+    for turns in [0, 1, 2, 7] {
+        let expected = jit.run(&inputs(turns)).unwrap();
+        assert_eq!(read.run(&inputs(turns)).unwrap(), expected, "{turns}");
+        let unstopped = jit.run_unless(&inputs(turns), &AtomicBool::new(false)).unwrap();
+        assert_eq!(unstopped, Some(expected), "{turns}");
+    }
+    for model in [&read, &jit] {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            // More turns than anybody waits for.
+            assert_eq!(model.run_unless(&inputs(i64::MAX), &stop).unwrap(), None);
+        });
+        assert!(model.run(&inputs(3)).is_ok());
+    }
+}
+
 /// A model that was changed in one node compiles that one: the rest is there, in memory or in the folder.
 #[test]
 fn kernels_are_found_by_content() {

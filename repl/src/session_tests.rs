@@ -163,6 +163,20 @@ fn a_model_from_within() {
 }
 
 #[test]
+fn models_with_branches_and_loops() {
+    let mut told = Told::new();
+    let model = "steps (int64 n, float[4] x) => (float[4] y) { yes = Constant <value = bool {1}> ()
+        y = Loop (n, yes, x) <body = b (int64 i, bool go, float[4] s) => (bool on, float[4] t)
+            { on = Identity(go) t = Add(s, s) }> }";
+    told.check(model, "");
+    told.check("steps(3, [1.0, 2.0, 3.0, 4.0])[1]", "_ f32[] = [16.000000]");
+    told.has(":time steps(3, [1.0, 2.0, 3.0, 4.0])", &["median"]);
+    told.has(":profile steps", &["all kernels"]);
+    told.has(":diff steps interp", &["none of"]);
+    told.has(":asm steps", &["% of the time", "ret"]);
+}
+
+#[test]
 fn the_compiler_from_inside() {
     let mut told = with_model();
     told.line("y = net(x)");
@@ -175,7 +189,15 @@ fn the_compiler_from_inside() {
     told.has(":stage kernel net", &["program @"]);
     told.has(":stage graph Relu(x) + x", &["Relu("]);
     told.has(&format!(":asm {node}"), &["% of the time", "ret"]);
-    told.has(":asm x + 1", &["kernel 0", "ret"]);
+    let code = told.line(":asm Softmax(random([64, 512]))");
+    assert!(code.contains("kernel 0") && code.contains("ret"), "{code}");
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        // Each kernel's instructions share all of its time.
+        let percent = |l: &str| l.get(..5).and_then(|p| p.trim().parse::<f64>().ok());
+        let sum: f64 = code.lines().filter_map(percent).sum();
+        let kernels = code.lines().filter(|l| l.starts_with("; kernel")).count();
+        assert!((sum / kernels as f64 - 100.0).abs() < 3.0, "{sum} of {kernels}:\n{code}");
+    }
     told.has(&format!(":explain {node}"), &["microkernel", "schedule"]);
     told.has(":profile net", &["GFLOP/s", "all kernels"]);
     told.has(":explain nothing", &["there is no node 'nothing'"]);

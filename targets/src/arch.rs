@@ -3,6 +3,7 @@
 use kiln_ir::Result;
 use target_lexicon::{Architecture, Triple};
 
+use crate::encode::Line;
 use crate::simd::{Program, R};
 use crate::target::{Feature, Level, Probe, Target};
 
@@ -41,7 +42,7 @@ pub(crate) trait Arch {
         None
     }
     /// The text of a function's bytes, where there is a decoder.
-    fn disassemble(_code: &[u8]) -> Option<String> {
+    fn disassemble(_code: &[u8]) -> Option<Vec<Line>> {
         None
     }
 }

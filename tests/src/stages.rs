@@ -4,7 +4,10 @@
 //! The first point whose outputs differ names the guilty stage.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use kiln_compiler::internals::codegen::KernelStore;
+use kiln_compiler::internals::emit::image::Image;
 use kiln_compiler::internals::emit::object::{self, ObjectOptions};
 use kiln_compiler::internals::emit::{archive, c, hash, header, jit};
 use kiln_compiler::internals::pipeline::{self, Compiled, Observer, Options};
@@ -133,6 +136,13 @@ pub fn run_jit(plan: &Plan, options: &Options, threads: usize, inputs: &[Tensor]
     model.run(inputs).map_err(text)
 }
 
+/// The outputs of the kernels called one by one, as a session does it.
+pub fn run_image(plan: &Plan, options: &Options, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
+    let (store, stop) = (KernelStore::default(), AtomicBool::new(false));
+    let image = Image::new(plan.clone(), &options.target, options.verify, &store, &stop).map_err(text)?;
+    jit::Model::from_image(image, &options.target, 2).map_err(text)?.run(inputs).map_err(text)
+}
+
 /// The outputs of a program linked with the library.
 pub fn run_object(name: &str, plan: &Plan, options: &Options, inputs: &[Tensor]) -> Outcome<Vec<Tensor>> {
     let folder = tempfile::tempdir().map_err(text)?;
@@ -165,6 +175,10 @@ pub fn six_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Outc
     check("JIT".into(), Ok(jit.clone()))?;
     let threads = run_jit(&trace.plan, &baseline, 3, inputs).map_err(at("JIT on 3 threads".into()))?;
     compare::same_bits(&threads, &jit).map_err(at("JIT on 3 threads against 1".into()))?;
+    if !trace.plan.regions.is_empty() {
+        let image = run_image(&trace.plan, &baseline, inputs).map_err(at("image".into()))?;
+        compare::same_bits(&image, &jit).map_err(at("image against JIT".into()))?;
+    }
     let object = run_object(name, &trace.plan, &baseline, inputs).map_err(at("linked object".into()))?;
     compare::same_bits(&object, &jit).map_err(at("linked object against JIT".into()))?;
     // The same on everything that this machine has.

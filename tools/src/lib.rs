@@ -2,6 +2,7 @@
 //! is told of kernels.
 
 pub mod explain;
+pub mod heat;
 pub mod images;
 pub mod measure;
 pub mod npy;
@@ -9,6 +10,7 @@ pub mod profile;
 pub mod progress;
 pub mod random;
 pub mod rewrites;
+pub mod samples;
 pub mod summary;
 pub mod table;
 

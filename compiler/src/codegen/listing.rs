@@ -7,7 +7,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use kiln_ir::Result;
 use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
-use kiln_targets::encode::disassemble;
+use kiln_targets::encode;
 use kiln_targets::isa::{Code, isa};
 
 use super::function::{Made, grouped, make};
@@ -44,6 +44,11 @@ fn joined(listings: Vec<Listing>, text: impl Fn(Listing) -> String) -> String {
     out
 }
 
+/// What a function's bytes say, where there is a decoder for the target.
+fn text(target: &Target, code: &[u8]) -> Option<String> {
+    encode::disassemble(target, code).map(|lines| encode::joined(&lines))
+}
+
 /// Texts of every kernel of a plan, as it is compiled for an object.
 pub fn kernels(plan: &Plan, target: &Target) -> Result<Vec<Listing>> {
     let isa = isa(target, Code::Object, cfg!(debug_assertions))?;
@@ -63,14 +68,14 @@ pub fn kernels(plan: &Plan, target: &Target) -> Result<Vec<Listing>> {
         let at = |e: kiln_ir::Error| e.at(&kernel.name, kernel.form.name());
         let made = make(isa.frontend_config(), &mut scratch, i as u32, job, target).map_err(at)?;
         let (clif, asm) = match made {
-            Made::Code(code) => (None, disassemble(target, &code).unwrap_or_default()),
+            Made::Code(code) => (None, text(target, &code).unwrap_or_default()),
             Made::Input(mut context) => {
                 let clif = context.func.display().to_string();
                 context.set_disasm(true);
                 let compiled = context.compile(&*isa, &mut ControlPlane::default());
                 let compiled = compiled.map_err(|e| at(internal(&format!("{:?}", e.inner))))?;
                 let own = || compiled.vcode.clone().unwrap_or_default();
-                (Some(clif), disassemble(target, compiled.code_buffer()).unwrap_or_else(own))
+                (Some(clif), text(target, compiled.code_buffer()).unwrap_or_else(own))
             }
         };
         listings.push(Listing { kernel: kernel.name.clone(), clif, asm });

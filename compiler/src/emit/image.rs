@@ -19,16 +19,17 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use kiln_ir::kernel::plan::{Plan, Port};
-use kiln_ir::{Bound, Bounds, DType, Dim, Error, Result, Shape, TensorType, text};
+use kiln_ir::{Bound, Bounds, DType, Dim, Result, Shape, TensorType, text};
 use kiln_targets::Target;
 use serde::{Deserialize, Serialize};
 
 use super::gathers::gathers;
+use super::steer::Described;
 use crate::codegen::{self, KernelStore};
 use crate::digest;
 use crate::lines::Lines;
 
-const MAGIC: &[u8; 24] = b"kiln compiled model, 2.\n";
+const MAGIC: &[u8; 24] = b"kiln compiled model, 3.\n";
 const HEAD_BYTES: usize = 24 + 64 + 3 * 8;
 const CODE_ALIGN: usize = 64;
 /// Pages of every machine that there is code for are this large or a part of it.
@@ -54,6 +55,7 @@ pub(super) struct Description {
     pub(super) arena_bytes: usize,
     pub(super) functions: Vec<Range>,
     pub(super) kernels: Vec<Entry>,
+    pub(super) regions: Described,
 }
 
 /// An argument or a result.
@@ -149,11 +151,6 @@ impl Image {
         stop: &AtomicBool,
     ) -> Result<Self> {
         super::host::check_host(target)?;
-        if !plan.regions.is_empty() {
-            return Err(Error::unsupported(
-                "a model with branches or loops at run time is not kept as bytes yet",
-            ));
-        }
         let mut data = Lines::new(plan.weights_bytes)?;
         for weight in std::mem::take(&mut plan.weights) {
             data.bytes_mut()[weight.offset_bytes..][..weight.tensor.data.len()]
@@ -189,6 +186,7 @@ impl Image {
             arena_bytes: plan.arena_bytes,
             functions,
             kernels: kernels.collect(),
+            regions: Described::of(&plan)?,
         };
         Ok(Self { description, code, data: Data::Own(data) })
     }

@@ -17,6 +17,8 @@ use super::host::Code;
 pub use super::host::check_host;
 use super::image::{Data, Image};
 pub use super::kernels::KernelInfo;
+use super::ports::port_bytes;
+use super::steer::{Room, Steering};
 use crate::codegen::{self, weights_symbol};
 use crate::lines::Lines;
 use crate::variant::Variant;
@@ -43,8 +45,8 @@ pub struct Model {
     _code: Code,
     pub(super) run: Run,
     pub(super) kernels: Vec<KernelInfo>,
-    /// There are regions.
-    pub(super) steered: bool,
+    /// In which order they run.
+    pub(super) steering: Steering,
     /// The open dimensions.
     pub(super) bounds: Bounds,
     /// The table of sizes.
@@ -82,6 +84,7 @@ impl Model {
         let name = "model";
         let mut weights = Lines::new(plan.weights_bytes)?;
         let mut plan = plan;
+        let steering = Steering::of(&plan)?;
         for weight in std::mem::take(&mut plan.weights) {
             weights.bytes_mut()[weight.offset_bytes..][..weight.tensor.data.len()]
                 .copy_from_slice(&weight.tensor.data);
@@ -119,7 +122,7 @@ impl Model {
             _code: code,
             run,
             kernels,
-            steered: !plan.regions.is_empty(),
+            steering,
             weights: Data::Own(weights),
             bounds: plan.bounds,
             sizes: plan.sizes,
@@ -167,17 +170,28 @@ impl Model {
         }
         let ports =
             |list: &[super::image::Declared]| list.iter().map(|d| d.port()).collect::<Option<Vec<_>>>();
+        let inputs = ports(&description.inputs).ok_or_else(damaged)?;
+        let outputs = ports(&description.outputs).ok_or_else(damaged)?;
+        let sizes_of =
+            |list: &[Port]| list.iter().map(|p| port_bytes(p, &bounds)).collect::<Result<Vec<usize>>>();
+        let room = Room {
+            arena: description.arena_bytes,
+            weights: data.bytes().len(),
+            inputs: &sizes_of(&inputs)?,
+            outputs: &sizes_of(&outputs)?,
+        };
+        let steering = description.regions.steering(kernels.len(), &room).ok_or_else(damaged)?;
         Ok(Self {
             _code: code,
             run: Run::Kernels,
             kernels,
-            steered: false,
+            steering,
             weights: data,
             bounds,
             sizes,
             assumed,
-            inputs: ports(&description.inputs).ok_or_else(damaged)?,
-            outputs: ports(&description.outputs).ok_or_else(damaged)?,
+            inputs,
+            outputs,
             arena_bytes: description.arena_bytes,
             code_bytes: bytes.len(),
             arenas: Mutex::default(),
@@ -219,6 +233,15 @@ impl Model {
     #[doc(hidden)]
     pub fn kernels(&self) -> &[KernelInfo] {
         &self.kernels
+    }
+
+    /// The machine code of kernel `i` where it lies: several may share it.
+    #[doc(hidden)]
+    pub fn machine_code(&self, i: usize) -> &[u8] {
+        let kernel = &self.kernels[i];
+        // SAFETY: the function has so many bytes, which are never written again and live as long as the model; pages of
+        // code can be read.
+        unsafe { std::slice::from_raw_parts(kernel.function, kernel.code_bytes) }
     }
 }
 

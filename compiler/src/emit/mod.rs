@@ -22,4 +22,5 @@ pub mod rust;
 mod scratch;
 pub mod session;
 pub mod staging;
+mod steer;
 pub mod views;

@@ -3,11 +3,12 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
 use kiln_ir::dim::Symbols;
 use kiln_ir::kernel::plan::Port;
+use kiln_ir::kernel::regions;
 use kiln_ir::{Bound, Dim, Error, ErrorKind, Result, Tensor};
 use kiln_runtime::abi::Frame;
 use kiln_runtime::pool::Pool;
@@ -15,6 +16,7 @@ use kiln_runtime::status::Status;
 
 use super::jit::{Model, Run};
 use super::ports::{port_bytes, shape_at};
+use super::steer::{Steering, Walk};
 use super::views::{View, ViewMut};
 use crate::error::Error as ApiError;
 use crate::lines::Lines;
@@ -282,11 +284,6 @@ impl<'a> Runner<'a> {
     pub(super) unsafe fn launch(&mut self, stop: Option<&AtomicBool>) -> Result<bool, ApiError> {
         let model = self.model;
         let pool = model.pool.as_ref();
-        // Branches and loops are in the function for hosts, which nobody stops.
-        if model.steered && stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-            return Ok(false);
-        }
-        let stop = stop.filter(|_| !model.steered);
         let context = pool.map_or(std::ptr::null_mut(), |p| std::ptr::from_ref(p).cast_mut().cast());
         let parallel_for = pool.map(|_| Pool::parallel_for as _);
         let (inputs, outputs, arena) = (self.inputs.as_ptr(), self.outputs.as_ptr(), self.arena.pointer());
@@ -299,9 +296,11 @@ impl<'a> Runner<'a> {
                 run(inputs, outputs, arena, self.at.values.as_mut_ptr(), parallel_for, context)
             },
             // SAFETY: the caller's promise.
-            _ => match unsafe { self.run_each(stop) }? {
-                Some(status) => status,
-                None => return Ok(false),
+            _ => match unsafe { self.run_each(stop) } {
+                End::Done => Status::Ok as i32,
+                End::Sizes => Status::DimensionOutOfBounds as i32,
+                End::Failed { status, .. } => i32::try_from(status).unwrap_or(i32::MAX),
+                End::Stopped => return Ok(false),
             },
         };
         match Status::from_code(status) {
@@ -315,42 +314,48 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Calls the kernels one after the other; the status that they leave, if nobody stopped them. What the function for
-    /// hosts checks of sizes is checked here.
+    /// Calls the kernels one after the other, as branches and loops want it. What the function for hosts checks of sizes is
+    /// checked here.
     ///
     /// # Safety
     ///
     /// That of [`Runner::launch`].
-    unsafe fn run_each(&mut self, stop: Option<&AtomicBool>) -> Result<Option<i32>> {
+    unsafe fn run_each(&mut self, stop: Option<&AtomicBool>) -> End {
         let model = self.model;
         if model.assumed.iter().any(|zero| zero.eval(&self.at.symbols) != Some(0)) {
-            return Ok(Some(Status::DimensionOutOfBounds as i32));
+            return End::Sizes;
         }
         let mut frame = self.frame();
-        for kernel in &model.kernels {
-            frame.sizes = self.at.sizes[kernel.row..].as_ptr();
-            let steps = self.size(&kernel.steps);
+        let at = &self.at;
+        let size = |size: &Dim| size.eval(&at.symbols).unwrap_or(0);
+        let kernel = |frame: &mut Frame, i: usize| {
+            let kernel = &model.kernels[i];
+            frame.sizes = at.sizes[kernel.row..].as_ptr();
+            let steps = size(&kernel.steps);
             // SAFETY: the frame is the one that a run of this model makes, of memory that the caller vouches for.
-            if !unsafe { kernel.call(&mut frame, steps, model.pool.as_ref(), stop) } {
-                return Ok(None);
+            if !unsafe { kernel.call(frame, steps, model.pool.as_ref(), stop) } {
+                return Err(End::Stopped);
             }
-        }
-        Ok(Some(i32::try_from(frame.status).unwrap_or(i32::MAX)))
+            let status = frame.status;
+            if status == Status::Ok as i64 { Ok(()) } else { Err(End::Failed { kernel: i, status }) }
+        };
+        let Steering { regions, steps } = &model.steering;
+        let mut walk = Walk { frame: &mut frame, kernel, size };
+        regions::run(regions, steps, &mut walk).err().unwrap_or(End::Done)
     }
 
-    /// Runs kernel `i` alone, on one thread; the number of its status.
+    /// Runs kernel `i` alone, on one thread.
     ///
     /// # Safety
     ///
     /// That of [`Runner::launch`].
-    pub(super) unsafe fn run_alone(&mut self, i: usize) -> i64 {
+    pub(super) unsafe fn run_alone(&mut self, i: usize) {
         let kernel = &self.model.kernels[i];
         let mut frame = self.frame();
         frame.sizes = self.at.sizes[kernel.row..].as_ptr();
         let steps = self.size(&kernel.steps);
         // SAFETY: as in `run_each`.
         unsafe { kernel.call(&mut frame, steps, None, None) };
-        frame.status
     }
 
     fn frame(&mut self) -> Frame {
@@ -377,8 +382,10 @@ impl<'a> Runner<'a> {
     unsafe fn index_error(&mut self) -> Error {
         let model = self.model;
         // SAFETY: the caller's promise.
-        let failed = |i: &usize| unsafe { self.run_alone(*i) } != Status::Ok as i64;
-        let met = (0..model.kernels.len()).find(failed);
+        let met = match unsafe { self.run_each(None) } {
+            End::Failed { kernel, .. } => Some(kernel),
+            _ => None,
+        };
         let meaning = Status::IndexOutOfRange.meaning();
         let Some(kernel) = met.map(|i| &model.kernels[i]) else { return Error::invalid(meaning) };
         let message = match kernel.gathers.is_empty() {
@@ -388,6 +395,20 @@ impl<'a> Runner<'a> {
         let error = Error { kind: ErrorKind::IndexOutOfRange, ..Error::invalid(message) };
         error.at(&kernel.node, "").hint("give indices that are inside")
     }
+}
+
+/// How a run ends in which kernels are called one by one.
+enum End {
+    Done,
+    /// Open dimensions do not agree.
+    Sizes,
+    /// Somebody asked for it.
+    Stopped,
+    /// A kernel left a status.
+    Failed {
+        kernel: usize,
+        status: i64,
+    },
 }
 
 impl Drop for Runner<'_> {

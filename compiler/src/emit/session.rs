@@ -73,7 +73,7 @@ impl Model {
     }
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
     /// Gives an open dimension the value that it has from now on. Inputs and outputs then have shapes that follow from it;
     /// what inputs held is of no meaning any more.
     ///
@@ -172,7 +172,7 @@ impl Session<'_> {
     }
 
     /// The model that runs.
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &'a Model {
         self.runner.model()
     }
 

@@ -1,10 +1,11 @@
 //! Text of functions, for people and golden tests.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, Mnemonic, OpKind};
 use iced_x86::{SymbolResolver, SymbolResult};
+
+use crate::encode::Line;
 
 /// Places of the function that have a name.
 #[derive(Clone, Default)]
@@ -24,7 +25,7 @@ impl SymbolResolver for Names {
 }
 
 /// The instructions up to the return that nothing branches beyond, and the constants behind it.
-pub(crate) fn text(code: &[u8]) -> String {
+pub(crate) fn lines(code: &[u8]) -> Vec<Line> {
     let mut instructions = Vec::new();
     let mut furthest = 0;
     for instruction in &mut Decoder::new(64, code, DecoderOptions::NONE) {
@@ -45,9 +46,9 @@ pub(crate) fn text(code: &[u8]) -> String {
             places.insert(i.ip_rel_memory_address(), false);
         }
     }
-    let (mut names, mut labels, mut constants) = (Names::default(), 0, 0);
+    let (mut names, mut labels, mut data) = (Names::default(), 0, 0);
     for (at, is_label) in places {
-        let (letter, number) = if is_label { ('L', &mut labels) } else { ('C', &mut constants) };
+        let (letter, number) = if is_label { ('L', &mut labels) } else { ('C', &mut data) };
         names.0.insert(at, format!("{letter}{number}"));
         *number += 1;
     }
@@ -55,34 +56,38 @@ pub(crate) fn text(code: &[u8]) -> String {
     formatter.options_mut().set_space_after_operand_separator(true);
     formatter.options_mut().set_uppercase_hex(false);
     formatter.options_mut().set_rip_relative_addresses(true);
-    let mut out = String::new();
+    let mut out = Vec::new();
     for instruction in &instructions {
         if let Some(name) = names.0.get(&instruction.ip()) {
-            let _ = writeln!(out, "{name}:");
+            out.push(Line { at: None, text: format!("{name}:") });
         }
-        let mut line = String::new();
-        formatter.format(instruction, &mut line);
-        let _ = writeln!(out, "  {line}");
+        let mut text = "  ".to_owned();
+        formatter.format(instruction, &mut text);
+        out.push(Line { at: Some(instruction.ip() as usize), text });
     }
-    constants_text(code, instructions.last().map_or(0, Instruction::next_ip), &names, &mut out);
+    out.extend(constants(code, instructions.last().map_or(0, Instruction::next_ip), &names));
     out
 }
 
 /// Constants as 32-bit words; each reaches to the next.
-fn constants_text(code: &[u8], end: u64, names: &Names, out: &mut String) {
+fn constants(code: &[u8], end: u64, names: &Names) -> Vec<Line> {
     let starts: Vec<_> = names.0.range(end..).collect();
+    let mut out = Vec::new();
     for (i, (at, name)) in starts.iter().enumerate() {
         let to = starts.get(i + 1).map_or(code.len(), |next| *next.0 as usize);
         let words = code.get(**at as usize..to).unwrap_or_default().chunks_exact(4);
         let words: Vec<String> =
             words.map(|w| format!("{:#x}", u32::from_le_bytes([w[0], w[1], w[2], w[3]]))).collect();
-        let _ = writeln!(out, "{name}:\n  .long {}", words.join(", "));
+        let texts = [format!("{name}:"), format!("  .long {}", words.join(", "))];
+        out.extend(texts.map(|text| Line { at: None, text }));
     }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::joined;
     use crate::simd::{Op2, R, Simd, Src};
     use crate::x86_64::encoder::Encoder;
 
@@ -109,7 +114,10 @@ mod tests {
             let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").unwrap();
             let mut encoder = Encoder::new(&target).unwrap();
             doubled(&mut encoder).unwrap();
-            let text = text(&encoder.finish().unwrap());
+            let lines = lines(&encoder.finish().unwrap());
+            let starts: Vec<usize> = lines.iter().filter_map(|line| line.at).collect();
+            assert!(starts[0] == 0 && starts.is_sorted_by(|a, b| a < b), "{starts:?}");
+            let text = joined(&lines);
             let (_, body) = text.split_once("L0:\n").unwrap_or_else(|| panic!("{text}"));
             assert!(body.starts_with("  vbroadcastss 4(%rax), "), "{text}");
             assert!(body.contains(multiply), "{text}");

@@ -8,6 +8,7 @@ use kiln_ir::Result;
 use target_lexicon::{Architecture, Triple};
 
 use crate::arch::Arch;
+use crate::encode::Line;
 use crate::simd::{Program, R};
 use crate::target::{Feature, Level, LhsAccess, Probe, Target};
 use encoder::Encoder;
@@ -154,8 +155,8 @@ impl Arch for X86_64 {
         Some(program.emit(&mut Encoder::new(target)?.without_code()))
     }
 
-    fn disassemble(code: &[u8]) -> Option<String> {
-        Some(disassemble::text(code))
+    fn disassemble(code: &[u8]) -> Option<Vec<Line>> {
+        Some(disassemble::lines(code))
     }
 }
 

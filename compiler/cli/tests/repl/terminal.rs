@@ -27,12 +27,18 @@ fn size(cols: u16) -> PtySize {
 impl Terminal {
     /// Starts a session whose files are in `folder`.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
+        Self::start_as("xterm-256color", folder, args)
+    }
+
+    /// The same in a terminal of that name.
+    pub(crate) fn start_as(name: &str, folder: &Path, args: &[&str]) -> Self {
         let pair = native_pty_system().openpty(size(100)).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_kiln"));
         command.arg("repl");
         command.args(args);
         command.cwd(folder);
-        command.env("TERM", "xterm-256color");
+        command.env("TERM", name);
+        command.env_remove("TERM_PROGRAM");
         command.env("XDG_STATE_HOME", folder.join("state"));
         command.env_remove("COLUMNS");
         command.env_remove("NO_COLOR");
@@ -87,10 +93,14 @@ impl Terminal {
         }
     }
 
+    /// What is sent, as it is.
+    pub(crate) fn sent(&self) -> String {
+        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+    }
+
     /// What is seen, without colours and movements of the cursor.
     fn text(&self) -> String {
-        let seen = String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned();
-        anstream::adapter::strip_str(&seen).to_string()
+        anstream::adapter::strip_str(&self.sent()).to_string()
     }
 
     /// Waits for a text behind the last one that was waited for; gives what came before it.

@@ -45,6 +45,9 @@ const LESSONS: &[&[(&str, &[&str])]] = &[
     ],
 ];
 
+/// Systems with timers that tell where a thread was, and machines with a decoder.
+const HAS_HEAT: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
 #[test]
 fn help_and_the_tutorial_show_the_way() {
     let folder = tempfile::tempdir().unwrap();
@@ -58,7 +61,11 @@ fn help_and_the_tutorial_show_the_way() {
             terminal.right(":tutorial", &[&format!("Lesson {} of 6", i + 1), "then :tutorial goes on."]);
         for (line, parts) in *lesson {
             assert!(said.contains(line), "lesson {} does not say {line}:\n{said}", i + 1);
-            terminal.right(line, parts);
+            let answer = terminal.right(line, parts);
+            if line.starts_with(":asm") {
+                let heat = answer.lines().filter_map(|l| l.get(..5)?.trim().parse::<f64>().ok());
+                assert!(!HAS_HEAT || heat.sum::<f64>() > 50.0, "no heat in\n{answer}");
+            }
         }
     }
     terminal.right(":tutorial", &["That was the last lesson"]);
@@ -141,6 +148,29 @@ fn mistakes_interrupts_and_windows() {
     terminal.keys("half a line\x03");
     terminal.expect("Ctrl-D or :quit leaves");
 
+    // So does it within a loop, whose turns nobody would wait for.
+    terminal.right(TURNS, &[]);
+    terminal.line("turns(1000000000000, big[:64, :64])");
+    std::thread::sleep(Duration::from_millis(700));
+    let start = Instant::now();
+    terminal.keys("\x03");
+    terminal.expect("interrupted");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    terminal.right("turns(3, zeros([64, 64]))[0, 0] + 3", &["_ f32[] = [3.000000]"]);
+
+    // A model with a function of its own, in lines: what it calls is asked for.
+    for line in [
+        "<ir_version: 8, opset_import: [\"\": 17, \"own\": 1]>",
+        "doubled (float[3] a) => (float[3] b) { b = own.double(a) }",
+        "<domain: \"own\", opset_import: [\"\": 17]>",
+    ] {
+        terminal.keys(line);
+        terminal.keys("\r");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    terminal.keys("double (x) => (y) { y = Add(x, x) }\r");
+    terminal.right("doubled([1.0, 2.0, 4.0])", &["_ f32[3] = [2.000000, 4.000000, 8.000000]"]);
+
     // A window of another width is asked for each table.
     terminal.right("y = mnist_cnn(x)", &[]);
     // The line that is typed is drawn again for each key.
@@ -182,6 +212,27 @@ fn mistakes_interrupts_and_windows() {
     next.keys("\x15\x04");
     assert_eq!(next.wait(), 0);
 }
+
+#[test]
+fn a_terminal_with_sixels_shows_every_point() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::start_as("foot", folder.path(), &[]);
+    terminal.line(":show random([8, 8])");
+    terminal.right("1 + 1", &["_ i64[] = [2"]);
+    let sent = terminal.sent();
+    let picture = sent.split_once("\x1bPq").and_then(|(_, rest)| rest.split_once("\x1b\\"));
+    let (picture, _) = picture.unwrap_or_else(|| panic!("no sixels in {sent:?}"));
+    // A palette, and bands of six rows.
+    assert!(picture.contains("#0;2;") && picture.matches('-').count() >= 1, "{picture:?}");
+    assert!(!sent.contains('▀'));
+    terminal.line(":quit");
+    assert_eq!(terminal.wait(), 0);
+}
+
+/// A loop with a product in it.
+const TURNS: &str = "turns (int64 n, float[64, 64] x) => (float[64, 64] y) { yes = Constant <value = bool {1}> () \
+                     y = Loop (n, yes, x) <body = b (int64 i, bool go, float[64, 64] s) => (bool on, float[64, 64] t) \
+                     { on = Identity(go) p = MatMul(s, x) t = Tanh(p) }> }";
 
 /// A model of which every node is a kernel of its own.
 fn long_model() -> Vec<u8> {
