@@ -38,6 +38,14 @@ impl Work {
         plan.kernels.iter().map(of).collect()
     }
 
+    /// Multiplications whose products are summed.
+    pub fn macs<A>(&self, form: &Form<A>) -> u64 {
+        match form {
+            Form::Contract { .. } | Form::Window { op: WindowOp::Dot, .. } => (self.flops / 2.0) as u64,
+            _ => 0,
+        }
+    }
+
     /// Counts two operations for a product that is added to a sum and one for any other; bytes by [`bytes`].
     fn of(kernel: &PlannedKernel) -> Self {
         let flops = match &kernel.form {

@@ -79,8 +79,7 @@ enum Kind {
     EspIdf,
     /// NAME.report.json
     Report,
-    /// A report for browsers.
-    #[value(hide = true)]
+    /// The report for browsers: NAME.report.html
     Html,
     /// The optimised graph: NAME.ir
     Ir,
@@ -113,14 +112,13 @@ impl Kind {
             Self::Cmake => Emit::Cmake,
             Self::Pkgconfig => Emit::Pkgconfig,
             Self::Report => Emit::Report,
+            Self::Html => Emit::Html,
             Self::Ir => Emit::Ir,
             Self::Plan => Emit::Plan,
             Self::Dot => Emit::Dot,
             Self::Clif => Emit::Clif,
             Self::Asm => Emit::Asm,
-            Self::Shared | Self::Zephyr | Self::Platformio | Self::Arduino | Self::EspIdf | Self::Html => {
-                return None;
-            }
+            Self::Shared | Self::Zephyr | Self::Platformio | Self::Arduino | Self::EspIdf => return None,
         })
     }
 }
@@ -138,7 +136,7 @@ fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
             None => {
                 let name = kind.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
                 errors.push(Error::unsupported(format!("--emit {name} is not there yet")).hint(
-                    "lib, obj, header, c, rust, cmake, pkgconfig, report, ir, plan, clif, asm and dot are",
+                    "lib, obj, header, c, rust, cmake, pkgconfig, report, html, ir, plan, clif, asm and dot are",
                 ));
             }
         }

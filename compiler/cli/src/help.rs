@@ -95,6 +95,13 @@ alone, unless a pattern of --layers fits their names.
 Without data weights go by their size alone. --budget time looks for the least error among all models that
 are no slower on this machine than one with the same part of every layer removed.";
 
+pub(super) const REPORT: &str = "\
+Examples:
+  kiln report out/model.report.json
+  kiln report before/model.report.json after/model.report.json
+
+`kiln compile` writes the same as a page with pictures where html is among what it is to write.";
+
 pub(super) const LIST: &str = "\
 Examples:
   kiln list ops

@@ -23,6 +23,7 @@ mod prune;
 mod quantize;
 mod remake;
 mod repl;
+mod report;
 mod rewritten;
 mod run;
 mod signals;
@@ -70,6 +71,8 @@ enum Command {
     Quantize(quantize::Args),
     /// Makes a model with weights of zero, or with fewer channels, of a trained one.
     Prune(prune::Args),
+    /// Shows the report of a compiled model, or what changed between two.
+    Report(report::Args),
     /// An interactive session: models and expressions, compiled and run at once.
     Repl(repl::Args),
     /// Lists what this build knows.
@@ -120,6 +123,7 @@ fn run_command(arguments: &[std::ffi::OsString]) -> u8 {
         Command::Dump(args) => dump::run(&ui, args),
         Command::Quantize(args) => quantize::run(&ui, args),
         Command::Prune(args) => prune::run(&ui, args),
+        Command::Report(args) => report::run(&ui, args),
         Command::Repl(args) => repl::run(&ui, args),
         Command::List(args) => list::run(&ui, args),
     };

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
+use serde_json::Value;
 
 use crate::codegen::{KernelStore, listing};
 use crate::emit::image::Image;
 use crate::emit::jit::Model;
 use crate::emit::object::{ObjectFile, ObjectOptions};
 use crate::emit::staging::{self, Staging};
-use crate::emit::{archive, c, cmake, hash, header, object, pkgconfig, report, rust};
+use crate::emit::{archive, c, cmake, hash, header, html, object, pkgconfig, report, rust};
 use crate::error::Error;
 use crate::pipeline::Options;
 use crate::variant::Variant;
@@ -58,6 +59,8 @@ pub enum Emit {
     Pkgconfig,
     /// Everything that is known of the artefact, `NAME.report.json`.
     Report,
+    /// The same for people, as a page that needs nothing else, `NAME.report.html`.
+    Html,
     /// The optimised graph, `NAME.ir`.
     Ir,
     /// The optimised graph for Graphviz, `NAME.dot`.
@@ -82,6 +85,7 @@ impl Emit {
             Self::Cmake => return vec![format!("{name}Config.cmake"), format!("{name}ConfigVersion.cmake")],
             Self::Pkgconfig => format!("{name}.pc"),
             Self::Report => format!("{name}.report.json"),
+            Self::Html => format!("{name}.report.html"),
             Self::Ir => format!("{name}.ir"),
             Self::Dot => format!("{name}.dot"),
             Self::Plan => format!("{name}.plan"),
@@ -170,7 +174,8 @@ impl Planned {
         }
         // All that reads the plans comes before the object, which takes the weights out of them.
         let facts = report::Facts { name: &self.name, hash: &hash, files: &files };
-        let mut report = emits.contains(&Emit::Report).then(|| report::build(&variants, &facts));
+        let is_told = |emit: &Emit| matches!(emit, Emit::Report | Emit::Html);
+        let mut report = emits.iter().any(is_told).then(|| report::build(&variants, &facts));
         for emit in emits {
             let texts = match emit {
                 Emit::Header => vec![header::render(&self.name, &variants, &hash)?],
@@ -186,7 +191,7 @@ impl Planned {
                 Emit::Plan => vec![each(&variants, |v| Ok(v.plan.to_string()))?],
                 Emit::Clif => vec![each(&variants, |v| listing::clif(v.plan, v.target))?],
                 Emit::Asm => vec![each(&variants, |v| listing::asm(v.plan, v.target))?],
-                Emit::Lib | Emit::Obj | Emit::Report => Vec::new(),
+                Emit::Lib | Emit::Obj | Emit::Report | Emit::Html => Vec::new(),
             };
             for (file, text) in emit.files(&self.name).iter().zip(texts) {
                 staging.write(file, text)?;
@@ -198,7 +203,7 @@ impl Planned {
             [(options.target, plan)].into_iter().chain(more).unzip();
         if targets[0].text {
             if let Some(report) = &report {
-                staging.write(&Emit::Report.file(&name), format!("{report:#}\n"))?;
+                write_report(&mut staging, report, emits, &name)?;
             }
             let files = files.iter().map(|file| staging.place(file)).collect();
             staging.commit()?;
@@ -214,7 +219,7 @@ impl Planned {
         times.push(("write", start.elapsed()));
         if let Some(report) = &mut report {
             report::add_code(report, code_bytes, &kernel_code_bytes);
-            staging.write(&Emit::Report.file(&name), format!("{report:#}\n"))?;
+            write_report(&mut staging, report, emits, &name)?;
         }
         let times = sums(&times);
         let files = files.iter().map(|file| staging.place(file)).collect();
@@ -243,6 +248,17 @@ impl Planned {
         }
         Ok(Model::verified(self.plan, &self.options.target, threads, self.options.verify)?)
     }
+}
+
+/// Writes what is told of an artefact, for programs and for people.
+fn write_report(staging: &mut Staging, report: &Value, emits: &[Emit], name: &str) -> Result<(), Error> {
+    if emits.contains(&Emit::Report) {
+        staging.write(&Emit::Report.file(name), format!("{report:#}\n"))?;
+    }
+    if emits.contains(&Emit::Html) {
+        staging.write(&Emit::Html.file(name), html::render(report))?;
+    }
+    Ok(())
 }
 
 /// Writes the object to disk, where the archive takes it from: it is in memory once.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use kiln_ir::Dim;
-use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::kernel::plan::Port;
 use serde_json::{Value, json};
 
+use super::shrink;
 use crate::variant::{self, Variant};
+use crate::work::Work;
 
 /// What the report tells besides the plans.
 #[derive(Clone, Debug)]
@@ -39,14 +41,15 @@ pub fn build(variants: &[Variant<'_>], facts: &Facts<'_>) -> Value {
         "arena_lower_bound_bytes": variants.iter().map(|v| v.plan.arena_lower_bound_bytes).max(),
         "weights_bytes": variant::weights_bytes(variants),
         "code_bytes": null,
+        "shrink": shrink::ways(variants),
         "variants": variants.iter().map(summary).collect::<Vec<_>>(),
     });
     if let [only] = variants {
-        add_details(&mut report, only.plan);
+        add_details(&mut report, only);
         return report;
     }
     for (entry, variant) in report["variants"].as_array_mut().into_iter().flatten().zip(variants) {
-        add_details(entry, variant.plan);
+        add_details(entry, variant);
     }
     report
 }
@@ -64,8 +67,9 @@ pub fn summary(variant: &Variant<'_>) -> Value {
     })
 }
 
-fn add_details(entry: &mut Value, plan: &Plan) {
-    let kernels = plan.kernels.iter().map(|kernel| {
+fn add_details(entry: &mut Value, variant: &Variant<'_>) {
+    let plan = variant.plan;
+    let kernels = plan.kernels.iter().zip(Work::of_plan(plan, variant.target)).map(|(kernel, work)| {
         json!({
             "name": kernel.name,
             "form": kernel.form.name(),
@@ -73,6 +77,7 @@ fn add_details(entry: &mut Value, plan: &Plan) {
             "iterations": kernel.loops.iter().fold(Dim::Const(1), |n, l| n * l.extent.clone()).as_const(),
             "why": kernel.why,
             "grain": kernel.grain,
+            "macs": work.macs(&kernel.form),
             "code_bytes": null,
         })
     });

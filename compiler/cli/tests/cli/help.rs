@@ -2,8 +2,10 @@
 
 use super::{code, json, kiln, resnet8, stderr};
 
-const COMMANDS: [&str; 11] =
-    ["compile", "run", "check", "bench", "inspect", "explain", "dump", "quantize", "prune", "repl", "list"];
+const COMMANDS: [&str; 12] = [
+    "compile", "run", "check", "bench", "inspect", "explain", "dump", "quantize", "prune", "report", "repl",
+    "list",
+];
 
 fn help(command: &str) -> String {
     String::from_utf8(kiln(&[command, "--help"]).stdout).unwrap()
@@ -12,7 +14,7 @@ fn help(command: &str) -> String {
 #[test]
 fn help_lists_what_exists_and_shows_how() {
     let compile = help("compile");
-    for absent in ["shared", "html", "zephyr", "--weights <"] {
+    for absent in ["shared", "zephyr", "--weights <"] {
         assert!(!compile.contains(absent), "{absent}: {compile}");
     }
     for present in ["lib:", "header:", "rust:", "cmake:", "pkgconfig:", "asm:", "native", "baseline"] {

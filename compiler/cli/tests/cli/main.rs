@@ -13,6 +13,7 @@ mod inspecting;
 mod models;
 mod pruning;
 mod quantizing;
+mod reports;
 #[cfg(unix)]
 mod sources;
 
@@ -66,6 +67,7 @@ fn wrong_usage_is_2() {
         &["compile", "m.onnx", "-o", "out", "--name", "a-b"],
         &["bench", "m.onnx", "--tune-cache"],
         &["check", "/nonexistent"],
+        &["report", "/nonexistent"],
     ];
     for args in wrong {
         let output = kiln(args);
@@ -94,6 +96,7 @@ fn help_lists_what_is_there() {
         dump      Prints the text of a stage of compilation
         quantize  Makes an integer model of a float one, by data
         prune     Makes a model with weights of zero, or with fewer channels, of a trained one
+        report    Shows the report of a compiled model, or what changed between two
         repl      An interactive session: models and expressions, compiled and run at once
         list      Lists what this build knows"#]]
     .assert_eq(&commands.join("\n"));
@@ -127,7 +130,7 @@ fn the_page_of_operators_is_what_is_listed() {
 
 #[test]
 fn unsupported_wishes_are_4_and_all_told() {
-    let args = ["compile", "m.onnx", "-o", "out", "--emit", "html,shared", "--weights", "file", "--json"];
+    let args = ["compile", "m.onnx", "-o", "out", "--emit", "zephyr,shared", "--weights", "file", "--json"];
     let output = kiln(&args);
     assert_eq!(code(&output), 4);
     assert_eq!(json(&output)["error"]["errors"].as_array().map(Vec::len), Some(3));

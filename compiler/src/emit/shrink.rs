@@ -1,0 +1,96 @@
+//! What would make an artefact smaller, by its plan: for reports.
+
+use kiln_ir::DType;
+use kiln_ir::kernel::plan::{Plan, Weight};
+use serde_json::{Value, json};
+
+use crate::variant::{self, Variant};
+
+/// Fewer bytes than that are not worth a word.
+const LEAST_BYTES: usize = 256;
+const LEAST_MATRIX_BYTES: usize = 1 << 10;
+/// Weights with so many zeros are smaller in blocks.
+const MANY_ZEROS: f64 = 0.7;
+
+/// A way to save memory: the part of the artefact, what to do, and about how many bytes that saves.
+fn way(part: &str, what: String, saves_bytes: usize) -> Value {
+    json!({ "part": part, "what": what, "saves_bytes": saves_bytes })
+}
+
+/// The ways there are, those that save most first.
+pub(super) fn ways(variants: &[Variant<'_>]) -> Vec<Value> {
+    let plan = variants[0].plan;
+    let mut ways = Vec::new();
+    let floats = bytes(plan, |w| is_matrix(w) && w.tensor.dtype == DType::F32);
+    if floats >= LEAST_BYTES {
+        // A byte for four, and a scale for each channel.
+        let what = format!("{floats} bytes of weights are f32: `kiln quantize` makes them int8");
+        ways.push(way("weights", what, floats * 3 / 4));
+    }
+    let sparse = bytes(plan, |w| is_matrix(w) && zeros(w) >= MANY_ZEROS);
+    if sparse >= LEAST_BYTES {
+        let what = format!(
+            "{sparse} bytes of weights are kept dense though {:.0} % and more of them are zero: zeros in blocks of 4x1 \
+             (`kiln prune`) leave a tenth",
+            100.0 * MANY_ZEROS
+        );
+        ways.push(way("weights", what, sparse / 2));
+    }
+    if let [_, .., best] = variants {
+        let code = variants.len() - 1;
+        let what = format!(
+            "there is code for {} levels: `--cpu {}` alone leaves out {code} of them",
+            variants.len(),
+            best.target.name()
+        );
+        ways.push(way("code", what, 0));
+    }
+    let (arena, least) = (variant::arena_bytes(variants), plan.arena_lower_bound_bytes);
+    if arena >= least + LEAST_BYTES {
+        let what = format!("{least} bytes are alive at one time; the rest of the arena is gaps between");
+        ways.push(way("arena", what, arena - least));
+    }
+    if let Some((kernel, alive)) = peak(plan) {
+        let wide: usize = alive.iter().filter(|(_, wide)| *wide).map(|(bytes, _)| bytes).sum();
+        if wide >= LEAST_BYTES {
+            let what = format!(
+                "at the peak, kernel '{}', {wide} bytes are f32: of an int8 model they are a quarter",
+                plan.kernels[kernel].name
+            );
+            ways.push(way("arena", what, wide * 3 / 4));
+        }
+    }
+    ways.sort_by_key(|way| std::cmp::Reverse(way["saves_bytes"].as_u64()));
+    ways
+}
+
+/// The kernel at which most of the arena is in use; the size of each slot that is alive there, and whether it is of floats.
+fn peak(plan: &Plan) -> Option<(usize, Vec<(usize, bool)>)> {
+    let alive = |i: usize| plan.slots.iter().filter(move |s| s.live.0 <= i && i <= s.live.1);
+    let at = (0..plan.kernels.len()).max_by_key(|i| alive(*i).map(|s| s.bytes).sum::<usize>())?;
+    let floats = |name: &str| {
+        let mut accesses =
+            plan.kernels.iter().flat_map(|k| k.form.loads().into_iter().chain(k.form.stores()));
+        accesses.any(|a| a.name == name && a.dtype == DType::F32)
+    };
+    Some((at, alive(at).map(|s| (s.bytes, floats(&s.name))).collect()))
+}
+
+/// The bytes of distinct weights of a kind.
+fn bytes(plan: &Plan, is: impl Fn(&Weight) -> bool) -> usize {
+    let found = plan.weights.iter().filter(|w| is(w)).map(|w| (w.offset_bytes, w.tensor.data.len()));
+    found.collect::<std::collections::BTreeMap<_, _>>().values().sum()
+}
+
+/// Whether they are many enough to be multiplied, as biases and scales are not.
+fn is_matrix(weight: &Weight) -> bool {
+    weight.tensor.data.len() >= LEAST_MATRIX_BYTES
+}
+
+/// The part of the elements that is zero.
+fn zeros(weight: &Weight) -> f64 {
+    let (size, data) = (weight.tensor.dtype.size().max(1), &weight.tensor.data);
+    let count = data.len() / size;
+    let zero = data.chunks_exact(size).filter(|e| e.iter().all(|b| *b == 0)).count();
+    zero as f64 / count.max(1) as f64
+}
