@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use kiln_ir::{Error, Result};
-use target_lexicon::{BinaryFormat, Triple};
+use target_lexicon::{BinaryFormat, OperatingSystem, Triple};
 
 use crate::arch::{Arch, Visit};
 use crate::architectures::{self, visit};
@@ -171,8 +171,17 @@ fn resolve_for(triple: Triple, arch: &Provided, cpu: &str, features: &str) -> Re
     }
     chosen.sort_by_key(|f| arch.features.iter().position(|x| x.name == *f));
     chosen.dedup();
-    Ok((arch.describe)(triple, &chosen))
+    let is_bare = triple.operating_system == OperatingSystem::None_;
+    let target = (arch.describe)(triple, &chosen);
+    Ok(if is_bare {
+        Target { frugal: true, f32_tiles: FRUGAL_TILES, short_tiles: &[], ..target }
+    } else {
+        target
+    })
 }
+
+/// Tiles of little code.
+const FRUGAL_TILES: &[(u32, u32)] = &[(4, 2), (2, 2)];
 
 /// The targets of a list of processors, the least demanding first, so that the last one that a machine can run is
 /// the best for it. Empty names and processors that come to the same code are *invalid*; several are *unsupported*

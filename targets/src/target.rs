@@ -93,6 +93,9 @@ pub struct Target {
     pub f32_tiles: &'static [(u32, u32)],
     /// Further ones where the columns are floats of 16 bits: a vector that is converted serves more rows.
     pub short_tiles: &'static [(u32, u32)],
+    /// Code is small rather than straight: loops are not unrolled, and tiles have few rows. So it is for machines without an
+    /// operating system, whose memory for code is counted in kilobytes.
+    pub frugal: bool,
     /// Steps of depth unrolled in tiles.
     pub tile_unroll: u32,
     /// Whether the vector builder can ask for cache lines ahead of their use.

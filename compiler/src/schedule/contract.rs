@@ -325,7 +325,9 @@ pub fn pick(
 fn best_pick(kernel: &FlatKernel, roles: &Roles, packed: bool, target: &Target) -> TilePick {
     let (row, mr, vectors) = tile_size(kernel, roles, packed, target);
     let panels_outermost = order(kernel, roles, row, target).0;
-    TilePick { row: row.map(|l| l.0), mr, vectors, panels_outermost, unroll: target.tile_unroll }
+    // A vector of elements along depth is multiplied lane by lane.
+    let unroll = if target.frugal && !by_lane(kernel, roles, target) { 1 } else { target.tile_unroll };
+    TilePick { row: row.map(|l| l.0), mr, vectors, panels_outermost, unroll }
 }
 
 /// Steps of depth that may be unrolled.
@@ -436,7 +438,9 @@ pub fn choose(
         },
         rhs_padded: packed.is_some(),
         unroll: pick.unroll,
-        straight: depth <= STRAIGHT_STEPS && !roles.depth.iter().any(|l| is_open(kernel, *l)),
+        straight: !target.frugal
+            && depth <= STRAIGHT_STEPS
+            && !roles.depth.iter().any(|l| is_open(kernel, *l)),
         by_lane: by_lane(kernel, &roles, target),
         panels_outermost: pick.panels_outermost,
         prefetch: if (pick.panels_outermost || only_batch(&roles, row)) && packed.is_some() {

@@ -92,6 +92,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         l2_bytes: 512 << 10,
         shared_panel: None,
         f32_tiles: TILES,
+        frugal: false,
         short_tiles: &[],
         tile_unroll: 4,
         prefetches: false,

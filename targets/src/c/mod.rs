@@ -10,13 +10,14 @@ mod helper;
 pub mod helpers;
 mod lanes;
 mod memory;
+mod statements;
 
 use std::str::FromStr;
 
 use kiln_ir::{Error, Result};
 use target_lexicon::{Architecture, BinaryFormat, Triple};
 
-pub use builder::Text;
+pub use statements::Text;
 
 use crate::simd::{Program, R};
 use crate::target::{LhsAccess, Target};
@@ -31,7 +32,7 @@ const SMALL_TILES: &[(u32, u32)] = &[(2, 1), (1, 1)];
 
 /// The text of a program. Registers have no end: nothing is refused for want of them.
 pub fn text(target: &Target, program: &impl Program) -> R<Text> {
-    let mut builder = builder::Builder::new(target);
+    let mut builder = statements::Builder::new(target);
     program.emit(&mut builder)?;
     Ok(builder.finish())
 }
@@ -79,6 +80,7 @@ pub fn target(triple: &str) -> Result<Target> {
         l2_bytes: if vectors { 512 << 10 } else { 32 << 10 },
         shared_panel: None,
         f32_tiles: if vectors { TILES } else { SMALL_TILES },
+        frugal: !vectors,
         short_tiles: &[],
         tile_unroll: if vectors { 4 } else { 2 },
         prefetches: false,

@@ -235,6 +235,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         l2_bytes: 512 << 10,
         shared_panel: None,
         f32_tiles,
+        frugal: false,
         short_tiles: match vector_bytes {
             64 => SHORT_TILES_512,
             32 => SHORT_TILES_256,
