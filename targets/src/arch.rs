@@ -3,7 +3,7 @@
 use kiln_ir::Result;
 use target_lexicon::{Architecture, Triple};
 
-use crate::encode::Line;
+use crate::line::Line;
 use crate::simd::{Program, R};
 use crate::target::{Feature, Level, Probe, Target};
 
@@ -15,6 +15,8 @@ pub(crate) trait Arch {
     const LEVELS: &'static [Level];
     /// The levels of an artefact for machines that nobody has named.
     const PORTABLE: &'static [&'static str] = &["baseline"];
+    /// Bytes from the start of what Linux gives a signal's handler (`ucontext_t`) to the address at which the thread goes on.
+    const PROGRAM_COUNTER: Option<usize> = None;
     /// Every feature, in order of introduction.
     const FEATURES: &'static [Feature];
 

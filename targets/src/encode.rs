@@ -3,6 +3,7 @@
 use crate::Target;
 use crate::arch::{Arch, Visit};
 use crate::architectures::visit;
+use crate::line::Line;
 pub use crate::simd::Program;
 use crate::simd::{R, Refusal};
 
@@ -18,24 +19,10 @@ pub fn fits(target: &Target, program: &impl Program) -> R {
     visit(&target.triple, Fits { target, program }).flatten().unwrap_or_else(without)
 }
 
-/// A line of a function's text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Where in the function the instruction begins, in bytes; nothing for names and constants.
-    pub at: Option<usize>,
-    /// Without a line break.
-    pub text: String,
-}
-
 /// The text of a function's bytes, an instruction a line; `None` where there is no decoder for the target. Names stand
 /// for what lies inside the function: `L1` for the targets of branches, `C0` for constants.
 pub fn disassemble(target: &Target, code: &[u8]) -> Option<Vec<Line>> {
     visit(&target.triple, Disassemble(code)).flatten()
-}
-
-/// Lines as one text.
-pub fn joined(lines: &[Line]) -> String {
-    lines.iter().flat_map(|line| [&line.text, "\n"]).collect()
 }
 
 struct Encode<'a, P> {

@@ -8,6 +8,7 @@ pub mod call;
 pub mod encode;
 pub mod generic;
 pub mod isa;
+pub mod line;
 pub mod math;
 mod resolve;
 pub mod simd;
@@ -28,5 +29,5 @@ mod strided_tests;
 #[cfg(test)]
 mod testing;
 
-pub use resolve::{host, list, portable, resolve, resolve_list};
+pub use resolve::{host, list, portable, program_counter, resolve, resolve_list};
 pub use target::{Level, LhsAccess, Probe, Target};

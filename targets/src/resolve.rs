@@ -99,6 +99,22 @@ fn with_needs(features: &[Feature], name: &'static str) -> Vec<&'static str> {
     found
 }
 
+struct Counter;
+
+impl Visit for Counter {
+    type Out = Option<usize>;
+
+    fn visit<A: Arch>(self) -> Self::Out {
+        A::PROGRAM_COUNTER
+    }
+}
+
+/// Where a signal's handler finds the address at which the thread goes on that it interrupted: bytes from the start of Linux's
+/// `ucontext_t` of this machine, if that is known.
+pub fn program_counter() -> Option<usize> {
+    visit(&host(), Counter).flatten()
+}
+
 /// The machine that Kiln runs on.
 pub fn host() -> Triple {
     Triple::host()

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use crate::samples::sample;
 use anstyle::{AnsiColor, Style};
 use kiln_compiler::Session;
 use kiln_targets::Target;
-use kiln_targets::encode::{Line, disassemble};
-
-use crate::samples::sample;
+use kiln_targets::encode::disassemble;
+use kiln_targets::line::{self, Line};
 
 /// Takes a tenth of the time.
 const HOT: Style = AnsiColor::Red.on_default().bold();
@@ -56,7 +56,7 @@ fn parts(lines: &[Line], met: &[u32]) -> Vec<Option<f64>> {
 
 fn told(lines: &[Line], parts: &[Option<f64>], colours: bool) -> String {
     if parts.iter().all(Option::is_none) {
-        return kiln_targets::encode::joined(lines);
+        return line::text(lines);
     }
     let mut out = String::new();
     for (line, part) in lines.iter().zip(parts) {

@@ -16,7 +16,7 @@ pub fn sample(code: &[u8], work: impl FnOnce()) -> Option<Vec<u32>> {
     system::sample(code, work)
 }
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(target_os = "linux")]
 mod system {
     use std::ffi::{c_int, c_long, c_void};
     use std::ptr;
@@ -26,6 +26,8 @@ mod system {
     use super::INTERVAL;
 
     static ONE: Mutex<()> = Mutex::new(());
+    /// Where the address is in a thread's state.
+    static COUNTER: AtomicUsize = AtomicUsize::new(0);
     static BEGIN: AtomicUsize = AtomicUsize::new(0);
     static LENGTH: AtomicUsize = AtomicUsize::new(0);
     static COUNTS: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
@@ -33,7 +35,7 @@ mod system {
     /// Counts where the thread was. Nothing here allocates or locks.
     extern "C" fn tick(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
         // SAFETY: the system gives handlers of this kind the state of the thread that they interrupt.
-        let at = unsafe { counter(&*context.cast::<libc::ucontext_t>()) };
+        let at = unsafe { context.byte_add(COUNTER.load(Ordering::Relaxed)).cast::<usize>().read() };
         let at = at.wrapping_sub(BEGIN.load(Ordering::Relaxed));
         let counts = COUNTS.load(Ordering::Acquire);
         if !counts.is_null() && at < LENGTH.load(Ordering::Relaxed) {
@@ -42,17 +44,8 @@ mod system {
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
-    fn counter(context: &libc::ucontext_t) -> usize {
-        context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize
-    }
-
-    #[cfg(target_arch = "aarch64")]
-    fn counter(context: &libc::ucontext_t) -> usize {
-        context.uc_mcontext.pc as usize
-    }
-
     pub(super) fn sample(code: &[u8], work: impl FnOnce()) -> Option<Vec<u32>> {
+        COUNTER.store(kiln_targets::program_counter()?, Ordering::Relaxed);
         let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let counts: Vec<AtomicU32> = code.iter().map(|_| AtomicU32::new(0)).collect();
         BEGIN.store(code.as_ptr() as usize, Ordering::Relaxed);
@@ -110,14 +103,14 @@ mod system {
     }
 }
 
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(target_os = "linux"))]
 mod system {
     pub(super) fn sample(_: &[u8], _: impl FnOnce()) -> Option<Vec<u32>> {
         None
     }
 }
 
-#[cfg(all(test, target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::time::Instant;
 
@@ -125,37 +118,33 @@ mod tests {
 
     #[test]
     fn a_thread_is_met_in_its_code() {
-        // All addresses are code: every sample counts somewhere, and none beyond.
-        let spin = || {
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(100) {}
-        };
-        let everywhere = unsafe { std::slice::from_raw_parts(spin_alone as *const u8, 64) };
-        let met = sample(everywhere, || {
+        let Some(_) = kiln_targets::program_counter() else { return };
+        // A function of a size that nobody knows: its loop lies near its start.
+        let function: fn(u64) -> u64 = spin;
+        // SAFETY: code can be read, and more follows than a page is cut by.
+        let code = unsafe { std::slice::from_raw_parts(function as *const u8, 256) };
+        let spin_on = || {
             let start = Instant::now();
             while start.elapsed() < Duration::from_millis(100) {
-                spin_alone(100_000);
+                std::hint::black_box(function(std::hint::black_box(20_000)));
             }
-        })
-        .unwrap();
-        assert!(met.iter().sum::<u32>() >= 100, "{met:?}");
+        };
+        let met = sample(code, spin_on).unwrap();
+        assert!(met.iter().sum::<u32>() >= 50, "{met:?}");
         // Elsewhere, and afterwards: nothing.
-        let elsewhere = sample(&[0; 64], spin).unwrap();
+        let elsewhere = sample(&[0; 64], spin_on).unwrap();
         assert!(elsewhere.iter().all(|n| *n == 0));
     }
 
-    /// A function whose loop lies within its first bytes.
+    /// Turns of a loop that no compiler takes away.
     #[inline(never)]
-    extern "C" fn spin_alone(turns: u32) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: counts a register down.
-        unsafe {
-            std::arch::asm!("2:", "sub {n:e}, 1", "jnz 2b", n = inout(reg) turns => _);
+    fn spin(turns: u64) -> u64 {
+        let mut sum = turns;
+        let mut left = turns;
+        while left > 0 {
+            sum = (sum ^ left).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (sum >> 7);
+            left -= 1;
         }
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: the same.
-        unsafe {
-            std::arch::asm!("2:", "subs {n:w}, {n:w}, #1", "b.ne 2b", n = inout(reg) turns => _);
-        }
+        sum
     }
 }

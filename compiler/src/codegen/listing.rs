@@ -7,8 +7,9 @@ use cranelift_frontend::FunctionBuilderContext;
 use kiln_ir::Result;
 use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
-use kiln_targets::encode;
+use kiln_targets::encode::disassemble;
 use kiln_targets::isa::{Code, isa};
+use kiln_targets::line;
 
 use super::function::{Made, grouped, make};
 use super::maker::internal;
@@ -46,7 +47,7 @@ fn joined(listings: Vec<Listing>, text: impl Fn(Listing) -> String) -> String {
 
 /// What a function's bytes say, where there is a decoder for the target.
 fn text(target: &Target, code: &[u8]) -> Option<String> {
-    encode::disassemble(target, code).map(|lines| encode::joined(&lines))
+    disassemble(target, code).map(|lines| line::text(&lines))
 }
 
 /// Texts of every kernel of a plan, as it is compiled for an object.

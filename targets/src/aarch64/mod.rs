@@ -28,6 +28,8 @@ const TILES: &[(u32, u32)] = &[(8, 2), (4, 4)];
 pub(crate) struct Aarch64;
 
 impl Arch for Aarch64 {
+    // Behind masks of 128 bytes, aligned to 16: the address of a fault, 31 registers and the stack pointer before.
+    const PROGRAM_COUNTER: Option<usize> = Some(176 + 33 * 8);
     const NAME: &'static str = "aarch64";
     const LEVELS: &'static [Level] = LEVELS;
     const FEATURES: &'static [Feature] = FEATURES;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, Mnemonic, OpKind};
 use iced_x86::{SymbolResolver, SymbolResult};
 
-use crate::encode::Line;
+use crate::line::Line;
 
 /// Places of the function that have a name.
 #[derive(Clone, Default)]
@@ -87,7 +87,7 @@ fn constants(code: &[u8], end: u64, names: &Names) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::joined;
+    use crate::line;
     use crate::simd::{Op2, R, Simd, Src};
     use crate::x86_64::encoder::Encoder;
 
@@ -117,7 +117,7 @@ mod tests {
             let lines = lines(&encoder.finish().unwrap());
             let starts: Vec<usize> = lines.iter().filter_map(|line| line.at).collect();
             assert!(starts[0] == 0 && starts.is_sorted_by(|a, b| a < b), "{starts:?}");
-            let text = joined(&lines);
+            let text = line::text(&lines);
             let (_, body) = text.split_once("L0:\n").unwrap_or_else(|| panic!("{text}"));
             assert!(body.starts_with("  vbroadcastss 4(%rax), "), "{text}");
             assert!(body.contains(multiply), "{text}");

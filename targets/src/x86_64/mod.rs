@@ -8,7 +8,7 @@ use kiln_ir::Result;
 use target_lexicon::{Architecture, Triple};
 
 use crate::arch::Arch;
-use crate::encode::Line;
+use crate::line::Line;
 use crate::simd::{Program, R};
 use crate::target::{Feature, Level, LhsAccess, Probe, Target};
 use encoder::Encoder;
@@ -121,6 +121,8 @@ const SHORT_TILES_256: &[(u32, u32)] = &[(12, 1)];
 pub(crate) struct X86_64;
 
 impl Arch for X86_64 {
+    // Flags and a link of 8 bytes, a stack's description of 24, and 16 registers before.
+    const PROGRAM_COUNTER: Option<usize> = Some(40 + 16 * 8);
     const NAME: &'static str = "x86_64";
     const LEVELS: &'static [Level] = LEVELS;
     const PORTABLE: &'static [&'static str] = &["baseline", "avx2", "avx512"];
