@@ -128,8 +128,29 @@ pub(super) fn bytes(c: &mut Choices) -> Outcome<Graph> {
     t.finish()
 }
 
+/// A product of rows of bytes.
+fn product_of_bytes(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text { lines: String::new(), dtype: DType::F32, constants: Vec::new() };
+    let (m, k, n) = (c.size(1, 60), c.size(20, 200), c.size(5, 70));
+    t.line(format!("input %x: f32[{m}, {k}]"));
+    weight_of_bytes(c, &mut t, "w", [n, k, 1, 1])?;
+    t.line("%a, %sa, %za = DynamicQuantizeLinear(%x)".into());
+    t.line("input %flat: i64[2]".into());
+    t.constants.push(("flat".to_owned(), Tensor::from_vec::<i64>(&[2], vec![n as i64, k as i64])));
+    t.line("%r = Reshape(%w, %flat)".into());
+    t.line("%v = Transpose(%r) {perm = [1, 0]}".into());
+    t.line("%sum = MatMulInteger(%a, %v, %za)".into());
+    t.line("%f = Cast(%sum) {to = 1}".into());
+    t.line("%t = Mul(%f, %sa)".into());
+    t.tail(c);
+    t.finish()
+}
+
 /// A product of a row, of a few or of many.
 pub(super) fn product(c: &mut Choices) -> Outcome<Graph> {
+    if c.below(3) == 0 {
+        return product_of_bytes(c);
+    }
     let mut t = Text::of(c);
     let (m, k, n) = (c.size(1, 40), c.size(20, 200), c.size(5, 70));
     let m = if c.yes() { 1 } else { m };

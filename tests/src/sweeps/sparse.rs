@@ -89,6 +89,46 @@ fn layer_of_bytes(t: &mut Text, x: &str, w: &str, outputs: usize, attributes: &s
     format!("%c{n}")
 }
 
+/// Matrices of bytes: rows of every remainder, weights either way, depth that is no multiple of four, batches.
+fn products_of_bytes(t: &mut Text) {
+    for (i, (batch, m, k, n)) in
+        [(1, 16, 64, 33), (1, 50, 40, 24), (2, 9, 96, 51), (1, 33, 62, 64), (3, 17, 32, 20)]
+            .into_iter()
+            .enumerate()
+    {
+        let dtype = ["u8", "i8"][i % 2];
+        t.typed_input(&format!("p{i}"), dtype, &[batch, m, k]);
+        for way in ["down", "up"] {
+            let rows = [1, 4][i % 2];
+            let w = match way {
+                "down" => wide_weight(t, "i8", [n, k, 1, 1], rows, 16),
+                // Blocks of four of the depth, which is the first axis.
+                _ => wide_weight(t, "i8", [k.div_ceil(4), n, 4, 1], 1, 16),
+            };
+            let order = if way == "down" { vec![n, k] } else { vec![k.div_ceil(4), n, 4] };
+            t.line(&format!("const @{way}shape{i}: i64[{}] = {order:?}", order.len()));
+            t.line(&format!("%{way}flat{i} = Reshape({w}, @{way}shape{i})"));
+            let by_column = match way {
+                "down" => format!("Transpose(%{way}flat{i}) {{perm = [1, 0]}}"),
+                _ => format!("Transpose(%{way}flat{i}) {{perm = [0, 2, 1]}}"),
+            };
+            t.line(&format!("%{way}turned{i} = {by_column}"));
+            let mut w = format!("%{way}turned{i}");
+            if way == "up" {
+                t.line(&format!("const @matrix{i}: i64[2] = [{}, {n}]", k.div_ceil(4) * 4));
+                t.line(&format!("%matrix{i} = Reshape({w}, @matrix{i})"));
+                t.line(&format!("const @from{i}: i64[1] = [0] const @until{i}: i64[1] = [{k}]"));
+                t.line(&format!("%cut{i} = Slice(%matrix{i}, @from{i}, @until{i}, @from{i})"));
+                w = format!("%cut{i}");
+            }
+            t.line(&format!("%{way}sum{i} = MatMulInteger(%p{i}, {w}, @zero_{dtype})"));
+            t.line(&format!("%{way}float{i} = Cast(%{way}sum{i}) {{to = 1}}"));
+            t.line(&format!("%{way}part{i} = Mul(%{way}float{i}, @scale)"));
+            t.output(&format!("QuantizeLinear(%{way}part{i}, @unit, @zero_{dtype})"));
+        }
+    }
+}
+
 /// Bytes: every remainder of pixels, both heights of blocks, windows, steps of two, dilation, sums and pools between them.
 pub(super) fn of_bytes() -> Text {
     let mut t = Text::default();
@@ -132,6 +172,7 @@ pub(super) fn of_bytes() -> Text {
             t.output(&format!("DequantizeLinear({y}, @whole, {zero})"));
         }
     }
+    products_of_bytes(&mut t);
     t
 }
 

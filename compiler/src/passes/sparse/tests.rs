@@ -70,7 +70,9 @@ fn of_bytes(nth: usize) -> Program {
 
 /// A product of 128 rows of bytes.
 fn product_of_bytes() -> Program {
-    let value = |i: usize| if i / 4 % 19 == 0 { format!("{}", i as i64 % 255 - 127) } else { "0".to_owned() };
+    let value = |i: usize| {
+        if (i / 4).is_multiple_of(19) { format!("{}", i as i64 % 255 - 127) } else { "0".to_owned() }
+    };
     let values: Vec<_> = (0..48 * 64).map(value).collect();
     let text = format!(
         "program @m {{

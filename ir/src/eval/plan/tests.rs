@@ -366,6 +366,7 @@ fn blocks_are_a_layout_of_the_dense_matrix() {
     schedule(&|s| s.weights.blocks += 1, "has not the");
     schedule(&|s| s.weights.depth = vec![(3, 4)], "a matrix of another shape");
     schedule(&|s| s.vectors = 0, "tiles of no vectors");
+    schedule(&|s| s.weights.value_bytes = 1, "promised");
     schedule(&|s| (s.col, s.row) = (Some(LoopId(0)), LoopId(1)), "promised");
     // What is there is not what the schedule says.
     let mut broken = plan.clone();
