@@ -64,7 +64,7 @@ pub fn run(program: &mut Program, targets: &[Target]) -> Result<()> {
         let weigh = |(i, layer): &(usize, &Layer)| cost::weigh(program, program.kernel(*i), layer, targets);
         let (Some(weighed), Some(windows)) = (
             here.iter().map(weigh).collect::<Option<Vec<_>>>(),
-            others().map(|i| cost::window(program.kernel(i), targets)).collect::<Option<Vec<_>>>(),
+            others().map(|i| cost::window(program, program.kernel(i), targets)).collect::<Option<Vec<_>>>(),
         ) else {
             continue;
         };

@@ -328,7 +328,7 @@ const FARTHEST: i64 = 8;
 
 /// The loop whose iterations are lanes, and whether every access steps through it contiguously: steps of 1 in every
 /// store and of 0 or 1 in every load. The longest; a parallel one where there is one. Otherwise loads are put together
-/// element by element; of windows where elements of 32 bits lie a few apart.
+/// element by element; of windows where elements of 32 or 8 bits lie a few apart.
 fn vector_loop(kernel: &FlatKernel) -> Result<(LoopId, bool), String> {
     // An index is read outside the reduced loops.
     let chosen = |a: &FlatAccess, l: LoopId| match a.table_index() {
@@ -342,8 +342,8 @@ fn vector_loop(kernel: &FlatKernel) -> Result<(LoopId, bool), String> {
     }
     let unit = |a: &FlatAccess, l: LoopId| matches!(stride_of(a, l), Some(0 | 1));
     let near = |a: &FlatAccess, l: LoopId| {
-        let words = matches!(a.dtype, DType::F32 | DType::I32 | DType::U32);
-        unit(a, l) || words && stride_of(a, l).is_some_and(|s| s.abs() <= FARTHEST)
+        let loaded = matches!(a.dtype, DType::F32 | DType::I32 | DType::U32 | DType::U8 | DType::I8);
+        unit(a, l) || loaded && stride_of(a, l).is_some_and(|s| s.abs() <= FARTHEST)
     };
     let best = |role, reads: &dyn Fn(&FlatAccess, LoopId) -> bool| {
         let written = if role == Role::Parallel { 1 } else { 0 };

@@ -253,8 +253,9 @@ impl Checker<'_> {
                     Role::Reduce => 0,
                 }];
                 form.stores().into_iter().try_for_each(|a| self.stride(a, nest.vector, &own))?;
-                // Elements of 32 bits may lie apart, where results do not; of what is no window all may.
-                let words = |a: &&FlatAccess| matches!(a.dtype, DType::F32 | DType::I32 | DType::U32);
+                // Elements of 32 and 8 bits may lie apart, where results do not; of what is no window all may.
+                let loaded = [DType::F32, DType::I32, DType::U32, DType::U8, DType::I8];
+                let words = |a: &&FlatAccess| loaded.contains(&a.dtype);
                 let free = !matches!(form, Form::Window { .. });
                 let apart = |a: &&FlatAccess| own == [1] && (free || words(a)) && !pixels;
                 let near = form.loads().into_iter().filter(|a| !apart(a));

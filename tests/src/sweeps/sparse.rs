@@ -115,8 +115,8 @@ fn products_of_bytes(t: &mut Text) {
             t.line(&format!("%{way}turned{i} = {by_column}"));
             let mut w = format!("%{way}turned{i}");
             if way == "up" {
-                t.line(&format!("const @matrix{i}: i64[2] = [{}, {n}]", k.div_ceil(4) * 4));
-                t.line(&format!("%matrix{i} = Reshape({w}, @matrix{i})"));
+                t.line(&format!("const @matrixshape{i}: i64[2] = [{}, {n}]", k.div_ceil(4) * 4));
+                t.line(&format!("%matrix{i} = Reshape({w}, @matrixshape{i})"));
                 t.line(&format!("const @from{i}: i64[1] = [0] const @until{i}: i64[1] = [{k}]"));
                 t.line(&format!("%cut{i} = Slice(%matrix{i}, @from{i}, @until{i}, @from{i})"));
                 w = format!("%cut{i}");
@@ -129,7 +129,7 @@ fn products_of_bytes(t: &mut Text) {
     }
 }
 
-/// Bytes: every remainder of pixels, both heights of blocks, windows, steps of two, dilation, sums and pools between them.
+/// Bytes: every remainder of pixels, both heights of blocks, windows, steps of two, dilation, sums between them; pools of a step of two.
 pub(super) fn of_bytes() -> Text {
     let mut t = Text::default();
     t.line("const @unit: f32[] = [0.73] const @scale: f32[] = [0.0041] const @whole: f32[] = [1.37]");
@@ -173,6 +173,11 @@ pub(super) fn of_bytes() -> Text {
         }
     }
     products_of_bytes(&mut t);
+    for (i, w) in [8, 15, 16, 31, 33, 50].into_iter().enumerate() {
+        let dtype = ["u8", "i8"][i % 2];
+        t.typed_input(&format!("w{i}"), dtype, &[1, 2, 9, w]);
+        t.output(&format!("MaxPool(%w{i}) {{kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]}}"));
+    }
     t
 }
 

@@ -1,7 +1,8 @@
 //! What a layer costs with its channels innermost, densely, and outermost, in blocks: cycles.
 
+use kiln_ir::DType;
 use kiln_ir::format::bcsr::Block;
-use kiln_ir::kernel::{Form, Kernel, Program, Role};
+use kiln_ir::kernel::{Form, Kernel, Program, Role, WindowOp};
 use kiln_targets::Target;
 
 use super::super::winograd;
@@ -19,6 +20,8 @@ const BESIDE: f64 = 0.15;
 /// How much faster bytes are multiplied than floats where they become words, and where their products are added in pairs.
 const WORDS: f64 = 1.55;
 const PAIRS: f64 = 2.05;
+/// Vectors of bytes that lie apart take so much longer to load than those that lie side by side.
+const ONE_BY_ONE: f64 = 20.0;
 /// Vectors of a window in a cycle.
 const WINDOW: f64 = 1.5;
 
@@ -112,24 +115,29 @@ fn dense(program: &Program, kernel: &Kernel, layer: &Layer, target: &Target) -> 
 
 /// Cycles of a kernel that is no layer with its channels innermost and outermost, by machine; `None` where it cannot have
 /// them outermost.
-pub(super) fn window(kernel: &Kernel, targets: &[Target]) -> Option<Vec<[f64; 2]>> {
-    let Form::Window { input, store, .. } = &kernel.form else {
+pub(super) fn window(program: &Program, kernel: &Kernel, targets: &[Target]) -> Option<Vec<[f64; 2]>> {
+    let Form::Window { op, input, store, .. } = &kernel.form else {
         return Some(vec![[0.0; 2]; targets.len()]);
     };
     let row = store.to.index.last()?.affine()?.as_loop()?;
     let read = input.index.last()?.affine()?;
     let step = read.coefficient(row).as_const()?;
     let slides = kernel.loops_of(Role::Reduce).iter().any(|l| !read.coefficient(*l).is(0));
+    let bytes = matches!(program.buffer(input.buffer).ty.dtype, DType::U8 | DType::I8);
     let each = match step {
         1 => 1.0,
+        2 if bytes => ONE_BY_ONE,
         2 => 2.0,
         _ => return None,
     };
+    // The greatest of bytes are found of whole vectors of them.
+    let whole = bytes && *op == WindowOp::Max;
     let (all, extent) = (kernel.iterations().as_const()? as f64, kernel.loop_(row).extent.as_const()?);
     let of = |target: &Target| {
         let lanes = target.lanes() as i64;
         let rows = all / extent.max(1) as f64 * ((extent + lanes - 1) / lanes) as f64 * each;
-        [all / lanes as f64 / WINDOW, rows / WINDOW]
+        let innermost = if whole { target.vector_bytes as f64 } else { lanes as f64 };
+        [all / innermost / WINDOW, rows / WINDOW]
     };
     (slides && input.index.len() == 4).then(|| targets.iter().map(of).collect())
 }
