@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use kiln_ir::kernel::plan::{FlatAccess, Gather, Guard, Storage};
-use kiln_ir::kernel::{Access, Affine, BufferId, Form, Index, Kernel, Loop, LoopId, Program, Role};
-use kiln_ir::{Bounds, Dim, Error, Result};
+use kiln_ir::kernel::{
+    Access, Affine, BufferId, BufferKind, Form, Index, Kernel, Loop, LoopId, Program, Role,
+};
+use kiln_ir::{Bounds, DType, Dim, Error, Result};
 
 /// A kernel with flat accesses, before it has a schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,11 +119,22 @@ fn flat_access(
                 index: Box::new(flat_access(program, kernel, inner, storage)?),
                 extent: buffer.ty.shape[axis].clone(),
                 stride: stride.clone(),
+                known: known_inside(program, inner, &buffer.ty.shape[axis]),
             }),
         }
     }
     flat.otherwise = access.otherwise.filter(|_| !flat.guards.is_empty());
     Ok(flat)
+}
+
+/// Whether indices are constants inside an axis, none of them counted from its end.
+fn known_inside(program: &Program, index: &Access, extent: &Dim) -> bool {
+    let BufferKind::Const(tensor) = &program.buffer(index.buffer).kind else { return false };
+    let inside = |values: &[i64], extent: i64| values.iter().all(|i| (0..extent).contains(i));
+    match (matches!(tensor.dtype, DType::I32 | DType::I64).then(|| tensor.to_i64s()), extent.as_const()) {
+        (Some(Ok(values)), Some(extent)) => index.otherwise.is_none() && inside(&values, extent),
+        _ => false,
+    }
 }
 
 /// A buffer of one element, which steers a region.

@@ -412,14 +412,14 @@ mod tests {
         // 3 of 10 rows of 8; then 20 of 10: no more than there are.
         for (count, rows) in [(3, 3.0), (20, 10.0)] {
             let index = Box::new(FlatAccess { dtype: DType::I64, ..access(Storage::Input(1), &[1, 0]) });
-            let gather = Gather { index, extent: Dim::Const(10), stride: Dim::Const(8) };
+            let gather = Gather { index, extent: Dim::Const(10), stride: Dim::Const(8), known: false };
             let from = FlatAccess { gathers: vec![gather], ..access(X, &[0, 1]) };
             let kernel = copy(&[count, 8], from.clone());
             assert_eq!(bytes(&kernel, &[&from]), rows * 8.0 * 4.0 + count as f64 * 8.0);
         }
         // An element of its own for each of 2 x 3 indices along an axis of 10: 6, not 10 for each column.
         let index = Box::new(FlatAccess { dtype: DType::I64, ..access(Storage::Input(1), &[3, 1]) });
-        let gather = Gather { index, extent: Dim::Const(10), stride: Dim::Const(3) };
+        let gather = Gather { index, extent: Dim::Const(10), stride: Dim::Const(3), known: false };
         let from = FlatAccess { gathers: vec![gather], ..access(X, &[0, 1]) };
         assert_eq!(elements(&copy(&[2, 3], from.clone()), &from), 6.0);
     }

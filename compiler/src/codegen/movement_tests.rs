@@ -30,7 +30,8 @@ fn nest(order: &[u16], vector: u16, vectors: u32) -> Schedule {
 /// `out[i][c] = x[index[i]][c]` for rows of `n` elements of a table of three.
 fn rows(indices: &[i32], n: i64) -> (PlannedKernel, Memory) {
     let index = FlatAccess { dtype: DType::I32, ..access(WEIGHTS, 0, &[1, 0]) };
-    let gather = Gather { index: Box::new(index), extent: Dim::Const(3), stride: Dim::Const(n) };
+    let gather =
+        Gather { index: Box::new(index), extent: Dim::Const(3), stride: Dim::Const(n), known: false };
     let from = FlatAccess { gathers: vec![gather], ..access(IN, 0, &[0, 1]) };
     let form = Form::Rearrange { from, to: access(OUT, 0, &[n, 1]) };
     let loops = vec![l("i", indices.len() as i64, Parallel), l("c", n, Parallel)];
@@ -72,7 +73,8 @@ fn rows_that_are_not_there_are_told_and_nothing_is_written() {
 fn reductions_of_rows_by_index() {
     for n in SIZES {
         let index = FlatAccess { dtype: DType::I32, ..access(WEIGHTS, 0, &[1, 0, 0]) };
-        let gather = Gather { index: Box::new(index), extent: Dim::Const(2), stride: Dim::Const(5 * n) };
+        let gather =
+            Gather { index: Box::new(index), extent: Dim::Const(2), stride: Dim::Const(5 * n), known: false };
         let from = FlatAccess { gathers: vec![gather], ..access(IN, 0, &[0, n, 1]) };
         let value = Expr::binary(BinaryOp::Mul, Expr::Load(from), Expr::f32(2.0));
         for (vector, role, order) in [(2, Parallel, [0, 1]), (2, Reduce, [0, 1])] {
@@ -159,6 +161,29 @@ fn loads_are_put_together_from_any_stride() {
             let loops = vec![l("i", 3, Parallel), l("j", n, Parallel)];
             let form = Form::Map { stores: vec![store] };
             check(&kernel(loops, form, nest(&[0], 1, 2)), &memory);
+        }
+    }
+}
+
+/// `out[i][c][r] = x[i][c]`, each element so many times.
+#[test]
+fn elements_are_repeated_in_every_remainder() {
+    for (n, times) in SIZES.into_iter().flat_map(|n| [(n, 2), (n, 4)]) {
+        for vectors in [1, 2] {
+            let form = Form::Rearrange {
+                from: access(IN, 0, &[n, 1, 0]),
+                to: access(OUT, 0, &[n * times, times, 1]),
+            };
+            let loops = vec![l("i", 3, Parallel), l("c", n, Parallel), l("r", times, Parallel)];
+            let Schedule::Nest(plain) = nest(&[0, 2], 1, vectors) else { return };
+            let schedule =
+                Schedule::Nest(Nest { tile: Some((LoopId(2), times as u32)), quads: true, ..plain });
+            let memory = Memory {
+                inputs: vec![numbers(3 * n as usize, 5)],
+                weights: vec![],
+                outputs: vec![vec![7.0; (3 * n * times) as usize]],
+            };
+            check(&kernel(loops, form, schedule), &memory);
         }
     }
 }

@@ -23,6 +23,7 @@ mod lookup;
 mod pixels;
 mod quads;
 mod reduction;
+mod repeats;
 mod rows;
 
 use kiln_ir::kernel::Expr;
@@ -50,6 +51,8 @@ enum Work {
     Bytes,
     /// Copies of bytes.
     Copy { from: AccessId },
+    /// Elements that are written several times.
+    Repeat { from: AccessId },
     /// Bytes out of a table of 256.
     LookUp { table: AccessId, index: AccessId },
     /// `acc = op(acc, value)`.
@@ -113,6 +116,9 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
             Form::Map { stores } => {
                 let work = if is_bytewise(&kernel.form) { Work::Bytes } else { Work::Map };
                 (work, none, None, stores.iter().map(|st| (&st.to, st.value.clone())).collect())
+            }
+            Form::Rearrange { from, to } if nest.quads => {
+                (Work::Repeat { from: walk.access(from)? }, none, None, vec![(to, Expr::Const(none))])
             }
             Form::Rearrange { from, to } if from.table_index().is_some() => {
                 let index = walk.access(from.table_index().expect("a table"))?;
@@ -188,7 +194,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, nes
     }
     this.find_rows()?;
     let pixels = nest.quads && matches!(this.work, Work::Map);
-    if nest.quads && !pixels {
+    if nest.quads && !pixels && !matches!(this.work, Work::Repeat { .. }) {
         s.prepare_turned()?;
     }
     // Put together in lanes they are what their type can hold.
@@ -245,7 +251,11 @@ impl Generator<'_> {
             _ => 1,
         };
         if self.nest.quads && i + 1 == self.parallel.len() {
-            return if let Work::Map = self.work { self.pixels(s, l) } else { self.quads(s, l, step) };
+            return match self.work {
+                Work::Map => self.pixels(s, l),
+                Work::Repeat { from } => self.repeats(s, from, l),
+                _ => self.quads(s, l, step),
+            };
         }
         let inner = |step: i64| if step == 1 { tile } else { step };
         if let Some(extent) = self.walk.open_extent(l).filter(|_| step != 1) {
@@ -396,6 +406,7 @@ impl Generator<'_> {
             | Work::Bytes
             | Work::Greatest { .. }
             | Work::Copy { .. }
+            | Work::Repeat { .. }
             | Work::LookUp { .. }
             | Work::Arg { .. } => Op2::Add,
         }
@@ -547,7 +558,12 @@ impl Generator<'_> {
         let at = At { walk: &self.walk, lane: self.nest.vector, ahead: &ahead, n };
         let partial = self.across.is_some() && n < self.lanes;
         match &self.work {
-            Work::Map | Work::Bytes | Work::Copy { .. } | Work::LookUp { .. } | Work::Arg { .. } => Ok(()),
+            Work::Map
+            | Work::Bytes
+            | Work::Copy { .. }
+            | Work::Repeat { .. }
+            | Work::LookUp { .. }
+            | Work::Arg { .. } => Ok(()),
             Work::Greatest { input } => {
                 if self.contributes(*input)? {
                     let x = self.load_unsigned(s, &at, *input)?;

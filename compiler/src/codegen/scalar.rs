@@ -3,6 +3,7 @@
 //! Every access and guard is a line, an affine function of the loops; a loop's body begins by adding the loop's part
 //! to each line that it takes part in, so that the innermost body finds its addresses ready.
 
+mod lines;
 mod procedure;
 
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::{FunctionBuilder, Variable};
-use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Storage};
+use kiln_ir::kernel::plan::{FlatAccess, Gather, PlannedKernel, Shared, Storage};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Scalar, Store, WindowOp};
 use kiln_ir::{DType, Dim, Error, Result};
 use kiln_runtime::abi::frame as words;
@@ -55,6 +56,8 @@ struct Emitter<'a, 'f, 'k> {
     places: Option<(&'k Places, Value)>,
     bases: HashMap<Storage, Value>,
     shared: Option<(LoopId, Value, Value)>,
+    /// Whether statements along lines may be vectors: text has single elements only.
+    vectors: bool,
 }
 
 /// Emits the loops of a kernel at the current position; `args` are frame, begin, end.
@@ -106,6 +109,7 @@ pub(super) fn emit(
         places,
         bases: HashMap::new(),
         shared,
+        vectors: !target.text,
     };
     e.extents = kernel.loops.iter().map(|l| e.size(&l.extent)).collect::<Result<_>>()?;
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
@@ -243,14 +247,22 @@ impl<'k> Emitter<'_, '_, 'k> {
         let counter = self.v.b.append_block_param(head, I64);
         self.v.b.switch_to_block(head);
         let saved: Vec<Value> = self.lines.iter().map(|line| line.now).collect();
-        for line in &mut self.lines {
-            let part = match line.coefficients[index] {
+        // Lines of one coefficient share the product.
+        let mut parts: Vec<(i64, Value)> = Vec::new();
+        for i in 0..self.lines.len() {
+            let part = match self.lines[i].coefficients[index] {
                 Size::Const(0) => continue,
-                Size::Const(1) => counter,
-                Size::Const(n) => self.v.b.ins().imul_imm_s(counter, n),
+                Size::Const(n) => match parts.iter().find(|(own, _)| *own == n) {
+                    Some((_, part)) => *part,
+                    None => {
+                        let part = self.times(counter, n);
+                        parts.push((n, part));
+                        part
+                    }
+                },
                 Size::Open(n) => self.v.b.ins().imul(counter, n),
             };
-            line.now = self.v.b.ins().iadd(line.now, part);
+            self.lines[i].now = self.v.b.ins().iadd(self.lines[i].now, part);
         }
         self.counters[index] = Some(counter);
         self.loops(rest, body)?;
@@ -263,6 +275,15 @@ impl<'k> Emitter<'_, '_, 'k> {
         self.v.b.ins().brif(more, head, &[next.into()], after, &[]);
         self.v.b.switch_to_block(after);
         Ok(())
+    }
+
+    /// A product with a constant; a shift where it can be one, which becomes part of an address.
+    fn times(&mut self, value: Value, n: i64) -> Value {
+        match n {
+            1 => value,
+            n if n > 1 && n & (n - 1) == 0 => self.v.b.ins().ishl_imm_u(value, i64::from(n.trailing_zeros())),
+            n => self.v.b.ins().imul_imm_s(value, n),
+        }
     }
 
     /// What happens in an iteration of the parallel loops.
@@ -449,8 +470,7 @@ impl<'k> Emitter<'_, '_, 'k> {
             }
             let value = self.v.b.use_var(register);
             let part = match coefficient {
-                Size::Const(1) => value,
-                Size::Const(n) => self.v.b.ins().imul_imm_s(value, n),
+                Size::Const(n) => self.times(value, n),
                 Size::Open(n) => self.v.b.ins().imul(value, n),
             };
             now = self.v.b.ins().iadd(now, part);
@@ -469,10 +489,14 @@ impl<'k> Emitter<'_, '_, 'k> {
         let line = self.lines_of(access)?.0;
         let mut address = self.now(line);
         for gather in &access.gathers {
-            let missing =
-                missing.ok_or_else(|| Error::internal("an index without a place to go when it is bad"))?;
             let index = self.load(&gather.index)?;
             let index = self.v.cast(gather.index.dtype, DType::I64, index)?;
+            if gather.known {
+                address = self.moved(address, index, gather, access.dtype)?;
+                continue;
+            }
+            let missing =
+                missing.ok_or_else(|| Error::internal("an index without a place to go when it is bad"))?;
             let zero = self.v.constants.int(self.v.b, I64, 0);
             let end = self.integer(&gather.extent)?;
             let negative = self.v.b.ins().icmp(IntCC::SignedLessThan, index, zero);
@@ -483,18 +507,23 @@ impl<'k> Emitter<'_, '_, 'k> {
             let next = self.v.b.create_block();
             self.v.b.ins().brif(inside, next, &[], missing, &[]);
             self.v.b.switch_to_block(next);
-            let part = match self.bytes(&gather.stride, access.dtype.size() as i64)? {
-                Size::Const(stride) => self.v.b.ins().imul_imm_s(index, stride),
-                Size::Open(stride) => self.v.b.ins().imul(index, stride),
-            };
-            address = self.v.b.ins().iadd(address, part);
+            address = self.moved(address, index, gather, access.dtype)?;
         }
         Ok(address)
     }
 
+    /// An address by an index further along the gathered axis.
+    fn moved(&mut self, address: Value, index: Value, gather: &Gather, dtype: DType) -> Result<Value> {
+        let part = match self.bytes(&gather.stride, dtype.size() as i64)? {
+            Size::Const(stride) => self.times(index, stride),
+            Size::Open(stride) => self.v.b.ins().imul(index, stride),
+        };
+        Ok(self.v.b.ins().iadd(address, part))
+    }
+
     /// A block for indices that are outside their axes, where there can be any.
     fn missing(&mut self, access: &FlatAccess) -> Option<Block> {
-        (!access.gathers.is_empty()).then(|| {
+        access.gathers.iter().any(|g| !g.known).then(|| {
             let block = self.v.b.create_block();
             self.v.b.set_cold_block(block);
             block
@@ -571,6 +600,20 @@ impl<'k> Emitter<'_, '_, 'k> {
                 (op.result(dtype), self.v.unary(*op, dtype, a)?)
             }
             Expr::Binary(op, a, b) => {
+                if let Expr::Const(n) = &**b
+                    && let Some(by) = shift(*op, *n)
+                {
+                    let (dtype, a) = self.expr(a, acc)?;
+                    let ins = self.v.b.ins();
+                    return Ok((
+                        dtype,
+                        match op {
+                            BinaryOp::Shr if dtype.is_signed_int() => ins.sshr_imm_s(a, by),
+                            BinaryOp::Shr => ins.ushr_imm_u(a, by),
+                            _ => ins.ishl_imm_u(a, by),
+                        },
+                    ));
+                }
                 let ((dtype, a), (other, b)) = (self.expr(a, acc)?, self.expr(b, acc)?);
                 if dtype != other {
                     return Err(Error::internal(format!("{op:?} of {dtype} and {other}")));
@@ -591,6 +634,17 @@ impl<'k> Emitter<'_, '_, 'k> {
                 (*dtype, self.v.bits(*dtype, a)?)
             }
         })
+    }
+}
+
+/// By how many bits an integer is shifted where its second operand is this constant.
+fn shift(op: BinaryOp, n: Scalar) -> Option<i64> {
+    let value = i64::try_from(n.bits).ok().filter(|_| n.dtype.is_int() && !n.dtype.is_small())?;
+    match op {
+        BinaryOp::Shl | BinaryOp::Shr => (value < n.dtype.bits() as i64).then_some(value),
+        // The highest bit of a type may be its sign.
+        BinaryOp::Mul => (value.count_ones() == 1).then(|| i64::from(value.trailing_zeros())),
+        _ => None,
     }
 }
 

@@ -227,7 +227,7 @@ impl Walk {
 
     /// Registers a cursor's move by an index, and the access that the index is read by.
     fn gather(&mut self, cursor: usize, gather: &Gather, size: i64) -> R {
-        let Gather { index, extent, stride } = gather;
+        let Gather { index, extent, stride, known: _ } = gather;
         let wide = match index.dtype {
             DType::I64 => true,
             DType::I32 => false,

@@ -12,7 +12,7 @@ pub(super) fn gathers(kernel: &PlannedKernel) -> Vec<String> {
         let tell = |g: &Gather| {
             format!("'{}' is an index into {} of '{}'", g.index.name, elements(&g.extent), access.name)
         };
-        access.gathers.iter().map(tell).collect::<Vec<_>>()
+        access.gathers.iter().filter(|g| !g.known).map(tell).collect::<Vec<_>>()
     };
     let mut list: Vec<String> = accesses.flat_map(told).collect();
     if let Form::Procedure(p) = &kernel.form {

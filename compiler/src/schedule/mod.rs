@@ -18,6 +18,7 @@ mod pixels;
 mod plane;
 mod provider;
 mod quads;
+mod repeats;
 mod shared;
 pub mod sparse;
 pub mod stream;

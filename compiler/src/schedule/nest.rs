@@ -14,7 +14,7 @@ use super::strides::{
     by_falling_stride, closed_loops, constant_access, even_part, extent_of, is_empty, is_open, longest,
     open_step, stride_of, vector_access,
 };
-use super::{pixels, plane, quads};
+use super::{pixels, plane, quads, repeats};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Iterations of all unrolled reduced loops together, at most: a 7x7 window.
@@ -40,6 +40,9 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     }
     if let Some(pixels) = pixels::choose(kernel, target) {
         return Ok(pixels);
+    }
+    if let Some(repeats) = repeats::choose(kernel, target) {
+        return Ok(repeats);
     }
     let found = vector_loop(kernel);
     let turned = if matches!(found, Ok((_, true))) { None } else { transpose(kernel) };

@@ -87,6 +87,8 @@ pub(super) struct Gather {
     pub(super) to_i64: Unary,
     pub(super) extent: i64,
     pub(super) stride: i64,
+    /// Negative indices are none.
+    pub(super) known: bool,
 }
 
 impl Gather {
@@ -193,7 +195,7 @@ impl Flat {
         }
         self.sweep(loops, |iteration| {
             self.gathers.iter().try_for_each(|g| match g.read(iteration, memory) {
-                index if (-g.extent..g.extent).contains(&index) => Ok(()),
+                index if (if g.known { 0 } else { -g.extent }..g.extent).contains(&index) => Ok(()),
                 index => Err(Error::index_out_of_range(index, g.extent)),
             })
         })

@@ -300,7 +300,7 @@ impl Logical<'_> {
                 Index::Gathered(inner) => {
                     let index = Box::new(self.access(inner)?);
                     let to_i64 = cast(index.dtype, DType::I64)?;
-                    flat.gathers.push(Gather { index, to_i64, extent, stride });
+                    flat.gathers.push(Gather { index, to_i64, extent, stride, known: false });
                 }
             }
         }

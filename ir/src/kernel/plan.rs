@@ -79,6 +79,8 @@ pub struct Gather {
     pub extent: Dim,
     /// In elements.
     pub stride: Dim,
+    /// Every index is a constant inside the axis, none of them negative.
+    pub known: bool,
 }
 
 /// `0 <= offset + sum(coefficients[l] * l) < extent`.
@@ -175,6 +177,8 @@ pub struct Nest {
     ///
     /// Of maps: the four iterations of `tile`, the last parallel loop, make unsigned bytes or words that lie side by side.
     /// Those of an iteration of `vector`, which stores step through by four, are put together and written as a lane or two.
+    ///
+    /// Of copies: the two or four iterations of `tile`, the last loop of `order`, write the same element of 32 bits side by side.
     pub quads: bool,
 }
 

@@ -128,8 +128,14 @@ fn access_text(a: &FlatAccess, names: &LoopNames) -> String {
     let mut out =
         format!("{storage} {}{{{}", name_text('%', &a.name), line_text(&a.strides, &a.offset, names));
     for g in &a.gathers {
-        let _ =
-            write!(out, " + {}*({} in {})", factor_text(&g.stride), access_text(&g.index, names), g.extent);
+        let _ = write!(
+            out,
+            " + {}*({} {}in {})",
+            factor_text(&g.stride),
+            access_text(&g.index, names),
+            if g.known { "known " } else { "" },
+            g.extent
+        );
     }
     out += "}";
     for (i, g) in a.guards.iter().enumerate() {

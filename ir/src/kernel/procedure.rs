@@ -97,6 +97,18 @@ impl<A> Steps<A> {
         Ok(())
     }
 
+    /// Statements inside of counters, the first one outermost.
+    pub fn nest<E>(
+        &mut self,
+        loops: &[LoopId],
+        body: &mut dyn FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match loops.split_first() {
+            Some((l, rest)) => self.each(*l, |steps| steps.nest(rest, body)),
+            None => body(self),
+        }
+    }
+
     /// Statements as long as a condition holds.
     pub fn repeat<E>(
         &mut self,

@@ -247,8 +247,10 @@ impl Checker<'_> {
             ) => {
                 self.once(&nest.order, &[nest.vector])?;
                 let pixels = nest.quads && matches!(form, Form::Map { .. });
+                let repeats = nest.tile.filter(|_| nest.quads && matches!(form, Form::Rearrange { .. }));
                 let own = [match self.role(nest.vector)? {
                     Role::Parallel if pixels => 4,
+                    Role::Parallel if let Some((_, n)) = repeats => n.into(),
                     Role::Parallel => 1,
                     Role::Reduce => 0,
                 }];
@@ -257,7 +259,8 @@ impl Checker<'_> {
                 let loaded = [DType::F32, DType::I32, DType::U32, DType::U8, DType::I8];
                 let words = |a: &&FlatAccess| loaded.contains(&a.dtype);
                 let free = !matches!(form, Form::Window { .. });
-                let apart = |a: &&FlatAccess| own == [1] && (free || words(a)) && !pixels;
+                let apart =
+                    |a: &&FlatAccess| own == [1] && (free || words(a)) && !pixels && repeats.is_none();
                 let near = form.loads().into_iter().filter(|a| !apart(a));
                 near.into_iter().try_for_each(|a| self.stride(a, nest.vector, &[0, 1]))?;
                 // An index is read for a whole vector, and outside the reduced loops.
@@ -484,6 +487,16 @@ impl Checker<'_> {
                 return wrong("a map whose results are no pixels of four bytes or words");
             }
             return self.stride(&stores[0].to, channels, &[1]);
+        }
+        if let (Form::Rearrange { from, to }, Some((again, n))) = (form, nest.tile) {
+            let times = [2, 4].contains(&n) && self.kernel.loops[again.0 as usize].extent.is(n.into());
+            let plain = to.dtype.size() == 4 && from.gathers.is_empty() && from.guards.is_empty();
+            if !times || !plain || nest.order.last() != Some(&again) {
+                return wrong("a copy that does not write each element two or four times");
+            }
+            self.stride(from, again, &[0])?;
+            self.stride(from, nest.vector, &[1])?;
+            return self.stride(to, again, &[1]);
         }
         let (Form::Window { input, weight: Some(weight), .. }, Some((along, _))) = (form, nest.tile) else {
             return wrong("what is no window, or has no tile");

@@ -84,15 +84,20 @@ impl Op for Gather {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
-        let (x, indices, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
         let axis = cx.ty(x).shape.axis(self.axis)?;
-        let rank = cx.ty(indices).shape.rank();
+        let rank = cx.fact(1)?.shape.rank();
         // One constant index, as exporters write to take an extent or a token, is plain affine indexing.
         let single = cx.fact(1)?.tensor().filter(|t| t.elements() == 1).map(Tensor::to_i64s).transpose()?;
         let single = match (single.as_deref(), cx.ty(x).shape[axis].as_const()) {
             (Some([at]), Some(extent)) => Some(Dim::Const(operand::wrapped(*at, extent)?)),
             (Some([at]), None) if *at >= 0 => Some(Dim::Const(*at)),
             _ => None,
+        };
+        let extent = cx.ty(x).shape[axis].clone();
+        let indices = match single {
+            Some(_) => cx.input(1)?,
+            None => operand::indices(cx, 1, |_| extent.clone())?,
         };
         movement::copy_to(cx, y, x, |loops| {
             let at = match single {

@@ -70,8 +70,10 @@ impl Op for GatherElements {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
-        let (x, indices, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
         let axis = cx.ty(x).shape.axis(self.axis)?;
+        let extent = cx.ty(x).shape[axis].clone();
+        let indices = operand::indices(cx, 1, |_| extent.clone())?;
         movement::copy_to(cx, y, x, |loops| {
             let mut index = movement::each(loops);
             index[axis] = Index::Gathered(Box::new(Access::new(indices, movement::each(loops))));

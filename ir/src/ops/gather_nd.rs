@@ -106,8 +106,10 @@ impl Op for GatherNd {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
-        let (x, indices, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
-        let axes = self.axes(&cx.ty(x).shape, &cx.ty(indices).shape)?;
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        let shape = cx.ty(x).shape.clone();
+        let axes = self.axes(&shape, &cx.fact(1)?.shape)?;
+        let indices = operand::indices(cx, 1, |n| shape[self.batch_dims + n % axes.tuple].clone())?;
         movement::copy_to(cx, y, x, |loops| {
             let mut from = movement::each(&loops[..self.batch_dims]);
             from.extend((0..axes.tuple).map(|c| {

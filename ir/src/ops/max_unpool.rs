@@ -1,18 +1,28 @@
 //! `MaxUnpool`: elements back where `MaxPool` found them, zeros elsewhere.
 //!
 //! Spec: ONNX MaxUnpool, versions 9, 11 and 22. `indices` are those of `MaxPool`, into a tensor of the inferred extents
-//! `stride * (in - 1) + kernel - pads`; a larger `output_shape` has zeros at the ends. Made of `ScatterElements`.
+//! `stride * (in - 1) + kernel - pads`, and those of a plane lie in it; a larger `output_shape` has zeros at the ends, by `Pad`.
+//!
+//! Lowering: a procedure for each plane, which is filled with zeros before elements are put into it.
 //!
 //! Unsupported: an output shape that is computed at run time; open extents.
 
-use super::composed::{Composed, Composer, Value, composed, required};
+use std::sync::Arc;
+
+use super::composed::{self, Composed, Composer, Value, required};
+use super::elements::{Builder, Elements};
+use super::nest::{NestBuilder, mul, sub};
 use super::spatial::Spatial;
-use super::{operand, pad, scatter};
-use crate::bail_invalid;
-use crate::error::Result;
-use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};
+use super::{movement, operand, pad};
+use crate::dim::Dim;
+use crate::error::{Error, Result};
+use crate::graph::Patch;
+use crate::kernel::procedure::Steps;
+use crate::kernel::{Access, Expr, Form, LoopId, Lowering, Scalar};
+use crate::op::{Attrs, Fact, NodeProto, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
-use crate::types::DType;
+use crate::types::{DType, Shape};
+use crate::{bail_invalid, bail_unsupported};
 
 /// `MaxUnpool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,16 +57,90 @@ impl Op for MaxUnpool {
         self.spatial.attrs()
     }
 
-    composed!(product);
+    fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
+        if inputs.get(2).copied().flatten().is_some() {
+            return composed::infer(self, inputs);
+        }
+        let x = operand::fact(inputs, 0)?;
+        let (shape, _) = self.planes(x, operand::fact(inputs, 1)?)?;
+        Ok(vec![Fact::new(x.dtype, Shape::of(&shape))])
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        if inputs.get(2).copied().flatten().is_some() {
+            return composed::eval(self, inputs);
+        }
+        let (x, indices) = (operand::tensor(inputs, 0)?, operand::tensor(inputs, 1)?);
+        let (shape, planes) = self.planes(&Fact::of(x), &Fact::of(indices))?;
+        let elements = Elements::raw(x);
+        let mut bits = vec![0u64; shape.iter().product()];
+        let (pixels, given) = (bits.len() / planes, x.elements() / planes);
+        for (i, at) in indices.to_i64s()?.into_iter().enumerate() {
+            let plane = i / given * pixels;
+            match usize::try_from(at).ok().filter(|at| (plane..plane + pixels).contains(at)) {
+                Some(at) => bits[at] = elements.bits(i),
+                None => return Err(Error::index_out_of_range(at - plane as i64, pixels as i64)),
+            }
+        }
+        let mut y = Builder::new(x.dtype, &shape);
+        bits.into_iter().for_each(|b| y.push_bits(b));
+        Ok(vec![y.finish()?])
+    }
+
+    fn decompose(&self, node: &NodeView<'_>) -> Result<Option<Patch>> {
+        if node.inputs.get(2).copied().flatten().is_none() {
+            return Ok(None);
+        }
+        composed::decompose(self, node)
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let (shape, planes) = self.planes(cx.fact(0)?, cx.fact(1)?)?;
+        let dtype = cx.fact(0)?.dtype;
+        let (pixels, given) = (shape.iter().product::<usize>() / planes, cx.fact(0)?.shape.clone());
+        let given = given.as_const().map_or(0, |s| s.iter().product::<usize>()) / planes;
+        let [pixels, given, planes] = [pixels, given, planes].map(|n| Dim::Const(n as i64));
+        let few = Shape(vec![planes.clone(), given.clone()]);
+        let (data, indices) =
+            (movement::folded_input(cx, 0, "data", &few)?, movement::folded_input(cx, 1, "given", &few)?);
+        let sparse = movement::folded_output(cx, &Shape(vec![planes.clone(), pixels.clone()]))?;
+        let mut nest = NestBuilder::default();
+        let plane = nest.parallel("plane", &planes);
+        let (all, i, at) =
+            (nest.reduce("all", &pixels), nest.reduce("i", &given), nest.reduce("at", &pixels));
+        let first = nest.reduce("first", &(planes.clone() * pixels.clone()));
+        let access = |buffer, l: LoopId| Access::new(buffer, vec![plane.into(), l.into()]);
+        let mut steps = Steps::default();
+        steps.each(all, |steps| -> Result<()> {
+            steps.store(access(sparse, all), Expr::Const(Scalar { dtype, bits: 0 }));
+            Ok(())
+        })?;
+        steps.set(first, mul(Expr::Loop(plane), Expr::size(DType::I64, &pixels)));
+        steps.each(i, |steps| -> Result<()> {
+            steps.set(at, sub(Expr::Load(access(indices, i)), Expr::Loop(first)));
+            steps.store(access(sparse, at), Expr::Load(access(data, i)));
+            Ok(())
+        })?;
+        cx.emit(nest.loops, Form::Procedure(steps.finish()));
+        let to = cx.output(0)?;
+        if sparse != to {
+            movement::reshape(cx, sparse, to);
+        }
+        Ok(())
+    }
 }
 
-impl Composed for MaxUnpool {
-    fn compose(&self, cx: &mut Composer<'_>, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
-        let (x, indices) = (required(inputs, 0)?, required(inputs, 1)?);
-        let shape = cx.extents(x, "an image")?;
-        if cx.fact(indices).shape != cx.fact(x).shape || cx.dtype(indices) != DType::I64 {
-            bail_invalid!("indices {} must be i64 of shape {shape:?}", cx.fact(indices).ty());
+impl MaxUnpool {
+    /// The inferred extents, and how many planes there are.
+    fn planes(&self, x: &Fact, indices: &Fact) -> Result<(Vec<usize>, usize)> {
+        operand::movable(x.dtype)?;
+        let Some(shape) = x.shape.as_const() else {
+            bail_unsupported!("an image of the open shape {} is not supported: bind it with --dim", x.shape)
+        };
+        if indices.shape != x.shape || indices.dtype != DType::I64 {
+            bail_invalid!("indices {} must be i64 of shape {shape:?}", indices.ty());
         }
+        let shape: Vec<i64> = shape.into_iter().map(|n| n as i64).collect();
         let rank = self.spatial.kernel.len();
         let or = |list: &[i64], i: usize, default| list.get(i).copied().unwrap_or(default);
         let s = &self.spatial;
@@ -70,22 +154,21 @@ impl Composed for MaxUnpool {
         };
         let inferred: Vec<i64> = shape[..2].iter().copied().chain((0..rank).map(extent)).collect();
         let size = inferred.iter().try_fold(1i64, |n, e| n.checked_mul((*e).max(0)));
-        let total = match size.filter(|n| *n <= crate::limits::MAX_ELEMENTS && *n > 0) {
-            Some(total) => total,
-            None => bail_invalid!("the result would have the shape {inferred:?}"),
-        };
-        // The elements of a plane stay in it.
-        let planes = shape[0] * shape[1];
-        let (pixels, given) = (total / planes, shape[2..].iter().product::<i64>());
-        let base: Vec<i64> = (0..planes).map(|p| p * pixels).collect();
-        let base = cx.constant(Tensor::from_vec(&[planes as usize, 1], base));
-        let indices = cx.reshape(indices, &[planes, given])?;
-        let indices = cx.sub(indices, base)?;
-        let values = cx.reshape(x, &[planes, given])?;
-        let zeros = cx.constant(Tensor::zeros(cx.dtype(x), &[planes as usize, pixels as usize]));
-        let y = cx.apply(&scatter::ELEMENTS, &[("axis", Attr::Int(1))], &[zeros, indices, values])?;
-        let y = cx.reshape(y, &inferred)?;
-        let Some(wanted) = inputs.get(2).copied().flatten() else { return Ok(vec![y]) };
+        if size.filter(|n| *n <= crate::limits::MAX_ELEMENTS && *n > 0).is_none() {
+            bail_invalid!("the result would have the shape {inferred:?}");
+        }
+        let planes = (shape[0] * shape[1]) as usize;
+        Ok((inferred.into_iter().map(|n| n as usize).collect(), planes))
+    }
+}
+
+impl Composed for MaxUnpool {
+    /// The inferred extents, and zeros at the ends.
+    fn compose(&self, cx: &mut Composer<'_>, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+        let (x, indices) = (required(inputs, 0)?, required(inputs, 1)?);
+        let y = cx.node(Arc::new(self.clone()), &[Some(x), Some(indices)])?;
+        let (Some(&y), Some(wanted)) = (y.first(), inputs.get(2).copied().flatten()) else { return Ok(y) };
+        let inferred = cx.extents(y, "an image")?;
         let wanted = operand::ints(cx.fact(wanted), "the output shape")?;
         if wanted.len() != inferred.len() || wanted.iter().zip(&inferred).any(|(a, b)| a < b) {
             bail_invalid!("an output shape of {wanted:?} is less than {inferred:?}");
@@ -122,7 +205,10 @@ mod tests {
         let list = [("kernel_shape", ints(&[2])), ("strides", ints(&[2]))];
         let x = Tensor::from_vec(&[2, 2, 2], (1..9).map(|v| v as f32).collect());
         let indices = Tensor::from_vec(&[2, 2, 2], vec![0i64, 3, 5, 6, 8, 10, 13, 15]);
-        let y = run(&*parse("MaxUnpool", 11, &list, 2, 1).unwrap(), &[&x, &indices], &[]).unwrap();
+        let op = parse("MaxUnpool", 11, &list, 2, 1).unwrap();
+        let y = run(&*op, &[&x, &indices], &[]).unwrap();
         assert_eq!(y[0].to_f64s().unwrap()[8..12], [5.0, 0.0, 6.0, 0.0]);
+        let outside = Tensor::from_vec(&[2, 2, 2], vec![0i64, 3, 5, 6, 8, 10, 13, 3]);
+        assert!(op.eval(&[Some(&x), Some(&outside)]).unwrap_err().message.contains("index"));
     }
 }

@@ -98,6 +98,25 @@ pub(crate) fn reshape(cx: &mut Lowering<'_>, from: BufferId, to: BufferId) {
     cx.copy(loops, Access::new(temp, vec![linear(&b, &ids).into()]), Access::new(to, each(&ids)));
 }
 
+/// An input in another shape of as many elements.
+pub(crate) fn folded_input(cx: &mut Lowering<'_>, i: usize, suffix: &str, shape: &Shape) -> Result<BufferId> {
+    let from = cx.input(i)?;
+    let ty = cx.ty(from).clone();
+    if ty.shape == *shape {
+        return Ok(from);
+    }
+    let to = cx.temp(suffix, ty.dtype, shape.clone());
+    reshape(cx, from, to);
+    Ok(to)
+}
+
+/// The first result, or what becomes it, in a shape of as many elements.
+pub(crate) fn folded_output(cx: &mut Lowering<'_>, shape: &Shape) -> Result<BufferId> {
+    let to = cx.output(0)?;
+    let ty = cx.ty(to).clone();
+    Ok(if ty.shape == *shape { to } else { cx.temp("result", ty.dtype, shape.clone()) })
+}
+
 /// The row-major position of loops over a shape.
 fn linear(shape: &[Dim], ids: &[LoopId]) -> Affine {
     let mut stride = Dim::Const(1);

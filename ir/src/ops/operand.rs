@@ -152,3 +152,20 @@ pub(crate) fn zip_known<T>(a: &Fact, b: &Fact, f: impl Fn(&Dim, &Dim) -> Option<
 pub(crate) fn facts(cx: &crate::kernel::Lowering<'_>) -> Result<Vec<Option<Fact>>> {
     (0..cx.input_count()).map(|i| cx.has_input(i).then(|| cx.fact(i).cloned()).transpose()).collect()
 }
+
+/// The buffer of input `i`, indices; constant ones as i32 that do not count from the end. `extent` is that of the axis that the
+/// `n`th of them is an index into.
+pub(crate) fn indices(
+    cx: &mut crate::kernel::Lowering<'_>,
+    i: usize,
+    extent: impl Fn(usize) -> Dim,
+) -> Result<crate::kernel::BufferId> {
+    let Some(tensor) = cx.fact(i)?.tensor().cloned() else { return cx.input(i) };
+    let mut list = Vec::with_capacity(tensor.elements());
+    for (n, index) in tensor.to_i64s()?.into_iter().enumerate() {
+        let Some(extent) = extent(n).as_const() else { return cx.input(i) };
+        let Ok(index) = i32::try_from(wrapped(index, extent)?) else { return cx.input(i) };
+        list.push(index);
+    }
+    Ok(cx.constant("indices", Tensor::from_vec(&tensor.shape, list)))
+}

@@ -11,7 +11,7 @@
 //!
 //! Lowering: `nearest` is one copy, an axis of it with a step where sources are evenly spaced, a loop more where each
 //! element is repeated, else with a table of indices. `linear` and `cubic` take one `Map` per axis that changes, first
-//! those that become shorter.
+//! those that become shorter, and of axes that become as much longer the last one first.
 //!
 //! Unsupported: scales, sizes or a region computed at run time; open extents of axes that change; more than 2^24 taps.
 
@@ -21,6 +21,8 @@ mod names;
 
 pub use axis::{Coordinates, Mode, Nearest, Sampling};
 pub use names::Policy;
+
+use std::cmp::Ordering;
 
 use axis::{Axis, Taps};
 use names::{COORDINATES, NEAREST, POLICIES, name_of, named};
@@ -221,11 +223,15 @@ impl Resize {
         Ok(())
     }
 
-    /// The taps of each axis that changes, those that become shorter first.
+    /// The taps of each axis that changes, those that become shorter first; of equal ones that become longer the last.
     fn taps(&self, axes: &[Option<Axis>]) -> Result<Vec<(usize, Taps)>> {
         let mut list: Vec<(usize, Axis)> =
             axes.iter().enumerate().filter_map(|(i, axis)| Some((i, (*axis)?))).collect();
-        list.sort_by(|(_, a), (_, b)| a.scale.total_cmp(&b.scale));
+        // The last axis takes single elements where others take rows: it goes when there are fewest.
+        list.sort_by(|(i, a), (j, b)| match a.scale.total_cmp(&b.scale) {
+            Ordering::Equal if a.scale > 1.0 => j.cmp(i),
+            order => order,
+        });
         self.check(axes)?;
         Ok(list.into_iter().map(|(i, axis)| (i, axis.taps(&self.sampling))).collect())
     }

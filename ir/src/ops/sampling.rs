@@ -67,6 +67,9 @@ pub(super) fn zero_outside(cx: &mut Composer<'_>, tap: Tap, extent: i64) -> Resu
     Ok(Tap { inside: Some(inside), ..tap })
 }
 
+/// So many corners are read at once.
+const FEW: i64 = 4;
+
 /// How corners become a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Corners {
@@ -124,6 +127,31 @@ pub(super) fn read(
     }
     let (r, q) = count;
     let all = places.len() as i64;
+    let to = if weights.is_empty() || cx.dtype(x).is_float() { cx.dtype(x) } else { DType::F32 };
+    if corners == Corners::Sum && all <= FEW {
+        // One pass over the rows of all corners.
+        let mut sum: Option<Value> = None;
+        for i in 0..places.len() {
+            let mut value = cx.gather(rows, places[i], 0)?;
+            if let Some(inside) = insides.get(i) {
+                let inside = cx.reshape(*inside, &[r, q, 1])?;
+                let zero = cx.number_like(value, 0.0)?;
+                value = cx.choose(inside, value, zero)?;
+            }
+            value = cx.cast(value, to)?;
+            if let Some(weight) = weights.get(i) {
+                let weight = cx.reshape(*weight, &[r, q, 1])?;
+                let weight = cx.cast(weight, to)?;
+                value = cx.mul(value, weight)?;
+            }
+            sum = Some(match sum {
+                Some(sum) => cx.add(sum, value)?,
+                None => value,
+            });
+        }
+        let sum = sum.ok_or_else(|| Error::internal("a position without corners"))?;
+        return cx.cast(sum, cx.dtype(x));
+    }
     let places = cx.concat(&places, 1)?;
     let gathered = cx.gather(rows, places, 0)?;
     let mut value = cx.reshape(gathered, &[r, all, q, channels])?;
@@ -134,7 +162,6 @@ pub(super) fn read(
         value = cx.choose(inside, value, zero)?;
     }
     if !weights.is_empty() {
-        let to = if cx.dtype(x).is_float() { cx.dtype(x) } else { DType::F32 };
         let weight = cx.concat(&weights, 1)?;
         let weight = cx.reshape(weight, &[r, all, q, 1])?;
         let weight = cx.cast(weight, to)?;

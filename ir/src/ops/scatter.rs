@@ -227,10 +227,10 @@ impl Op for ScatterElements {
         let axis = if whole { 1 } else { axis };
         let lead = if whole { 1 } else { 0 };
         let scatter = Scatter {
-            data: folded_input(cx, 0, "data", &shape)?,
-            indices: folded_input(cx, 1, "given", &Shape(given.clone()))?,
-            updates: folded_input(cx, 2, "updates", &Shape(given.clone()))?,
-            result: folded_output(cx, &shape)?,
+            data: movement::folded_input(cx, 0, "data", &shape)?,
+            indices: movement::folded_input(cx, 1, "given", &Shape(given.clone()))?,
+            updates: movement::folded_input(cx, 2, "updates", &Shape(given.clone()))?,
+            result: movement::folded_output(cx, &shape)?,
             shape,
             how: self.reduction,
         };
@@ -247,18 +247,6 @@ impl Op for ScatterElements {
         }
         Ok(())
     }
-}
-
-/// An input in another shape of as many elements.
-fn folded_input(cx: &mut Lowering<'_>, i: usize, suffix: &str, shape: &Shape) -> Result<BufferId> {
-    let from = cx.input(i)?;
-    let ty = cx.ty(from).clone();
-    if ty.shape == *shape {
-        return Ok(from);
-    }
-    let to = cx.temp(suffix, ty.dtype, shape.clone());
-    movement::reshape(cx, from, to);
-    Ok(to)
 }
 
 impl ScatterNd {
@@ -327,10 +315,10 @@ impl Op for ScatterNd {
         let counted = with_row(std::slice::from_ref(&count));
         let numbers = Shape(vec![count, Dim::Const(tuple as i64)]);
         let scatter = Scatter {
-            data: folded_input(cx, 0, "data", &shape)?,
-            indices: folded_input(cx, 1, "given", &numbers)?,
-            updates: folded_input(cx, 2, "updates", &counted)?,
-            result: folded_output(cx, &shape)?,
+            data: movement::folded_input(cx, 0, "data", &shape)?,
+            indices: movement::folded_input(cx, 1, "given", &numbers)?,
+            updates: movement::folded_input(cx, 2, "updates", &counted)?,
+            result: movement::folded_output(cx, &shape)?,
             shape,
             how: self.reduction,
         };
@@ -356,13 +344,6 @@ impl Op for ScatterNd {
         }
         Ok(())
     }
-}
-
-/// The result, or what becomes it, in a shape of as many elements.
-fn folded_output(cx: &mut Lowering<'_>, shape: &Shape) -> Result<BufferId> {
-    let to = cx.output(0)?;
-    let ty = cx.ty(to).clone();
-    Ok(if ty.shape == *shape { to } else { cx.temp("result", ty.dtype, shape.clone()) })
 }
 
 /// Axes of a scatter, and where its parts are.
@@ -403,12 +384,12 @@ impl Scatter {
 
         let mut steps = Steps::default();
         let whole = |buffer| Access::new(buffer, movement::each(&all));
-        each(&mut steps, &copied, &mut |steps| {
+        steps.nest(&copied, &mut |steps| {
             steps.store(whole(self.result), Expr::Load(whole(self.data)));
             Ok(())
         })?;
         let (outer, inner) = updates.split_at(updates.len() - row);
-        each(&mut steps, outer, &mut |steps| {
+        steps.nest(outer, &mut |steps| {
             for ((register, index), axis) in registers.iter().zip(&indices).zip(indexed) {
                 let given = Expr::Load(Access::new(self.indices, index.clone()));
                 let given = Expr::cast(DType::I64, given);
@@ -418,7 +399,7 @@ impl Scatter {
                 let negative = Expr::binary(BinaryOp::Lt, given.clone(), zero);
                 steps.set(*register, Expr::select(negative, from_end, given));
             }
-            each(steps, inner, &mut |steps| {
+            steps.nest(inner, &mut |steps| {
                 let to = Access::new(self.result, element.clone());
                 let new = Expr::Load(Access::new(self.updates, update.clone()));
                 let value = match self.how.operation() {
@@ -439,14 +420,6 @@ struct Places {
     indices: Vec<Vec<Index>>,
     update: Vec<Index>,
     element: Vec<Index>,
-}
-
-/// Statements inside of loops, the first one outermost.
-fn each(steps: &mut Steps, loops: &[LoopId], body: &mut dyn FnMut(&mut Steps) -> Result<()>) -> Result<()> {
-    match loops.split_first() {
-        Some((l, rest)) => steps.each(*l, |steps| each(steps, rest, body)),
-        None => body(steps),
-    }
 }
 
 /// `x` with rows of `row` elements of the updates at places.

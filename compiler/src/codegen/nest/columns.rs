@@ -32,6 +32,7 @@ impl Generator<'_> {
             Work::Map
             | Work::Bytes
             | Work::Copy { .. }
+            | Work::Repeat { .. }
             | Work::LookUp { .. }
             | Work::Reduce { .. }
             | Work::Arg { .. } => {
@@ -58,6 +59,7 @@ impl Generator<'_> {
             Work::Map
             | Work::Bytes
             | Work::Copy { .. }
+            | Work::Repeat { .. }
             | Work::LookUp { .. }
             | Work::Reduce { .. }
             | Work::Arg { .. } => {

@@ -4,11 +4,12 @@
 //!
 //! 1. decides where windows read what the caller gave as it lies (`regions`), because that is cheaper than to turn
 //!    it for them;
-//! 2. turns padded loads of contractions and windows into *halos* (`halo`): storage around the buffer that
+//! 2. copies what products would read in dot products, where they have many rows (`turned`);
+//! 3. turns padded loads of contractions and windows into *halos* (`halo`): storage around the buffer that
 //!    holds the padding value, so that no kernel tests an index;
-//! 3. chooses the innermost axis of each buffer for the whole program (`order`): the axis that the kernels
+//! 4. chooses the innermost axis of each buffer for the whole program (`order`): the axis that the kernels
 //!    around it want as vector lanes (constants are laid out anew when the plan is built);
-//! 4. lets copies vanish (`alias`): a reshape, a part of a concat or a result of the program becomes a view of
+//! 5. lets copies vanish (`alias`): a reshape, a part of a concat or a result of the program becomes a view of
 //!    the storage it would be copied from or to.
 
 mod alias;
@@ -16,6 +17,7 @@ mod halo;
 mod order;
 mod pixels;
 mod regions;
+mod turned;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +33,7 @@ const MAX_BYTES: usize = 1 << 46;
 
 /// Gives every buffer a place.
 pub fn run(program: &mut Program) -> Result<()> {
+    turned::run(program);
     let regions = Regions::choose(program);
     let halos = halo::run(program, &regions)?;
     let orders = Orders::choose(program, &regions);

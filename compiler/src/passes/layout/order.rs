@@ -106,7 +106,7 @@ fn is_ours(program: &Program, buffer: BufferId) -> bool {
 }
 
 /// The axis that a loop indexes with step 1, alone or as the fast part of a split axis.
-fn axis_of(access: &Access, l: LoopId) -> Option<usize> {
+pub(super) fn axis_of(access: &Access, l: LoopId) -> Option<usize> {
     access.index.iter().position(|i| i.affine().is_some_and(|a| a.coefficient(l).is(1)))
 }
 

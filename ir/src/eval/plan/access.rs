@@ -119,6 +119,7 @@ impl<'a> Placed<'a> {
                 index,
                 extent: value(&gather.extent, self.symbols)?,
                 stride: value(&gather.stride, self.symbols)?,
+                known: gather.known,
             });
         }
         Ok(flat)

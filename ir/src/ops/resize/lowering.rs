@@ -21,7 +21,11 @@ fn source(cx: &mut Lowering<'_>, l: LoopId, sources: &[i64]) -> Index {
     if sources.iter().zip(0i64..).all(|(at, i)| *at == first + step * i) {
         return Affine::constant(first).plus(l, step).into();
     }
-    let table = table(cx, "index", sources.to_vec());
+    let narrow: Option<Vec<i32>> = sources.iter().map(|at| i32::try_from(*at).ok()).collect();
+    let table = match narrow {
+        Some(list) => table(cx, "index", list),
+        None => table(cx, "index", sources.to_vec()),
+    };
     Index::Gathered(Box::new(Access::new(table, vec![l.into()])))
 }
 

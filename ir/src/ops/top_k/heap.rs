@@ -1,14 +1,17 @@
 //! The best few along an axis, by a procedure for each line.
 //!
 //! The k best so far are a heap in the results, the worst of them first; an element that is better takes its place. In the end the
-//! worst goes to the end, until all are sorted (J. Williams, *Algorithm 232: Heapsort*, 1964).
+//! worst goes to the end, until all are sorted (J. Williams, *Algorithm 232: Heapsort*, 1964). The other elements are looked at in
+//! blocks, whose best ones are found first, in vectors: few blocks have one that is better than what there is already.
 
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::kernel::procedure::Steps;
-use crate::kernel::{Access, Affine, BinaryOp, BufferId, Expr, Form, Index, LoopId, Lowering, Scalar};
+use crate::kernel::{
+    Access, Affine, BinaryOp, BufferId, Expr, Form, Index, LoopId, Lowering, ReduceOp, Scalar, Store,
+};
 use crate::op::Fact;
-use crate::ops::nest::NestBuilder;
+use crate::ops::nest::{NestBuilder, add};
 use crate::types::DType;
 
 /// An element and its index, as they are read.
@@ -31,8 +34,15 @@ pub(super) struct Sorter {
     indices: BufferId,
     /// The element that looks for its place in the heap.
     held: [BufferId; 2],
-    /// Counts the first k elements, all others, and what is left to sort.
+    /// Elements of a block, and how many blocks there are: element `e` of block `b` is element `e * blocks + b` of the axis.
+    block: i64,
+    blocks: i64,
+    /// The best element of each block.
+    best: BufferId,
+    /// Counts the first k elements, blocks, elements of a block, those behind all blocks, and what is left to sort.
     first: LoopId,
+    one: LoopId,
+    of_block: LoopId,
     rest: LoopId,
     left: LoopId,
     /// Registers: the hole in the heap, a child or parent of it and another child, the heap's last place, and whether to go on.
@@ -58,14 +68,19 @@ impl Sorter {
         for (a, n) in x.shape.iter().enumerate() {
             others.push(if a == axis { LoopId(0) } else { nest.parallel(format!("i{a}"), n) });
         }
+        let (data, values, indices) = (cx.input(0)?, cx.output(0)?, cx.output(1)?);
+        let block = block(extent, k);
+        let blocks = extent / block;
+        let best = best(cx, x, axis, [block, blocks], largest)?;
         let mut reduce = |name: &str, extent: i64| nest.reduce(name, &extent.into());
-        let (first, rest, left) = (reduce("first", k), reduce("rest", extent - k), reduce("left", k - 1));
+        let (first, left) = (reduce("first", k), reduce("left", k - 1));
+        let (one, of_block) = (reduce("block", blocks), reduce("of", block));
+        let rest = reduce("rest", extent - block * blocks);
         let [hole, near, other, last] = ["hole", "near", "other", "last"].map(|name| reduce(name, k));
         let going = reduce("going", 2);
-        let mut one = x.shape.clone();
-        one.0[axis] = Dim::Const(1);
-        let held = [cx.temp("held", x.dtype, one.clone()), cx.temp("place", DType::I64, one)];
-        let (data, values, indices) = (cx.input(0)?, cx.output(0)?, cx.output(1)?);
+        let mut single = x.shape.clone();
+        single.0[axis] = Dim::Const(1);
+        let held = [cx.temp("held", x.dtype, single.clone()), cx.temp("place", DType::I64, single)];
         Ok(Self {
             nest,
             others,
@@ -76,7 +91,12 @@ impl Sorter {
             values,
             indices,
             held,
+            block,
+            blocks,
+            best,
             first,
+            one,
+            of_block,
             rest,
             left,
             hole,
@@ -152,7 +172,7 @@ impl Sorter {
                 inner,
                 |steps| {
                     let parent = Expr::binary(BinaryOp::Sub, Expr::Loop(self.hole), number(1));
-                    steps.set(self.near, Expr::binary(BinaryOp::Div, parent, number(2)));
+                    steps.set(self.near, Expr::binary(BinaryOp::Shr, parent, number(1)));
                     let worse = self.worse(&self.held(), &self.pair(Affine::of(self.near)));
                     steps.choose(worse, |steps| self.step(steps), |steps| self.stop(steps))
                 },
@@ -208,6 +228,29 @@ impl Sorter {
         steps.store(held.index, index);
     }
 
+    /// An element that may be better than the worst of the heap.
+    fn look(&self, steps: &mut Steps, place: &Affine) -> Result<()> {
+        let worst = self.pair(Affine::constant(0i64));
+        let (old, new) = (Expr::Load(worst.value), Expr::Load(self.at(self.data, place.clone())));
+        let index = place.terms.iter().fold(number(place.offset.as_const().unwrap_or(0)), |sum, (l, by)| {
+            let by = Expr::size(DType::I64, by);
+            add(sum, Expr::binary(BinaryOp::Mul, Expr::Loop(*l), by))
+        });
+        // Of equal ones the first; those that the heap began with come before all others.
+        let earlier = Expr::binary(BinaryOp::Lt, index.clone(), Expr::Load(worst.index));
+        let tie = Expr::binary(BinaryOp::And, Expr::binary(BinaryOp::Eq, old.clone(), new.clone()), earlier);
+        let better = Expr::binary(BinaryOp::Or, self.less(old, new), tie);
+        let other = Expr::binary(BinaryOp::Le, number(self.k), index.clone());
+        steps.choose(
+            Expr::binary(BinaryOp::And, better, other),
+            |steps| {
+                self.hold(steps, place, index);
+                self.sink(steps, &number(self.k))
+            },
+            |_| Ok(()),
+        )
+    }
+
     pub(super) fn emit(self, cx: &mut Lowering<'_>) -> Result<()> {
         let mut steps = Steps::default();
         steps.each(self.first, |steps| {
@@ -215,23 +258,24 @@ impl Sorter {
             self.rise(steps, Expr::Loop(self.first))
         })?;
         let worst = self.pair(Affine::constant(0i64));
-        steps.each(self.rest, |steps| {
-            let place = Affine::constant(self.k).plus(self.rest, 1i64);
-            let new = Expr::Load(self.at(self.data, place.clone()));
-            // Of equal ones the first stays.
-            let better = self.less(Expr::Load(worst.value.clone()), new);
+        steps.each(self.one, |steps| {
+            let (old, best) =
+                (Expr::Load(worst.value.clone()), Expr::Load(self.at(self.best, Affine::of(self.one))));
+            let equal = Expr::binary(BinaryOp::Eq, old.clone(), best.clone());
+            let any = Expr::binary(BinaryOp::Or, self.less(old, best), equal);
             steps.choose(
-                better,
+                any,
                 |steps| {
-                    self.hold(
-                        steps,
-                        &place,
-                        Expr::binary(BinaryOp::Add, Expr::Loop(self.rest), number(self.k)),
-                    );
-                    self.sink(steps, &number(self.k))
+                    steps.each(self.of_block, |steps| {
+                        let place = Affine::of(self.one).plus(self.of_block, self.blocks);
+                        self.look(steps, &place)
+                    })
                 },
                 |_| Ok(()),
             )
+        })?;
+        steps.each(self.rest, |steps| {
+            self.look(steps, &Affine::constant(self.block * self.blocks).plus(self.rest, 1i64))
         })?;
         steps.each(self.left, |steps| {
             steps.set(self.last, Expr::binary(BinaryOp::Sub, number(self.k - 1), Expr::Loop(self.left)));
@@ -243,6 +287,42 @@ impl Sorter {
         cx.emit(self.nest.loops, Form::Procedure(steps.finish()));
         Ok(())
     }
+}
+
+/// Elements of a block: with `k ln(n / k)` insertions as many blocks are entered at most, and each block is looked at once.
+fn block(extent: i64, k: i64) -> i64 {
+    let (n, k) = (extent as f64, k as f64);
+    let entered = k * (n / k).ln().max(1.0);
+    ((n / entered).sqrt().round() as i64).clamp(1, extent)
+}
+
+/// The best element of each block, along all other axes.
+fn best(
+    cx: &mut Lowering<'_>,
+    x: &Fact,
+    axis: usize,
+    [block, blocks]: [i64; 2],
+    largest: bool,
+) -> Result<BufferId> {
+    if block == 1 {
+        return cx.input(0);
+    }
+    let mut nest = NestBuilder::default();
+    let mut shape = x.shape.clone();
+    shape.0[axis] = blocks.into();
+    let own: Vec<LoopId> = shape.iter().enumerate().map(|(a, n)| nest.parallel(format!("i{a}"), n)).collect();
+    let of_block = nest.reduce("of", &block.into());
+    let to = cx.temp("best", x.dtype, shape);
+    let index = |(a, l): (usize, &LoopId)| match a == axis {
+        true => Affine::of(*l).plus(of_block, blocks).into(),
+        false => Index::from(*l),
+    };
+    let from = Access::new(cx.input(0)?, own.iter().enumerate().map(index).collect());
+    let to_all = Access::new(to, own.iter().map(|l| Index::from(*l)).collect());
+    let op = if largest { ReduceOp::Max } else { ReduceOp::Min };
+    let store = Store { to: to_all, value: Expr::Acc };
+    cx.emit(nest.loops, Form::Reduce { op, value: Expr::Load(from), store });
+    Ok(to)
 }
 
 fn number(value: i64) -> Expr {
