@@ -20,6 +20,9 @@ pub const MAX_SIZE: usize = 2048;
 /// Divisions within each other that [`Dim::range`] sees through.
 const MOST_DIVISIONS: usize = 8;
 
+/// Terms of a quotient of sums, at most.
+const MOST_QUOTIENTS: usize = 16;
+
 /// The extent of one axis, or any integer that follows from extents.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dim {
@@ -162,9 +165,13 @@ impl Dim {
         }
     }
 
-    /// `self / divisor` where every term is divisible by a single-term divisor.
+    /// `self / divisor` where every term is divisible by a single-term divisor, or where there is no remainder.
     pub fn exact_div(&self, divisor: &Dim) -> Option<Dim> {
-        let divisor = divisor.sum();
+        let by = divisor.sum();
+        if by.terms.len() > 1 {
+            return self.long_div(divisor, &by);
+        }
+        let divisor = by;
         let (factors, coefficient) = divisor.terms.iter().next().filter(|_| divisor.terms.len() == 1)?;
         let mut out = Sum::default();
         for (atoms, c) in &self.sum().terms {
@@ -178,6 +185,26 @@ impl Dim {
             out.terms.insert(rest, c / coefficient);
         }
         Some(Self::from_sum(out))
+    }
+
+    /// The quotient of sums, the last terms of both first; `None` where something is left.
+    fn long_div(&self, divisor: &Dim, by: &Sum) -> Option<Dim> {
+        let last = |sum: &Sum| sum.terms.last_key_value().map(|(atoms, c)| (atoms.clone(), *c));
+        let alone = |(atoms, c)| Self::from_sum(Sum { terms: BTreeMap::from([(atoms, c)]) });
+        let lead = alone(last(by)?);
+        let (mut rest, mut out) = (self.clone(), Dim::Const(0));
+        for _ in 0..MOST_QUOTIENTS {
+            if rest.is(0) {
+                return Some(out);
+            }
+            let part = match (alone(last(&rest.sum())?), &lead) {
+                (Dim::Const(a), Dim::Const(b)) => (a % b == 0).then(|| Dim::Const(a / b))?,
+                (term, lead) => term.exact_div(lead)?,
+            };
+            rest = rest - part.clone() * divisor.clone();
+            out = out + part;
+        }
+        None
     }
 
     /// `ceil(self / divisor)` for a positive divisor.
