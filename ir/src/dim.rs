@@ -663,4 +663,17 @@ mod tests {
             proptest::prop_assert_eq!(back, Ok(dim));
         }
     }
+
+    #[test]
+    fn sums_are_divided_where_nothing_is_left() {
+        let (p, one) = (Dim::symbol("p"), Dim::Const(1));
+        let next = p.clone() + one.clone();
+        assert_eq!(
+            (Dim::Const(4) * next.clone()).floor_div(&(Dim::Const(2) * next.clone())),
+            Some(Dim::Const(2))
+        );
+        assert_eq!((next.clone() * (p.clone() - one)).floor_div(&next), Some(p.clone() - Dim::Const(1)));
+        assert_eq!((Dim::Const(4) * p.clone()).exact_div(&next), None);
+        assert_eq!((Dim::Const(3) * next.clone()).exact_div(&(Dim::Const(2) * next)), None);
+    }
 }

@@ -87,6 +87,30 @@ impl Turns<'_> {
     }
 }
 
+/// What an operand must be.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// Its position.
+    pub operand: usize,
+    /// The constant that takes its place.
+    pub value: Tensor,
+    /// How the operand is held against it at run time.
+    pub check: Check,
+}
+
+/// What holds of an operand that agrees with a declared shape.
+#[derive(Clone, Debug)]
+pub enum Check {
+    /// Any such constant gives the same result.
+    Nothing,
+    /// It has these elements.
+    Equal,
+    /// It has these elements, or what is at most this.
+    EqualOrAtMost(i64),
+    /// Its elements are axes that are marked.
+    Axes(Vec<bool>),
+}
+
 /// An operator with its attributes. `Debug` is for developers; text forms use [`Op::attrs`].
 pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// ONNX `op_type`.
@@ -119,6 +143,12 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
             "operator {} is not supported on values that are computed at run time",
             self.name()
         )))
+    }
+
+    /// An operand that is computed at run time where it follows from what a model declares of the results, given what is known
+    /// of the operands.
+    fn declared(&self, _inputs: &[Option<&Fact>], _outputs: &[Option<&Fact>]) -> Option<Declared> {
+        None
     }
 
     /// An upper bound of the multiplications that [`Op::eval`] takes, given the elements of the largest operand and of all

@@ -141,6 +141,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("movement", |_| true, 6, movement()),
         sweep("rows", nest, 60, movement::rows()),
         sweep("pads", nest, 300, movement::pads()),
+        sweep("procedures", |s| matches!(s, Schedule::Scalar { .. }), 30, movement::procedures()),
         sweep("elements_apart", |_| true, 60, movement::apart()),
         sweep("positions", nest, 150, movement::positions()),
         sweep("quotients", nest, 100, movement::quotients()),

@@ -1,12 +1,14 @@
 //! What is known of every value: types, and elements where they follow from shapes.
 //!
 //! Nodes are visited in topological order. What a model declares of its values must agree with what follows
-//! from its operators.
+//! from its operators. Where only it says what an operand that is computed at run time must be, it is believed, and the operand
+//! is checked when the model runs (`kiln_ir::ops::checked`).
 
 use std::collections::HashSet;
 
 use kiln_ir::graph::{Graph, Node, NodeId, Patch, ValueId};
 use kiln_ir::limits::{MAX_ELEMENTS, MAX_EXTENT, MAX_RANK};
+use kiln_ir::ops::checked;
 use kiln_ir::{
     DType, Dim, Error, ErrorKind, Fact, Known, NodeView, Result, Tensor, bail_internal, bail_invalid,
 };
@@ -60,12 +62,33 @@ fn round(graph: &mut Graph) -> Result<Vec<(String, &'static str, Patch)>> {
                 continue;
             }
         }
-        let facts = self::node(graph, id).map_err(|e| at(graph, e))?;
+        let facts = match self::node(graph, id) {
+            Ok(facts) => facts,
+            Err(e) => match declared(graph, id, &e).map_err(|e| at(graph, e))? {
+                Some(patch) => {
+                    waiting.extend(&node.outputs);
+                    taken.push((node.name.clone(), node.op.name(), patch));
+                    continue;
+                }
+                None => return Err(at(graph, e)),
+            },
+        };
         for (value, fact) in graph.node(id).outputs.clone().into_iter().zip(facts) {
             graph.set_fact(value, fact);
         }
     }
     Ok(taken)
+}
+
+/// A node that is refused, with an operand that follows from what the model declares of its results.
+fn declared(graph: &Graph, id: NodeId, refusal: &Error) -> Result<Option<Patch>> {
+    if refusal.kind != ErrorKind::Unsupported {
+        return Ok(None);
+    }
+    let node = graph.node(id);
+    let outputs: Vec<Option<&Fact>> = node.outputs.iter().map(|v| graph.value(*v).fact.as_ref()).collect();
+    let view = NodeView { graph, name: &node.name, inputs: &node.inputs, outputs: &node.outputs };
+    checked::decompose(&view, &node.op, &outputs)
 }
 
 fn node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>> {
@@ -267,5 +290,52 @@ mod tests {
             let error = declared(dtype, Shape::of(shape)).unwrap_err();
             assert!(error.to_string().contains("node 'y' (Softmax): value 'y' is declared as"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_declared_shape_says_of_an_operand_is_checked_in_a_run() {
+        let x = Tensor::from_vec(&[3, 2, 2], (0..12).map(|i| i as f32).collect());
+        let ints = |v: &[i64]| Tensor::from_vec(&[v.len()], v.to_vec());
+        // The node, the declared shape, operands that agree with it, and others.
+        type Case<'a> = (&'a str, &'a str, usize, &'a [&'a [i64]], &'a [&'a [i64]]);
+        let cases: [Case<'_>; 7] = [
+            ("ReduceSum(%x, %a) {keepdims = 1}", "3, 1, 2", 1, &[&[1], &[-2]], &[&[0], &[2], &[3]]),
+            ("ReduceMax(%x, %a) {keepdims = 0}", "2, 2", 1, &[&[0], &[-3]], &[&[1]]),
+            ("Reshape(%x, %a)", "2, 6", 2, &[&[2, 6], &[-1, 6], &[2, -1]], &[&[6, 2]]),
+            ("Tile(%x, %a)", "3, 4, 2", 3, &[&[1, 2, 1]], &[&[1, 1, 1]]),
+            ("Expand(%x, %a)", "5, 3, 2, 2", 4, &[&[5, 3, 2, 2], &[5, 1, 1, 1]], &[&[4, 1, 1, 1]]),
+            ("Unsqueeze(%x, %a)", "3, 1, 2, 2", 1, &[&[1]], &[]),
+            ("CenterCropPad(%x, %a)", "1, 2, 2", 3, &[&[1, 2, 2]], &[&[1, 2, 1]]),
+        ];
+        for (node, shape, count, right, wrong) in cases {
+            let text = format!(
+                "graph @g opset(18) {{ input %x: f32[3, 2, 2] input %a: i64[{count}] %y = {node} \"n\" output %y }}"
+            );
+            let mut graph = kiln_ir::graph::parse(&text).unwrap();
+            assert!(run(&mut graph.clone()).is_err(), "{node}");
+            let y = graph.find("y").unwrap();
+            let shape: Vec<usize> = shape.split(", ").map(|n| n.parse().unwrap()).collect();
+            graph.set_fact(y, Fact::new(DType::F32, Shape::of(&shape)));
+            let given = graph.clone();
+            run(&mut graph).unwrap_or_else(|e| panic!("{node}: {e}"));
+            for a in right {
+                let y = kiln_ir::eval::graph::run(&graph, &[x.clone(), ints(a)]).unwrap();
+                let want = kiln_ir::eval::graph::run(&given, &[x.clone(), ints(a)]).unwrap();
+                assert_eq!(y, want, "{node} of {a:?}");
+            }
+            for a in wrong {
+                let y = kiln_ir::eval::graph::run(&graph, &[x.clone(), ints(a)]);
+                assert!(y.is_err(), "{node} of {a:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_declared_shape_that_several_operands_fit_says_nothing() {
+        let text = "graph @g opset(18) { input %x: f32[3, 2, 2] input %a: i64[1] %y = ReduceSum(%x, %a) {keepdims = 0} \"n\" output %y }";
+        let mut graph = kiln_ir::graph::parse(text).unwrap();
+        let y = graph.find("y").unwrap();
+        graph.set_fact(y, Fact::new(DType::F32, Shape::of(&[3, 2])));
+        assert_eq!(run(&mut graph).unwrap_err().kind, ErrorKind::Unsupported);
     }
 }

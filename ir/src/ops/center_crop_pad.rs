@@ -5,11 +5,12 @@
 //! Unsupported: extents computed at run time; open extents of axes that change.
 
 use super::composed::{Composed, Composer, Value, composed, required};
-use super::{operand, pad};
+use super::{declared, operand, pad};
 use crate::bail_invalid;
 use crate::error::{Error, Result};
-use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
+use crate::types::axis_of;
 
 /// `CenterCropPad`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,14 @@ impl Op for CenterCropPad {
 
     fn attrs(&self) -> Attrs {
         self.axes.iter().map(|axes| ("axes".to_owned(), Attr::Ints(axes.clone()))).collect()
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let (wanted, extents) = (inputs.get(1).copied().flatten()?, declared::extents(outputs, 0)?);
+        let axes = self.axes.clone().unwrap_or_else(|| (0..extents.len() as i64).collect());
+        let extent = |axis: &i64| extents.get(axis_of(*axis, extents.len()).ok()?).copied();
+        let values: Vec<i64> = axes.iter().map(extent).collect::<Option<_>>()?;
+        Some(Declared { operand: 1, value: declared::constant(wanted, &values)?, check: Check::Equal })
     }
 
     composed!();

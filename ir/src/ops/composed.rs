@@ -230,17 +230,25 @@ pub(super) fn eval(op: &impl Composed, inputs: &[Option<&Tensor>]) -> Result<Vec
 
 /// `Op::decompose`.
 pub(super) fn decompose(op: &impl Composed, node: &NodeView<'_>) -> Result<Option<Patch>> {
+    decompose_with(node, &mut |cx, inputs| op.compose(cx, inputs)).map(Some)
+}
+
+/// Makes a node's results, of its operands.
+type Compose<'a> = &'a mut dyn FnMut(&mut Composer<'_>, &[Option<Value>]) -> Result<Vec<Value>>;
+
+/// A patch that replaces a node by what `compose` makes.
+pub(super) fn decompose_with(node: &NodeView<'_>, compose: Compose<'_>) -> Result<Patch> {
     let present: Vec<_> = node.inputs.iter().flatten().map(|id| PatchValue::from(*id)).collect();
     let facts = (0..node.inputs.len()).filter(|i| node.inputs[*i].is_some());
     let facts = facts.map(|i| node.fact(i).cloned()).collect::<Result<_>>()?;
     let way = Way::Patch { node, patch: Patch::new(), values: present };
     let mut cx = Composer { facts, way, made: 0 };
-    let results = op.compose(&mut cx, &values(node.inputs))?;
+    let results = compose(&mut cx, &values(node.inputs))?;
     let Way::Patch { mut patch, values, .. } = cx.way else {
         return Err(Error::internal("decomposition became something else"));
     };
     for (old, new) in node.outputs.iter().zip(results) {
         patch.replace(*old, values[new.0]);
     }
-    Ok(Some(patch))
+    Ok(patch)
 }

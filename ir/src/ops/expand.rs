@@ -6,10 +6,10 @@
 //!
 //! Unsupported: a shape that is computed at run time.
 
-use super::{broadcast, operand};
+use super::{broadcast, declared, operand};
 use crate::error::Result;
 use crate::kernel::Lowering;
-use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::Shape;
 
@@ -49,6 +49,13 @@ impl Op for Expand {
             Some(if dims.len() == 1 { vec![dims[0].clone(); count] } else { dims })
         });
         Ok(vec![operand::with_dims(x.dtype, shape, known)])
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let (shape, all) = (inputs.get(1).copied().flatten()?, declared::extents(outputs, 0)?);
+        let last = all.len().checked_sub(shape.shape.elements().as_usize()?)?;
+        let value = declared::constant(shape, &all[last..])?;
+        Some(Declared { operand: 1, value, check: Check::EqualOrAtMost(1) })
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

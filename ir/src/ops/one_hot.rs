@@ -7,11 +7,11 @@
 
 use super::elements::{Builder, Elements};
 use super::nest::add;
-use super::{movement, operand};
+use super::{declared, movement, operand};
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::kernel::{Access, Affine, BinaryOp, Expr, Form, Index, Lowering, Scalar, Store};
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, axis_of};
 use crate::{bail_invalid, bail_unsupported};
@@ -75,6 +75,12 @@ impl Op for OneHot {
         let mut shape = indices.shape.clone();
         shape.0.insert(axis, depth);
         Ok(vec![Fact::new(values.dtype, operand::checked(shape)?)])
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let (depth, extents) = (inputs.get(1).copied().flatten()?, declared::extents(outputs, 0)?);
+        let extent = extents[axis_of(self.axis, extents.len()).ok()?];
+        Some(Declared { operand: 1, value: declared::constant(depth, &[extent])?, check: Check::Equal })
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -47,6 +47,9 @@ pub(crate) fn dims(fact: &Fact, what: &str) -> Result<Vec<Dim>> {
     if fact.shape.rank() > 1 {
         bail_invalid!("{what} must be a vector, found shape {}", fact.shape);
     }
+    if fact.shape.elements().is(0) {
+        return Ok(vec![]);
+    }
     fact.dims().ok_or_else(|| {
         Error::unsupported(format!("{what} is computed at run time, which is not supported"))
             .hint("shapes must follow from constants and from the extents of the inputs")

@@ -14,6 +14,7 @@
 //! Unsupported: axes computed at run time; f16 and bf16 are computed in f32, roots and logarithms of
 //! integers in f64.
 
+use super::declared;
 use super::nest::{NestBuilder, add, div, indices_except, mul, reciprocal, sub};
 use super::operand::{fact, ints, tensor};
 use super::values::{from_f64s, from_i128s, to_i128s};
@@ -21,7 +22,7 @@ use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, BufferId, Expr, Form, Index, Lowering, ReduceOp, Scalar, Store, UnaryOp};
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::{Tensor, row_major};
 use crate::types::{DType, Shape};
 
@@ -181,6 +182,28 @@ impl Op for Reduce {
             (true, false) => None,
         };
         Ok(vec![Fact::new(x.dtype, x.shape.iter().enumerate().filter_map(kept).collect())])
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let (x, axes) = (inputs.first().copied().flatten()?, inputs.get(1).copied().flatten()?);
+        let from: Vec<i64> = x.shape.as_const()?.into_iter().map(|n| n as i64).collect();
+        let (to, count) = (declared::extents(outputs, 0)?, axes.shape.elements().as_usize()?);
+        let reduced: Vec<usize> = match self.keep {
+            true if to.len() == from.len() => (0..from.len()).filter(|i| to[*i] == 1).collect(),
+            true => return None,
+            false => declared::removed(&from, &to, count)?,
+        };
+        let marked: Vec<bool> = (0..from.len()).map(|i| reduced.contains(&i) || from[i] == 1).collect();
+        // Of as many axes as there are all are reduced; fewer leave out extents of 1.
+        let large = reduced.iter().filter(|i| from[**i] != 1).count();
+        let value = reduced.iter().map(|i| *i as i64).collect::<Vec<i64>>();
+        let fits =
+            large == count && count > 0 || self.keep && (large..=reduced.len()).contains(&count) && count > 0;
+        fits.then(|| Declared {
+            operand: 1,
+            value: Tensor::from_vec(&[value.len()], value),
+            check: Check::Axes(marked),
+        })
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -5,12 +5,12 @@
 //! Lowered to one copy between affine indices where both shapes have a common refinement, else to two copies
 //! through a flat buffer; layout makes views of them where it can.
 
-use super::{movement, operand};
+use super::{declared, movement, operand};
 use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::Lowering;
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::Shape;
 
@@ -87,6 +87,12 @@ impl Op for Reshape {
         let shape = self.target(&x.shape, &operand::dims(operand::fact(inputs, 1)?, "the shape")?)?;
         let known = if shape.rank() <= 1 { operand::known_dims(x) } else { None };
         Ok(vec![operand::with_dims(x.dtype, shape, known)])
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let value = declared::constant(inputs.get(1).copied().flatten()?, &declared::extents(outputs, 0)?)?;
+        // An extent may be left to be found out, or to be that of the operand.
+        Some(Declared { operand: 1, value, check: Check::EqualOrAtMost(0) })
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

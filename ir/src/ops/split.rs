@@ -6,12 +6,12 @@
 //!
 //! Unsupported: parts whose number does not divide an open extent.
 
-use super::{movement, operand};
+use super::{declared, movement, operand};
 use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Affine, Index, Lowering};
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::{Tensor, row_major};
 use crate::types::Shape;
 
@@ -106,6 +106,14 @@ impl Op for Split {
             operand::with_dims(x.dtype, shape, slice)
         };
         Ok(extents.into_iter().map(part).collect())
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let (x, parts) = (inputs.first().copied().flatten()?, inputs.get(1).copied().flatten()?);
+        let axis = x.shape.axis(self.axis).ok()?;
+        let extent = |i: usize| declared::extents(outputs, i)?.get(axis).copied();
+        let extents: Vec<i64> = (0..outputs.len()).map(extent).collect::<Option<_>>()?;
+        Some(Declared { operand: 1, value: declared::constant(parts, &extents)?, check: Check::Equal })
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

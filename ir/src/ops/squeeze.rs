@@ -6,11 +6,11 @@
 //!
 //! Unsupported: Squeeze without axes of a tensor with open dimensions, whose rank is not known then.
 
-use super::operand;
+use super::{declared, operand};
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::kernel::Lowering;
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::{Shape, axis_of};
 use crate::{bail_invalid, bail_unsupported};
@@ -109,6 +109,17 @@ fn same_elements(x: &Fact, shape: Shape) -> Vec<Fact> {
     vec![operand::with_dims(x.dtype, shape, known)]
 }
 
+/// Axes of extent 1 that `long` has and `short` has not: whichever they are, the elements are the same.
+fn axes_declared(long: &[i64], short: &[i64]) -> Option<Declared> {
+    let axes = declared::removed(long, short, long.len().checked_sub(short.len())?)?;
+    if axes.iter().any(|i| long[*i] != 1) {
+        return None;
+    }
+    let value = axes.into_iter().map(|i| i as i64).collect::<Vec<i64>>();
+    let value = Tensor::from_vec(&[value.len()], value);
+    Some(Declared { operand: 1, value, check: Check::Nothing })
+}
+
 fn attrs(axes: &Option<Vec<i64>>) -> Attrs {
     axes.iter().map(|axes| ("axes".to_owned(), Attr::Ints(axes.clone()))).collect()
 }
@@ -135,6 +146,11 @@ impl Op for Squeeze {
         Ok(same_elements(x, squeezed(&x.shape, axes.as_deref())?))
     }
 
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let from = declared::extents(inputs, 0)?;
+        axes_declared(&from, &declared::extents(outputs, 0)?)
+    }
+
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         evaluated(self, inputs)
     }
@@ -159,6 +175,11 @@ impl Op for Unsqueeze {
             bail_invalid!("has no axes");
         };
         Ok(same_elements(x, unsqueezed(&x.shape, &axes)?))
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let from = declared::extents(inputs, 0)?;
+        axes_declared(&declared::extents(outputs, 0)?, &from)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

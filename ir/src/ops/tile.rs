@@ -5,12 +5,12 @@
 //!
 //! Unsupported: counts that are computed at run time.
 
-use super::{movement, operand};
+use super::{declared, movement, operand};
 use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::Result;
 use crate::kernel::{Access, Affine, Index, LoopId, Lowering};
-use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::Shape;
 
@@ -56,6 +56,16 @@ impl Op for Tile {
         operand::movable(x.dtype)?;
         let counts = counts(&x.shape, operand::fact(inputs, 1)?)?;
         Ok(vec![Fact::new(x.dtype, target(&x.shape, &counts)?)])
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let (x, repeats) = (inputs.first().copied().flatten()?, inputs.get(1).copied().flatten()?);
+        let (from, to) = (x.shape.as_const()?, declared::extents(outputs, 0)?);
+        let count = |(from, to): (&usize, &i64)| {
+            to.checked_rem(*from as i64).filter(|r| *r == 0).map(|_| to / *from as i64)
+        };
+        let counts: Vec<i64> = from.iter().zip(&to).map(count).collect::<Option<_>>()?;
+        Some(Declared { operand: 1, value: declared::constant(repeats, &counts)?, check: Check::Equal })
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -13,11 +13,11 @@ mod heap;
 mod radix;
 
 use super::elements::{Builder, Elements};
-use super::operand;
+use super::{declared, operand};
 use crate::error::{Error, Result};
 use crate::kernel::Lowering;
 use crate::numerics::Number;
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use crate::{bail_invalid, bail_unsupported};
@@ -98,6 +98,12 @@ impl Op for TopK {
         let mut shape = x.shape.clone();
         shape.0[axis] = k.into();
         Ok(vec![Fact::new(x.dtype, shape.clone()), Fact::new(DType::I64, shape)])
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let (x, k) = (inputs.first().copied().flatten()?, inputs.get(1).copied().flatten()?);
+        let extent = *declared::extents(outputs, 0)?.get(x.shape.axis(self.axis).ok()?)?;
+        Some(Declared { operand: 1, value: declared::constant(k, &[extent])?, check: Check::Equal })
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

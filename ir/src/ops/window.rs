@@ -11,12 +11,12 @@
 //! Unsupported: a size computed at run time.
 
 use super::composed::{Composed, Composer, Value, composed, required};
-use super::operand;
 use super::values::from_f64s;
+use super::{declared, operand};
 use crate::bail_invalid;
 use crate::error::Result;
 use crate::limits::MAX_ELEMENTS;
-use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::types::DType;
 
 /// A window, by the factors of the cosines of 0, a and 2a.
@@ -77,6 +77,11 @@ impl Op for Window {
             ("periodic".to_owned(), Attr::Int(self.periodic.into())),
             ("output_datatype".to_owned(), Attr::Int(self.dtype.to_onnx().into())),
         ])
+    }
+
+    fn declared(&self, inputs: &[Option<&Fact>], outputs: &[Option<&Fact>]) -> Option<Declared> {
+        let (size, extents) = (inputs.first().copied().flatten()?, declared::extents(outputs, 0)?);
+        Some(Declared { operand: 0, value: declared::constant(size, &extents)?, check: Check::Equal })
     }
 
     composed!();

@@ -52,6 +52,37 @@ pub(super) fn pads() -> Text {
     t
 }
 
+/// Statements in order: sums of rows, scattered rows, images of blocks, lines that are sorted.
+pub(super) fn procedures() -> Text {
+    let mut t = Text::default();
+    t.line("const @first: i64 = 0");
+    t.line("const @rows: i64[3, 1] = [2, 0, 2]");
+    t.line("const @k: i64[1] = [3]");
+    t.line("const @all: i64[1] = [230]");
+    t.line("const @block: i64[2] = [2, 2]");
+    for n in TYPED_LENGTHS {
+        for dtype in ["f32", "i64"] {
+            let name = format!("{dtype}_{n}");
+            t.typed_input(&format!("sum_{name}"), dtype, &[4, n + 4]);
+            t.output(&format!("CumSum(%sum_{name}, @first)"));
+            t.typed_input(&format!("new_{name}"), dtype, &[3, n + 4]);
+            t.output(&format!("ScatterND(%sum_{name}, @rows, %new_{name}) {{reduction = \"add\"}}"));
+        }
+        t.input(&format!("columns_{n}"), &[1, 8, 2 * n]);
+        t.line(&format!("const @image_{n}: i64[2] = [3, {}]", n + 1));
+        t.output(&format!("Col2Im(%columns_{n}, @image_{n}, @block)"));
+        t.input(&format!("line_{n}"), &[2, 24 + n]);
+        t.line(&format!("%best_{n}, %where_{n} = TopK(%line_{n}, @k)"));
+        t.output(&format!("Neg(%best_{n})"));
+        t.output(&format!("Neg(%where_{n})"));
+    }
+    t.input("long", &[2, 230]);
+    t.line("%sorted, %order = TopK(%long, @all)");
+    t.output("Neg(%sorted)");
+    t.output("Neg(%order)");
+    t
+}
+
 /// Loads whose elements do not lie side by side: steps, turned operands, the same one again.
 pub(super) fn apart() -> Text {
     let mut t = Text::default();
