@@ -131,8 +131,8 @@ pub(super) fn read(
     if corners == Corners::Sum && all <= FEW {
         // One pass over the rows of all corners.
         let mut sum: Option<Value> = None;
-        for i in 0..places.len() {
-            let mut value = cx.gather(rows, places[i], 0)?;
+        for (i, place) in places.iter().enumerate() {
+            let mut value = cx.gather(rows, *place, 0)?;
             if let Some(inside) = insides.get(i) {
                 let inside = cx.reshape(*inside, &[r, q, 1])?;
                 let zero = cx.number_like(value, 0.0)?;
