@@ -55,7 +55,7 @@ pub(super) fn pads() -> Text {
 /// Statements in order: sums of rows, scattered rows, images of blocks, lines that are sorted.
 pub(super) fn procedures() -> Text {
     let mut t = Text::default();
-    t.line("const @first: i64 = 0");
+    t.line("const @first: i64[1] = [0]");
     t.line("const @rows: i64[3, 1] = [2, 0, 2]");
     t.line("const @k: i64[1] = [3]");
     t.line("const @all: i64[1] = [230]");
