@@ -57,7 +57,7 @@ impl Layer {
     /// `lhs[.., m, k] * rhs[k, o]`, or `rhs[o, k]`.
     fn product(program: &Program, uses: &Uses, kernel: &Kernel) -> Option<Self> {
         let Form::Contract { lhs, rhs, store, .. } = &kernel.form else { return None };
-        let tensor = weights(program, uses, kernel)?;
+        let tensor = weights(program, kernel)?;
         let extent = |l: LoopId| kernel.loop_(l).extent.as_const().filter(|n| *n > 0);
         let [k] = kernel.loops_of(Role::Reduce)[..] else { return None };
         let [first, second] = rhs.as_loops()?[..] else { return None };
@@ -81,6 +81,17 @@ impl Layer {
             |l: LoopId| store.to.index.iter().any(|i| i.affine().and_then(Affine::as_loop) == Some(l));
         let rows = row.map_or(Some(1), extent)?;
         if row.is_some_and(|row| !alone(row)) || row.is_none() && !alone(o) {
+            return None;
+        }
+        // Steps of a recurrent layer are products of a row with the same weights: the first stands for all.
+        let readers = uses.readers(rhs.buffer);
+        let first_of_many = || {
+            let first = readers.first().map(|i| program.kernel(*i));
+            row.is_none()
+                && first.is_some_and(|first| std::ptr::eq(first, kernel))
+                && readers.iter().all(|i| alike(program.kernel(*i), kernel))
+        };
+        if readers.len() != 1 && !first_of_many() {
             return None;
         }
         let (outputs, channels) = (extent(o)?, extent(k)?);
@@ -116,8 +127,8 @@ impl Layer {
 
     fn convolution(program: &Program, uses: &Uses, kernel: &Kernel) -> Option<Self> {
         let Form::Contract { lhs, rhs, store, .. } = &kernel.form else { return None };
-        let tensor = weights(program, uses, kernel)?;
-        if lhs.index.len() != 4 {
+        let tensor = weights(program, kernel)?;
+        if lhs.index.len() != 4 || uses.readers(rhs.buffer).len() != 1 {
             return None;
         }
         let role = |l: LoopId| kernel.loop_(l).role;
@@ -224,19 +235,36 @@ impl Layer {
     }
 }
 
-/// The constant weights of a contraction of floats, or of unsigned bytes and signed ones, which nothing else reads.
-fn weights<'p>(program: &'p Program, uses: &Uses, kernel: &Kernel) -> Option<&'p Tensor> {
+/// Whether two products read their operands in the same way and put their results at the same places.
+fn alike(a: &Kernel, b: &Kernel) -> bool {
+    let (
+        Form::Contract { acc, lhs, rhs, store },
+        Form::Contract { acc: other_acc, lhs: other_lhs, rhs: other_rhs, store: other_store },
+    ) = (&a.form, &b.form)
+    else {
+        return false;
+    };
+    let access = |a: &Access, b: &Access| a.index == b.index && a.otherwise == b.otherwise;
+    a.loops == b.loops
+        && acc == other_acc
+        && rhs == other_rhs
+        && access(lhs, other_lhs)
+        && access(&store.to, &other_store.to)
+}
+
+/// The constant weights of a contraction of floats, or of unsigned bytes and signed ones.
+fn weights<'p>(program: &'p Program, kernel: &Kernel) -> Option<&'p Tensor> {
     let Form::Contract { acc, lhs, rhs, .. } = &kernel.form else { return None };
     let BufferKind::Const(tensor) = &program.buffer(rhs.buffer).kind else { return None };
     let floats = *acc == DType::F32
         && program.buffer(lhs.buffer).ty.dtype == DType::F32
         && tensor.dtype.is_float()
         && tensor.dtype.accumulator() == DType::F32;
-    let alone = uses.readers(rhs.buffer).len() == 1 && program.buffer(rhs.buffer).format.is_none();
+    let open = program.buffer(rhs.buffer).format.is_none();
     let zero = lhs.otherwise.is_none_or(|v| v.to_f64() == 0.0);
     let bytes =
         *acc == DType::I32 && program.buffer(lhs.buffer).ty.dtype == DType::U8 && tensor.dtype == DType::I8;
-    ((floats && zero || bytes) && alone && rhs.otherwise.is_none()).then_some(tensor)
+    ((floats && zero || bytes) && open && rhs.otherwise.is_none()).then_some(tensor)
 }
 
 /// Elements that are looked at before all of them are.

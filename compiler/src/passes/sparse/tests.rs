@@ -132,3 +132,29 @@ fn what_has_no_zeros_is_left_alone() {
     run(&mut program, &targets()).unwrap();
     assert_eq!(program, before);
 }
+
+#[test]
+fn weights_of_several_steps_are_marked_where_all_read_them_alike() {
+    let values: Vec<_> =
+        (0..256 * 256).map(|i| if (i / 256 + i % 256) % 10 == 0 { "0.5" } else { "0.0" }).collect();
+    let steps = |second: &str| {
+        let text = format!(
+            "program @m {{
+               input %x: f32[1, 256]
+               const @w: f32[256, 256] = [{}]
+               temp %t: f32[1, 256]
+               output %y: f32[1, 256] output %z: f32[1, 256]
+               contract \"t\" [n: 256 | k: 256] {{ acc: f32 = %x[0, k] * @w[k, n] %t[0, n] = max(acc, 0.0:f32) }}
+               contract \"y\" [n: 256 | k: 256] {{ acc: f32 = %t[0, k] * @w[k, n] %y[0, n] = acc }}
+               contract \"z\" [n: 256 | k: 256] {{ acc: f32 = %t[0, k] * {second} %z[0, n] = acc }}
+             }}",
+            values.join(", ")
+        );
+        let mut program = kernel::parse(&text).unwrap();
+        run(&mut program, &targets()).unwrap();
+        kernel::verify(&program).unwrap();
+        formats(&program)
+    };
+    assert!(matches!(steps("@w[k, n]")[..], [Kept::Bcsr(_)]), "{:?}", steps("@w[k, n]"));
+    assert_eq!(steps("@w[n, k]"), []);
+}
