@@ -1,11 +1,11 @@
-//! [`Schedule::Digits`](kiln_ir::kernel::plan::Schedule::Digits): numbers in digits times weights of four bits.
+//! [`Schedule::Digits`](kiln_ir::kernel::plan::Schedule::Digits): numbers in digits times weights of four or eight bits.
 //!
 //! ```text
 //! panels of 16 columns, then outer loops
 //!   sums = 0
 //!   blocks
 //!     an integer sum for each digit = 0
-//!     groups: 4 bytes of each column, apart into 8 weights; digit's sum += 4 weights * 4 digits, twice
+//!     groups: 4 bytes of each column, apart into 8 weights if these are short; digit's sum += 4 weights * 4 digits, twice
 //!     sums += (f32(digits' sums) * 256.. + shift) * (scale * unit)
 //!   epilogue, stores
 //! ```
@@ -57,13 +57,11 @@ pub(super) fn emit<S: Simd>(
     }
     let mut walk = Walk::new(kernel, places)?;
     let mut access = |a| walk.access(a);
-    let [low, high] = &sum.digits;
+    let parts = sum.digits.iter().map(|[a, b, c]| Ok([access(a)?, access(b)?, access(c)?]));
+    let parts = parts.collect::<R<Vec<_>>>()?;
     let sum = DigitSum {
         weights: access(&sum.weights)?,
-        digits: [
-            [access(&low[0])?, access(&low[1])?, access(&low[2])?],
-            [access(&high[0])?, access(&high[1])?, access(&high[2])?],
-        ],
+        digits: parts,
         shift: access(&sum.shift)?,
         scale: access(&sum.scale)?,
         unit: access(&sum.unit)?,
@@ -133,12 +131,15 @@ impl Generator<'_> {
         for g in 0..self.walk.extent(group) {
             for (v, acc) in acc.iter().enumerate() {
                 let ahead = [(group, g), (col, v as i64 * lanes)];
-                let low = self.load(s, self.sum.weights, &ahead)?;
-                let high = s.copy(&low)?;
-                s.op2(Op2::And, &low, Src::Bits(LOW))?;
-                s.op1_as(Lane::U32, Op1::Shr(4), &high)?;
-                s.op2(Op2::And, &high, Src::Bits(LOW))?;
-                for (weights, digits) in [low, high].into_iter().zip(&self.sum.digits) {
+                let mut weights = vec![self.load(s, self.sum.weights, &ahead)?];
+                if self.sum.digits.len() > 1 {
+                    let high = s.copy(&weights[0])?;
+                    s.op2(Op2::And, &weights[0], Src::Bits(LOW))?;
+                    s.op1_as(Lane::U32, Op1::Shr(4), &high)?;
+                    s.op2(Op2::And, &high, Src::Bits(LOW))?;
+                    weights.push(high);
+                }
+                for (weights, digits) in weights.into_iter().zip(&self.sum.digits) {
                     for (acc, digit) in acc.iter().zip(digits) {
                         let disp = self.walk.disp(*digit, &[(group, g)], 0)?;
                         s.dot4(acc, &weights, Src::Splat(self.walk.ptr(*digit), disp))?;

@@ -1,7 +1,7 @@
-//! Products of few rows with weights of four bits, as sums of products of bytes.
+//! Products of few rows with weights of four or eight bits, as sums of products of bytes.
 //!
-//! Machines multiply bytes four times as fast as floats, which is what it takes to be done with weights of four bits as fast as
-//! they come from memory. So the numbers of a block become integers of 24 bits with a unit of their own, as exact as floats
+//! Machines multiply bytes four times as fast as floats, which is what it takes to be done with such weights as fast as they
+//! come from memory. So the numbers of a block become integers of 24 bits with a unit of their own, as exact as floats
 //! are beside the block's greatest, and these three signed digits each:
 //!
 //! ```text
@@ -12,7 +12,13 @@
 //!
 //! The inner sum is exact (`schedule::digits`). Weights lie in panels of 16 columns, four bytes of one after those of the
 //! other; scales lie beside them. Only where each target has the instruction, and for what `packed_product.rs` makes of a
-//! product: two weights a byte, one zero point for all, known scales.
+//! product: one zero point for all, known scales. Where a target has none, weights of eight bits become floats again
+//! as long as these are few (`floats.rs`).
+
+mod floats;
+mod packed;
+
+use std::collections::BTreeMap;
 
 use kiln_ir::kernel::digits::{COLUMNS, DigitSum};
 use kiln_ir::kernel::{
@@ -23,108 +29,36 @@ use kiln_ir::{DType, Dim, Result, Shape, Tensor, TensorType};
 use kiln_targets::Target;
 
 use super::absorb::{Substitution, substitute_access};
+use packed::{GROUP, Packed};
 
-/// Bytes of a column that lie together.
-const GROUP: usize = 4;
-/// Bytes of a block, at most: all of its products are code.
-const MOST_BYTES: usize = 64;
 /// The greatest number of a block, in units.
 const GREATEST: f32 = (1 << 22) as f32;
 /// The least that counts as the greatest of a block, so that its unit is a normal number.
 const LEAST: f32 = 1e-30;
 
-/// Rewrites every such product, where all targets multiply bytes by an instruction.
+/// Rewrites every such product, where all targets multiply bytes by an instruction; else those of eight bits.
 pub fn run(program: &mut Program, targets: &[Target]) -> Result<()> {
-    if targets.is_empty() || !targets.iter().all(|t| t.dot4 && t.encoder) {
-        return Ok(());
-    }
+    let dots = !targets.is_empty() && targets.iter().all(|t| t.dot4 && t.encoder);
     let mut edits = Edits::default();
+    // Steps of a recurrent network share their weights.
+    let (mut panels, mut numbers) = (BTreeMap::new(), BTreeMap::new());
     for i in 0..program.kernels().len() {
-        if let Some(found) = Packed::of(program, program.kernel(i)) {
-            edits.replace(i, rewrite(program, i, &found)?);
+        let Some(found) = Packed::of(program, program.kernel(i)) else { continue };
+        if dots && found.has_panels() {
+            edits.replace(i, rewrite(program, i, &found, &mut panels)?);
+        } else if !dots && floats::pays(&found, targets) {
+            edits.replace(i, vec![floats::rewrite(program, i, &found, &mut numbers)?]);
         }
     }
     program.edit(edits);
     Ok(())
 }
 
-/// A product with weights of four bits.
-struct Packed {
-    /// `[N, blocks, bytes]`.
-    weights: BufferId,
-    /// `[N, blocks]`, in one axis or two.
-    scales: BufferId,
-    /// `[rows.., blocks, 2, bytes]`.
-    numbers: BufferId,
-    zero: f32,
-    columns: usize,
-    blocks: usize,
-    bytes: usize,
-    /// The loops of the rows, and that of the columns.
-    rows: Vec<LoopId>,
-    column: LoopId,
-}
-
-impl Packed {
-    fn of(program: &Program, kernel: &Kernel) -> Option<Self> {
-        use BinaryOp::{Add, BitAnd, Mul, Shr, Sub};
-        let Form::Reduce { op: ReduceOp::Sum, value: Expr::Binary(Mul, sum, scale), store } = &kernel.form
-        else {
-            return None;
-        };
-        let (Expr::Binary(Add, low, high), Expr::Load(scale)) = (&**sum, &**scale) else { return None };
-        let half = |e: &Expr, bits: BinaryOp| -> Option<(Access, f32, Access)> {
-            let Expr::Binary(Mul, weight, number) = e else { return None };
-            let (Expr::Binary(Sub, weight, zero), Expr::Load(number)) = (&**weight, &**number) else {
-                return None;
-            };
-            let (Expr::Cast(DType::F32, part), Expr::Const(zero)) = (&**weight, &**zero) else { return None };
-            let Expr::Binary(op, byte, by) = &**part else { return None };
-            let (Expr::Load(byte), Expr::Const(by)) = (&**byte, &**by) else { return None };
-            let wanted = if bits == BitAnd { 15 } else { 4 };
-            (*op == bits && by.to_i64() == wanted)
-                .then(|| (byte.clone(), zero.to_f64() as f32, number.clone()))
-        };
-        let (low, high) = (half(low, BitAnd)?, half(high, Shr)?);
-        let [b, i] = kernel.loops_of(Role::Reduce)[..] else { return None };
-        let parallel = kernel.loops_of(Role::Parallel);
-        let (column, rows) = parallel.split_last()?;
-        let constant = |buffer: BufferId| matches!(program.buffer(buffer).kind, BufferKind::Const(_));
-        let [columns, blocks, bytes] = program.buffer(low.0.buffer).ty.shape.as_const()?[..] else {
-            return None;
-        };
-        let at = |half: i64| -> Vec<Index> {
-            let rows = rows.iter().copied().map(Index::from);
-            rows.chain([b.into(), Affine::constant(half).into(), i.into()]).collect()
-        };
-        let fits = low.0 == high.0
-            && low.0.as_loops()? == [*column, b, i]
-            && (low.1, low.2.buffer) == (high.1, high.2.buffer)
-            && (&low.2.index, &high.2.index) == (&at(0), &at(1))
-            && constant(low.0.buffer)
-            && constant(scale.buffer)
-            && store.to.as_loops()? == parallel;
-        let sizes = columns % COLUMNS as usize == 0
-            && columns > COLUMNS as usize
-            && blocks > 1
-            && bytes % GROUP == 0
-            && (2 * GROUP..=MOST_BYTES).contains(&bytes);
-        (fits && sizes).then(|| Self {
-            weights: low.0.buffer,
-            scales: scale.buffer,
-            numbers: low.2.buffer,
-            zero: low.1,
-            columns,
-            blocks,
-            bytes,
-            rows: rows.to_vec(),
-            column: *column,
-        })
-    }
-}
+/// By weights and scales their panels.
+type Panels = BTreeMap<(BufferId, BufferId), (BufferId, BufferId)>;
 
 /// The kernels for the place of kernel `i`.
-fn rewrite(program: &mut Program, i: usize, found: &Packed) -> Result<Vec<Kernel>> {
+fn rewrite(program: &mut Program, i: usize, found: &Packed, known: &mut Panels) -> Result<Vec<Kernel>> {
     let kernel = program.kernel(i).clone();
     let Form::Reduce { store, .. } = &kernel.form else { return Ok(vec![kernel]) };
     let shape = program.buffer(found.numbers).ty.shape.clone();
@@ -139,7 +73,12 @@ fn rewrite(program: &mut Program, i: usize, found: &Packed) -> Result<Vec<Kernel
     let unit = temp("unit", DType::F32, &by_block);
     let shift = temp("shift", DType::F32, &by_block);
     let digits = temp("digits", DType::I8, &by_digit);
-    let (weights, scales) = panels(program, &kernel.name, found)?;
+    let key = (found.weights, found.scales);
+    let (weights, scales) = match known.get(&key) {
+        Some(known) => *known,
+        None => panels(program, &kernel.name, found)?,
+    };
+    known.insert(key, (weights, scales));
     let mut kernels = Vec::new();
     let mut emit = |program: &mut Program, suffix: &str, loops: Vec<Loop>, form: Form| {
         let name = program.kernel_name(&format!("{}.{suffix}", kernel.name));
@@ -193,14 +132,14 @@ fn rewrite(program: &mut Program, i: usize, found: &Packed) -> Result<Vec<Kernel
     let rows: Vec<LoopId> = (0..found.rows.len() as u16).map(LoopId).collect();
     let row_and =
         |rest: Vec<Index>| -> Vec<Index> { rows.iter().copied().map(Index::from).chain(rest).collect() };
-    let digit = |half: usize, digit: usize| {
+    let digit = |part: usize, digit: usize| {
         let byte = Affine::constant(0i64).plus(g, GROUP).plus(j, 1i64);
         let constant = |n: usize| Index::from(Affine::constant(n as i64));
-        Access::new(digits, row_and(vec![b.into(), constant(digit), constant(half), byte.into()]))
+        Access::new(digits, row_and(vec![b.into(), constant(digit), constant(part), byte.into()]))
     };
     let sum = DigitSum {
         weights: at(weights, &[p, b, g, c, j]),
-        digits: [0, 1].map(|half| [0, 1, 2].map(|n| digit(half, n))),
+        digits: (0..found.parts).map(|part| [0, 1, 2].map(|n| digit(part, n))).collect(),
         shift: Access::new(shift, row_and(vec![b.into()])),
         scale: at(scales, &[p, b, c]),
         unit: Access::new(unit, row_and(vec![b.into()])),
@@ -296,12 +235,24 @@ mod tests {
         )
     }
 
+    /// The same with weights of eight bits.
+    fn product_of_bytes(columns: usize) -> String {
+        let text = product(columns).replace("[2, 2, 2, 8]", "[2, 2, 1, 8]");
+        let (head, _) = text.split_once("acc = sum").unwrap();
+        format!(
+            "{head}acc = sum(((f32(@q[n, b, i]) - 128.0:f32) * %x[m, b, 0, i]) * @s[n, b])
+                 %y[m, n] = acc + @c[n] }} }}"
+        )
+    }
+
     #[test]
     fn numbers_in_digits_are_as_exact_as_floats() {
-        for factor in [1.0, 1e-35, 1e30] {
-            let mut program = kernel::parse(&product(48)).unwrap();
-            let x = (0..64).map(|i| ((i * 37 % 101) as f32 - 50.3) * factor).collect();
-            let x = [Tensor::from_vec::<f32>(&[2, 2, 2, 8], x)];
+        let all = [(1.0, 2), (1e-35, 2), (1e30, 2), (1.0, 1), (1e-35, 1), (1e28, 1)];
+        for (factor, parts) in all {
+            let text = if parts == 2 { product(48) } else { product_of_bytes(48) };
+            let mut program = kernel::parse(&text).unwrap();
+            let x = (0..32 * parts).map(|i| ((i * 37 % 101) as f32 - 50.3) * factor).collect();
+            let x = [Tensor::from_vec::<f32>(&[2, 2, parts, 8], x)];
             let expected = eval::kernel::run(&program, &x).unwrap();
             run(&mut program, &[target("+avx512vnni")]).unwrap();
             kernel::verify(&program).unwrap();
@@ -312,6 +263,19 @@ mod tests {
             let near = a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 2e-6 * largest);
             assert!(near, "{a:?} {b:?}");
         }
+    }
+
+    #[test]
+    fn bytes_become_floats_where_machines_do_not_multiply_them() {
+        let mut program = kernel::parse(&product_of_bytes(40)).unwrap();
+        let x = [Tensor::from_vec::<f32>(&[2, 2, 1, 8], (0..32).map(|i| (i * 37 % 101) as f32).collect())];
+        let expected = eval::kernel::run(&program, &x).unwrap();
+        run(&mut program, &[target("")]).unwrap();
+        kernel::verify(&program).unwrap();
+        assert!(matches!(program.kernel(0).form, Form::Contract { .. }), "{program}");
+        let found = eval::kernel::run(&program, &x).unwrap();
+        let (a, b) = (expected[0].to_f64s().unwrap(), found[0].to_f64s().unwrap());
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-5 * a.abs().max(1.0)), "{a:?} {b:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Sums of products with weights of four bits, of numbers in digits: products of bytes by an instruction.
+//! Sums of products with weights of four or eight bits, of numbers in digits: products of bytes by an instruction.
 
 use kiln_ir::kernel::digits::{COLUMNS, DigitSum};
 use kiln_ir::kernel::plan::{Digits, FlatAccess, Schedule};
@@ -55,8 +55,9 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Chosen, String> {
     let from_afar = target.prefetches && bytes > target.l2_bytes as i64;
     let ahead = if from_afar { (AHEAD / (GROUP * COLUMNS * groups)).max(1) as u32 } else { 0 };
     let why = format!(
-        "{blocks} blocks of {} weights of 4 bits, {COLUMNS} columns at once; numbers in three digits",
-        2 * GROUP * groups
+        "{blocks} blocks of {} weights of {} bits, {COLUMNS} columns at once; numbers in three digits",
+        sum.digits.len() as i64 * GROUP * groups,
+        8 / sum.digits.len().max(1)
     );
     Ok(Chosen { schedule: Schedule::Digits(Digits { outer, panel, col, block, group, byte, ahead }), why })
 }

@@ -1,8 +1,9 @@
-//! Sums of products with weights of four bits, of numbers that lie in digits: what the schedule
+//! Sums of products with weights of four or eight bits, of numbers that lie in digits: what the schedule
 //! [`Digits`](super::plan::Digits) is for.
 //!
 //! ```text
-//!   acc = sum((f32(q & 15) * number(0) + f32(q >> 4) * number(1) + shift) * (scale * unit))
+//!   acc = sum((f32(q & 15) * number(0) + f32(q >> 4) * number(1) + shift) * (scale * unit))     of four bits
+//!   acc = sum((f32(q) * number(0) + shift) * (scale * unit))                                    of eight
 //!   number(p) = (f32(d2[p]) * 65536 + f32(d1[p]) * 256) + f32(d0[p])
 //! ```
 //!
@@ -18,18 +19,18 @@ use crate::types::DType;
 pub const COLUMNS: i64 = 16;
 /// What a digit counts, from the lowest.
 const UNITS: [f32; 3] = [1.0, 256.0, 65536.0];
-/// Bits of a weight.
+/// Bits of a weight where a byte has two.
 const BITS: i64 = 4;
-/// A weight's bits, in the lower half of a byte.
+/// Such a weight's bits, in the lower half of a byte.
 const LOW: i64 = 15;
 
 /// The accesses of such a sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DigitSum<A> {
-    /// Two weights a byte.
+    /// A weight a byte, or two.
     pub weights: A,
-    /// By half of the byte the digits of what it is multiplied by, the lowest first.
-    pub digits: [[A; 3]; 2],
+    /// By weight of the byte, the low bits first, the digits of what it is multiplied by, the lowest first.
+    pub digits: Vec<[A; 3]>,
     /// Added for each byte.
     pub shift: A,
     /// The factor of the weights.
@@ -47,16 +48,22 @@ impl<A: Clone + PartialEq> DigitSum<A> {
     pub fn value(&self) -> Expr<A> {
         let load = |a: &A| Expr::Load(a.clone());
         let bin = |op, a, b| Expr::binary(op, a, b);
-        let half = |p: usize| {
+        let product = |(p, digits): (usize, &[A; 3])| {
             let op = if p == 0 { BinaryOp::BitAnd } else { BinaryOp::Shr };
             let by = number(DType::U8, if p == 0 { LOW } else { BITS });
-            let weight = Expr::cast(DType::F32, bin(op, load(&self.weights), Expr::Const(by)));
-            let digit = |i: usize| Expr::cast(DType::F32, load(&self.digits[p][i]));
+            let bits = match self.digits.len() {
+                1 => load(&self.weights),
+                _ => bin(op, load(&self.weights), Expr::Const(by)),
+            };
+            let weight = Expr::cast(DType::F32, bits);
+            let digit = |i: usize| Expr::cast(DType::F32, load(&digits[i]));
             let upper = |i: usize| bin(BinaryOp::Mul, digit(i), Expr::f32(UNITS[i]));
             let number = bin(BinaryOp::Add, bin(BinaryOp::Add, upper(2), upper(1)), digit(0));
             bin(BinaryOp::Mul, weight, number)
         };
-        let inner = bin(BinaryOp::Add, bin(BinaryOp::Add, half(0), half(1)), load(&self.shift));
+        let products = self.digits.iter().enumerate().map(product);
+        let products = products.reduce(|a, b| bin(BinaryOp::Add, a, b));
+        let inner = products.into_iter().fold(load(&self.shift), |shift, sum| bin(BinaryOp::Add, sum, shift));
         bin(BinaryOp::Mul, inner, bin(BinaryOp::Mul, load(&self.scale), load(&self.unit)))
     }
 
@@ -65,9 +72,14 @@ impl<A: Clone + PartialEq> DigitSum<A> {
         let Form::Reduce { op: ReduceOp::Sum, value, .. } = form else { return None };
         let mut loads = Vec::new();
         value.for_each_access(&mut |a| loads.push(a.clone()));
-        let [w0, d02, d01, d00, w1, d12, d11, d10, shift, scale, unit] = <[A; 11]>::try_from(loads).ok()?;
-        let digits = [[d00, d01, d02], [d10, d11, d12]];
-        let found = Self { weights: w0, digits, shift, scale, unit };
-        (found.weights == w1 && found.value() == *value).then_some(found)
+        let (by_weight, [shift, scale, unit]) = loads.split_last_chunk::<3>()?;
+        let parts = by_weight.chunks_exact(4);
+        if !matches!(by_weight.len(), 4 | 8) {
+            return None;
+        }
+        let digits = parts.map(|part| [part[3].clone(), part[2].clone(), part[1].clone()]).collect();
+        let [shift, scale, unit] = [shift, scale, unit].map(A::clone);
+        let found = Self { weights: by_weight[0].clone(), digits, shift, scale, unit };
+        (found.value() == *value).then_some(found)
     }
 }

@@ -64,7 +64,12 @@ pub(super) fn lower(op: &Packed, cx: &mut Lowering<'_>) -> Result<()> {
         Ok(if cx.has_input(i) { cx.fact(i)?.tensor().cloned() } else { None })
     };
     let q = known(cx, 1)?.ok_or_else(|| Error::internal("weights that are not known"))?;
-    let q = cx.constant("bytes", q.reshaped(&[op.n as usize, blocks as usize, bytes as usize])?);
+    let shape = [op.n as usize, blocks as usize, bytes as usize];
+    // Weights that several products share stay one constant.
+    let q = match q.shape == shape {
+        true => cx.input(1)?,
+        false => cx.constant("bytes", q.reshaped(&shape)?),
+    };
     // Weights of a byte lie side by side in the left operand: one kind of them after the other, beside the bytes.
     let mut shape = leading.clone();
     shape.0.extend([blocks, parts, bytes].map(Dim::from));

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Made of other operators (`steps.rs`): one product of all elements with `w`, then for each element what depends on the state.
-//! Quantised products are those of `DynamicQuantizeMatMul`.
+//! Quantised products are those of `DynamicQuantizeMatMul`, those with dequantised bytes of `MatMulNBits`.
 //!
 //! Unsupported: sequences of open length.
 
@@ -30,6 +30,13 @@ use crate::types::DType;
 use activations::Activation;
 use kind::Kind;
 use steps::{Direction, Weights};
+
+/// The attribute of networks whose weights are bytes in blocks, as MatMulNBits has them: elements of a block of `w` and of `r`,
+/// 0 where they are floats. Such weights are `u8[D, G * H, blocks, block]` with 128 as zero; their scales `[D, G * H * blocks]`
+/// are the inputs [`SCALES`].
+pub(crate) const BLOCKS: &str = "kiln.blocks";
+/// The inputs of the scales of `w` and `r`.
+pub(crate) const SCALES: [usize; 2] = [8, 9];
 
 /// A recurrent network.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +56,8 @@ pub struct Recurrent {
     input_forget: bool,
     /// GRU: the state is multiplied before the reset gate is applied.
     linear_before_reset: bool,
+    /// Of [`BLOCKS`].
+    blocks: [i64; 2],
     outputs: usize,
 }
 
@@ -59,6 +68,18 @@ fn parse(node: &mut NodeProto<'_>, name: &'static str, kind: Kind, quantised: bo
         (Kind::Lstm, false) => 3..=8,
         _ => 3..=6,
     };
+    let blocks = match node.ints(BLOCKS)? {
+        None => [0, 0],
+        Some(list) => match list[..] {
+            [w, r] if !quantised && [w, r].iter().all(|n| (0..1 << 31).contains(n)) => [w, r],
+            _ => bail_invalid!("attribute '{BLOCKS}' must be two sizes of blocks, found {list:?}"),
+        },
+    };
+    let scaled = SCALES.iter().zip(blocks).all(|(i, block)| block == 0 || node.inputs.get(*i) == Some(&true));
+    if !scaled {
+        bail_invalid!("weights in blocks need scales");
+    }
+    let inputs = if blocks == [0, 0] { inputs } else { 3..=SCALES[1] + 1 };
     if quantised {
         // Those in between may be left out.
         if node.inputs.len() != 12 || [0, 1, 2, 8, 9, 10, 11].iter().any(|i| !node.inputs[*i]) {
@@ -103,6 +124,7 @@ fn parse(node: &mut NodeProto<'_>, name: &'static str, kind: Kind, quantised: bo
         batch_first: node.flag("layout", false)?,
         input_forget: kind == Kind::Lstm && node.flag("input_forget", false)?,
         linear_before_reset: kind == Kind::Gru && node.flag("linear_before_reset", false)?,
+        blocks,
         outputs: node.outputs,
     }))
 }
@@ -158,6 +180,9 @@ impl Op for Recurrent {
                 attrs.insert(name.to_owned(), Attr::Int(1));
             }
         }
+        if self.blocks != [0, 0] {
+            attrs.insert(BLOCKS.to_owned(), Attr::Ints(self.blocks.to_vec()));
+        }
         attrs
     }
 
@@ -185,10 +210,14 @@ impl Composed for Recurrent {
             }
             _ => Ok(()),
         };
-        let product =
-            |of: i64| if self.quantised { [directions, of, gates] } else { [directions, gates, of] };
-        of_shape(cx, Some(w), "weights of elements", &product(input))?;
-        of_shape(cx, Some(r), "weights of the state", &product(hidden))?;
+        let product = |of: i64, block: i64| match (self.quantised, block) {
+            (true, _) => vec![directions, of, gates],
+            (false, 0) => vec![directions, gates, of],
+            (false, block) => vec![directions, gates, (of + block - 1) / block, block],
+        };
+        let [of_w, of_r] = self.blocks;
+        of_shape(cx, Some(w), "weights of elements", &product(input, of_w))?;
+        of_shape(cx, Some(r), "weights of the state", &product(hidden, of_r))?;
         let (bias, lengths, peepholes) =
             (optional(3), optional(4), optional(7).filter(|_| self.kind == Kind::Lstm));
         of_shape(cx, bias, "the bias", &[directions, 2 * gates])?;
@@ -225,9 +254,17 @@ impl Composed for Recurrent {
                 (true, Some(lengths)) => cx.apply(&reverse_sequence::DEF, &[], &[x, lengths])?,
                 _ => x,
             };
-            let matrix = |of: i64| if self.quantised { [of, gates] } else { [gates, of] };
-            let [w, r] = [(w, input, 8), (r, hidden, 10)].map(|(value, of, scales)| -> Result<Weights> {
-                let Some(value) = row(cx, Some(value), &matrix(of))? else {
+            let both = [(w, input, 8, 0), (r, hidden, 10, 1)];
+            let [w, r] = both.map(|(value, of, scales, which)| -> Result<Weights> {
+                let block = self.blocks[which];
+                if block > 0 {
+                    let (d, blocks) = (d as usize, (of + block - 1) / block);
+                    let scales = required(inputs, SCALES[which])?;
+                    let value = steps::known(cx, value, (d, d + 1), &[gates, blocks, block])?;
+                    let scales = steps::known(cx, scales, (d, d + 1), &[gates * blocks])?;
+                    return Ok(Weights::Bytes { value, scales, from: of, columns: gates, block });
+                }
+                let Some(value) = row(cx, Some(value), &product(of, block)[1..])? else {
                     bail_invalid!("weights are left out")
                 };
                 if !self.quantised {

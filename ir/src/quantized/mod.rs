@@ -8,6 +8,7 @@
 //!   Conv(DQ(x), DQ(w), b)     f32(ConvInteger(x, w) + b) * (scale x * scale w)           sums are exact
 //!   MatMul(DQ(a), DQ(b))      f32(MatMulInteger(a, b)) * (scale a * scale b)
 //!   MatMul(x, DQ(w))          MatMulNBits: weights stay as short as they are where that is worth it
+//!   LSTM(x, DQ(w), DQ(r), ..)   products of MatMulNBits, of GRU and RNN too
 //!   AveragePool(DQ(x))        AveragePool(f32(x - zero)) * scale                         sums of integers in f32 are exact
 //!   Reshape(DQ(x)), ..        DQ(Reshape(x)): elements are only moved or chosen
 //!   Q(DQ(x))                  x, where both have one scale and zero point
@@ -23,6 +24,7 @@ mod movement;
 mod padding;
 mod pooling;
 mod products;
+mod recurrent;
 mod tables;
 mod weights;
 
@@ -73,6 +75,7 @@ fn rewritten(graph: &Graph, node: &Node) -> Result<Option<Patch>> {
             patch => Ok(patch),
         },
         "Gemm" => products::gemm(graph, node),
+        "LSTM" | "GRU" | "RNN" => recurrent::network(graph, node),
         "AveragePool" | "GlobalAveragePool" | "ReduceMean" => pooling::average(graph, node),
         padding::CONVOLUTION => padding::before(graph, node),
         "QuantizeLinear" => match movement::nothing(graph, node)? {

@@ -19,9 +19,9 @@ use crate::tensor::Tensor;
 use crate::types::DType;
 
 /// Fewer weights are numbers sooner than they save anything.
-const LEAST: usize = 4096;
-/// Weights that share a scale where all of a column do.
-const BLOCK: usize = 32;
+pub(super) const LEAST: usize = 4096;
+/// Weights that share a scale where all of a column do: by four bits and by eight.
+const BLOCK: [usize; 2] = [32, 64];
 
 /// The product with weights in blocks.
 pub(super) fn matmul(graph: &Graph, node: &Node) -> Result<Option<Patch>> {
@@ -57,10 +57,11 @@ pub(super) fn matmul(graph: &Graph, node: &Node) -> Result<Option<Patch>> {
     if scale.dtype != DType::F32 || int("output_dtype", 0) != 0 || matches!(zeros, Some(None)) {
         return Ok(None);
     }
-    // By position of a block the scale.
+    // By position of a block the scale. Longer blocks of eight bits where these are whole.
+    let own = BLOCK[usize::from(bits == 8 && k > BLOCK[1] && k.is_multiple_of(BLOCK[1]))];
     let (block, place): (usize, Box<dyn Fn(usize, usize) -> usize>) = match (&scale.shape[..], block, axis) {
-        ([], 0, _) | ([1], 0, _) => (BLOCK, Box::new(|_, _| 0)),
-        ([count], 0, 1) if *count == n => (BLOCK, Box::new(|_, column| column)),
+        ([], 0, _) | ([1], 0, _) => (own, Box::new(|_, _| 0)),
+        ([count], 0, 1) if *count == n => (own, Box::new(|_, column| column)),
         ([count, columns], 1.., 0) if *columns == n && *count == k.div_ceil(block) && block % 16 == 0 => {
             (block, Box::new(move |block, column| block * n + column))
         }

@@ -104,6 +104,32 @@ fn a_step_by_hand() {
 }
 
 #[test]
+fn weights_of_the_state_that_are_mostly_zeros() {
+    const H: usize = 48;
+    for (name, gates) in [("GRU", 3 * H), ("LSTM", 4 * H)] {
+        for rows in [1, 4, 16] {
+            let kept = |i: usize| (i / H / rows * 7 + i % H * 3).is_multiple_of(11);
+            let values = small(&[1, gates, H], 7).to_f64s().unwrap();
+            let zeros = values.iter().enumerate().map(|(i, v)| if kept(i) { *v as f32 } else { 0.0 });
+            let state = || small(&[1, 1, H], 13);
+            let mut inputs = vec![
+                small(&[T, 1, I], 3),
+                small(&[1, gates, I], 5),
+                Tensor::from_vec(&[1, gates, H], zeros.collect()),
+                small(&[1, 2 * gates], 11),
+                Tensor::from_vec(&[1], vec![T as i32]),
+                state(),
+            ];
+            inputs.extend((name == "LSTM").then(state));
+            let mut list = vec![("hidden_size", Attr::Int(H as i64))];
+            list.extend((name == "GRU").then_some(("linear_before_reset", Attr::Int(1))));
+            let op = parse(name, 22, &list, inputs.len(), 2).unwrap();
+            run(&*op, &inputs.iter().collect::<Vec<_>>(), &[1, 2, 3, 4]).unwrap();
+        }
+    }
+}
+
+#[test]
 fn quantised_products() {
     let of = |shape: &[usize], seed| crate::ops::testing::bytes(DType::I8, shape, seed);
     let scale = Tensor::from_vec(&[1], vec![0.01f32]);

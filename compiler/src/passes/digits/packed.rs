@@ -1,0 +1,120 @@
+//! What `packed_product.rs` makes of a product with weights of four or eight bits.
+
+use kiln_ir::DType;
+use kiln_ir::kernel::digits::COLUMNS;
+use kiln_ir::kernel::{
+    Access, Affine, BinaryOp, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, ReduceOp,
+    Role,
+};
+
+/// Bytes of a column that lie together.
+pub(super) const GROUP: usize = 4;
+/// Bytes of a block, at most: all of its products are code.
+const MOST_BYTES: usize = 64;
+
+/// A product with weights of four or eight bits.
+pub(super) struct Packed {
+    /// `[N, blocks, bytes]`.
+    pub(super) weights: BufferId,
+    /// `[N, blocks]`, in one axis or two.
+    pub(super) scales: BufferId,
+    /// `[rows.., blocks, parts, bytes]`.
+    pub(super) numbers: BufferId,
+    /// Weights of a byte: 1 or 2.
+    pub(super) parts: usize,
+    pub(super) zero: f32,
+    pub(super) columns: usize,
+    pub(super) blocks: usize,
+    pub(super) bytes: usize,
+    /// The loops of the rows, and that of the columns.
+    pub(super) rows: Vec<LoopId>,
+    pub(super) column: LoopId,
+}
+
+/// A weight's byte, what is left of it to take (an operation and its right operand), its zero point, and the number it is
+/// multiplied by.
+type Product = (Access, Option<(BinaryOp, i64)>, f32, Access);
+
+/// `(f32(byte) - zero) * number`, or that of some bits of the byte.
+fn product(e: &Expr) -> Option<Product> {
+    let Expr::Binary(BinaryOp::Mul, weight, number) = e else { return None };
+    let (Expr::Binary(BinaryOp::Sub, weight, zero), Expr::Load(number)) = (&**weight, &**number) else {
+        return None;
+    };
+    let (Expr::Cast(DType::F32, part), Expr::Const(zero)) = (&**weight, &**zero) else { return None };
+    let (byte, bits) = match &**part {
+        Expr::Load(byte) => (byte, None),
+        Expr::Binary(op, byte, by) => {
+            let (Expr::Load(byte), Expr::Const(by)) = (&**byte, &**by) else { return None };
+            (byte, Some((*op, by.to_i64())))
+        }
+        _ => return None,
+    };
+    Some((byte.clone(), bits, zero.to_f64() as f32, number.clone()))
+}
+
+impl Packed {
+    pub(super) fn of(program: &Program, kernel: &Kernel) -> Option<Self> {
+        use BinaryOp::{Add, BitAnd, Mul, Shr};
+        let Form::Reduce { op: ReduceOp::Sum, value: Expr::Binary(Mul, sum, scale), store } = &kernel.form
+        else {
+            return None;
+        };
+        let Expr::Load(scale) = &**scale else { return None };
+        let (products, bits) = match &**sum {
+            Expr::Binary(Add, low, high) => {
+                (vec![product(low)?, product(high)?], vec![Some((BitAnd, 15)), Some((Shr, 4))])
+            }
+            one => (vec![product(one)?], vec![None]),
+        };
+        let [b, i] = kernel.loops_of(Role::Reduce)[..] else { return None };
+        let parallel = kernel.loops_of(Role::Parallel);
+        let (column, rows) = parallel.split_last()?;
+        let constant = |buffer: BufferId| matches!(program.buffer(buffer).kind, BufferKind::Const(_));
+        let (weights, _, zero, numbers) = &products[0];
+        let ty = &program.buffer(weights.buffer).ty;
+        let [columns, blocks, bytes] = ty.shape.as_const()?[..] else { return None };
+        let at = |part: usize| -> Vec<Index> {
+            let rows = rows.iter().copied().map(Index::from);
+            rows.chain([b.into(), Affine::constant(part as i64).into(), i.into()]).collect()
+        };
+        let alike =
+            products.iter().zip(bits).enumerate().all(|(part, ((byte, taken, less, number), bits))| {
+                byte == weights
+                    && *taken == bits
+                    && less == zero
+                    && number.buffer == numbers.buffer
+                    && number.index == at(part)
+                    && number.otherwise.is_none()
+            });
+        let fits = alike
+            && ty.dtype == DType::U8
+            && program.buffer(numbers.buffer).ty.shape.rank() == rows.len() + 3
+            && program.buffer(numbers.buffer).ty.shape[rows.len() + 1].is(products.len() as i64)
+            && weights.as_loops()? == [*column, b, i]
+            && constant(weights.buffer)
+            && constant(scale.buffer)
+            && store.to.as_loops()? == parallel;
+        fits.then(|| Self {
+            weights: weights.buffer,
+            scales: scale.buffer,
+            numbers: numbers.buffer,
+            parts: products.len(),
+            zero: *zero,
+            columns,
+            blocks,
+            bytes,
+            rows: rows.to_vec(),
+            column: *column,
+        })
+    }
+
+    /// Whether weights are whole panels.
+    pub(super) fn has_panels(&self) -> bool {
+        self.columns.is_multiple_of(COLUMNS as usize)
+            && self.columns > COLUMNS as usize
+            && self.blocks > 1
+            && self.bytes.is_multiple_of(GROUP)
+            && (2 * GROUP..=MOST_BYTES).contains(&self.bytes)
+    }
+}
