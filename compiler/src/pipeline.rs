@@ -274,7 +274,7 @@ fn laid_out(
     let mut after = After { observer, verify: options.verify };
     if options.opt >= 2 {
         let start = Instant::now();
-        sparse::run(&mut program, targets)?;
+        sparse::run_with(&mut program, targets, &options.choices)?;
         if !after.program("sparse", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }

@@ -2,7 +2,7 @@
 
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::Shared;
-use kiln_targets::simd::{R, Refusal, Simd};
+use kiln_targets::simd::{P, R, Refusal, Simd};
 
 use super::walk::{Walk, Walks, stepped_share};
 
@@ -32,8 +32,21 @@ pub(super) fn shared<T: Walks, S: Simd>(
     if let Some(extent) = this.walk().open_extent(l).filter(|_| step != 1) {
         return stepped_share(this, s, l, &extent, step, body);
     }
+    let range = (s.arg(1)?, s.arg(2)?);
+    between(this, s, shared, range, rewind, body)
+}
+
+/// The steps of the shared loop from one to another, which registers have.
+pub(super) fn between<T: Walks, S: Simd>(
+    this: &mut T,
+    s: &mut S,
+    shared: Shared,
+    (begin, end): (P, P),
+    rewind: bool,
+    body: &mut dyn FnMut(&mut T, &mut S, i64) -> R,
+) -> R {
+    let (l, step) = (shared.along, i64::from(shared.step));
     let shares = shares(this.walk(), l, step)?;
-    let (begin, end) = (s.arg(1)?, s.arg(2)?);
     this.walk().jump(s, l, &begin, step)?;
     for share in &shares {
         this.walk().set_range(l, share.range);

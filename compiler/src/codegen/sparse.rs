@@ -13,15 +13,16 @@
 //! multiplies and adds them, or a few of words.
 //!
 //! Without pixels side by side a block's rows are lanes, and an element of lhs is brought into all of them; blocks are taken
-//! four at a time, each with sums of its own that are added at the end. Blocks of one row and one column are lanes
+//! up to four at a time, each with sums of its own that are added at the end. Blocks of one row and one column are lanes
 //! themselves, a group of them at a time, with elements of lhs by their indices; lanes are added at the end.
 //!
-//! Where a row begins in the values and the indices is read from the table, so that any part of the rows can be run; within
+//! Where a row begins in the values and the indices is read from the table, so that any part of the rows can be run; where
+//! threads share rows, so is with which one a share begins, for shares have as many blocks as each other. Within
 //! a row both are read from front to back. A row is added up by ascending column whatever the tile is, so that bits depend
 //! on nothing else.
 
 use kiln_ir::DType;
-use kiln_ir::format::bcsr::Index;
+use kiln_ir::format::bcsr::{Bcsr, Index};
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Sparse};
@@ -29,7 +30,7 @@ use kiln_targets::simd::bytes::{self, Bytes};
 use kiln_targets::simd::{Across, Op2, P, R, Refusal, Simd, SimdExt as _, Src, V};
 
 use super::places::Places;
-use super::share::shared;
+use super::share::{between, shared};
 use super::vexpr::{At, Dag};
 use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
 
@@ -66,8 +67,9 @@ impl Walks for Generator<'_> {
     }
 }
 
-/// Blocks at a time where rows are lanes: as many as hide the latency of a multiply-add.
+/// Blocks at a time where rows are lanes: as many as hide the latency of a multiply-add, with so many accumulators at most.
 const CHAINS: usize = 4;
+const MOST_SUMS: usize = 8;
 
 /// Where a row's blocks are read.
 struct Cursor {
@@ -176,7 +178,12 @@ impl Generator<'_> {
             if i64::from(share.step) != step {
                 return Err(Refusal::unsupported("shared steps of another size than a tile's"));
             }
-            return shared(self, s, share, i > 0, &mut |this, s, width| this.inside(s, i, None, at, width));
+            let mut body = |this: &mut Self, s: &mut S, width| this.inside(s, i, None, at, width);
+            if self.levels[i] != Level::Rows {
+                return shared(self, s, share, i > 0, &mut body);
+            }
+            let range = (self.share(s, 1)?, self.share(s, 2)?);
+            return between(self, s, share, range, i > 0, &mut body);
         }
         let extent = self.walk.extent(l);
         trips(self, s, l, extent / step, step, &mut |this, s| this.inside(s, i, share, at, step))?;
@@ -187,6 +194,18 @@ impl Generator<'_> {
         }
         self.walk.rewind(l, extent);
         Ok(())
+    }
+
+    /// The row of blocks with which a share begins, whose number is an argument.
+    fn share<S: Simd>(&self, s: &mut S, argument: usize) -> R<P> {
+        let share = s.arg(argument)?;
+        let entry = s.copy_ptr(self.walk.ptr(self.table))?;
+        s.advance_by(&entry, &share, self.sparse.weights.block.entry_bytes() as i64)?;
+        s.free_ptr(share);
+        let at = self.walk.disp(self.table, &[], Bcsr::SHARE_AT as i64)?;
+        let row = s.load_index(&entry, at, false)?;
+        s.free_ptr(entry);
+        Ok(row)
     }
 
     /// What is inside of a step of a level.
@@ -306,10 +325,11 @@ impl Generator<'_> {
         let of = |v: i64, rows: i64| (rows - v * self.lanes).clamp(0, self.lanes) as usize;
         let parts: Vec<Pixels> =
             (0..vectors).map(|v| Pixels { line: 0, from: v * self.lanes, n: of(v, height) }).collect();
-        let acc = (0..CHAINS * parts.len()).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
+        let chains = CHAINS.min(MOST_SUMS / parts.len().max(1)).max(1);
+        let acc = (0..chains * parts.len()).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
         let Row { count: rest, at } = self.begin(s)?;
-        let whole = quotient(s, &rest, CHAINS)?;
-        s.repeat_ptr(whole, &mut |s| self.lanes_of(s, &acc, &parts, CHAINS, &at))?;
+        let whole = quotient(s, &rest, chains)?;
+        s.repeat_ptr(whole, &mut |s| self.lanes_of(s, &acc, &parts, chains, &at))?;
         s.repeat_ptr(rest, &mut |s| self.lanes_of(s, &acc, &parts, 1, &at))?;
         at.free(s);
         let mut acc = acc;

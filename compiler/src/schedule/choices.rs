@@ -23,6 +23,8 @@ pub enum Pick {
     Nest(NestPick),
     /// Results of a tile of a convolution by minimal filtering, along an axis; 0: as it is defined.
     Winograd(u8),
+    /// Whether weights that are mostly zeros are kept in blocks, or all of them.
+    Blocks(bool),
 }
 
 /// A register tile and the order of its panels.

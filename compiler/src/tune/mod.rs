@@ -1,7 +1,7 @@
 //! Measures what the cost models only estimate, on this machine, and remembers the winners.
 //!
-//! Two things are chosen: which convolutions are computed by minimal filtering, then the schedule of every kernel
-//! that has a choice. Kernels with the same [`key`](crate::schedule::choices::key) are measured once. Candidates
+//! Three things are chosen: which weights that are mostly zeros are kept in blocks, then which convolutions are computed by
+//! minimal filtering, then the schedule of every kernel that has a choice. Kernels with the same [`key`](crate::schedule::choices::key) are measured once. Candidates
 //! are timed where they will run, in turn with the rest of the model, so that caches hold what they will hold;
 //! and in turn with each other, so that a machine whose speed drifts hurts all alike. What is not clearly faster
 //! than the cost model's choice does not replace it.
@@ -24,12 +24,15 @@
 
 pub mod cache;
 mod candidates;
+mod race;
+mod sparse;
 mod trial;
 mod watch;
 mod winner;
 mod winograd;
 
 use kiln_ir::kernel::Program;
+use kiln_targets::Target;
 
 use crate::api::{Loaded, Planned};
 use crate::emit::jit;
@@ -60,11 +63,24 @@ pub fn plan(
     jit::check_host(&model.options.target)?;
     let mut outcome = Outcome::default();
     model.options.choices = cache.choices();
-    let filters = model.options.opt >= 2 && model.options.winograd;
-    let mut seen = Convolutions { model: &model, list: Vec::new() };
+    let opt = model.options.opt >= 2;
+    let mut seen =
+        Seen { target: model.options.target.clone(), blocks: Vec::new(), convolutions: Vec::new() };
     let mut planned = model.clone().plan_observed(&mut seen)?;
-    let mut convolutions = if filters { seen.list } else { Vec::new() };
-    let known: Vec<String> = convolutions.iter().map(|c| c.key.clone()).collect();
+    let mut known: Vec<String> = Vec::new();
+    let mut blocks = if opt { std::mem::take(&mut seen.blocks) } else { Vec::new() };
+    known.extend(blocks.iter().map(|c| c.key.clone()));
+    blocks.retain(|c| !cache.knows(&c.key));
+    blocks.sort_by(|a, b| a.key.cmp(&b.key));
+    blocks.dedup_by(|a, b| a.key == b.key);
+    if !blocks.is_empty() {
+        outcome.measured += blocks.len();
+        sparse::measure(&model, planned, &blocks, cache, watch)?;
+        model.options.choices = cache.choices();
+        planned = model.clone().plan_observed(&mut seen)?;
+    }
+    let mut convolutions = if opt && model.options.winograd { seen.convolutions } else { Vec::new() };
+    known.extend(convolutions.iter().map(|c| c.key.clone()));
     convolutions.retain(|c| !cache.knows(&c.key));
     if !convolutions.is_empty() {
         outcome.measured += winograd::measure(&model, planned, &convolutions, cache, watch)?;
@@ -87,16 +103,19 @@ pub fn plan(
     Ok((planned, outcome))
 }
 
-/// Sees which convolutions have a choice.
-struct Convolutions<'a> {
-    model: &'a Loaded,
-    list: Vec<passes::winograd::Candidate>,
+/// Sees which regions and convolutions have a choice.
+struct Seen {
+    target: Target,
+    blocks: Vec<passes::sparse::Candidate>,
+    convolutions: Vec<passes::winograd::Candidate>,
 }
 
-impl Observer for Convolutions<'_> {
+impl Observer for Seen {
     fn program(&mut self, pass: &'static str, program: &Program) {
-        if pass == "widen" {
-            self.list = passes::winograd::candidates(program, &self.model.options.target);
+        match pass {
+            "widen" => self.blocks = passes::sparse::candidates(program, &self.target),
+            "sparse" => self.convolutions = passes::winograd::candidates(program, &self.target),
+            _ => {}
         }
     }
 }

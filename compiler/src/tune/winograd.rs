@@ -3,25 +3,16 @@
 //! This changes what kernels there are, so whole models run in turn: one as the cost model has it, one with every
 //! convolution's next candidate.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
 use super::cache::Cache;
-use super::trial::{inputs, timed};
+use super::race::{LEAST_RUNS, Seconds, race};
 use super::watch::Watch;
 use super::winner::winner;
 use crate::api::{Loaded, Planned};
-use crate::emit::jit::Model;
-use crate::emit::session::Session;
 use crate::error::Error;
 use crate::passes::winograd::Candidate;
 use crate::schedule::choices::Pick;
-
-/// Runs of each model, at least and at most.
-const LEAST_RUNS: u64 = 5;
-const MOST_RUNS: u64 = 60;
-/// After this long no run is begun beyond the least number.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Measures the convolutions and puts the winners into the cache; gives the number of distinct ones. `planned` is
 /// the model with the choices of the cache.
@@ -73,45 +64,4 @@ pub(super) fn measure(
 fn of(seconds: &Seconds, kernel: &str) -> f64 {
     let part = |suffix: &str| seconds.get(&format!("{kernel}{suffix}")).copied().unwrap_or(0.0);
     part("") + part(".tiles") + part(".product")
-}
-
-/// Seconds of the fastest run by the kernel's name.
-type Seconds = HashMap<String, f64>;
-
-/// Seconds of the fastest run of every kernel of two models that run in turn.
-fn race(a: &Model, b: &Model, progress: &mut dyn FnMut(u64)) -> Result<(Seconds, Seconds), Error> {
-    let mut both = [Times::new(a)?, Times::new(b)?];
-    let start = Instant::now();
-    for run in 0..MOST_RUNS {
-        if run >= LEAST_RUNS && start.elapsed() > PATIENCE {
-            break;
-        }
-        both.iter_mut().for_each(Times::run);
-        progress(run + 1);
-    }
-    let [a, b] = both.map(Times::by_name);
-    Ok((a, b))
-}
-
-struct Times<'m> {
-    model: &'m Model,
-    session: Session<'m>,
-    seconds: Vec<f64>,
-}
-
-impl<'m> Times<'m> {
-    fn new(model: &'m Model) -> Result<Self, Error> {
-        let session = model.session_with(&inputs(model.inputs())?)?;
-        Ok(Self { model, session, seconds: vec![f64::INFINITY; model.kernels().len()] })
-    }
-
-    fn run(&mut self) {
-        for (i, best) in self.seconds.iter_mut().enumerate() {
-            *best = timed(&mut self.session, i).min(*best);
-        }
-    }
-
-    fn by_name(self) -> Seconds {
-        self.model.kernels().iter().map(|k| k.name.clone()).zip(self.seconds).collect()
-    }
 }

@@ -28,8 +28,10 @@
 //! Who reads blocks of a row side by side has rows of whole groups of them, whose last ones are zeros at the row's last
 //! column.
 //!
-//! The three parts follow each other, at multiples of 16 bytes. Entries of the table are 32 bits; of blocks of 8 and 16 rows
-//! they are padded to as many bytes, so that an entry is a whole number of bytes for each row.
+//! The three parts follow each other, at multiples of 16 bytes. Entries of the table are two numbers of 32 bits: the blocks
+//! before the row, and where a share begins: of as many shares as there are rows of blocks the first row of the share with the
+//! entry's number. Shares take about as long as each other, so threads that have as many of them are done together. Entries of
+//! blocks of 16 rows are padded to as many bytes, so that an entry is a whole number of bytes for each row.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +70,7 @@ impl Block {
 
     /// Bytes of an entry of the table.
     pub fn entry_bytes(self) -> usize {
-        usize::from(self.rows).max(ENTRY)
+        usize::from(self.rows).max(2 * ENTRY)
     }
 }
 
@@ -78,8 +80,10 @@ impl std::fmt::Display for Block {
     }
 }
 
-/// Bytes of the number of an entry.
+/// Bytes of a number of an entry.
 const ENTRY: usize = 4;
+/// What beginning and ending a row of blocks takes, in blocks.
+const ROW: u64 = 4;
 /// What parts begin at a multiple of.
 const ALIGN: usize = 16;
 
@@ -215,13 +219,7 @@ impl Bcsr {
             None if offsets.iter().all(|o| *o <= u32::from(u16::MAX)) => Index::Short,
             None => Index::Wide,
         };
-        let mut bytes = Vec::with_capacity(this.len());
-        for before in table {
-            let start = bytes.len();
-            bytes.extend(before.to_le_bytes());
-            bytes.resize(start + block.entry_bytes(), 0);
-        }
-        bytes.resize(this.indices_at(), 0);
+        let mut bytes = this.entries(&table);
         bytes.extend(steps.unwrap_or_default());
         match this.index {
             Index::Delta => {}
@@ -232,6 +230,22 @@ impl Bcsr {
         bytes.extend(values);
         Ok((this, bytes))
     }
+
+    /// The bytes before the indices, of how many blocks there are before each row and in the end.
+    fn entries(&self, table: &[u32]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        for (before, share) in table.iter().zip(shares(table)) {
+            let start = bytes.len();
+            bytes.extend(before.to_le_bytes());
+            bytes.extend(share.to_le_bytes());
+            bytes.resize(start + self.block.entry_bytes(), 0);
+        }
+        bytes.resize(self.indices_at(), 0);
+        bytes
+    }
+
+    /// Where a share's first row is in its entry.
+    pub const SHARE_AT: usize = ENTRY;
 
     /// The same matrix with rows of whole groups of so many blocks: what is missing is zeros at the last column of the row.
     /// Rows without a block stay as they are.
@@ -248,7 +262,7 @@ impl Bcsr {
         let of = |at: usize, size: usize, i: usize| &bytes[at + i * size..][..size];
         let (mut table, mut indices, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for row in 0..self.block_rows() {
-            table.push(indices.len() / index);
+            table.push((indices.len() / index) as u32);
             let [before, end] = [row, row + 1].map(|row| word(bytes, entry_at(row)) as usize);
             for i in before..end {
                 indices.extend_from_slice(of(self.indices_at(), index, i));
@@ -263,17 +277,12 @@ impl Bcsr {
                 values.extend(std::iter::repeat_n(0, value));
             }
         }
-        table.push(indices.len() / index);
+        table.push((indices.len() / index) as u32);
         let this = Self { blocks: indices.len() / index, group, ..self.clone() };
         if u32::try_from(this.blocks).is_err() {
             return Err(Error::unsupported("more blocks than 32 bits tell"));
         }
-        let mut all = Vec::with_capacity(this.len());
-        for (row, before) in table.into_iter().enumerate() {
-            all.resize(entry_at(row), 0);
-            all.extend((before as u32).to_le_bytes());
-        }
-        all.resize(this.indices_at(), 0);
+        let mut all = this.entries(&table);
         all.extend(indices);
         all.resize(this.values_at(), 0);
         all.extend(values);
@@ -338,6 +347,11 @@ impl Bcsr {
         if next != self.blocks {
             return Err(broken(format!("{} blocks, of which rows have {next}", self.blocks)));
         }
+        let share = |i: usize| word(bytes, i * self.block.entry_bytes() + Self::SHARE_AT) as usize;
+        let all = share(0) == 0 && share(self.block_rows()) == self.block_rows();
+        if !all || (0..self.block_rows()).any(|i| share(i) > share(i + 1)) {
+            return Err(broken("shares that are not all rows, one after the other".to_owned()));
+        }
         Ok(dense)
     }
 
@@ -395,6 +409,23 @@ impl Bcsr {
 
 fn broken(what: String) -> Error {
     Error::internal(format!("a sparse matrix of {what}"))
+}
+
+/// The first row of each of as many shares as there are rows, and the end, of how many blocks there are before each row.
+fn shares(table: &[u32]) -> Vec<u32> {
+    let rows = table.len().saturating_sub(1) as u64;
+    let work = |row: u64| u64::from(table[row as usize]) + ROW * row;
+    let all = work(rows);
+    let mut row = 0;
+    let share = |i: u64| {
+        // The row that begins nearest to where the share should.
+        let wanted = |row: u64| (work(row) * rows).abs_diff(all * i);
+        while row < rows && wanted(row + 1) <= wanted(row) {
+            row += 1;
+        }
+        if i == rows { rows as u32 } else { row as u32 }
+    };
+    (0..=rows).map(share).collect()
 }
 
 /// How much larger each index of a row is than the one before it; `None` where 8 bits do not tell.
@@ -461,13 +492,14 @@ mod tests {
         }
         let (format, data) = Bcsr::encode(&bytes(&dense), 4, 8, &[(8, 49)], Block::new(4, 1), false).unwrap();
         assert_eq!((format.blocks, format.unit, format.index), (3, 49, Index::Short));
-        assert_eq!((format.indices_at(), format.values_at(), format.len()), (16, 32, 32 + 48));
-        assert_eq!(data[..16], [0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(data[16..22], [1, 0, 4, 0, 6, 0]);
-        assert_eq!(data[32..], bytes(&[1., 2., 3., 4., 5., 6., 0., 7., 8., 0., 9., 10.]));
+        assert_eq!((format.indices_at(), format.values_at(), format.len()), (32, 48, 48 + 48));
+        assert_eq!(data[..12], [0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(data[12..24], [1, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(data[32..38], [1, 0, 4, 0, 6, 0]);
+        assert_eq!(data[48..], bytes(&[1., 2., 3., 4., 5., 6., 0., 7., 8., 0., 9., 10.]));
         assert_eq!(format.decode(&data).unwrap(), bytes(&dense));
         let (format, data) = Bcsr::encode(&bytes(&dense), 4, 8, &[(8, 49)], Block::new(4, 1), true).unwrap();
-        assert_eq!((format.index, &data[16..19]), (Index::Delta, &[1, 3, 6][..]));
+        assert_eq!((format.index, &data[32..35]), (Index::Delta, &[1, 3, 6][..]));
         assert_eq!(format.decode(&data).unwrap(), bytes(&dense));
     }
 
@@ -582,6 +614,28 @@ mod tests {
     }
 
     #[test]
+    fn shares_have_as_many_blocks_as_each_other() {
+        // Eight rows, of which the first two have nearly all.
+        let before = [0, 100, 200, 201, 202, 203, 204, 205, 206];
+        assert_eq!(shares(&before), [0, 0, 1, 1, 1, 1, 2, 2, 8]);
+        assert_eq!(shares(&[0, 5, 10, 15, 20]), [0, 1, 2, 3, 4]);
+        assert_eq!(shares(&[0, 0, 0]), [0, 1, 2]);
+        assert_eq!(shares(&[0]), [0]);
+        let random: Vec<u32> = matrix(40, 40)
+            .iter()
+            .scan(0, |n, v| {
+                *n += u32::from(*v != 0.0);
+                Some(*n)
+            })
+            .step_by(40)
+            .collect();
+        let cut = shares(&random);
+        let half = random[cut[cut.len() / 2] as usize] - random[0];
+        let all = random[random.len() - 1] - random[0];
+        assert!(half.abs_diff(all / 2) < all / 20, "{half} of {all}");
+    }
+
+    #[test]
     fn what_is_broken_is_refused() {
         let dense = bytes(&matrix(8, 8));
         let (format, data) = Bcsr::encode(&dense, 4, 8, &[(8, 1)], Block::new(2, 1), false).unwrap();
@@ -597,7 +651,9 @@ mod tests {
             data
         };
         says(&format, &with(0, 1), "row 0 has blocks 1");
-        says(&format, &with(4, 200), "row 0 has blocks 0 to 200");
+        says(&format, &with(8, 200), "row 0 has blocks 0 to 200");
+        says(&format, &with(4, 1), "shares that are not all rows");
+        says(&format, &with(12, 9), "shares that are not all rows");
         says(&format, &with(format.indices_at(), 99), "is no column's");
         says(&format, &with(format.indices_at() + 2, 0), "is out of order");
     }

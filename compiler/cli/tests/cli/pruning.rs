@@ -171,3 +171,22 @@ fn what_makes_no_sense_is_told_and_nothing_is_written() {
     let over = kiln(&["prune", &model, "-o", &model, "--sparsity", "0.5"]);
     assert_eq!(code(&over), 2, "{}", stderr(&over));
 }
+
+#[test]
+fn tuning_measures_blocks_and_all_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (sparse, cache) = (path("sparse.onnx"), path("tune.json"));
+    done(&["prune", &mnist(), "-o", &sparse, "--sparsity", "0.9", "--block", "4x1"]);
+    let run = |more: &[&str]| {
+        let args = ["bench", &sparse, "--dim", "batch=1", "--seconds", "0", "--tune-cache", &cache, "--json"];
+        json(&done(&[&args[..], more].concat()))
+    };
+    let first = run(&["--tune"]);
+    assert!(first["tuned"]["measured"].as_u64().unwrap() > 1, "{first}");
+    let file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&cache).unwrap()).unwrap();
+    let machines = file["machines"].as_object().unwrap();
+    let keys: Vec<&String> = machines.values().flat_map(|m| m.as_object().unwrap().keys()).collect();
+    assert!(keys.iter().any(|key| key.starts_with("sparse ")), "{keys:?}");
+    assert_eq!(run(&["--tune"])["tuned"]["measured"], 0);
+}

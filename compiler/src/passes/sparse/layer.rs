@@ -224,6 +224,12 @@ impl Layer {
         Some(count(&beside, rows, columns, block))
     }
 
+    /// What its speed depends on beside its weights' zeros.
+    pub(super) fn shape(&self) -> impl std::fmt::Debug {
+        let sizes = [self.images, self.outputs, self.channels];
+        (self.kind, sizes, self.window, self.size, self.step, self.merged)
+    }
+
     /// Columns of the weights.
     pub(super) fn columns(&self) -> usize {
         (self.channels * self.window[0] * self.window[1]) as usize

@@ -126,6 +126,24 @@ fn a_region_of_zeros_is_marked_and_read_back() {
 }
 
 #[test]
+fn what_was_measured_decides() {
+    let program = block(10);
+    let [candidate] = &candidates(&program, &targets()[0])[..] else { panic!("one region") };
+    assert!(candidate.blocks && candidate.kernel.is_none(), "{candidate:?}");
+    for blocks in [true, false] {
+        let (mut measured, choices) = (program.clone(), Choices::one(&candidate.key, &Pick::Blocks(blocks)));
+        run_with(&mut measured, &targets(), &choices).unwrap();
+        let marks = formats(&measured);
+        assert_eq!(marks.len(), 2);
+        assert!(marks.iter().all(|kept| matches!(kept, Kept::Bcsr(_)) == blocks), "{marks:?}");
+        let said =
+            measured.buffers().iter().filter_map(|b| b.format.as_ref()).all(|f| f.why.ends_with("measured"));
+        assert!(said);
+    }
+    assert!(candidates(&block(1), &targets()[0]).is_empty());
+}
+
+#[test]
 fn what_has_no_zeros_is_left_alone() {
     let mut program = block(1);
     let before = program.clone();
