@@ -62,7 +62,7 @@ fn libraries_link_alone_and_export_only_their_prefix() {
         assert!(exported.contains(&format!("{prefix}run_parallel")), "{exported:?}");
         assert!(exported.iter().all(|s| s.starts_with(&prefix)), "{exported:?}");
         let main = folder.path().join("main.c");
-        let signature = Signature { name: &model.name, inputs: 1, outputs: 1, open: false };
+        let signature = Signature { name: &model.name, inputs: 1, outputs: 1, open: false, counted: false };
         tools::write(&main, driver::source(&[signature])).unwrap();
         tools::link(tools::CC, &["-Wall", "-Werror"], &main, &[&library], &folder.path().join("main"))
             .unwrap();

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use kiln_ir::dim::Symbols;
 use kiln_ir::format::packed::{Panels, Steps};
-use kiln_ir::kernel::plan::{FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight};
+use kiln_ir::kernel::plan::{
+    Counted, FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight,
+};
 use kiln_ir::kernel::{
     Access, Buffer, BufferId, BufferKind, Form, Format, Kept, Kernel, LoopId, Place, Program, Region, Uses,
     each_buffer,
@@ -169,6 +171,14 @@ pub fn build_with(
         }
         plan.kernels.push(planned);
     }
+    for (name, buffer) in &program.counted {
+        let writes = |k: &Kernel| k.form.written().contains(buffer);
+        let found = program.kernels().iter().position(writes).zip(arena.offsets.get(&program.root(*buffer)));
+        let (after, offset_bytes) =
+            found.ok_or_else(|| Error::internal(format!("nothing counts the size '{name}'")))?;
+        plan.counted.push(Counted { name: name.clone(), offset_bytes: *offset_bytes, after });
+    }
+    plan.counted.sort_by_key(|c| c.after);
     plan.within = (0..program.kernels().len()).map(|i| program.region_of(i)).collect();
     for region in program.regions() {
         let mut storage = |root: BufferId| -> Result<Storage> {

@@ -4,6 +4,7 @@
 //! with one file per operator, the Kernel IR, and for both levels a text form, a verifier and a slow interpreter
 //! that is the living definition of what the IR means.
 
+pub mod counts;
 pub mod dim;
 pub mod error;
 pub mod errors;

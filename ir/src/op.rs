@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::counts::{Counts, Told};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 pub use crate::fact::{Fact, Known};
@@ -131,6 +132,23 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// The outputs, by the spec's naive formula. May rely on `infer` having accepted the inputs' types.
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>>;
 
+    /// Replaces a node whose results have sizes that are data, as far as its operands' facts tell: before inference, which
+    /// then sees names in place of these. `Ok(None)` where inference can do without.
+    fn count(&self, _node: &NodeView<'_>, _counts: &mut Counts<'_>) -> Result<Option<Patch>> {
+        Ok(None)
+    }
+
+    /// Operands of integers that the shape of the first result follows from: those that a run computes are made sizes before
+    /// inference, which needs a bound for them.
+    fn shape_operands(&self) -> &'static [usize] {
+        &[]
+    }
+
+    /// Names of the open dimensions that the node gives values to when it has run.
+    fn counts(&self) -> &[Arc<str>] {
+        &[]
+    }
+
     /// Replaces the node by simpler ones; `Ok(None)` where there are none. `node` gives the operands' ids and
     /// facts; the patch must replace every output.
     fn decompose(&self, _node: &NodeView<'_>) -> Result<Option<Patch>> {
@@ -174,7 +192,8 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         true
     }
 
-    /// Whether the first result is the first operand unchanged. The others, where there are any, are made without it.
+    /// Whether the first result is the first operand unchanged where both have one type. The others, where there are any, are
+    /// made without it.
     fn hands_on(&self) -> bool {
         false
     }
@@ -217,6 +236,10 @@ impl graph::Operator for Arc<dyn Op> {
 
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         (**self).infer(inputs)
+    }
+
+    fn stays(&self) -> bool {
+        !(**self).counts().is_empty()
     }
 }
 
@@ -261,6 +284,13 @@ pub struct NodeView<'a> {
 }
 
 impl NodeView<'_> {
+    /// What the model says of result `i`.
+    pub fn told(&self, i: usize) -> Told<'_> {
+        let value = self.outputs.get(i).map(|id| self.graph.value(*id));
+        let declared = value.and_then(|v| v.fact.as_ref()).map(|f| &f.shape);
+        Told { name: value.map_or("", |v| &v.name), declared }
+    }
+
     /// The fact of input `i`; an internal error when it is absent or not inferred.
     pub fn fact(&self, i: usize) -> Result<&Fact> {
         let id = self.inputs.get(i).copied().flatten();

@@ -39,24 +39,27 @@ pub(crate) fn join<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 }
 
 /// `  dim batch = 1..8` for every symbol, a line each; `1..8:4` where something else than the mean is typical.
-pub(crate) fn bounds_text(bounds: &Bounds, indent: &str) -> String {
+pub(crate) fn bounds_text(word: &str, bounds: &Bounds, indent: &str) -> String {
     let line = |(s, bound): (&std::sync::Arc<str>, &Bound)| {
         let Bound { lo, hi, typical } = *bound;
         let typical = if *bound == Bound::from((lo, hi)) { String::new() } else { format!(":{typical}") };
-        format!("{indent}dim {} = {lo}..{hi}{typical}\n", Dim::symbol(s))
+        format!("{indent}{word} {} = {lo}..{hi}{typical}\n", Dim::symbol(s))
     };
     bounds.iter().map(line).collect()
 }
 
 impl Cursor {
+    /// The name of a dimension.
+    pub(crate) fn symbol(&mut self) -> Result<String> {
+        match self.next() {
+            Token::Ident(name) | Token::Symbol(name) => Ok(name),
+            other => Err(self.error_before(format!("the name of a dimension expected, found {other}"))),
+        }
+    }
+
     /// What follows `dim`: `batch = 1..8` or `batch = 1..8:4`.
     pub(crate) fn bound(&mut self, bounds: &mut Bounds) -> Result<()> {
-        let name = match self.next() {
-            Token::Ident(name) | Token::Symbol(name) => name,
-            other => {
-                return Err(self.error_before(format!("the name of a dimension expected, found {other}")));
-            }
-        };
+        let name = self.symbol()?;
         self.expect("=")?;
         let lo = self.integer()?;
         self.expect("..")?;

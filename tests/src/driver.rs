@@ -25,6 +25,8 @@ pub struct Case {
     pub outputs: Vec<Port>,
     /// Its open dimensions.
     pub bounds: Bounds,
+    /// Those of them that a run tells.
+    pub counted: Vec<String>,
 }
 
 /// What a program needs to know of a model.
@@ -38,6 +40,8 @@ pub struct Signature<'a> {
     pub outputs: usize,
     /// Whether it has open dimensions: their values come before the arguments.
     pub open: bool,
+    /// Whether a run tells some of them: then all come before the results.
+    pub counted: bool,
 }
 
 impl Case {
@@ -48,16 +52,20 @@ impl Case {
             inputs: plan.inputs.clone(),
             outputs: plan.outputs.clone(),
             bounds: plan.bounds.clone(),
+            counted: plan.counted.iter().map(|c| c.name.to_string()).collect(),
         }
     }
 
-    /// The values of the open dimensions that arguments have.
+    /// The values of the open dimensions that arguments have, and the greatest of those that a run tells.
     fn symbols(&self, inputs: &[Tensor]) -> Outcome<Symbols> {
         let declared: Vec<_> = self.inputs.iter().map(|p| (&*p.name, &p.ty)).collect();
         if self.bounds.is_empty() {
             return Ok(Symbols::new());
         }
-        kiln_ir::eval::bind(&declared, inputs, &self.bounds).map_err(text)
+        let mut symbols = kiln_ir::eval::bind(&declared, inputs, &self.bounds).map_err(text)?;
+        let counted = self.bounds.iter().filter(|(name, _)| self.counted.iter().any(|c| **c == ***name));
+        symbols.extend(counted.map(|(name, bound)| (name.clone(), bound.hi)));
+        Ok(symbols)
     }
 }
 
@@ -123,7 +131,7 @@ pub fn body(cases: &[Signature<'_>]) -> String {
 }
 
 fn one(signature: &Signature<'_>) -> String {
-    let Signature { name, inputs, outputs, open } = *signature;
+    let Signature { name, inputs, outputs, open, counted } = *signature;
     // Of an open model the bytes that its sizes come to: what is behind them is not to be touched.
     let bytes = |kind: &str, i: usize| match open {
         false => format!("{name}_{kind}_{i}_BYTES"),
@@ -161,6 +169,9 @@ static int drive_{name}(void) {{
     if (status != {name}_OK) return status;
     if (!intact()) return 106;"
     );
+    if counted {
+        c += "    if (!give(&sizes, sizeof sizes)) return 107;\n";
+    }
     for i in 0..outputs {
         let _ = writeln!(c, "    if (!give(outputs[{i}], {})) return 107;", bytes("OUTPUT", i));
     }
@@ -255,7 +266,7 @@ pub fn concatenated(cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<u8>> 
 /// Tensors from the bytes that a driver gave.
 pub fn split(bytes: Vec<u8>, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
     let mut bytes = Bytes::from(bytes);
-    let mut tensor = |port: &Port, symbols: &Symbols| {
+    let tensor = |bytes: &mut Bytes, port: &Port, symbols: &Symbols| {
         let extent = |d: &kiln_ir::Dim| d.eval(symbols).and_then(|n| usize::try_from(n).ok());
         let shape: Option<Vec<usize>> = port.ty.shape.iter().map(extent).collect();
         let shape = shape.ok_or_else(|| format!("output '{}' has no shape", port.name))?;
@@ -266,19 +277,24 @@ pub fn split(bytes: Vec<u8>, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<
         Tensor::new(port.ty.dtype, shape, bytes.split_to(size)).map_err(text)
     };
     let mut of = |(case, inputs): (&Case, &Vec<Tensor>)| {
-        let symbols = case.symbols(inputs)?;
-        case.outputs.iter().map(|port| tensor(port, &symbols)).collect()
+        let mut symbols = case.symbols(inputs)?;
+        if !case.counted.is_empty() {
+            for value in symbols.values_mut() {
+                let word = (bytes.len() >= 8).then(|| bytes.split_to(8)).ok_or("no sizes are left")?;
+                *value = i64::from_le_bytes(word[..].try_into().map_err(text)?);
+            }
+        }
+        case.outputs.iter().map(|port| tensor(&mut bytes, port, &symbols)).collect()
     };
     cases.iter().zip(inputs).map(&mut of).collect()
 }
 
 /// Names and numbers of arguments and results: what [`source`] needs.
 pub fn signatures(cases: &[Case]) -> Vec<Signature<'_>> {
-    let of = |c: &Case| (c.inputs.len(), c.outputs.len(), !c.bounds.is_empty());
-    let make = |c| {
-        let (inputs, outputs, open) = of(c);
-        Signature { name: &c.name, inputs, outputs, open }
-    };
+    fn make(c: &Case) -> Signature<'_> {
+        let (inputs, outputs, open) = (c.inputs.len(), c.outputs.len(), !c.bounds.is_empty());
+        Signature { name: &c.name, inputs, outputs, open, counted: !c.counted.is_empty() }
+    }
     cases.iter().map(make).collect()
 }
 

@@ -7,7 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, ValueEnum};
 use kiln_compiler::Compiler;
 use kiln_compiler::internals::api::Loaded;
-use kiln_compiler::internals::passes::bind::DimBinding;
+use kiln_compiler::internals::passes::bind::{DimBinding, SizeBound};
 use kiln_ir::Limits;
 use kiln_ir::{Error, ErrorKind};
 use kiln_targets::Target;
@@ -94,6 +94,10 @@ pub(super) struct ShapeArgs {
     /// typical is assumed where a choice depends on it.
     #[arg(long = "dim", value_name = "NAME=N")]
     pub(super) dims: Vec<DimBinding>,
+    /// The most elements along each axis, or N1xN2x.. per axis, of a value whose size depends on data, where no bound can
+    /// be derived or a lower one is known.
+    #[arg(long = "bound", value_name = "VALUE=N")]
+    pub(super) bounds: Vec<SizeBound>,
     /// 0: no graph rewrites; 1: folding and fusion; 2: rewrites too.
     #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub(super) opt: u8,
@@ -356,6 +360,9 @@ fn set_up(
     }
     for dim in &shape.dims {
         compiler = compiler.bind(dim.clone());
+    }
+    for bound in &shape.bounds {
+        compiler = compiler.limit(bound.clone());
     }
     compiler
 }

@@ -15,7 +15,7 @@ use crate::emit::jit::Model;
 use crate::emit::object::ObjectOptions;
 use crate::error::Error;
 use crate::names::{c_identifier, is_c_identifier};
-use crate::passes::bind::{self, DimBinding, DimValue};
+use crate::passes::bind::{self, DimBinding, DimValue, SizeBound};
 use crate::pipeline::Options;
 use crate::schedule::Choices;
 
@@ -46,6 +46,7 @@ pub struct Compiler {
     source: Source,
     name: Option<String>,
     dims: Vec<DimBinding>,
+    bounds: Vec<SizeBound>,
     triple: Option<String>,
     /// Empty: the default of what is made.
     cpus: Vec<String>,
@@ -64,6 +65,7 @@ impl Compiler {
             source,
             name: None,
             dims: Vec::new(),
+            bounds: Vec::new(),
             triple: None,
             cpus: Vec::new(),
             features: String::new(),
@@ -142,6 +144,31 @@ impl Compiler {
         let mut bound = Bound::from((*sizes.start(), *sizes.end()));
         bound.typical = typical.unwrap_or(bound.typical);
         self.bind(DimBinding { name: name.to_owned(), value: DimValue::Open(bound) })
+    }
+
+    /// [`Compiler::most`] as the command line has it.
+    #[doc(hidden)]
+    pub fn limit(mut self, bound: SizeBound) -> Self {
+        self.bounds.push(bound);
+        self
+    }
+
+    /// The most elements that a value has along each axis, or along every one, whose size depends on data, where no bound
+    /// can be derived or a lower one is known. A run in which there are more ends with an error.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), kiln_compiler::Error> {
+    /// use kiln_compiler::{Compiler, DType, Tensor};
+    ///
+    /// // A model that ends in NonZero, of which 100 are enough.
+    /// let model = Compiler::from_path("model.onnx").most("found", &[100]).jit(1)?;
+    /// let found = model.run(&[Tensor::zeros(DType::F32, &[224, 224])])?;
+    /// assert_eq!(found[0].shape, [2, 0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn most(self, value: &str, most: &[i64]) -> Self {
+        self.limit(SizeBound { value: value.to_owned(), most: most.to_vec() })
     }
 
     /// The target triple; the host's by default.
@@ -303,6 +330,7 @@ impl Compiler {
             Source::Bytes(bytes) => kiln_onnx::from_bytes(bytes, None, &self.limits)?,
             Source::Graph(graph) => (**graph).clone(),
         };
+        bind::limit(&mut graph, &self.bounds)?;
         if !self.dims.is_empty() {
             bind::run(&mut graph, &self.dims)?;
         }

@@ -13,18 +13,19 @@
 //! A region is a branch around its calls, or a loop around them, which ends too where a kernel has left a status.
 //!
 //! A model with open dimensions has an argument more, behind the arena: their values. They are checked, and the sizes that
-//! follow from them are computed before the first kernel runs.
+//! follow from them are computed before the first kernel runs. Behind a kernel that counts a size its value is read, checked
+//! and told the caller, and what follows from it is computed.
 
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{AbiParam, FuncRef, InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::{AbiParam, Block, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
-use kiln_ir::kernel::plan::{FlatAccess, Plan, Port, Storage};
+use kiln_ir::kernel::plan::{Counted, FlatAccess, Plan, Port, Storage};
 use kiln_ir::kernel::regions::Step;
 use kiln_ir::kernel::{Control, Repeat, Trips};
-use kiln_ir::{DType, Result};
+use kiln_ir::{DType, Dim, Result};
 use kiln_runtime::abi::frame as words;
 use kiln_runtime::status::Status;
 use kiln_targets::isa::Code;
@@ -122,7 +123,7 @@ fn run_body<M: Module>(
     if !plan.bounds.is_empty() {
         let [list, ..] = *open else { return Err(internal(&"a parameter for sizes")) };
         checks.not_null(list);
-        sizes = Sizes::read(&mut checks, list, &plan.bounds);
+        sizes = Sizes::read(&mut checks, list, plan);
         sizes.check(&mut checks, &plan.assumed)?;
     }
     let frame = stack_words(checks.b, words::WORDS);
@@ -150,10 +151,21 @@ fn run_body<M: Module>(
             b.switch_to_block(blocks[i]);
         }
         let fork = body.fork.map(|f| (f, parallel_for, context));
-        call_kernels(module, b, (variant.plan, kernels), frame, sizes.clone(), fork)?;
+        let told = (sizes.clone(), open.first().copied());
+        let stopped = call_kernels(module, b, (variant.plan, kernels), frame, told, fork)?;
         let status = b.ins().load(types::I64, flags, frame, words::STATUS);
-        let status = b.ins().ireduce(types::I32, status);
-        b.ins().return_(&[status]);
+        let code = b.ins().ireduce(types::I32, status);
+        b.ins().return_(&[code]);
+        if let Some(block) = stopped {
+            // What a kernel has left says more.
+            b.switch_to_block(block);
+            let status = b.ins().load(types::I64, flags, frame, words::STATUS);
+            let ok = b.ins().icmp_imm_u(IntCC::Equal, status, i64::from(Status::Ok as i32));
+            let outside = b.ins().iconst(types::I64, i64::from(Status::DimensionOutOfBounds as i32));
+            let status = b.ins().select(ok, outside, status);
+            let code = b.ins().ireduce(types::I32, status);
+            b.ins().return_(&[code]);
+        }
     }
     for (block, status) in failed {
         b.switch_to_block(block);
@@ -163,16 +175,17 @@ fn run_body<M: Module>(
     Ok(())
 }
 
-/// Calls of a plan's kernels, in order; those that threads share go through the fork with the host's two words.
+/// Calls of a plan's kernels, in order; those that threads share go through the fork with the host's two words. Gives where a
+/// run goes on in which a size that was counted is outside its bounds.
 fn call_kernels<M: Module>(
     module: &mut M,
     b: &mut FunctionBuilder<'_>,
     (plan, kernels): (&Plan, &Kernels),
     frame: Value,
-    mut sizes: Sizes,
+    (mut sizes, told): (Sizes, Option<Value>),
     fork: Option<(FuncId, Value, Value)>,
-) -> Result<()> {
-    // What kernels, calls and loops ask for is computed before the first.
+) -> Result<Option<Block>> {
+    // What kernels, calls and loops ask for is computed before the first, or when it is counted.
     let table = if plan.sizes.is_empty() { None } else { Some(sizes.table(b, &plan.sizes)?) };
     let trips = plan.regions.iter().filter_map(|region| match &region.control {
         Control::Loop(Repeat { trips: Some(Trips::Count(size)), .. }) => Some(size),
@@ -180,16 +193,33 @@ fn call_kernels<M: Module>(
     });
     let steps = kernels.functions.iter().map(|k| &k.steps);
     for size in steps.chain(trips).filter(|size| size.as_const().is_none()) {
-        sizes.value(b, size)?;
+        if sizes.follows(size) {
+            sizes.value(b, size)?;
+        }
     }
     let zero = b.ins().iconst(types::I64, 0);
     let places = kernels.places.map(|data| {
         let data = module.declare_data_in_func(data, b.func);
         b.ins().symbol_value(types::I64, data)
     });
-    let callees = HashMap::new();
-    Calls { module, b, plan, kernels, frame, sizes, fork, table, zero, places, callees, row_in_frame: None }
-        .steps(&plan.steps())
+    let mut calls = Calls {
+        module,
+        b,
+        plan,
+        kernels,
+        frame,
+        sizes,
+        told,
+        stopped: None,
+        fork,
+        table,
+        zero,
+        places,
+        callees: HashMap::new(),
+        row_in_frame: None,
+    };
+    calls.steps(&plan.steps())?;
+    Ok(calls.stopped)
 }
 
 /// Calls in the making.
@@ -200,6 +230,10 @@ struct Calls<'a, 'f, M> {
     kernels: &'a Kernels,
     frame: Value,
     sizes: Sizes,
+    /// The caller's list of open dimensions.
+    told: Option<Value>,
+    /// Where a run ends in which a size is outside its bounds.
+    stopped: Option<Block>,
     fork: Option<(FuncId, Value, Value)>,
     table: Option<Value>,
     zero: Value,
@@ -213,8 +247,12 @@ impl<M: Module> Calls<'_, '_, M> {
     fn steps(&mut self, steps: &[Step]) -> Result<()> {
         for step in steps {
             match step {
-                Step::Kernel(i) => self.kernel(*i)?,
+                Step::Kernel(i) => {
+                    self.kernel(*i)?;
+                    self.count(*i)?;
+                }
                 Step::Region(id, inner) => {
+                    let known = self.sizes.extent();
                     // What is in the frame behind a branch depends on whether it was taken.
                     self.row_in_frame = None;
                     match &self.plan.regions[id.0 as usize].control {
@@ -222,10 +260,50 @@ impl<M: Module> Calls<'_, '_, M> {
                         Control::Loop(repeat) => self.repeat(repeat, inner)?,
                     }
                     self.row_in_frame = None;
+                    self.sizes.forget(known);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Reads the sizes that a kernel has counted, and computes what follows from them.
+    fn count(&mut self, i: usize) -> Result<()> {
+        let flags = MemFlagsData::new().with_notrap();
+        let plan = self.plan;
+        for Counted { name, offset_bytes, .. } in plan.counted_by(i) {
+            let missing = || internal(&format!("nobody is told the size '{name}'"));
+            let told = self.told.ok_or_else(missing)?;
+            let at = plan.bounds.keys().position(|other| other == name).ok_or_else(missing)?;
+            let arena = self.b.ins().load(types::I64, flags, self.frame, words::ARENA);
+            let cell = self.b.ins().iadd_imm_s(arena, *offset_bytes as i64);
+            let value = self.b.ins().load(types::I64, flags, cell, 0);
+            let outside = self.sizes.tell(self.b, name, value);
+            self.stop_if(outside);
+            self.b.ins().store(flags, value, told, words::WORD * at as i32);
+            let follows = |size: &Dim| size.symbols().contains(name);
+            if let Some(table) = self.table {
+                self.sizes.fill(self.b, table, &plan.sizes, &follows)?;
+            }
+            for zero in plan.assumed.iter().filter(|zero| follows(zero)) {
+                if self.sizes.follows(zero) {
+                    let value = self.sizes.value(self.b, zero)?;
+                    self.stop_if(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_if(&mut self, condition: Value) {
+        let stopped = *self.stopped.get_or_insert_with(|| {
+            let block = self.b.create_block();
+            self.b.set_cold_block(block);
+            block
+        });
+        let next = self.b.create_block();
+        self.b.ins().brif(condition, stopped, &[], next, &[]);
+        self.b.switch_to_block(next);
     }
 
     fn kernel(&mut self, i: usize) -> Result<()> {

@@ -1,9 +1,11 @@
-//! The sizes of a run: open dimensions are read from the caller and checked, and what follows from them is computed.
+//! The sizes of a run: open dimensions are read from the caller, or from the arena when a kernel has counted them, and are
+//! checked; what follows from them is computed then.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use kiln_ir::dim::Atom;
+use kiln_ir::kernel::plan::Plan;
 use kiln_ir::{Bounds, Dim, Error, Result};
 use kiln_runtime::abi::frame as words;
 use kiln_runtime::status::Status;
@@ -18,41 +20,78 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// The open dimensions, from the caller's list of them in the order of their names: a run with one that is outside its
-    /// bounds ends here.
-    pub(super) fn read(checks: &mut Checks<'_, '_>, list: Value, bounds: &Bounds) -> Self {
+    /// The open dimensions that the caller tells, from its list of all of them in the order of their names: a run with one
+    /// that is outside its bounds ends here.
+    pub(super) fn read(checks: &mut Checks<'_, '_>, list: Value, plan: &Plan) -> Self {
         let flags = MemFlagsData::new().with_notrap();
-        let mut known = Vec::with_capacity(bounds.len());
-        for (i, (name, bound)) in bounds.iter().enumerate() {
+        let mut sizes = Self { bounds: plan.bounds.clone(), known: Vec::with_capacity(plan.bounds.len()) };
+        for (i, name) in plan.bounds.keys().enumerate().filter(|(_, name)| !plan.is_counted(name)) {
             let value = checks.b.ins().load(types::I64, flags, list, words::WORD * i as i32);
-            // Below the least one it is a large unsigned number.
-            let least = checks.b.ins().iconst(types::I64, bound.lo);
-            let above = checks.b.ins().isub(value, least);
-            let width = checks.b.ins().iconst(types::I64, bound.hi.saturating_sub(bound.lo));
-            let outside = checks.b.ins().icmp(IntCC::UnsignedGreaterThan, above, width);
+            let outside = sizes.tell(checks.b, name, value);
             checks.fail_if(outside, Status::DimensionOutOfBounds);
-            known.push((Dim::symbol(name), value));
         }
-        Self { bounds: bounds.clone(), known }
+        sizes
     }
 
-    /// A run in which an expression that must be 0 is not ends here.
+    /// A dimension has this value from here on; gives whether that is outside its bounds.
+    pub(super) fn tell(&mut self, b: &mut FunctionBuilder<'_>, name: &str, value: Value) -> Value {
+        let bound = self.bounds.get(name).copied().unwrap_or_else(|| (0, 0).into());
+        // Below the least one it is a large unsigned number.
+        let least = b.ins().iconst(types::I64, bound.lo);
+        let above = b.ins().isub(value, least);
+        let width = b.ins().iconst(types::I64, bound.hi.saturating_sub(bound.lo));
+        self.known.push((Dim::symbol(name), value));
+        b.ins().icmp(IntCC::UnsignedGreaterThan, above, width)
+    }
+
+    /// Whether a size follows from what has been told.
+    pub(super) fn follows(&self, size: &Dim) -> bool {
+        size.symbols().iter().all(|name| self.known.iter().any(|(known, _)| *known == Dim::symbol(name)))
+    }
+
+    /// How much is known, for [`Sizes::forget`].
+    pub(super) fn extent(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Forgets what has been computed since, where it need not have been: behind a branch or a loop.
+    pub(super) fn forget(&mut self, extent: usize) {
+        self.known.truncate(extent);
+    }
+
+    /// A run in which an expression that must be 0 is not ends here. Those that do not follow yet are left out.
     pub(super) fn check(&mut self, checks: &mut Checks<'_, '_>, assumed: &[Dim]) -> Result<()> {
         for zero in assumed {
-            let value = self.value(checks.b, zero)?;
-            checks.fail_if(value, Status::DimensionOutOfBounds);
+            if self.follows(zero) {
+                let value = self.value(checks.b, zero)?;
+                checks.fail_if(value, Status::DimensionOutOfBounds);
+            }
         }
         Ok(())
     }
 
-    /// The table of a plan, on the stack: its address.
+    /// The table of a plan, on the stack, as far as it follows from what has been told: its address.
     pub(super) fn table(&mut self, b: &mut FunctionBuilder<'_>, sizes: &[Dim]) -> Result<Value> {
         let table = stack_words(b, sizes.len() as u32);
-        for (i, size) in sizes.iter().enumerate() {
-            let value = self.value(b, size)?;
-            b.ins().store(MemFlagsData::new().with_notrap(), value, table, words::WORD * i as i32);
-        }
+        self.fill(b, table, sizes, &|_| true)?;
         Ok(table)
+    }
+
+    /// Fills those rows of a table that `wanted` names, as far as they follow.
+    pub(super) fn fill(
+        &mut self,
+        b: &mut FunctionBuilder<'_>,
+        table: Value,
+        sizes: &[Dim],
+        wanted: &dyn Fn(&Dim) -> bool,
+    ) -> Result<()> {
+        for (i, size) in sizes.iter().enumerate() {
+            if wanted(size) && self.follows(size) {
+                let value = self.value(b, size)?;
+                b.ins().store(MemFlagsData::new().with_notrap(), value, table, words::WORD * i as i32);
+            }
+        }
+        Ok(())
     }
 
     /// An expression of open dimensions.

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::kernel::plan::{Counted, Plan, Port};
 use kiln_ir::{Bound, Bounds, DType, Dim, Result, Shape, TensorType, text};
 use kiln_targets::Target;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,8 @@ pub(super) struct Description {
     key: String,
     /// Open dimensions: name, least, greatest, typical.
     bounds: Vec<(String, i64, i64, i64)>,
+    /// Those that a run counts: name, where in the arena, behind which kernel.
+    counted: Vec<(String, usize, usize)>,
     sizes: Vec<String>,
     assumed: Vec<String>,
     pub(super) inputs: Vec<Declared>,
@@ -128,6 +130,15 @@ impl Description {
         self.bounds.iter().map(bound).collect()
     }
 
+    pub(super) fn counted(&self) -> Vec<Counted> {
+        let counted = |(name, offset_bytes, after): &(String, usize, usize)| Counted {
+            name: name.as_str().into(),
+            offset_bytes: *offset_bytes,
+            after: *after,
+        };
+        self.counted.iter().map(counted).collect()
+    }
+
     pub(super) fn sizes(&self) -> Option<Vec<Dim>> {
         dims(&self.sizes)
     }
@@ -179,6 +190,7 @@ impl Image {
         let description = Description {
             key: String::new(),
             bounds: bounds.collect(),
+            counted: plan.counted.iter().map(|c| (c.name.to_string(), c.offset_bytes, c.after)).collect(),
             sizes: written(&plan.sizes),
             assumed: written(&plan.assumed),
             inputs: declared(&plan.inputs),

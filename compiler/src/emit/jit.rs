@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 
 use cranelift_module::FuncId;
-use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::kernel::plan::{Counted, Plan, Port};
 use kiln_ir::{Bounds, Dim, Error, Result};
 use kiln_runtime::abi::{RunParallel, RunParallelOpen};
 use kiln_runtime::pool::Pool;
@@ -49,6 +49,8 @@ pub struct Model {
     pub(super) steering: Steering,
     /// The open dimensions.
     pub(super) bounds: Bounds,
+    /// Those of them that a run counts.
+    pub(super) counted: Vec<Counted>,
     /// The table of sizes.
     pub(super) sizes: Vec<Dim>,
     /// Expressions of them that must be 0 in every run.
@@ -125,6 +127,7 @@ impl Model {
             steering,
             weights: Data::Own(weights),
             bounds: plan.bounds,
+            counted: plan.counted,
             sizes: plan.sizes,
             assumed: plan.assumed,
             inputs: plan.inputs,
@@ -152,7 +155,14 @@ impl Model {
         let mut kernels = Vec::with_capacity(description.kernels.len());
         let (sizes, assumed) =
             (description.sizes().ok_or_else(damaged)?, description.assumed().ok_or_else(damaged)?);
-        let bounds = description.bounds();
+        let (bounds, counted) = (description.bounds(), description.counted());
+        let fits = |c: &Counted| {
+            let within = c.offset_bytes.checked_add(8).is_some_and(|end| end <= description.arena_bytes);
+            within && c.offset_bytes.is_multiple_of(8) && c.after < description.kernels.len()
+        };
+        if !counted.iter().all(fits) {
+            return Err(damaged());
+        }
         for entry in description.kernels {
             let steps = entry.steps().ok_or_else(damaged)?;
             let function = *functions.get(entry.function).ok_or_else(damaged)?;
@@ -188,6 +198,7 @@ impl Model {
             steering,
             weights: data,
             bounds,
+            counted,
             sizes,
             assumed,
             inputs,
@@ -224,9 +235,15 @@ impl Model {
         self.weights.bytes().len()
     }
 
-    /// The dimensions that each run has values of its own for, with their bounds. They follow from the shapes of the inputs.
+    /// The dimensions that each run has values of its own for, with their bounds. They follow from the shapes of the inputs,
+    /// but for [sizes that are counted](Model::is_counted).
     pub fn open_dimensions(&self) -> &Bounds {
         &self.bounds
+    }
+
+    /// Whether a dimension is a size that depends on data: a run tells it.
+    pub fn is_counted(&self, dimension: &str) -> bool {
+        self.counted.iter().any(|c| *c.name == *dimension)
     }
 
     /// The kernels in execution order.

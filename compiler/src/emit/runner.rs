@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
@@ -66,17 +67,59 @@ struct At {
     values: Vec<i64>,
     inputs: Vec<Vec<usize>>,
     outputs: Vec<Vec<usize>>,
+    /// The shapes that results have where most is counted.
+    room: Vec<Vec<usize>>,
     /// The table of sizes.
     sizes: Vec<i64>,
 }
 
 impl At {
     fn new(model: &Model, symbols: Symbols) -> Result<Self> {
-        let all = |ports: &[Port]| ports.iter().map(|p| shape_at(p, &symbols)).collect::<Result<Vec<_>>>();
-        let (inputs, outputs) = (all(&model.inputs)?, all(&model.outputs)?);
+        let all = |ports: &[Port], symbols: &Symbols| {
+            ports.iter().map(|p| shape_at(p, symbols)).collect::<Result<Vec<_>>>()
+        };
+        let (inputs, outputs) = (all(&model.inputs, &symbols)?, all(&model.outputs, &symbols)?);
+        let mut most = symbols.clone();
+        most.extend(
+            model.counted.iter().filter_map(|c| Some((c.name.clone(), model.bounds.get(&c.name)?.hi))),
+        );
+        let room = if model.counted.is_empty() { outputs.clone() } else { all(&model.outputs, &most)? };
         let sizes: Option<Vec<i64>> = model.sizes.iter().map(|size| size.eval(&symbols)).collect();
         let sizes = sizes.ok_or_else(|| Error::internal("a size without a value"))?;
-        Ok(Self { values: symbols.values().copied().collect(), symbols, inputs, outputs, sizes })
+        Ok(Self { values: symbols.values().copied().collect(), symbols, inputs, outputs, room, sizes })
+    }
+
+    /// Reads the sizes that kernel `i` has counted: whether they are within their bounds, and what is assumed of them holds.
+    ///
+    /// # Safety
+    ///
+    /// The kernel has run on this frame, of a run of the model.
+    unsafe fn count(&mut self, model: &Model, frame: &Frame, i: usize) -> bool {
+        let counted = model.counted.iter().filter(|c| c.after == i);
+        let mut symbols = self.symbols.clone();
+        let mut any = false;
+        for c in counted {
+            any = true;
+            // SAFETY: models have these places inside the arena, aligned, and the kernel has written them.
+            let value = unsafe { frame.arena.cast::<u8>().add(c.offset_bytes).cast::<i64>().read() };
+            if !model.bounds.get(&c.name).is_some_and(|b| (b.lo..=b.hi).contains(&value)) {
+                return false;
+            }
+            symbols.insert(c.name.clone(), value);
+        }
+        if !any {
+            return true;
+        }
+        if symbols != self.symbols {
+            match At::new(model, symbols) {
+                Ok(at) => *self = at,
+                Err(_) => return false,
+            }
+        }
+        let later =
+            |zero: &Dim| model.counted.iter().any(|c| c.after > i && zero.symbols().contains(&c.name));
+        let mut assumed = model.assumed.iter().filter(|zero| !later(zero));
+        assumed.all(|zero| zero.eval(&self.symbols) == Some(0))
     }
 }
 
@@ -147,9 +190,10 @@ impl Model {
             })
             .collect();
         runner.take(&views)?;
-        let bytes = |i: usize| self.outputs[i].ty.dtype.bytes_of(runner.at.outputs[i].iter().product());
-        let bytes: Vec<usize> = (0..self.outputs.len()).map(bytes).collect();
-        let mut lines = bytes.iter().map(|n| Lines::new(*n)).collect::<Result<Vec<_>>>()?;
+        let bytes =
+            |i: usize, shapes: &[Vec<usize>]| self.outputs[i].ty.dtype.bytes_of(shapes[i].iter().product());
+        let room = (0..self.outputs.len()).map(|i| Lines::new(bytes(i, &runner.at.room)));
+        let mut lines = room.collect::<Result<Vec<_>>>()?;
         for (pointer, lines) in runner.outputs.iter_mut().zip(&mut lines) {
             *pointer = lines.pointer();
         }
@@ -157,8 +201,8 @@ impl Model {
         if !unsafe { runner.launch(stop) }? {
             return Ok(None);
         }
-        let results = lines.into_iter().zip(bytes).enumerate().map(|(i, (lines, bytes))| {
-            let data = bytes::Bytes::from_owner(lines).slice(..bytes);
+        let results = lines.into_iter().enumerate().map(|(i, lines)| {
+            let data = bytes::Bytes::from_owner(lines).slice(..bytes(i, &runner.at.outputs));
             Tensor::new(self.outputs[i].ty.dtype, runner.at.outputs[i].clone(), data)
         });
         Ok(Some(results.collect::<Result<_>>()?))
@@ -195,14 +239,20 @@ impl<'a> Runner<'a> {
         unsafe { self.launch(Some(stop)) }
     }
 
-    /// The shapes that results have for arguments: what memory a run with open dimensions needs.
+    /// The shapes that results have for arguments: what memory a run with open dimensions needs. Where a result's size depends
+    /// on data it is the greatest that it can have; [`Runner::output_shape`] tells the one that it had.
     ///
     /// # Errors
     ///
     /// Those of [`Runner::run`] for its arguments.
     pub fn output_shapes(&mut self, inputs: &[View<'_>]) -> Result<&[Vec<usize>], ApiError> {
         self.take(inputs)?;
-        Ok(&self.at.outputs)
+        Ok(&self.at.room)
+    }
+
+    /// Extents of output `i` as the last run left them: its elements lie dense and row-major at the start of its memory.
+    pub fn output_shape(&self, i: usize) -> &[usize] {
+        self.at.outputs.get(i).map_or(&[], Vec::as_slice)
     }
 
     /// The model that runs.
@@ -216,7 +266,7 @@ impl<'a> Runner<'a> {
         count("output", self.model.outputs.len(), outputs.len())?;
         for (i, view) in outputs.iter_mut().enumerate() {
             let port = &self.model.outputs[i];
-            view.check("output", &port.name, port.ty.dtype, &self.at.outputs[i])?;
+            view.check("output", &port.name, port.ty.dtype, &self.at.room[i])?;
             self.outputs[i] = view.bytes_mut().as_mut_ptr().cast();
         }
         Ok(())
@@ -245,6 +295,9 @@ impl<'a> Runner<'a> {
         let mut symbols = self.at.symbols.clone();
         for (name, value) in sizes {
             let Some(Bound { lo, hi, .. }) = self.model.bounds.get(&name) else { continue };
+            if self.model.is_counted(&name) {
+                continue;
+            }
             if !(lo..=hi).contains(&&value) {
                 return Err(Error::invalid(format!("dimension '{name}' is {value}, outside {lo}..{hi}")));
             }
@@ -259,11 +312,6 @@ impl<'a> Runner<'a> {
     /// Extents of input `i` as they are now.
     pub(super) fn input_shape(&self, i: usize) -> &[usize] {
         &self.at.inputs[i]
-    }
-
-    /// Extents of output `i` as they are now.
-    pub(super) fn output_shape(&self, i: usize) -> &[usize] {
-        &self.at.outputs[i]
     }
 
     /// Points to memory that holds each port's largest size.
@@ -304,7 +352,10 @@ impl<'a> Runner<'a> {
             },
         };
         match Status::from_code(status) {
-            Some(Status::Ok) => Ok(true),
+            Some(Status::Ok) => {
+                self.told()?;
+                Ok(true)
+            }
             // SAFETY: the caller's promise.
             Some(Status::IndexOutOfRange) => Err(unsafe { self.index_error() }.into()),
             Some(status) => {
@@ -312,6 +363,19 @@ impl<'a> Runner<'a> {
             }
             None => Err(Error::internal(format!("the run returned the unknown status {status}")).into()),
         }
+    }
+
+    /// Sizes that the run has counted, in the list, are those of its results.
+    fn told(&mut self) -> Result<()> {
+        if self.model.counted.is_empty() {
+            return Ok(());
+        }
+        let names = self.at.symbols.keys().cloned();
+        let symbols: Symbols = names.zip(self.at.values.iter().copied()).collect();
+        if symbols != self.at.symbols {
+            self.at = At::new(self.model, symbols)?;
+        }
+        Ok(())
     }
 
     /// Calls the kernels one after the other, as branches and loops want it. What the function for hosts checks of sizes is
@@ -322,22 +386,27 @@ impl<'a> Runner<'a> {
     /// That of [`Runner::launch`].
     unsafe fn run_each(&mut self, stop: Option<&AtomicBool>) -> End {
         let model = self.model;
-        if model.assumed.iter().any(|zero| zero.eval(&self.at.symbols) != Some(0)) {
+        let told = |zero: &&Dim| !zero.symbols().iter().any(|name| model.is_counted(name));
+        if model.assumed.iter().filter(told).any(|zero| zero.eval(&self.at.symbols) != Some(0)) {
             return End::Sizes;
         }
         let mut frame = self.frame();
-        let at = &self.at;
-        let size = |size: &Dim| size.eval(&at.symbols).unwrap_or(0);
+        let at = RefCell::new(&mut self.at);
+        let size = |size: &Dim| size.eval(&at.borrow().symbols).unwrap_or(0);
         let kernel = |frame: &mut Frame, i: usize| {
             let kernel = &model.kernels[i];
-            frame.sizes = at.sizes[kernel.row..].as_ptr();
+            frame.sizes = at.borrow().sizes[kernel.row..].as_ptr();
             let steps = size(&kernel.steps);
             // SAFETY: the frame is the one that a run of this model makes, of memory that the caller vouches for.
             if !unsafe { kernel.call(frame, steps, model.pool.as_ref(), stop) } {
                 return Err(End::Stopped);
             }
             let status = frame.status;
-            if status == Status::Ok as i64 { Ok(()) } else { Err(End::Failed { kernel: i, status }) }
+            if status != Status::Ok as i64 {
+                return Err(End::Failed { kernel: i, status });
+            }
+            // SAFETY: the kernel has just run on this frame.
+            if unsafe { at.borrow_mut().count(model, frame, i) } { Ok(()) } else { Err(End::Sizes) }
         };
         let Steering { regions, steps } = &model.steering;
         let mut walk = Walk { frame: &mut frame, kernel, size };

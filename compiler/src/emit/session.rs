@@ -81,8 +81,10 @@ impl<'a> Session<'a> {
     ///
     /// [`ApiError::Invalid`] where the model has no such open dimension, or the value is outside its bounds.
     pub fn set_size(&mut self, dimension: &str, value: usize) -> Result<(), ApiError> {
-        let Some((name, _)) = self.model().bounds.get_key_value(dimension) else {
-            let all: Vec<&str> = self.model().bounds.keys().map(|name| &**name).collect();
+        let model = self.model();
+        let told = |name: &&std::sync::Arc<str>| !model.is_counted(name);
+        let Some(name) = model.bounds.keys().filter(told).find(|name| ***name == *dimension) else {
+            let all: Vec<&str> = model.bounds.keys().filter(told).map(|name| &**name).collect();
             let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
             let error = Error::invalid(format!("the model has no open dimension '{dimension}'"));
             return Err(error.hint(format!("its open dimensions: {all}")).into());

@@ -16,7 +16,6 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use kiln_ir::kernel::plan::{FlatAccess, Storage};
-use kiln_ir::kernel::regions::cells;
 use kiln_ir::kernel::{
     Access, Affine, BufferId, BufferKind, Expr, Form, Index, Kernel, LoopId, Program, Store, Uses,
     each_buffer,
@@ -475,7 +474,7 @@ fn permutes_whole_axes(program: &Program, copy: &Kernel, from: &Access, to: &Acc
 /// Removes kernels whose results nobody reads.
 pub fn remove_dead(program: &mut Program) {
     let mut read = vec![false; program.buffers().len()];
-    cells(program.regions()).into_iter().for_each(|cell| read[cell.0 as usize] = true);
+    program.cells().into_iter().for_each(|cell| read[cell.0 as usize] = true);
     let mut keep = vec![true; program.kernels().len()];
     for (i, kernel) in program.kernels().iter().enumerate().rev() {
         let live = |b: &BufferId| program.buffer(*b).kind != BufferKind::Temp || read[b.0 as usize];

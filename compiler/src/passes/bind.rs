@@ -54,6 +54,52 @@ impl FromStr for DimBinding {
     }
 }
 
+/// What `--bound` says of one value whose size depends on data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizeBound {
+    /// The value.
+    pub value: String,
+    /// The most elements along each axis, or one number for all of them.
+    pub most: Vec<i64>,
+}
+
+impl FromStr for SizeBound {
+    type Err = Error;
+
+    /// `VALUE=N` or `VALUE=N1xN2x..`.
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = text.rsplit_once('=').and_then(|(value, most)| {
+            let most = most.split('x').map(|n| n.trim().parse().ok()).collect::<Option<Vec<i64>>>()?;
+            Some(Self { value: value.trim().to_owned(), most }).filter(|b| !b.value.is_empty())
+        });
+        let bound =
+            parsed.ok_or_else(|| Error::invalid(format!("'{text}' is not VALUE=N or VALUE=N1xN2x..")))?;
+        if bound.most.iter().any(|n| !(0..=MAX_EXTENT).contains(n)) {
+            bail_invalid!("'{text}' is not within 0..={MAX_EXTENT}");
+        }
+        Ok(bound)
+    }
+}
+
+/// Notes how large values may be whose sizes depend on data.
+///
+/// # Errors
+///
+/// Invalid, where the graph has no such value.
+pub fn limit(graph: &mut Graph, bounds: &[SizeBound]) -> Result<()> {
+    for SizeBound { value, most } in bounds {
+        if graph.find(value).is_none() && !graph.output_names().contains(value) {
+            return Err(Error::invalid(format!("the model has no value '{value}'")).hint(
+                "--bound takes names of the model's values, which kiln dump MODEL --stage import tells",
+            ));
+        }
+        if graph.most.insert(value.clone(), most.clone()).is_some_and(|old| old != *most) {
+            bail_invalid!("value '{value}' is bounded twice");
+        }
+    }
+    Ok(())
+}
+
 impl DimBinding {
     /// Refuses what no dimension can be; `text` is what was asked for.
     fn check(&self, text: &str) -> Result<()> {

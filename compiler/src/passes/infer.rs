@@ -4,8 +4,11 @@
 //! from its operators. Where only it says what an operand that is computed at run time must be, it is believed, and the operand
 //! is checked when the model runs (`kiln_ir::ops::checked`).
 
+mod sizes;
+
 use std::collections::HashSet;
 
+use kiln_ir::counts::Counts;
 use kiln_ir::graph::{Graph, Node, NodeId, Patch, ValueId};
 use kiln_ir::limits::{MAX_ELEMENTS, MAX_EXTENT, MAX_RANK};
 use kiln_ir::ops::checked;
@@ -21,15 +24,23 @@ const MAX_EVALUATED: usize = 1024;
 const MAX_FLOATS: usize = 16;
 
 /// Infers the facts of all values from those of the arguments and constants. Control flow whose way is known from them
-/// is replaced by the nodes that are on it.
+/// is replaced by the nodes that are on it, and what has sizes that are data by nodes that give these names.
 pub fn run(graph: &mut Graph) -> Result<()> {
-    // A round takes at least one body apart, and bodies are finite.
+    // A round takes at least one body apart, and bodies are finite; or a node that counts, and what it is made of does not.
     loop {
-        let taken = round(graph)?;
+        let most = std::mem::take(&mut graph.most);
+        let mut counts = Counts::new(&graph.bounds, &graph.counted, &most);
+        let taken = round(graph, &mut counts);
+        graph.counted.extend(counts.made());
+        graph.most = most;
+        let taken = taken?;
         if taken.is_empty() {
             return Ok(());
         }
-        for (name, op, patch) in taken {
+        // What is read in the place of others may be replaced itself.
+        let (first, rest): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|(.., patch)| patch.only_replaces());
+        for (name, op, patch) in first.into_iter().chain(rest) {
             graph.apply(patch).map_err(|e| e.at(&name, op))?;
         }
     }
@@ -37,9 +48,10 @@ pub fn run(graph: &mut Graph) -> Result<()> {
 
 /// Infers what does not depend on control flow that is to be replaced; gives the patches that do, with the names of node
 /// and operator.
-fn round(graph: &mut Graph) -> Result<Vec<(String, &'static str, Patch)>> {
+fn round(graph: &mut Graph, counts: &mut Counts<'_>) -> Result<Vec<(String, &'static str, Patch)>> {
     let mut taken = Vec::new();
     let mut waiting: HashSet<ValueId> = HashSet::new();
+    let mut refused = None;
     for id in graph.topological_order()? {
         let at = |graph: &Graph, e: Error| e.at(&graph.node(id).name, graph.node(id).op.name());
         let node = graph.node(id);
@@ -64,20 +76,46 @@ fn round(graph: &mut Graph) -> Result<Vec<(String, &'static str, Patch)>> {
         }
         let facts = match self::node(graph, id) {
             Ok(facts) => facts,
-            Err(e) => match declared(graph, id, &e).map_err(|e| at(graph, e))? {
-                Some(patch) => {
+            Err(e) => {
+                if let Some(patch) = declared(graph, id, &e).map_err(|e| at(graph, e))? {
                     waiting.extend(&node.outputs);
                     taken.push((node.name.clone(), node.op.name(), patch));
                     continue;
                 }
-                None => return Err(at(graph, e)),
-            },
+                if e.kind != ErrorKind::Unsupported {
+                    return Err(at(graph, e));
+                }
+                let view =
+                    NodeView { graph, name: &node.name, inputs: &node.inputs, outputs: &node.outputs };
+                let counted = match node.op.count(&view, counts) {
+                    Ok(None) => sizes::name(&view, &*node.op, counts),
+                    made => made.map(|patch| patch.map(|patch| (patch, Vec::new()))),
+                };
+                match counted {
+                    Ok(Some((patch, renamed))) => {
+                        waiting.extend(node.outputs.iter().chain(&renamed));
+                        taken.push((node.name.clone(), node.op.name(), patch));
+                        continue;
+                    }
+                    Ok(None) => return Err(at(graph, e)),
+                    // Another node may give a bound to what this one asks for.
+                    Err(e) if e.kind == ErrorKind::Unsupported => {
+                        refused.get_or_insert(at(graph, e));
+                        waiting.extend(&node.outputs);
+                        continue;
+                    }
+                    Err(e) => return Err(at(graph, e)),
+                }
+            }
         };
         for (value, fact) in graph.node(id).outputs.clone().into_iter().zip(facts) {
             graph.set_fact(value, fact);
         }
     }
-    Ok(taken)
+    match refused {
+        Some(e) if taken.is_empty() => Err(e),
+        _ => Ok(taken),
+    }
 }
 
 /// A node that is refused, with an operand that follows from what the model declares of its results.

@@ -3,10 +3,13 @@
 //! Every result is computed in a temporary and copied to the caller's buffer; the layout pass lets the
 //! temporary *be* the caller's buffer where the layouts agree.
 //!
+//! Nodes whose shapes follow from a size that is counted stand behind the node that counts it, whether they read that or not.
+//!
 //! What one branch of a condition needs alone stands in the region of that branch, which ends with copies to the results;
 //! a loop is a region between copies to its states and from them.
 
 mod branches;
+mod order;
 
 use std::collections::{HashMap, HashSet};
 
@@ -58,7 +61,13 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
         Lowering::new(&mut program, name, vec![], vec![]).copy(loops, from, to_access);
         program.outputs.push(to);
     }
-    program.assumed = assumptions(&program)?;
+    let Program { bounds, counted, .. } = &mut program;
+    bounds.retain(|name, _| graph.bounds.contains_key(name) || counted.contains_key(name));
+    for zero in assumptions(&program)? {
+        if !program.assumed.contains(&zero) {
+            program.assumed.push(zero);
+        }
+    }
     Ok(program)
 }
 
@@ -76,7 +85,14 @@ struct Lower<'a> {
 impl Lower<'_> {
     /// All nodes, those of branches in their regions.
     fn nodes(&mut self) -> Result<()> {
-        let order = self.graph.topological_order()?;
+        for (name, bound) in &self.graph.counted {
+            // One that nothing counts any more has become a constant.
+            if self.program.bounds.insert(name.clone(), *bound).is_some() {
+                let text = format!("two sizes called '{name}' that are counted at run time");
+                return Err(Error::unsupported(text));
+            }
+        }
+        let order = order::run(self.graph)?;
         let branches = Branches::of(self.graph, &order);
         self.branch(&branches, None)
     }
@@ -272,7 +288,8 @@ impl Lower<'_> {
         }
         let first = self.program.kernels().len();
         let mut lowering = Lowering::new(self.program, &node.name, inputs, outputs);
-        let lowered = if lowering.sizes() { Ok(()) } else { node.op.lower(&mut lowering) };
+        let known = node.op.counts().is_empty() && lowering.sizes();
+        let lowered = if known { Ok(()) } else { node.op.lower(&mut lowering) };
         if let Err(error) = lowered.and_then(|()| only_moves_small(self.program, first)) {
             self.errors.push(error.at(&node.name, node.op.name()));
         }

@@ -7,7 +7,7 @@ use super::code::{Flat, Gather, Line, Loops, Storage, get, put, shape, value};
 use super::forms;
 use super::level::{Level, Sink};
 use super::scalar::cast;
-use super::{Symbols, bind, check_assumed, of_kernel};
+use super::{Symbols, bind, check_assumed, count, of_kernel};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{Access, Affine, Buffer, BufferId, BufferKind, Index, Kernel, Program, regions};
@@ -64,7 +64,7 @@ impl<'a> Machine<'a> {
                 kernel.form.each_buffer(&mut |id, _| last_use[id.0 as usize] = usize::MAX);
             }
         }
-        for id in program.outputs.iter().chain(&regions::cells(program.regions())) {
+        for id in program.outputs.iter().chain(&program.cells()) {
             last_use[id.0 as usize] = usize::MAX;
         }
         Ok(Self { program, symbols, memory, last_use })
@@ -141,6 +141,30 @@ impl<'a> Machine<'a> {
     }
 }
 
+impl Machine<'_> {
+    /// Gives sizes that a kernel has counted their values.
+    fn count(&mut self, kernel: &Kernel) -> Result<()> {
+        let written = kernel.form.written();
+        for (name, cell) in self.program.counted.iter().filter(|(_, cell)| written.contains(cell)) {
+            let Storage::Owned(bytes) = &self.memory[cell.0 as usize] else {
+                return Err(self.unwritten(*cell));
+            };
+            let value = get(bytes, 64, 0) as i64;
+            if self.symbols.get(name).is_some_and(|old| *old != value) {
+                // A turn of a loop made these for the size that it had.
+                for (buffer, storage) in self.program.buffers().iter().zip(&mut self.memory) {
+                    if buffer.ty.shape.iter().any(|d| d.symbols().contains(name)) {
+                        *storage = Storage::Absent;
+                    }
+                }
+            }
+            count(&mut self.symbols, &self.program.bounds, name, value)?;
+            check_assumed(&self.program.assumed, &self.symbols)?;
+        }
+        Ok(())
+    }
+}
+
 /// A run, kernel by kernel.
 struct Run<'a, 'o> {
     machine: Machine<'a>,
@@ -161,6 +185,7 @@ impl regions::Machine<BufferId> for Run<'_, '_> {
                 observe(kernel, program.buffer(id), &self.machine.tensor(id)?);
             }
         }
+        self.machine.count(kernel)?;
         let (last_use, memory) = (&self.machine.last_use, &mut self.machine.memory);
         kernel.form.each_buffer(&mut |id, _| {
             if last_use[id.0 as usize] == position {

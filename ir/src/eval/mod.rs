@@ -15,6 +15,8 @@ pub mod scalar;
 
 pub(crate) use code::{get as element, put as set_element};
 
+use std::sync::Arc;
+
 use crate::dim::{Bound, Bounds, Dim};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -80,19 +82,30 @@ pub fn bind_shapes(
             }
         }
     }
-    for (symbol, value) in &symbols {
-        if let Some(Bound { lo, hi, .. }) = bounds.get(symbol)
-            && !(lo..=hi).contains(&value)
-        {
-            return Err(Error::invalid(format!("dimension '{symbol}' is {value}, outside {lo}..{hi}")));
-        }
-    }
+    symbols.iter().try_for_each(|(symbol, value)| check_bound(symbol, *value, bounds))?;
     Ok(symbols)
 }
 
-/// Refuses sizes for which an expression that must be 0 is not.
+/// Gives a size that a kernel has counted its value.
+fn count(symbols: &mut Symbols, bounds: &Bounds, name: &Arc<str>, value: i64) -> Result<()> {
+    check_bound(name, value, bounds)?;
+    symbols.insert(name.clone(), value);
+    Ok(())
+}
+
+fn check_bound(symbol: &str, value: i64, bounds: &Bounds) -> Result<()> {
+    if let Some(Bound { lo, hi, .. }) = bounds.get(symbol)
+        && !(*lo..=*hi).contains(&value)
+    {
+        return Err(Error::invalid(format!("dimension '{symbol}' is {value}, outside {lo}..{hi}")));
+    }
+    Ok(())
+}
+
+/// Refuses sizes for which an expression that must be 0 is not. What is not counted yet is looked at later.
 fn check_assumed(assumed: &[Dim], symbols: &Symbols) -> Result<()> {
-    match assumed.iter().find(|zero| zero.eval(symbols) != Some(0)) {
+    let known = |zero: &&Dim| zero.symbols().iter().all(|s| symbols.contains_key(s));
+    match assumed.iter().filter(known).find(|zero| zero.eval(symbols) != Some(0)) {
         Some(zero) => Err(Error::invalid(format!("sizes that must agree do not: {zero} is not 0"))),
         None => Ok(()),
     }

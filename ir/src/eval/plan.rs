@@ -19,10 +19,10 @@ use access::Placed;
 use memory::Memory;
 
 use super::code::{self, Loops};
-use super::{Symbols, bind, check_assumed, forms, of_kernel};
+use super::{Symbols, bind, check_assumed, count, forms, of_kernel};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::kernel::plan::{FlatAccess, Plan, PlannedKernel};
+use crate::kernel::plan::{Counted, FlatAccess, Plan, PlannedKernel, Storage};
 use crate::kernel::regions;
 use crate::tensor::Tensor;
 use crate::types::TensorType;
@@ -33,15 +33,15 @@ pub fn run(plan: &Plan, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let symbols = bind(&declared, inputs, &plan.bounds)?;
     check_assumed(&plan.assumed, &symbols)?;
     let memory = Memory::new(plan, inputs, &symbols)?;
-    let mut machine = Machine { plan, symbols: &symbols, memory };
+    let mut machine = Machine { plan, symbols, memory };
     regions::run(&plan.regions, &plan.steps(), &mut machine)?;
-    machine.memory.results()
+    machine.memory.results(&machine.symbols)
 }
 
 /// A run.
 struct Machine<'a> {
     plan: &'a Plan,
-    symbols: &'a Symbols,
+    symbols: Symbols,
     memory: Memory,
 }
 
@@ -50,18 +50,23 @@ impl regions::Machine<FlatAccess> for Machine<'_> {
 
     fn kernel(&mut self, position: usize) -> Result<()> {
         let kernel = &self.plan.kernels[position];
-        execute(self.plan, &mut self.memory, self.symbols, position, kernel)
-            .map_err(|e| of_kernel(e, &kernel.name, kernel.form.name(), &kernel.nodes))
+        execute(self.plan, &mut self.memory, &self.symbols, position, kernel)
+            .map_err(|e| of_kernel(e, &kernel.name, kernel.form.name(), &kernel.nodes))?;
+        for Counted { name, offset_bytes, .. } in self.plan.counted_by(position) {
+            let storage = Storage::Arena { offset_bytes: *offset_bytes };
+            let value = self.cell(storage, 0, 64, position)?;
+            let value = value
+                .ok_or_else(|| Error::internal(format!("the size '{name}' is read before it is written")))?;
+            count(&mut self.symbols, &self.plan.bounds, name, value)?;
+            check_assumed(&self.plan.assumed, &self.symbols)?;
+        }
+        Ok(())
     }
 
     fn read(&mut self, cell: &FlatAccess, position: usize) -> Result<i64> {
-        let region = self.memory.region(self.plan, cell.storage, position)?;
         let (element, bits) = (self.size(&cell.offset)?, 8 * cell.dtype.size());
-        let bytes = memory::bytes_of(element, bits);
-        if bytes.end > region.len() || !self.memory.is_written(&region, bytes) {
-            return Err(Error::internal(format!("'{}' steers a region before it is written", cell.name)));
-        }
-        Ok(code::get(self.memory.snapshot(&region).bytes(), bits, element as usize) as i64)
+        let value = self.cell(cell.storage, element, bits, position)?;
+        value.ok_or_else(|| Error::internal(format!("'{}' steers a region before it is written", cell.name)))
     }
 
     fn write(&mut self, cell: &FlatAccess, value: i64, position: usize) -> Result<()> {
@@ -76,7 +81,19 @@ impl regions::Machine<FlatAccess> for Machine<'_> {
     }
 
     fn size(&mut self, size: &Dim) -> Result<i64> {
-        size.eval(self.symbols).ok_or_else(|| Error::internal(format!("the size {size} is not known")))
+        size.eval(&self.symbols).ok_or_else(|| Error::internal(format!("the size {size} is not known")))
+    }
+}
+
+impl Machine<'_> {
+    /// The bits of an element, if it is there and has been written.
+    fn cell(&self, storage: Storage, element: i64, bits: usize, position: usize) -> Result<Option<i64>> {
+        let region = self.memory.region(self.plan, storage, position)?;
+        let bytes = memory::bytes_of(element, bits);
+        if bytes.end > region.len() || !self.memory.is_written(&region, bytes) {
+            return Ok(None);
+        }
+        Ok(Some(code::get(self.memory.snapshot(&region).bytes(), bits, element as usize) as i64))
     }
 }
 

@@ -31,6 +31,10 @@ pub trait Operator: Clone + fmt::Debug {
     fn name(&self) -> &'static str;
     /// Types (and known elements) of the results.
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>>;
+    /// Whether a node stays although nobody reads what it makes.
+    fn stays(&self) -> bool {
+        false
+    }
 }
 
 /// An operator applied to values.
@@ -79,6 +83,10 @@ pub struct Graph<O> {
     pub opsets: BTreeMap<String, i64>,
     /// Bounds of the symbolic dimensions.
     pub bounds: Bounds,
+    /// Bounds of the sizes that nodes count when the graph runs.
+    pub counted: Bounds,
+    /// The most elements along each axis, or along every one, of values whose sizes a run counts, by name.
+    pub most: BTreeMap<String, Vec<i64>>,
     nodes: StableDiGraph<Node<O>, ValueId>,
     // Values removed by a patch stay as holes, so that ids keep their meaning.
     values: Vec<Option<Value>>,
@@ -98,6 +106,8 @@ impl<O> Default for Graph<O> {
             name: String::new(),
             opsets: BTreeMap::new(),
             bounds: Bounds::default(),
+            counted: Bounds::default(),
+            most: BTreeMap::new(),
             nodes: StableDiGraph::default(),
             values: Vec::new(),
             readers: Vec::new(),
@@ -390,13 +400,17 @@ impl<O: Operator> Graph<O> {
 
     // Mutators for patches.
 
-    /// Makes every reader of `old`, and the graph's results, read `new` instead.
+    /// Makes every reader of `old`, and the graph's results, read `new` instead: all but the node that makes `new`.
     pub(super) fn redirect(&mut self, old: ValueId, new: ValueId) {
-        let users = if self.reader_count(old) == 0 { Vec::new() } else { self.uses(old) };
+        let maker = self.producer(new);
+        let mut users = if self.reader_count(old) == 0 { Vec::new() } else { self.uses(old) };
+        let all = users.len();
+        users.retain(|(user, _)| Some(*user) != maker);
+        let kept = (all - users.len()) as u32;
         if let Some(producer) = self.producer(old) {
             let edges = self.nodes.edges_directed(producer.0, Direction::Outgoing);
-            let edges: Vec<_> = edges.filter(|e| *e.weight() == old).map(|e| e.id()).collect();
-            for edge in edges {
+            let edges = edges.filter(|e| *e.weight() == old && Some(NodeId(e.target())) != maker);
+            for edge in edges.map(|e| e.id()).collect::<Vec<_>>() {
                 self.nodes.remove_edge(edge);
             }
         }
@@ -412,7 +426,7 @@ impl<O: Operator> Graph<O> {
                 *output = new;
             }
         }
-        let moved = std::mem::take(&mut self.readers[old.0 as usize]);
+        let moved = std::mem::replace(&mut self.readers[old.0 as usize], kept) - kept;
         self.readers[new.0 as usize] += moved;
     }
 
@@ -433,7 +447,8 @@ impl<O: Operator> Graph<O> {
                 Source::Input(_) => {}
                 Source::Const(_) => self.remove_value(id),
                 Source::Node(NodeId(node), _) => {
-                    let unread = self.nodes[node].outputs.iter().all(|v| self.readers[v.0 as usize] == 0);
+                    let unread = !self.nodes[node].op.stays()
+                        && self.nodes[node].outputs.iter().all(|v| self.readers[v.0 as usize] == 0);
                     if unread && dead.insert(node) {
                         for input in self.nodes[node].inputs.iter().flatten() {
                             self.readers[input.0 as usize] -= 1;
@@ -459,11 +474,13 @@ impl<O: Operator> Graph<O> {
         }
     }
 
-    /// Removes nodes and constants that no result depends on. Inputs stay.
+    /// Removes nodes and constants that no result and no node that stays depends on. Inputs stay.
     pub(super) fn remove_dead(&mut self) {
         let mut live = vec![false; self.values.len()];
         let mut live_nodes = vec![false; self.nodes.node_indices().next_back().map_or(0, |n| n.index() + 1)];
-        let mut stack: Vec<ValueId> = self.outputs.clone();
+        let staying = self.nodes.node_weights().filter(|node| node.op.stays());
+        let staying = staying.flat_map(|node| node.outputs.first().copied());
+        let mut stack: Vec<ValueId> = self.outputs.iter().copied().chain(staying).collect();
         while let Some(value) = stack.pop() {
             if std::mem::replace(&mut live[value.0 as usize], true) {
                 continue;

@@ -37,6 +37,8 @@ fn graph(at: &mut Cursor) -> Result<Graph> {
     while !at.eat("}") {
         if at.eat_word("dim") {
             at.bound(&mut g.bounds)?;
+        } else if at.eat_word("count") {
+            at.bound(&mut g.counted)?;
         } else if at.eat_word("input") {
             let (name, fact) = typed_name(at)?;
             let fact = fact.ok_or_else(|| at.error_before("an input needs a type"))?;
@@ -101,7 +103,7 @@ fn node(at: &mut Cursor, g: &mut Graph) -> Result<()> {
         (Token::Ident(domain) | Token::Str(domain), true) => (domain, at.ident()?),
         (other, _) => return Err(at.error_before(format!("an operator expected, found {other}"))),
     };
-    let def = ops::find(&domain, &op);
+    let def = ops::find_any(&domain, &op);
     let unknown = at.error_before(format!("operator '{op}' of domain '{domain}' is unknown"));
     let def = def.ok_or(unknown)?;
     let wrong = |at: &Cursor, e: Error| Error { message: at.error_before(&e.message).message, ..e };

@@ -148,6 +148,11 @@ impl<O: Operator> Patch<O> {
         Ok(body.outputs().iter().map(|v| made[v]).collect())
     }
 
+    /// Whether it makes nothing new: it lets values be read in the place of others.
+    pub fn only_replaces(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// Makes all readers of `old` read `new`.
     pub fn replace(&mut self, old: ValueId, new: impl Into<PatchValue>) {
         self.replacements.push((old, new.into()));
@@ -167,8 +172,13 @@ impl<O: Operator> Graph<O> {
                 continue;
             }
             let (from, to) = (self.value(*old).fact.as_ref(), patch.fact(self, *new)?);
+            // What a model declares of two values may name one extent twice.
+            let fits = |from: &Fact| match new {
+                PatchValue::Old(_) => from.check_declared("", to).is_ok(),
+                PatchValue::New(_) => from.ty() == to.ty(),
+            };
             if let Some(from) = from
-                && from.ty() != to.ty()
+                && !fits(from)
             {
                 return Err(Error::internal(format!(
                     "a patch replaces '{}' of type {} by type {}",

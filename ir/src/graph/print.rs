@@ -60,7 +60,8 @@ fn graph_text(g: &Graph, indent: &str, elide: bool) -> String {
         _ => format!("{domain:?} = {version}"),
     });
     let mut out = format!("graph {} opset({}) {{\n", name_text('@', &g.name), join(opsets));
-    out += &bounds_text(&g.bounds, &inner);
+    out += &bounds_text("dim", &g.bounds, &inner);
+    out += &bounds_text("count", &g.counted, &inner);
     for &id in g.inputs() {
         let _ = writeln!(out, "{inner}input {}", typed_value_text(g, id, elide));
     }

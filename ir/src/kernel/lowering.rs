@@ -1,5 +1,7 @@
 //! What [`Op::lower`](crate::op::Op::lower) works with: the operands as buffers, and a place for new kernels.
 
+use std::sync::Arc;
+
 use super::access::{Access, Affine, BufferId, Index, LoopId};
 use super::expr::Expr;
 use super::form::{Form, Kernel, Loop, Role};
@@ -88,6 +90,18 @@ impl<'a> Lowering<'a> {
     pub fn constant(&mut self, suffix: &str, tensor: Tensor) -> BufferId {
         let stem = format!("{}.{suffix}", self.node);
         self.program.add_buffer(&stem, tensor.ty(), BufferKind::Const(tensor))
+    }
+
+    /// Takes for granted that an expression is 0 in every run, which is checked there.
+    pub fn assume(&mut self, zero: Dim) {
+        if !zero.is(0) && !zero.is_unknown() && !self.program.assumed.contains(&zero) {
+            self.program.assumed.push(zero);
+        }
+    }
+
+    /// Makes a buffer of a single i64 the one that tells an open dimension's value in every run.
+    pub fn count(&mut self, name: &Arc<str>, cell: BufferId) {
+        self.program.counted.insert(name.clone(), cell);
     }
 
     /// Adds a kernel after all earlier ones.

@@ -60,6 +60,12 @@ impl Parser {
                     self.program.assumed.push(zero);
                 }
                 "input" | "output" | "temp" | "const" | "released" => self.buffer(&word, &mut places)?,
+                "count" => {
+                    let symbol = self.at.symbol()?;
+                    self.at.expect("=")?;
+                    let cell = self.buffer_id()?;
+                    self.program.counted.insert(symbol.into(), cell);
+                }
                 "inputs" => inputs = Some(self.buffers()?),
                 "outputs" => outputs = Some(self.buffers()?),
                 _ => self.step(&word)?,

@@ -420,6 +420,17 @@ pub struct Port {
     pub ty: TensorType,
 }
 
+/// An open dimension whose value a kernel leaves in the arena.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The dimension.
+    pub name: Arc<str>,
+    /// Where an i64 tells its value, from the arena's start.
+    pub offset_bytes: usize,
+    /// The kernel, by position: the value is read when it has run, before any other does.
+    pub after: usize,
+}
+
 /// A buffer's place in the arena and its lifetime, for reports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
@@ -451,9 +462,11 @@ pub struct Plan {
     pub name: String,
     /// Bounds of the dimensions left open.
     pub bounds: Bounds,
+    /// Those of them that the run counts, in the order of the kernels that do.
+    pub counted: Vec<Counted>,
     /// Expressions of them that must be 0 in every run.
     pub assumed: Vec<Dim>,
-    /// Integers that are computed when a run begins: see [`sizes`](super::sizes).
+    /// Integers that are computed when a run begins, or when what they follow from has been counted: see [`sizes`](super::sizes).
     pub sizes: Vec<Dim>,
     /// Arguments.
     pub inputs: Vec<Port>,

@@ -66,10 +66,13 @@ impl fmt::Display for Summary<'_> {
 
 fn program_text(p: &Program, elide: bool) -> String {
     let mut out = format!("program {} {{\n", name_text('@', &p.name));
-    out += &bounds_text(&p.bounds, "  ");
+    out += &bounds_text("dim", &p.bounds, "  ");
     p.assumed.iter().for_each(|zero| out += &format!("  assume {zero} = 0\n"));
     for buffer in p.buffers() {
         let _ = writeln!(out, "  {}", buffer_text(p, buffer, elide));
+    }
+    for (symbol, cell) in &p.counted {
+        let _ = writeln!(out, "  count {} = {}", Dim::symbol(symbol), buffer_name(p, *cell));
     }
     let of_kind = |kind: BufferKind| -> Vec<BufferId> {
         p.buffer_ids()
@@ -327,6 +330,12 @@ fn is_reserved(name: &str) -> bool {
 
 /// The dimensions of a kernel's accesses and of the program's bounds.
 fn symbols_of(p: &Program, k: &Kernel, out: &mut Vec<Dim>) {
+    out.extend(p.bounds.keys().map(|s| Dim::symbol(s)).chain(p.assumed.iter().cloned()));
+    dims_of(k, out);
+}
+
+/// The dimensions of a kernel's accesses and values.
+pub(super) fn dims_of(k: &Kernel, out: &mut Vec<Dim>) {
     fn access(a: &Access, out: &mut Vec<Dim>) {
         for index in &a.index {
             match index {
@@ -338,7 +347,6 @@ fn symbols_of(p: &Program, k: &Kernel, out: &mut Vec<Dim>) {
             }
         }
     }
-    out.extend(p.bounds.keys().map(|s| Dim::symbol(s)).chain(p.assumed.iter().cloned()));
     for a in k.form.loads().into_iter().chain(k.form.stores()) {
         access(a, out);
     }

@@ -19,8 +19,8 @@ use std::fmt::{self, Write as _};
 
 use super::access::LoopId;
 use super::plan::{
-    Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Sparse, Storage, Stream,
-    Tile, Transform, Transpose,
+    Counted, Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Sparse,
+    Storage, Stream, Tile, Transform, Transpose,
 };
 use super::print::{LoopNames, control_text, form_lines, sum_text};
 use super::regions::Step;
@@ -38,7 +38,10 @@ impl fmt::Display for Plan {
             self.arena_align,
             self.weights_bytes
         )?;
-        f.write_str(&bounds_text(&self.bounds, "  "))?;
+        f.write_str(&bounds_text("dim", &self.bounds, "  "))?;
+        for Counted { name, offset_bytes, after } in &self.counted {
+            writeln!(f, "  count {} = i64 at +{offset_bytes} after kernel {after}", Dim::symbol(name))?;
+        }
         for zero in &self.assumed {
             writeln!(f, "  assume {zero} = 0")?;
         }

@@ -1,6 +1,7 @@
 //! Programs: buffers and the kernels that fill them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::access::BufferId;
 use super::expr::Expr;
@@ -74,6 +75,8 @@ pub struct Program {
     pub name: String,
     /// Bounds of the symbolic dimensions left open.
     pub bounds: Bounds,
+    /// Those of them that a run counts: the cells, i64 of one element, that tell them once their kernels have run.
+    pub counted: BTreeMap<Arc<str>, BufferId>,
     /// Expressions of them that must be 0 in every run: see [`assumptions`](super::assumptions).
     pub assumed: Vec<Dim>,
     /// Arguments in order.
@@ -98,6 +101,7 @@ impl PartialEq for Program {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
             && self.bounds == other.bounds
+            && self.counted == other.counted
             && self.assumed == other.assumed
             && self.buffers == other.buffers
             && self.kernels == other.kernels
@@ -231,9 +235,17 @@ impl Program {
         Some((position, region))
     }
 
-    /// Whether a buffer steers a region or is carried by a loop: it is written and read where no kernel says so, or again.
+    /// Whether a buffer steers a region, is carried by a loop or tells a size: it is written and read where no kernel says
+    /// so, or again.
     pub fn is_cell(&self, buffer: BufferId) -> bool {
         self.regions.iter().any(|region| region.control.cells().contains(&&buffer))
+            || self.counted.values().any(|cell| *cell == buffer)
+    }
+
+    /// All such buffers.
+    pub fn cells(&self) -> BTreeSet<BufferId> {
+        let steering = self.regions.iter().flat_map(|region| region.control.cells());
+        steering.chain(self.counted.values()).copied().collect()
     }
 
     /// Whether steps do the same, wherever their regions stand in the lists.

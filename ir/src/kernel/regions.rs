@@ -12,8 +12,6 @@
 //! What a loop carries is written before it and by the last kernels of its body, each a copy of its own, so that everything else
 //! in the body reads what the turn before has left.
 
-use std::collections::BTreeSet;
-
 use super::access::BufferId;
 use crate::dim::Dim;
 
@@ -191,11 +189,6 @@ pub fn loops<S>(regions: &[Region<S>], steps: &[Step]) -> Vec<(RegionId, usize, 
     let mut out = Vec::new();
     visit(regions, steps, &mut out);
     out
-}
-
-/// Cells of regions: what is read or written without a kernel that says so.
-pub fn cells(regions: &[Region]) -> BTreeSet<BufferId> {
-    regions.iter().flat_map(|r| r.control.cells()).copied().collect()
 }
 
 /// What runs kernels one after the other.

@@ -3,10 +3,13 @@
 //! A plan with open dimensions has a table of them, computed once when a run begins: the open dimensions themselves, in
 //! the order of their names, then rows of what kernels ask for. Before a kernel is called the frame is pointed to its
 //! row, in which its code finds each size by its position; what is constant stands in the instructions.
+//!
+//! A dimension may be *counted*: a kernel leaves its value in the arena, which is compared with the bounds when the kernel
+//! has run, and what follows from it is computed then. Kernels that ask for it stand behind that kernel.
 
 use super::access::LoopId;
 use super::form::{Form, Loop};
-use super::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Tile};
+use super::plan::{Counted, FlatAccess, Plan, PlannedKernel, Schedule, Tile};
 use crate::dim::{Dim, Symbols};
 
 impl Plan {
@@ -19,6 +22,16 @@ impl Plan {
             }
         }
         sizes
+    }
+
+    /// Sizes that the kernel at a position has counted when it has run.
+    pub fn counted_by(&self, kernel: usize) -> impl Iterator<Item = &Counted> {
+        self.counted.iter().filter(move |c| c.after == kernel)
+    }
+
+    /// Whether a run counts a dimension; else its caller tells it.
+    pub fn is_counted(&self, name: &str) -> bool {
+        self.counted.iter().any(|c| *c.name == *name)
     }
 
     /// Where a kernel's row begins in the table; `None` where it is not there.

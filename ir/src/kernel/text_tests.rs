@@ -183,10 +183,23 @@ fn program() -> impl Strategy<Value = Program> {
     );
     let buffers = prop::collection::vec(buffer, BUFFERS as usize);
     let assumed = prop::collection::vec(testing::dim(), 0..2);
-    (testing::name(), (bounds, assumed), buffers, prop::collection::vec(kernel(), 0..3), ids(), ids())
-        .prop_map(|(name, (bounds, assumed), buffers, kernels, inputs, outputs)| {
+    let counted = prop::collection::btree_map(
+        testing::name().prop_map(|n| n.into()),
+        (0..BUFFERS).prop_map(BufferId),
+        0..2,
+    );
+    (
+        testing::name(),
+        (bounds, counted, assumed),
+        buffers,
+        prop::collection::vec(kernel(), 0..3),
+        ids(),
+        ids(),
+    )
+        .prop_map(|(name, (bounds, counted, assumed), buffers, kernels, inputs, outputs)| {
             let mut p = Program::new(&name);
             p.bounds = bounds;
+            p.counted = counted;
             p.assumed = assumed;
             kernels.into_iter().for_each(|k| p.push_kernel(k));
             for (name, ty, kind, place, own) in buffers {

@@ -10,6 +10,8 @@
 //!   does, or is an input or constant;
 //! - the kernels of a region are neighbours; conditions are bools and counts i64 of one element, counters are written by
 //!   their loop alone, and what a loop carries is written in it and before it;
+//! - a size that is counted has bounds and an i64 of its own that one kernel writes, and kernels that ask for it, or touch
+//!   buffers of a shape that follows from it, stand behind that;
 //! - a kernel reads no buffer that it writes, writes no input or constant, and stores have no padding
 //!   value except those of transforms;
 //! - stores use parallel loops only, and distinct iterations write distinct elements, where indices are affine with
@@ -25,6 +27,7 @@
 //! Not checked: that every element of a result is written, values of gathered indices, duplicate targets of
 //! scattering stores, helpers' names.
 
+mod counted;
 mod regions;
 
 use std::collections::BTreeSet;
@@ -47,6 +50,7 @@ use regions::{Written, broken, is_written};
 /// and shows its text.
 pub fn verify(program: &Program) -> Result<()> {
     buffers(program)?;
+    counted::cells(program)?;
     let mut written = Written::default();
     let mut entered: Vec<RegionId> = Vec::new();
     for (i, kernel) in program.kernels().iter().enumerate() {
@@ -63,7 +67,8 @@ pub fn verify(program: &Program) -> Result<()> {
             regions::enter(program, id, &mut written)?;
         }
         let checker = Checker { program, kernel, region };
-        checker.kernel(&written).map_err(|e| {
+        let known = || counted::known(program, kernel, region, &written);
+        checker.kernel(&written).and_then(|()| known()).map_err(|e| {
             let text = program.kernel_text(kernel);
             Error::internal(format!("kernel verifier: {} in\n{text}", e.message))
                 .at(&kernel.name, kernel.form.name())

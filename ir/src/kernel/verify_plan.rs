@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::access::LoopId;
 use super::digits::{COLUMNS, DigitSum};
 use super::form::{Form, Role};
-use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Sparse, Storage, Tile};
+use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Slot, Sparse, Storage, Tile};
 use super::regions::{Control, Repeat, Step, Trips};
 use crate::error::{Error, Result};
 use crate::types::DType;
@@ -20,6 +20,7 @@ use crate::types::DType;
 /// Checks a plan; an internal error names the kernel and the rule.
 pub fn verify_plan(plan: &Plan) -> Result<()> {
     memory(plan)?;
+    counted(plan)?;
     plan.steps().iter().try_for_each(|step| region(plan, step))?;
     for (position, kernel) in plan.kernels.iter().enumerate() {
         let checker = Checker { plan, kernel, position };
@@ -79,6 +80,33 @@ fn region(plan: &Plan, step: &Step) -> Result<()> {
         }
     }
     inner.iter().try_for_each(|step| region(plan, step))
+}
+
+/// Sizes that a run counts have bounds and a place that lives when they are read, each is counted once, and kernels ask for
+/// it behind that.
+fn counted(plan: &Plan) -> Result<()> {
+    for (i, c) in plan.counted.iter().enumerate() {
+        let (name, at) = (&c.name, c.offset_bytes);
+        if !plan.bounds.contains_key(name) || plan.counted[..i].iter().any(|other| other.name == *name) {
+            return rule(format!("the size '{name}' has no bounds or is counted twice"));
+        }
+        let holds = |s: &Slot| {
+            s.offset_bytes <= at
+                && at + 8 <= s.offset_bytes + s.bytes
+                && (s.live.0..=s.live.1).contains(&c.after)
+        };
+        if !at.is_multiple_of(8) || !plan.slots.iter().any(holds) {
+            return rule(format!(
+                "the size '{name}' is read at byte {at}, where nothing lives after kernel {}",
+                c.after
+            ));
+        }
+        let asks = |k: &PlannedKernel| k.sizes().iter().any(|size| size.symbols().contains(name));
+        if let Some(early) = plan.kernels.iter().take(c.after + 1).find(|k| asks(k)) {
+            return rule(format!("'{}' asks for '{name}' before it is counted", early.name));
+        }
+    }
+    Ok(())
 }
 
 fn memory(plan: &Plan) -> Result<()> {

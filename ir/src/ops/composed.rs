@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use super::made::operator;
 use super::values::from_f64s;
-use super::{cast, reshape, slice, squeeze, transpose};
+use super::{cast, reshape, squeeze, transpose};
 use crate::error::{Error, Result};
 use crate::graph::{Patch, PatchValue};
-use crate::op::{Attr, Attrs, Fact, NEWEST_OPSET, NodeProto, NodeView, Op, OpDef};
+use crate::op::{Attr, Fact, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 
@@ -146,7 +147,8 @@ impl Composer<'_> {
         inputs: &[Option<Value>],
     ) -> Result<Value> {
         let count = inputs.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
-        let op = operator(def, list, &inputs[..count])?;
+        let present: Vec<bool> = inputs[..count].iter().map(Option::is_some).collect();
+        let op = operator(def, list, &present, 1)?;
         self.node(op, &inputs[..count])?
             .first()
             .copied()
@@ -177,25 +179,6 @@ impl Composer<'_> {
     pub(super) fn transpose(&mut self, value: Value, perm: &[i64]) -> Result<Value> {
         self.apply(&transpose::DEF, &[("perm", Attr::Ints(perm.to_vec()))], &[value])
     }
-
-    /// Elements `from..to` of an axis, one of each `step`.
-    pub(super) fn slice(&mut self, value: Value, axis: i64, range: (i64, i64), step: i64) -> Result<Value> {
-        let [from, to] = [range.0, range.1].map(|v| self.integers(&[v]));
-        let (axis, step) = (self.integers(&[axis]), self.integers(&[step]));
-        self.apply(&slice::DEF, &[], &[value, from, to, axis, step])
-    }
-}
-
-/// An operator of the default domain.
-fn operator(def: &OpDef, list: &[(&str, Attr)], inputs: &[Option<Value>]) -> Result<Arc<dyn Op>> {
-    let mut attrs: Attrs = list.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    let present: Vec<bool> = inputs.iter().map(Option::is_some).collect();
-    let mut node = NodeProto { attrs: &mut attrs, opset: NEWEST_OPSET, inputs: &present, outputs: 1 };
-    let op = (def.parse)(&mut node)?;
-    if let Some(unknown) = attrs.keys().next() {
-        return Err(Error::internal(format!("{} has no attribute '{unknown}'", def.name)));
-    }
-    Ok(Arc::from(op))
 }
 
 /// Which inputs are there, as values in order.

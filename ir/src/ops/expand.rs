@@ -4,14 +4,17 @@
 //! second input; an extent of 1 there keeps the input's. Lowered to one copy in which the repeated axes stand
 //! still.
 //!
-//! Unsupported: a shape that is computed at run time.
+//! A shape that is computed at run time needs a bound, and axes that are not 1 keep their extents.
 
-use super::{broadcast, declared, operand};
-use crate::error::Result;
+use super::counted::Chain;
+use super::{broadcast, concat, declared, operand, shape, variadic};
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::graph::PatchValue;
 use crate::kernel::Lowering;
-use crate::op::{Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, NodeView, Op, OpDef, Patch};
 use crate::tensor::Tensor;
-use crate::types::Shape;
+use crate::types::{DType, Shape};
 
 /// `Expand`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +26,11 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `Expand`.
-pub const DEF: OpDef =
-    OpDef { name: "Expand", domain: "", since: (8, 13), parse, unsupported: "a shape computed at run time" };
+pub const DEF: OpDef = OpDef { name: "Expand", domain: "", since: (8, 13), parse, unsupported: "" };
+
+fn missing() -> Error {
+    Error::internal("an operand is left out")
+}
 
 fn target(from: &Shape, to: &Fact) -> Result<Shape> {
     let wanted = operand::checked(Shape(operand::dims(to, "the shape")?))?;
@@ -38,6 +44,15 @@ impl Op for Expand {
 
     fn attrs(&self) -> Attrs {
         Attrs::new()
+    }
+
+    /// To the shape that it has.
+    fn hands_on(&self) -> bool {
+        true
+    }
+
+    fn shape_operands(&self) -> &'static [usize] {
+        &[1]
     }
 
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
@@ -56,6 +71,37 @@ impl Op for Expand {
         let last = all.len().checked_sub(shape.shape.elements().as_usize()?)?;
         let value = declared::constant(shape, &all[last..])?;
         Some(Declared { operand: 1, value, check: Check::EqualOrAtMost(1) })
+    }
+
+    fn count(&self, node: &NodeView<'_>, counts: &mut Counts<'_>) -> Result<Option<Patch>> {
+        let (x, wanted) = (node.fact(0)?, node.fact(1)?);
+        let given = node.inputs[1].filter(|v| node.graph.producer(*v).is_none());
+        let (Some(_), Some(rank), None) = (given, wanted.shape.elements().as_usize(), wanted.dims()) else {
+            return Ok(None);
+        };
+        if wanted.dtype != DType::I64 || rank == 0 {
+            return Ok(None);
+        }
+        // What an argument asks for may be 1 where the operand has more.
+        let own = x.shape.rank();
+        let told = node.told(0);
+        let list =
+            (0..rank.max(own)).map(|axis| Ok((format!("{}_{axis}", told.name), counts.needed(&told, axis)?)));
+        let list = list.collect::<Result<Vec<_>>>()?;
+        let mut chain = Chain::new(node);
+        let data = chain.input(0)?;
+        let shape = chain.apply(&shape::DEF, &[], &[data])?;
+        let mut longer = |value: PatchValue, missing: usize| {
+            let ones = chain.integers(&vec![1; missing]);
+            chain.apply(&concat::DEF, &[("axis", Attr::Int(0))], &[ones, value])
+        };
+        let shape = longer(shape, rank.saturating_sub(own))?;
+        let wanted =
+            longer(node.inputs[1].map(PatchValue::from).ok_or_else(missing)?, own.saturating_sub(rank))?;
+        let wanted = chain.apply(&variadic::MAX, &[], &[wanted, shape])?;
+        let wanted = chain.sizes(counts, wanted, &list);
+        let y = chain.apply(&DEF, &[], &[data, wanted])?;
+        Ok(Some(chain.finish(&[y])))
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -80,7 +126,6 @@ impl Op for Expand {
 mod tests {
     use super::*;
     use crate::dim::Dim;
-    use crate::types::DType;
 
     #[test]
     fn repeats_axes_of_one() {

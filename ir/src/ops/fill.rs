@@ -4,7 +4,7 @@
 //! default the float 0. ONNX EyeLike, versions 9 to 24: a matrix with ones on the `k`-th diagonal, in the shape
 //! of the input and, unless `dtype` is given, its type. A short integer vector of ConstantOfShape stays known.
 //!
-//! Unsupported: a shape that is computed at run time.
+//! A shape that is computed at run time needs a bound.
 
 use super::elements::{Builder, Elements};
 use super::{movement, operand};
@@ -56,13 +56,8 @@ fn parse_eye(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `ConstantOfShape`.
-pub const CONSTANT_OF_SHAPE: OpDef = OpDef {
-    name: "ConstantOfShape",
-    domain: "",
-    since: (9, 24),
-    parse,
-    unsupported: "a shape computed at run time",
-};
+pub const CONSTANT_OF_SHAPE: OpDef =
+    OpDef { name: "ConstantOfShape", domain: "", since: (9, 24), parse, unsupported: "" };
 
 /// `EyeLike`.
 pub const EYE_LIKE: OpDef =
@@ -78,6 +73,10 @@ impl Op for ConstantOfShape {
         value.push_bits(self.value.bits);
         // A single element always fills the shape [1].
         value.finish().map(|t| ("value".to_owned(), Attr::Tensor(t))).into_iter().collect()
+    }
+
+    fn shape_operands(&self) -> &'static [usize] {
+        &[0]
     }
 
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {

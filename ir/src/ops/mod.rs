@@ -20,11 +20,13 @@ pub mod checked;
 pub mod clip;
 pub mod col2im;
 mod composed;
+pub mod compress;
 pub mod concat;
 pub mod constant;
 pub mod conv;
 pub mod conv_integer;
 pub mod conv_transpose;
+pub mod counted;
 pub mod cum_sum;
 mod declared;
 pub mod deform_conv;
@@ -69,6 +71,7 @@ mod lowering_tests;
 pub mod lp_normalization;
 pub mod lp_pool;
 pub mod lrn;
+mod made;
 pub mod matmul;
 pub mod matmul_integer;
 pub mod matmul_integer_to_float;
@@ -82,6 +85,8 @@ pub mod modulo;
 mod movement;
 pub mod multi_head_attention;
 mod nest;
+pub mod non_max_suppression;
+pub mod non_zero;
 mod norm;
 pub mod one_hot;
 mod operand;
@@ -129,6 +134,7 @@ pub mod top_k;
 pub mod transpose;
 pub mod trilu;
 pub mod unary;
+pub mod unique;
 pub mod upsample;
 mod values;
 pub mod variadic;
@@ -171,6 +177,7 @@ pub static OPS: &[OpDef] = &[
     center_crop_pad::DEF,
     clip::DEF,
     col2im::DEF,
+    compress::DEF,
     concat::DEF,
     constant::DEF,
     fill::CONSTANT_OF_SHAPE,
@@ -246,6 +253,8 @@ pub static OPS: &[OpDef] = &[
     random::MULTINOMIAL,
     unary::NEG,
     loss::NEGATIVE_LOG_LIKELIHOOD,
+    non_max_suppression::DEF,
+    non_zero::DEF,
     unary::NOT,
     one_hot::DEF,
     optional::MAKE,
@@ -318,6 +327,7 @@ pub static OPS: &[OpDef] = &[
     top_k::DEF,
     transpose::DEF,
     trilu::DEF,
+    unique::DEF,
     squeeze::UNSQUEEZE,
     upsample::DEF,
     where_::DEF,
@@ -369,10 +379,25 @@ pub static OPS: &[OpDef] = &[
     fused_matmul::TRANSPOSE,
 ];
 
+/// Operators that others are made of: no model has them.
+static MADE: &[OpDef] = &[
+    counted::DISTINCT,
+    counted::EXTENTS,
+    counted::POSITIONS,
+    counted::PREFIX,
+    counted::SIZES,
+    counted::SUPPRESSION,
+];
+
 /// The definition of an operator.
 pub fn find(domain: &str, name: &str) -> Option<&'static OpDef> {
     let domain = if domain == "ai.onnx" { "" } else { domain };
     OPS.iter().find(|def| def.domain == domain && def.name == name)
+}
+
+/// The same, or an operator that passes make: what graphs have.
+pub fn find_any(domain: &str, name: &str) -> Option<&'static OpDef> {
+    find(domain, name).or_else(|| MADE.iter().find(|def| def.domain == domain && def.name == name))
 }
 
 /// Element types by operator of the default domain, a line each.

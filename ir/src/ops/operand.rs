@@ -95,6 +95,20 @@ pub(crate) fn known_dims(fact: &Fact) -> Option<Vec<Dim>> {
     if short && matches!(fact.dtype, DType::I64 | DType::I32) { fact.dims() } else { None }
 }
 
+/// The same of a short tensor of any rank, in row-major order.
+pub(crate) fn known_table(fact: &Fact) -> Option<Vec<Dim>> {
+    let short = fact.shape.elements().as_const()? <= MAX_KNOWN;
+    if short && matches!(fact.dtype, DType::I64 | DType::I32) { fact.dims() } else { None }
+}
+
+/// Known integers as an operator moves them, whose definition is given the position of each.
+pub(crate) fn moved(fact: &Fact, eval: impl FnOnce(&Tensor) -> Result<Tensor>) -> Option<Vec<Dim>> {
+    let (dims, shape) = (known_table(fact)?, fact.shape.as_const()?);
+    let positions = Tensor::from_vec(&shape, (0..dims.len() as i64).collect());
+    let places = eval(&positions).ok()?.to_i64s().ok()?;
+    places.into_iter().map(|place| dims.get(usize::try_from(place).ok()?).cloned()).collect()
+}
+
 /// A fact with the integers known, if they are: as a tensor when none is symbolic.
 pub(crate) fn with_dims(dtype: DType, shape: Shape, dims: Option<Vec<Dim>>) -> Fact {
     let mut fact = Fact::new(dtype, shape);

@@ -12,8 +12,10 @@
 //!
 //! Where that would be too many blocks, an axis is read through a table of indices.
 //!
-//! Unsupported: pads or a value computed at run time; modes other than `constant` on open extents and on axes of more
-//! than 2^24 elements.
+//! Pads of the mode `constant` may follow from open extents, or be computed at run time, with a bound.
+//!
+//! Unsupported: a value computed at run time, and axes; modes other than `constant` on open extents, by open pads and on axes of
+//! more than 2^24 elements.
 
 use super::elements::Elements;
 use super::{movement, operand};
@@ -73,7 +75,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 
 /// `Pad`.
 pub const DEF: OpDef =
-    OpDef { name: "Pad", domain: "", since: (1, 24), parse, unsupported: "pads computed at run time" };
+    OpDef { name: "Pad", domain: "", since: (1, 24), parse, unsupported: "a value computed at run time" };
 
 /// Bits of the value outside of a tensor of type `dtype`.
 fn value(op: &Pad, dtype: DType, input: Option<&Fact>) -> Result<Scalar> {
@@ -117,6 +119,29 @@ impl Pad {
             }
         }
         Ok(all)
+    }
+
+    /// The same where some follow from open extents: with the mode `constant`.
+    fn open_pads(&self, x: &Shape, inputs: &[Option<&Fact>]) -> Result<Option<Vec<(Dim, Dim)>>> {
+        let optional = |i: usize| inputs.get(i).copied().flatten();
+        let (None, Mode::Constant, Some(pads)) = (&self.pads, self.mode, optional(1)) else {
+            return Ok(None);
+        };
+        let Some(pads) = pads.dims().filter(|pads| pads.iter().any(|p| p.as_const().is_none())) else {
+            return Ok(None);
+        };
+        let axes = match optional(3) {
+            Some(axes) => operand::ints(axes, "the list of axes")?,
+            None => (0..x.rank() as i64).collect(),
+        };
+        if pads.len() != 2 * axes.len() {
+            bail_invalid!("{} pads do not fit {} axes", pads.len(), axes.len());
+        }
+        let mut all = vec![(Dim::Const(0), Dim::Const(0)); x.rank()];
+        for (i, &axis) in axes.iter().enumerate() {
+            all[x.axis(axis)?] = (pads[i].clone(), pads[axes.len() + i].clone());
+        }
+        Ok(Some(all))
     }
 
     fn target(&self, x: &Shape, pads: &[(i64, i64)]) -> Result<Shape> {
@@ -180,10 +205,19 @@ impl Op for Pad {
         attrs
     }
 
+    fn shape_operands(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         let x = operand::fact(inputs, 0)?;
         operand::movable(x.dtype)?;
         value(self, x.dtype, inputs.get(2).copied().flatten())?;
+        if let Some(pads) = self.open_pads(&x.shape, inputs)? {
+            let padded =
+                |(e, (a, b)): (&Dim, &(Dim, Dim))| operand::or_zero(e.clone() + a.clone() + b.clone());
+            return Ok(vec![Fact::new(x.dtype, x.shape.iter().zip(&pads).map(padded).collect())]);
+        }
         let pads = self.pads(&x.shape, inputs)?;
         Ok(vec![Fact::new(x.dtype, self.target(&x.shape, &pads)?)])
     }
@@ -212,8 +246,18 @@ impl Op for Pad {
         let ty = cx.ty(x).clone();
         let facts = operand::facts(cx)?;
         let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
-        let pads = self.pads(&ty.shape, &facts)?;
         let fill = value(self, ty.dtype, facts.get(2).copied().flatten())?;
+        if let Some(pads) = self.open_pads(&ty.shape, &facts)? {
+            let (loops, ids) = Lowering::loops_over(&cx.ty(y).shape.clone());
+            let shifted = |(id, (before, _)): (&LoopId, &(Dim, Dim))| {
+                Affine::of(*id).shifted(Dim::Const(0) - before.clone()).into()
+            };
+            let index = ids.iter().zip(&pads).map(shifted).collect();
+            let from = Access { buffer: x, index, otherwise: Some(fill) };
+            cx.copy(loops, from, Access::new(y, movement::each(&ids)));
+            return Ok(());
+        }
+        let pads = self.pads(&ty.shape, &facts)?;
         if self.mode == Mode::Constant {
             let (loops, ids) = Lowering::loops_over(&cx.ty(y).shape.clone());
             let shifted =

@@ -10,15 +10,19 @@
 //! Numerics: number i of a result is [`crate::numerics::random_uniform`] or `random_normal` of the bits of `seed`, a float (0 if
 //! left out), and i. They are constants of the compiled model: every run has the same ones, on every machine.
 //!
-//! Unsupported: results of open shape.
+//! Results of open shape have the numbers of the greatest shape at their places.
+//!
+//! Unsupported: choices of open shape.
 
 use super::composed::{Composed, Composer, Value, composed, required};
+use super::counted::Chain;
 use super::values::from_f64s;
-use super::{cum_sum, operand, softmax};
+use super::{cum_sum, gather, operand, shape, softmax};
 use crate::bail_invalid;
+use crate::counts::Counts;
 use crate::error::Result;
 use crate::numerics::{random_normal, random_uniform};
-use crate::op::{Attr, Attrs, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, NodeProto, NodeView, Op, OpDef, Patch};
 use crate::types::DType;
 
 /// Which operator.
@@ -107,6 +111,31 @@ impl Op for Random {
     }
 
     composed!();
+
+    fn count(&self, node: &NodeView<'_>, counts: &mut Counts<'_>) -> Result<Option<Patch>> {
+        let name = match self.kind {
+            Kind::Uniform { .. } => UNIFORM.name,
+            Kind::Normal { .. } => NORMAL.name,
+            _ => return Ok(None),
+        };
+        if self.shape.is_some() || node.fact(0)?.shape.as_const().is_some() {
+            return Ok(None);
+        }
+        let x = node.fact(0)?;
+        let most = x.shape.iter().map(|d| counts.most(d)).collect::<Result<Vec<_>>>()?;
+        let all =
+            Random { name, dtype: Some(self.dtype.unwrap_or(x.dtype)), shape: Some(most), ..self.clone() };
+        let mut chain = Chain::new(node);
+        let mut y = chain.node(all, &[], 1)[0];
+        let own = chain.input(0)?;
+        let extents = chain.apply(&shape::DEF, &[], &[own])?;
+        for axis in (0..x.shape.rank()).filter(|a| x.shape[*a].as_const().is_none()) {
+            let which = chain.integers(&[axis as i64]);
+            let n = chain.apply(&gather::DEF, &[], &[extents, which])?;
+            y = chain.prefix(y, n, axis as i64);
+        }
+        Ok(Some(chain.finish(&[y])))
+    }
 }
 
 impl Random {

@@ -3,16 +3,20 @@
 //! Spec: ONNX Range, version 11. `y[i] = start + i * delta` for `max(ceil((limit - start) / delta), 0)` elements
 //! of the inputs' common type. Three constants are folded; integers with open extents are computed by a kernel.
 //!
-//! Unsupported: bounds that are computed at run time.
+//! Where the ends are computed at run time, how many elements there are is counted first, and needs a bound; floats are then
+//! computed in f64.
 
+use super::counted::Chain;
 use super::elements::{Builder, Elements};
-use super::{movement, operand};
+use super::{binary, movement, operand, unary, variadic};
+use crate::counts::Counts;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
+use crate::graph::{PatchValue, ValueId};
 use crate::kernel::{Access, BinaryOp, Expr, Form, Lowering, Scalar, Store};
 use crate::limits::MAX_ELEMENTS;
 use crate::numerics::Number;
-use crate::op::{Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attrs, Fact, NodeProto, NodeView, Op, OpDef, Patch};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
 use crate::{bail_invalid, bail_unsupported};
@@ -27,8 +31,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `Range`.
-pub const DEF: OpDef =
-    OpDef { name: "Range", domain: "", since: (11, 11), parse, unsupported: "bounds computed at run time" };
+pub const DEF: OpDef = OpDef { name: "Range", domain: "", since: (11, 11), parse, unsupported: "" };
 
 fn numbers(tensors: &[&Tensor]) -> Result<[Number; 3]> {
     let number = |i: usize| -> Result<Number> {
@@ -74,6 +77,10 @@ impl Op for Range {
         Attrs::new()
     }
 
+    fn shape_operands(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         let facts = operand::all(inputs)?;
         let dtype = operand::same_types(&facts)?;
@@ -103,6 +110,64 @@ impl Op for Range {
                 "bounds that are computed at run time are not supported: they must follow from constants and extents"
             ),
         }
+    }
+
+    fn count(&self, node: &NodeView<'_>, counts: &mut Counts<'_>) -> Result<Option<Patch>> {
+        let [start, limit, delta] = [node.fact(0)?, node.fact(1)?, node.fact(2)?];
+        let known = |f: &Fact| f.tensor().is_some() || operand::known_dims(f).is_some();
+        let is = |f: &Fact, n: i64| operand::known_dims(f).is_some_and(|d| d.len() == 1 && d[0].is(n));
+        // One that begins at 0 is as long as its limit says.
+        if [start, limit, delta].into_iter().all(known) || is(start, 0) && is(delta, 1) {
+            return Ok(None);
+        }
+        let dtype = start.dtype;
+        if let Some(ends) = whole(node) {
+            let mut chain = Chain::new(node);
+            let ends: Vec<PatchValue> = ends
+                .into_iter()
+                .map(|end| match end {
+                    End::Number(n) => chain.constant(Tensor::scalar(n)),
+                    End::Value(id) => id.into(),
+                })
+                .collect();
+            let y = chain.apply(&DEF, &[], &ends)?;
+            let y = chain.cast(y, dtype)?;
+            return Ok(Some(chain.finish(&[y])));
+        }
+        let most = counts.needed(&node.told(0), 0)?;
+        let mut chain = Chain::new(node);
+        let own = [chain.input(0)?, chain.input(1)?, chain.input(2)?];
+        let carrier = if dtype.is_float() { DType::F64 } else { DType::I64 };
+        let mut wide = Vec::new();
+        for value in own {
+            wide.push(chain.cast(value, carrier)?);
+        }
+        let [start, limit, delta] = [wide[0], wide[1], wide[2]];
+        let distance = chain.apply(&binary::SUB, &[], &[limit, start])?;
+        let [zero, one] = [0i64, 1].map(|n| chain.constant(Tensor::scalar(n)));
+        let n = if dtype.is_float() {
+            let steps = chain.apply(&binary::DIV, &[], &[distance, delta])?;
+            let steps = chain.apply(&unary::CEIL, &[], &[steps])?;
+            let steps = chain.cast(steps, DType::I64)?;
+            chain.apply(&variadic::MAX, &[], &[steps, zero])?
+        } else {
+            let sign = chain.apply(&unary::SIGN, &[], &[delta])?;
+            let distance = chain.apply(&binary::MUL, &[], &[distance, sign])?;
+            let distance = chain.apply(&variadic::MAX, &[], &[distance, zero])?;
+            let step = chain.apply(&unary::ABS, &[], &[delta])?;
+            let step = chain.apply(&variadic::MAX, &[], &[step, one])?;
+            let more = chain.apply(&binary::ADD, &[], &[distance, step])?;
+            let more = chain.apply(&binary::SUB, &[], &[more, one])?;
+            chain.apply(&binary::DIV, &[], &[more, step])?
+        };
+        let result = &node.graph.value(node.outputs[0]).name;
+        let n = chain.sizes(counts, n, &[(format!("{result}_count"), most)]);
+        let y = chain.apply(&DEF, &[], &[zero, n, one])?;
+        let y = chain.cast(y, carrier)?;
+        let y = chain.apply(&binary::MUL, &[], &[y, delta])?;
+        let y = chain.apply(&binary::ADD, &[], &[y, start])?;
+        let y = chain.cast(y, dtype)?;
+        Ok(Some(chain.finish(&[y])))
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -139,6 +204,29 @@ impl Op for Range {
         cx.emit(loops, Form::Map { stores: vec![store] });
         Ok(())
     }
+}
+
+/// An end of a range, or its step, as an integer.
+enum End {
+    Number(i64),
+    Value(ValueId),
+}
+
+/// The ends and the step of a range of floats that are integers: constants, and what was converted from extents.
+fn whole(node: &NodeView<'_>) -> Option<[End; 3]> {
+    let end = |i: usize| {
+        let fact = node.fact(i).ok().filter(|f| f.dtype.is_float())?;
+        if let Some(tensor) = fact.tensor() {
+            let value = tensor.to_f64s().ok()?.first().copied()?;
+            return (value.fract() == 0.0 && value.abs() < 1e15).then_some(End::Number(value as i64));
+        }
+        let cast = node.graph.node(node.graph.producer(node.inputs[i]?)?);
+        let source = cast.inputs.first().copied().flatten().filter(|_| cast.op.name() == "Cast")?;
+        let fact = node.graph.value(source).fact.as_ref()?;
+        let known = fact.dtype == DType::I64 && operand::known_dims(fact).is_some_and(|d| d.len() == 1);
+        known.then_some(End::Value(source))
+    };
+    Some([end(0)?, end(1)?, end(2)?])
 }
 
 #[cfg(test)]

@@ -5,14 +5,16 @@
 //! Lowered to one copy between affine indices where both shapes have a common refinement, else to two copies
 //! through a flat buffer; layout makes views of them where it can.
 
+use super::counted::{Chain, Extents};
 use super::{declared, movement, operand};
 use crate::bail_invalid;
+use crate::counts::Counts;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::Lowering;
-use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, NodeView, Op, OpDef, Patch};
 use crate::tensor::Tensor;
-use crate::types::Shape;
+use crate::types::{DType, Shape};
 
 /// `Reshape`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,10 +84,14 @@ impl Op for Reshape {
         self.allowzero.then(|| ("allowzero".to_owned(), Attr::Int(1))).into_iter().collect()
     }
 
+    fn shape_operands(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         let x = operand::fact(inputs, 0)?;
         let shape = self.target(&x.shape, &operand::dims(operand::fact(inputs, 1)?, "the shape")?)?;
-        let known = if shape.rank() <= 1 { operand::known_dims(x) } else { None };
+        let known = operand::known_table(x);
         Ok(vec![operand::with_dims(x.dtype, shape, known)])
     }
 
@@ -93,6 +99,24 @@ impl Op for Reshape {
         let value = declared::constant(inputs.get(1).copied().flatten()?, &declared::extents(outputs, 0)?)?;
         // An extent may be left to be found out, or to be that of the operand.
         Some(Declared { operand: 1, value, check: Check::EqualOrAtMost(0) })
+    }
+
+    fn count(&self, node: &NodeView<'_>, counts: &mut Counts<'_>) -> Result<Option<Patch>> {
+        let wanted = node.fact(1)?;
+        let (told, given) = (node.told(0), node.inputs[1].filter(|v| node.graph.producer(*v).is_none()));
+        let (Some(_), Some(rank)) = (given, wanted.shape.elements().as_usize()) else { return Ok(None) };
+        if wanted.dims().is_some() || wanted.dtype != DType::I64 || rank == 0 {
+            return Ok(None);
+        }
+        // What an argument asks for may be to copy an extent, or what is left over.
+        let list = (0..rank).map(|axis| Ok((format!("{}_{axis}", told.name), counts.needed(&told, axis)?)));
+        let list = list.collect::<Result<Vec<_>>>()?;
+        let mut chain = Chain::new(node);
+        let (data, wanted) = (chain.input(0)?, chain.input(1)?);
+        let wanted = chain.node(Extents { allowzero: self.allowzero }, &[data, wanted], 1)[0];
+        let wanted = chain.sizes(counts, wanted, &list);
+        let y = chain.apply(&DEF, &[("allowzero", Attr::Int(1))], &[data, wanted])?;
+        Ok(Some(chain.finish(&[y])))
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -118,7 +142,6 @@ pub(crate) fn lower(cx: &mut Lowering<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::DType;
 
     fn target(from: &[usize], to: &[i64], allowzero: bool) -> Result<Vec<usize>> {
         let wanted: Vec<Dim> = to.iter().map(|&d| d.into()).collect();

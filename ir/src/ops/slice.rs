@@ -4,16 +4,23 @@
 //! steps, from 10. Negative starts and ends count from the end of the axis; both are then limited to the axis.
 //! A negative step goes backwards. Known integers stay known. Lowered to one copy with affine indices.
 //!
-//! Unsupported: starts, ends or steps that are computed at run time.
+//! Starts and ends that are computed at run time are limited to the axis then; the number of elements between them is a
+//! size, and they are gathered.
+//!
+//! Unsupported: axes or steps that are computed at run time.
 
-use super::{movement, operand};
+use super::composed::{Composer, Value};
+use super::counted::Chain;
+use super::{binary, gather, movement, operand, range, shape, variadic, where_};
 use crate::bail_invalid;
+use crate::counts::Counts;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
+use crate::graph::PatchValue;
 use crate::kernel::{Affine, Index, Lowering};
-use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Fact, NodeProto, NodeView, Op, OpDef, Patch};
 use crate::tensor::{Tensor, row_major};
-use crate::types::Shape;
+use crate::types::{DType, Shape};
 
 /// `Slice`. Ranges that are inputs leave this empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,8 +57,13 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `Slice`.
-pub const DEF: OpDef =
-    OpDef { name: "Slice", domain: "", since: (1, 13), parse, unsupported: "ranges computed at run time" };
+pub const DEF: OpDef = OpDef {
+    name: "Slice",
+    domain: "",
+    since: (1, 13),
+    parse,
+    unsupported: "axes and steps computed at run time",
+};
 
 /// What is taken of one axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +130,19 @@ impl Range {
     }
 }
 
+/// What ranges take of a tensor.
+fn take(x: &Tensor, ranges: &[Range]) -> Result<Tensor> {
+    let shape = operand::constant(ranges.iter().map(|r| r.extent.clone()).collect())?;
+    let strides = row_major(&x.shape);
+    movement::gather(x, &shape, &[], |index| {
+        let axes = index.iter().zip(ranges).zip(&strides);
+        let position = |((&i, r), &s): ((&usize, &Range), &usize)| {
+            Some((r.start.as_const()? + i as i64 * r.step) as usize * s)
+        };
+        Ok(axes.map(position).sum())
+    })
+}
+
 impl Slice {
     /// One range per axis of `x`.
     fn ranges(&self, x: &Shape, inputs: &[Option<&Fact>]) -> Result<Vec<Range>> {
@@ -172,6 +197,8 @@ impl Op for Slice {
         operand::movable(x.dtype)?;
         let ranges = self.ranges(&x.shape, inputs)?;
         let shape: Shape = ranges.iter().map(|r| r.extent.clone()).collect();
+        let constant = ranges.iter().all(|r| r.start.as_const().is_some() && r.extent.as_const().is_some());
+        let table = || if constant { operand::moved(x, |positions| take(positions, &ranges)) } else { None };
         let known = operand::known_dims(x).and_then(|dims| match &ranges[..] {
             [r] => {
                 let (start, count) = (r.start.as_const()?, r.extent.as_usize()?);
@@ -180,7 +207,84 @@ impl Op for Slice {
             }
             _ => None,
         });
-        Ok(vec![operand::with_dims(x.dtype, shape, known)])
+        Ok(vec![operand::with_dims(x.dtype, shape, known.or_else(table))])
+    }
+
+    fn count(&self, node: &NodeView<'_>, counts: &mut Counts<'_>) -> Result<Option<Patch>> {
+        if self.ranges.is_some() {
+            return Ok(None);
+        }
+        let (x, starts, ends) = (node.fact(0)?, node.fact(1)?, node.fact(2)?);
+        let known = |f: &Fact| f.dims().is_some();
+        let ints = |i: usize, what: &str| match node.inputs.get(i).copied().flatten() {
+            Some(_) => operand::ints(node.fact(i)?, what).map(Some),
+            None => Ok(None),
+        };
+        let count = starts.shape.elements().as_usize();
+        let Some(count) = count.filter(|_| !(known(starts) && known(ends)) && starts.shape.rank() == 1)
+        else {
+            return Ok(None);
+        };
+        let axes = ints(3, "the list of axes")?.unwrap_or_else(|| (0..count as i64).collect());
+        let steps = ints(4, "the list of steps")?.unwrap_or_else(|| vec![1; count]);
+        if axes.len() != count || steps.len() != count || steps.contains(&0) {
+            return Ok(None);
+        }
+        let axes = axes.iter().map(|a| x.shape.axis(*a)).collect::<Result<Vec<usize>>>()?;
+        let mut chain = Chain::new(node);
+        let ends_of_axes = {
+            let shape = chain.apply(&shape::DEF, &[], &[chain.input(0)?])?;
+            let which = chain.integers(&axes.iter().map(|a| *a as i64).collect::<Vec<_>>());
+            chain.apply(&gather::DEF, &[], &[shape, which])?
+        };
+        // Behind a negative step both ends lie one before.
+        let shift: Vec<i64> = steps.iter().map(|step| if *step < 0 { -1 } else { 0 }).collect();
+        let signs: Vec<i64> = steps.iter().map(|step| step.signum()).collect();
+        let sizes: Vec<i64> = steps.iter().map(|step| step.saturating_abs()).collect();
+        let (low, signs) = (chain.integers(&shift), chain.integers(&signs));
+        let high = chain.apply(&binary::ADD, &[], &[ends_of_axes, low])?;
+        let zero = chain.integers(&[0]);
+        let limited = |chain: &mut Chain<'_>, i: usize| -> Result<PatchValue> {
+            let given = chain.input(i)?;
+            let given = chain.cast(given, DType::I64)?;
+            let from_end = chain.apply(&binary::ADD, &[], &[given, ends_of_axes])?;
+            let negative = chain.apply(&binary::LESS, &[], &[given, zero])?;
+            let counted = chain.apply(&where_::DEF, &[], &[negative, from_end, given])?;
+            let capped = chain.apply(&variadic::MIN, &[], &[counted, high])?;
+            chain.apply(&variadic::MAX, &[], &[capped, low])
+        };
+        let (begin, end) = (limited(&mut chain, 1)?, limited(&mut chain, 2)?);
+        // A start before the first element is the first one.
+        let first = chain.apply(&variadic::MIN, &[], &[zero, high])?;
+        let begin = chain.apply(&variadic::MAX, &[], &[begin, first])?;
+        let distance = chain.apply(&binary::SUB, &[], &[end, begin])?;
+        let distance = chain.apply(&binary::MUL, &[], &[distance, signs])?;
+        let distance = chain.apply(&variadic::MAX, &[], &[distance, zero])?;
+        let more: Vec<i64> = sizes.iter().map(|size| size - 1).collect();
+        let (more, sizes) = (chain.integers(&more), chain.integers(&sizes));
+        let distance = chain.apply(&binary::ADD, &[], &[distance, more])?;
+        let n = chain.apply(&binary::DIV, &[], &[distance, sizes])?;
+        let result = &node.graph.value(node.outputs[0]).name;
+        let mut list = Vec::with_capacity(count);
+        for axis in &axes {
+            let all = counts.most(&x.shape[*axis])?;
+            let most = counts.given(&node.told(0), *axis).map_or(all, |most| most.min(all));
+            list.push((format!("{result}_{axis}"), most));
+        }
+        let n = chain.sizes(counts, n, &list);
+        let mut y = chain.input(0)?;
+        let scalars = [0i64, 1].map(|v| chain.constant(Tensor::scalar(v)));
+        for (j, (axis, step)) in axes.iter().zip(&steps).enumerate() {
+            let which = chain.constant(Tensor::scalar(j as i64));
+            let [from, n] = [begin, n].map(|list| chain.apply(&gather::DEF, &[], &[list, which]));
+            let (from, n) = (from?, n?);
+            let places = chain.apply(&range::DEF, &[], &[scalars[0], n, scalars[1]])?;
+            let step = chain.constant(Tensor::scalar(*step));
+            let places = chain.apply(&binary::MUL, &[], &[places, step])?;
+            let places = chain.apply(&binary::ADD, &[], &[places, from])?;
+            y = chain.apply(&gather::DEF, &[("axis", Attr::Int(*axis as i64))], &[y, places])?;
+        }
+        Ok(Some(chain.finish(&[y])))
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -188,16 +292,7 @@ impl Op for Slice {
         let facts: Vec<Option<Fact>> = inputs.iter().map(|t| t.map(Fact::of)).collect();
         let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
         let ranges = self.ranges(&Shape::of(&x.shape), &facts)?;
-        let shape = operand::constant(ranges.iter().map(|r| r.extent.clone()).collect())?;
-        let strides = row_major(&x.shape);
-        let y = movement::gather(x, &shape, &[], |index| {
-            let axes = index.iter().zip(&ranges).zip(&strides);
-            let position = |((&i, r), &s): ((&usize, &Range), &usize)| {
-                Some((r.start.as_const()? + i as i64 * r.step) as usize * s)
-            };
-            Ok(axes.map(position).sum())
-        })?;
-        Ok(vec![y])
+        Ok(vec![take(x, &ranges)?])
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
@@ -211,6 +306,15 @@ impl Op for Slice {
             ranges.iter().zip(loops).map(index).collect()
         });
         Ok(())
+    }
+}
+
+impl Composer<'_> {
+    /// Elements `from..to` of an axis, one of each `step`.
+    pub(super) fn slice(&mut self, value: Value, axis: i64, range: (i64, i64), step: i64) -> Result<Value> {
+        let [from, to] = [range.0, range.1].map(|v| self.integers(&[v]));
+        let (axis, step) = (self.integers(&[axis]), self.integers(&[step]));
+        self.apply(&DEF, &[], &[value, from, to, axis, step])
     }
 }
 

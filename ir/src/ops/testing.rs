@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::elements::Builder;
-use super::find;
+use super::find_any;
 use crate::error::{ErrorKind, Result};
 use crate::eval;
 use crate::graph::Graph;
@@ -43,7 +43,7 @@ pub(super) fn parse(
 
 fn read(name: &str, opset: i64, mut attrs: Attrs, inputs: usize, outputs: usize) -> Result<Box<dyn Op>> {
     let (domain, name) = name.split_once("::").unwrap_or(("", name));
-    let def = find(domain, name).expect("the operator is listed");
+    let def = find_any(domain, name).expect("the operator is listed");
     let present = vec![true; inputs];
     let op = (def.parse)(&mut NodeProto { attrs: &mut attrs, opset, inputs: &present, outputs })?;
     assert!(attrs.is_empty(), "{name} leaves {attrs:?}");

@@ -3,7 +3,7 @@
 //! Spec: ONNX Tile, versions 6 to 24. `y[i..] = x[i % extent..]`; the second input holds one count per axis.
 //! Lowered to one copy in which each repeated axis has two loops, over the repetitions and over the input.
 //!
-//! Unsupported: counts that are computed at run time.
+//! Counts that are computed at run time need a bound.
 
 use super::{declared, movement, operand};
 use crate::bail_invalid;
@@ -24,8 +24,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `Tile`.
-pub const DEF: OpDef =
-    OpDef { name: "Tile", domain: "", since: (6, 13), parse, unsupported: "counts computed at run time" };
+pub const DEF: OpDef = OpDef { name: "Tile", domain: "", since: (6, 13), parse, unsupported: "" };
 
 fn counts(x: &Shape, repeats: &Fact) -> Result<Vec<Dim>> {
     let counts = operand::dims(repeats, "the list of repeats")?;
@@ -49,6 +48,10 @@ impl Op for Tile {
 
     fn attrs(&self) -> Attrs {
         Attrs::new()
+    }
+
+    fn shape_operands(&self) -> &'static [usize] {
+        &[1]
     }
 
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {

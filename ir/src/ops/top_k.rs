@@ -6,18 +6,22 @@
 //! Lowering, each line by itself: a heap where few are wanted (`heap`), else sorted by digits (`radix`), or in vectors where there
 //! are few elements (`bitonic`).
 //!
-//! Unsupported: k computed at run time; an open extent along the axis.
+//! A k that is computed at run time is a size: as many as there could be are sorted, and the first ones taken.
+//!
+//! Unsupported: an open extent along the axis.
 
 mod bitonic;
 mod heap;
 mod radix;
 
+use super::counted::Chain;
 use super::elements::{Builder, Elements};
 use super::{declared, operand};
+use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::kernel::Lowering;
 use crate::numerics::Number;
-use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
+use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, NodeView, Op, OpDef, Patch};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use crate::{bail_invalid, bail_unsupported};
@@ -47,7 +51,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 
 /// `TopK`.
 pub const DEF: OpDef =
-    OpDef { name: "TopK", domain: "", since: (1, 24), parse, unsupported: "k computed at run time" };
+    OpDef { name: "TopK", domain: "", since: (1, 24), parse, unsupported: "an open extent along the axis" };
 
 impl TopK {
     /// The axis and the number of results along it.
@@ -104,6 +108,26 @@ impl Op for TopK {
         let (x, k) = (inputs.first().copied().flatten()?, inputs.get(1).copied().flatten()?);
         let extent = *declared::extents(outputs, 0)?.get(x.shape.axis(self.axis).ok()?)?;
         Some(Declared { operand: 1, value: declared::constant(k, &[extent])?, check: Check::Equal })
+    }
+
+    fn count(&self, node: &NodeView<'_>, counts: &mut Counts<'_>) -> Result<Option<Patch>> {
+        let x = node.fact(0)?;
+        let (true, Ok(axis)) = (self.k.is_none(), x.shape.axis(self.axis)) else { return Ok(None) };
+        let (k, Some(extent)) = (node.fact(1)?, x.shape[axis].as_const()) else { return Ok(None) };
+        if k.tensor().is_some() || !k.shape.elements().is(1) {
+            return Ok(None);
+        }
+        let most = counts.given(&node.told(0), axis).map_or(extent, |most| most.min(extent));
+        let mut chain = Chain::new(node);
+        let (data, k, all) = (chain.input(0)?, chain.input(1)?, chain.integers(&[most]));
+        let result = &node.graph.value(node.outputs[0]).name;
+        let n = chain.sizes(counts, k, &[(format!("{result}_count"), most)]);
+        let attrs = self.attrs();
+        let list: Vec<(&str, Attr)> =
+            attrs.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let all = chain.results(&DEF, &list, &[data, all], 2)?;
+        let first = [chain.prefix(all[0], n, self.axis), chain.prefix(all[1], n, self.axis)];
+        Ok(Some(chain.finish(&first)))
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -52,7 +52,7 @@ impl Op for Transpose {
         operand::movable(x.dtype)?;
         let perm = self.perm(x.shape.rank())?;
         let shape = perm.iter().map(|&a| x.shape[a].clone()).collect();
-        let known = operand::known_dims(x);
+        let known = operand::moved(x, |positions| Ok(self.eval(&[Some(positions)])?.swap_remove(0)));
         Ok(vec![operand::with_dims(x.dtype, shape, known)])
     }
 

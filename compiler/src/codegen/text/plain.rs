@@ -121,12 +121,51 @@ impl Writer<'_> {
         self.func.dfg.insts[inst].opcode()
     }
 
-    /// How often each value is used.
+    /// How often each value is used by what matters in the end. C compilers warn of variables that are only set.
     fn count(&mut self, blocks: &[Block]) {
-        for block in blocks {
-            for inst in self.func.layout.block_insts(*block) {
-                let used: Vec<Value> = self.func.dfg.inst_values(inst).map(|v| self.resolve(v)).collect();
-                used.into_iter().for_each(|v| *self.uses.entry(v).or_default() += 1);
+        // Operands, and values for the parameters of the blocks where it goes on.
+        let mut uses: Vec<(Inst, Vec<Value>, Vec<(Value, Value)>)> = Vec::new();
+        for inst in blocks.iter().flat_map(|block| self.func.layout.block_insts(*block)) {
+            let dfg = &self.func.dfg;
+            let calls = match &dfg.insts[inst] {
+                InstructionData::Jump { destination, .. } => vec![*destination],
+                InstructionData::Brif { blocks, .. } => blocks.to_vec(),
+                _ => Vec::new(),
+            };
+            let pool = &dfg.value_lists;
+            let handed = calls.iter().flat_map(|call| {
+                let args: Vec<Value> = call.args(pool).filter_map(|a| a.as_value()).collect();
+                dfg.block_params(call.block(pool)).iter().copied().zip(args).collect::<Vec<_>>()
+            });
+            let handed = handed.map(|(param, arg)| (param, self.resolve(arg))).collect();
+            uses.push((inst, dfg.inst_args(inst).iter().map(|v| self.resolve(*v)).collect(), handed));
+        }
+        let matters = |inst: Inst, live: &BTreeSet<Value>| {
+            let results = self.func.dfg.inst_results(inst);
+            results.is_empty() || results.iter().any(|v| live.contains(v))
+        };
+        let mut live: BTreeSet<Value> = BTreeSet::new();
+        loop {
+            let before = live.len();
+            for (inst, operands, handed) in uses.iter().rev() {
+                if matters(*inst, &live) {
+                    live.extend(operands);
+                    let needed: Vec<Value> = handed
+                        .iter()
+                        .filter(|(param, _)| live.contains(param))
+                        .map(|(_, arg)| *arg)
+                        .collect();
+                    live.extend(needed);
+                }
+            }
+            if live.len() == before {
+                break;
+            }
+        }
+        for (inst, operands, handed) in &uses {
+            if matters(*inst, &live) {
+                let handed = handed.iter().filter(|(param, _)| live.contains(param)).map(|(_, arg)| arg);
+                operands.iter().chain(handed).for_each(|v| *self.uses.entry(*v).or_default() += 1);
             }
         }
     }
@@ -183,7 +222,9 @@ impl Writer<'_> {
         self.out.push(Line::Label(block));
         if !entry {
             for &param in self.func.dfg.block_params(block) {
-                self.variable(param)?;
+                if self.uses.contains_key(&param) {
+                    self.variable(param)?;
+                }
             }
         }
         for inst in self.func.layout.block_insts(block) {
@@ -279,6 +320,9 @@ impl Writer<'_> {
         let params = self.func.dfg.block_params(block).to_vec();
         let mut pairs = Vec::new();
         for (param, arg) in params.into_iter().zip(args) {
+            if !self.uses.contains_key(&param) {
+                continue;
+            }
             let (to, from) = (self.variable(param)?, self.get(arg)?);
             if to != from {
                 pairs.push((to, from, c_type(self.ty(param))?));

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use kiln_ir::Result;
-use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::kernel::plan::{Counted, Plan, Port};
+use kiln_ir::{Dim, Error, Result};
 use kiln_runtime::abi::frame as words;
 
 use super::sizes::Sizes;
@@ -89,6 +89,47 @@ fn is_empty(port: &Port) -> bool {
     port.ty.shape.iter().any(|d| d.is(0))
 }
 
+/// Statements that fill those rows of the table that `wanted` names, as far as they follow from what has been told.
+fn rows(plan: &Plan, sizes: &mut Sizes<'_>, wanted: &dyn Fn(&Dim) -> bool) -> Result<String> {
+    let mut out = String::new();
+    for (i, size) in plan.sizes.iter().enumerate() {
+        if wanted(size) && sizes.follows(size) {
+            let _ = writeln!(out, "    table[{i}] = {};", sizes.value(size)?);
+        }
+    }
+    Ok(out)
+}
+
+/// Statements that read the sizes that a kernel has counted, and compute what follows from them.
+fn counted(plan: &Plan, name: &str, sizes: &mut Sizes<'_>, kernel: usize) -> Result<String> {
+    let mut out = String::new();
+    let status = format!("frame[{}]", words::STATUS / words::WORD);
+    let stop = format!("return {status} ? (int){status} : {name}_DIMENSION_OUT_OF_BOUNDS;");
+    for Counted { name: size, offset_bytes, .. } in plan.counted_by(kernel) {
+        let (at, bound) = plan
+            .bounds
+            .iter()
+            .enumerate()
+            .find_map(|(i, (other, bound))| (other == size).then_some((i, bound)))
+            .ok_or_else(|| Error::internal(format!("the size '{size}' has no bounds")))?;
+        let _ = writeln!(out, "    dims[{at}] = *(const int64_t *)((const char *)arena + {offset_bytes});");
+        let _ = writeln!(out, "    if (dims[{at}] < {} || dims[{at}] > {}) {stop}", bound.lo, bound.hi);
+        sizes.tell(size, format!("dims[{at}]"));
+        let follows = |dim: &Dim| dim.symbols().contains(size);
+        let filled = rows(plan, sizes, &follows)?;
+        let mut checks = String::new();
+        for zero in plan.assumed.iter().filter(|zero| follows(zero)) {
+            if sizes.follows(zero) {
+                let _ = writeln!(checks, "    if ({} != 0) {stop}", sizes.value(zero)?);
+            }
+        }
+        out += &std::mem::take(&mut sizes.text);
+        out += &filled;
+        out += &checks;
+    }
+    Ok(out)
+}
+
 fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) -> Result<String> {
     let mut out = String::new();
     let word = |at: i32| at / words::WORD;
@@ -117,33 +158,41 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
     if ((uintptr_t)arena % {name}_ARENA_ALIGN) return {name}_MISALIGNED_ARENA;\n"
         );
     }
-    let mut sizes = Sizes::new(&plan.bounds, "dims");
+    let mut sizes = Sizes::new(plan, "dims");
     let mut checks = String::new();
     if !plan.bounds.is_empty() {
         // The struct has nothing but numbers of 64 bits, in this order.
-        let _ = writeln!(out, "    const int64_t *const dims = (const int64_t *)sizes;");
+        let (read, cast) = if plan.counted.is_empty() { ("const ", "const ") } else { ("", "") };
+        let _ = writeln!(out, "    {read}int64_t *const dims = ({cast}int64_t *)sizes;");
         let _ = writeln!(out, "    if (!sizes) return {name}_NULL_POINTER;");
-        for (i, bound) in plan.bounds.values().enumerate() {
+        for (i, (name_, bound)) in plan.bounds.iter().enumerate() {
+            if plan.is_counted(name_) {
+                continue;
+            }
             let _ = writeln!(
                 out,
                 "    if (dims[{i}] < {} || dims[{i}] > {}) return {name}_DIMENSION_OUT_OF_BOUNDS;",
                 bound.lo, bound.hi
             );
         }
-        for zero in &plan.assumed {
+        let told: Vec<&Dim> = plan.assumed.iter().filter(|zero| sizes.follows(zero)).collect();
+        for zero in told {
             let value = sizes.value(zero)?;
             let _ = writeln!(checks, "    if ({value} != 0) return {name}_DIMENSION_OUT_OF_BOUNDS;");
         }
     }
-    let table = plan.sizes.iter().map(|size| sizes.value(size)).collect::<Result<Vec<_>>>()?;
-    let steps = texts.kernels.iter().map(|call| sizes.value(&call.steps)).collect::<Result<Vec<_>>>()?;
-    out += &sizes.text;
+    let table = &plan.sizes;
+    let mut filled = rows(plan, &mut sizes, &|_| true)?;
+    for call in texts.kernels.iter().filter(|call| call.steps.as_const().is_none()) {
+        if sizes.follows(&call.steps) {
+            sizes.value(&call.steps)?;
+        }
+    }
+    out += &std::mem::take(&mut sizes.text);
     out += &checks;
     if !table.is_empty() {
         let _ = writeln!(out, "    int64_t table[{}];", table.len());
-        for (i, value) in table.iter().enumerate() {
-            let _ = writeln!(out, "    table[{i}] = {value};");
-        }
+        out += &std::mem::take(&mut filled);
     }
     let address = |list: &str| format!("(int64_t)(intptr_t){list}");
     let weights = if plan.weights_bytes > 0 { address(&format!("{name}_weights")) } else { "0".to_owned() };
@@ -167,8 +216,10 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
     ] {
         let _ = writeln!(out, "    frame[{}] = {value};", word(at));
     }
-    for ((kernel, call), steps) in plan.kernels.iter().zip(&texts.kernels).zip(&steps) {
-        let Call { function, sizes, places, .. } = call;
+    for (i, (kernel, call)) in plan.kernels.iter().zip(&texts.kernels).enumerate() {
+        let steps = sizes.value(&call.steps)?;
+        out += &std::mem::take(&mut sizes.text);
+        let Call { function, sizes: row_of_sizes, places, .. } = call;
         if let Some(row) = places {
             let _ = writeln!(
                 out,
@@ -177,8 +228,11 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
             );
         }
         if kernel.has_sizes() && !table.is_empty() {
-            let _ =
-                writeln!(out, "    frame[{}] = (int64_t)(intptr_t)(table + {sizes});", word(words::SIZES));
+            let _ = writeln!(
+                out,
+                "    frame[{}] = (int64_t)(intptr_t)(table + {row_of_sizes});",
+                word(words::SIZES)
+            );
         }
         let function = &names[*function];
         match kernel.grain {
@@ -192,6 +246,7 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
                 let _ = writeln!(out, "    {function}(frame, 0, (intptr_t)({steps}));");
             }
         }
+        out += &counted(plan, name, &mut sizes, i)?;
     }
     if !shared {
         out += "    (void)parallel_for;\n    (void)context;\n";

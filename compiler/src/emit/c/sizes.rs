@@ -1,24 +1,36 @@
-//! Expressions of open dimensions as C, each computed once at the start of a run.
+//! Expressions of open dimensions as C, each computed once: at the start of a run, or when what it follows from is counted.
 
 use std::fmt::Write as _;
 
 use kiln_ir::dim::Atom;
+use kiln_ir::kernel::plan::Plan;
 use kiln_ir::{Bounds, Dim, Error, Result};
 
 /// Variables of sizes: `int64_t d0` for each expression.
 pub(super) struct Sizes<'a> {
     bounds: &'a Bounds,
     known: Vec<(Dim, String)>,
-    /// Declarations so far.
+    variables: usize,
+    /// Declarations that were not taken yet.
     pub(super) text: String,
 }
 
 impl<'a> Sizes<'a> {
-    /// The open dimensions, in the order of their names, as a list of the caller's.
-    pub(super) fn new(bounds: &'a Bounds, list: &str) -> Self {
-        let known = bounds.keys().enumerate();
-        let known = known.map(|(i, symbol)| (Dim::symbol(symbol), format!("{list}[{i}]"))).collect();
-        Self { bounds, known, text: String::new() }
+    /// The open dimensions, in the order of their names, as a list of the caller's: those that it tells.
+    pub(super) fn new(plan: &'a Plan, list: &str) -> Self {
+        let told = plan.bounds.keys().enumerate().filter(|(_, symbol)| !plan.is_counted(symbol));
+        let known = told.map(|(i, symbol)| (Dim::symbol(symbol), format!("{list}[{i}]"))).collect();
+        Self { bounds: &plan.bounds, known, variables: 0, text: String::new() }
+    }
+
+    /// A dimension has a value from here on.
+    pub(super) fn tell(&mut self, symbol: &str, value: String) {
+        self.known.push((Dim::symbol(symbol), value));
+    }
+
+    /// Whether a size follows from what has been told.
+    pub(super) fn follows(&self, size: &Dim) -> bool {
+        size.symbols().iter().all(|name| self.known.iter().any(|(known, _)| *known == Dim::symbol(name)))
     }
 
     /// A variable or number that has the value.
@@ -44,7 +56,8 @@ impl<'a> Sizes<'a> {
     }
 
     fn variable(&mut self, value: &str) -> String {
-        let name = format!("d{}", self.text.lines().count());
+        let name = format!("d{}", self.variables);
+        self.variables += 1;
         let _ = writeln!(self.text, "    const int64_t {name} = {value};");
         name
     }

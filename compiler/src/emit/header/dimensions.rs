@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use kiln_ir::dim::Atom;
+use kiln_ir::kernel::plan::Plan;
 use kiln_ir::{Bounds, Dim, Error, Result};
 
 use super::text::c_string;
@@ -10,20 +11,22 @@ use crate::names::{c_identifier, is_c_identifier};
 
 /// Members of the struct of sizes, in the order of the dimensions' names.
 pub(super) struct Members<'a> {
+    plan: &'a Plan,
     bounds: &'a Bounds,
     names: Vec<String>,
 }
 
 impl<'a> Members<'a> {
     /// A member for each dimension, as near to its name as C allows.
-    pub(super) fn new(bounds: &'a Bounds) -> Self {
+    pub(super) fn new(plan: &'a Plan) -> Self {
+        let bounds = &plan.bounds;
         let mut names: Vec<String> = Vec::new();
         for symbol in bounds.keys() {
             let stem = if is_c_identifier(symbol) { symbol.to_string() } else { c_identifier(symbol) };
             let numbered = (1..).map(|i| if i == 1 { stem.clone() } else { format!("{stem}_{i}") });
             names.extend(numbered.into_iter().find(|name| !names.contains(name)));
         }
-        Self { bounds, names }
+        Self { plan, bounds, names }
     }
 
     /// Whether there is any.
@@ -48,10 +51,11 @@ impl<'a> Members<'a> {
             );
         }
         let _ = writeln!(out, "typedef struct {name}_sizes {{");
-        for (i, (member, bound)) in self.names.iter().zip(self.bounds.values()).enumerate() {
+        for (i, (member, (symbol, bound))) in self.names.iter().zip(self.bounds).enumerate() {
+            let told = if self.plan.is_counted(symbol) { ": the call tells it" } else { "" };
             let _ = writeln!(
                 out,
-                "    int64_t {member}; /* {name}_DIM_{i}_NAME, from {} to {} */",
+                "    int64_t {member}; /* {name}_DIM_{i}_NAME, from {} to {}{told} */",
                 bound.lo, bound.hi
             );
         }
@@ -64,10 +68,12 @@ impl<'a> Members<'a> {
         let list: Vec<String> = self
             .names
             .iter()
-            .zip(self.bounds.values())
-            .map(|(member, bound)| format!(".{member} = {}", bound.typical))
+            .zip(self.bounds)
+            .filter(|(_, (symbol, _))| !self.plan.is_counted(symbol))
+            .map(|(member, (_, bound))| format!(".{member} = {}", bound.typical))
             .collect();
-        format!(" *     {name}_sizes sizes = {{ {} }};\n", list.join(", "))
+        let list = if list.is_empty() { "0".to_owned() } else { list.join(", ") };
+        format!(" *     {name}_sizes sizes = {{ {list} }};\n")
     }
 
     /// An extent as a C expression of a pointer to the struct, the macro's argument `sizes`.

@@ -34,7 +34,7 @@ pub(super) struct Memory {
     weights: HashMap<usize, Bytes>,
     arena: Written,
     outputs: Vec<(String, Written)>,
-    types: Vec<(TensorType, Vec<usize>)>,
+    types: Vec<TensorType>,
     /// By execution: the position of the kernel, plus one.
     executions: Vec<u32>,
 }
@@ -70,11 +70,15 @@ impl Memory {
         }
         let mut outputs = Vec::with_capacity(plan.outputs.len());
         let mut types = Vec::with_capacity(plan.outputs.len());
+        // There is room for the most that may be counted.
+        let mut room = symbols.clone();
+        for (name, bound) in plan.bounds.iter().filter(|(name, _)| plan.is_counted(name)) {
+            room.insert(name.clone(), bound.hi);
+        }
         for port in &plan.outputs {
-            let shape = shape(&port.ty.shape, symbols)?;
-            let bytes = port.ty.dtype.bytes_of(shape.iter().product());
-            outputs.push((port.name.clone(), Written::new(bytes)));
-            types.push((port.ty.clone(), shape));
+            let elements = shape(&port.ty.shape, &room)?.iter().product();
+            outputs.push((port.name.clone(), Written::new(port.ty.dtype.bytes_of(elements))));
+            types.push(port.ty.clone());
         }
         let inputs = inputs.iter().map(|t| t.data.clone()).collect();
         Ok(Self {
@@ -184,9 +188,13 @@ impl Memory {
     }
 
     /// The results, all of whose elements must have been written.
-    pub(super) fn results(self) -> Result<Vec<Tensor>> {
+    pub(super) fn results(self, symbols: &Symbols) -> Result<Vec<Tensor>> {
         let all = self.outputs.into_iter().zip(self.types);
-        let tensor = |((name, written), (ty, shape)): ((String, Written), (TensorType, Vec<usize>))| {
+        let tensor = |((name, mut written), ty): ((String, Written), TensorType)| {
+            let shape = shape(&ty.shape, symbols)?;
+            let bytes = ty.dtype.bytes_of(shape.iter().product());
+            written.bytes.truncate(bytes);
+            written.writer.truncate(bytes);
             if let Some(byte) = written.writer.iter().position(|k| *k == 0) {
                 let element = byte / ty.dtype.size();
                 return Err(Error::internal(format!(
