@@ -203,6 +203,37 @@ const IMAGES: &[(&str, &str)] = &[
         %y = AveragePool(%a) {kernel_shape = [3, 3]}",
     ),
     ("global", "input %x: f32[1, 20, h, s] %a = Tanh(%x) %y = GlobalAveragePool(%a)"),
+    (
+        "twice_as_large",
+        "input %x: f32[1, 16, h, s] input %w: f32[20, 16, 3, 3] input %wp: f32[16, 16, 1, 1] \
+        const @s: f32[4] = [1.0, 1.0, 2.0, 2.0] %a = Conv(%x, %wp) \
+        %b = Resize(%a, _, @s) {coordinate_transformation_mode = \"asymmetric\", nearest_mode = \"floor\"} \
+        %y = Conv(%b, %w) {pads = [1, 1, 1, 1]}",
+    ),
+    (
+        "nearest_of_half_pixels",
+        "input %x: f32[2, 5, h, s] const @s: f32[4] = [1.0, 1.0, 0.5, 1.5] %a = Tanh(%x) %y = Resize(%a, _, @s)",
+    ),
+    (
+        "linear",
+        "input %x: f32[2, 5, h, s] const @s: f32[4] = [1.0, 1.0, 2.0, 0.75] %a = Tanh(%x) \
+        %y = Resize(%a, _, @s) {mode = \"linear\"}",
+    ),
+    (
+        "linear_by_corners_to_the_size_of_another",
+        "input %x: f32[1, 4, h, s] input %w: f32[4, 4, 3, 3] %a = Conv(%x, %w) {strides = [2, 2], pads = [1, 1, 1, 1]} \
+        %n = Shape(%x) %b = Resize(%a, _, _, %n) {mode = \"linear\", coordinate_transformation_mode = \"align_corners\"} \
+        %y = Add(%b, %x)",
+    ),
+    (
+        "cubic",
+        "input %x: f32[1, 3, h, s] const @s: f32[4] = [1.0, 1.0, 1.5, 2.0] \
+        %y = Resize(%x, _, @s) {mode = \"cubic\", exclude_outside = 1}",
+    ),
+    (
+        "bytes",
+        "input %x: u8[1, 3, h, s] const @s: f32[4] = [1.0, 1.0, 1.5, 2.0] %y = Resize(%x, _, @s) {mode = \"linear\"}",
+    ),
 ];
 
 /// The graph of a case, with constants drawn.

@@ -132,8 +132,8 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// The outputs, by the spec's naive formula. May rely on `infer` having accepted the inputs' types.
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>>;
 
-    /// Replaces a node whose results have sizes that are data, as far as its operands' facts tell: before inference, which
-    /// then sees names in place of these. `Ok(None)` where inference can do without.
+    /// Replaces a node whose results have sizes that are data, where inference refuses it as unsupported: inference then sees
+    /// names in place of these. `Ok(None)` where that is no help.
     fn count(&self, _node: &NodeView<'_>, _counts: &mut Counts<'_>) -> Result<Option<Patch>> {
         Ok(None)
     }

@@ -85,8 +85,7 @@ fn round(graph: &mut Graph, counts: &mut Counts<'_>) -> Result<Vec<(String, &'st
                 if e.kind != ErrorKind::Unsupported {
                     return Err(at(graph, e));
                 }
-                let view =
-                    NodeView { graph, name: &node.name, inputs: &node.inputs, outputs: &node.outputs };
+                let view = NodeView { graph, name: &node.name, inputs: &node.inputs, outputs: &node.outputs };
                 let counted = match node.op.count(&view, counts) {
                     Ok(None) => sizes::name(&view, &*node.op, counts),
                     made => made.map(|patch| patch.map(|patch| (patch, Vec::new()))),

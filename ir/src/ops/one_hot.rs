@@ -3,14 +3,14 @@
 //! Spec: ONNX OneHot, versions 9 and 11. `y[i.., d, ..] = values[1]` where `d` is the index, `values[0]` elsewhere; the new axis
 //! of `depth` elements is inserted at `axis`. A negative index counts from the end; one outside turns nothing on. One `Map`.
 //!
-//! Unsupported: a depth computed at run time.
+//! A depth that is computed at run time needs a bound, and to be an integer.
 
 use super::elements::{Builder, Elements};
 use super::nest::add;
 use super::{declared, movement, operand};
 use crate::dim::Dim;
 use crate::error::Result;
-use crate::kernel::{Access, Affine, BinaryOp, Expr, Form, Index, Lowering, Scalar, Store};
+use crate::kernel::{Access, Affine, BinaryOp, Expr, Form, Index, Lowering, Store};
 use crate::op::{Attr, Attrs, Check, Declared, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, axis_of};
@@ -29,8 +29,7 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
 }
 
 /// `OneHot`.
-pub const DEF: OpDef =
-    OpDef { name: "OneHot", domain: "", since: (9, 11), parse, unsupported: "a depth computed at run time" };
+pub const DEF: OpDef = OpDef { name: "OneHot", domain: "", since: (9, 11), parse, unsupported: "" };
 
 impl OneHot {
     /// The position of the new axis and its extent.
@@ -60,6 +59,10 @@ impl Op for OneHot {
 
     fn attrs(&self) -> Attrs {
         Attrs::from([("axis".to_owned(), Attr::Int(self.axis))])
+    }
+
+    fn shape_operands(&self) -> &'static [usize] {
+        &[1]
     }
 
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
@@ -118,7 +121,7 @@ impl Op for OneHot {
         let index = if cx.ty(indices).dtype == DType::I64 { index } else { Expr::cast(DType::I64, index) };
         let choice = |i: i64| Expr::Load(Access::new(values, vec![Index::Affine(Affine::constant(i))]));
         let is = |index: Expr| Expr::binary(BinaryOp::Eq, index, Expr::Loop(d));
-        let depth = Expr::Const(Scalar::int(DType::I64, shape[axis].as_const().unwrap_or(0)));
+        let depth = Expr::size(DType::I64, &shape[axis]);
         let on = Expr::binary(BinaryOp::Or, is(index.clone()), is(add(index, depth)));
         let value = Expr::select(on, choice(1), choice(0));
         cx.emit(loops, Form::Map { stores: vec![Store { to: Access::new(y, movement::each(&ids)), value }] });

@@ -11,13 +11,16 @@
 //!
 //! Lowering: `nearest` is one copy, an axis of it with a step where sources are evenly spaced, a loop more where each
 //! element is repeated, else with a table of indices. `linear` and `cubic` take one `Map` per axis that changes, first
-//! those that become shorter, and of axes that become as much longer the last one first.
+//! those that become shorter, and of axes that become as much longer the last one first. Where the extent of an axis that
+//! changes is open, or its size is computed at run time, so are the tables (`open`).
 //!
-//! Unsupported: scales, sizes or a region computed at run time; open extents of axes that change; more than 2^24 taps.
+//! Unsupported: scales or a region computed at run time; open extents with antialias, a region, another policy than `stretch`
+//! or scales that are no multiple of 1 / 256; more than 2^24 taps.
 
 mod axis;
 mod lowering;
 mod names;
+mod open;
 
 pub use axis::{Coordinates, Mode, Nearest, Sampling};
 pub use names::Policy;
@@ -94,7 +97,7 @@ pub const DEF: OpDef = OpDef {
     domain: "",
     since: (10, 19),
     parse,
-    unsupported: "scales, sizes or a region computed at run time",
+    unsupported: "scales or a region computed at run time",
 };
 
 /// The numbers of a constant.
@@ -282,12 +285,19 @@ impl Op for Resize {
         attrs
     }
 
+    fn shape_operands(&self) -> &'static [usize] {
+        &[3]
+    }
+
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         let x = operand::fact(inputs, 0)?;
         operand::movable(x.dtype)?;
         let number = x.dtype.is_float() || x.dtype.is_int() && !x.dtype.is_small();
         if !matches!(self.sampling.mode, Mode::Nearest(_)) && !number {
             bail_invalid!("elements of type {} cannot be interpolated", x.dtype);
+        }
+        if let Some(axes) = self.open(&x.shape, inputs)? {
+            return Ok(vec![Fact::new(x.dtype, Self::open_target(&x.shape, &axes))]);
         }
         let axes = self.axes_of(&x.shape, inputs)?;
         self.check(&axes)?;
@@ -338,6 +348,9 @@ impl Op for Resize {
         let ty = cx.ty(x).clone();
         let facts = operand::facts(cx)?;
         let facts: Vec<Option<&Fact>> = facts.iter().map(Option::as_ref).collect();
+        if let Some(axes) = self.open(&ty.shape, &facts)? {
+            return self.lower_open(cx, &axes);
+        }
         let axes = self.axes_of(&ty.shape, &facts)?;
         let taps = self.taps(&axes)?;
         if taps.is_empty() {

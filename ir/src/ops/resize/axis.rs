@@ -81,7 +81,7 @@ impl Axis {
     }
 
     /// The place in the source of position `i`.
-    fn place(&self, i: i64, coordinates: Coordinates) -> f64 {
+    pub(super) fn place(&self, i: i64, coordinates: Coordinates) -> f64 {
         let (i, from, scaled) = (i as f64, self.from as f64, self.scale * self.from as f64);
         let half_pixel = (i + 0.5) / self.scale - 0.5;
         match coordinates {
@@ -152,7 +152,7 @@ impl Taps {
 }
 
 /// The element that is nearest to a place.
-fn nearest(x: f64, nearest: Nearest) -> i64 {
+pub(super) fn nearest(x: f64, nearest: Nearest) -> i64 {
     let (floor, ceil) = (x.floor(), x.ceil());
     let up = match nearest {
         Nearest::RoundPreferFloor => x - floor > 0.5,
