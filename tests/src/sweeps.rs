@@ -115,9 +115,10 @@ pub fn all() -> Vec<Sweep> {
             4,
             bytes::filtered(),
         ),
+        // Those of eight bits are floats where no instruction multiplies bytes.
         sweep(
             "weights_of_few_bits",
-            |s| matches!(s, Schedule::Digits(_) | Schedule::Nest(_)),
+            |s| !matches!(s, Schedule::Scalar { .. } | Schedule::Sparse(_) | Schedule::Transform(_)),
             12,
             few_bits::products(),
         ),

@@ -2,7 +2,7 @@
 
 use kiln_compiler::internals::api::{Loaded, Planned};
 use kiln_ir::graph::ValueId;
-use kiln_ir::{ErrorKind, Errors, Tensor};
+use kiln_ir::{Error, ErrorKind, Errors, Tensor};
 
 use super::failure::Failure;
 
@@ -38,6 +38,14 @@ fn parameters<'a>(
     let mut read: Vec<ValueId> = Vec::new();
     for id in graph.node_ids() {
         let node = graph.node(id);
+        // A node of a branch or of a loop's body is named behind the one that holds it.
+        let holds = |e: &Error| {
+            matches!(node.op.name(), "If" | "Loop" | "Scan")
+                && e.node.strip_prefix(&*node.name).is_some_and(|rest| rest.starts_with('/'))
+        };
+        if errors.0.iter().any(holds) {
+            read.extend(node.inputs.iter().flatten());
+        }
         if errors.0.iter().any(|e| e.op == node.op.name() && e.node == node.name) {
             // Operators whose operands say what is to be made have no data.
             let without_data = matches!(

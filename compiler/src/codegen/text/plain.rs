@@ -108,6 +108,9 @@ fn suffix(ty: Type) -> &'static str {
     }
 }
 
+/// An instruction, its operands, and the values that it hands to parameters of the blocks where it goes on.
+type Uses = (Inst, Vec<Value>, Vec<(Value, Value)>);
+
 impl Writer<'_> {
     fn resolve(&self, v: Value) -> Value {
         self.func.dfg.resolve_aliases(v)
@@ -123,8 +126,7 @@ impl Writer<'_> {
 
     /// How often each value is used by what matters in the end. C compilers warn of variables that are only set.
     fn count(&mut self, blocks: &[Block]) {
-        // Operands, and values for the parameters of the blocks where it goes on.
-        let mut uses: Vec<(Inst, Vec<Value>, Vec<(Value, Value)>)> = Vec::new();
+        let mut uses: Vec<Uses> = Vec::new();
         for inst in blocks.iter().flat_map(|block| self.func.layout.block_insts(*block)) {
             let dfg = &self.func.dfg;
             let calls = match &dfg.insts[inst] {
