@@ -184,6 +184,23 @@ fn mistakes_interrupts_and_windows() {
     let narrow = terminal.right(":nodes mnist_cnn", &["operator", "logits"]);
     assert!(widest(&wide) > 60 && widest(&narrow) <= 60, "{wide}\n{narrow}");
 
+    // Tensors in files, slices, and an image of them.
+    terminal.right(":save x x.npy", &["wrote x.npy"]);
+    terminal.right(":load x.npy as again", &[]);
+    terminal.right("ReduceSum(Abs(again - x), keepdims=0)", &["_ f32[] = [0.000000]"]);
+    terminal.right(":save x x.png", &["wrote x.png"]);
+    terminal.right(":load x.png as photo size=14x7 channels=1", &[]);
+    terminal.right(":type photo[0, 0, ::2, -3:]", &["f32[7, 3]"]);
+    // Another target, other threads and options: what they do to the code, to the time, to the results.
+    terminal.right(":set cpu baseline", &[]);
+    terminal.right(":asm x + 1", &["% of the time", "%xmm"]);
+    terminal.right(":set threads 1", &[]);
+    terminal.right(":time mnist_cnn(x)", &["median", "on 1 thread"]);
+    terminal.right(":diff mnist_cnn mnist_cnn opt=0", &["none of"]);
+    terminal.right(":probe mnist_cnn./f/f.5/MaxPool_output_0 as pooled", &["f32[1, 64, 7, 7]"]);
+    terminal.right(":set cpu native", &[]);
+    terminal.right(":set threads 2", &[]);
+
     // Lines that go on, completion, hints, history.
     terminal.line("z = Relu(");
     terminal.expect("Relu(");
