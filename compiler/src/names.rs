@@ -24,7 +24,7 @@ pub fn c_identifier(text: &str) -> String {
 }
 
 /// Keywords of C up to C23 and of C++ up to C++23, and `main`.
-const KEYWORDS: &[&str] = &[
+pub(crate) const KEYWORDS: &[&str] = &[
     "alignas",
     "alignof",
     "and",

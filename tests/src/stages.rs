@@ -92,7 +92,7 @@ pub fn runs_here(target: &Target) -> Outcome<bool> {
 pub fn write_library(folder: &Path, name: &str, plan: Plan, options: &Options) -> Outcome {
     let variant = [Variant { plan: &plan, target: &options.target }];
     let hash = hash::of(name, &variant, options);
-    let header = header::render(name, &variant, &hash).map_err(text)?;
+    let header = header::render(name, &variant, &hash, None).map_err(text)?;
     let object = object::emit(plan, &options.target, name, &ObjectOptions::default()).map_err(text)?;
     let (file, archive) = (folder.join(format!("{name}.o")), folder.join(format!("lib{name}.a")));
     std::fs::write(&file, object.to_bytes().map_err(text)?).map_err(text)?;
@@ -109,7 +109,7 @@ pub fn c_options(opt: u8) -> Outcome<Options> {
 pub fn write_c(folder: &Path, name: &str, plan: &Plan, options: &Options) -> Outcome {
     let variant = [Variant { plan, target: &options.target }];
     let hash = hash::of(name, &variant, options);
-    let header = header::render(name, &variant, &hash).map_err(text)?;
+    let header = header::render(name, &variant, &hash, None).map_err(text)?;
     let source = c::render(plan, &options.target, name, &c::Options::default()).map_err(text)?;
     std::fs::write(folder.join(format!("{name}.c")), source).map_err(text)?;
     std::fs::write(folder.join(format!("{name}.h")), header).map_err(text)

@@ -52,11 +52,12 @@ enum Kind {
     Lib,
     /// NAME.o
     Obj,
-    /// A shared library.
-    #[value(hide = true)]
+    /// A shared library, linked by the C compiler, with the header: libNAME.so
     Shared,
     /// NAME.h
     Header,
+    /// The header for C++17, with spans: NAME.hpp
+    Hpp,
     /// The model as C99, with header and without machine code: NAME.c
     C,
     /// The model as a module for Rust: NAME.rs
@@ -65,17 +66,13 @@ enum Kind {
     Cmake,
     /// A package for pkg-config, with library and header: NAME.pc
     Pkgconfig,
-    /// A module of Zephyr.
-    #[value(hide = true)]
+    /// A module of Zephyr, of C99: zephyr/NAME
     Zephyr,
-    /// A library of PlatformIO.
-    #[value(hide = true)]
+    /// A library of PlatformIO, of C99: platformio/NAME
     Platformio,
-    /// A library of Arduino.
-    #[value(hide = true)]
+    /// A library of Arduino, of C99: arduino/NAME
     Arduino,
-    /// A component of ESP-IDF.
-    #[value(hide = true)]
+    /// A component of ESP-IDF, of C99: esp-idf/NAME
     EspIdf,
     /// NAME.report.json
     Report,
@@ -102,15 +99,21 @@ enum Weights {
 }
 
 impl Kind {
-    fn emit(self) -> Option<Emit> {
-        Some(match self {
+    fn emit(self) -> Emit {
+        match self {
             Self::Lib => Emit::Lib,
             Self::Obj => Emit::Obj,
+            Self::Shared => Emit::Shared,
             Self::Header => Emit::Header,
+            Self::Hpp => Emit::Hpp,
             Self::C => Emit::C,
             Self::Rust => Emit::Rust,
             Self::Cmake => Emit::Cmake,
             Self::Pkgconfig => Emit::Pkgconfig,
+            Self::Zephyr => Emit::Zephyr,
+            Self::Platformio => Emit::Platformio,
+            Self::Arduino => Emit::Arduino,
+            Self::EspIdf => Emit::EspIdf,
             Self::Report => Emit::Report,
             Self::Html => Emit::Html,
             Self::Ir => Emit::Ir,
@@ -118,35 +121,20 @@ impl Kind {
             Self::Dot => Emit::Dot,
             Self::Clif => Emit::Clif,
             Self::Asm => Emit::Asm,
-            Self::Shared | Self::Zephyr | Self::Platformio | Self::Arduino | Self::EspIdf => return None,
-        })
+        }
     }
 }
 
-/// Everything that is asked for and not there, at once.
-fn refuse(args: &Args) -> Result<Vec<Emit>, Failure> {
-    let mut errors = Vec::new();
-    let mut emits = Vec::new();
+/// What is asked for, in the order of the kinds, each once.
+fn emits(args: &Args) -> Result<Vec<Emit>, Failure> {
+    if args.weights == Weights::File {
+        let error = Error::unsupported("--weights file is not there yet");
+        return Err(error.hint("leave it out: weights are embedded").into());
+    }
     let mut kinds = args.emit.clone();
     kinds.sort();
     kinds.dedup();
-    for kind in kinds {
-        match kind.emit() {
-            Some(emit) => emits.push(emit),
-            None => {
-                let name = kind.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default();
-                errors.push(Error::unsupported(format!("--emit {name} is not there yet")).hint(
-                    "lib, obj, header, c, rust, cmake, pkgconfig, report, html, ir, plan, clif, asm and dot are",
-                ));
-            }
-        }
-    }
-    if args.weights == Weights::File {
-        errors.push(
-            Error::unsupported("--weights file is not there yet").hint("leave it out: weights are embedded"),
-        );
-    }
-    if errors.is_empty() { Ok(emits) } else { Err(kiln_ir::Errors(errors).into()) }
+    Ok(kinds.into_iter().map(Kind::emit).collect())
 }
 
 /// Runs the subcommand.
@@ -154,11 +142,11 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     if let Some(name) = args.name.as_ref().filter(|n| !kiln_compiler::internals::api::is_c_identifier(n)) {
         return Err(Failure::usage(format!("--name '{name}' is not a C identifier")));
     }
-    let emits = refuse(&args)?;
+    let emits = emits(&args)?;
     let start = Instant::now();
     let progress = ui.progress(3);
     progress.step("reading the model");
-    let is_c = emits.contains(&Emit::C);
+    let is_c = emits.iter().any(|emit| emit.is_of_c());
     let mut compiler = match is_c {
         true => args::c_compiler(&args.model.model, &args.model.shape, &args.target)?.emit(&emits),
         false => args::library_compiler(&args.model.model, &args.model.shape, &args.target)?,

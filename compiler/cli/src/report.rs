@@ -146,21 +146,20 @@ fn show_part(ui: &Ui, part: &Value, room: Room) {
     ];
     print(ui, &columns, &first(ui, &kernels, row), room);
     more(ui, kernels.len(), "kernels");
-    let slots = list(&part["arena"]);
-    let alive = |i: u64| {
-        slots.iter().filter(move |s| count(&s["first_kernel"]) <= i && i <= count(&s["last_kernel"]))
-    };
-    let used = |i: u64| alive(i).map(|s| count(&s["bytes"])).sum::<u64>();
-    let Some(peak) =
-        (0..list(&part["kernels"]).len() as u64).max_by_key(|i| used(*i)).filter(|i| used(*i) > 0)
-    else {
+    let peak = &part["peak"];
+    if !peak.is_object() {
         return;
-    };
+    }
+    let (slots, kernel) = (list(&part["arena"]), count(&peak["kernel"]));
+    let at = text(&part["kernels"][kernel as usize]["name"]);
     ui.text("");
-    let at = text(&part["kernels"][peak as usize]["name"]);
-    ui.text(format_args!("alive at the peak, {} bytes, in kernel {peak} '{}':", used(peak), Printable(&at)));
-    let mut told: Vec<&Value> = alive(peak).collect();
-    told.sort_by_key(|s| std::cmp::Reverse(count(&s["bytes"])));
+    ui.text(format_args!(
+        "alive at the peak, {} bytes, in kernel {kernel} '{}':",
+        count(&peak["bytes"]),
+        Printable(&at)
+    ));
+    let told: Vec<&Value> =
+        list(&peak["slots"]).iter().filter_map(|i| slots.get(count(i) as usize)).collect();
     let row = |slot: &&Value| vec![count(&slot["bytes"]).to_string(), text(&slot["name"])];
     print(ui, &[Column::Number("bytes"), Column::Name("buffer")], &first(ui, &told, row), room);
     more(ui, told.len(), "buffers");

@@ -9,7 +9,8 @@ use kiln_ir::graph::Graph;
 use kiln_ir::{Bound, Limits};
 use kiln_targets::Target;
 
-use super::artifact::{Artifact, Emit};
+use super::artifact::Artifact;
+use super::emits::Emit;
 use super::loaded::Loaded;
 use crate::emit::jit::Model;
 use crate::emit::object::ObjectOptions;
@@ -265,7 +266,7 @@ impl Compiler {
 
     /// What an artefact is for unless it is said.
     fn portable(&self) -> Result<&'static [&'static str], Error> {
-        if self.emits.contains(&Emit::C) {
+        if self.emits.iter().any(|emit| emit.is_of_c()) {
             return Ok(&["baseline"]);
         }
         if !self.features.is_empty() {
@@ -275,7 +276,7 @@ impl Compiler {
     }
 
     fn targets_or(&self, default: &[&str]) -> Result<Vec<Target>, Error> {
-        if self.emits.contains(&Emit::C) {
+        if self.emits.iter().any(|emit| emit.is_of_c()) {
             return self.c_target().map(|target| vec![target]);
         }
         let chosen: Vec<&str> = self.cpus.iter().map(String::as_str).collect();
@@ -287,7 +288,7 @@ impl Compiler {
     fn c_target(&self) -> Result<Target, Error> {
         if self.emits.iter().any(|emit| emit.is_of_machine_code()) {
             return Err(kiln_ir::Error::invalid("C and machine code are of two plans")
-                .hint("ask for c with header, report, ir, plan and dot, and for the others by themselves")
+                .hint("ask for c and folders of it with header, hpp, report, html, ir, plan and dot, and for the others by themselves")
                 .into());
         }
         if !self.cpus.iter().all(|cpu| cpu == "baseline") || !self.features.is_empty() {

@@ -1,5 +1,6 @@
 //! `NAME.h`: everything that a C or C++ program needs to know of a compiled model.
 
+pub mod cpp;
 mod dimensions;
 mod text;
 
@@ -14,8 +15,16 @@ use self::dimensions::Members;
 use self::text::c_string;
 use crate::variant::{self, Variant};
 
-/// The text of the header. `hash` identifies model and options; the variants come least demanding first.
-pub fn render(name: &str, variants: &[Variant<'_>], hash: &str) -> Result<String> {
+/// What is known once there is machine code.
+#[derive(Clone, Copy, Debug)]
+pub struct Built {
+    /// Size of all code.
+    pub code_bytes: usize,
+}
+
+/// The text of the header. `hash` identifies model and options; the variants come least demanding first. What C becomes is
+/// not known: then nothing is `built`.
+pub fn render(name: &str, variants: &[Variant<'_>], hash: &str, built: Option<Built>) -> Result<String> {
     // Arguments and results are the same in all.
     let plan = variants.first().ok_or_else(|| Error::internal("a header for no code"))?.plan;
     let members = Members::new(plan);
@@ -37,6 +46,12 @@ pub fn render(name: &str, variants: &[Variant<'_>], hash: &str) -> Result<String
     let (arena, align) = (variant::arena_bytes(variants).max(1), variant::arena_align(variants).max(1));
     let weights = variant::weights_bytes(variants);
     let (levels, processors) = (variant::levels(variants), processors(name, variants)?);
+    let built = built.map_or_else(String::new, |built| {
+        format!(
+            "\n/* Machine code inside the library, in bytes. */\n#define {name}_CODE_BYTES {}\n",
+            built.code_bytes
+        )
+    });
     let link = match variants[0].target.text {
         true => format!("compile {name}.c with the program, and nothing else"),
         false => format!("link with lib{name}.a (or {name}.o) and nothing else"),
@@ -68,7 +83,7 @@ pub fn render(name: &str, variants: &[Variant<'_>], hash: &str) -> Result<String
 
 /* Read-only data inside the library, in bytes. */
 #define {name}_WEIGHTS_BYTES {weights}
-{dimensions}
+{built}{dimensions}
 /* Inputs and outputs. NAME: in the model. DTYPE: the number of ONNX's TensorProto.DataType. CTYPE: the type of an
  * element. SHAPE: an initialiser, from the outermost axis to the innermost; {{ 1 }} for rank 0.{open_ports} */
 {inputs}
@@ -268,7 +283,7 @@ mod tests {
                 (1..=cpus.len()).map(|n| Plan { arena_bytes: 64 * n, ..plan(&["x"]) }).collect();
             let variants: Vec<_> =
                 plans.iter().zip(&targets).map(|(plan, target)| Variant { plan, target }).collect();
-            render("m", &variants, "00").unwrap()
+            render("m", &variants, "00", Some(Built { code_bytes: 7 })).unwrap()
         };
         let list = text("x86_64-unknown-linux-gnu", &["baseline", "avx2"]);
         assert!(
@@ -291,7 +306,7 @@ mod tests {
         let half = (Dim::symbol("batch") + Dim::Const(1)).floor_div(&Dim::Const(2)).unwrap();
         plan.inputs[0].ty.shape = Shape(vec![Dim::symbol("batch"), Dim::Const(3), Dim::symbol("unk 1")]);
         plan.outputs[0].ty.shape = Shape(vec![half, Dim::symbol("int")]);
-        let text = render("m", &[Variant { plan: &plan, target: &targets[0] }], "00").unwrap();
+        let text = render("m", &[Variant { plan: &plan, target: &targets[0] }], "00", None).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("m.h"), text).unwrap();
         let main = "#include \"m.h\"\n#include <string.h>\n
@@ -317,7 +332,7 @@ mod tests {
         let targets = kiln_targets::resolve_list("x86_64-unknown-none", &["baseline", "avx2"], "").unwrap();
         let header = |name: &str, plan: &Plan, hash: &str| {
             let variants: Vec<_> = targets.iter().map(|target| Variant { plan, target }).collect();
-            render(name, &variants, hash).unwrap()
+            render(name, &variants, hash, None).unwrap()
         };
         let weird = ["x", "in put\"/*\\", "\u{1b}[31m??/", "naïve"];
         let text = header("first", &plan(&weird), "00");

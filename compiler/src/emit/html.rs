@@ -101,11 +101,6 @@ fn arena(out: &mut String, entry: &Value) {
     if top == 0 {
         return;
     }
-    let alive = |i: u64| {
-        slots.iter().filter(move |s| count(&s["first_kernel"]) <= i && i <= count(&s["last_kernel"]))
-    };
-    let used = |i: u64| alive(i).map(|s| count(&s["bytes"])).sum::<u64>();
-    let peak = (0..kernels.len() as u64).max_by_key(|i| used(*i)).unwrap_or(0);
     let (x, y) = (WIDTH / kernels.len().max(1) as f64, HEIGHT / top as f64);
     let _ = writeln!(
         out,
@@ -130,18 +125,20 @@ fn arena(out: &mut String, entry: &Value) {
             offset,
         );
     }
-    let at = (peak as f64 + 0.5) * x;
+    let Some(peak) = entry["peak"].as_object() else {
+        let _ = writeln!(out, "</svg>");
+        return;
+    };
+    let (kernel, bytes) = (count(&peak["kernel"]), count(&peak["bytes"]));
+    let at = (kernel as f64 + 0.5) * x;
     let _ =
         writeln!(out, "<line x1=\"{at:.2}\" x2=\"{at:.2}\" y1=\"0\" y2=\"{HEIGHT}\" stroke=\"#b00\"/></svg>");
     let _ = writeln!(
         out,
-        "<p>Alive at the peak, kernel {peak} <code>{}</code>, {} bytes:</p>\n<table>",
-        kernels.get(peak as usize).map(|k| text(&k["name"])).unwrap_or_default(),
-        used(peak)
+        "<p>Alive at the peak, kernel {kernel} <code>{}</code>, {bytes} bytes:</p>\n<table>",
+        kernels.get(kernel as usize).map(|k| text(&k["name"])).unwrap_or_default(),
     );
-    let mut told: Vec<&Value> = alive(peak).collect();
-    told.sort_by_key(|s| std::cmp::Reverse(count(&s["bytes"])));
-    for slot in told {
+    for slot in list(&peak["slots"]).iter().filter_map(|i| slots.get(count(i) as usize)) {
         let _ = writeln!(
             out,
             "<tr><td><code>{}</code></td><td class=\"n\">{}</td></tr>",
@@ -248,6 +245,7 @@ mod tests {
             "code_bytes": 20, "weights_bytes": 0, "arena_bytes": 128, "arena_lower_bound_bytes": 128,
             "kernels": [kernel("a"), kernel("<script>")],
             "arena": [slot("x\"y", 0, 0, 1), slot("z", 64, 1, 1)],
+            "peak": { "kernel": 1, "bytes": 128, "slots": [0, 1] },
             "weights": [], "shrink": [{ "part": "arena", "what": "less", "saves_bytes": 3 }],
         });
         let page = render(&report);

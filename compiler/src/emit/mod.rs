@@ -1,10 +1,13 @@
 //! What becomes of a plan: an object file with its archive, header, report and packages, or code in memory.
 
+mod alive;
 pub mod archive;
 #[cfg(feature = "ndarray")]
 pub mod arrays;
+pub mod boards;
 pub mod c;
 pub mod cmake;
+mod fields;
 mod gathers;
 pub mod hash;
 pub mod header;
@@ -22,6 +25,7 @@ pub mod runner;
 pub mod rust;
 mod scratch;
 pub mod session;
+pub mod shared;
 mod shrink;
 pub mod staging;
 mod steer;

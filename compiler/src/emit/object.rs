@@ -66,12 +66,13 @@ impl ObjectFile {
 /// Compiles a plan to an object whose symbols start with `name`, a C identifier. The same arguments give the same
 /// bytes, and nothing in the object is undefined.
 pub fn emit(plan: Plan, target: &Target, name: &str, options: &ObjectOptions) -> Result<ObjectFile> {
-    emit_variants(vec![plan], std::slice::from_ref(target), name, options)
+    emit_variants(&mut [plan], std::slice::from_ref(target), name, options)
 }
 
-/// The same for the plans of several variants, the least demanding first, which share their read-only data.
+/// The same for the plans of several variants, the least demanding first, which share their read-only data. It is taken out
+/// of them.
 pub fn emit_variants(
-    mut plans: Vec<Plan>,
+    plans: &mut [Plan],
     targets: &[Target],
     name: &str,
     options: &ObjectOptions,
@@ -306,8 +307,8 @@ mod tests {
             "x86_64-apple-darwin",
         ] {
             let targets = kiln_targets::resolve_list(triple, &["baseline", "avx2", "avx512"], "").unwrap();
-            let plans = vec![plan(); targets.len()];
-            let object = emit_variants(plans, &targets, "m", &ObjectOptions::default()).unwrap();
+            let mut plans = vec![plan(); targets.len()];
+            let object = emit_variants(&mut plans, &targets, "m", &ObjectOptions::default()).unwrap();
             assert_eq!(object.kernel_code_bytes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
             let bytes = object.to_bytes().unwrap();
             let file = object::File::parse(&*bytes).unwrap();

@@ -8,7 +8,7 @@ use kiln_ir::Dim;
 use kiln_ir::kernel::plan::Port;
 use serde_json::{Value, json};
 
-use super::shrink;
+use super::{alive, shrink};
 use crate::variant::{self, Variant};
 use crate::work::Work;
 
@@ -92,6 +92,7 @@ fn add_details(entry: &mut Value, variant: &Variant<'_>) {
         })
     });
     entry["arena"] = slots.collect();
+    entry["peak"] = alive::told(alive::peak(plan).as_ref());
     let weights = plan.weights.iter().map(|weight| {
         json!({
             "name": weight.name,

@@ -1,12 +1,12 @@
 //! `NAME.rs`: a compiled model as a module of a Rust program, which needs no standard library.
 
-use std::collections::HashSet;
 use std::fmt::Write;
 
 use kiln_ir::kernel::plan::Port;
 use kiln_ir::{DType, Error, Result};
 use kiln_runtime::status::Status;
 
+use super::fields::{self, one_line};
 use crate::variant::{self, Variant};
 
 /// The text of the module. `hash` identifies model and options; the variants come least demanding first.
@@ -174,22 +174,14 @@ struct Field {
 }
 
 fn fields(ports: &[Port]) -> Result<Vec<Field>> {
-    let mut taken = HashSet::new();
     let mut out = Vec::with_capacity(ports.len());
-    for port in ports {
+    for (port, name) in ports.iter().zip(fields::names(ports, KEYWORDS)) {
         let shape = port.ty.shape.as_const().ok_or_else(|| {
             Error::unsupported(format!(
                 "'{}' has a shape that is open at run time, which a module cannot state: bind it with --dim",
                 port.name
             ))
         })?;
-        let plain = identifier(&port.name);
-        let mut name = plain.clone();
-        let mut number = 1;
-        while !taken.insert(name.clone()) {
-            number += 1;
-            name = format!("{}_{number}", plain.trim_end_matches('_'));
-        }
         let elements: usize = shape.iter().product();
         let element = element(port.ty.dtype);
         let ty = format!("[{element}; {elements}]");
@@ -202,23 +194,6 @@ fn fields(ports: &[Port]) -> Result<Vec<Field>> {
         out.push(Field { name, ty, elements, zero, meaning });
     }
     Ok(out)
-}
-
-/// A field's name that resembles a value's: snake case, so that no lint is heard.
-fn identifier(value: &str) -> String {
-    let words = value.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let mut name: String = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
-    name.truncate(100);
-    if name.is_empty() {
-        name = "value".to_owned();
-    }
-    if name.starts_with(|c: char| c.is_ascii_digit()) {
-        name.insert(0, '_');
-    }
-    if KEYWORDS.contains(&&*name) {
-        name.push('_');
-    }
-    name
 }
 
 /// Keywords of Rust up to edition 2024, strict and reserved, that are in lower case.
@@ -245,11 +220,6 @@ fn element(dtype: DType) -> &'static str {
         DType::U64 => "u64",
         _ => "u8",
     }
-}
-
-/// Text that ends neither a line nor a comment.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || c == '`' { '?' } else { c }).collect()
 }
 
 fn structure(name: &str, meaning: &str, derived: &str, fields: &[Field], reference: &str) -> String {

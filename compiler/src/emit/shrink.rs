@@ -4,6 +4,7 @@ use kiln_ir::DType;
 use kiln_ir::kernel::plan::{Plan, Weight};
 use serde_json::{Value, json};
 
+use super::alive;
 use crate::variant::{self, Variant};
 
 /// Fewer bytes than that are not worth a word.
@@ -50,12 +51,13 @@ pub(super) fn ways(variants: &[Variant<'_>]) -> Vec<Value> {
         let what = format!("{least} bytes are alive at one time; the rest of the arena is gaps between");
         ways.push(way("arena", what, arena - least));
     }
-    if let Some((kernel, alive)) = peak(plan) {
-        let wide: usize = alive.iter().filter(|(_, wide)| *wide).map(|(bytes, _)| bytes).sum();
+    if let Some(peak) = alive::peak(plan) {
+        let slots = peak.slots.iter().map(|i| &plan.slots[*i]);
+        let wide: usize = slots.filter(|slot| is_float(plan, &slot.name)).map(|slot| slot.bytes).sum();
         if wide >= LEAST_BYTES {
             let what = format!(
                 "at the peak, kernel '{}', {wide} bytes are f32: of an int8 model they are a quarter",
-                plan.kernels[kernel].name
+                plan.kernels[peak.kernel].name
             );
             ways.push(way("arena", what, wide * 3 / 4));
         }
@@ -64,16 +66,10 @@ pub(super) fn ways(variants: &[Variant<'_>]) -> Vec<Value> {
     ways
 }
 
-/// The kernel at which most of the arena is in use; the size of each slot that is alive there, and whether it is of floats.
-fn peak(plan: &Plan) -> Option<(usize, Vec<(usize, bool)>)> {
-    let alive = |i: usize| plan.slots.iter().filter(move |s| s.live.0 <= i && i <= s.live.1);
-    let at = (0..plan.kernels.len()).max_by_key(|i| alive(*i).map(|s| s.bytes).sum::<usize>())?;
-    let floats = |name: &str| {
-        let mut accesses =
-            plan.kernels.iter().flat_map(|k| k.form.loads().into_iter().chain(k.form.stores()));
-        accesses.any(|a| a.name == name && a.dtype == DType::F32)
-    };
-    Some((at, alive(at).map(|s| (s.bytes, floats(&s.name))).collect()))
+/// Whether a buffer is of f32.
+fn is_float(plan: &Plan, name: &str) -> bool {
+    let mut accesses = plan.kernels.iter().flat_map(|k| k.form.loads().into_iter().chain(k.form.stores()));
+    accesses.any(|a| a.name == name && a.dtype == DType::F32)
 }
 
 /// The bytes of distinct weights of a kind.

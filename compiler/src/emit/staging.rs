@@ -54,7 +54,11 @@ impl Staging {
     /// Writes a whole file that will be called `name`.
     pub fn write(&mut self, name: &str, contents: impl AsRef<[u8]>) -> Result<(), Error> {
         let path = self.file(name);
-        std::fs::write(&path, contents).map_err(failed(&self.place(name)))
+        let write = || {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::write(&path, contents)
+        };
+        write().map_err(failed(&self.place(name)))
     }
 
     /// Notes that a file of that name, if there is one, says what is no longer so: it goes with the commit.
@@ -75,23 +79,45 @@ impl Staging {
         let mut changes = Changes::default();
         for (name, place) in self.files.iter().zip(&places) {
             let new = self.scratch(name);
+            changes.make_folders(place.parent()).map_err(failed(place))?;
             changes.make(place, &before, || std::fs::rename(&new, place)).map_err(failed(place))?;
         }
         for place in self.stale.iter().map(|name| self.place(name)).filter(|p| p.is_file()) {
             changes.make(&place, &before, || std::fs::remove_file(&place)).map_err(failed(&place))?;
         }
-        changes.0.clear();
+        changes.keep();
         drop(guard);
         self.scratch.keep_around();
         Ok(places)
     }
 }
 
-/// Changed places with what was there before; they are changed back, last first, unless cleared.
+/// Changed places with what was there before, and folders that were made for them; all is changed back, last first, unless
+/// it is kept.
 #[derive(Default)]
-struct Changes(Vec<(PathBuf, Option<PathBuf>)>);
+struct Changes {
+    places: Vec<(PathBuf, Option<PathBuf>)>,
+    folders: Vec<PathBuf>,
+}
 
 impl Changes {
+    /// Makes a folder and those around it, where they are missing.
+    fn make_folders(&mut self, folder: Option<&Path>) -> io::Result<()> {
+        let missing = |f: &&Path| !f.as_os_str().is_empty() && !f.is_dir();
+        let missing: Vec<&Path> = folder.into_iter().flat_map(Path::ancestors).take_while(missing).collect();
+        for folder in missing.into_iter().rev() {
+            std::fs::create_dir(folder)?;
+            self.folders.push(folder.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Leaves everything as it has become.
+    fn keep(&mut self) {
+        self.places.clear();
+        self.folders.clear();
+    }
+
     /// Makes a change to `place`, whose file is kept in the folder `before`.
     fn make(
         &mut self,
@@ -101,24 +127,27 @@ impl Changes {
     ) -> io::Result<()> {
         let mut kept = None;
         if place.symlink_metadata().is_ok() {
-            let copy = before.join(self.0.len().to_string());
+            let copy = before.join(self.places.len().to_string());
             // A second name costs nothing; some file systems have none.
             std::fs::hard_link(place, &copy).or_else(|_| std::fs::copy(place, &copy).map(|_| ()))?;
             kept = Some(copy);
         }
         change()?;
-        self.0.push((place.to_owned(), kept));
+        self.places.push((place.to_owned(), kept));
         Ok(())
     }
 }
 
 impl Drop for Changes {
     fn drop(&mut self) {
-        for (place, before) in self.0.drain(..).rev() {
+        for (place, before) in self.places.drain(..).rev() {
             let _ = match before {
                 Some(before) => std::fs::rename(before, &place),
                 None => std::fs::remove_file(&place),
             };
+        }
+        for folder in self.folders.drain(..).rev() {
+            let _ = std::fs::remove_dir(folder);
         }
     }
 }

@@ -15,6 +15,7 @@ mod pruning;
 mod quantizing;
 mod reports;
 #[cfg(unix)]
+mod schema;
 mod sources;
 
 use expect_test::expect;

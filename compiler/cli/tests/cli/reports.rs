@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::schema::wrong;
 use super::{code, done, json, kiln, resnet8, stderr};
 
 /// Compiles the shipped model for a level; the path of its report.
@@ -45,6 +46,43 @@ fn a_report_tells_what_a_model_takes() {
     assert_eq!(page.matches("<rect class=\"slot\"").count(), report["arena"].as_array().unwrap().len());
     // Nothing is fetched from elsewhere.
     assert!(!page.contains("http") && !page.contains("<script"));
+}
+
+#[test]
+fn reports_are_as_their_schema_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/report.schema.json");
+    let read = |path: &str| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let schema = read(path);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("c").display().to_string();
+    done(&[
+        "compile",
+        &resnet8(),
+        "-o",
+        &out,
+        "--emit",
+        "c,zephyr,report",
+        "--target",
+        "thumbv7em-none-eabihf",
+    ]);
+    let c = format!("{out}/tiny_ic_resnet8.report.json");
+    for path in [compiled(folder.path(), "avx2"), compiled(folder.path(), "sse2,avx2"), c] {
+        let report = read(&path);
+        let found = wrong(&schema, &report);
+        assert!(found.is_empty(), "{path}: {found:#?}");
+        // The schema says everything there is.
+        let mut more = report.clone();
+        more["variants"][0]["unheard"] = Value::Null;
+        assert_eq!(wrong(&schema, &more).len(), 1);
+        // What is alive at the peak is what its kernel sees.
+        let part = if report["kernels"].is_array() { &report } else { &report["variants"][0] };
+        let (peak, slots) = (&part["peak"], part["arena"].as_array().unwrap());
+        let kernel = peak["kernel"].as_u64().unwrap();
+        let alive = slots.iter().filter(|s| {
+            (s["first_kernel"].as_u64().unwrap()..=s["last_kernel"].as_u64().unwrap()).contains(&kernel)
+        });
+        assert_eq!(alive.map(|s| s["bytes"].as_u64().unwrap()).sum::<u64>(), peak["bytes"].as_u64().unwrap());
+    }
 }
 
 #[test]

@@ -13,7 +13,8 @@ use crate::names::{c_identifier, is_c_identifier};
 pub(super) struct Members<'a> {
     plan: &'a Plan,
     bounds: &'a Bounds,
-    names: Vec<String>,
+    /// In the order of the dimensions.
+    pub(super) names: Vec<String>,
 }
 
 impl<'a> Members<'a> {
