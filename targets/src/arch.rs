@@ -6,6 +6,7 @@ use target_lexicon::{Architecture, Triple};
 use crate::line::Line;
 use crate::simd::{Program, R};
 use crate::target::{Feature, Level, Probe, Target};
+use crate::unwind::{CallFrameInstruction, Encoded};
 
 /// An architecture. What it cannot do keeps its default.
 pub(crate) trait Arch {
@@ -36,12 +37,17 @@ pub(crate) trait Arch {
         Ok(Vec::new())
     }
     /// A program's code by an encoder of our own, where [`Target::encoder`] says that there is one.
-    fn encode(_target: &Target, _program: &impl Program) -> Option<R<Vec<u8>>> {
+    fn encode(_target: &Target, _program: &impl Program) -> Option<R<Encoded>> {
         None
     }
     /// Whether that encoder would make code of the program.
     fn fits(_target: &Target, _program: &impl Program) -> Option<R> {
         None
+    }
+    /// Where a function by Cranelift has left its frame before it returns, which Cranelift does not say: rules that hold behind so
+    /// many bytes of it.
+    fn returns(_code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
+        Vec::new()
     }
     /// The text of a function's bytes, where there is a decoder.
     fn disassemble(_code: &[u8]) -> Option<Vec<Line>> {

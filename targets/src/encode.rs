@@ -1,15 +1,19 @@
 //! Machine code of vector kernels by an encoder of our own.
 
+use target_lexicon::Triple;
+
 use crate::Target;
 use crate::arch::{Arch, Visit};
 use crate::architectures::visit;
 use crate::line::Line;
 pub use crate::simd::Program;
 use crate::simd::{R, Refusal};
+use crate::unwind::CallFrameInstruction;
+pub use crate::unwind::Encoded;
 
 /// A leaf function of SystemV convention, to be placed at a multiple of 64 bytes and free of relocations; `None`
 /// where the target's vectors are Cranelift's.
-pub fn encode(target: &Target, program: &impl Program) -> R<Option<Vec<u8>>> {
+pub fn encode(target: &Target, program: &impl Program) -> R<Option<Encoded>> {
     visit(&target.triple, Encode { target, program }).flatten().transpose()
 }
 
@@ -25,13 +29,28 @@ pub fn disassemble(target: &Target, code: &[u8]) -> Option<Vec<Line>> {
     visit(&target.triple, Disassemble(code)).flatten()
 }
 
+/// Where a function by Cranelift has left its frame: see [`Arch::returns`].
+pub fn returns(triple: &Triple, code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
+    visit(triple, Returns(code)).unwrap_or_default()
+}
+
+struct Returns<'a>(&'a [u8]);
+
+impl Visit for Returns<'_> {
+    type Out = Vec<(u32, CallFrameInstruction)>;
+
+    fn visit<A: Arch>(self) -> Self::Out {
+        A::returns(self.0)
+    }
+}
+
 struct Encode<'a, P> {
     target: &'a Target,
     program: &'a P,
 }
 
 impl<P: Program> Visit for Encode<'_, P> {
-    type Out = Option<R<Vec<u8>>>;
+    type Out = Option<R<Encoded>>;
 
     fn visit<A: Arch>(self) -> Self::Out {
         A::encode(self.target, self.program)

@@ -3,7 +3,7 @@
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use kiln_ir::{Error, Result};
-use target_lexicon::{Architecture, DeploymentTarget, OperatingSystem, Triple};
+use target_lexicon::{Architecture, BinaryFormat, DeploymentTarget, OperatingSystem, Triple};
 
 use crate::target::Target;
 
@@ -25,13 +25,19 @@ pub fn isa(target: &Target, code: Code, verify: bool) -> Result<OwnedTargetIsa> 
     let mut shared = settings::builder();
     let bare = matches!(target.triple.operating_system, OperatingSystem::None_ | OperatingSystem::Unknown);
     let pic = code == Code::Object && !bare;
+    let windows = target.triple.operating_system == OperatingSystem::Windows;
+    // Apple's linkers want the distances of Mach-O's sections written in their own way.
+    let described = pic && matches!(target.triple.binary_format, BinaryFormat::Elf | BinaryFormat::Coff);
     let values = [
         ("opt_level", "none"),
         ("is_pic", if pic { "true" } else { "false" }),
         ("use_colocated_libcalls", "false"),
         ("log2_min_function_alignment", "6"),
         ("enable_verifier", if verify { "true" } else { "false" }),
-        ("unwind_info", "false"),
+        ("unwind_info", if described { "true" } else { "false" }),
+        // Windows gives a stack more room page by page, as they are touched.
+        ("enable_probestack", if windows { "true" } else { "false" }),
+        ("probestack_strategy", "inline"),
     ];
     for (name, value) in values {
         shared.set(name, value).map_err(|e| internal(&e))?;

@@ -13,6 +13,7 @@ pub mod math;
 mod resolve;
 pub mod simd;
 pub mod target;
+pub mod unwind;
 pub mod vector_expr;
 mod x86_64;
 

@@ -2,6 +2,8 @@
 
 use target_lexicon::Triple;
 
+use crate::unwind::CallFrameInstruction;
+
 /// A set of features with a name, and the processors that have at least these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
@@ -34,13 +36,15 @@ pub enum LhsAccess {
 }
 
 /// Code that asks the processor for its features.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
     /// A leaf function of SystemV convention without relocations that runs on every machine of the architecture:
     /// `fn(words: *mut u32)` stores the answer. [`Target::required`] says what the answer must hold.
     pub code: Vec<u8>,
     /// How many words it stores.
     pub words: usize,
+    /// How its caller is found: it leaves the stack alone.
+    pub rules: Vec<(u32, CallFrameInstruction)>,
 }
 
 /// A machine.

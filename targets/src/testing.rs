@@ -71,7 +71,7 @@ pub(crate) fn map_by_all(f: &impl Unary, xs: &[f32]) -> Vec<(usize, Vec<f32>)> {
     let encoded = ENCODED.into_iter().filter_map(encoded_target).map(|target| {
         let code = encode(&target, &Looped(f)).expect("registers enough").expect("an encoder");
         let (mut module, id, _) = module(&target);
-        module.define_function_bytes(id, 64, &code, &[]).expect("a declared function");
+        module.define_function_bytes(id, 64, &code.code, &[]).expect("a declared function");
         (target.lanes(), run(module, id, xs, target.lanes()))
     });
     cranelift.chain(encoded).collect()
@@ -152,7 +152,7 @@ fn run_at(program: &impl Program, data: &[u8], begin: i64, end: i64, levels: &[&
             code => code.expect("a program").expect("an encoder"),
         };
         let (mut module, id, _) = module(&target);
-        module.define_function_bytes(id, 64, &code, &[]).expect("a declared function");
+        module.define_function_bytes(id, 64, &code.code, &[]).expect("a declared function");
         Some((format!("{level}{features}"), target.lanes(), module, id))
     });
     cranelift

@@ -73,8 +73,12 @@ impl Case {
 const HOSTED: &str = "#define _DEFAULT_SOURCE
 #include <stdio.h>
 #include <string.h>
+#ifdef _WIN32
+#include <windows.h>
+#else
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
 static FILE *in, *out;
 static int take(void *to, size_t n) { return fread(to, 1, n, in) == n; }
 static int at_end(void) { return fgetc(in) == EOF; }
@@ -84,12 +88,26 @@ static int give(const void *from, size_t n) { return fwrite(from, 1, n, out) == 
 #ifndef GUARD
 #define GUARD PROT_NONE
 #endif
-static struct { unsigned char *from, *to; } fronts[1000];
+#ifdef _WIN32
+static size_t page_bytes(void) { return 4096; }
+static unsigned char *pages(size_t whole, size_t page) {
+    unsigned char *p = VirtualAlloc(0, whole + page, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    DWORD old;
+    return p && VirtualProtect(p + whole, page, PAGE_NOACCESS, &old) ? p : 0;
+}
+#else
+static size_t page_bytes(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+static unsigned char *pages(size_t whole, size_t page) {
+    unsigned char *p = mmap(0, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p != MAP_FAILED && !mprotect(p + whole, page, GUARD) ? p : 0;
+}
+#endif
+static struct { unsigned char *from, *to; } fronts[4000];
 static int rooms;
 static void *room(size_t n) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (n + 64 + page - 1) / page * page;
-    unsigned char *p = mmap(0, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED || mprotect(p + whole, page, GUARD) || rooms == 1000) _exit(104);
+    size_t page = page_bytes(), whole = (n + 64 + page - 1) / page * page;
+    unsigned char *p = pages(whole, page);
+    if (!p || rooms == 4000) _exit(104);
     fronts[rooms].from = p;
     fronts[rooms].to = p + whole - n;
     memset(p, 0xA5, whole - n);
@@ -214,6 +232,10 @@ pub const AVX: Host<'static> = Host {
     runner: &[tools::QEMU_X86_64, "-cpu", "SandyBridge"],
 };
 
+/// A machine of this architecture with Windows' convention and objects, by Wine.
+pub const WINDOWS: Host<'static> =
+    Host { cc: tools::WINDOWS_CC, flags: &["-std=c11", "-static"], runner: &[tools::WINE] };
+
 /// Flags for models in C: nothing to complain about in C99.
 const C99: &[&str] = &["-std=c99", "-O0", "-Wall", "-Wextra", "-pedantic", "-Werror"];
 
@@ -242,9 +264,7 @@ fn run_with(
     let program = build(host, folder, cases, &libraries)?;
     let (input, output) = (folder.join("inputs.bin"), folder.join("outputs.bin"));
     tools::write(&input, concatenated(cases, inputs)?)?;
-    let mut words = host.runner.iter().map(PathBuf::from).chain([program]);
-    let mut command = Command::new(words.next().unwrap_or_default());
-    tools::run(command.args(words).args([&input, &output]))?;
+    tools::run(tools::start(host.runner, &program).args([&input, &output]))?;
     split(std::fs::read(&output).map_err(text)?, cases, inputs)
 }
 
@@ -299,7 +319,8 @@ pub fn signatures(cases: &[Case]) -> Vec<Signature<'_>> {
 }
 
 fn build(host: Host, folder: &Path, cases: &[Case], libraries: &[PathBuf]) -> Outcome<PathBuf> {
-    let (main, program) = (folder.join("main.c"), folder.join("main"));
+    // Compilers for Windows would add the ending.
+    let (main, program) = (folder.join("main.c"), folder.join("main.exe"));
     tools::write(&main, source(&signatures(cases)))?;
     let libraries: Vec<&Path> = libraries.iter().map(|p| &**p).collect();
     tools::link(host.cc, host.flags, &main, &libraries, &program)?;

@@ -75,6 +75,12 @@ pub fn aarch64_options() -> Outcome<Options> {
     Ok(Options::new(target))
 }
 
+/// Options for Windows on x86-64.
+pub fn windows_options(cpu: &str) -> Outcome<Options> {
+    let target = kiln_targets::resolve("x86_64-pc-windows-gnu", cpu, "").map_err(text)?;
+    Ok(Options::new(target))
+}
+
 /// Levels that this machine runs.
 pub fn levels() -> Vec<&'static str> {
     let here = kiln_targets::resolve("host", "native", "").map(|t| t.features).unwrap_or_default();

@@ -14,6 +14,11 @@ pub const CROSS_CC: &str = "aarch64-linux-gnu-gcc";
 /// The user-mode emulator of AArch64.
 pub const QEMU: &str = "qemu-aarch64-static";
 
+/// The C compiler for Windows on x86-64.
+pub const WINDOWS_CC: &str = "x86_64-w64-mingw32-gcc";
+/// What runs its programs.
+pub const WINE: &str = "wine";
+
 /// The user-mode emulator of x86-64.
 pub const QEMU_X86_64: &str = "qemu-x86_64-static";
 
@@ -51,6 +56,19 @@ pub fn link(compiler: &str, flags: &[&str], source: &Path, libraries: &[&Path], 
     let mut command = Command::new(compiler);
     command.args(flags).arg(source).args(libraries).arg("-o").arg(program);
     run(&mut command).map(drop)
+}
+
+/// A command that runs a program with what is in front of it, such as an emulator. Wine keeps its files with the caches.
+pub fn start(runner: &[&str], program: &Path) -> Command {
+    let Some((first, rest)) = runner.split_first() else { return Command::new(program) };
+    let mut command = Command::new(first);
+    command.args(rest).arg(program);
+    if *first == WINE {
+        let files = crate::repository().join(".cache");
+        let _ = std::fs::create_dir_all(&files);
+        command.env("WINEDEBUG", "-all").env("WINEPREFIX", files.join("wine"));
+    }
+    command
 }
 
 /// The bytes of a file.

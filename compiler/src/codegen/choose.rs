@@ -17,8 +17,11 @@ use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use kiln_ir::Result;
 use kiln_runtime::status::Status;
+use kiln_targets::unwind;
+use target_lexicon::OperatingSystem;
 
 use super::maker::{Checks, Maker, internal, stack_words};
+use super::unwind::{Described, Unwind};
 use crate::variant::Variant;
 
 /// Bytes of the word.
@@ -58,6 +61,12 @@ pub(super) fn define<M: Module>(
     let ask = maker.declare(&format!("{name}_probe"), Linkage::Local, &ask_signature)?;
     maker.module.define_function_bytes(ask, 16, &probe.code, &[]).map_err(|e| internal(&e))?;
     maker.code_bytes += probe.code.len();
+    let isa = maker.module.isa();
+    // Windows takes what has no description for a leaf.
+    if isa.flags().unwind_info() && isa.triple().operating_system != OperatingSystem::Windows {
+        let unwind = Unwind::Encoded(unwind::Unwind::Dwarf(probe.rules));
+        maker.unwind.push(Described { id: ask, bytes: probe.code.len() as u32, unwind });
+    }
 
     let mut signature = Signature::new(CallConv::SystemV);
     signature.returns.push(AbiParam::new(types::I64));

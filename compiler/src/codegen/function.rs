@@ -8,31 +8,34 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_ir::Result;
 use kiln_ir::kernel::plan::{PlannedKernel, Provider, Schedule};
 use kiln_targets::Target;
-use kiln_targets::encode::{Program, encode, fits};
+use kiln_targets::encode::{Encoded, Program, encode, fits};
 use kiln_targets::generic::clif::{self, Clif};
 use kiln_targets::simd::R;
 
 use super::maker::{internal, kernel_signature};
 use super::places::{Group, Places, groups};
 use super::scalar;
+use super::unwind::{self, Unwind};
 use super::vector::Vectors;
 
 /// A cache line: encoded functions carry constants that are as wide.
 const CODE_ALIGN: u64 = 64;
 
 /// Machine code that may lie at any multiple of its alignment: it refers to nothing outside itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
     /// The code.
     pub bytes: Vec<u8>,
     /// What its address must be a multiple of.
     pub align: u64,
+    /// How its caller is found, where that is asked for: code for this process has none.
+    pub unwind: Option<Unwind>,
 }
 
 /// A kernel on its way to machine code.
 pub(super) enum Made {
     /// Encoded.
-    Code(Vec<u8>),
+    Code(Encoded),
     /// For Cranelift to compile.
     Input(Box<Context>),
 }
@@ -100,7 +103,10 @@ pub(super) fn compile(
     target: &Target,
 ) -> Result<Machine> {
     let mut context = match make(isa.frontend_config(), scratch, 0, kernel, target)? {
-        Made::Code(bytes) => return Ok(Machine { bytes, align: CODE_ALIGN }),
+        Made::Code(Encoded { code, unwind }) => {
+            let unwind = isa.flags().unwind_info().then_some(Unwind::Encoded(unwind));
+            return Ok(Machine { bytes: code, align: CODE_ALIGN, unwind });
+        }
         Made::Input(context) => context,
     };
     let compiled = context
@@ -111,5 +117,6 @@ pub(super) fn compile(
     if let Some(reloc) = buffer.relocs().first() {
         return Err(internal(&format!("a kernel that refers to {:?}", reloc.target)));
     }
-    Ok(Machine { bytes: buffer.data().to_vec(), align: u64::from(buffer.alignment) })
+    let unwind = unwind::compiled(compiled, isa)?;
+    Ok(Machine { bytes: buffer.data().to_vec(), align: u64::from(buffer.alignment), unwind })
 }

@@ -69,7 +69,7 @@ pub fn kernels(plan: &Plan, target: &Target) -> Result<Vec<Listing>> {
         let at = |e: kiln_ir::Error| e.at(&kernel.name, kernel.form.name());
         let made = make(isa.frontend_config(), &mut scratch, i as u32, job, target).map_err(at)?;
         let (clif, asm) = match made {
-            Made::Code(code) => (None, text(target, &code).unwrap_or_default()),
+            Made::Code(encoded) => (None, text(target, &encoded.code).unwrap_or_default()),
             Made::Input(mut context) => {
                 let clif = context.func.display().to_string();
                 context.set_disasm(true);

@@ -13,6 +13,8 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use kiln_ir::{Dim, Error, Result};
 use kiln_runtime::status::Status;
 
+use super::unwind::{self, Described};
+
 /// A kernel's function.
 #[derive(Clone, Debug)]
 pub struct KernelFunction {
@@ -54,6 +56,8 @@ pub struct Built {
     pub kernels: Vec<Kernels>,
     /// Size of all code.
     pub code_bytes: usize,
+    /// How the callers of functions are found, where the ISA's code is described.
+    pub unwind: Vec<Described>,
 }
 
 /// A function under construction with its parameters.
@@ -61,11 +65,12 @@ pub(super) struct Maker<'a, M: Module> {
     pub(super) module: &'a mut M,
     scratch: &'a mut FunctionBuilderContext,
     pub(super) code_bytes: usize,
+    pub(super) unwind: Vec<Described>,
 }
 
 impl<'a, M: Module> Maker<'a, M> {
     pub(super) fn new(module: &'a mut M, scratch: &'a mut FunctionBuilderContext) -> Self {
-        Self { module, scratch, code_bytes: 0 }
+        Self { module, scratch, code_bytes: 0, unwind: Vec::new() }
     }
 
     pub(super) fn function(
@@ -87,7 +92,11 @@ impl<'a, M: Module> Maker<'a, M> {
         b.seal_all_blocks();
         b.finalize(config);
         self.module.define_function(id, &mut context).map_err(|e| internal(&format!("{e:?}")))?;
-        self.code_bytes += context.compiled_code().map_or(0, |c| c.code_info().total_size as usize);
+        let code = context.compiled_code().ok_or_else(|| internal(&"a function without code"))?;
+        let bytes = code.code_info().total_size;
+        self.code_bytes += bytes as usize;
+        let unwind = unwind::compiled(code, self.module.isa())?;
+        self.unwind.extend(unwind.map(|unwind| Described { id, bytes, unwind }));
         Ok(())
     }
 

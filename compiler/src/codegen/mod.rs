@@ -37,6 +37,7 @@ mod tile;
 mod transform;
 mod transpose;
 mod typed;
+mod unwind;
 mod value;
 pub mod vector;
 mod veval;
@@ -60,6 +61,7 @@ pub use maker::{Built, KernelFunction, Kernels};
 use maker::{internal, kernel_signature};
 use places::Places;
 pub use store::KernelStore;
+pub use unwind::{Described, Unwind};
 
 /// The symbol of the read-only data.
 pub fn weights_symbol(name: &str) -> String {
@@ -79,18 +81,20 @@ pub fn build<M: Module>(module: &mut M, variants: &[Variant<'_>], name: &str, co
         .declare_data(&weights_symbol(name), Linkage::Import, false, false)
         .map_err(|e| internal(&e))?;
     let mut kernels = Vec::with_capacity(variants.len());
+    let mut unwind = Vec::new();
     for (i, variant) in variants.iter().enumerate() {
         let prefix = match variants.len() {
             1 => name.to_owned(),
             _ => format!("{name}_v{i}_{}", variant.target.level),
         };
-        kernels.push(define_kernels(module, variant, &prefix, code)?);
+        kernels.push(define_kernels(module, variant, &prefix, code, &mut unwind)?);
     }
     let mut scratch = FunctionBuilderContext::new();
     let mut built = run::define(module, &mut scratch, variants, &kernels, name, weights, code)?;
     built.code_bytes +=
         kernels.iter().flat_map(|k| &k.functions).filter(|k| !k.shared).map(|k| k.code_bytes).sum::<usize>();
     built.kernels = kernels;
+    built.unwind.extend(unwind);
     Ok(built)
 }
 
@@ -101,6 +105,7 @@ fn define_kernels<M: Module>(
     variant: &Variant<'_>,
     prefix: &str,
     code: Code,
+    unwind: &mut Vec<Described>,
 ) -> Result<Kernels> {
     let Variant { plan, target } = variant;
     let own = isa(target, code, module.isa().flags().enable_verifier())?;
@@ -118,8 +123,9 @@ fn define_kernels<M: Module>(
         let id = module
             .declare_function(&format!("{prefix}_kernel_{first}"), Linkage::Local, &kernel_signature())
             .map_err(|e| at(internal(&e)))?;
-        let Machine { bytes, align } = machine;
+        let Machine { bytes, align, unwind: found } = machine;
         module.define_function_bytes(id, align, &bytes, &[]).map_err(|e| at(internal(&e)))?;
+        unwind.extend(found.map(|unwind| Described { id, bytes: bytes.len() as u32, unwind }));
         for &i in &group.members {
             let row = group.places.is_some().then(|| {
                 let row = table.len();

@@ -75,8 +75,8 @@ pub(super) fn define<M: Module>(
     maker.function(run_parallel, parallel_signature, |module, b, params| {
         run_body(module, b, params, &Body { variants, kernels, weights, fork, choice })
     })?;
-    let code_bytes = maker.code_bytes;
-    Ok(Built { run, run_parallel, weights, kernels: Vec::new(), code_bytes })
+    let Maker { code_bytes, unwind, .. } = maker;
+    Ok(Built { run, run_parallel, weights, kernels: Vec::new(), code_bytes, unwind })
 }
 
 /// What `NAME_run_parallel` is made of.

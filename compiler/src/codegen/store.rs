@@ -138,7 +138,7 @@ impl Folder {
         let right = magic == MAGIC
             && given == self.head(key, align)
             && digest::of_parts(&[given, code]).as_bytes() == expected;
-        right.then(|| Machine { bytes: code.to_vec(), align })
+        right.then(|| Machine { bytes: code.to_vec(), align, unwind: None })
     }
 
     fn write(&self, key: &str, code: &Machine) {
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn machine(byte: u8) -> Arc<Machine> {
-        Arc::new(Machine { bytes: vec![byte; 100], align: 64 })
+        Arc::new(Machine { bytes: vec![byte; 100], align: 64, unwind: None })
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Emitted {
         ctx.func.signature = signature();
         let id = module.declare_function("kernel", Linkage::Export, &ctx.func.signature).expect("a new name");
         if machine.encoded() {
-            let bytes = encode(&target, &Vectors::new(kernel))?.expect("an encoder");
+            let bytes = encode(&target, &Vectors::new(kernel))?.expect("an encoder").code;
             module.define_function_bytes(id, 64, &bytes, &[]).expect("a declared function");
         } else {
             build(kernel, &target, &mut ctx.func, module.target_config())?;

@@ -37,7 +37,8 @@ impl Leaf {
         let id = module
             .declare_function("leaf", Linkage::Export, &context.func.signature)
             .map_err(|e| internal(&e))?;
-        let bytes = if let Some(bytes) = encode(target, program)? {
+        let bytes = if let Some(encoded) = encode(target, program)? {
+            let bytes = encoded.code;
             module.define_function_bytes(id, 64, &bytes, &[]).map_err(|e| internal(&e))?;
             bytes
         } else {

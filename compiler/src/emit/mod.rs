@@ -29,4 +29,5 @@ pub mod shared;
 mod shrink;
 pub mod staging;
 mod steer;
+mod unwind;
 pub mod views;

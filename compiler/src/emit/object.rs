@@ -9,13 +9,14 @@ use std::io::{self, Write};
 use ::object::write::{Object, SymbolSection};
 use ::object::{SectionKind, SymbolKind, SymbolScope};
 use cranelift_codegen::ir::LibCall;
-use cranelift_module::default_libcall_names;
+use cranelift_module::{Module as _, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use kiln_ir::kernel::plan::{Plan, Weight};
 use kiln_ir::{Error, Result};
 use kiln_targets::Target;
 use kiln_targets::isa::{Code, isa};
 
+use super::unwind;
 use crate::codegen;
 use crate::variant::{self, Variant};
 
@@ -92,7 +93,15 @@ pub fn emit_variants(
     let variants: Vec<Variant<'_>> =
         plans.iter().zip(targets).map(|(plan, target)| Variant { plan, target }).collect();
     let built = codegen::build(&mut module, &variants, name, Code::Object)?;
+    let cie = module.isa().create_systemv_cie();
     let mut product = module.finish();
+    let described = built.unwind.into_iter().map(|d| unwind::Function {
+        symbol: product.function_symbol(d.id),
+        bytes: d.bytes,
+        unwind: d.unwind,
+    });
+    let described = described.collect();
+    unwind::add(&mut product.object, cie, described)?;
     let weights_bytes = variant::weights_bytes(&variants);
     if weights_bytes > 0 {
         let symbol = product.data_symbol(built.weights);
@@ -254,6 +263,34 @@ mod tests {
             let prefix = if triple.contains("apple") { "_" } else { "" };
             assert_eq!(global, [format!("{prefix}m_run"), format!("{prefix}m_run_parallel")], "{triple}");
             assert!(file.symbols().all(|s| !s.is_undefined() || s.name() == Ok("")), "{triple}");
+        }
+    }
+
+    #[test]
+    fn callers_are_found_where_there_is_a_system() {
+        for (triple, sections) in [
+            ("x86_64-unknown-linux-gnu", &[".eh_frame"][..]),
+            ("aarch64-unknown-linux-gnu", &[".eh_frame"]),
+            ("x86_64-pc-windows-msvc", &[".pdata", ".xdata"]),
+            ("aarch64-unknown-none", &[]),
+        ] {
+            let target = kiln_targets::resolve(triple, "baseline", "").unwrap();
+            let bytes = emit(plan(), &target, "m", &ObjectOptions::default()).unwrap().to_bytes().unwrap();
+            let file = object::File::parse(&*bytes).unwrap();
+            let mut found: Vec<_> = file
+                .sections()
+                .filter(|s| s.size() > 0)
+                .map(|s| s.name().unwrap().to_owned())
+                .filter(|name| [".eh_frame", ".pdata", ".xdata"].contains(&&**name))
+                .collect();
+            found.sort();
+            assert_eq!(found, sections, "{triple}");
+            // Every function's begin, and Windows' other two words.
+            let functions = file.symbols().filter(|s| s.kind() == object::SymbolKind::Text).count();
+            let words = if sections.len() == 2 { 3 } else { 1 };
+            for section in file.sections().filter(|s| [".eh_frame", ".pdata"].contains(&s.name().unwrap())) {
+                assert_eq!(section.relocations().count(), words * functions, "{triple}");
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! AArch64: Neon, which every such processor has.
 
+use gimli::AArch64;
 use target_lexicon::{Architecture, Triple};
 
 use crate::arch::Arch;
 use crate::target::{Feature, Level, LhsAccess, Target};
+use crate::unwind::CallFrameInstruction;
 
 /// Features in the order in which they were introduced.
 const FEATURES: &[Feature] = &[
@@ -45,6 +47,33 @@ impl Arch for Aarch64 {
     fn describe(triple: Triple, features: &[&'static str]) -> Target {
         describe(triple, features)
     }
+
+    fn returns(code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
+        returns(code)
+    }
+}
+
+/// Frames of Cranelift's, `stp x29, x30, [sp, #-16]!; mov x29, sp`, are left by `ldp x29, x30, [sp], #16; ret`.
+fn returns(code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
+    use CallFrameInstruction as Rule;
+    const STP: u32 = 0xa9bf_7bfd;
+    const RET: u32 = 0xd65f_03c0;
+    let words: Vec<u32> =
+        code.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])).collect();
+    if words.first() != Some(&STP) {
+        return Vec::new();
+    }
+    let (frame, link, stack) = (AArch64::X29, AArch64::X30, AArch64::SP);
+    let mut rules = Vec::new();
+    for (i, _) in words.iter().enumerate().filter(|(_, word)| **word == RET) {
+        let (at, behind) = (4 * i as u32, 4 * i as u32 + 4);
+        rules.extend([(at, Rule::Cfa(stack, 0)), (at, Rule::Restore(frame)), (at, Rule::Restore(link))]);
+        if i + 1 < words.len() {
+            let again = [Rule::Cfa(frame, 16), Rule::Offset(frame, -16), Rule::Offset(link, -8)];
+            rules.extend(again.map(|rule| (behind, rule)));
+        }
+    }
+    rules
 }
 
 /// The features of the machine that this runs on; none when it is another architecture.

@@ -114,7 +114,7 @@ mod tests {
             let target = crate::resolve("x86_64-unknown-linux-gnu", level, "").unwrap();
             let mut encoder = Encoder::new(&target).unwrap();
             doubled(&mut encoder).unwrap();
-            let lines = lines(&encoder.finish().unwrap());
+            let lines = lines(&encoder.finish().unwrap().code);
             let starts: Vec<usize> = lines.iter().filter_map(|line| line.at).collect();
             assert!(starts[0] == 0 && starts.is_sorted_by(|a, b| a < b), "{starts:?}");
             let text = line::text(&lines);

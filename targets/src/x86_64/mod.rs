@@ -11,7 +11,8 @@ use crate::arch::Arch;
 use crate::line::Line;
 use crate::simd::{Program, R};
 use crate::target::{Feature, Level, LhsAccess, Probe, Target};
-use encoder::Encoder;
+use crate::unwind::{CallFrameInstruction, Encoded};
+use encoder::{Encoder, frame};
 
 /// Features in the order in which they were introduced. Vectors of 256 bits are there for their multiply-adds: code
 /// with AVX2 and without FMA would need newer machines and gain nothing, and no processor of note has one alone.
@@ -141,20 +142,25 @@ impl Arch for X86_64 {
     }
 
     fn probe() -> Result<Option<Probe>> {
-        Ok(Some(Probe { code: probe::code()?, words: probe::WORDS }))
+        Ok(Some(Probe { code: probe::code()?, words: probe::WORDS, rules: probe::rules() }))
     }
 
     fn required(features: &[&str]) -> Result<Vec<u32>> {
         probe::required(features)
     }
 
-    fn encode(target: &Target, program: &impl Program) -> Option<R<Vec<u8>>> {
+    fn encode(target: &Target, program: &impl Program) -> Option<R<Encoded>> {
         let mut encoder = Encoder::new(target)?;
         Some(program.emit(&mut encoder).and_then(|()| encoder.finish()))
     }
 
     fn fits(target: &Target, program: &impl Program) -> Option<R> {
-        Some(program.emit(&mut Encoder::new(target)?.without_code()))
+        let mut encoder = Encoder::new(target)?.without_code();
+        Some(program.emit(&mut encoder).and_then(|()| encoder.frame().map(drop)))
+    }
+
+    fn returns(code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
+        frame::returns(code)
     }
 
     fn disassemble(code: &[u8]) -> Option<Vec<Line>> {

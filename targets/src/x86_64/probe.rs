@@ -3,10 +3,13 @@
 //! Both instructions work at every privilege level and under every system, so the code needs neither a library
 //! nor a kernel. `cpuid` may trap into a hypervisor, which costs microseconds: callers keep the answer.
 
+use gimli::X86_64;
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, Instruction, InstructionBlock, MemoryOperand, Register,
 };
 use kiln_ir::{Error, Result};
+
+use crate::unwind::CallFrameInstruction;
 
 /// Where a word of the answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +100,13 @@ pub(crate) fn code() -> Result<Vec<u8>> {
     Ok(encoded.code_buffer)
 }
 
+/// Behind the first instruction the caller's rbx is in r11.
+pub(crate) fn rules() -> Vec<(u32, CallFrameInstruction)> {
+    vec![(3, CallFrameInstruction::Register(X86_64::RBX, X86_64::R11))]
+}
+
 fn instructions() -> Result<Vec<Instruction>, iced_x86::IcedError> {
-    use Register::{EAX, EBX, ECX, R8D, R9D, RBX, RDI};
+    use Register::{EAX, EBX, ECX, R8D, R9D, R11, RBX, RDI};
     let word = |word: Word| MemoryOperand::with_base_displ(RDI, 4 * word as i64);
     let set = |register, value: u32| Instruction::with2(Code::Mov_r32_imm32, register, value);
     let keep = |at, register| Instruction::with2(Code::Mov_rm32_r32, word(at), register);
@@ -111,7 +119,7 @@ fn instructions() -> Result<Vec<Instruction>, iced_x86::IcedError> {
     let cpuid = || Instruction::with(Code::Cpuid);
 
     // cpuid overwrites eax, ebx, ecx and edx; rbx is the caller's.
-    let mut list = vec![Instruction::with1(Code::Push_r64, RBX)?];
+    let mut list = vec![Instruction::with2(Code::Mov_rm64_r64, R11, RBX)?];
     for at in [Word::Leaf7Ebx, Word::Leaf7Ecx, Word::Leaf7OneEax, Word::ExtendedEcx, Word::Xcr0] {
         list.push(Instruction::with2(Code::Mov_rm32_imm32, word(at), 0)?);
     }
@@ -134,7 +142,7 @@ fn instructions() -> Result<Vec<Instruction>, iced_x86::IcedError> {
     list.push(labelled(AFTER_EXTENDED, Instruction::with2(Code::Test_rm32_imm32, R9D, OSXSAVE)?));
     list.push(unless(Code::Je_rel8_64, AFTER_XGETBV)?);
     list.extend([set(ECX, 0)?, Instruction::with(Code::Xgetbv), keep(Word::Xcr0, EAX)?]);
-    list.push(labelled(AFTER_XGETBV, Instruction::with1(Code::Pop_r64, RBX)?));
+    list.push(labelled(AFTER_XGETBV, Instruction::with2(Code::Mov_rm64_r64, RBX, R11)?));
     list.push(Instruction::with(Code::Retnq));
     Ok(list)
 }

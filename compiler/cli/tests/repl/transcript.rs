@@ -113,22 +113,12 @@ fn mistakes_interrupts_and_windows() {
         ":time MatMul(big, big)",
         "ReduceSum(big @ big @ big @ big @ big)",
     ] {
-        terminal.line(line);
-        std::thread::sleep(Duration::from_millis(700));
-        let start = Instant::now();
-        terminal.keys("\x03");
-        terminal.expect("interrupted");
-        assert!(start.elapsed() < Duration::from_secs(20), "{line}: {:?}", start.elapsed());
+        interrupt(&mut terminal, line);
         terminal.right("x[0, 0, 0, 0] * 0 + 7", &["_ f32[] = [7.000000]"]);
     }
     // A compilation: of a model that takes its time.
     std::fs::write(folder.path().join("long.onnx"), long_model()).unwrap();
-    terminal.line(":load long.onnx as long");
-    std::thread::sleep(Duration::from_millis(500));
-    let start = Instant::now();
-    terminal.keys("\x03");
-    terminal.expect("interrupted");
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    interrupt(&mut terminal, ":load long.onnx as long");
     terminal.right("x[0, 0, 0, 0] * 0 + 7", &["_ f32[] = [7.000000]"]);
     // A run with open dimensions.
     terminal.right(":set dim.n 1..6000", &[]);
@@ -136,12 +126,7 @@ fn mistakes_interrupts_and_windows() {
                 d = MatMul(a, b) e = MatMul(d, b) f = MatMul(e, b) g = MatMul(f, b) c = MatMul(g, b) }";
     terminal.right(open, &[]);
     terminal.right("square = random([4000, 4000])", &[]);
-    terminal.line("y = open(square, square)");
-    std::thread::sleep(Duration::from_millis(700));
-    let start = Instant::now();
-    terminal.keys("\x03");
-    terminal.expect("interrupted");
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    interrupt(&mut terminal, "y = open(square, square)");
     terminal.right("open(square[:2], square)[0, :1] * 0 + 5", &["_ f32[1] = [5.000000]"]);
     terminal.right(":set dim.n none", &[]);
     terminal.prompt();
@@ -150,12 +135,7 @@ fn mistakes_interrupts_and_windows() {
 
     // So does it within a loop, whose turns nobody would wait for.
     terminal.right(TURNS, &[]);
-    terminal.line("turns(1000000000000, big[:64, :64])");
-    std::thread::sleep(Duration::from_millis(700));
-    let start = Instant::now();
-    terminal.keys("\x03");
-    terminal.expect("interrupted");
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    interrupt(&mut terminal, "turns(1000000000000, big[:64, :64])");
     terminal.right("turns(3, zeros([64, 64]))[0, 0] + 3", &["_ f32[] = [3.000000]"]);
 
     // A model with a function of its own, in lines: what it calls is asked for.
@@ -265,4 +245,14 @@ fn long_model() -> Vec<u8> {
     }
     text += "  last = Identity(v4000)\n}\n";
     kiln_onnx::from_text(&text).unwrap().to_bytes().unwrap()
+}
+
+/// Stops what a line began with Ctrl-C.
+fn interrupt(terminal: &mut Terminal, line: &str) {
+    terminal.line(line);
+    std::thread::sleep(Duration::from_millis(600));
+    let start = Instant::now();
+    terminal.keys("\x03");
+    terminal.expect("interrupted");
+    assert!(start.elapsed() < Duration::from_secs(20), "{line}: {:?}", start.elapsed());
 }

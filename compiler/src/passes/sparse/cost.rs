@@ -68,18 +68,21 @@ pub(super) fn weigh(
         (true, 1) => BESIDE * phases::elements(layer) as f64,
         (true, _) => COPY * phases::elements(layer) as f64,
     };
-    let dense: Vec<f64> = targets.iter().map(|target| dense(program, kernel, layer, target)).collect();
+    let beside: Vec<[f64; 2]> = targets
+        .iter()
+        .map(|target| [dense(program, kernel, layer, target), beside_filtering(program, kernel, target)])
+        .collect();
     let of = |block: Block| {
         let blocks = layer.blocks(block)?;
         let bytes = blocks * (2 + block.values() * if layer.bytes { 1 } else { 4 });
         let rows = layer.outputs;
         let product = Product { lines, pixels, rows, blocks, block, bytes: layer.bytes };
-        let cycles = targets.iter().zip(&dense).map(|(target, dense)| {
+        let cycles = targets.iter().zip(&beside).map(|(target, [dense, filtering])| {
             let cycles = match layer.kind {
                 Kind::Single => sparse::single(layer.images, blocks, block, target),
                 _ => layer.images as f64 * product.cycles(target),
             };
-            [*dense, (cycles * beside_filtering(program, kernel, target)).max(cold(bytes, target)) + apart]
+            [*dense, (cycles * filtering).max(cold(bytes, target)) + apart]
         });
         Some(Weighed { block, blocks, cycles: cycles.collect() })
     };

@@ -14,6 +14,7 @@ mod codes;
 mod constants;
 mod convert;
 mod elements;
+pub(crate) mod frame;
 mod halves;
 mod indices;
 mod lane_codes;
@@ -25,11 +26,12 @@ mod strided;
 mod together;
 
 use iced_x86::{Code, Encoder as Iced, Instruction, MemoryOperand, Register};
-use target_lexicon::Architecture;
+use target_lexicon::{Architecture, OperatingSystem};
 
 use self::codes::{Codes, Encoding, MOVE};
 use crate::simd::{P, R, Refusal, Simd, Src, V};
 use crate::target::Target;
+use crate::unwind::Encoded;
 
 /// General registers in the order in which they are handed out; the last six belong to the caller.
 const GENERAL: [Register; 15] = [
@@ -105,6 +107,8 @@ pub(crate) struct Encoder {
     copied: Option<(usize, usize, Register, Register)>,
     /// Some instruction could not be encoded.
     failed: bool,
+    /// rbp belongs to the frame, as Windows wants it.
+    frame_pointer: bool,
     /// Nothing is encoded; registers are handed out as ever.
     dry: bool,
 }
@@ -131,6 +135,8 @@ impl Encoder {
             _ => Encoding::Legacy,
         };
         let registers = if encoding == Encoding::Evex512 { 32 } else { 16 };
+        let frame_pointer = target.triple.operating_system == OperatingSystem::Windows;
+        let general = (0..GENERAL.len()).filter(|i| !frame_pointer || GENERAL[*i] != Register::RBP);
         Some(Self {
             encoding,
             fma: target.fma,
@@ -143,7 +149,8 @@ impl Encoder {
             iced: Iced::new(64),
             code: Vec::new(),
             vectors: if registers == 32 { u32::MAX } else { (1 << registers) - 1 },
-            general: (1 << GENERAL.len()) - 1,
+            general: general.map(|i| 1 << i).sum(),
+            frame_pointer,
             saved: 0,
             slots: STACK_POINTER_SLOT + 1,
             free_slots: Vec::new(),
@@ -168,29 +175,10 @@ impl Encoder {
 
     /// The finished function: prologue, what was built, epilogue, constants. It may lie anywhere; aligning it to
     /// 64 bytes aligns its constants too.
-    pub(crate) fn finish(mut self) -> R<Vec<u8>> {
-        let saved: Vec<Register> = (FIRST_SAVED..GENERAL.len() as u32)
-            .filter(|i| self.saved >> i & 1 == 1)
-            .map(|i| GENERAL[i as usize])
-            .collect();
-        let frame = (8 * SLOTS + 4 * self.lanes() * self.parking as usize) as i32;
-        if self.lanes() > 4 {
-            self.emit(Ok(Instruction::with(Code::VEX_Vzeroupper)));
-        }
-        self.emit(Instruction::with2(Code::Mov_r64_rm64, Register::RSP, slot(STACK_POINTER_SLOT)));
-        for register in saved.iter().rev() {
-            self.emit(Instruction::with1(Code::Pop_r64, *register));
-        }
-        self.emit(Ok(Instruction::with(Code::Retnq)));
+    pub(crate) fn finish(mut self) -> R<Encoded> {
+        let ends = self.epilogue();
         let body = std::mem::take(&mut self.code);
-
-        for register in &saved {
-            self.emit(Instruction::with1(Code::Push_r64, *register));
-        }
-        self.emit(Instruction::with2(Code::Mov_r64_rm64, Register::RAX, Register::RSP));
-        self.emit(Instruction::with2(Code::Sub_rm64_imm32, Register::RSP, frame));
-        self.emit(Instruction::with2(Code::And_rm64_imm8, Register::RSP, -64));
-        self.emit(Instruction::with2(Code::Mov_rm64_r64, slot(STACK_POINTER_SLOT), Register::RAX));
+        let told = self.prologue()?;
         for (i, register) in ARGUMENTS.into_iter().enumerate() {
             self.emit(Instruction::with2(Code::Mov_rm64_r64, slot(i), register));
         }
@@ -202,6 +190,7 @@ impl Encoder {
         let mut all = std::mem::take(&mut self.code);
         let start = all.len();
         all.extend(body);
+        let unwind = told.finish(start, ends);
         for (bytes, places) in &self.pool {
             all.resize(all.len().next_multiple_of(bytes.len()), 0xcc);
             let at = all.len();
@@ -216,7 +205,10 @@ impl Encoder {
             }
             all.extend(bytes);
         }
-        if self.failed { Err(Refusal::unsupported("an instruction that cannot be encoded")) } else { Ok(all) }
+        if self.failed {
+            return Err(Refusal::unsupported("an instruction that cannot be encoded"));
+        }
+        Ok(Encoded { code: all, unwind })
     }
 
     fn emit(&mut self, instruction: Result<Instruction, iced_x86::IcedError>) {
