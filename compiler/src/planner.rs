@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kiln_ir::dim::Symbols;
-use kiln_ir::format::packed::{Panels, Steps};
+use kiln_ir::format::packed::{CROSSED, Panels, Steps};
 use kiln_ir::kernel::plan::{
     Counted, FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight,
 };
@@ -392,7 +392,10 @@ fn pack(
     let merged = contract::roles(&packed, true)?;
     let pick = contract::pick(&packed, target, true, choices)?;
     let width = pick.vectors as usize * contract::lanes(&packed, target) as usize;
-    panels.nr = target.shared_panel.map_or(width, |panel| panel as usize);
+    panels.nr = match panels.steps {
+        Steps::Crossed => CROSSED,
+        _ => target.shared_panel.map_or(width, |panel| panel as usize),
+    };
     set_panel_strides(&mut packed, &merged, &panels);
     let choice = contract::choose(&packed, target, Some((panels.nr, panels.steps)), choices)?;
     // Weights in panels are of use to tiles alone.

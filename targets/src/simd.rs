@@ -443,6 +443,12 @@ pub trait Simd {
     /// `d = d[0] * s[0] + d[1] * s[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
     /// -2^15.
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R;
+    /// Two steps of a tile of words times [crossed](kiln_ir::format::packed::Steps::Crossed) bytes: to the four sums of each row is
+    /// added the row's two words, which lie at `a`, times the bytes of four columns, two columns at each of `b`. Only where
+    /// [`Target::crosses_bytes`](crate::Target).
+    fn fma_crossed(&mut self, _rows: &[&V], _lhs: (&P, &[i32]), _rhs: (&P, [i32; 2])) -> R {
+        Err(Refusal::unsupported("words of every other byte"))
+    }
     /// `d += a[0] * b[0] + a[1] * b[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
     /// -2^15, and sums wrap.
     fn fma_words(&mut self, d: &V, a: &V, b: Src<'_>) -> R {

@@ -70,6 +70,8 @@ pub struct Target {
     pub shuffles_bytes: bool,
     /// Whether products of bytes are added two by two to sums of 16 bits, which saturate, by an instruction.
     pub adds_products_of_bytes: bool,
+    /// Whether every other byte of four becomes a word by an instruction, and words are multiplied by scalars.
+    pub crosses_bytes: bool,
     /// Products of four bytes with four others are added to a lane by one instruction.
     pub dot4: bool,
     /// Minimum and maximum are a comparison and a choice, whose second operand wins where one is NaN, instead of NaN.

@@ -1,5 +1,6 @@
 //! Helpers of the cross-crate tests.
 
+pub mod boards;
 pub mod bochs;
 pub mod compare;
 pub mod driver;

@@ -7,10 +7,10 @@ use cranelift_codegen::isa::{TargetFrontendConfig, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use kiln_ir::Result;
 use kiln_ir::kernel::plan::{PlannedKernel, Provider, Schedule};
-use kiln_targets::Target;
 use kiln_targets::encode::{Encoded, Program, encode, fits};
 use kiln_targets::generic::clif::{self, Clif};
 use kiln_targets::simd::R;
+use kiln_targets::{Target, c};
 
 use super::maker::{internal, kernel_signature};
 use super::places::{Group, Places, groups};
@@ -56,6 +56,7 @@ fn check_placed(kernel: &PlannedKernel, places: Option<&Places>, target: &Target
     match kernel.provider {
         Provider::Plain => Ok(()),
         Provider::Encoder { .. } => fits(target, &vectors),
+        Provider::Portable { .. } if target.text => c::text(target, &vectors).map(drop),
         Provider::Portable { .. } => clif::check(target, &vectors),
     }
 }

@@ -17,6 +17,7 @@ mod pairs;
 mod rows;
 mod words;
 
+use kiln_ir::format::packed::CROSSED;
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{PlannedKernel, Shared, Tile};
@@ -86,7 +87,8 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let (ty, bytes) = (lane(*acc), rhs.dtype.size() as i64);
     let lanes = if ty.is_wide() { s.lanes() / 2 } else { s.lanes() };
     let (nr, panel) = (tile.nr, tile.panel);
-    let whole = nr > 0 && panel > 0 && nr % lanes as u32 == 0 && panel % lanes as u32 == 0;
+    let crossed = tile.quad.is_some() && panel as usize == CROSSED && rhs.strides[tile.col.0 as usize].is(1);
+    let whole = nr > 0 && panel > 0 && nr % lanes as u32 == 0 && (crossed || panel % lanes as u32 == 0);
     if tile.mr == 0 || !whole || tile.panel_stride % i64::from(panel) != 0 {
         return Err(Refusal::unsupported(format!("a tile of {} x {nr} elements", tile.mr)));
     }
@@ -389,6 +391,9 @@ impl Generator<'_> {
     fn step<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
         if self.tile.quad.is_some() {
             return match self.walk.element(self.lhs) {
+                Element::I16 if self.tile.panel as usize == CROSSED => {
+                    self.step_of_crossed(s, l, k, acc, tile)
+                }
                 Element::I16 => self.step_of_words(s, l, k, acc, tile),
                 _ if self.in_pairs(s) => self.step_of_pairs(s, l, k, acc, tile),
                 _ => self.step_of_bytes(s, l, k, acc, tile),

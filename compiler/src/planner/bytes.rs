@@ -17,6 +17,7 @@ pub(super) fn steps(
 ) -> Steps {
     let fit = || target.adds_products_of_bytes && elements().is_ok_and(|t| pairs_fit(panels, &t));
     match (contract::is_bytes(kernel), target.dot4) {
+        (false, _) if contract::is_crossed(kernel, target) => Steps::Crossed,
         (false, _) if contract::is_words(kernel) => Steps::Words,
         (false, _) => Steps::Single,
         (true, true) => Steps::Fours,

@@ -62,6 +62,11 @@ pub fn is_words(kernel: &FlatKernel) -> bool {
     (*acc, lhs.dtype) == (DType::I32, DType::I16) && matches!(rhs.dtype, DType::I8 | DType::I16)
 }
 
+/// Whether weights are bytes of which a machine makes words of every other one.
+pub fn is_crossed(kernel: &FlatKernel, target: &Target) -> bool {
+    target.crosses_bytes && is_words(kernel) && rhs_size(kernel) == 1
+}
+
 /// Whether four bytes of a column lie together in the panels of weights: for an instruction that multiplies them, or as pairs
 /// whose products fit 16 bits.
 fn lies_in_fours(kernel: &FlatKernel, col: LoopId) -> bool {

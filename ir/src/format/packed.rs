@@ -21,6 +21,7 @@
 //!   fours    depth 0 to 3 of column 0, of column 1, ..
 //!   pairs    depth 0 and 2 of column 0, of column 1, .., then depth 1 and 3 of column 0, ..
 //!   words    depth 0 and 1 of column 0, of column 1, .., then depth 2 and 3 of column 0, ..
+//!   crossed  as single, in panels of two columns: every other byte of two steps is a pair of words
 //!   watched  as fours, and behind so many steps of depth as many bounds
 //! ```
 
@@ -39,10 +40,16 @@ pub enum Steps {
     Pairs,
     /// Two: a lane's operand of an instruction that multiplies words. Depth is a multiple of four.
     Words,
+    /// None, in panels of [`CROSSED`] columns: bytes, of which a machine makes words of every other one. Depth is a multiple of
+    /// four.
+    Crossed,
     /// Four, as [`Steps::Fours`], for products two by two in 16 bits that fit as a rule. Behind every run of so many steps lie
     /// their bounds ([`Panels::watch`]), filled up with zeros to whole columns.
     Watched(u8),
 }
+
+/// Columns of a panel of [`Steps::Crossed`].
+pub const CROSSED: usize = 2;
 
 impl Steps {
     /// The number of steps that depth is a multiple of.
@@ -65,7 +72,7 @@ impl Steps {
     /// Where column `col` of step `k` lies in a panel of `nr` columns.
     pub fn place(self, k: usize, col: usize, nr: usize) -> usize {
         match self {
-            Self::Single => k * nr + col,
+            Self::Single | Self::Crossed => k * nr + col,
             Self::Fours => k / 4 * 4 * nr + 4 * col + k % 4,
             Self::Pairs => k / 4 * 4 * nr + k % 2 * 2 * nr + 2 * col + k % 4 / 2,
             Self::Words => k / 2 * 2 * nr + 2 * col + k % 2,
@@ -321,6 +328,9 @@ mod tests {
         let words = panels(Steps::Words).encode(&source).unwrap();
         assert_eq!(words, [0, 1, 10, 11, 2, 3, 12, 13, 20, 21, 0, 0, 22, 23, 0, 0]);
         assert_eq!(panels(Steps::Words).decode(&words, 12).unwrap(), source);
+        let crossed = panels(Steps::Crossed).encode(&source).unwrap();
+        assert_eq!(crossed, [0, 10, 1, 11, 2, 12, 3, 13, 20, 0, 21, 0, 22, 0, 23, 0]);
+        assert_eq!(panels(Steps::Crossed).decode(&crossed, 12).unwrap(), source);
         assert!(Panels { depth: vec![(3, 1)], ..panels(Steps::Fours) }.encode(&source).is_err());
     }
 

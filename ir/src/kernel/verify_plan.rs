@@ -15,6 +15,7 @@ use super::form::{Form, Role};
 use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Slot, Sparse, Storage, Tile};
 use super::regions::{Control, Repeat, Step, Trips};
 use crate::error::{Error, Result};
+use crate::format::packed::CROSSED;
 use crate::types::DType;
 
 /// Checks a plan; an internal error names the kernel and the rule.
@@ -549,7 +550,9 @@ impl Checker<'_> {
         let halves = 2 * i64::from(tile.panel);
         let fours = self.stride(rhs, tile.col, &[4]).is_ok();
         let sizes = [lhs, rhs].map(|a| a.dtype.size());
+        let crossed = tile.panel as usize == CROSSED && self.stride(rhs, tile.col, &[1]).is_ok();
         let [col, first, second] = match sizes {
+            [2, 1] if crossed => [1, halves / 2, halves],
             [2, 1 | 2] => [2, 1, halves],
             _ if fours => [4, 1, 2],
             _ => [2, halves, 1],

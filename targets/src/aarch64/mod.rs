@@ -112,6 +112,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         dot4: false,
         shuffles_bytes: true,
         adds_products_of_bytes: false,
+        crosses_bytes: false,
         extremes_choose: false,
         compares_unaligned: true,
         encoder: false,

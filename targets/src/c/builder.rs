@@ -485,6 +485,18 @@ impl Simd for Builder<'_> {
         Ok(())
     }
 
+    fn fma_crossed(&mut self, rows: &[&V], lhs: (&P, &[i32]), rhs: (&P, [i32; 2])) -> R {
+        let b = rhs.1.map(|disp| self.at(rhs.0, disp.into())).join(", ");
+        for (rows, a) in rows.chunks(2).zip(lhs.1.chunks(2)) {
+            let sums: Vec<String> = rows.iter().map(|v| format!("&{}", self.get(v))).collect();
+            let a: Vec<String> = a.iter().map(|disp| self.at(lhs.0, (*disp).into())).collect();
+            let name = if rows.len() == 2 { "k_fma_crossed_two" } else { "k_fma_crossed" };
+            let call = self.call(name, &format!("{}, {}, {b}", sums.join(", "), a.join(", ")));
+            self.line(format!("{call};"));
+        }
+        Ok(())
+    }
+
     fn fma_words(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
         let (a, b) = (self.get(a), self.source(b));
         self.apply("k_fma_words", d, &format!("{a}, {b}"));

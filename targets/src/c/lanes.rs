@@ -382,6 +382,58 @@ K_INLINE uint32_t k_madd_one(uint32_t a, uint32_t b, uint32_t sum) {
     return sum + (uint32_t)low + (uint32_t)high;
 }
 #endif\n",
+        // In the order of the text and in place: moved apart, more sums and words are alive than there are registers.
+        "k_madd_to" => "#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__GNUC__)
+K_INLINE uint32_t k_madd_to(uint32_t sum, uint32_t a, uint32_t b) {
+    __asm__ volatile(\"smlad %0, %1, %2, %0\" : \"+r\"(sum) : \"r\"(a), \"r\"(b));
+    return sum;
+}
+#else
+K_INLINE uint32_t k_madd_to(uint32_t sum, uint32_t a, uint32_t b) { return k_madd_one(a, b, sum); }
+#endif\n",
+        "k_even_bytes" => "/* Bytes 0 and 2 with their signs as words. */
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__GNUC__)
+K_INLINE uint32_t k_even_bytes(uint32_t a) {
+    uint32_t r;
+    __asm__ volatile(\"sxtb16 %0, %1\" : \"=r\"(r) : \"r\"(a));
+    return r;
+}
+K_INLINE uint32_t k_odd_bytes(uint32_t a) {
+    uint32_t r;
+    __asm__ volatile(\"sxtb16 %0, %1, ror #8\" : \"=r\"(r) : \"r\"(a));
+    return r;
+}
+#else
+K_INLINE uint32_t k_even_bytes(uint32_t a) {
+    uint32_t low = (uint32_t)(int32_t)(int8_t)(a & 0xffu), high = (uint32_t)(int32_t)(int8_t)(a >> 16 & 0xffu);
+    return (low & 0xffffu) | high << 16;
+}
+K_INLINE uint32_t k_odd_bytes(uint32_t a) { return k_even_bytes(a >> 8); }
+#endif\n",
+        // The words of `a` times the bytes of two steps of four columns, two at `b` and two at `c`.
+        "k_fma_crossed" => "K_INLINE void k_fma_crossed(k_v *d, intptr_t a, intptr_t b, intptr_t c) {
+    uint32_t p = k_get_u32(a), x = k_get_u32(b);
+    K_L(*d, 0) = k_madd_to(K_L(*d, 0), p, k_even_bytes(x));
+    K_L(*d, 1) = k_madd_to(K_L(*d, 1), p, k_odd_bytes(x));
+    x = k_get_u32(c);
+    K_L(*d, 2) = k_madd_to(K_L(*d, 2), p, k_even_bytes(x));
+    K_L(*d, 3) = k_madd_to(K_L(*d, 3), p, k_odd_bytes(x));
+}\n",
+        "k_fma_crossed_two" => "K_INLINE void k_fma_crossed_two(k_v *d, k_v *e, intptr_t a, intptr_t f, intptr_t b, intptr_t c) {
+    uint32_t p = k_get_u32(a), q = k_get_u32(f), x = k_get_u32(b), y = k_even_bytes(x);
+    K_L(*d, 0) = k_madd_to(K_L(*d, 0), p, y);
+    K_L(*e, 0) = k_madd_to(K_L(*e, 0), q, y);
+    x = k_odd_bytes(x);
+    K_L(*d, 1) = k_madd_to(K_L(*d, 1), p, x);
+    K_L(*e, 1) = k_madd_to(K_L(*e, 1), q, x);
+    x = k_get_u32(c);
+    y = k_even_bytes(x);
+    K_L(*d, 2) = k_madd_to(K_L(*d, 2), p, y);
+    K_L(*e, 2) = k_madd_to(K_L(*e, 2), q, y);
+    x = k_odd_bytes(x);
+    K_L(*d, 3) = k_madd_to(K_L(*d, 3), p, x);
+    K_L(*e, 3) = k_madd_to(K_L(*e, 3), q, x);
+}\n",
         "k_words_of" => "/* Two bytes with signs as words; b = 0: the low ones, 1: the high ones. */
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 #include <arm_acle.h>

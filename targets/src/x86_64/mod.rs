@@ -227,6 +227,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         halves: vector_bytes == 64 || has("f16c") && has("avx"),
         shuffles_bytes: has("ssse3"),
         adds_products_of_bytes: has("avx") && (vector_bytes < 64 || has("avx512bw")),
+        crosses_bytes: false,
         dot4: match vector_bytes {
             64 => has("avx512vnni"),
             32 => has("avxvnni"),

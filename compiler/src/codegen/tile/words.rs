@@ -1,6 +1,7 @@
 //! Steps of tiles of words: four steps of depth, two to a multiplication. Weights that are bytes become words as they are
 //! loaded.
 
+use kiln_ir::format::packed::CROSSED;
 use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::{Op2, R, Simd, Src, V};
 
@@ -47,6 +48,39 @@ impl Generator<'_> {
                     add_products(s, acc[r * vectors..][..vectors].iter().zip(&all), a)?;
                 }
                 all.into_iter().for_each(|b| s.free(b));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Generator<'_> {
+    /// The same with [`Steps::Crossed`](kiln_ir::format::packed::Steps): the tile's rows beside each other, four columns at a time.
+    pub(super) fn step_of_crossed<S: Simd>(
+        &self,
+        s: &mut S,
+        l: Option<LoopId>,
+        k: i64,
+        acc: &[V],
+        tile: Extent,
+    ) -> R {
+        let rows = tile.rows as usize;
+        let vectors = acc.len() / rows;
+        let (lhs, rhs) = (self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));
+        let columns = CROSSED as i64;
+        for pair in 0..2 {
+            let a = |r| self.walk.disp(self.lhs, &self.ahead(l, k, r), pair * PAIR);
+            let a = (0..tile.rows).map(a).collect::<R<Vec<i32>>>()?;
+            for j in 0..vectors {
+                let sums: Vec<&V> = acc.iter().skip(j).step_by(vectors).collect();
+                // Behind the tile's last columns there may be no panel: the lanes there are for nothing.
+                let first = (j * self.lanes) as i64;
+                let panel = |n: i64| {
+                    let at = tile.from + if first + n < tile.cols { first + n } else { first };
+                    let panel = at / columns * self.tile.panel_stride;
+                    self.walk.disp(self.rhs, &self.ahead(l, k, 0), panel + pair * PAIR)
+                };
+                s.fma_crossed(&sums, (lhs, &a), (rhs, [panel(0)?, panel(columns)?]))?;
             }
         }
         Ok(())

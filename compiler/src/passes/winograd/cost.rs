@@ -204,6 +204,10 @@ fn temporaries(layer: &Layer, filter: Filter) -> f64 {
 }
 
 fn filtered(layer: &Layer, filter: Filter, target: &Target) -> f64 {
+    // Without vectors the transforms take as many instructions as the products that they save.
+    if layer.most.is_some() && target.crosses_bytes {
+        return f64::INFINITY;
+    }
     let elements = (filter.inputs() * filter.inputs()) as f64;
     // Vector operations of the transforms of a tile: loads, additions, what is put aside, stores.
     let (input, output) = match filter {
