@@ -202,7 +202,41 @@ const IMAGES: &[(&str, &str)] = &[
         "input %x: f32[1, 6, h, s] %a = MaxPool(%x) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]} \
         %y = AveragePool(%a) {kernel_shape = [3, 3]}",
     ),
+    (
+        "padded_means",
+        "input %x: f32[1, 20, h, s] input %w: f32[20, 20, 1, 1] %a = Conv(%x, %w) \
+        %y = AveragePool(%a) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 1]}",
+    ),
+    (
+        "means_of_padding_and_beyond",
+        "input %x: f32[2, 6, h, s] \
+        %y = AveragePool(%x) {kernel_shape = [3, 4], pads = [1, 2, 0, 1], strides = [2, 3], ceil_mode = 1, count_include_pad = 1}",
+    ),
+    (
+        "means_of_distant_elements",
+        "input %x: f32[1, 5, h, s] \
+        %y = AveragePool(%x) {kernel_shape = [3, 2], pads = [2, 1, 2, 0], dilations = [2, 3], ceil_mode = 1, strides = [3, 1]}",
+    ),
+    (
+        "means_of_the_same_size",
+        "input %x: f32[1, 18, h, s] %a = Tanh(%x) %y = AveragePool(%a) {kernel_shape = [2, 3], auto_pad = \"SAME_UPPER\"}",
+    ),
+    (
+        "norms",
+        "input %x: f32[1, 6, h, s] %y = LpPool(%x) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]}",
+    ),
     ("global", "input %x: f32[1, 20, h, s] %a = Tanh(%x) %y = GlobalAveragePool(%a)"),
+    (
+        "transposed",
+        "input %x: f32[1, 6, h, s] input %w: f32[6, 5, 2, 2] input %wb: f32[5] input %wd: f32[5, 3, 3, 3] \
+        %a = ConvTranspose(%x, %w, %wb) {strides = [2, 2]} %b = Relu(%a) %y = ConvTranspose(%b, %wd) {strides = [2, 3], pads = [1, 0, 1, 1]}",
+    ),
+    (
+        "halved_and_doubled",
+        "input %x: f32[1, 4, h, s] input %w: f32[18, 4, 3, 3] input %wp: f32[18, 18, 3, 3] input %wt: f32[18, 1, 2, 2] input %wu: f32[1, 1, 2, 2] \
+        %a = Conv(%x, %w) {strides = [2, 2], pads = [1, 1, 1, 1]} %b = Conv(%a, %wp) {strides = [2, 2], pads = [1, 1, 1, 1]} \
+        %c = ConvTranspose(%b, %wt) {strides = [2, 2]} %d = Relu(%c) %e = ConvTranspose(%d, %wu) {strides = [2, 2]} %y = Sigmoid(%e)",
+    ),
     (
         "twice_as_large",
         "input %x: f32[1, 16, h, s] input %w: f32[20, 16, 3, 3] input %wp: f32[16, 16, 1, 1] \

@@ -147,8 +147,8 @@ impl Dim {
         }
     }
 
-    /// `floor(self / divisor)`; exact divisions are carried out, others become an atom. Division by the
-    /// constant zero gives `None`.
+    /// `floor(self / divisor)`; exact divisions are carried out, and those of terms that a constant divides; what is left
+    /// becomes an atom. Division by the constant zero gives `None`.
     pub fn floor_div(&self, divisor: &Dim) -> Option<Dim> {
         match (self, divisor) {
             (_, Dim::Const(0)) => None,
@@ -158,11 +158,23 @@ impl Dim {
             }
             (_, Dim::Const(1)) => Some(self.clone()),
             _ if self == divisor => Some(Dim::Const(1)),
-            _ => Some(
-                self.exact_div(divisor)
-                    .unwrap_or_else(|| Self::atom(Atom::FloorDiv(self.clone(), divisor.clone()))),
-            ),
+            _ => {
+                let atom = || Self::atom(Atom::FloorDiv(self.clone(), divisor.clone()));
+                Some(self.exact_div(divisor).or_else(|| self.split_div(divisor)).unwrap_or_else(atom))
+            }
         }
+    }
+
+    /// The same for a positive constant that divides some of the terms besides the constant one: `2*h + 1` by 2 is `h`.
+    fn split_div(&self, divisor: &Dim) -> Option<Dim> {
+        let by = divisor.as_const().filter(|by| *by > 0)?;
+        let (whole, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            self.sum().terms.into_iter().partition(|(atoms, c)| !atoms.is_empty() && c % by == 0);
+        if whole.is_empty() {
+            return None;
+        }
+        let quotient = Self::from_sum(Sum { terms: whole }).exact_div(divisor)?;
+        Some(quotient + Self::from_sum(Sum { terms: rest }).floor_div(divisor)?)
     }
 
     /// `self / divisor` where every term is divisible by a single-term divisor, or where there is no remainder.
@@ -563,6 +575,20 @@ mod tests {
         assert_eq!((Dim::Const(6) * s()).floor_div(&Dim::Const(3)), Some(Dim::Const(2) * s()));
         assert_eq!((Dim::symbol("b") * s()).floor_div(&s()), Some(Dim::symbol("b")));
         assert_eq!(s().max_with(&Dim::Const(2)), Dim::Const(2).max_with(&s()));
+    }
+
+    #[test]
+    fn terms_that_a_constant_divides_leave_the_division() {
+        let (h, w) = (|| Dim::symbol("h"), || Dim::symbol("w"));
+        let by = |d: Dim, n: i64| d.floor_div(&Dim::Const(n)).unwrap();
+        assert_eq!(by(Dim::Const(2) * h() + Dim::Const(1), 2), h());
+        assert_eq!(by(Dim::Const(4) * h() - Dim::Const(1), 4), h() - Dim::Const(1));
+        assert_eq!(by(Dim::Const(6) * h() + w() + Dim::Const(5), 3).to_string(), "2*h + floordiv(w + 5, 3)");
+        assert_eq!(by(h() - Dim::Const(4), 2).to_string(), "floordiv(h - 4, 2)");
+        for (x, n) in [(-7i64, 3), (7, 3), (-1, 2), (0, 5)] {
+            let sum = Dim::Const(n) * h() + Dim::Const(x);
+            assert_eq!(by(sum, n).eval(&BTreeMap::from([("h".into(), 4)])), Some(4 + x.div_euclid(n)));
+        }
     }
 
     #[test]

@@ -109,4 +109,52 @@ mod tests {
         let error = model(path).compile_for("sparc-unknown-linux-gnu", folder.path()).unwrap_err();
         assert!(error.to_string().contains("sparc"), "{error}");
     }
+
+    /// Linked and run at several sizes; what does not go together is refused.
+    #[test]
+    fn open_dimensions_take_sizes_and_slices() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = "../../tests/models/seed_cifar10/wm_025_aug_float.onnx";
+        let build = model(path).name("cifar10").with(|c| c.open_dim("unk__130", 1..=4, None));
+        let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        build.compile_for(&host, folder.path()).unwrap();
+        let main = r#"
+            mod cifar10 {
+                include!("cifar10.rs");
+            }
+            use cifar10::{Arena, Failure, Inputs, Outputs, Sizes, run};
+
+            fn main() {
+                let mut arena = Box::new(Arena::new());
+                let pixels: Vec<f32> = (0..3 * 3072).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+                let mut call = |x: &[f32], y: &mut [f32], n: i64| {
+                    run(Inputs { input_102: x }, Outputs { identity: y }, &mut arena, Sizes { unk_130: n })
+                };
+                let mut three = [0.0; 30];
+                call(&pixels, &mut three, 3).unwrap();
+                for (image, row) in pixels.chunks(3072).zip(three.chunks(10)) {
+                    let mut one = [0.0; 10];
+                    call(image, &mut one, 1).unwrap();
+                    assert!(one.iter().zip(row).all(|(a, b)| (a - b).abs() < 1e-5), "{one:?} {row:?}");
+                }
+                assert_eq!(call(&pixels, &mut three, 0), Err(Failure::DimensionOutOfBounds));
+                assert_eq!(call(&pixels, &mut three, 5), Err(Failure::DimensionOutOfBounds));
+                assert_eq!(call(&pixels, &mut three[..29], 3), Err(Failure::TooShort));
+                assert_eq!(call(&pixels[1..], &mut three, 3), Err(Failure::TooShort));
+                assert_eq!(Outputs::identity_shape(&Sizes::MAX), [4, 10]);
+            }"#;
+        std::fs::write(folder.path().join("main.rs"), main).unwrap();
+        let flags =
+            ["--edition", "2024", "-D", "warnings", "-A", "dead_code", "-L", ".", "-l", "static=cifar10"];
+        let built = std::process::Command::new(std::env::var("RUSTC").unwrap_or("rustc".into()))
+            .args(flags)
+            .arg("main.rs")
+            .current_dir(folder.path())
+            .output();
+        // What was built elsewhere may run where there is no compiler.
+        let Ok(built) = built else { return };
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let run = std::process::Command::new(folder.path().join("main")).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
 }

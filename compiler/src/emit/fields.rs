@@ -21,7 +21,7 @@ pub(super) fn names(ports: &[Port], keywords: &[&str]) -> Vec<String> {
 }
 
 /// A field's name that resembles a value's.
-fn identifier(value: &str, keywords: &[&str]) -> String {
+pub(super) fn identifier(value: &str, keywords: &[&str]) -> String {
     let words = value.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let mut name: String = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
     name.truncate(100);

@@ -11,8 +11,8 @@ use kiln_ir::{DType, Error, Result};
 use kiln_runtime::abi::ABI_VERSION;
 use kiln_runtime::status::Status;
 
-use self::dimensions::Members;
 use self::text::c_string;
+use crate::emit::dimensions::Members;
 use crate::variant::{self, Variant};
 
 /// What is known once there is machine code.
@@ -27,10 +27,10 @@ pub struct Built {
 pub fn render(name: &str, variants: &[Variant<'_>], hash: &str, built: Option<Built>) -> Result<String> {
     // Arguments and results are the same in all.
     let plan = variants.first().ok_or_else(|| Error::internal("a header for no code"))?.plan;
-    let members = Members::new(plan);
+    let members = dimensions::members(plan);
     let inputs = macros(name, "INPUT", &plan.inputs, &members, plan)?;
     let outputs = macros(name, "OUTPUT", &plan.outputs, &members, plan)?;
-    let dimensions = members.text(name);
+    let dimensions = dimensions::text(&members, name);
     let open_ports = if members.is_empty() {
         ""
     } else {
@@ -135,7 +135,7 @@ fn example(name: &str, plan: &Plan, members: &Members<'_>) -> String {
     }
     let (sizes, argument) = match members.is_empty() {
         true => (String::new(), ""),
-        false => (members.example(name), ", &sizes"),
+        false => (dimensions::example(members, name), ", &sizes"),
     };
     let _ = write!(
         out,

@@ -7,6 +7,7 @@ pub mod arrays;
 pub mod boards;
 pub mod c;
 pub mod cmake;
+mod dimensions;
 mod fields;
 mod gathers;
 pub mod hash;

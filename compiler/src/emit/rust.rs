@@ -1,22 +1,29 @@
 //! `NAME.rs`: a compiled model as a module of a Rust program, which needs no standard library.
 
+mod fields;
+mod sizes;
+
 use std::fmt::Write;
 
-use kiln_ir::kernel::plan::Port;
-use kiln_ir::{DType, Error, Result};
+use kiln_ir::{Error, Result};
 use kiln_runtime::status::Status;
 
-use super::fields::{self, one_line};
+use self::fields::{Elements, Field, fields, pointers, structure};
+use self::sizes::Passed;
+use crate::emit::dimensions::Members;
 use crate::variant::{self, Variant};
 
 /// The text of the module. `hash` identifies model and options; the variants come least demanding first.
 pub fn render(name: &str, variants: &[Variant<'_>], hash: &str) -> Result<String> {
     let plan = variants.first().ok_or_else(|| Error::internal("a module for no code"))?.plan;
-    let (inputs, outputs) = (fields(&plan.inputs)?, fields(&plan.outputs)?);
+    let members = sizes::members(plan);
+    let (inputs, outputs) = (fields(plan, &plan.inputs, &members)?, fields(plan, &plan.outputs, &members)?);
     let (arena, align) = (variant::arena_bytes(variants), variant::arena_align(variants).max(1));
     let levels = variant::levels(variants);
     let version = env!("CARGO_PKG_VERSION");
-    let (example, statuses) = (example(name, &inputs, &outputs), statuses());
+    let (example, statuses) = (example(name, &members, &inputs, &outputs), statuses(!members.is_empty()));
+    let (sizes, passed) = (sizes::text(&members, &inputs, &outputs), Passed::of(&members));
+    let Passed { parameter, before, argument, declared } = passed;
     let arguments =
         structure("Inputs", "What a call reads, row-major.", "Clone, Copy, Debug", &inputs, "&'a ");
     let results = structure("Outputs", "What a call writes, row-major.", "Debug", &outputs, "&'a mut ");
@@ -25,7 +32,7 @@ pub fn render(name: &str, variants: &[Variant<'_>], hash: &str) -> Result<String
     // No inputs or outputs: no lifetime, and nothing that is read of the argument.
     let lifetime = |fields: &[Field]| if fields.is_empty() { "" } else { "<'_>" };
     let named = |fields: &[Field], name: &str| {
-        if fields.is_empty() { format!("_{name}") } else { name.to_owned() }
+        if fields.is_empty() && members.is_empty() { format!("_{name}") } else { name.to_owned() }
     };
     let parameters = format!(
         "{}: Inputs{}, {}: Outputs{}",
@@ -86,31 +93,31 @@ impl Default for Arena {{
 
 {arguments}
 {results}
-{statuses}
+{sizes}{statuses}
 /// Runs the model on the calling thread.
-pub fn run({parameters}, arena: &mut Arena) -> Result<(), Failure> {{
-    let arguments: [*const c_void; {input_count}] = [{input_list}];
+pub fn run({parameters}, arena: &mut Arena{parameter}) -> Result<(), Failure> {{
+    {before}let arguments: [*const c_void; {input_count}] = [{input_list}];
     let results: [*mut c_void; {output_count}] = [{output_list}];
     // SAFETY: every pointer is a reference's, to as many elements as the model reads or writes; none that is written to
     // overlaps another. The lists live during the call.
-    done(unsafe {{ {name}_run(arguments.as_ptr(), results.as_ptr(), arena.0.as_mut_ptr().cast()) }})
+    done(unsafe {{ {name}_run(arguments.as_ptr(), results.as_ptr(), arena.0.as_mut_ptr().cast(){argument}) }})
 }}
 
 /// Runs the model on the caller's threads: `parallel_for(count, task)` calls `task(i)` once for each `i` below `count`, in
 /// any order and on any threads, and returns when all these calls have returned. The results have the same bits however
 /// many threads there are.
-pub fn run_parallel<P>({parameters}, arena: &mut Arena, parallel_for: P) -> Result<(), Failure>
+pub fn run_parallel<P>({parameters}, arena: &mut Arena{parameter}, parallel_for: P) -> Result<(), Failure>
 where
     P: Fn(usize, &(dyn Fn(usize) + Sync)),
 {{
-    let arguments: [*const c_void; {input_count}] = [{input_list}];
+    {before}let arguments: [*const c_void; {input_count}] = [{input_list}];
     let results: [*mut c_void; {output_count}] = [{output_list}];
     // SAFETY: as in `run`; `pieces` is given the closure that it is made for.
     done(unsafe {{
         {name}_run_parallel(
             arguments.as_ptr(),
             results.as_ptr(),
-            arena.0.as_mut_ptr().cast(),
+            arena.0.as_mut_ptr().cast(){argument},
             pieces::<P>,
             (&raw const parallel_for).cast_mut().cast(),
         )
@@ -144,12 +151,16 @@ where
 }}
 
 unsafe extern \"C\" {{
-    fn {name}_run(inputs: *const *const c_void, outputs: *const *mut c_void, arena: *mut c_void) -> i32;
+    fn {name}_run(
+        inputs: *const *const c_void,
+        outputs: *const *mut c_void,
+        arena: *mut c_void,{declared}
+    ) -> i32;
 
     fn {name}_run_parallel(
         inputs: *const *const c_void,
         outputs: *const *mut c_void,
-        arena: *mut c_void,
+        arena: *mut c_void,{declared}
         parallel_for: unsafe extern \"C\" fn(*mut c_void, Task, *mut c_void, usize),
         context: *mut c_void,
     ) -> i32;
@@ -160,86 +171,8 @@ unsafe extern \"C\" {{
     ))
 }
 
-/// An input or output as a field.
-struct Field {
-    /// A Rust identifier, unique among its kind.
-    name: String,
-    /// `[f32; 3072]`.
-    ty: String,
-    elements: usize,
-    /// An element.
-    zero: &'static str,
-    /// In the model: name, type and shape.
-    meaning: String,
-}
-
-fn fields(ports: &[Port]) -> Result<Vec<Field>> {
-    let mut out = Vec::with_capacity(ports.len());
-    for (port, name) in ports.iter().zip(fields::names(ports, KEYWORDS)) {
-        let shape = port.ty.shape.as_const().ok_or_else(|| {
-            Error::unsupported(format!(
-                "'{}' has a shape that is open at run time, which a module cannot state: bind it with --dim",
-                port.name
-            ))
-        })?;
-        let elements: usize = shape.iter().product();
-        let element = element(port.ty.dtype);
-        let ty = format!("[{element}; {elements}]");
-        let zero = match element {
-            "f32" | "f64" => "0.0",
-            "bool" => "false",
-            _ => "0",
-        };
-        let meaning = format!("`{}`: {}{shape:?}.", one_line(&port.name), port.ty.dtype);
-        out.push(Field { name, ty, elements, zero, meaning });
-    }
-    Ok(out)
-}
-
-/// Keywords of Rust up to edition 2024, strict and reserved, that are in lower case.
-const KEYWORDS: &[&str] = &[
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
-    "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
-    "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static",
-    "struct", "super", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual",
-    "where", "while", "yield",
-];
-
-/// The type of an element; types that Rust lacks are their bits.
-fn element(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "f32",
-        DType::F64 => "f64",
-        DType::Bool => "bool",
-        DType::I8 | DType::I4 => "i8",
-        DType::I16 => "i16",
-        DType::I32 => "i32",
-        DType::I64 => "i64",
-        DType::U16 | DType::F16 | DType::BF16 => "u16",
-        DType::U32 => "u32",
-        DType::U64 => "u64",
-        _ => "u8",
-    }
-}
-
-fn structure(name: &str, meaning: &str, derived: &str, fields: &[Field], reference: &str) -> String {
-    if fields.is_empty() {
-        return format!("/// Nothing.\n#[derive({derived})]\npub struct {name} {{}}\n");
-    }
-    let mut out = format!("/// {meaning}\n#[derive({derived})]\npub struct {name}<'a> {{\n");
-    for field in fields {
-        let _ = writeln!(out, "    /// {}\n    pub {}: {reference}{},", field.meaning, field.name, field.ty);
-    }
-    out.push_str("}\n");
-    out
-}
-
-fn pointers(fields: &[Field], of: &str, method: &str) -> String {
-    fields.iter().map(|f| format!("{of}.{}.{method}().cast()", f.name)).collect::<Vec<_>>().join(", ")
-}
-
-/// The enum of what can go wrong.
-fn statuses() -> String {
+/// The enum of what can go wrong; slices can be too short where shapes are open.
+fn statuses(open: bool) -> String {
     let failures: Vec<Status> = Status::ALL.into_iter().filter(|s| *s != Status::Ok).collect();
     let mut out = String::from(
         "/// Why a call did not write its results.
@@ -252,6 +185,9 @@ pub enum Failure {\n",
     };
     for s in &failures {
         let _ = writeln!(out, "    /// {}.\n    {s:?},", sentence(*s));
+    }
+    if open {
+        out.push_str("    /// An input or output has fewer elements than the sizes say.\n    TooShort,\n");
     }
     out.push_str("    /// A status that this version does not know.\n    Other(i32),\n}\n\nimpl Failure {\n");
     out.push_str("    fn of(code: i32) -> Self {\n        match code {\n");
@@ -266,27 +202,63 @@ pub enum Failure {\n",
     for s in &failures {
         let _ = writeln!(out, "            Self::{s:?} => f.write_str({:?}),", s.meaning());
     }
+    if open {
+        let text = "an input or output has fewer elements than the sizes say";
+        let _ = writeln!(out, "            Self::TooShort => f.write_str({text:?}),");
+    }
     out.push_str("            Self::Other(code) => write!(f, \"status {code}\"),\n        }\n    }\n}\n\n");
     out.push_str("impl core::error::Error for Failure {}\n");
     out
 }
 
-fn example(name: &str, inputs: &[Field], outputs: &[Field]) -> String {
+fn example(name: &str, members: &Members<'_>, inputs: &[Field], outputs: &[Field]) -> String {
     let list = |fields: &[Field], reference: &str| {
         fields.iter().map(|f| format!("{}: {reference}{}", f.name, f.name)).collect::<Vec<_>>().join(", ")
     };
     let mut out = String::from("// For example:\n//\n");
-    for (word, fields) in [("", inputs), ("mut ", outputs)] {
+    let told = members.list.iter().any(|m| m.counted);
+    if !members.is_empty() {
+        let own = members.list.iter().filter(|m| !m.counted);
+        let mut own: Vec<String> = own.map(|m| format!("{}: {}", m.name, m.bound.typical)).collect();
+        if told {
+            own.push(format!("..{name}::Sizes::MIN"));
+        }
+        let mutable = if told { "mut " } else { "" };
+        let _ = writeln!(out, "//     let {mutable}sizes = {name}::Sizes {{ {} }};", own.join(", "));
+    }
+    for (word, structure, fields) in [("", "Inputs", inputs), ("mut ", "Outputs", outputs)] {
         for f in fields {
-            let _ = writeln!(out, "//     let {word}{}: {} = [{}; {}];", f.name, f.ty, f.zero, f.elements);
+            let (field, ty, zero) = (&f.name, &f.ty, f.zero);
+            let _ = match &f.elements {
+                Elements::Fixed(count) => {
+                    writeln!(out, "//     let {word}{field}: {ty} = [{zero}; {count}];")
+                }
+                Elements::Open { room: Some(_), .. } => {
+                    writeln!(
+                        out,
+                        "//     let {word}{field} = vec![{zero}; {name}::{structure}::{}];",
+                        f.most()
+                    )
+                }
+                Elements::Open { .. } => writeln!(
+                    out,
+                    "//     let {word}{field} = vec![{zero}; {name}::{structure}::{}_shape(&sizes).iter().product()];",
+                    f.stem()
+                ),
+            };
         }
     }
+    let sizes = match (members.is_empty(), told) {
+        (true, _) => "",
+        (false, false) => ", sizes",
+        (false, true) => ", &mut sizes",
+    };
     let _ = writeln!(
         out,
         "//     let mut arena = Box::new({name}::Arena::new());
 //     let inputs = {name}::Inputs {{ {} }};
 //     let outputs = {name}::Outputs {{ {} }};
-//     {name}::run(inputs, outputs, &mut arena)?;",
+//     {name}::run(inputs, outputs, &mut arena{sizes})?;",
         list(inputs, "&"),
         list(outputs, "&mut ")
     );
@@ -297,10 +269,69 @@ fn example(name: &str, inputs: &[Field], outputs: &[Field]) -> String {
 mod tests {
     use std::process::Command;
 
-    use kiln_ir::kernel::plan::Plan;
-    use kiln_ir::{Shape, TensorType};
+    use kiln_ir::kernel::plan::{Counted, Plan, Port};
+    use kiln_ir::{DType, Dim, Shape, TensorType};
 
     use super::*;
+
+    /// Refused by no compiler that there is, with warnings as errors.
+    fn compiles(text: &str, users: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let main = format!(
+            "#![no_std]\n#![deny(warnings)]\n#![allow(dead_code)]\nmod net {{ include!(\"net.rs\"); }}\n{users}"
+        );
+        std::fs::write(folder.path().join("net.rs"), text).unwrap();
+        std::fs::write(folder.path().join("lib.rs"), main).unwrap();
+        for edition in ["2021", "2024"] {
+            let result = Command::new(std::env::var("RUSTC").unwrap_or("rustc".into()))
+                .args(["--edition", edition, "--crate-type", "rlib", "--emit", "metadata", "lib.rs"])
+                .current_dir(folder.path())
+                .output();
+            // What was built elsewhere may run where there is no compiler.
+            let Ok(result) = result else { continue };
+            assert!(result.status.success(), "{text}\n{}", String::from_utf8_lossy(&result.stderr));
+        }
+    }
+
+    #[test]
+    fn open_dimensions_are_sizes_and_slices() {
+        let target = kiln_targets::resolve("x86_64-unknown-none", "baseline", "").unwrap();
+        let (batch, side, found) = (Dim::symbol("batch"), Dim::symbol("in side"), Dim::symbol("found"));
+        let half = (side.clone() - Dim::Const(3)).max_with(&Dim::Const(0)).floor_div(&Dim::Const(2)).unwrap();
+        let port = |name: &str, dims: &[&Dim]| Port {
+            name: name.to_owned(),
+            ty: TensorType::new(DType::F32, dims.iter().copied().cloned().collect()),
+        };
+        let mut plan = Plan {
+            inputs: vec![port("x", &[&batch, &Dim::Const(3), &side]), port("scale", &[&Dim::Const(3)])],
+            outputs: vec![port("y", &[&batch, &(half + Dim::Const(1))])],
+            arena_align: 64,
+            ..Plan::default()
+        };
+        plan.bounds.insert("batch".into(), (1, 8).into());
+        plan.bounds.insert("in side".into(), (5, 9).into());
+        let text = |plan: &Plan| render("net", &[Variant { plan, target: &target }], "00").unwrap();
+        let call = "pub fn call(x: &[f32], y: &mut [f32], arena: &mut net::Arena) -> Result<[usize; 2], net::Failure> {
+                let sizes = net::Sizes { batch: 2, ..net::Sizes::MAX };
+                net::run(net::Inputs { x, scale: &[0.0; 3] }, net::Outputs { y }, arena, sizes)?;
+                Ok(net::Outputs::y_shape(&sizes))
+            }";
+        compiles(&text(&plan), call);
+        // Where the call counts, it is told where to.
+        plan.bounds.insert("found".into(), (0, 40).into());
+        plan.counted.push(Counted { name: "found".into(), offset_bytes: 0, after: 0 });
+        plan.outputs.push(port("places", &[&Dim::Const(2), &found]));
+        let call =
+            "pub fn call(x: &[f32], y: &mut [f32], arena: &mut net::Arena) -> Result<i64, net::Failure> {
+                let mut sizes = net::Sizes { batch: 2, ..net::Sizes::MAX };
+                let places = &mut [0.0; net::Outputs::PLACES_MOST];
+                net::run(net::Inputs { x, scale: &[0.0; 3] }, net::Outputs { y, places }, arena, &mut sizes)?;
+                Ok(sizes.found)
+            }";
+        let text = text(&plan);
+        assert!(text.contains("PLACES_MOST: usize = 80"), "{text}");
+        compiles(&text, call);
+    }
 
     #[test]
     fn modules_compile_whatever_the_names_are() {
@@ -308,7 +339,6 @@ mod tests {
             name: (*name).to_owned(),
             ty: TensorType::new(DType::F32, Shape::of(&[1, 3])),
         };
-        let folder = tempfile::tempdir().unwrap();
         let target = kiln_targets::resolve("x86_64-unknown-none", "baseline", "").unwrap();
         let weird = ["x", "X", "in put\"/*\\", "type", "3`\n", "", "Self", "self"];
         for (i, names) in [&weird[..], &[]].into_iter().enumerate() {
@@ -319,21 +349,7 @@ mod tests {
                 arena_align: 64,
                 ..Plan::default()
             };
-            let text = render("net", &[Variant { plan: &plan, target: &target }], "00").unwrap();
-            let file = folder.path().join("net.rs");
-            let main =
-                "#![no_std]\n#![deny(warnings)]\n#![allow(dead_code)]\nmod net { include!(\"net.rs\"); }\n";
-            std::fs::write(&file, text).unwrap();
-            std::fs::write(folder.path().join("lib.rs"), main).unwrap();
-            for edition in ["2021", "2024"] {
-                let result = Command::new(std::env::var("RUSTC").unwrap_or("rustc".into()))
-                    .args(["--edition", edition, "--crate-type", "rlib", "--emit", "metadata", "lib.rs"])
-                    .current_dir(folder.path())
-                    .output();
-                // What was built elsewhere may run where there is no compiler.
-                let Ok(result) = result else { continue };
-                assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
-            }
+            compiles(&render("net", &[Variant { plan: &plan, target: &target }], "00").unwrap(), "");
         }
     }
 }

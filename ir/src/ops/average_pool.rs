@@ -10,21 +10,21 @@
 //! Numerics: a sum in the element type times the reciprocal of the count; `eval` sums in f64 and divides.
 //!
 //! Lowering: a `Window` with a constant factor, or with a constant tensor of factors where windows at the border
-//! count fewer elements; of factors per axis where that would be large.
+//! count fewer elements; of factors per axis where that would be large. Factors of an open axis are computed by a kernel.
 //!
-//! Unsupported: more than three spatial axes; open extents where counts differ.
+//! Unsupported: more than three spatial axes.
 //! f16 and bf16 are computed in f32.
 
 use super::max_pool::{geometry, lower_window, parse_window, pool, window_attrs};
-use super::nest::{constant, indices, mul};
+use super::nest::{add, constant, div, indices, mul, sub};
 use super::operand::{fact, tensor};
 use super::spatial::{Axis, Fixed, Spatial};
 use super::values::{float, from_f64s};
 use crate::error::{Error, Result};
-use crate::kernel::{Access, BufferId, Expr, LoopId, Lowering, Scalar, WindowOp};
+use crate::kernel::{Access, BinaryOp, BufferId, Expr, Form, LoopId, Lowering, Scalar, Store, WindowOp};
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
-use crate::types::Shape;
+use crate::types::{DType, Shape};
 
 /// Shows in text forms that a pool gives sums: what `LpPool` is made of.
 pub(super) const SUM: &str = "kiln.sum";
@@ -33,13 +33,8 @@ pub(super) const SUM: &str = "kiln.sum";
 const MOST_FACTORS: usize = 1 << 16;
 
 /// The definition.
-pub const DEF: OpDef = OpDef {
-    name: "AveragePool",
-    domain: "",
-    since: (1, 22),
-    parse,
-    unsupported: "more than 3 spatial axes; padding of open extents",
-};
+pub const DEF: OpDef =
+    OpDef { name: "AveragePool", domain: "", since: (1, 22), parse, unsupported: "more than 3 spatial axes" };
 
 /// ONNX `AveragePool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +64,34 @@ impl AveragePool {
         let counted =
             if self.count_padding { axis.reach(o, i64::MIN, input + end) } else { axis.reach(o, 0, input) };
         counted.len()
+    }
+
+    /// Emits the kernel that computes 1 / [`Self::count`] for each window of an open axis.
+    fn reciprocals(&self, cx: &mut Lowering<'_>, dtype: DType, axis: &Axis) -> BufferId {
+        let shape = Shape(vec![axis.output.clone()]);
+        let table = cx.temp("reciprocals", dtype, shape.clone());
+        let (loops, ids) = Lowering::loops_over(&shape);
+        let int = |n: i64| Expr::Const(Scalar::int(DType::I64, n));
+        // Elements of a window that begins at `first` which lie before `end`.
+        let begin = Expr::size(DType::I64, &axis.begin);
+        let first = sub(mul(Expr::Loop(ids[0]), int(axis.stride)), begin);
+        let before = |end: Expr| {
+            let room = Expr::binary(BinaryOp::Max, sub(end, first.clone()), int(0));
+            let elements = match axis.dilation {
+                1 => room,
+                d => div(add(room, int(d - 1)), int(d)),
+            };
+            Expr::binary(BinaryOp::Min, elements, int(axis.kernel))
+        };
+        let count = if self.count_padding {
+            before(Expr::size(DType::I64, &(axis.input.clone() + axis.end.clone())))
+        } else {
+            sub(before(Expr::size(DType::I64, &axis.input)), before(int(0)))
+        };
+        let one = constant(DType::F64, 1.0);
+        let value = Expr::cast(dtype, div(one, Expr::cast(DType::F64, count)));
+        cx.emit(loops, Form::Map { stores: vec![Store { to: Access::new(table, indices(&ids)), value }] });
+        table
     }
 
     /// Whether every window counts all of its elements, whatever the extents.
@@ -131,25 +154,27 @@ impl Op for AveragePool {
             return lower_window(cx, WindowOp::Sum, &axes, zero, |_| mul(Expr::Acc, factor));
         }
         let fixed: Option<Vec<Fixed>> = axes.iter().map(Axis::fixed).collect();
-        let fixed = fixed.ok_or_else(|| {
-            Error::unsupported("padded average pooling over open extents is not supported")
-                .hint("bind the spatial dimensions with --dim")
-        })?;
         let counts = |axis: &Fixed| (0..axis.output).map(|o| self.count(axis, o)).collect::<Vec<usize>>();
-        let shape: Vec<usize> = fixed.iter().map(|a| a.output).collect();
-        if shape.iter().product::<usize>() > MOST_FACTORS {
-            // A factor per axis: a table of all would be as large as the result.
-            let mut tables = Vec::with_capacity(fixed.len());
-            for axis in &fixed {
-                let factors = counts(axis).into_iter().map(|c| 1.0 / c as f64).collect();
-                tables.push(cx.constant("reciprocals", from_f64s(dtype, &[axis.output], factors)?));
+        let area = |fixed: &[Fixed]| fixed.iter().map(|a| a.output).product::<usize>();
+        let Some(fixed) = fixed.filter(|fixed| area(fixed) <= MOST_FACTORS) else {
+            // A factor per axis: a table of all would be as large as the result, or is known when it runs.
+            let mut tables = Vec::with_capacity(axes.len());
+            for axis in &axes {
+                tables.push(match axis.fixed() {
+                    Some(axis) => {
+                        let factors = counts(&axis).into_iter().map(|c| 1.0 / c as f64).collect();
+                        cx.constant("reciprocals", from_f64s(dtype, &[axis.output], factors)?)
+                    }
+                    None => self.reciprocals(cx, dtype, axis),
+                });
             }
             return lower_window(cx, WindowOp::Sum, &axes, zero, |out| {
                 let factor =
                     |(table, l): (&BufferId, &LoopId)| Expr::Load(Access::new(*table, indices(&[*l])));
                 tables.iter().zip(out).map(factor).fold(Expr::Acc, mul)
             });
-        }
+        };
+        let shape: Vec<usize> = fixed.iter().map(|a| a.output).collect();
         let counts = fixed.iter().map(counts).fold(vec![1usize], |all, own| {
             all.iter().flat_map(|outer| own.iter().map(move |inner| outer * inner)).collect()
         });

@@ -211,7 +211,8 @@ fn phases(axis: &Axis) -> Result<Vec<Phase>> {
         let first = (0..step.min(axis.kernel)).find(hits);
         Phase {
             remainder,
-            outputs: (axis.input.clone() - remainder.into()).ceil_div(stride).max_with(&Dim::Const(0)),
+            // Not less than 0, since the remainder is below the stride.
+            outputs: (axis.input.clone() - remainder.into()).ceil_div(stride),
             first: first.unwrap_or(0),
             step,
             taps: first.map_or(0, |first| (axis.kernel - first - 1) / step + 1),

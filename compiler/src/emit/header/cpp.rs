@@ -7,7 +7,8 @@ use kiln_ir::kernel::plan::{Plan, Port};
 use kiln_ir::{Error, Result};
 use kiln_runtime::status::Status;
 
-use super::dimensions::Members;
+use super::dimensions;
+use crate::emit::dimensions::{Member, Members};
 use crate::emit::fields;
 use crate::names::KEYWORDS;
 use crate::variant::Variant;
@@ -23,7 +24,7 @@ struct List<'a> {
 /// The text of the header.
 pub fn render(name: &str, variants: &[Variant<'_>]) -> Result<String> {
     let plan = variants.first().ok_or_else(|| Error::internal("a header for no code"))?.plan;
-    let members = Members::new(plan);
+    let members = dimensions::members(plan);
     let list = |word, ports| List { word, ports, fields: fields::names(ports, KEYWORDS) };
     let (inputs, outputs) = (list("input", &plan.inputs[..]), list("output", &plan.outputs[..]));
     let version = env!("CARGO_PKG_VERSION");
@@ -278,10 +279,7 @@ template <class ParallelFor>
 /// Statements that refuse sizes outside their bounds, and spans that are too short for them.
 fn checks(name: &str, inputs: &List<'_>, outputs: &List<'_>, members: &Members<'_>, plan: &Plan) -> String {
     let mut out = String::new();
-    for (i, (member, (symbol, _))) in members.names.iter().zip(&plan.bounds).enumerate() {
-        if plan.is_counted(symbol) {
-            continue;
-        }
+    for (i, Member { name: member, .. }) in members.list.iter().enumerate().filter(|(_, m)| !m.counted) {
         let _ = writeln!(
             out,
             "    if (now.{member} < {name}_DIM_{i}_MIN || now.{member} > {name}_DIM_{i}_MAX) return status::dimension_out_of_bounds;"
