@@ -150,9 +150,12 @@ def agreement(args, name, model, case):
                 # The inputs of seed 0 are the same numbers here and there.
                 found = answer([args.kiln, "run", model, "--json", "--quiet", "--cpu", cpu, "--output-dir", folder, *fixed, *flags])
                 results = [numpy.load(output["file"]) for output in found["outputs"]]
-            pairs = list(zip(results, run_ort(model, feed)))
-            within = all(difference(*pair)[0] for pair in pairs)
+            wanted, plain = run_ort(model, feed), run_ort(model, feed, optimise=False)
+            pairs = list(zip(results, wanted))
             error = max(difference(*pair)[1] for pair in pairs)
+            # Where results hang on rounding, ONNX Runtime with and without its rewrites tells how much.
+            own = max(difference(*pair)[1] for pair in zip(plain, wanted))
+            within = error <= own or all(difference(*pair)[0] for pair in pairs)
             print("| " + " | ".join([name, cpu, at, f"{error:.1e}", "agrees" if within else "DIFFERS"]) + " |", flush=True)
             differ += [] if within else [f"{name} {cpu} {at}: differs from ONNX Runtime by {error:.1e}"]
     return differ

@@ -4,7 +4,8 @@
 //! The same on emulated machines, AArch64 and AVX-512, where these are installed: `KILN_EMULATED_CASES` of each kind,
 //! linked into one program.
 //!
-//! Sizes are small and odd on purpose: remainders of tiles and vectors are most of them.
+//! Sizes are small and odd on purpose: remainders of tiles and vectors are most of them. Some kinds are compiled with their
+//! batch open as well.
 
 mod flow;
 mod packed;
@@ -18,9 +19,10 @@ use std::process::ExitCode;
 
 use kiln_compiler::internals::passes::infer;
 use kiln_compiler::internals::pipeline;
-use kiln_ir::graph::{self, Graph};
+use kiln_ir::graph::{self, Graph, ValueId};
 use kiln_ir::kernel::Scalar;
-use kiln_ir::{DType, Tensor};
+use kiln_ir::op::Fact;
+use kiln_ir::{DType, Dim, Tensor};
 use kiln_tests::compare::{self, ACROSS_STAGES};
 use kiln_tests::driver::{self, Case};
 use kiln_tests::{Outcome, bochs, models, random, stages, text, tools};
@@ -102,41 +104,62 @@ impl Text {
         let lines = self.lines.replace("f32[", &format!("{}[", self.dtype));
         let source = format!("graph @case opset(17) {{\n{lines}  output %y\n}}\n");
         let parsed = graph::parse(&source).map_err(|e| format!("{e}\n{source}"))?;
-        // The same graph with some arguments made constants.
-        let mut graph = Graph::new(&parsed.name);
-        graph.opsets = parsed.opsets.clone();
-        let mut ids = std::collections::BTreeMap::new();
-        for &input in parsed.inputs() {
-            let value = parsed.value(input);
-            let constant = self.constants.iter().find(|c| c.0 == value.name);
-            let id = match (constant, value.fact.clone()) {
-                (Some((name, tensor)), _) if tensor.dtype.is_float() => {
+        rebuilt(&parsed, &mut |graph, name, fact| {
+            let constant = self.constants.iter().find(|c| c.0 == name);
+            let id = match constant {
+                Some((_, tensor)) if tensor.dtype.is_float() => {
                     graph.add_const(name, as_type(tensor, self.dtype)?)
                 }
-                (Some((name, tensor)), _) => graph.add_const(name, tensor.clone()),
-                (None, Some(fact)) => graph.add_input(&value.name, fact),
-                (None, None) => return Err(format!("'{}' has no type", value.name)),
+                Some((_, tensor)) => graph.add_const(name, tensor.clone()),
+                None => graph.add_input(name, fact),
             };
-            ids.insert(input, id.map_err(text)?);
-        }
-        for (id, value) in parsed.values() {
-            if let Some(tensor) = parsed.constant(id) {
-                ids.insert(id, graph.add_const(&value.name, tensor.clone()).map_err(text)?);
-            }
-        }
-        for node in parsed.topological_order().map_err(text)? {
-            let node = parsed.node(node);
-            let inputs = node.inputs.iter().map(|v| v.map(|v| ids[&v])).collect();
-            let names: Vec<String> = node.outputs.iter().map(|v| parsed.value(*v).name.clone()).collect();
-            let added = graph.add_node(&node.name, node.op.clone(), inputs, &names).map_err(text)?;
-            for (old, new) in node.outputs.iter().zip(graph.node(added).outputs.clone()) {
-                ids.insert(*old, new);
-            }
-        }
-        parsed.outputs().iter().for_each(|o| graph.add_output(ids[o]));
-        infer::run(&mut graph).map_err(|e| format!("{e}\n{source}"))?;
-        Ok(graph)
+            id.map_err(text)
+        })
+        .map_err(|e| format!("{e}\n{source}"))
     }
+}
+
+/// Adds an argument of some name and fact to a graph.
+type Argument<'a> = &'a mut dyn FnMut(&mut Graph, &str, Fact) -> Outcome<ValueId>;
+
+/// The same graph with other arguments.
+fn rebuilt(from: &Graph, argument: Argument<'_>) -> Outcome<Graph> {
+    let mut graph = Graph::new(&from.name);
+    graph.opsets = from.opsets.clone();
+    let mut ids = std::collections::BTreeMap::new();
+    for &input in from.inputs() {
+        let value = from.value(input);
+        let fact = value.fact.clone().ok_or_else(|| format!("'{}' has no type", value.name))?;
+        ids.insert(input, argument(&mut graph, &value.name, fact)?);
+    }
+    for (id, value) in from.values() {
+        if let Some(tensor) = from.constant(id) {
+            ids.insert(id, graph.add_const(&value.name, tensor.clone()).map_err(text)?);
+        }
+    }
+    for node in from.topological_order().map_err(text)? {
+        let node = from.node(node);
+        let inputs = node.inputs.iter().map(|v| v.map(|v| ids[&v])).collect();
+        let names: Vec<String> = node.outputs.iter().map(|v| from.value(*v).name.clone()).collect();
+        let added = graph.add_node(&node.name, node.op.clone(), inputs, &names).map_err(text)?;
+        for (old, new) in node.outputs.iter().zip(graph.node(added).outputs.clone()) {
+            ids.insert(*old, new);
+        }
+    }
+    from.outputs().iter().for_each(|o| graph.add_output(ids[o]));
+    infer::run(&mut graph).map_err(text)?;
+    Ok(graph)
+}
+
+/// The graph with the first axis of its first input open.
+fn opened(graph: &Graph) -> Outcome<Graph> {
+    rebuilt(graph, &mut |graph, name, mut fact| {
+        if name == "x" {
+            fact.shape.0[0] = Dim::symbol("batch");
+            graph.bounds.insert("batch".into(), BATCHES.into());
+        }
+        graph.add_input(name, fact).map_err(text)
+    })
 }
 
 /// Numbers of f32 in another type of floats.
@@ -314,6 +337,13 @@ fn constants(c: &mut Choices) -> Outcome<Graph> {
     t.finish()
 }
 
+/// Bounds of a batch that is open.
+const BATCHES: (i64, i64) = (1, 60);
+
+/// Kinds whose first input has a batch, which may be open.
+const OPEN: &[&str] =
+    &["convolution", "pool", "quantised_convolution", "sparse_layers", "sparse_product", "sparse_bytes"];
+
 type Kind = (&'static str, fn(&mut Choices) -> Outcome<Graph>);
 
 const KINDS: &[Kind] = &[
@@ -361,8 +391,11 @@ fn case(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<(Graph, 
     Ok((graph, inputs, expected))
 }
 
-fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64) -> Outcome<()> {
-    let (graph, inputs, expected) = case(make, seed)?;
+fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64, open: bool) -> Outcome<()> {
+    let (mut graph, inputs, expected) = case(make, seed)?;
+    if open {
+        graph = opened(&graph).map_err(|e| format!("{e}\n{graph}"))?;
+    }
     for (level, features) in levels() {
         let options = stages::options_with(level, features, 2)?;
         for opt in [0, 2] {
@@ -455,11 +488,12 @@ fn main() -> ExitCode {
         |name: &str, default: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
     assert!(!stages::levels().is_empty(), "this machine has no known level");
     let (cases, start) = (number("KILN_CASES", 40), number("KILN_SEED", 0));
-    let trial = |&(name, make): &Kind| {
+    let trial = |&(name, make): &Kind, open: bool| {
+        let name = if open { format!("{name}::open") } else { name.to_owned() };
         Trial::test(name, move || {
             // Every failing seed, not the first.
             let failed: Vec<String> = (start..start + cases)
-                .filter_map(|s| check(make, s).err().map(|e| format!("seed {s}: {e}")))
+                .filter_map(|s| check(make, s, open).err().map(|e| format!("seed {s}: {e}")))
                 .collect();
             if failed.is_empty() {
                 return Ok(());
@@ -467,7 +501,8 @@ fn main() -> ExitCode {
             Err(format!("{} of {cases} fail:\n{}", failed.len(), failed.join("\n")).into())
         })
     };
-    let mut trials: Vec<Trial> = KINDS.iter().map(trial).collect();
+    let open = KINDS.iter().filter(|(name, _)| OPEN.contains(name)).map(|kind| trial(kind, true));
+    let mut trials: Vec<Trial> = KINDS.iter().map(|kind| trial(kind, false)).chain(open).collect();
     let cases = number("KILN_EMULATED_CASES", 12);
     for machine in [Emulated::Neon, Emulated::Avx512] {
         let skip = !machine.missing().is_empty() && !tools::on_ci();

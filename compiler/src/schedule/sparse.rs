@@ -8,7 +8,7 @@ use kiln_targets::Target;
 use kiln_targets::vector_expr;
 
 use super::chosen::Chosen;
-use super::strides::{by_falling_stride, even_part, extent_of, stride_of, vector_access};
+use super::strides::{by_falling_stride, even_part, extent_of, is_open, stride_of, vector_access};
 use crate::flatten::{FlatKernel, cut_loop, loops_of};
 
 /// Multiply-adds and loads that a core starts in a cycle.
@@ -57,9 +57,6 @@ pub fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
     if !bytes && (*acc != DType::F32 || lhs.dtype != DType::F32 || rhs.dtype.accumulator() != DType::F32) {
         return Err(format!("factors are {} and {}", lhs.dtype, rhs.dtype));
     }
-    if kernel.loops.iter().any(kiln_ir::kernel::Loop::is_open) {
-        return Err("an extent is open".to_owned());
-    }
     kernel.form.loads().into_iter().chain([&store.to]).try_for_each(vector_access)?;
     if vector_expr::epilogue(&store.value, *acc)? != store.to.dtype {
         return Err(format!("the result is stored as {}", store.to.dtype));
@@ -73,7 +70,10 @@ pub fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
     }
     let pixel = if bytes { FOUR } else { 1 };
     let is_col = |l: &LoopId| {
-        let mut lanes = *l != row && stride_of(lhs, *l) == Some(pixel) && stride_of(&store.to, *l) == Some(1);
+        let mut lanes = *l != row
+            && !is_open(kernel, *l)
+            && stride_of(lhs, *l) == Some(pixel)
+            && stride_of(&store.to, *l) == Some(1);
         store.value.for_each_access(&mut |a| lanes &= matches!(stride_of(a, *l), Some(0 | 1)));
         lanes
     };
@@ -88,7 +88,12 @@ pub fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
             return Err("neither pixels nor rows lie side by side in what is read and written".to_owned());
         }
     }
-    let others = parallel.into_iter().filter(|l| Some(*l) != col && *l != row).collect();
+    let others: Vec<LoopId> = parallel.into_iter().filter(|l| Some(*l) != col && *l != row).collect();
+    // A batch may be open: it goes around all that is done at once.
+    let inside = |l: &LoopId| !others.contains(l);
+    if (0..kernel.loops.len() as u16).map(LoopId).any(|l| inside(&l) && is_open(kernel, l)) {
+        return Err("an extent is open".to_owned());
+    }
     Ok(Roles {
         outer: by_falling_stride(others, Some(&store.to)),
         col,
@@ -251,7 +256,7 @@ pub fn choose(
     why: &str,
     target: &Target,
 ) -> Result<Vec<Chosen>, String> {
-    let extent = |l: LoopId| extent_of(kernel, l).ok_or_else(|| "an extent is open".to_owned());
+    let extent = |l: LoopId| extent_of(kernel, l).ok_or_else(|| "an extent has no bounds".to_owned());
     let mut outer = roles.outer.clone();
     let Some(col) = roles.col else {
         if weights.block.cols != 1 {
@@ -261,7 +266,7 @@ pub fn choose(
         let sparse = Sparse { outer, down: None, col: None, vectors: 1, row, depth, weights };
         return Ok(vec![Chosen { schedule: Schedule::Sparse(sparse), why: why.to_owned() }]);
     };
-    let down = outer.pop();
+    let down = outer.pop_if(|l| !is_open(kernel, *l));
     let lines = down.map_or(Ok(1), extent)?;
     let pixels = extent(col)?;
     let &Bcsr { rows, blocks, block, value_bytes, .. } = weights;

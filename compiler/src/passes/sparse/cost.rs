@@ -144,7 +144,8 @@ pub(super) fn window(program: &Program, kernel: &Kernel, targets: &[Target]) -> 
     };
     // The greatest of bytes are found of whole vectors of them.
     let whole = bytes && *op == WindowOp::Max;
-    let (all, extent) = (kernel.iterations().as_const()? as f64, kernel.loop_(row).extent.as_const()?);
+    let all = kernel.iterations().typical(&program.bounds)? as f64;
+    let extent = kernel.loop_(row).extent.as_const()?;
     let of = |target: &Target| {
         let lanes = target.lanes() as i64;
         let rows = all / extent.max(1) as f64 * ((extent + lanes - 1) / lanes) as f64 * each;

@@ -2,7 +2,7 @@
 
 use kiln_ir::format::bcsr::{Block, count};
 use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Uses};
-use kiln_ir::{DType, Tensor};
+use kiln_ir::{DType, Dim, Tensor};
 
 use super::super::images;
 
@@ -31,6 +31,8 @@ pub(super) struct Layer {
     /// Elements from a place of the window to the next.
     pub(super) dilation: [i64; 2],
     pub(super) lhs: Access,
+    /// How many images or matrices there are, and what is typical of that where it is open.
+    pub(super) batch: Dim,
     pub(super) images: i64,
     pub(super) outputs: i64,
     pub(super) channels: i64,
@@ -73,9 +75,9 @@ impl Layer {
         {
             return None;
         }
-        let mut others = parallel.iter().filter(|l| **l != o).map(|l| extent(*l));
-        let results = others.try_fold(1i64, |n, extent| n.checked_mul(extent?))?;
         let row = images::pixels(kernel);
+        let around = parallel.iter().filter(|l| **l != o && Some(**l) != row);
+        let batch = around.fold(Dim::Const(1), |n, l| n * kernel.loop_(*l).extent.clone());
         // Rows become lanes of all that is made of them: results must have them for themselves.
         let alone =
             |l: LoopId| store.to.index.iter().any(|i| i.affine().and_then(Affine::as_loop) == Some(l));
@@ -113,7 +115,8 @@ impl Layer {
             step: [1; 2],
             dilation: [1; 2],
             lhs: lhs.clone(),
-            images: results / rows,
+            images: typical(program, &batch)?,
+            batch,
             outputs,
             channels,
             window: [1; 2],
@@ -154,9 +157,9 @@ impl Layer {
             (role(*l) == Role::Parallel && fits).then_some((*l, step, dilation))
         };
         let ((oh, sh, dh), (ow, sw, dw)) = (along(2, kh)?, along(3, kw)?);
-        let images = match &lhs.index[0].affine()?.terms[..] {
-            [] => 1,
-            [(n, _)] => extent(*n)?,
+        let batch = match &lhs.index[0].affine()?.terms[..] {
+            [] => Dim::Const(1),
+            [(n, _)] => kernel.loop_(*n).extent.clone(),
             _ => return None,
         };
         if store.to.index.last()?.affine()?.as_loop() != Some(ow) || kernel.loops_of(Role::Parallel).len() > 4
@@ -186,7 +189,8 @@ impl Layer {
             step: [sh, sw],
             dilation: [dh, dw],
             lhs: lhs.clone(),
-            images,
+            images: typical(program, &batch)?,
+            batch,
             outputs: extent(o)?,
             channels,
             window,
@@ -239,6 +243,11 @@ impl Layer {
     pub(super) fn zeros_part(&self) -> f64 {
         self.zeros.iter().filter(|z| **z).count() as f64 / self.zeros.len().max(1) as f64
     }
+}
+
+/// How many there are, or what is typical of that; nothing to look at where there are none.
+fn typical(program: &Program, count: &Dim) -> Option<i64> {
+    count.typical(&program.bounds).filter(|n| *n > 0)
 }
 
 /// Whether two products read their operands in the same way and put their results at the same places.

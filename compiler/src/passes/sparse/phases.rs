@@ -46,20 +46,21 @@ pub(super) fn rewrite(program: &mut Program, i: usize, layer: &Layer) -> Result<
     let mut kernel = program.kernel(i).clone();
     let [h, w] = axes(layer);
     let together = if layer.bytes { FOUR } else { 1 };
-    let mut shape = vec![layer.images, layer.channels / together, h.phases, w.phases, h.extent, w.extent];
+    let mut shape = vec![layer.channels / together, h.phases, w.phases, h.extent, w.extent];
     shape.extend(layer.bytes.then_some(FOUR));
     let dtype = program.buffer(layer.lhs.buffer).ty.dtype;
-    let ty = TensorType::new(dtype, Shape(shape.into_iter().map(Dim::Const).collect()));
+    let batch = || [layer.batch.clone()].into_iter();
+    let ty = TensorType::new(dtype, Shape(batch().chain(shape.into_iter().map(Dim::Const)).collect()));
     let name = program.buffer(layer.lhs.buffer).name.clone();
     let apart = program.add_buffer(&format!("{name}.phases"), ty, BufferKind::Temp);
     let weights = taken_apart(program, layer)?;
 
     let [n, c, u, v, j] = [0, 1, 2, 3, 4].map(LoopId);
-    let extents = [layer.images, layer.channels / together, h.extent, w.extent, FOUR];
-    let named = ["n", "c", "u", "v", "j"].iter().zip(extents).take(if layer.bytes { 5 } else { 4 });
-    let loops = named.map(|(name, extent)| Loop {
+    let extents = [layer.channels / together, h.extent, w.extent, FOUR].map(Dim::Const);
+    let extents = batch().chain(extents).take(if layer.bytes { 5 } else { 4 });
+    let loops = ["n", "c", "u", "v", "j"].iter().zip(extents).map(|(name, extent)| Loop {
         name: (*name).to_owned(),
-        extent: Dim::Const(extent),
+        extent,
         role: Role::Parallel,
     });
     let loops: Vec<Loop> = loops.collect();

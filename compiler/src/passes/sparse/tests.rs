@@ -126,6 +126,17 @@ fn a_region_of_zeros_is_marked_and_read_back() {
 }
 
 #[test]
+fn a_batch_may_be_open() {
+    let text = block(10).to_string();
+    let text = text.replace("f32[1, 64, 28", "f32[b, 64, 28").replace("f32[1, 64, 14", "f32[b, 64, 14");
+    let text = text.replacen('{', "{\n  dim b = 1..8", 1).replace("[n: 1,", "[n: b,");
+    let mut program = kernel::parse(&text).unwrap();
+    run(&mut program, &targets()).unwrap();
+    kernel::verify(&program).unwrap();
+    assert!(matches!(formats(&program)[..], [Kept::Bcsr(_), Kept::Bcsr(_)]), "{program}");
+}
+
+#[test]
 fn what_was_measured_decides() {
     let program = block(10);
     let [candidate] = &candidates(&program, &targets()[0])[..] else { panic!("one region") };
