@@ -157,7 +157,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let mut model = compiler.load()?;
     let places: Vec<PathBuf> = Emit::complete(&emits)
         .iter()
-        .flat_map(|e| e.files(&model.name))
+        .flat_map(|e| e.files(&model.name, &model.options.target.triple))
         .map(|file| args.output.join(file))
         .collect();
     source::keep_inputs([&*args.model.model], &places)?;

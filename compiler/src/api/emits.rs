@@ -1,6 +1,8 @@
 //! The kinds of files that a model is compiled to.
 
-use crate::emit::boards;
+use target_lexicon::Triple;
+
+use crate::emit::{archive, boards};
 
 /// A kind of file that a model is compiled to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,10 +50,10 @@ pub enum Emit {
 }
 
 impl Emit {
-    /// The names of the files for a model's name.
-    pub fn files(self, name: &str) -> Vec<String> {
+    /// The names of the files for a model's name, as the target's linker looks for them.
+    pub fn files(self, name: &str, triple: &Triple) -> Vec<String> {
         let file = match self {
-            Self::Lib => format!("lib{name}.a"),
+            Self::Lib => archive::file_name(name, triple),
             Self::Obj => format!("{name}.o"),
             Self::Shared => format!("lib{name}.so"),
             Self::Header => format!("{name}.h"),
@@ -96,8 +98,8 @@ impl Emit {
     }
 
     /// The name of the only file.
-    pub(super) fn file(self, name: &str) -> String {
-        self.files(name).swap_remove(0)
+    pub(super) fn file(self, name: &str, triple: &Triple) -> String {
+        self.files(name, triple).swap_remove(0)
     }
 
     /// These kinds and what they are of no use without, each once, in the order asked for.

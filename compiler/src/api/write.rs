@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
 use serde_json::Value;
+use target_lexicon::Triple;
 
 use super::artifact::{Artifact, Planned};
 use super::emits::Emit;
@@ -27,12 +28,13 @@ impl Planned {
         let variants = self.variants();
         let hash = hash::of(&self.name, &variants, &self.options);
         let mut staging = Staging::new(folder)?;
-        let files: Vec<String> = emits.iter().flat_map(|e| e.files(&self.name)).collect();
+        let triple = &self.options.target.triple.clone();
+        let files: Vec<String> = emits.iter().flat_map(|e| e.files(&self.name, triple)).collect();
         if let Some(place) = files.iter().map(|f| staging.place(f)).find(|p| self.is_source(p)) {
             let text = "it is the model that is compiled: choose another name or folder";
             return Err(staging::failed(&place)(io::Error::new(io::ErrorKind::AlreadyExists, text)));
         }
-        let old_report = Emit::Report.file(&self.name);
+        let old_report = Emit::Report.file(&self.name, triple);
         if !emits.contains(&Emit::Report) && report::is_of_another(&staging.place(&old_report), &hash) {
             staging.remove(&old_report);
         }
@@ -49,7 +51,7 @@ impl Planned {
                 Emit::Asm => each(&variants, |v| listing::asm(v.plan, v.target))?,
                 _ => continue,
             };
-            staging.write(&emit.file(&self.name), text)?;
+            staging.write(&emit.file(&self.name, triple), text)?;
         }
         drop(variants);
         let made = match self.options.target.text {
@@ -61,7 +63,7 @@ impl Planned {
             if !kernel_code_bytes.is_empty() {
                 report::add_code(report, code_bytes, &kernel_code_bytes);
             }
-            write_report(&mut staging, report, emits, &name)?;
+            write_report(&mut staging, report, emits, (&name, triple))?;
         }
         let times = sums(&times);
         let files = files.iter().map(|file| staging.place(file)).collect();
@@ -95,7 +97,7 @@ impl Planned {
                 Emit::EspIdf => boards::esp_idf::texts(&parts),
                 _ => continue,
             };
-            for (file, text) in emit.files(name).iter().zip(texts) {
+            for (file, text) in emit.files(name, &self.options.target.triple).iter().zip(texts) {
                 staging.write(file, text)?;
             }
         }
@@ -128,13 +130,18 @@ impl Planned {
                 Emit::Hpp => vec![cpp::render(&name, &variants)?],
                 Emit::Rust => vec![rust::render(&name, &variants, hash)?],
                 Emit::Cmake => vec![
-                    cmake::config(&name, emits.contains(&Emit::Lib), emits.contains(&Emit::Shared)),
+                    cmake::config(
+                        &name,
+                        &targets[0].triple,
+                        emits.contains(&Emit::Lib),
+                        emits.contains(&Emit::Shared),
+                    ),
                     cmake::version(&targets[0]),
                 ],
                 Emit::Pkgconfig => vec![pkgconfig::render(&name)],
                 _ => continue,
             };
-            for (file, text) in emit.files(&name).iter().zip(texts) {
+            for (file, text) in emit.files(&name, &targets[0].triple).iter().zip(texts) {
                 staging.write(file, text)?;
             }
         }
@@ -158,12 +165,17 @@ struct Made {
 }
 
 /// Writes what is told of an artefact, for programs and for people.
-fn write_report(staging: &mut Staging, report: &Value, emits: &[Emit], name: &str) -> Result<(), Error> {
+fn write_report(
+    staging: &mut Staging,
+    report: &Value,
+    emits: &[Emit],
+    (name, triple): (&str, &Triple),
+) -> Result<(), Error> {
     if emits.contains(&Emit::Report) {
-        staging.write(&Emit::Report.file(name), format!("{report:#}\n"))?;
+        staging.write(&Emit::Report.file(name, triple), format!("{report:#}\n"))?;
     }
     if emits.contains(&Emit::Html) {
-        staging.write(&Emit::Html.file(name), html::render(report))?;
+        staging.write(&Emit::Html.file(name, triple), html::render(report))?;
     }
     Ok(())
 }
@@ -176,7 +188,7 @@ fn write_object(
     name: &str,
     target: &Target,
 ) -> Result<(), Error> {
-    let file = Emit::Obj.file(name);
+    let file = Emit::Obj.file(name, &target.triple);
     let is_linked = emits.iter().any(|emit| matches!(emit, Emit::Lib | Emit::Shared));
     let path = match (emits.contains(&Emit::Obj), is_linked) {
         (true, _) => staging.file(&file),
@@ -189,13 +201,13 @@ fn write_object(
     out.into_inner().map_err(io::IntoInnerError::into_error).map_err(&failed)?;
     drop(object);
     if emits.contains(&Emit::Lib) {
-        let library = Emit::Lib.file(name);
+        let library = Emit::Lib.file(name, &target.triple);
         let failed = staging::failed(&staging.place(&library));
         archive::write(&staging.file(&library), &path, &file, &target.triple).map_err(failed)?;
     }
     if emits.contains(&Emit::Shared) {
         let script = staging.scratch("exported");
-        let library = staging.file(&Emit::Shared.file(name));
+        let library = staging.file(&Emit::Shared.file(name, &target.triple));
         shared::link(&library, &path, &script, name, &target.triple)?;
     }
     Ok(())

@@ -1,11 +1,19 @@
-//! `libNAME.a`: a static library of one object, byte for byte the same every time.
+//! `libNAME.a`, for Microsoft's linker `NAME.lib`: a static library of one object, byte for byte the same every time.
 
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
 use ar_archive_writer::{ArchiveKind, DEFAULT_OBJECT_READER, NewArchiveMember, write_archive_to_stream};
-use target_lexicon::{OperatingSystem, Triple};
+use target_lexicon::{Environment, OperatingSystem, Triple};
+
+/// What the library is called.
+pub fn file_name(name: &str, triple: &Triple) -> String {
+    match triple.environment {
+        Environment::Msvc => format!("{name}.lib"),
+        _ => format!("lib{name}.a"),
+    }
+}
 
 /// Writes the archive of the object file at `object`, which is mapped, not read.
 pub fn write(archive: &Path, object: &Path, member: &str, triple: &Triple) -> std::io::Result<()> {
@@ -30,6 +38,14 @@ fn kind(triple: &Triple) -> ArchiveKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_linker_finds_its_name() {
+        let name = |triple: &str| file_name("net", &triple.parse().unwrap());
+        assert_eq!(name("x86_64-pc-windows-msvc"), "net.lib");
+        assert_eq!(name("x86_64-pc-windows-gnu"), "libnet.a");
+        assert_eq!(name("aarch64-apple-darwin"), "libnet.a");
+    }
 
     #[test]
     fn archives_are_deterministic_and_have_a_symbol_table() {

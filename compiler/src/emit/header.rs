@@ -12,6 +12,7 @@ use kiln_runtime::abi::ABI_VERSION;
 use kiln_runtime::status::Status;
 
 use self::text::c_string;
+use super::archive;
 use crate::emit::dimensions::Members;
 use crate::variant::{self, Variant};
 
@@ -54,7 +55,10 @@ pub fn render(name: &str, variants: &[Variant<'_>], hash: &str, built: Option<Bu
     });
     let link = match variants[0].target.text {
         true => format!("compile {name}.c with the program, and nothing else"),
-        false => format!("link with lib{name}.a (or {name}.o) and nothing else"),
+        false => {
+            let library = archive::file_name(name, &variants[0].target.triple);
+            format!("link with {library} (or {name}.o) and nothing else")
+        }
     };
     let (example, functions) = (example(name, plan, &members), functions(name, &members, plan));
     Ok(format!(
