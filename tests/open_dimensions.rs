@@ -48,6 +48,12 @@ const BATCHES: &[(&str, &str)] = &[
         "input %x: f32[n, 20, 9, 8] input %w: f32[20, 1, 3, 3] \
         %y = Conv(%x, %w) {group = 20, pads = [1, 1, 1, 1]}",
     ),
+    (
+        "rows_taken_apart_by_steps",
+        "input %x: f32[1, 3, n, 5] input %w: f32[3, 4, 16, 3] input %wb: f32[4] input %wc: f32[4, 2, 5, 4] \
+        %a = ConvTranspose(%x, %w, %wb) {strides = [8, 1], pads = [4, 1, 4, 1]} %b = Relu(%a) \
+        %y = ConvTranspose(%b, %wc) {strides = [3, 2], pads = [1, 1, 2, 0]}",
+    ),
     ("grouped", "input %x: f32[n, 12, 6, 6] input %w: f32[10, 6, 3, 3] %y = Conv(%x, %w) {group = 2}"),
     (
         "residual",

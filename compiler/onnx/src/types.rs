@@ -6,7 +6,7 @@ use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
 use onnx_protobuf::type_proto::Value;
 use onnx_protobuf::{TypeProto, ValueInfoProto};
 
-/// The fact of a graph's argument. An axis without a name, or of extent 0 or -1, becomes the symbol
+/// The fact of a graph's argument. An axis without a name, called `?`, or of extent 0 or -1, becomes the symbol
 /// `NAME.AXIS`: exporters write these for an extent that they do not know.
 pub(super) fn input(info: &ValueInfoProto) -> Result<Fact> {
     let Some(ty) = info.type_.as_ref() else { bail_invalid!("input '{}' has no type", info.name) };
@@ -18,6 +18,11 @@ pub(super) fn input(info: &ValueInfoProto) -> Result<Fact> {
             Err(e)
         }
     }
+}
+
+/// Whether a value is declared to be a sequence.
+pub(super) fn is_sequence(info: &ValueInfoProto) -> bool {
+    matches!(info.type_.as_ref().and_then(|t| t.value.as_ref()), Some(Value::SequenceType(_)))
 }
 
 /// What the model declares of a result or an intermediate value; `None` where it declares no shape.
@@ -55,7 +60,8 @@ fn extent(name: &str, axis: usize, dim: &Dimension, is_input: bool) -> Result<Di
         Some(dimension::Value::DimValue(-1)) => unnamed(),
         Some(dimension::Value::DimValue(v @ 0..=MAX_EXTENT)) => Dim::Const(*v),
         Some(dimension::Value::DimValue(v)) => bail_invalid!("axis {axis} has the extent {v}"),
-        Some(dimension::Value::DimParam(param)) if !param.is_empty() => Dim::symbol(param),
+        // A question mark is no name: two of them need not be the same.
+        Some(dimension::Value::DimParam(param)) if !param.is_empty() && param != "?" => Dim::symbol(param),
         _ => unnamed(),
     })
 }

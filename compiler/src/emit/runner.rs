@@ -89,12 +89,13 @@ impl At {
         Ok(Self { values: symbols.values().copied().collect(), symbols, inputs, outputs, room, sizes })
     }
 
-    /// Reads the sizes that kernel `i` has counted: whether they are within their bounds, and what is assumed of them holds.
+    /// Reads the sizes that kernel `i` has counted. An error names the one that is outside its bounds, or what does not hold
+    /// that is assumed of them.
     ///
     /// # Safety
     ///
     /// The kernel has run on this frame, of a run of the model.
-    unsafe fn count(&mut self, model: &Model, frame: &Frame, i: usize) -> bool {
+    unsafe fn count(&mut self, model: &Model, frame: &Frame, i: usize) -> Result<()> {
         let counted = model.counted.iter().filter(|c| c.after == i);
         let mut symbols = self.symbols.clone();
         let mut any = false;
@@ -102,24 +103,36 @@ impl At {
             any = true;
             // SAFETY: models have these places inside the arena, aligned, and the kernel has written them.
             let value = unsafe { frame.arena.cast::<u8>().add(c.offset_bytes).cast::<i64>().read() };
-            if !model.bounds.get(&c.name).is_some_and(|b| (b.lo..=b.hi).contains(&value)) {
-                return false;
+            let Bound { lo, hi, .. } = model.bounds.get(&c.name).copied().unwrap_or_else(|| (0, 0).into());
+            if !(lo..=hi).contains(&value) {
+                let text = format!(
+                    "the run counts {value} for '{}', which is outside its bounds {lo}..{hi}",
+                    c.name
+                );
+                return Err(Error::invalid(text).hint("a larger --bound or --dim makes room for it"));
             }
             symbols.insert(c.name.clone(), value);
         }
         if !any {
-            return true;
+            return Ok(());
         }
         if symbols != self.symbols {
-            match At::new(model, symbols) {
-                Ok(at) => *self = at,
-                Err(_) => return false,
-            }
+            *self = At::new(model, symbols)?;
         }
         let later =
             |zero: &Dim| model.counted.iter().any(|c| c.after > i && zero.symbols().contains(&c.name));
-        let mut assumed = model.assumed.iter().filter(|zero| !later(zero));
-        assumed.all(|zero| zero.eval(&self.symbols) == Some(0))
+        self.assume(model.assumed.iter().filter(|zero| !later(zero)))
+    }
+
+    /// An error for the first of `assumed` that is not 0 in this run.
+    fn assume<'a>(&self, mut assumed: impl Iterator<Item = &'a Dim>) -> Result<()> {
+        let Some(zero) = assumed.find(|zero| zero.eval(&self.symbols) != Some(0)) else { return Ok(()) };
+        let values = zero.symbols().into_iter().map(|name| match self.symbols.get(&name) {
+            Some(value) => format!("{name} = {value}"),
+            None => format!("{name} unknown"),
+        });
+        let values = values.collect::<Vec<_>>().join(", ");
+        Err(Error::invalid(format!("sizes do not agree: {zero} is to be 0, with {values}")))
     }
 }
 
@@ -346,7 +359,7 @@ impl<'a> Runner<'a> {
             // SAFETY: the caller's promise.
             _ => match unsafe { self.run_each(stop) } {
                 End::Done => Status::Ok as i32,
-                End::Sizes => Status::DimensionOutOfBounds as i32,
+                End::Sizes(error) => return Err(error.into()),
                 End::Failed { status, .. } => i32::try_from(status).unwrap_or(i32::MAX),
                 End::Stopped => return Ok(false),
             },
@@ -358,6 +371,8 @@ impl<'a> Runner<'a> {
             }
             // SAFETY: the caller's promise.
             Some(Status::IndexOutOfRange) => Err(unsafe { self.index_error() }.into()),
+            // SAFETY: the caller's promise.
+            Some(Status::DimensionOutOfBounds) => Err(unsafe { self.size_error() }.into()),
             Some(status) => {
                 Err(Error::invalid(format!("the run ended with a status: {}", status.meaning())).into())
             }
@@ -387,8 +402,8 @@ impl<'a> Runner<'a> {
     unsafe fn run_each(&mut self, stop: Option<&AtomicBool>) -> End {
         let model = self.model;
         let told = |zero: &&Dim| !zero.symbols().iter().any(|name| model.is_counted(name));
-        if model.assumed.iter().filter(told).any(|zero| zero.eval(&self.at.symbols) != Some(0)) {
-            return End::Sizes;
+        if let Err(error) = self.at.assume(model.assumed.iter().filter(told)) {
+            return End::Sizes(error);
         }
         let mut frame = self.frame();
         let at = RefCell::new(&mut self.at);
@@ -406,7 +421,8 @@ impl<'a> Runner<'a> {
                 return Err(End::Failed { kernel: i, status });
             }
             // SAFETY: the kernel has just run on this frame.
-            if unsafe { at.borrow_mut().count(model, frame, i) } { Ok(()) } else { Err(End::Sizes) }
+            unsafe { at.borrow_mut().count(model, frame, i) }
+                .map_err(|error| End::Sizes(error.at(&kernel.node, "")))
         };
         let Steering { regions, steps } = &model.steering;
         let mut walk = Walk { frame: &mut frame, kernel, size };
@@ -443,6 +459,22 @@ impl<'a> Runner<'a> {
         size.eval(&self.at.symbols).unwrap_or(0)
     }
 
+    /// The error of a run that ended because of its sizes: it runs once more, kernel by kernel, to tell which.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Runner::launch`].
+    unsafe fn size_error(&mut self) -> Error {
+        // SAFETY: the caller's promise.
+        match unsafe { self.run_each(None) } {
+            End::Sizes(error) => error,
+            _ => Error::invalid(format!(
+                "the run ended with a status: {}",
+                Status::DimensionOutOfBounds.meaning()
+            )),
+        }
+    }
+
     /// Which kernel met an index outside its axis: the run is done again, kernel by kernel.
     ///
     /// # Safety
@@ -469,8 +501,8 @@ impl<'a> Runner<'a> {
 /// How a run ends in which kernels are called one by one.
 enum End {
     Done,
-    /// Open dimensions do not agree.
-    Sizes,
+    /// Open dimensions do not agree, or one that was counted is outside its bounds.
+    Sizes(Error),
     /// Somebody asked for it.
     Stopped,
     /// A kernel left a status.

@@ -97,9 +97,10 @@ fn terminal_escapes_stay_in_the_file() {
 
 #[test]
 fn symbols_of_inputs() {
-    let input = value("x", 1, &[D::S("batch"), D::S(""), D::N(0), D::N(-1), D::N(4)]);
+    let input = value("x", 1, &[D::S("batch"), D::S(""), D::N(0), D::N(-1), D::N(4), D::S("?"), D::S("?")]);
+    let outputs = [D::S("batch"), D::S(""), D::S(""), D::N(-1), D::N(4), D::S("?"), D::S("?")];
     let proto = GraphProto {
-        output: vec![value("y", 1, &[D::S("batch"), D::S(""), D::S(""), D::N(-1), D::N(4)])],
+        output: vec![value("y", 1, &outputs)],
         ..graph(vec![input], vec![], vec![node("Relu", &["x"], &["y"])])
     };
     let graph = import(&model(proto)).unwrap();
@@ -107,6 +108,8 @@ fn symbols_of_inputs() {
     let symbols = ["batch", "x.1", "x.2", "x.3"].map(Dim::symbol);
     assert_eq!(shape.0[..4], symbols);
     assert_eq!(shape.0[4], Dim::Const(4));
+    // No name: exporters write it for whatever they do not know.
+    assert_eq!(shape.0[5..], ["x.5", "x.6"].map(Dim::symbol));
 }
 
 #[test]
