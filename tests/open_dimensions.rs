@@ -49,6 +49,16 @@ const BATCHES: &[(&str, &str)] = &[
         %y = Conv(%x, %w) {group = 20, pads = [1, 1, 1, 1]}",
     ),
     (
+        "every_other_row",
+        "input %x: f32[n, 7] const @b: i64[2] = [1, 0] const @e: i64[2] = [99, 99] const @a: i64[2] = [0, 1] \
+        const @t: i64[2] = [2, 3] %y = Slice(%x, @b, @e, @a, @t)",
+    ),
+    (
+        "rows_that_are_cut_off",
+        "input %x: f32[1, 1, n, 3] input %w: f32[1, 2, 3, 3] %a = Tanh(%x) \
+        %y = ConvTranspose(%a, %w) {strides = [2, 2], pads = [0, 1, 1, 1]}",
+    ),
+    (
         "rows_taken_apart_by_steps",
         "input %x: f32[1, 3, n, 5] input %w: f32[3, 4, 16, 3] input %wb: f32[4] input %wc: f32[4, 2, 5, 4] \
         %a = ConvTranspose(%x, %w, %wb) {strides = [8, 1], pads = [4, 1, 4, 1]} %b = Relu(%a) \

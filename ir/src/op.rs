@@ -192,6 +192,12 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// Whether results are parts of the operand, so that elements which are left over are no mistake where its extents are
+    /// open.
+    fn takes_part(&self) -> bool {
+        false
+    }
+
     /// Whether the first result is the first operand unchanged where both have one type. The others, where there are any, are
     /// made without it.
     fn hands_on(&self) -> bool {

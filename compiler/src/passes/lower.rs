@@ -63,7 +63,10 @@ pub fn run(graph: &Graph, limits: &Limits) -> Result<Program, Errors> {
     }
     let Program { bounds, counted, .. } = &mut program;
     bounds.retain(|name, _| graph.bounds.contains_key(name) || counted.contains_key(name));
-    for zero in assumptions(&program)? {
+    let parts = graph.node_ids().map(|id| graph.node(id)).filter(|node| node.op.takes_part());
+    let parts =
+        parts.flat_map(|node| &node.outputs).filter_map(|value| buffers.get(value).copied()).collect();
+    for zero in assumptions(&program, &parts)? {
         if !program.assumed.contains(&zero) {
             program.assumed.push(zero);
         }

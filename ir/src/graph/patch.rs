@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::graph::{Graph, Operator, Source, ValueId};
+use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::fact::Fact;
 use crate::tensor::Tensor;
@@ -172,10 +173,14 @@ impl<O: Operator> Graph<O> {
                 continue;
             }
             let (from, to) = (self.value(*old).fact.as_ref(), patch.fact(self, *new)?);
-            // What a model declares of two values may name one extent twice.
+            // What a model declares of two values may name one extent twice, and an extent that is open for one operand may be
+            // known for another.
+            let known = |(a, b): (&Dim, &Dim)| a == b || a.as_const().is_some() != b.as_const().is_some();
             let fits = |from: &Fact| match new {
                 PatchValue::Old(_) => from.check_declared("", to).is_ok(),
-                PatchValue::New(_) => from.ty() == to.ty(),
+                PatchValue::New(_) => {
+                    from.check_declared("", to).is_ok() && from.shape.iter().zip(to.shape.iter()).all(known)
+                }
             };
             if let Some(from) = from
                 && !fits(from)

@@ -59,8 +59,13 @@ impl DepthSpace {
     fn target(self, x: &Shape) -> Result<Shape> {
         let [n, c, h, w] = &x[..] else { bail_invalid!("takes a tensor of rank 4, found shape {x}") };
         let divided = |d: &Dim, by: i64| {
-            d.exact_div(&by.into())
-                .ok_or_else(|| Error::invalid(format!("extent {d} of shape {x} is no multiple of {by}")))
+            d.exact_div(&by.into()).ok_or_else(|| match d.as_const() {
+                Some(_) => Error::invalid(format!("extent {d} of shape {x} is no multiple of {by}")),
+                None => Error::unsupported(format!(
+                    "extent {d} of shape {x}, of which {by} make one, is not supported"
+                ))
+                .hint("bind the dimension with --dim"),
+            })
         };
         let b = Dim::Const(self.block);
         let area = self.block * self.block;

@@ -295,6 +295,10 @@ impl Op for Slice {
         Ok(vec![take(x, &ranges)?])
     }
 
+    fn takes_part(&self) -> bool {
+        true
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
         let facts = operand::facts(cx)?;

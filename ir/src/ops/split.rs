@@ -135,9 +135,14 @@ impl Op for Split {
         self.extents(&shape[axis], extents.as_ref())?.into_iter().map(&mut part).collect()
     }
 
+    fn takes_part(&self) -> bool {
+        true
+    }
+
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let x = cx.input(0)?;
         let axis = cx.ty(x).shape.axis(self.axis)?;
+        let extent = cx.ty(x).shape[axis].clone();
         let mut start = Dim::Const(0);
         for i in 0..self.parts {
             let y = cx.output(i)?;
@@ -148,6 +153,8 @@ impl Op for Split {
             cx.copy(loops, Access::new(x, from), Access::new(y, movement::each(&ids)));
             start = start + shape[axis].clone();
         }
+        // Together they are all that there is.
+        cx.assume(extent - start);
         Ok(())
     }
 }
