@@ -133,7 +133,7 @@ Types are those of the data. *floats* are f16, bf16, f32 and f64; *integers* hav
 each in buffers, i4 with its sign extended, and of all small types kernels move elements and convert them. An operator without
 types is folded, or made of others and takes what they take. c64 is moved only.
 
-Strings, sequences, maps and sparse tensors are refused (exit code 4), and so is what has a size that depends on data.
+Strings, maps and sparse tensors are refused (exit code 4), and so are sequences that are there when the model runs.
 "
     );
     let mut domain = None;

@@ -183,15 +183,11 @@ impl Importer {
     }
 
     fn check_outputs(&mut self, proto: &GraphProto, exists: impl Fn(&str) -> bool) {
-        let mut seen = HashSet::new();
+        // One value may be several results.
         for info in &proto.output {
             if !exists(&info.name) {
                 self.report
                     .push(Error::invalid(format!("nothing makes the output '{}' of the graph", info.name)));
-            }
-            if !seen.insert(&info.name) {
-                self.report
-                    .push(Error::invalid(format!("output '{}' of the graph is given twice", info.name)));
             }
         }
         if proto.output.is_empty() {
@@ -203,7 +199,9 @@ impl Importer {
     fn results(&mut self, mut graph: Graph, proto: &GraphProto) -> Option<Graph> {
         let before = self.report.errors.len();
         self.check_outputs(proto, |name| graph.find(name).is_some());
-        for info in proto.value_info.iter().chain(&proto.output) {
+        // Sequences inside are taken apart; what is declared of them says no more.
+        let inner = proto.value_info.iter().filter(|info| !types::is_sequence(info));
+        for info in inner.chain(&proto.output) {
             let Some(id) = graph.find(&info.name) else { continue };
             match graph.producer(id) {
                 Some(_) => {

@@ -116,6 +116,7 @@ pub mod rotary_embedding;
 mod sampling;
 pub mod scan;
 pub mod scatter;
+pub mod sequence;
 pub mod shape;
 pub mod skip_normalization;
 pub mod slice;
@@ -297,6 +298,14 @@ pub static OPS: &[OpDef] = &[
     scatter::FIRST,
     scatter::ELEMENTS,
     scatter::ND,
+    sequence::EMPTY,
+    sequence::CONSTRUCT,
+    sequence::INSERT,
+    sequence::ERASE,
+    sequence::SPLIT,
+    sequence::AT,
+    sequence::LENGTH,
+    sequence::CONCAT,
     activation::SELU,
     shape::DEF,
     activation::SHRINK,
