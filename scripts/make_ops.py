@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 RANDOM = numpy.random.default_rng(0)
-FLOAT, INT64, BYTE = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 
 def normal(*shape):
@@ -38,7 +38,7 @@ def grid(batch, height, width):
     return (numpy.stack([x, y], -1)[None] + normal(batch, height, width, 2) * 0.05).astype(numpy.float32)
 
 
-# Name, operator, inputs (a shape is given when it runs, an array is a constant), attributes.
+# Name, operator, inputs (a shape is given when it runs, of floats or with a type; an array is a constant), attributes.
 X = tuple
 MODELS = [
     ("topk_1000_5", "TopK", [X([1, 1000]), [5]], {}),
@@ -100,6 +100,17 @@ MODELS = [
      {"kernel_shape": [2, 2], "strides": [2, 2]}),
     ("layer_norm_768", "LayerNormalization", [X([128, 768]), normal(768), normal(768)], {}),
     ("mod_float", "Mod", [X([200000]), X([200000])], {"fmod": 1}),
+    # What these give has a size that depends on the numbers.
+    ("nms_8400", "NonMaxSuppression", [X([1, 8400, 4]), X([1, 1, 8400]), numpy.int64([300]), numpy.float32([0.5]),
+                                       numpy.float32([0.5])], {}),
+    ("nms_classes", "NonMaxSuppression", [X([1, 1000, 4]), X([1, 20, 1000]), numpy.int64([50]), numpy.float32([0.5]),
+                                          numpy.float32([1.0])], {}),
+    ("nonzero_mask", "NonZero", [(BOOL, [512, 512])], {}),
+    ("nonzero_tokens", "NonZero", [(INT64, [8, 512])], {}),
+    ("unique_ids", "Unique", [(INT64, [4096])], {}),
+    ("unique_floats", "Unique", [X([16384])], {}),
+    ("compress_rows", "Compress", [X([4096, 64]), (BOOL, [4096])], {"axis": 0}),
+    ("compress_flat", "Compress", [X([262144]), (BOOL, [262144])], {}),
 ]
 
 
@@ -108,7 +119,8 @@ def model(name, operator, inputs, attributes):
     for i, value in enumerate(inputs):
         names.append("" if value is None else f"x{i}")
         if isinstance(value, tuple):
-            given.append(helper.make_tensor_value_info(f"x{i}", FLOAT, value))
+            kind, shape = value if isinstance(value[-1], list) else (FLOAT, value)
+            given.append(helper.make_tensor_value_info(f"x{i}", kind, shape))
         elif value is not None:
             constants.append(numpy_helper.from_array(numpy.asarray(value), f"x{i}"))
     domain = helper.make_opsetid("", 18 if operator == "DFT" else 20)

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! They are in ascending order, or in that in which they are found. A list in ascending order is searched by halves for each
-//! element, which is put into it where it is missing. NaN has no place in the order: with it the result is unspecified.
+//! element, which is put into it where it is missing; when the list has become long, all elements are sorted by merging instead.
+//! NaN has no place in the order: with it the result is unspecified.
 
 use super::DOMAIN;
 use crate::dim::Dim;
@@ -131,111 +132,345 @@ impl Op for Distinct {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let mut nest = NestBuilder::default();
+        let search = Search::new(*self, cx, &mut nest)?;
+        let mut steps = Steps::default();
+        search.few(&mut steps)?;
+        let many = is(search.many, 1);
+        steps.choose(many, |steps| search.many(steps), |steps| search.as_found(steps))?;
+        search.results(cx, &mut steps)?;
+        cx.emit(nest.loops, Form::Procedure(steps.finish()));
+        Ok(())
+    }
+}
+
+/// A list that is longer than this is not put in order by insertion.
+const FEW: i64 = 192;
+
+fn int(v: i64) -> Expr {
+    Expr::Const(Scalar::int(DType::I64, v))
+}
+
+fn is(l: LoopId, v: i64) -> Expr {
+    Expr::binary(BinaryOp::Eq, Expr::Loop(l), int(v))
+}
+
+fn less(a: LoopId, b: LoopId) -> Expr {
+    Expr::binary(BinaryOp::Lt, Expr::Loop(a), Expr::Loop(b))
+}
+
+fn at(buffer: BufferId, l: LoopId) -> Access {
+    Access::new(buffer, vec![l.into()])
+}
+
+fn load(buffer: BufferId, l: LoopId) -> Expr {
+    Expr::Load(at(buffer, l))
+}
+
+fn more(steps: &mut Steps, l: LoopId) {
+    steps.set(l, add(Expr::Loop(l), int(1)));
+}
+
+/// Buffers and registers of the search.
+struct Search {
+    sorted: bool,
+    x: BufferId,
+    axis: usize,
+    rank_of: usize,
+    /// Loops over a slice.
+    others: Vec<LoopId>,
+    /// Every element.
+    i: LoopId,
+    /// Groups in their order; of a group where it is first and how often; of an element its group; of a group its place.
+    list: BufferId,
+    found: BufferId,
+    number: BufferId,
+    of: BufferId,
+    rank: BufferId,
+    /// Elements in order, before and after a pass of merging.
+    passes: BufferId,
+    low: LoopId,
+    high: LoopId,
+    middle: LoopId,
+    group: LoopId,
+    groups: LoopId,
+    k: LoopId,
+    next: LoopId,
+    /// Runs that are merged: how long, and where they begin and end.
+    width: LoopId,
+    begin: LoopId,
+    half: LoopId,
+    stop: LoopId,
+    from: LoopId,
+    to: LoopId,
+    /// Two elements, and how they compare: 0 equal, 1 the left one is less, 2 the right one.
+    left: LoopId,
+    right: LoopId,
+    order: LoopId,
+    /// Whether the list has become long.
+    many: LoopId,
+}
+
+impl Search {
+    fn new(of: Distinct, cx: &mut Lowering<'_>, nest: &mut NestBuilder) -> Result<Self> {
         let x = cx.input(0)?;
         let shape = cx.ty(x).shape.clone();
-        let axis = shape.axis(self.axis)?;
+        let axis = shape.axis(of.axis)?;
         let n = shape[axis].clone();
-        let more = n.clone() + Dim::Const(1);
-        let mut temp = |name: &str| cx.temp(name, DType::I64, Shape(vec![more.clone()]));
-        let [list, found, number, of, rank] = ["list", "found", "number", "of", "rank"].map(&mut temp);
-        let [first, inverse, times, count] = [cx.output(0)?, cx.output(1)?, cx.output(2)?, cx.output(3)?];
-        let mut nest = NestBuilder::default();
+        let one_more = n.clone() + Dim::Const(1);
+        let mut temp = |name: &str, shape: Vec<Dim>| cx.temp(name, DType::I64, Shape(shape));
+        let passes = temp("passes", vec![Dim::Const(2), one_more.clone()]);
+        let [list, found, number, group_of, rank] =
+            ["list", "found", "number", "of", "rank"].map(|name| temp(name, vec![one_more.clone()]));
         let i = nest.reduce("i", &n);
-        let others: Vec<LoopId> = (0..shape.rank())
-            .filter(|a| *a != axis)
-            .map(|a| nest.reduce(format!("j{a}"), &shape[a]))
-            .collect();
-        // Places in the list, groups, and an element to compare with.
-        let names = ["low", "high", "middle", "before", "group", "groups", "k"];
-        let [low, high, middle, before, group, groups, k] = names.map(|name| nest.reduce(name, &more));
-        let other = nest.reduce("other", &n);
-        // 0: equal; 1: less; 2: greater.
+        let other = |a: usize| nest.reduce(format!("j{a}"), &shape[a]);
+        let others = (0..shape.rank()).filter(|a| *a != axis).map(other).collect();
+        let [low, high, middle, group, groups, k] =
+            ["low", "high", "middle", "group", "groups", "k"].map(|name| nest.reduce(name, &one_more));
+        let [next, width, begin, half, stop] =
+            ["next", "width", "begin", "half", "stop"].map(|name| nest.reduce(name, &one_more));
+        let [left, right] = ["left", "right"].map(|name| nest.reduce(name, &n));
+        let [from, to, many] = ["from", "to", "many"].map(|name| nest.reduce(name, &Dim::Const(2)));
         let order = nest.reduce("order", &Dim::Const(3));
-        let int = |v: i64| Expr::Const(Scalar::int(DType::I64, v));
-        let value = Expr::Loop;
-        let at = |buffer: BufferId, l: LoopId| Access::new(buffer, vec![l.into()]);
-        let load = |buffer: BufferId, l: LoopId| Expr::Load(at(buffer, l));
-        let binary = Expr::binary;
-        let element = |l: LoopId| {
-            let mut rest = others.iter();
-            let index = (0..shape.rank()).map(|a| if a == axis { Some(&l) } else { rest.next() });
-            Expr::Load(Access::new(x, index.flatten().copied().map(Index::from).collect()))
-        };
-        let is = |l: LoopId, v: i64| binary(BinaryOp::Eq, value(l), int(v));
-        let less = |a: LoopId, b: LoopId| binary(BinaryOp::Lt, value(a), value(b));
+        Ok(Self {
+            sorted: of.sorted,
+            x,
+            axis,
+            rank_of: shape.rank(),
+            others,
+            i,
+            list,
+            found,
+            number,
+            of: group_of,
+            rank,
+            passes,
+            low,
+            high,
+            middle,
+            group,
+            groups,
+            k,
+            next,
+            width,
+            begin,
+            half,
+            stop,
+            from,
+            to,
+            left,
+            right,
+            order,
+            many,
+        })
+    }
 
-        let mut steps = Steps::default();
-        steps.set(groups, int(0));
-        let compare = |steps: &mut Steps| {
-            steps.set(order, int(0));
-            steps.nest(&others, &mut |steps: &mut Steps| {
-                let greater = Expr::select(binary(BinaryOp::Lt, element(other), element(i)), int(2), int(0));
-                let outcome = Expr::select(binary(BinaryOp::Lt, element(i), element(other)), int(1), greater);
-                steps.set(order, Expr::select(is(order, 0), outcome, value(order)));
-                Ok(())
-            })
-        };
-        let search = |steps: &mut Steps| {
-            steps.set(low, int(0));
-            steps.set(high, value(groups));
-            // Nothing is found while this is 1 or 2.
-            steps.set(order, int(1));
-            let going = binary(
-                BinaryOp::And,
-                binary(BinaryOp::Lt, value(low), value(high)),
-                binary(BinaryOp::Lt, int(0), value(order)),
-            );
-            steps.repeat(going, |steps| {
-                steps.set(middle, div(add(value(low), value(high)), int(2)));
-                steps.set(group, load(list, middle));
-                steps.set(other, load(found, group));
-                compare(steps)?;
-                steps.set(high, Expr::select(is(order, 1), value(middle), value(high)));
-                steps.set(low, Expr::select(is(order, 2), add(value(middle), int(1)), value(low)));
-                Ok::<_, crate::Error>(())
-            })
-        };
+    fn element(&self, l: LoopId) -> Expr {
+        let mut rest = self.others.iter();
+        let index = (0..self.rank_of).map(|a| if a == self.axis { Some(&l) } else { rest.next() });
+        Expr::Load(Access::new(self.x, index.flatten().copied().map(Index::from).collect()))
+    }
+
+    /// Compares the left element with the right one.
+    fn compare(&self, steps: &mut Steps) -> Result<()> {
+        let Self { left, right, order, .. } = *self;
+        steps.set(order, int(0));
+        let lt = |a: LoopId, b: LoopId| Expr::binary(BinaryOp::Lt, self.element(a), self.element(b));
+        steps.nest(&self.others, &mut |steps: &mut Steps| {
+            let greater = Expr::select(lt(right, left), int(2), int(0));
+            let outcome = Expr::select(lt(left, right), int(1), greater);
+            steps.set(order, Expr::select(is(order, 0), outcome, Expr::Loop(order)));
+            Ok(())
+        })
+    }
+
+    /// Looks for the left element in the list: where it is, or would be.
+    fn look(&self, steps: &mut Steps) -> Result<()> {
+        let Self { low, high, middle, group, right, order, .. } = *self;
+        steps.set(low, int(0));
+        steps.set(high, Expr::Loop(self.groups));
+        // Nothing is found while this is 1 or 2.
+        steps.set(order, int(1));
+        let missing = Expr::binary(BinaryOp::Lt, int(0), Expr::Loop(order));
+        steps.repeat(Expr::binary(BinaryOp::And, less(low, high), missing), |steps| {
+            steps.set(middle, div(add(Expr::Loop(low), Expr::Loop(high)), int(2)));
+            steps.set(group, load(self.list, middle));
+            steps.set(right, load(self.found, group));
+            self.compare(steps)?;
+            steps.set(high, Expr::select(is(order, 1), Expr::Loop(middle), Expr::Loop(high)));
+            let behind = add(Expr::Loop(middle), int(1));
+            steps.set(low, Expr::select(is(order, 2), behind, Expr::Loop(low)));
+            Ok(())
+        })
+    }
+
+    /// The groups of elements, in the order in which they are found, until there are too many.
+    fn few(&self, steps: &mut Steps) -> Result<()> {
+        let Self { low, group, groups, k, next, left, order, many, i, .. } = *self;
+        [groups, many].into_iter().for_each(|l| steps.set(l, int(0)));
         steps.each(i, |steps| {
-            search(steps)?;
-            let known = |steps: &mut Steps| {
-                steps.store(at(number, group), add(load(number, group), int(1)));
-                Ok(())
-            };
-            let new = |steps: &mut Steps| {
-                steps.set(k, value(groups));
-                steps.repeat(less(low, k), |steps| {
-                    steps.set(before, sub(value(k), int(1)));
-                    steps.store(at(list, k), load(list, before));
-                    steps.set(k, value(before));
-                    Ok::<_, crate::Error>(())
-                })?;
-                steps.set(group, value(groups));
-                steps.store(at(list, low), value(group));
-                steps.store(at(found, group), value(i));
-                steps.store(at(number, group), int(1));
-                steps.set(groups, add(value(groups), int(1)));
-                Ok(())
-            };
-            steps.choose(is(order, 0), known, new)?;
-            steps.store(at(of, i), value(group));
+            steps.choose(
+                is(many, 0),
+                |steps| {
+                    steps.set(left, Expr::Loop(i));
+                    self.look(steps)?;
+                    let known = |steps: &mut Steps| {
+                        steps.store(at(self.number, group), add(load(self.number, group), int(1)));
+                        Ok(())
+                    };
+                    let new = |steps: &mut Steps| {
+                        steps.set(k, Expr::Loop(groups));
+                        steps.repeat(less(low, k), |steps| {
+                            steps.set(next, sub(Expr::Loop(k), int(1)));
+                            steps.store(at(self.list, k), load(self.list, next));
+                            steps.set(k, Expr::Loop(next));
+                            Ok::<_, crate::Error>(())
+                        })?;
+                        steps.set(group, Expr::Loop(groups));
+                        steps.store(at(self.list, low), Expr::Loop(group));
+                        steps.store(at(self.found, group), Expr::Loop(i));
+                        steps.store(at(self.number, group), int(1));
+                        more(steps, groups);
+                        steps.set(
+                            many,
+                            Expr::select(
+                                Expr::binary(BinaryOp::Lt, int(FEW), Expr::Loop(groups)),
+                                int(1),
+                                int(0),
+                            ),
+                        );
+                        Ok(())
+                    };
+                    steps.choose(is(order, 0), known, new)?;
+                    steps.store(at(self.of, i), Expr::Loop(group));
+                    Ok(())
+                },
+                |_| Ok::<_, crate::Error>(()),
+            )
+        })
+    }
+
+    /// Sorts all elements, of equal ones the first before the others, and finds the groups in that order.
+    fn many(&self, steps: &mut Steps) -> Result<()> {
+        let Self { i, group, groups, k, low, high, middle, width, begin, half, stop, .. } = *self;
+        let Self { from, to, left, right, order, .. } = *self;
+        let pass = |row: LoopId, l: LoopId| Access::new(self.passes, vec![row.into(), l.into()]);
+        [from, begin].into_iter().for_each(|l| steps.set(l, int(0)));
+        [to, width].into_iter().for_each(|l| steps.set(l, int(1)));
+        steps.each(i, |steps| {
+            steps.store(pass(from, i), Expr::Loop(i));
             Ok::<_, crate::Error>(())
         })?;
+        // The place behind the last element.
+        steps.set(high, int(0));
+        steps.each(i, |steps| {
+            more(steps, high);
+            Ok::<_, crate::Error>(())
+        })?;
+        let capped = |value: Expr| Expr::binary(BinaryOp::Min, value, Expr::Loop(high));
+        let give = |steps: &mut Steps, place: LoopId| {
+            steps.store(pass(to, k), Expr::Load(pass(from, place)));
+            more(steps, place);
+            more(steps, k);
+            Ok(())
+        };
+        steps.repeat(less(width, high), |steps| {
+            steps.set(begin, int(0));
+            steps.repeat(less(begin, high), |steps| {
+                steps.set(half, capped(add(Expr::Loop(begin), Expr::Loop(width))));
+                steps.set(stop, capped(add(Expr::Loop(half), Expr::Loop(width))));
+                steps.set(k, Expr::Loop(begin));
+                steps.set(low, Expr::Loop(begin));
+                steps.set(middle, Expr::Loop(half));
+                steps.repeat(Expr::binary(BinaryOp::And, less(low, half), less(middle, stop)), |steps| {
+                    steps.set(left, Expr::Load(pass(from, low)));
+                    steps.set(right, Expr::Load(pass(from, middle)));
+                    self.compare(steps)?;
+                    steps.choose(is(order, 2), |steps| give(steps, middle), |steps| give(steps, low))
+                })?;
+                steps.repeat(less(low, half), |steps| give(steps, low))?;
+                steps.repeat(less(middle, stop), |steps| give(steps, middle))?;
+                steps.set(begin, Expr::Loop(stop));
+                Ok(())
+            })?;
+            steps.set(from, Expr::Loop(to));
+            steps.set(to, sub(int(1), Expr::Loop(to)));
+            steps.set(width, capped(add(Expr::Loop(width), Expr::Loop(width))));
+            Ok(())
+        })?;
+        steps.set(groups, int(0));
+        steps.each(i, |steps| {
+            steps.set(right, Expr::Load(pass(from, i)));
+            steps.set(order, int(1));
+            let inner = Expr::binary(BinaryOp::Lt, int(0), Expr::Loop(i));
+            steps.choose(inner, |steps| self.compare(steps), |_| Ok(()))?;
+            let begins = |steps: &mut Steps| {
+                steps.set(group, Expr::Loop(groups));
+                steps.store(at(self.found, group), Expr::Loop(right));
+                steps.store(at(self.number, group), int(1));
+                more(steps, groups);
+                Ok(())
+            };
+            let goes_on = |steps: &mut Steps| {
+                steps.store(at(self.number, group), add(load(self.number, group), int(1)));
+                Ok(())
+            };
+            steps.choose(is(order, 0), goes_on, begins)?;
+            steps.store(at(self.of, right), Expr::Loop(group));
+            steps.set(left, Expr::Loop(right));
+            Ok::<_, crate::Error>(())
+        })?;
+        // Their order is that of their numbers, or that in which elements meet them first.
+        steps.set(k, int(0));
+        if self.sorted {
+            return self.numbered(steps);
+        }
+        steps.each(i, |steps| {
+            steps.set(group, load(self.of, i));
+            let first = Expr::binary(BinaryOp::Eq, load(self.found, group), Expr::Loop(i));
+            let put = |steps: &mut Steps| {
+                steps.store(at(self.list, k), Expr::Loop(group));
+                more(steps, k);
+                Ok(())
+            };
+            steps.choose(first, put, |_| Ok::<_, crate::Error>(()))
+        })
+    }
+
+    /// A list of groups by their numbers.
+    fn numbered(&self, steps: &mut Steps) -> Result<()> {
+        let (k, groups) = (self.k, self.groups);
         steps.set(k, int(0));
         steps.repeat(less(k, groups), |steps| {
-            steps.set(group, if self.sorted { load(list, k) } else { value(k) });
-            steps.store(at(rank, group), value(k));
-            steps.store(at(first, k), load(found, group));
-            steps.store(at(times, k), load(number, group));
-            steps.set(k, add(value(k), int(1)));
+            steps.store(at(self.list, k), Expr::Loop(k));
+            more(steps, k);
+            Ok(())
+        })
+    }
+
+    /// What was found by insertion is in ascending order already, and its numbers are in that in which it was found.
+    fn as_found(&self, steps: &mut Steps) -> Result<()> {
+        if self.sorted { Ok(()) } else { self.numbered(steps) }
+    }
+
+    fn results(&self, cx: &Lowering<'_>, steps: &mut Steps) -> Result<()> {
+        let [first, inverse, times, count] = [cx.output(0)?, cx.output(1)?, cx.output(2)?, cx.output(3)?];
+        let Self { i, group, groups, k, .. } = *self;
+        steps.set(k, int(0));
+        steps.repeat(less(k, groups), |steps| {
+            steps.set(group, load(self.list, k));
+            steps.store(at(self.rank, group), Expr::Loop(k));
+            steps.store(at(first, k), load(self.found, group));
+            steps.store(at(times, k), load(self.number, group));
+            more(steps, k);
             Ok::<_, crate::Error>(())
         })?;
         steps.each(i, |steps| {
-            steps.set(group, load(of, i));
-            steps.store(at(inverse, i), load(rank, group));
+            steps.set(group, load(self.of, i));
+            steps.store(at(inverse, i), load(self.rank, group));
             Ok::<_, crate::Error>(())
         })?;
-        steps.store(Access::new(count, vec![Affine::constant(0i64).into()]), value(groups));
-        cx.emit(nest.loops, Form::Procedure(steps.finish()));
+        steps.store(Access::new(count, vec![Affine::constant(0i64).into()]), Expr::Loop(groups));
         Ok(())
     }
 }

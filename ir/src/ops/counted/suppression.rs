@@ -5,9 +5,9 @@
 //!   count    = how many there are, at most `each` for a batch and a class
 //! ```
 //!
-//! Inputs are those of `NonMaxSuppression`; what is left out has its default. Classes are found side by side: those boxes whose
-//! scores are above the threshold are a list, whose best goes to the results and takes what it overlaps out of the list, until
-//! nothing is left. What is too much for `most` lands in the last row.
+//! Inputs are those of `NonMaxSuppression`; what is left out has its default, and a score that is no number is not above it.
+//! Classes are found side by side: the boxes whose scores are above the threshold are a heap, whose best goes to the results
+//! unless one there overlaps it, until there are enough or the heap is empty. What is too much for `most` lands in the last row.
 
 use super::DOMAIN;
 use crate::bail_invalid;
@@ -88,21 +88,28 @@ impl Suppression {
             let (batch, class) = (line / classes, line % classes);
             let corners = |i: usize| self.corners(&all[(batch * n + i) * 4..][..4]);
             let area = |c: [f32; 4]| (c[2] - c[0]) * (c[3] - c[1]);
-            let mut list: Vec<usize> =
-                (0..n).filter(|i| least.is_none_or(|least| scores[*i] > least)).collect();
-            for _ in 0..most {
-                let better = |a: usize, b: usize| if scores[b] > scores[a] { b } else { a };
-                let Some(best) = list.iter().copied().reduce(better) else { break };
-                rows.push([batch as i64, class as i64, best as i64]);
-                let a = corners(best);
-                list.retain(|i| {
-                    let b = corners(*i);
+            let counts = |i: &usize| least.map_or(!scores[*i].is_nan(), |least| scores[*i] > least);
+            let mut list: Vec<usize> = (0..n).filter(counts).collect();
+            // Stable: of equal ones the first.
+            list.sort_by(|a, b| scores[*b].partial_cmp(&scores[*a]).unwrap_or(std::cmp::Ordering::Equal));
+            let mut kept: Vec<usize> = Vec::new();
+            for i in list {
+                if kept.len() == most {
+                    break;
+                }
+                let b = corners(i);
+                let covered = |last: &usize| {
+                    let a = corners(*last);
                     let side = |axis: usize| (a[axis + 2].min(b[axis + 2]) - a[axis].max(b[axis])).max(0.0);
                     let common = side(0) * side(1);
                     let whole = area(a) + area(b) - common;
-                    *i != best && !(common > 0.0 && whole > 0.0 && common / whole > overlap)
-                });
+                    common > 0.0 && whole > 0.0 && common / whole > overlap
+                };
+                if !kept.iter().any(covered) {
+                    kept.push(i);
+                }
             }
+            rows.extend(kept.iter().map(|i| [batch as i64, class as i64, *i as i64]));
         }
         Ok(rows)
     }
@@ -171,6 +178,10 @@ fn less(a: Expr, b: Expr) -> Expr {
     Expr::binary(BinaryOp::Lt, a, b)
 }
 
+fn equal(a: Expr, b: Expr) -> Expr {
+    Expr::binary(BinaryOp::Eq, a, b)
+}
+
 fn both(a: Expr, b: Expr) -> Expr {
     Expr::binary(BinaryOp::And, a, b)
 }
@@ -181,6 +192,120 @@ fn at(buffer: BufferId, index: impl IntoIterator<Item = Index>) -> Access {
 
 fn fixed(i: i64) -> Index {
     Affine::constant(i).into()
+}
+
+/// Boxes of a batch and a class by their scores: each is at least as good as the two below it.
+struct Heap {
+    lines: [LoopId; 2],
+    scores: BufferId,
+    list: BufferId,
+    /// How many there are.
+    end: LoopId,
+    /// The place that is free, and the box that is to go there.
+    hole: LoopId,
+    own: LoopId,
+    /// Places below, and the better box of them.
+    near: LoopId,
+    other: LoopId,
+    below: LoopId,
+    second: LoopId,
+    root: LoopId,
+    going: LoopId,
+}
+
+impl Heap {
+    /// Registers of a heap in `list` of at most `n` boxes.
+    fn new(
+        nest: &mut NestBuilder,
+        [n, one_more]: [&Dim; 2],
+        lines: [LoopId; 2],
+        [scores, list]: [BufferId; 2],
+    ) -> Self {
+        let [end, root] = ["end", "root"].map(|name| nest.reduce(name, one_more));
+        let [hole, own, near, other, below, second] =
+            ["hole", "own", "near", "other", "below", "second"].map(|name| nest.reduce(name, n));
+        let going = nest.reduce("going", &Dim::Const(2));
+        Self { lines, scores, list, end, hole, own, near, other, below, second, root, going }
+    }
+
+    fn at(&self, buffer: BufferId, l: LoopId) -> Access {
+        at(buffer, [self.lines[0].into(), self.lines[1].into(), l.into()])
+    }
+
+    fn box_at(&self, place: LoopId) -> Expr {
+        Expr::Load(self.at(self.list, place))
+    }
+
+    /// Whether box `a` comes before box `b`.
+    fn better(&self, a: LoopId, b: LoopId) -> Expr {
+        let score = |l: LoopId| Expr::Load(self.at(self.scores, l));
+        let tie = both(equal(score(a), score(b)), less(Expr::Loop(a), Expr::Loop(b)));
+        Expr::binary(BinaryOp::Or, less(score(b), score(a)), tie)
+    }
+
+    /// The box `own` goes into the hole, or below it as long as there is a better one there.
+    fn sink(&self, steps: &mut Steps) -> Result<()> {
+        let Self { end, hole, own, near, other, below, second, going, .. } = *self;
+        let child = |by: i64| add(mul(Expr::Loop(hole), int(2)), int(by));
+        let exists = |by: i64| less(child(by), Expr::Loop(end));
+        let stop = |steps: &mut Steps| {
+            steps.set(going, int(0));
+            Ok(())
+        };
+        steps.set(going, int(1));
+        steps.repeat(equal(Expr::Loop(going), int(1)), |steps| {
+            steps.choose(
+                exists(1),
+                |steps| {
+                    steps.set(near, child(1));
+                    steps.set(below, self.box_at(near));
+                    let turn = |steps: &mut Steps| {
+                        steps.set(near, Expr::Loop(other));
+                        steps.set(below, Expr::Loop(second));
+                        Ok(())
+                    };
+                    let look = |steps: &mut Steps| {
+                        steps.set(other, child(2));
+                        steps.set(second, self.box_at(other));
+                        steps.choose(self.better(second, below), turn, |_| Ok(()))
+                    };
+                    steps.choose(exists(2), look, |_| Ok::<_, crate::Error>(()))?;
+                    let rise = |steps: &mut Steps| {
+                        steps.store(self.at(self.list, hole), Expr::Loop(below));
+                        steps.set(hole, Expr::Loop(near));
+                        Ok(())
+                    };
+                    steps.choose(self.better(below, own), rise, stop)
+                },
+                stop,
+            )
+        })?;
+        steps.store(self.at(self.list, hole), Expr::Loop(own));
+        Ok(())
+    }
+
+    /// Puts a list in the order of a heap.
+    fn build(&self, steps: &mut Steps) -> Result<()> {
+        steps.set(self.root, Expr::binary(BinaryOp::Shr, Expr::Loop(self.end), int(1)));
+        steps.repeat(less(int(0), Expr::Loop(self.root)), |steps| {
+            steps.set(self.root, sub(Expr::Loop(self.root), int(1)));
+            steps.set(self.hole, Expr::Loop(self.root));
+            steps.set(self.own, self.box_at(self.hole));
+            self.sink(steps)
+        })
+    }
+
+    /// Takes the best box out of a heap that is not empty.
+    fn take(&self, steps: &mut Steps, best: LoopId) -> Result<()> {
+        steps.set(self.hole, int(0));
+        steps.set(best, self.box_at(self.hole));
+        steps.set(self.end, sub(Expr::Loop(self.end), int(1)));
+        let fill = |steps: &mut Steps| {
+            steps.set(self.own, self.box_at(self.end));
+            self.sink(steps)
+        };
+        steps.choose(less(int(0), Expr::Loop(self.end)), fill, |_| Ok(()))
+    }
 }
 
 impl Suppression {
@@ -226,37 +351,20 @@ impl Suppression {
         let overlap = scalar(cx, 3)?.unwrap_or_else(|| constant(DType::F32, 0.0));
         let threshold = scalar(cx, 4)?;
         let one_more = n.clone() + Dim::Const(1);
+        let each = Dim::Const(self.each.saturating_add(1));
         let mut nest = NestBuilder::default();
         let (b, c) = (nest.parallel("b", batches), nest.parallel("c", classes));
         let i = nest.reduce("i", n);
-        // Boxes: the best one of the list, the one that was found last, and one of the list. Places in the list: its end, the
-        // next one, and where it ended before.
-        let [best, last, own] = ["best", "last", "own"].map(|name| nest.reduce(name, n));
-        let [end, next, all] = ["end", "next", "all"].map(|name| nest.reduce(name, &one_more));
-        let [k, limit] =
-            ["k", "limit"].map(|name| nest.reduce(name, &Dim::Const(self.each.saturating_add(1))));
+        // Boxes: the best one of the heap, and one of the results.
+        let [best, last] = ["best", "last"].map(|name| nest.reduce(name, n));
+        let [k, j, limit, blank] = ["k", "j", "limit", "blank"].map(|name| nest.reduce(name, &each));
+        let covered = nest.reduce("covered", &Dim::Const(2));
         let line = |buffer: BufferId, l: LoopId| at(buffer, [b.into(), c.into(), l.into()]);
         let load = |buffer: BufferId, l: LoopId| Expr::Load(line(buffer, l));
         let corner = |l: LoopId, j: i64| Expr::Load(at(corners, [b.into(), l.into(), fixed(j)]));
         let zero = || constant(DType::F32, 0.0);
-        // A box goes to the end of the list, and is the best one if nothing before it is as good.
-        let keep = |steps: &mut Steps, l: LoopId| {
-            steps.store(line(list, end), Expr::Loop(l));
-            let first = Expr::binary(BinaryOp::Eq, Expr::Loop(end), int(0));
-            let better = less(load(scores, best), load(scores, l));
-            let leads = Expr::binary(BinaryOp::Or, first, better);
-            steps.choose(
-                leads,
-                |steps| {
-                    steps.set(best, Expr::Loop(l));
-                    Ok(())
-                },
-                |_| Ok(()),
-            )?;
-            steps.set(end, add(Expr::Loop(end), int(1)));
-            Ok(())
-        };
-        let blank = nest.reduce("blank", &Dim::Const(self.each.saturating_add(1)));
+        let heap = Heap::new(&mut nest, [n, &one_more], [b, c], [scores, list]);
+        let end = heap.end;
         let mut steps = Steps::default();
         // What is read behind has been written whatever is found.
         steps.each(blank, |steps| {
@@ -265,40 +373,62 @@ impl Suppression {
         })?;
         [end, k].into_iter().for_each(|l| steps.set(l, int(0)));
         steps.set(limit, least(greatest(most, int(0)), int(self.each)));
-        steps.each(i, |steps| match &threshold {
-            Some(threshold) => {
-                steps.choose(less(threshold.clone(), load(scores, i)), |steps| keep(steps, i), |_| Ok(()))
-            }
-            None => keep(steps, i),
+        steps.each(i, |steps| {
+            let own = load(scores, i);
+            let counts = match &threshold {
+                Some(threshold) => less(threshold.clone(), own),
+                None => equal(own.clone(), own),
+            };
+            steps.choose(
+                counts,
+                |steps| {
+                    steps.store(line(list, end), Expr::Loop(i));
+                    steps.set(end, add(Expr::Loop(end), int(1)));
+                    Ok::<_, crate::Error>(())
+                },
+                |_| Ok(()),
+            )
         })?;
-        let left = both(less(int(0), Expr::Loop(end)), less(Expr::Loop(k), Expr::Loop(limit)));
+        heap.build(&mut steps)?;
         // What two boxes have in common, and what they cover together.
         let side = |axis: i64| {
             let ends = sub(
-                least(corner(last, axis + 2), corner(own, axis + 2)),
-                greatest(corner(last, axis), corner(own, axis)),
+                least(corner(last, axis + 2), corner(best, axis + 2)),
+                greatest(corner(last, axis), corner(best, axis)),
             );
             greatest(ends, zero())
         };
         let size = |l: LoopId| Expr::Load(at(area, [b.into(), l.into()]));
         let common = mul(side(0), side(1));
-        let whole = sub(add(size(last), size(own)), common.clone());
-        let positive = both(less(zero(), common.clone()), less(zero(), whole.clone()));
-        let covered = both(positive, less(overlap, div(common, whole)));
-        let same = Expr::binary(BinaryOp::Eq, Expr::Loop(own), Expr::Loop(last));
-        let goes = Expr::binary(BinaryOp::Or, same, covered);
+        let whole = sub(add(size(last), size(best)), common.clone());
+        let much = both(less(zero(), whole.clone()), less(overlap, div(common.clone(), whole)));
+        let left = both(less(int(0), Expr::Loop(end)), less(Expr::Loop(k), Expr::Loop(limit)));
         steps.repeat(left, |steps| {
-            steps.store(line(found, k), Expr::Loop(best));
-            steps.set(k, add(Expr::Loop(k), int(1)));
-            steps.set(last, Expr::Loop(best));
-            steps.set(all, Expr::Loop(end));
-            [end, next].into_iter().for_each(|l| steps.set(l, int(0)));
-            steps.repeat(less(Expr::Loop(next), Expr::Loop(all)), |steps| {
-                steps.set(own, load(list, next));
-                steps.choose(goes.clone(), |_| Ok(()), |steps| keep(steps, own))?;
-                steps.set(next, add(Expr::Loop(next), int(1)));
-                Ok(())
-            })
+            heap.take(steps, best)?;
+            [j, covered].into_iter().for_each(|l| steps.set(l, int(0)));
+            let going = both(less(Expr::Loop(j), Expr::Loop(k)), equal(Expr::Loop(covered), int(0)));
+            steps.repeat(going, |steps| {
+                steps.set(last, load(found, j));
+                steps.set(j, add(Expr::Loop(j), int(1)));
+                // Most have nothing in common, and need no quotient.
+                steps.choose(
+                    less(zero(), common.clone()),
+                    |steps| {
+                        let hides = |steps: &mut Steps| {
+                            steps.set(covered, int(1));
+                            Ok(())
+                        };
+                        steps.choose(much.clone(), hides, |_| Ok(()))
+                    },
+                    |_| Ok(()),
+                )
+            })?;
+            let stays = |steps: &mut Steps| {
+                steps.store(line(found, k), Expr::Loop(best));
+                steps.set(k, add(Expr::Loop(k), int(1)));
+                Ok::<_, crate::Error>(())
+            };
+            steps.choose(equal(Expr::Loop(covered), int(0)), stays, |_| Ok(()))
         })?;
         steps.store(at(numbers, [b.into(), c.into()]), Expr::Loop(k));
         cx.emit(nest.loops, Form::Procedure(steps.finish()));
