@@ -53,17 +53,21 @@ def random_inputs(path, seed, dims=None):
     return {name: random_tensor(dtype, shape, seed, i) for i, (name, dtype, shape) in enumerate(inputs_of(model, dims))}
 
 
-def run_ort(path, feed, optimise=True):
-    """ONNX Runtime's outputs, on one thread."""
+def ort_session(path, threads=1, optimise=True):
+    """ONNX Runtime's session of a model."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return session.run(None, feed)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run_ort(path, feed, optimise=True):
+    """ONNX Runtime's outputs, on one thread."""
+    return ort_session(path, optimise=optimise).run(None, feed)
 
 
 def run_kiln(path, folder, *arguments):
