@@ -15,15 +15,21 @@ const KILN: &str = env!("CARGO_BIN_EXE_kiln-under-test");
 const SUITES: [&str; 4] = ["node", "pytorch-converted", "pytorch-operator", "simple"];
 
 /// Ways in which every case runs: as it is, and with inputs that are shapes, axes and the like as constants, at both levels
-/// of optimisation.
-pub(crate) const WAYS: [(&str, &[&str]); 3] = [
+/// of optimisation; with all inputs as constants; and with extents of inputs that are open.
+pub(crate) const WAYS: [(&str, &[&str]); 5] = [
     (AS_IS, &["--opt", "2"]),
     ("bound, --opt 0", &["--bind-inputs", "--opt", "0"]),
     ("bound, --opt 2", &["--bind-inputs", "--opt", "2"]),
+    (FOLDED, &["--fold-inputs", "--opt", "2"]),
+    (OPEN, &["--open-inputs", "--opt", "2"]),
 ];
 
 /// The way without any constant.
 pub(crate) const AS_IS: &str = "as it is";
+/// The way without any input.
+pub(crate) const FOLDED: &str = "folded";
+/// The way in which only a run tells the extents of inputs.
+pub(crate) const OPEN: &str = "open";
 
 /// A folder with a model, inputs and expected outputs.
 #[derive(Clone, Debug)]
@@ -53,6 +59,17 @@ pub(crate) struct End {
     pub(crate) status: String,
     /// Why it did not pass.
     pub(crate) reason: String,
+}
+
+impl End {
+    /// Whether it ended without results, not with wrong ones.
+    pub(crate) fn is_refused(&self) -> bool {
+        match self.status.as_str() {
+            "unsupported" => true,
+            "failed" => !self.reason.contains(": output '"),
+            _ => false,
+        }
+    }
 }
 
 /// All cases, by operator.

@@ -15,7 +15,12 @@ pub(crate) struct Lists {
     /// Whether they do as they are.
     passes: BTreeMap<String, bool>,
     fails: BTreeMap<String, String>,
+    /// Of those that pass, the ones that are refused in a way of [`REFUSED`], and why.
+    refused: BTreeMap<&'static str, BTreeMap<String, String>>,
 }
+
+/// The ways with a list of the cases that are refused in them.
+const REFUSED: [(&str, &str); 2] = [(cases::FOLDED, "folded.txt"), (cases::OPEN, "open.txt")];
 
 fn file(name: &str) -> PathBuf {
     repository().join("tests/conformance").join(name)
@@ -43,13 +48,18 @@ impl Lists {
                 })
                 .collect(),
             fails: lines("fails.txt").into_iter().map(pair).collect(),
+            refused: REFUSED
+                .iter()
+                .map(|(way, file)| (*way, lines(file).into_iter().map(pair).collect()))
+                .collect(),
         }
     }
 
     /// A listed case that does not exist.
     pub(crate) fn stranger(&self, known: &[String]) -> Option<&String> {
         let known: BTreeSet<&String> = known.iter().collect();
-        self.passes.keys().chain(self.fails.keys()).find(|id| !known.contains(id))
+        let refused = self.refused.values().flat_map(BTreeMap::keys);
+        self.passes.keys().chain(self.fails.keys()).chain(refused).find(|id| !known.contains(id))
     }
 
     /// What speaks against the ways in which a case ended.
@@ -59,6 +69,17 @@ impl Lists {
         }
         ends.iter().find_map(|(way, end)| {
             let found = format!("{} {way}", end.status);
+            if let Some(refused) = self.refused.get(way) {
+                let listed = refused.contains_key(id);
+                let known = self.passes.contains_key(id) && !listed;
+                return match end.status.as_str() {
+                    "passed" if listed => Some(format!("{found}, and is listed as refused: KILN_BLESS=1")),
+                    "passed" => None,
+                    _ if self.fails.contains_key(id) => None,
+                    _ if end.is_refused() && !known => None,
+                    _ => Some(format!("{found}: {}", end.reason)),
+                };
+            }
             let passes = self.passes.get(id).is_some_and(|as_is| *as_is || *way != cases::AS_IS);
             let fails = self.fails.contains_key(id);
             match (end.status.as_str(), passes, fails) {
@@ -99,12 +120,21 @@ pub(crate) fn bless(groups: BTreeMap<String, Vec<Case>>) -> Outcome {
     let mut failed = failed.into_inner().map_err(kiln_tests::text)?;
     let mut list = "# Official ONNX cases that pass; written by KILN_BLESS=1, see main.rs.\n".to_owned();
     for (id, ends) in &all {
-        let passes = |(_, end): &(&str, End)| end.status == "passed";
-        if bound(ends).all(passes) {
-            let _ = writeln!(list, "{id}{}", if ends.iter().all(passes) { "" } else { BOUND });
+        if bound(ends).all(|(_, end)| end.status == "passed") {
+            let _ = writeln!(list, "{id}{}", if passed(ends, cases::AS_IS) { "" } else { BOUND });
         }
     }
     tools::write(&file("passes.txt"), list)?;
+    for (way, name) in REFUSED {
+        let mut list =
+            format!("# Cases of passes.txt that are refused {way}, and why; written by KILN_BLESS=1.\n");
+        for (id, ends) in all.iter().filter(|(_, ends)| bound(ends).all(|(_, end)| end.status == "passed")) {
+            if let Some((_, end)) = ends.iter().find(|(of, end)| *of == way && end.is_refused()) {
+                let _ = writeln!(list, "{id}: {}", reason(&end.reason));
+            }
+        }
+        tools::write(&file(name), list)?;
+    }
     tools::write(&file("summary.txt"), summary(&all))?;
     let lists = Lists::read();
     failed.extend(all.iter().filter_map(|(id, ends)| Some(format!("{id}: {}", lists.objection(id, ends)?))));
@@ -116,19 +146,26 @@ const BOUND: &str = " bound";
 
 /// The ways with bound inputs.
 fn bound<'a>(ends: &'a [(&'static str, End)]) -> impl Iterator<Item = &'a (&'static str, End)> {
-    ends.iter().filter(|(way, _)| *way != cases::AS_IS)
+    ends.iter().filter(|(way, _)| way.starts_with("bound"))
+}
+
+/// Whether a case passed in a way.
+fn passed(ends: &[(&'static str, End)], way: &str) -> bool {
+    ends.iter().any(|(of, end)| *of == way && end.status == "passed")
 }
 
 /// Numbers, and the reasons of unsupported cases, the most frequent first.
 fn summary(all: &Ends) -> String {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut as_is = 0;
+    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
     for ends in all.values() {
-        let worst = bound(ends).find(|(_, end)| end.status != "passed").or(ends.last());
+        let worst = bound(ends).find(|(_, end)| end.status != "passed").or(bound(ends).last());
         let Some((_, end)) = worst else { continue };
         *counts.entry(&end.status).or_default() += 1;
-        as_is += usize::from(ends.iter().all(|(_, end)| end.status == "passed"));
+        for way in [cases::AS_IS, cases::FOLDED, cases::OPEN] {
+            *others.entry(way).or_default() += usize::from(passed(ends, way));
+        }
         if end.status == "unsupported" {
             *reasons.entry(reason(&end.reason)).or_default() += 1;
         }
@@ -137,7 +174,9 @@ fn summary(all: &Ends) -> String {
     for (status, count) in &counts {
         let _ = writeln!(out, "{count:5} {status}");
     }
-    let _ = writeln!(out, "{as_is:5} passed without bound inputs too");
+    for (way, count) in others {
+        let _ = writeln!(out, "{count:5} passed {way}");
+    }
     let mut reasons: Vec<(String, usize)> = reasons.into_iter().collect();
     reasons.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     out.push_str("\nUnsupported, by the first reason:\n");

@@ -1,16 +1,16 @@
-//! The official ONNX test cases, which the Python package `onnx` ships, through `kiln check`: as they are, and with
-//! `--bind-inputs` at `--opt 0` and `2`.
+//! The official ONNX test cases, which the Python package `onnx` ships, through `kiln check`: as they are, with
+//! `--bind-inputs` at `--opt 0` and `2`, with all inputs folded as constants, and with their extents open.
 //!
 //! `KILN_ONNX_CASES` names their folder, `onnx/backend/test/data`; without it there is nothing to run, which is a
 //! failure on CI. What passes is listed in `passes.txt`, followed by `bound` where it does so with bound inputs only: a case
 //! that no longer does is a failure, one that does and is not listed as well. Every other case must be refused as unsupported, but for those in `fails.txt`, which has a
-//! reason for each.
+//! reason for each. `folded.txt` and `open.txt` list those that pass but are refused in these ways.
 //!
 //! ```sh
 //! KILN_BLESS=1 KILN_ONNX_CASES=... cargo test --release -p kiln-tests --test conformance
 //! ```
 //!
-//! writes `passes.txt`, and `summary.txt` with the number of unsupported cases by reason.
+//! writes all but `fails.txt`, and `summary.txt` with the number of unsupported cases by reason.
 
 mod cases;
 mod lists;

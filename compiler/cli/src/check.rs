@@ -13,6 +13,7 @@ use super::compare::{self, Difference, Tolerance};
 use super::constants;
 use super::failure::{self, Failure};
 use super::group;
+use super::opened;
 use super::output::{self, Answer, BAD, GOOD, NOTE, Ui};
 use super::source::Source;
 use super::tensors::{self, Inputs};
@@ -34,6 +35,13 @@ pub(super) struct Args {
     /// otherwise.
     #[arg(long)]
     bind_inputs: bool,
+    /// Take all inputs as constants of the model, so that it is computed while it is compiled.
+    #[arg(long, conflicts_with_all = ["bind_inputs", "open_inputs"])]
+    fold_inputs: bool,
+    /// Leave the extents of inputs open, with bounds around those of the case: of all inputs, or of the first, or its
+    /// outermost, whatever is compiled.
+    #[arg(long, conflicts_with = "bind_inputs")]
+    open_inputs: bool,
     #[command(flatten)]
     shape: ShapeArgs,
     #[command(flatten)]
@@ -262,6 +270,16 @@ fn compile(loaded: &Loaded, given: &[(String, Tensor)], args: &Args) -> Result<(
         Ok(model)
     };
     let threads = args.threads.count();
+    if args.fold_inputs {
+        let mut model = loaded.clone();
+        for (name, tensor) in given {
+            model.fix_input(name, tensor.clone())?;
+        }
+        return Ok((model.plan()?.jit(threads)?, false));
+    }
+    if args.open_inputs {
+        return Ok((opened::plan(loaded, given)?.jit(threads)?, true));
+    }
     let model = bound(loaded.clone())?;
     let errors = match model.clone().plan() {
         Ok(planned) => return Ok((planned.jit(threads)?, true)),

@@ -18,6 +18,7 @@ mod help;
 mod inspect;
 mod labels;
 mod list;
+mod opened;
 mod output;
 mod prune;
 mod quantize;
