@@ -372,7 +372,7 @@ fn agree(name: &str, body: &str, good: [i64; 2], bad: [i64; 2]) -> Outcome {
         stages::run_plan(&trace.plan, &inputs),
         stages::run_jit(&trace.plan, &options, 1, &inputs),
     ];
-    for (found, words) in found.into_iter().zip(["must agree", "must agree", "does not agree"]) {
+    for (found, words) in found.into_iter().zip(["must agree", "must agree", "do not agree"]) {
         match found {
             Err(e) if e.contains(words) => {}
             other => return Err(format!("sizes {bad:?} give {other:?}")),
