@@ -19,12 +19,12 @@ pub const PRELUDE: &str = "/* Products and sums are rounded one by one, on every
 #if defined(__GNUC__)
 #define K_INLINE static inline __attribute__((always_inline, unused))
 #define K_ALIGNED(n) __attribute__((aligned(n)))
-#define K_PLACED(section) __attribute__((section(section)))
+#define K_PLACED(name) __attribute__((section(name)))
 #define K_LOOSE __attribute__((packed, may_alias))
 #else
 #define K_INLINE static inline
 #define K_ALIGNED(n)
-#define K_PLACED(section)
+#define K_PLACED(name)
 #endif
 
 /* A register: four lanes of 32 bits, or two of 64 whose low words come first. */
