@@ -390,7 +390,7 @@ fn pack(
         bytes::cut(&mut packed, panels.steps)?;
     }
     let merged = contract::roles(&packed, true)?;
-    let pick = contract::pick(&packed, target, true, choices)?;
+    let pick = contract::pick(&packed, target, Some(panels.steps), choices)?;
     let width = pick.vectors as usize * contract::lanes(&packed, target) as usize;
     panels.nr = match panels.steps {
         Steps::Crossed => CROSSED,

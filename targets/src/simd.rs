@@ -261,6 +261,13 @@ pub trait Simd {
     /// Runs `some` if any lane of the mask, all ones or 0, is set, which is rare, else `none`. Each gives back the registers
     /// that it takes.
     fn either(&mut self, mask: V, some: Block<'_, Self>, none: Block<'_, Self>) -> R;
+    /// Runs `some` if any lane has one of these bits, which is rare, else `none`, as [`Simd::either`].
+    fn either_of_bits(&mut self, v: V, bits: u32, some: Block<'_, Self>, none: Block<'_, Self>) -> R {
+        self.op2(Op2::And, &v, Src::Bits(bits))?;
+        self.op2_as(Lane::I32, Op2::Eq, &v, Src::Bits(0))?;
+        sequences::invert(self, &v)?;
+        self.either(v, some, none)
+    }
 
     /// Announces a constant of lanes of 32 bits, outside of all loops: it may be kept in a register from here on. It needs no
     /// announcement.
@@ -448,6 +455,12 @@ pub trait Simd {
     /// [`Target::crosses_bytes`](crate::Target).
     fn fma_crossed(&mut self, _rows: &[&V], _lhs: (&P, &[i32]), _rhs: (&P, [i32; 2])) -> R {
         Err(Refusal::unsupported("words of every other byte"))
+    }
+    /// [`Simd::madd_words`] of `a`, which stays, in another register.
+    fn products_of_words(&mut self, a: &V, s: Src<'_>) -> R<V> {
+        let d = self.copy(a)?;
+        self.madd_words(&d, s)?;
+        Ok(d)
     }
     /// `d += a[0] * b[0] + a[1] * b[1]` of the two signed numbers of 16 bits in a lane of 32: exact, unless all four are
     /// -2^15, and sums wrap.

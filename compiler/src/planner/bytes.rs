@@ -21,8 +21,12 @@ pub(super) fn steps(
         (false, _) if contract::is_words(kernel) => Steps::Words,
         (false, _) => Steps::Single,
         (true, true) => Steps::Fours,
-        (true, false) if fit() => Steps::Fours,
-        (true, false) => watched(kernel, target).map_or(Steps::Pairs, Steps::Watched),
+        // What fits two by two always may fit four by four as a rule.
+        (true, false) => match watched(kernel, target) {
+            Some(run) => Steps::Watched(run),
+            None if fit() => Steps::Fours,
+            None => Steps::Pairs,
+        },
     }
 }
 

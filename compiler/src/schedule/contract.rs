@@ -74,6 +74,11 @@ fn lies_in_fours(kernel: &FlatKernel, col: LoopId) -> bool {
     is_bytes(kernel) && stride_of(rhs, col) == Some(4)
 }
 
+/// Whether bytes are looked at before they are multiplied.
+fn is_watched(packed: Option<Steps>) -> bool {
+    matches!(packed, Some(Steps::Watched(_)))
+}
+
 /// Whether several steps of depth are multiplied at a time.
 fn in_fours(kernel: &FlatKernel) -> bool {
     is_bytes(kernel) || is_words(kernel)
@@ -174,11 +179,19 @@ pub fn lanes(kernel: &FlatKernel, target: &Target) -> i64 {
 }
 
 /// Registers that the products of `nv` vectors take beside those of a tile of f32.
-fn product_registers(kernel: &FlatKernel, col: LoopId, nv: i64, target: &Target) -> i64 {
+fn product_registers(
+    kernel: &FlatKernel,
+    col: LoopId,
+    nv: i64,
+    packed: Option<Steps>,
+    target: &Target,
+) -> i64 {
     match sums(kernel) {
         DType::F32 => 0,
         DType::F64 => 1,
         _ if is_bytes(kernel) && target.dot4 => 0,
+        // Two bounds, two halves of a run, what they come to, and a constant.
+        _ if is_watched(packed) => 5 - nv,
         // A product and a constant; vectors of weights are operands in memory.
         _ if lies_in_fours(kernel, col) => 2 - nv,
         // Two registers of each operand, and a product.
@@ -194,6 +207,7 @@ fn product_registers(kernel: &FlatKernel, col: LoopId, nv: i64, target: &Target)
 pub fn cycles(kernel: &FlatKernel, packed: bool, target: &Target) -> Option<f64> {
     let roles = roles(kernel, packed).ok()?;
     let depth: i64 = roles.depth.iter().filter_map(|l| extent_of(kernel, *l)).product();
+    let packed = packed.then_some(Steps::Single);
     let best = sizes(kernel, &roles, packed, target).into_iter().map(|s| s.0).min_by(f64::total_cmp)?;
     Some(best * depth as f64)
 }
@@ -202,7 +216,7 @@ pub fn cycles(kernel: &FlatKernel, packed: bool, target: &Target) -> Option<f64>
 fn sizes(
     kernel: &FlatKernel,
     roles: &Roles,
-    packed: bool,
+    packed: Option<Steps>,
     target: &Target,
 ) -> Vec<(f64, Option<LoopId>, u32, u32)> {
     let lanes = lanes(kernel, target);
@@ -210,12 +224,14 @@ fn sizes(
     let product = |loops: &[LoopId]| loops.iter().filter_map(|l| extent_of(kernel, *l)).product::<i64>();
     let (total, depth) = (product(&roles.rows), product(&roles.depth));
     let mut rhs_elements = product(&roles.batch) * depth * extent_of(kernel, roles.col).unwrap_or(1);
-    if let (Form::Contract { rhs, .. }, false) = (&kernel.form, packed) {
+    if let (Form::Contract { rhs, .. }, false) = (&kernel.form, packed.is_some()) {
         rhs_elements = rhs_elements.min(reach(kernel, rhs));
     }
     let rhs = if is_words(kernel) {
         // A vector and a multiplication for two steps, of four.
         cost::Rhs::of_words(2 * rhs_elements, rhs_size(kernel), 2 * depth, target)
+    } else if is_watched(packed) {
+        cost::Rhs::of_watched(4 * rhs_elements, depth, target)
     } else {
         cost::Rhs::new(rhs_elements, rhs_size(kernel), depth, target)
     };
@@ -230,7 +246,7 @@ fn sizes(
     };
     let pieces = |row: LoopId| lhs.map_or_else(Vec::new, |lhs| taps::pieces(kernel, lhs, row));
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
-        let extra = product_registers(kernel, roles.col, nv, target);
+        let extra = product_registers(kernel, roles.col, nv, packed, target);
         let held = if is_bytes(kernel) { nv } else { mr.min(nv) };
         if extra != 0 && mr * nv + held + 1 + extra > target.vector_registers as i64 {
             return;
@@ -238,7 +254,7 @@ fn sizes(
         let pieces = row.map_or_else(|| vec![1], pieces);
         let extent = pieces.iter().sum::<i64>().max(1);
         let mut cycles = cost::tiles(total / extent, &pieces, vectors, mr, nv, &rhs);
-        if !packed && nv < vectors && nv * lanes * rhs_size(kernel) % LINE != 0 {
+        if packed.is_none() && nv < vectors && nv * lanes * rhs_size(kernel) % LINE != 0 {
             cycles *= SHARED_LINES;
         }
         all.push((cycles, row, mr as u32, nv as u32));
@@ -296,7 +312,7 @@ fn fits_panels(kernel: &FlatKernel, target: &Target, vectors: i64) -> bool {
 fn tile_size(
     kernel: &FlatKernel,
     roles: &Roles,
-    packed: bool,
+    packed: Option<Steps>,
     target: &Target,
 ) -> (Option<LoopId>, u32, u32) {
     let mut best: Option<(f64, Option<LoopId>, u32, u32)> = None;
@@ -308,15 +324,17 @@ fn tile_size(
     best.map_or((None, 1, 1), |b| (b.1, b.2, b.3))
 }
 
-/// The tile of a kernel: the measured one where there is one, else the best by cost.
+/// The tile of a kernel: the measured one where there is one, else the best by cost. `packed`: which steps of packed weights lie
+/// together.
 pub fn pick(
     kernel: &FlatKernel,
     target: &Target,
-    packed: bool,
+    packed: Option<Steps>,
     choices: &Choices,
 ) -> Result<TilePick, String> {
-    let roles = roles(kernel, packed)?;
-    if let Some(measured) = choices.tile(&kernel.loops, &kernel.form, packed) {
+    let roles = roles(kernel, packed.is_some())?;
+    let measured = choices.tile(&kernel.loops, &kernel.form, packed.is_some());
+    if let Some(measured) = measured.filter(|_| !is_watched(packed)) {
         let row = measured.row.map(LoopId);
         let fits =
             |s: &(f64, Option<LoopId>, u32, u32)| (s.1, s.2, s.3) == (row, measured.mr, measured.vectors);
@@ -327,7 +345,7 @@ pub fn pick(
     Ok(best_pick(kernel, &roles, packed, target))
 }
 
-fn best_pick(kernel: &FlatKernel, roles: &Roles, packed: bool, target: &Target) -> TilePick {
+fn best_pick(kernel: &FlatKernel, roles: &Roles, packed: Option<Steps>, target: &Target) -> TilePick {
     let (row, mr, vectors) = tile_size(kernel, roles, packed, target);
     let panels_outermost = order(kernel, roles, row, target).0;
     // A vector of elements along depth is multiplied lane by lane.
@@ -345,6 +363,7 @@ const WORTH_MEASURING: f64 = 1.3;
 /// Picks worth measuring, in order of falling expectation: the first is the one without measuring.
 pub fn candidates(kernel: &FlatKernel, target: &Target, packed: bool) -> Result<Vec<TilePick>, String> {
     let roles = roles(kernel, packed)?;
+    let packed = packed.then_some(Steps::Single);
     let best = best_pick(kernel, &roles, packed, target);
     let mut ranked = sizes(kernel, &roles, packed, target);
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -403,7 +422,8 @@ pub fn choose(
     choices: &Choices,
 ) -> Result<Chosen, String> {
     let roles = roles(kernel, packed.is_some())?;
-    let pick = pick(kernel, target, packed.is_some(), choices)?;
+    let steps_of_panels = packed.map(|(_, steps)| steps);
+    let pick = pick(kernel, target, steps_of_panels, choices)?;
     let (row, mr) = (pick.row.map(LoopId), pick.mr);
     let nr = pick.vectors * lanes(kernel, target) as u32;
     let panel = packed.map_or(nr, |(columns, _)| columns as u32);
@@ -460,7 +480,7 @@ pub fn choose(
             0
         },
     };
-    let model = best_pick(kernel, &roles, packed.is_some(), target);
+    let model = best_pick(kernel, &roles, steps_of_panels, target);
     let order = match (pick == model, pick.panels_outermost) {
         (true, _) => order(kernel, &roles, row, target).1.to_owned(),
         (false, true) => format!("panels outermost; {}", measured(&model, lanes(kernel, target))),
@@ -473,7 +493,7 @@ pub fn choose(
             _ if is_words(kernel) && rhs_size(kernel) == 1 => "words by bytes in pairs; ",
             _ if is_words(kernel) => "words in pairs; ",
             (true, true) => "bytes four at a time; ",
-            (true, false) if run.is_some() => "bytes in pairs, watched for sums beyond 16 bits; ",
+            (true, false) if run.is_some() => "bytes in fours, watched for sums beyond 16 bits; ",
             (true, false) if lies_in_fours(kernel, roles.col) =>
                 "bytes in pairs whose products fit 16 bits; ",
             (true, false) => "bytes as words in pairs; ",

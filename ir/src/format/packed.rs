@@ -43,8 +43,8 @@ pub enum Steps {
     /// None, in panels of [`CROSSED`] columns: bytes, of which a machine makes words of every other one. Depth is a multiple of
     /// four.
     Crossed,
-    /// Four, as [`Steps::Fours`], for products two by two in 16 bits that fit as a rule. Behind every run of so many steps lie
-    /// their bounds ([`Panels::watch`]), filled up with zeros to whole columns.
+    /// Four, as [`Steps::Fours`], for sums of products in 16 bits that fit as a rule: of four, or at least of two. Behind every run
+    /// of so many steps, eight or more, lie their bounds ([`Panels::watch`]), filled up with zeros to whole columns.
     Watched(u8),
 }
 
@@ -89,28 +89,70 @@ fn watched_run(run: usize, nr: usize) -> usize {
     run * nr + run.next_multiple_of(nr.max(1))
 }
 
+/// Whether sums of products of such weights with unsigned bytes fit 16 bits, whatever these are, and whichever are added.
+fn sums_fit(weights: &[i8]) -> bool {
+    let most = i32::from(i16::MAX) / i32::from(u8::MAX);
+    let sum = |sign: i32| weights.iter().map(|w| (sign * i32::from(*w)).max(0)).sum::<i32>();
+    sum(1) <= most && sum(-1) <= most
+}
+
 /// Whether the sum of two products of such weights with unsigned bytes fits 16 bits, whatever these are.
 pub fn two_fit(a: i8, b: i8) -> bool {
-    let (a, b) = (i32::from(a), i32::from(b));
-    let most = i32::from(i16::MAX) / i32::from(u8::MAX);
-    a.max(0) + b.max(0) <= most && a.min(0) + b.min(0) >= -most
+    sums_fit(&[a, b])
 }
 
-/// The least sum of two unsigned bytes whose products with these weights may leave 16 bits in their sum; `None` where none do.
-fn least_beyond(a: i8, b: i8) -> Option<u32> {
-    if i16::from(a).signum() * i16::from(b).signum() != 1 {
+/// Bounds of four steps, by the weights of each column.
+fn bounds_of(columns: impl Iterator<Item = [i8; 4]> + Clone) -> [u8; 4] {
+    let mut greatest = [0u32; 4];
+    for column in columns.clone() {
+        for (most, weight) in greatest.iter_mut().zip(column) {
+            *most = (*most).max(weight.unsigned_abs().into());
+        }
+    }
+    let parts =
+        columns.flat_map(|column| [1, -1].map(|sign| column.map(|w| (sign * i32::from(w)).max(0) as u32)));
+    let least = parts
+        .filter_map(|weights| least_beyond(weights, greatest))
+        .min_by(|a, b| (a[0] * b[1]).cmp(&(b[0] * a[1])));
+    least.map_or([0; 4], |[sum, of]| greatest.map(|most| (u64::from(most) * HALF * of).div_ceil(sum) as u8))
+}
+
+/// Sums of products beyond 16 bits begin here.
+const BEYOND: u32 = 1 << 15;
+/// What bounds times bytes are then.
+const HALF: u64 = 1 << 14;
+
+/// The least sum of unsigned bytes times `costs` whose sum times `weights` leaves 16 bits, as a numerator and a denominator;
+/// `None` where none does. As much as possible has the least cost for its weight.
+fn least_beyond(mut weights: [u32; 4], mut costs: [u32; 4]) -> Option<[u64; 2]> {
+    let greatest = u32::from(u8::MAX);
+    if weights.iter().sum::<u32>() * greatest < BEYOND {
         return None;
     }
-    let most = if a > 0 { i32::from(i16::MAX) } else { -i32::from(i16::MIN) };
-    let (a, b) = (i32::from(a).abs(), i32::from(b).abs());
-    // Of all bytes with a sum the greatest total has as much as possible times the greater weight.
-    let greatest = i32::from(u8::MAX);
-    let rest = (most - greatest * a.max(b)) / a.min(b) + 1;
-    (rest <= greatest).then_some((greatest + rest) as u32)
+    // What adds nothing comes last, whatever it costs.
+    for (weight, cost) in weights.iter().zip(&mut costs) {
+        *cost += u32::from(*weight == 0);
+    }
+    for (a, b) in [(0, 1), (2, 3), (0, 2), (1, 3), (1, 2)] {
+        if costs[b] * weights[a] < costs[a] * weights[b] {
+            weights.swap(a, b);
+            costs.swap(a, b);
+        }
+    }
+    let (mut left, mut cost) = (BEYOND, 0);
+    for (weight, each) in weights.into_iter().zip(costs) {
+        if weight * greatest >= left {
+            return Some([u64::from(cost * weight + left * each), weight.into()]);
+        }
+        left -= weight * greatest;
+        cost += each * greatest;
+    }
+    None
 }
 
-/// Products of bytes with [`Panels::watch`]'s bounds have this bit in the sum of two that may be too large.
-pub const WATCHED: u16 = 1 << 14;
+/// Sums of products of bytes with [`Panels::watch`]'s bounds, in 16 bits without a sign, have one of these bits where sums of the
+/// products with weights may leave 16 bits.
+pub const WATCHED: u16 = 0b11 << 14;
 
 /// A strided source and the panels it is packed into. Extents and strides are elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -178,18 +220,21 @@ impl Panels {
         Ok(out)
     }
 
-    /// Writes the bounds of [`Steps::Watched`] into packed signed bytes: two equal bytes for every two neighbours along the
-    /// depth. Where a column's two products with unsigned bytes do not fit 16 bits, these bytes times the bounds are at least
-    /// [`WATCHED`] in their sum, and never twice that.
+    /// Writes the bounds of [`Steps::Watched`] into packed signed bytes, one for each step. Four products are added in 16 bits, of
+    /// two neighbours along the depth of each half of a run. Where those of a column leave 16 bits, whichever of them are added,
+    /// the bounds times the bytes are 2^14 at least ([`WATCHED`]), and they are less than 2^16. They are as the greatest weights
+    /// of the steps, at most half of these, rounded up; where no bytes lead out of 16 bits they are 0.
     pub fn watch(&self, packed: &mut [u8]) {
         let Steps::Watched(run) = self.steps else { return };
         let (run, nr) = (usize::from(run.max(1)), self.nr);
         for run_of_panel in packed.chunks_exact_mut(watched_run(run, nr)) {
             let (weights, bounds) = run_of_panel.split_at_mut(run * nr);
-            for k in (0..run).step_by(2) {
-                let weight = |k, col| weights[Steps::Fours.place(k, col, nr)] as i8;
-                let least = (0..nr).filter_map(|col| least_beyond(weight(k, col), weight(k + 1, col))).min();
-                bounds[k..k + 2].fill(least.map_or(0, |sum| u32::from(WATCHED).div_ceil(sum) as u8));
+            for k in (0..run / 2).step_by(2) {
+                let steps = [k, k + 1, run / 2 + k, run / 2 + k + 1];
+                let columns = (0..nr).map(|col| steps.map(|k| weights[Steps::Fours.place(k, col, nr)] as i8));
+                for (k, bound) in steps.into_iter().zip(bounds_of(columns)) {
+                    bounds[k] = bound;
+                }
             }
         }
     }
@@ -269,26 +314,13 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_bytes_beyond_16_bits() {
-        for (a, b) in
-            [(127i8, 127i8), (127, 2), (-128, -128), (-128, -1), (65, 64), (-100, -29), (100, -100), (64, 64)]
-        {
-            let pairs = || (0..=255i32).flat_map(|x| (0..=255).map(move |y| (x, y)));
-            let beyond = |&(x, y): &(i32, i32)| i16::try_from(x * i32::from(a) + y * i32::from(b)).is_err();
-            let least = pairs().filter(beyond).map(|(x, y)| (x + y) as u32).min();
-            assert_eq!(least_beyond(a, b), least, "{a} {b}");
-            assert_eq!(least_beyond(b, a), least);
-            assert_eq!(least.is_none(), two_fit(a, b) || a.signum() != b.signum());
-        }
-    }
-
-    #[test]
     fn watched_bytes_have_bounds_behind_them() {
-        // 3 columns, depth 32 in two runs; the second and the last pairs of column 1 may leave 16 bits.
+        // 3 columns, depth 32 in two runs; some products with columns 0 and 1 may leave 16 bits.
         let mut source = vec![1u8; 96];
-        for (k, value) in [(2, 127), (3, 127), (30, -128i8 as u8), (31, -1i8 as u8)] {
+        for (k, value) in [(2, 127), (10, 127), (30, -128i8 as u8), (31, -1i8 as u8)] {
             source[32 + k] = value;
         }
+        source[3] = -77i8 as u8;
         let panels = Panels {
             offset: 0,
             batch: vec![],
@@ -302,16 +334,60 @@ mod tests {
         panels.watch(&mut packed);
         assert_eq!(panels.decode(&packed, 96).unwrap(), source);
         let bounds = |panel: usize, run: usize| &packed[panel * 96 + run * 48 + 32..][..16];
-        let expected = |k: usize, sum: u32| {
-            let mut all = [0; 16];
-            all[k..k + 2].fill(16384u32.div_ceil(sum) as u8);
-            all
-        };
-        assert_eq!(bounds(0, 0), expected(2, 255 + 4));
-        assert_eq!(bounds(0, 1), expected(14, 255 + 129));
+        let mut expected = [[0; 16]; 2];
+        // Steps 2, 3, 10 and 11 are added, and so are 22, 23, 30 and 31.
+        (expected[0][2], expected[0][3], expected[0][10], expected[0][11]) = (64, 39, 64, 1);
+        (expected[1][6], expected[1][7], expected[1][14], expected[1][15]) = (1, 1, 64, 1);
+        assert_eq!([bounds(0, 0), bounds(0, 1)], [&expected[0], &expected[1]]);
         assert_eq!((bounds(1, 0), bounds(1, 1)), (&[0; 16][..], &[0; 16][..]));
         // Bounds take whole columns.
         assert_eq!(Panels { nr: 24, ..panels }.panel_stride(), 2 * (16 * 24 + 24));
+    }
+
+    #[test]
+    fn sums_that_leave_16_bits_are_seen() {
+        // Two columns and the bytes of their four steps, at random and at the ends of the range.
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let (mut beyond, mut clear) = (0, 0);
+        for i in 0..3000 {
+            let mut weights = [[0u8; 16]; 2];
+            for steps in &mut weights {
+                for k in [0, 1, 8, 9] {
+                    steps[k] =
+                        if i % 3 == 0 { [127, 128, 0, 0, 30][usize::from(next() % 5)] } else { next() };
+                }
+            }
+            let panels = Panels {
+                offset: 0,
+                batch: vec![],
+                depth: vec![(16, 1)],
+                cols: (2, 16),
+                nr: 2,
+                steps: Steps::Watched(16),
+            };
+            let mut packed = panels.encode(&weights.concat()).unwrap();
+            panels.watch(&mut packed);
+            let bounds = &packed[32..];
+            let x = [0, 1, 8, 9].map(|k| (k, if i % 2 == 0 { next() | 0xc0 } else { next() }));
+            let sum = |of: &[usize], part: &dyn Fn(usize) -> i32| {
+                of.iter().map(|i| part(x[*i].0) * i32::from(x[*i].1)).sum::<i32>()
+            };
+            for of in [&[0, 1][..], &[2, 3], &[0, 1, 2, 3]] {
+                let bound = sum(of, &|k| i32::from(bounds[k]));
+                assert!(bound < 1 << 16);
+                let leaves =
+                    weights.iter().any(|w| i16::try_from(sum(of, &|k| i32::from(w[k] as i8))).is_err());
+                let watched = bound as u16 & WATCHED != 0;
+                assert!(watched || !leaves, "{weights:?} {x:?}");
+                beyond += u32::from(leaves);
+                clear += u32::from(!watched);
+            }
+        }
+        assert!(beyond > 250 && clear > 250, "{beyond} {clear}");
     }
 
     #[test]

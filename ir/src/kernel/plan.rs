@@ -208,7 +208,7 @@ pub struct Tile {
     /// four that lie side by side in lhs, with strides 1 and 2 there. `depth` goes around them.
     pub quad: Option<[LoopId; 2]>,
     /// Of bytes in fours: behind the steps of the innermost depth loop lie their bounds, as
-    /// [`Steps::Watched`](crate::format::packed::Steps) says, for products two by two in 16 bits.
+    /// [`Steps::Watched`](crate::format::packed::Steps) says, for sums of products in 16 bits.
     pub watched: bool,
     /// Columns of a panel of rhs: `nr`, or a width that several machines share.
     pub panel: u32,

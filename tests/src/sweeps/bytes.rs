@@ -102,8 +102,8 @@ pub(super) fn pairs() -> Text {
     t
 }
 
-/// Activations that are made of numbers of about 1, most of them small: products fit 16 bits two by two as a rule, depending on
-/// the step always, sometimes or seldom. Weights of the whole range; tiles of all remainders, runs of every length.
+/// Activations that are made of numbers of about 1, most of them small: sums of four products fit 16 bits as a rule, and those of
+/// two nearly always, depending on the step. Weights of the whole range; tiles of all remainders, runs of every length.
 pub(super) fn watched() -> Text {
     let mut t = Text::default();
     constants(&mut t);

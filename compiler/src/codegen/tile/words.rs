@@ -87,17 +87,35 @@ impl Generator<'_> {
     }
 }
 
-/// `d += a * b` for all pairs of sums and words, with the words `b`, whose register the last product takes.
+/// `d += a * b` for all pairs of sums and words, with the words `b`, whose register the last product takes. The last two products
+/// come before they are added: cores that add in the places that multiply then do so when there is nothing to multiply.
 fn add_products<'v, S: Simd>(s: &mut S, pairs: impl Iterator<Item = (&'v V, &'v V)>, b: V) -> R {
     let mut pairs = pairs.peekable();
+    let mut waiting: Option<(&V, V)> = None;
     while let Some((d, a)) = pairs.next() {
-        if pairs.peek().is_some() || s.has_dot4() {
+        if s.has_dot4() {
             s.fma_words(d, a, Src::Reg(&b))?;
-        } else {
-            s.madd_words(&b, Src::Reg(a))?;
-            s.op2(Op2::IntAdd, d, Src::Reg(&b))?;
+            continue;
         }
+        if pairs.peek().is_some() {
+            if let Some((d, product)) = waiting.take() {
+                add(s, d, product)?;
+            }
+            waiting = Some((d, s.products_of_words(&b, Src::Reg(a))?));
+            continue;
+        }
+        s.madd_words(&b, Src::Reg(a))?;
+        if let Some((d, product)) = waiting.take() {
+            add(s, d, product)?;
+        }
+        s.op2(Op2::IntAdd, d, Src::Reg(&b))?;
     }
     s.free(b);
+    Ok(())
+}
+
+fn add<S: Simd>(s: &mut S, d: &V, product: V) -> R {
+    s.op2(Op2::IntAdd, d, Src::Reg(&product))?;
+    s.free(product);
     Ok(())
 }

@@ -59,6 +59,13 @@ impl Encoder {
         Ok(d)
     }
 
+    /// [`Simd::products_of_words`](crate::simd::Simd::products_of_words).
+    pub(super) fn word_products(&mut self, a: &V, s: Src<'_>) -> R<V> {
+        let d = self.vector()?;
+        self.by_words(&MADD_WORDS, &d, a, s)?;
+        Ok(d)
+    }
+
     /// [`Simd::madd_words`](crate::simd::Simd::madd_words).
     pub(super) fn multiply_words(&mut self, d: &V, s: Src<'_>) -> R {
         self.by_words(&MADD_WORDS, d, d, s)

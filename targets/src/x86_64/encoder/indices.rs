@@ -3,9 +3,9 @@
 use iced_x86::{Code, Instruction, Register};
 
 use super::codes::{Encoding, LOAD};
-use super::lane_codes::UNPACK_I64;
+use super::lane_codes::{TEST, UNPACK_I64};
 use super::{Encoder, Place, general};
-use crate::simd::{Block, P, R, Simd, V};
+use crate::simd::{Block, Lane, Op2, P, R, Simd, Src, V, sequences};
 
 impl Encoder {
     pub(super) fn branch_below(
@@ -32,6 +32,31 @@ impl Encoder {
         self.land(otherwise)?;
         outside(self)?;
         self.land(done)
+    }
+
+    /// Runs `some` where the flags are not zero, else `none`.
+    pub(super) fn some_or_none(&mut self, some: Block<'_, Self>, none: Block<'_, Self>) -> R {
+        let found = self.jump_ahead(Code::Jne_rel32_64);
+        none(self)?;
+        let done = self.jump_ahead(Code::Jmp_rel32_64);
+        self.land(found)?;
+        some(self)?;
+        self.land(done)
+    }
+
+    /// Sets the flags: zero where no lane has one of these bits.
+    pub(super) fn test_bits(&mut self, v: &V, bits: u32) -> R {
+        if let Encoding::Vex128 | Encoding::Vex256 = self.encoding {
+            let operand = self.splat_operand(bits);
+            self.two(&TEST, self.reg(v), &operand);
+            return Ok(());
+        }
+        self.op2(Op2::And, v, Src::Bits(bits))?;
+        if self.encoding == Encoding::Legacy {
+            self.op2_as(Lane::I32, Op2::Eq, v, Src::Bits(0))?;
+            sequences::invert(self, v)?;
+        }
+        self.test_any(v)
     }
 
     /// Sets the flags: zero where no lane of the mask is set.

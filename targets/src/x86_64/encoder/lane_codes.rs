@@ -108,6 +108,7 @@ codes! {
     // Products of bytes and words; of 512 bits they are BW's and VNNI's, the first of 256 is AVX-VNNI's.
     DOT_BYTES: INVALID, INVALID, VEX_Vpdpbusd_ymm_ymm_ymmm256, EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32;
     DOT_WORDS: INVALID, INVALID, VEX_Vpdpwssd_ymm_ymm_ymmm256, EVEX_Vpdpwssd_zmm_k1z_zmm_zmmm512b32;
+    TEST: INVALID, VEX_Vptest_xmm_xmmm128, VEX_Vptest_ymm_ymmm256, INVALID;
     MADD_WORDS: Pmaddwd_xmm_xmmm128, VEX_Vpmaddwd_xmm_xmm_xmmm128, VEX_Vpmaddwd_ymm_ymm_ymmm256,
         EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512;
     MADD_BYTES: Pmaddubsw_xmm_xmmm128, VEX_Vpmaddubsw_xmm_xmm_xmmm128, VEX_Vpmaddubsw_ymm_ymm_ymmm256,

@@ -172,12 +172,13 @@ impl Simd for Encoder {
     fn either(&mut self, mask: V, some: Block<'_, Self>, none: Block<'_, Self>) -> R {
         self.test_any(&mask)?;
         self.free(mask);
-        let found = self.jump_ahead(Code::Jne_rel32_64);
-        none(self)?;
-        let done = self.jump_ahead(Code::Jmp_rel32_64);
-        self.land(found)?;
-        some(self)?;
-        self.land(done)
+        self.some_or_none(some, none)
+    }
+
+    fn either_of_bits(&mut self, v: V, bits: u32, some: Block<'_, Self>, none: Block<'_, Self>) -> R {
+        self.test_bits(&v, bits)?;
+        self.free(v);
+        self.some_or_none(some, none)
     }
 
     fn when_below(&mut self, p: &P, limit: i64, inside: Block<'_, Self>, outside: Block<'_, Self>) -> R {
@@ -669,6 +670,10 @@ impl Simd for Encoder {
 
     fn products_of_bytes(&mut self, a: &V, s: Src<'_>) -> R<V> {
         self.multiplied_bytes(a, s)
+    }
+
+    fn products_of_words(&mut self, a: &V, s: Src<'_>) -> R<V> {
+        self.word_products(a, s)
     }
 
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R {
