@@ -73,7 +73,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 20] = [
+pub const PASSES: [&str; 21] = [
     "import",
     "bind",
     "infer",
@@ -88,6 +88,7 @@ pub const PASSES: [&str; 20] = [
     "narrow",
     "join",
     "bounds",
+    "factors",
     "widen",
     "sparse",
     "winograd",
@@ -253,6 +254,11 @@ fn portable(
         let start = Instant::now();
         bytes::bounds::run(&mut program)?;
         if !after.program("bounds", &program, start)? {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
+        }
+        let start = Instant::now();
+        bytes::factors::run(&mut program)?;
+        if !after.program("factors", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
     }

@@ -16,6 +16,7 @@
 //! The pass comes before fusion, so that what it adds becomes part of what is before and behind.
 
 pub mod bounds;
+pub mod factors;
 pub mod join;
 mod lookups;
 mod middle;

@@ -19,7 +19,7 @@ const SLACK: f64 = 1.0001;
 const BYTE: f64 = 255.0;
 
 /// The least and the greatest number that something may be.
-type Range = (f64, f64);
+pub(super) type Range = (f64, f64);
 
 /// Rewrites the results of all sums of bytes.
 pub fn run(program: &mut Program) -> Result<()> {
@@ -77,7 +77,7 @@ fn clamped(program: &Program, e: &Expr, sums: Range) -> Option<Expr> {
 }
 
 /// What an expression of f32 and the sums may be; `None` where that is not known.
-fn range(program: &Program, e: &Expr, sums: Range) -> Option<Range> {
+pub(super) fn range(program: &Program, e: &Expr, sums: Range) -> Option<Range> {
     let inside = |(lo, hi): Range, limit: f64| (lo > -limit && hi < limit).then_some((lo, hi));
     let wider = |(lo, hi): Range| (lo - lo.abs() * (SLACK - 1.0), hi + hi.abs() * (SLACK - 1.0));
     match e {
@@ -131,7 +131,7 @@ fn elements(program: &Program, access: &Access) -> Option<Range> {
 }
 
 /// What the sums of a kernel may be.
-fn sums(program: &Program, kernel: &Kernel, rhs: &Access) -> Result<Option<Range>> {
+pub(super) fn sums(program: &Program, kernel: &Kernel, rhs: &Access) -> Result<Option<Range>> {
     let BufferKind::Const(weights) = &program.buffer(rhs.buffer).kind else { return Ok(None) };
     let reduced = kernel.loops_of(Role::Reduce);
     let kept = |axis: &usize| match rhs.index[*axis].affine() {
