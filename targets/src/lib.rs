@@ -20,6 +20,8 @@ mod x86_64;
 #[cfg(test)]
 mod bytes_tests;
 #[cfg(test)]
+mod emulated;
+#[cfg(test)]
 mod lane_tests;
 #[cfg(test)]
 mod movement_tests;

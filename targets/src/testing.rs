@@ -10,6 +10,7 @@ use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
 
 use crate::Target;
 use crate::call::Kernel;
+use crate::emulated;
 use crate::encode::{Program, encode};
 use crate::generic::clif::Clif;
 use crate::isa::{Code, isa};
@@ -32,6 +33,26 @@ const ENCODED: [(&str, &str, usize); 11] = [
     ("avx512vnni", "", 64),
     ("avx512vnni", "+avx512vbmi", 64),
 ];
+
+/// Levels of AArch64 that the encoder's code differs for.
+const EMULATED: [&str; 2] = ["neon", "i8mm"];
+
+/// A program's code for every level of AArch64 that the emulator runs, unless it is refused.
+fn emulated(program: &impl Program) -> Vec<(&'static str, Vec<u8>)> {
+    let levels = EMULATED.into_iter().filter(|_| emulated::exists());
+    let code = levels.filter_map(|level| {
+        let target = crate::resolve("aarch64-unknown-linux-gnu", level, "").expect("a known level");
+        match encode(&target, program) {
+            // Kernels like this are Cranelift's.
+            Err(Refusal::Unsupported(_) | Refusal::OutOfRegisters) => None,
+            code => Some((level, code.expect("a program").expect("an encoder").code)),
+        }
+    });
+    let mut code: Vec<(&'static str, Vec<u8>)> = code.collect();
+    // Most programs are the same on every level.
+    code.dedup_by(|later, earlier| later.1 == earlier.1);
+    code
+}
 
 /// The target of an entry of [`ENCODED`]; `None` where this machine is another.
 fn encoded_target((level, features, vector_bytes): (&str, &str, usize)) -> Option<Target> {
@@ -74,16 +95,24 @@ pub(crate) fn map_by_all(f: &impl Unary, xs: &[f32]) -> Vec<(usize, Vec<f32>)> {
         module.define_function_bytes(id, 64, &code.code, &[]).expect("a declared function");
         (target.lanes(), run(module, id, xs, target.lanes()))
     });
-    cranelift.chain(encoded).collect()
+    let emulated = emulated(&Looped(f)).into_iter().map(|(_, code)| {
+        let vectors = xs.len().div_ceil(4);
+        let mut data: Vec<u8> = xs.iter().flat_map(|x| x.to_le_bytes()).collect();
+        data.resize(16 * vectors, 0);
+        let mut found = floats(&emulated::run(&code, &data, 0, vectors as i64));
+        found.truncate(xs.len());
+        (4, found)
+    });
+    cranelift.chain(encoded).chain(emulated).collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 /// `program(data, begin, end)` on zeros by every builder that this machine can run; what it leaves there.
 pub(crate) fn run_by_all(program: &impl Program, elements: usize, begin: i64, end: i64) -> Vec<Vec<f32>> {
-    let float = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes"));
-    run_on(program, &vec![0; 4 * elements], begin, end)
-        .into_iter()
-        .map(|ran| ran.data.chunks_exact(4).map(float).collect())
-        .collect()
+    run_on(program, &vec![0; 4 * elements], begin, end).into_iter().map(|ran| floats(&ran.data)).collect()
 }
 
 /// Cranelift's code for another machine: that there is some.
@@ -170,6 +199,11 @@ fn run_at(program: &impl Program, data: &[u8], begin: i64, end: i64, levels: &[&
             }
             Ran { name, lanes, data: all.split_off(1) }
         })
+        .chain(emulated(program).into_iter().map(|(level, code)| Ran {
+            name: format!("AArch64 {level}"),
+            lanes: 4,
+            data: emulated::run(&code, data, begin, end),
+        }))
         .collect()
 }
 

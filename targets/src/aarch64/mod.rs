@@ -1,11 +1,21 @@
 //! AArch64: Neon, which every such processor has.
 
+pub(crate) mod disassemble;
+pub(crate) mod encoder;
+pub(crate) mod isa;
+
+#[cfg(test)]
+mod assembler_tests;
+
 use gimli::AArch64;
 use target_lexicon::{Architecture, Triple};
 
 use crate::arch::Arch;
+use crate::line::Line;
+use crate::simd::{Program, R};
 use crate::target::{Feature, Level, LhsAccess, Target};
-use crate::unwind::CallFrameInstruction;
+use crate::unwind::{CallFrameInstruction, Encoded};
+use encoder::Encoder;
 
 /// Features in the order in which they were introduced.
 const FEATURES: &[Feature] = &[
@@ -51,6 +61,28 @@ impl Arch for Aarch64 {
     fn returns(code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
         returns(code)
     }
+
+    fn encode(target: &Target, program: &impl Program) -> Option<R<Encoded>> {
+        Some(encoded(target, program))
+    }
+
+    fn fits(target: &Target, program: &impl Program) -> Option<R> {
+        let mut encoder = Encoder::new(target);
+        Some(program.emit(&mut encoder).and_then(|()| encoder.finish()).map(drop))
+    }
+
+    fn disassemble(code: &[u8]) -> Option<Vec<Line>> {
+        disassemble::lines(code)
+    }
+}
+
+/// The program's code: a second time with constants in the registers that it leaves over.
+fn encoded(target: &Target, program: &impl Program) -> R<Encoded> {
+    let mut first = Encoder::new(target);
+    program.emit(&mut first)?;
+    let mut encoder = first.again(target);
+    program.emit(&mut encoder)?;
+    encoder.finish()
 }
 
 /// Frames of Cranelift's, `stp x29, x30, [sp, #-16]!; mov x29, sp`, are left by `ldp x29, x30, [sp], #16; ret`.
@@ -106,16 +138,15 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         isa_flags: kept.iter().map(|f| f.flag).filter(|f| !f.is_empty()).collect(),
         fma: true,
         rounds: true,
-        // Cranelift has no conversion of vectors for it.
-        halves: false,
-        // Cranelift has none of the instructions.
-        dot4: false,
+        halves: true,
+        // Products of signed bytes alone came earlier, with the dot product.
+        dot4: has("i8mm"),
         shuffles_bytes: true,
         adds_products_of_bytes: false,
         crosses_bytes: false,
         extremes_choose: false,
         compares_unaligned: true,
-        encoder: false,
+        encoder: true,
         coff_objects: false,
         vector_bytes: 16,
         vector_registers: 32,
