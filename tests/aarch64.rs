@@ -72,16 +72,16 @@ fn tile_of_8_by_8() -> Outcome {
     let words = kernel_words(&object.to_bytes().map_err(text)?)?;
     let body = words[longest_loop(&words)].to_vec();
     let count = |mask: u32, bits: u32| body.iter().filter(|word| **word & mask == bits).count();
-    // FMLA by element of 4 x f32; LDR of 16 bytes, base and offset; ADD and SUB of immediates; CBNZ; B.
+    // FMLA by element of 4 x f32; LDR and LDP of 16 bytes, base and offset; ADD and SUBS of immediates; B.NE.
     let by_element = count(0xffc0_f400, 0x4f80_1000);
-    let loads = count(0xffc0_0000, 0x3dc0_0000);
-    let loads_of_stack = count(0xffc0_03e0, 0x3dc0_03e0);
-    let counters = count(0xbf80_0000, 0x9100_0000);
-    let branches = count(0xff00_0000, 0xb500_0000) + count(0xfc00_0000, 0x1400_0000);
+    let (loads, pairs) = (count(0xffc0_0000, 0x3dc0_0000), count(0xffc0_0000, 0xad40_0000));
+    let loads_of_stack = count(0xffc0_03e0, 0x3dc0_03e0) + count(0xffc0_03e0, 0xad40_03e0);
+    let counters = count(0x1f80_0000, 0x1100_0000);
+    let branches = count(0xff00_001f, 0x5400_0001);
     // Four steps of 16 multiply-adds; a vector of four steps for each row, two vectors of columns for each step.
-    let found = (by_element, loads, loads_of_stack);
-    if found != (64, 16, 0) || by_element + loads + counters + branches != body.len() || counters > 3 {
-        return Err(format!("{found:?} multiply-adds, loads, loads of the stack in {body:#010x?}"));
+    let found = (by_element, loads, pairs, loads_of_stack, branches);
+    if found != (64, 8, 4, 0, 1) || 64 + 8 + 4 + 1 + counters != body.len() || counters > 3 {
+        return Err(format!("{found:?} multiply-adds, loads, pairs, loads of the stack in {body:#010x?}"));
     }
     Ok(())
 }

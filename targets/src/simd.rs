@@ -436,6 +436,11 @@ pub trait Simd {
     fn dot4(&mut self, _d: &V, _a: &V, _b: Src<'_>) -> R {
         Err(Refusal::unsupported("products of four bytes by an instruction"))
     }
+    /// [`Simd::dot4`] of the bytes of one lane of `a`, which have no sign, with those of every lane of `b`, which have one. Only
+    /// on machines of 4 lanes where [`Simd::has_dot4`].
+    fn dot4_lane(&mut self, _d: &V, _b: &V, _a: &V, _lane: usize) -> R {
+        Err(Refusal::unsupported("products of four bytes by lane"))
+    }
     /// Products of bytes, those of `d` without a sign and those of `s` with one, and of these the sums two by two in lanes of 16
     /// bits, which saturate. Only on machines with SSSE3 ([`Target::adds_products_of_bytes`](crate::Target)).
     fn madd_bytes(&mut self, _d: &V, _s: Src<'_>) -> R {

@@ -99,7 +99,7 @@ mod tests {
             ("x86_64-unknown-linux-gnu", "sse2", "mulps %xmm", true),
             ("x86_64-unknown-linux-gnu", "avx2", "vfmadd231ps %ymm", true),
             ("x86_64-unknown-linux-gnu", "avx512", "vfmadd231ps %zmm", true),
-            ("aarch64-unknown-linux-gnu", "neon", "fmla v", false),
+            ("aarch64-unknown-linux-gnu", "neon", "fmla v", true),
         ] {
             let target = kiln_targets::resolve(triple, level, "").unwrap();
             let plan = crate::planner::build(program.clone(), &target).unwrap();

@@ -106,8 +106,9 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let mut levels: Vec<Level> = tile.outer.iter().map(|l| Level::Outer(*l)).collect();
     levels.insert(if tile.panels_outermost { 0 } else { levels.len() }, Level::Panels);
     levels.push(Level::Rows);
+    let dots = of_bytes && s.has_dot4();
     if tile.by_lane
-        && (*acc != DType::F32
+        && (*acc != DType::F32 && !dots
             || lanes as i64 != BY_LANE
             || tile.depth.last().is_none_or(|l| walk.stride(lhs, *l) != ELEMENT))
     {
@@ -466,9 +467,9 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// Four steps: a vector of lhs per row, multiplied lane by lane.
+    /// Four steps, or as many of four bytes each: a vector of lhs per row, multiplied lane by lane.
     fn steps_by_lane<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
-        let vectors = acc.len() / tile.rows as usize;
+        let (vectors, of_bytes) = (acc.len() / tile.rows as usize, self.tile.quad.is_some());
         let a = (0..tile.rows)
             .map(|r| {
                 let disp = self.walk.disp(self.lhs, &self.ahead(l, k, r), 0)?;
@@ -478,14 +479,18 @@ impl Generator<'_> {
         for lane in 0..BY_LANE {
             // The panel's vectors first: cores that run in order wait for a load that is used at once.
             let b = (0..vectors)
-                .map(|j| {
-                    let (disp, n) = self.rhs_at(l, k + lane, j, tile)?;
-                    self.load_rhs(s, disp, n)
+                .map(|j| match self.rhs_at(l, k + lane, j, tile)? {
+                    (disp, _) if of_bytes => s.load(self.walk.ptr(self.rhs), disp, self.lanes),
+                    (disp, n) => self.load_rhs(s, disp, n),
                 })
                 .collect::<R<Vec<_>>>()?;
             for (j, b) in b.into_iter().enumerate() {
-                for (r, a) in a.iter().enumerate() {
-                    s.fma_lane(&acc[r * vectors + j], &b, a, lane as usize)?;
+                for (acc, a) in acc[j..].iter().step_by(vectors).zip(&a) {
+                    if of_bytes {
+                        s.dot4_lane(acc, &b, a, lane as usize)?;
+                    } else {
+                        s.fma_lane(acc, &b, a, lane as usize)?;
+                    }
                 }
                 s.free(b);
             }

@@ -506,13 +506,14 @@ pub fn choose(
     Ok(Chosen { schedule: Schedule::Tile(tile), why })
 }
 
-/// Whether the machine multiplies lane by lane and lhs elements lie side by side along depth.
+/// Whether the machine multiplies lane by lane and lhs elements, or fours of bytes, lie side by side along depth.
 fn by_lane(kernel: &FlatKernel, roles: &Roles, target: &Target) -> bool {
     let Form::Contract { lhs, .. } = &kernel.form else { return false };
+    let dots = is_bytes(kernel) && roles.quad.is_some() && target.dot4 && target.encoder;
     target.lhs_access == LhsAccess::ByLane
-        && lhs.dtype == DType::F32
+        && (lhs.dtype == DType::F32 || dots)
         && target.lanes() == BY_LANE
-        && roles.depth.last().is_some_and(|l| stride_of(lhs, *l) == Some(1))
+        && roles.depth.last().is_some_and(|l| stride_of(lhs, *l) == Some(if dots { 4 } else { 1 }))
 }
 
 /// Lines of the next panel to ask for in every run of depth steps, so that by the time of its turn it has come from

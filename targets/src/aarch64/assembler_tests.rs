@@ -15,9 +15,13 @@ fn operands(field: Field, i: i64) -> Vec<i64> {
     let base = [3, 29, 31, 8, 16][i as usize % 5];
     let pick = |all: &[i64]| all[i as usize % all.len()];
     match field {
-        Field::V(..) | Field::S(..) | Field::X(_) | Field::P(_) | Field::W(_) | Field::List(..) => vec![register],
+        Field::V(..) | Field::S(..) | Field::X(_) | Field::P(_) | Field::W(_) | Field::List(..) => {
+            vec![register]
+        }
         Field::Element(_) => vec![register, i % 4],
-        Field::Lane(_, e) | Field::From(e) | Field::ListLane(e) => vec![register, i % (16 >> super::isa::size(e))],
+        Field::Lane(_, e) | Field::From(e) | Field::ListLane(e) => {
+            vec![register, i % (16 >> super::isa::size(e))]
+        }
         Field::Imm(_, bits) => vec![pick(&[0, 1, (1 << bits) - 1, 5])],
         Field::Lsl => vec![pick(&[0, 3, 63])],
         Field::Halfword => vec![i % 4],

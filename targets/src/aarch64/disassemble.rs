@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::isa::{ALL, Field, LDR_Q_LITERAL, Op, RET};
+use super::isa::{ALL, Field, LDR_Q_LITERAL, ORR, ORR_V, Op, RET, SUBS, SUBS_IMM};
 use crate::line::Line;
 
 /// Names of conditions, by their numbers.
@@ -20,6 +20,20 @@ pub(crate) fn float(bits: i64) -> f64 {
     let exponent = ((bits >> 4 & 7) ^ 4) - 7;
     let sign = if bits & 0x80 == 0 { 1.0 } else { -1.0 };
     sign * digits * 2f64.powi(exponent as i32)
+}
+
+/// What assemblers call an instruction with operands that are the same or zero, without one of them.
+fn alias(op: &Op, operands: &mut Vec<String>) -> &'static str {
+    match (*op, &operands[..]) {
+        (ORR_V, [_, n, m]) if n == m => operands.truncate(2),
+        (ORR, [_, n, _]) if n == "xzr" => _ = operands.remove(1),
+        (SUBS | SUBS_IMM, [d, ..]) if d == "xzr" => {
+            operands.remove(0);
+            return "cmp";
+        }
+        _ => return op.name,
+    }
+    "mov"
 }
 
 /// An instruction as assemblers read it; `label` names a distance in words.
@@ -65,7 +79,8 @@ pub(crate) fn text(word: u32, label: &dyn Fn(i64) -> String) -> Option<String> {
             Field::Text(text) => text.to_owned(),
         });
     }
-    Some(format!("{} {}", op.name, operands.join(", ")).trim_end().to_owned())
+    let name = alias(op, &mut operands);
+    Some(format!("{name} {}", operands.join(", ")).trim_end().to_owned())
 }
 
 /// The distance in words to where an instruction branches or reads.
@@ -119,4 +134,68 @@ pub(crate) fn lines(code: &[u8]) -> Option<Vec<Line>> {
         out.extend(line.split('\n').map(|text| Line { at: None, text: text.to_owned() }));
     }
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aarch64::encoded;
+    use crate::encode::Program;
+    use crate::line;
+    use crate::simd::{Op2, R, Simd, Src};
+
+    /// Vectors of a row times an element and a constant.
+    struct Scaled;
+
+    impl Program for Scaled {
+        fn emit<S: Simd>(&self, s: &mut S) -> R {
+            let (p, count) = (s.arg(0)?, s.arg(2)?);
+            s.repeat_ptr(count, &mut |s| {
+                let (a, b) = (s.load(&p, 0, 4)?, s.load(&p, 16, 4)?);
+                s.fma(&a, &b, Src::Splat(&p, 32))?;
+                s.op2(Op2::Mul, &a, Src::Const(0.1))?;
+                s.store(&p, 0, &a, 4)?;
+                s.store(&p, 16, &b, 4)?;
+                s.free(a);
+                s.free(b);
+                s.advance(&p, 4096 + 64);
+                Ok(())
+            })?;
+            s.free_ptr(p);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn branches_and_constants_have_names() {
+        let target = crate::resolve("aarch64-unknown-linux-gnu", "neon", "").unwrap();
+        let lines = lines(&encoded(&target, &Scaled).unwrap().code).unwrap();
+        let starts: Vec<usize> = lines.iter().filter_map(|line| line.at).collect();
+        assert!(starts[0] == 0 && starts.is_sorted_by(|a, b| a < b), "{starts:?}");
+        let expected = "  sub sp, sp, #32
+  stp x0, x1, [sp]
+  str x2, [sp, #16]
+  ldr q3, C0
+  ldr x0, [sp]
+  ldr x1, [sp, #16]
+  cmp x1, #0
+  b.le L1
+L0:
+  ldp q0, q1, [x0]
+  ldr s2, [x0, #32]
+  fmla v0.4s, v1.4s, v2.s[0]
+  fmul v0.4s, v0.4s, v3.4s
+  stp q0, q1, [x0]
+  add x0, x0, #1, lsl #12
+  add x0, x0, #64
+  subs x1, x1, #1
+  b.ne L0
+L1:
+  add sp, sp, #32
+  ret
+C0:
+  .long 0x3dcccccd, 0x3dcccccd, 0x3dcccccd, 0x3dcccccd
+";
+        assert_eq!(line::text(&lines), expected);
+    }
 }

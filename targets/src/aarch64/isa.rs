@@ -124,7 +124,9 @@ impl Field {
         let a = operands.first().map_or(0, |a| *a as u32);
         let b = operands.get(1).map_or(0, |b| *b as u32);
         match self {
-            V(at, _) | S(at, _) | X(at) | P(at) | W(at) | List(at, ..) | Imm(at, _) | Condition(at) => a << at,
+            V(at, _) | S(at, _) | X(at) | P(at) | W(at) | List(at, ..) | Imm(at, _) | Condition(at) => {
+                a << at
+            }
             Element(_) => a << 16 | (b & 1) << 21 | (b >> 1) << 11,
             Lane(at, e) => a << at | b << (17 + size(e)),
             From(e) => a << 5 | b << (11 + size(e)),
@@ -138,7 +140,9 @@ impl Field {
             Label19 => (a & 0x7_ffff) << 5,
             Mem(unit) => a << 5 | b / u32::from(unit) << 10,
             Near => a << 5 | (b & 0x1ff) << 12,
-            Pair(unit) => a << 5 | ((operands.get(1).map_or(0, |b| *b) / i64::from(unit)) as u32 & 0x7f) << 15,
+            Pair(unit) => {
+                a << 5 | ((operands.get(1).map_or(0, |b| *b) / i64::from(unit)) as u32 & 0x7f) << 15
+            }
             Base => a << 5,
             Next | Indexed => a << 5 | b << 16,
             Byte | Bytes | Float => (a >> 5) << 16 | (a & 0x1f) << 5,

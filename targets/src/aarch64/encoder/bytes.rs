@@ -1,7 +1,7 @@
 //! Products of bytes and of words, and tables of bytes.
 
-use super::address::{LOAD_8, LOAD_16};
 use super::Encoder;
+use super::address::{LOAD_8, LOAD_16};
 use crate::aarch64::isa::*;
 use crate::simd::{P, R, Refusal, Simd as _, Src, V};
 

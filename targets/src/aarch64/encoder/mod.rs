@@ -128,7 +128,8 @@ impl Encoder {
         let mut wanted: Vec<(u64, u128)> = self.wanted.into_iter().map(|(bits, cost)| (cost, bits)).collect();
         wanted.sort_by(|a, b| b.cmp(a));
         let left = &VECTORS[self.peak as usize..];
-        let throughout = wanted.into_iter().zip(left).map(|((_, bits), register)| (bits, *register)).collect();
+        let throughout =
+            wanted.into_iter().zip(left).map(|((_, bits), register)| (bits, *register)).collect();
         Self { throughout, ..Self::new(target) }
     }
 

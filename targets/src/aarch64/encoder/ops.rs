@@ -1,8 +1,6 @@
 //! The operations of the builder in instructions.
 
-use super::address::{
-    ASK, LOAD_I32, LOAD_LONG, LOAD_U8, LOAD_U16, STORE_LONG,
-};
+use super::address::{ASK, LOAD_I32, LOAD_LONG, LOAD_U8, LOAD_U16, STORE_LONG};
 use super::constants::{first_lanes, longs, words};
 use super::{Encoder, LANES, NUMBER, RESERVE, STACK, ZERO};
 use crate::aarch64::isa::*;
@@ -453,6 +451,12 @@ impl Simd for Encoder {
 
     fn dot4(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
         self.dot_bytes(d, a, b)
+    }
+
+    fn dot4_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R {
+        let (d, b, a) = (self.reg(d), self.reg(b), self.reg(a));
+        self.put(SUDOT_LANE, &[d.into(), b.into(), a.into(), lane as i64]);
+        Ok(())
     }
 
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R {
