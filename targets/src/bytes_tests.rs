@@ -2,7 +2,7 @@
 
 use kiln_ir::format::packed::{Panels, Steps};
 
-use crate::simd::{Narrow, Overflow, R, Simd, bytes};
+use crate::simd::{Lane, Narrow, Op1, Op2, Overflow, R, Refusal, Simd, Src, bytes};
 use crate::testing::{compile_for, run_encoded, run_on, run_supported};
 
 /// Columns of a panel, and groups of four steps.
@@ -38,6 +38,50 @@ impl crate::encode::Program for Products {
     }
 }
 
+/// The same by lane, and where all bytes have signs with half of their range taken from those of lhs.
+struct ByLane;
+
+impl crate::encode::Program for ByLane {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let signed = s.has_signed_dot4();
+        if s.lanes() != 4 || !signed && !s.has_dot4() {
+            return Err(Refusal::unsupported("products of four bytes by lane"));
+        }
+        let data = s.arg(0)?;
+        for j in 0..COLUMNS / 4 {
+            let sum = s.load(&data, (OUT + 16 * j) as i32, 4)?;
+            let weights = s.splat(0.0)?;
+            for g in 0..GROUPS {
+                let b = s.load(&data, (FOURS + 4 * COLUMNS * g + 16 * j) as i32, 4)?;
+                let last = g + 1 == GROUPS;
+                let a = if last {
+                    s.load_splat(&data, 4 * g as i32)?
+                } else {
+                    s.load(&data, 16 * (g / 4) as i32, 4)?
+                };
+                if signed {
+                    s.op2(Op2::Xor, &a, Src::Bits(0x8080_8080))?;
+                    s.signed_dot4(&weights, &b, Src::Bits(0x0101_0101))?;
+                }
+                match (signed, last) {
+                    (true, true) => s.signed_dot4(&sum, &a, Src::Reg(&b))?,
+                    (true, false) => s.signed_dot4_lane(&sum, &b, &a, g % 4)?,
+                    (false, true) => s.dot4(&sum, &a, Src::Reg(&b))?,
+                    (false, false) => s.dot4_lane(&sum, &b, &a, g % 4)?,
+                }
+                s.free(a);
+                s.free(b);
+            }
+            s.op1_as(Lane::I32, Op1::Shl(7), &weights)?;
+            s.op2(Op2::IntAdd, &sum, Src::Reg(&weights))?;
+            s.store(&data, (OUT + 16 * j) as i32, &sum, 4)?;
+            s.free(weights);
+            s.free(sum);
+        }
+        Ok(())
+    }
+}
+
 fn check(lhs: &[u8], rhs: &[i8]) {
     let panels = |steps| Panels {
         offset: 0,
@@ -55,7 +99,7 @@ fn check(lhs: &[u8], rhs: &[i8]) {
     data.extend((0..COLUMNS).flat_map(|col| before(col).to_le_bytes()));
     let all = run_on(&Products, &data, 0, 0);
     assert!(all.len() >= 4, "Cranelift's three and SSE2's at least");
-    for ran in all {
+    for ran in all.into_iter().chain(run_encoded(&ByLane, &data, 0, 0)) {
         for col in 0..COLUMNS {
             let products =
                 lhs.iter().enumerate().map(|(k, a)| i32::from(*a) * i32::from(rhs[k * COLUMNS + col]));

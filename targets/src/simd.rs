@@ -441,6 +441,18 @@ pub trait Simd {
     fn dot4_lane(&mut self, _d: &V, _b: &V, _a: &V, _lane: usize) -> R {
         Err(Refusal::unsupported("products of four bytes by lane"))
     }
+    /// Whether [`Simd::signed_dot4`] and [`Simd::signed_dot4_lane`] are instructions, and [`Simd::dot4`] is none.
+    fn has_signed_dot4(&self) -> bool {
+        false
+    }
+    /// [`Simd::dot4`] of bytes that all have signs. Only where [`Simd::has_signed_dot4`].
+    fn signed_dot4(&mut self, _d: &V, _a: &V, _b: Src<'_>) -> R {
+        Err(Refusal::unsupported("products of four signed bytes"))
+    }
+    /// [`Simd::dot4_lane`] of bytes that all have signs. Only where [`Simd::has_signed_dot4`].
+    fn signed_dot4_lane(&mut self, _d: &V, _b: &V, _a: &V, _lane: usize) -> R {
+        Err(Refusal::unsupported("products of four signed bytes"))
+    }
     /// Products of bytes, those of `d` without a sign and those of `s` with one, and of these the sums two by two in lanes of 16
     /// bits, which saturate. Only on machines with SSSE3 ([`Target::adds_products_of_bytes`](crate::Target)).
     fn madd_bytes(&mut self, _d: &V, _s: Src<'_>) -> R {

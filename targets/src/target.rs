@@ -74,6 +74,8 @@ pub struct Target {
     pub crosses_bytes: bool,
     /// Products of four bytes with four others are added to a lane by one instruction.
     pub dot4: bool,
+    /// The same of bytes that all have signs, where [`Target::dot4`] is not there.
+    pub signed_dot4: bool,
     /// Minimum and maximum are a comparison and a choice, whose second operand wins where one is NaN, instead of NaN.
     pub extremes_choose: bool,
     /// Comparisons of vectors read operands in memory that need not be aligned.
@@ -114,6 +116,11 @@ impl Target {
     /// f32 lanes of a vector register.
     pub fn lanes(&self) -> usize {
         self.vector_bytes / 4
+    }
+
+    /// Whether bytes are multiplied four at a time in tiles.
+    pub fn multiplies_fours(&self) -> bool {
+        self.dot4 || self.signed_dot4
     }
 
     /// Whether Cranelift can write object files for it: some of its relocations may be missing in COFF.

@@ -35,7 +35,7 @@ const ENCODED: [(&str, &str, usize); 11] = [
 ];
 
 /// Levels of AArch64 that the encoder's code differs for.
-const EMULATED: [&str; 2] = ["neon", "i8mm"];
+const EMULATED: [&str; 3] = ["neon", "dotprod", "i8mm"];
 
 /// A program's code for every level of AArch64 that the emulator runs, unless it is refused.
 fn emulated(program: &impl Program) -> Vec<(&'static str, Vec<u8>)> {

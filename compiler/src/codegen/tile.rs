@@ -53,6 +53,8 @@ struct Generator<'k> {
     /// Where the lines of the next panel are that are asked for next.
     next_panel: Option<AccessId>,
     epilogue: Dag,
+    /// Sums of the weights of a tile's columns, by which activations without signs make up for having become signed.
+    weight_sums: Vec<V>,
     /// What sums begin with where that is not 0.
     start: Option<AccessId>,
     /// What sums and elements are taken for.
@@ -106,7 +108,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let mut levels: Vec<Level> = tile.outer.iter().map(|l| Level::Outer(*l)).collect();
     levels.insert(if tile.panels_outermost { 0 } else { levels.len() }, Level::Panels);
     levels.push(Level::Rows);
-    let dots = of_bytes && s.has_dot4();
+    let dots = of_bytes && (s.has_dot4() || s.has_signed_dot4());
     if tile.by_lane
         && (*acc != DType::F32 && !dots
             || lanes as i64 != BY_LANE
@@ -123,6 +125,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
         store,
         next_panel,
         epilogue,
+        weight_sums: Vec::new(),
         start,
         ty,
         bytes,
@@ -254,7 +257,9 @@ impl Generator<'_> {
     fn body<S: Simd>(&mut self, s: &mut S, tile: Extent) -> R {
         let vectors = (tile.cols as usize).div_ceil(self.lanes);
         let acc = self.start(s, tile)?;
+        self.open_weight_sums(s, vectors)?;
         self.depth(s, 0, &acc, tile)?;
+        self.close_weight_sums(s, &acc)?;
         let overflow = self.epilogue.overflow(s, 0);
         let mut waiting = self.epilogue.make_room(s, acc)?.into_iter();
         let held = self.epilogue.hold_constants(s)?;
@@ -473,7 +478,9 @@ impl Generator<'_> {
         let a = (0..tile.rows)
             .map(|r| {
                 let disp = self.walk.disp(self.lhs, &self.ahead(l, k, r), 0)?;
-                s.load(self.walk.ptr(self.lhs), disp, self.lanes)
+                let a = s.load(self.walk.ptr(self.lhs), disp, self.lanes)?;
+                self.make_signed(s, &a)?;
+                Ok(a)
             })
             .collect::<R<Vec<_>>>()?;
         for lane in 0..BY_LANE {
@@ -485,9 +492,10 @@ impl Generator<'_> {
                 })
                 .collect::<R<Vec<_>>>()?;
             for (j, b) in b.into_iter().enumerate() {
+                self.add_weights(s, j, &b)?;
                 for (acc, a) in acc[j..].iter().step_by(vectors).zip(&a) {
                     if of_bytes {
-                        s.dot4_lane(acc, &b, a, lane as usize)?;
+                        self.dot_lane(s, acc, &b, a, lane as usize)?;
                     } else {
                         s.fma_lane(acc, &b, a, lane as usize)?;
                     }

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Copies between such tensors stay copies. What else reads bytes (windows, tables) or has its type from the caller keeps
-//! them, and products read a copy. With an instruction for bytes ([`Target::dot4`]) nothing changes, and neither where machines
+//! them, and products read a copy. With an instruction for bytes ([`Target::multiplies_fours`]) nothing changes, and neither where machines
 //! add products of bytes in 16 bits ([`Target::adds_products_of_bytes`]) and these fit two by two: always, as weights prove
 //! ([`two_fit`]), or as a rule, because a byte near its end of the range stands for zero. Those are looked at before they are
 //! multiplied ([`Steps::Watched`](kiln_ir::format::packed::Steps)).
@@ -35,7 +35,7 @@ use crate::schedule::contract::LEAST_RUN;
 
 /// Gives what products of bytes read the type that is multiplied on all of these machines.
 pub fn run(program: &mut Program, targets: &[Target]) {
-    if targets.iter().any(|target| target.dot4) {
+    if targets.iter().any(Target::multiplies_fours) {
         return;
     }
     let in_pairs = targets.iter().all(|target| target.adds_products_of_bytes);

@@ -16,7 +16,7 @@ pub(super) fn steps(
     elements: &dyn Fn() -> kiln_ir::Result<Tensor>,
 ) -> Steps {
     let fit = || target.adds_products_of_bytes && elements().is_ok_and(|t| pairs_fit(panels, &t));
-    match (contract::is_bytes(kernel), target.dot4) {
+    match (contract::is_bytes(kernel), target.multiplies_fours()) {
         (false, _) if contract::is_crossed(kernel, target) => Steps::Crossed,
         (false, _) if contract::is_words(kernel) => Steps::Words,
         (false, _) => Steps::Single,

@@ -192,6 +192,8 @@ fn product_registers(
         _ if is_bytes(kernel) && target.dot4 => 0,
         // Two bounds, two halves of a run, what they come to, and a constant.
         _ if is_watched(packed) => 5 - nv,
+        // A sum of weights for each vector of columns, and two constants.
+        _ if is_bytes(kernel) && target.signed_dot4 => nv + 2,
         // A product and a constant; vectors of weights are operands in memory.
         _ if lies_in_fours(kernel, col) => 2 - nv,
         // Two registers of each operand, and a product.
@@ -489,7 +491,7 @@ pub fn choose(
     let why = format!(
         "{mr}x{nr} tile of {rows} rows x {cols} columns, depth {}; {}{} rhs of {} KiB, {order}{}",
         steps * depth,
-        match (roles.quad.is_some(), target.dot4) {
+        match (roles.quad.is_some(), target.multiplies_fours()) {
             _ if is_words(kernel) && rhs_size(kernel) == 1 => "words by bytes in pairs; ",
             _ if is_words(kernel) => "words in pairs; ",
             (true, true) => "bytes four at a time; ",
@@ -509,7 +511,7 @@ pub fn choose(
 /// Whether the machine multiplies lane by lane and lhs elements, or fours of bytes, lie side by side along depth.
 fn by_lane(kernel: &FlatKernel, roles: &Roles, target: &Target) -> bool {
     let Form::Contract { lhs, .. } = &kernel.form else { return false };
-    let dots = is_bytes(kernel) && roles.quad.is_some() && target.dot4 && target.encoder;
+    let dots = is_bytes(kernel) && roles.quad.is_some() && target.multiplies_fours() && target.encoder;
     target.lhs_access == LhsAccess::ByLane
         && (lhs.dtype == DType::F32 || dots)
         && target.lanes() == BY_LANE

@@ -46,7 +46,7 @@ impl Products {
                 None => Self::Integers,
                 Some(_) if lhs.dtype.size() == 2 => Self::Words,
                 Some(_) if stride(rhs, tile.col) != FOURS => Self::Words,
-                Some(_) if target.dot4 => Self::Fours,
+                Some(_) if target.multiplies_fours() => Self::Fours,
                 Some(_) => Self::Pairs,
             },
             (Form::Contract { acc, .. }, _) if acc.is_int() => Self::Integers,

@@ -441,6 +441,8 @@ ops! {
     ZIP2_2D = "zip2", 0x4ec0_7800, [V(0, "2d"), V(5, "2d"), V(16, "2d")];
     UZP1_4S = "uzp1", 0x4e80_1800, [V(0, "4s"), V(5, "4s"), V(16, "4s")];
     TBL_1 = "tbl", 0x4e00_0000, [V(0, "16b"), List(5, 1, "16b"), V(16, "16b")];
+    SDOT = "sdot", 0x4e80_9400, [V(0, "4s"), V(5, "16b"), V(16, "16b")];
+    SDOT_LANE = "sdot", 0x4f80_e000, [V(0, "4s"), V(5, "16b"), Element("4b")];
     USDOT = "usdot", 0x4e80_9c00, [V(0, "4s"), V(5, "16b"), V(16, "16b")];
     SUDOT_LANE = "sudot", 0x4f00_f000, [V(0, "4s"), V(5, "16b"), Element("4b")];
     USDOT_LANE = "usdot", 0x4f80_f000, [V(0, "4s"), V(5, "16b"), Element("4b")];

@@ -139,8 +139,8 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         fma: true,
         rounds: true,
         halves: true,
-        // Products of signed bytes alone came earlier, with the dot product.
         dot4: has("i8mm"),
+        signed_dot4: has("dotprod") && !has("i8mm"),
         shuffles_bytes: true,
         adds_products_of_bytes: false,
         crosses_bytes: false,

@@ -67,6 +67,7 @@ pub fn target(triple: &str) -> Result<Target> {
         rounds: false,
         halves: false,
         dot4: false,
+        signed_dot4: false,
         shuffles_bytes: false,
         adds_products_of_bytes: false,
         crosses_bytes: !vectors,

@@ -233,6 +233,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
             32 => has("avxvnni"),
             _ => false,
         },
+        signed_dot4: false,
         extremes_choose: true,
         compares_unaligned: has("avx"),
         encoder: true,

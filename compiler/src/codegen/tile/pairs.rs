@@ -46,7 +46,7 @@ impl Generator<'_> {
 
     /// Whether the panels are those of an instruction for four bytes that the machine does not have.
     pub(super) fn in_pairs<S: Simd>(&self, s: &S) -> bool {
-        self.tile.quad.is_some() && self.column == FOURS && !s.has_dot4()
+        self.tile.quad.is_some() && self.column == FOURS && !s.has_dot4() && !s.has_signed_dot4()
     }
 
     /// Rows pass by one at a time; the panel's vectors are operands in memory.

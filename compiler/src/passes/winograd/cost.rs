@@ -44,9 +44,10 @@ impl Layer {
     /// The factors of the definition.
     fn factors(&self, target: &Target) -> Factors {
         match (self.short, self.most) {
-            (_, Some(_)) => {
-                Factors { bytes: 1.0, cost: if target.dot4 { FOUR_BYTES } else { BYTES_AS_WORDS } }
-            }
+            (_, Some(_)) => Factors {
+                bytes: 1.0,
+                cost: if target.multiplies_fours() { FOUR_BYTES } else { BYTES_AS_WORDS },
+            },
             (short, None) => Factors { bytes: if short { 2.0 } else { 4.0 }, cost: 1.0 },
         }
     }

@@ -59,6 +59,8 @@ const VECTOR_BYTES: i64 = 16;
 pub(crate) struct Encoder {
     /// Products of four bytes are instructions, of unsigned ones with signed ones.
     mixed_dots: bool,
+    /// Products of four bytes are instructions, of signed ones.
+    signed_dots: bool,
     code: Vec<u32>,
     /// Bit per register that is free.
     vectors: u32,
@@ -100,6 +102,7 @@ impl Encoder {
     pub(crate) fn new(target: &Target) -> Self {
         Self {
             mixed_dots: target.dot4,
+            signed_dots: target.signed_dot4,
             code: Vec::new(),
             vectors: u32::MAX,
             general: GENERAL.iter().fold(0, |all, r| all | 1 << r),

@@ -459,6 +459,29 @@ impl Simd for Encoder {
         Ok(())
     }
 
+    fn has_signed_dot4(&self) -> bool {
+        self.signed_dots
+    }
+
+    fn signed_dot4(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
+        let (b, temporary) = self.operand(b)?;
+        let d = self.reg(d);
+        // An element that was loaded into the first lane is multiplied from there.
+        if self.is_first_lane(a) {
+            self.put(SDOT_LANE, &[d.into(), b.into(), a.0.into(), 0]);
+        } else {
+            self.three_of_all(SDOT, d, a.0, b);
+        }
+        self.release(temporary);
+        Ok(())
+    }
+
+    fn signed_dot4_lane(&mut self, d: &V, b: &V, a: &V, lane: usize) -> R {
+        let (d, b, a) = (self.reg(d), self.reg(b), self.reg(a));
+        self.put(SDOT_LANE, &[d.into(), b.into(), a.into(), lane as i64]);
+        Ok(())
+    }
+
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R {
         self.multiply_words(d, s)
     }
