@@ -1,6 +1,7 @@
 //! From a program with places to the plan: storage, flat kernels, packed weights, schedules.
 
 mod bytes;
+mod near;
 mod rows;
 mod sparse;
 
@@ -208,6 +209,7 @@ pub fn build_with(
     plan.sizes = plan.needed_sizes();
     plan.weights_bytes = weights.read_only.bytes();
     plan.weights = weights.list;
+    near::settle(&mut plan.kernels, &plan.weights, target);
     plan.slots = arena.slots;
     Ok(plan)
 }
