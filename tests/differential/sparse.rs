@@ -146,10 +146,31 @@ fn product_of_bytes(c: &mut Choices) -> Outcome<Graph> {
     t.finish()
 }
 
+/// A recurrent layer, whose steps read a row each of what all elements make at once.
+fn sequence(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text { lines: String::new(), dtype: DType::F32, constants: Vec::new() };
+    let (steps, k, n) = (c.size(2, 40), c.size(100, 200), c.size(16, 40));
+    let (kind, gates) = if c.yes() { ("LSTM", 4) } else { ("GRU", 3) };
+    t.line(format!("input %x: f32[{steps}, 1, {k}]"));
+    weight(c, &mut t, "w0", &[gates * n, k]);
+    weight(c, &mut t, "r0", &[gates * n, n]);
+    t.weight(c, "b", &[1, 2 * gates * n]);
+    t.line("input %axes: i64[1]".into());
+    t.constants.push(("axes".to_owned(), Tensor::from_vec::<i64>(&[1], vec![0])));
+    t.line("%w = Unsqueeze(%w0, %axes)".into());
+    t.line("%r = Unsqueeze(%r0, %axes)".into());
+    t.line(format!("%t = {kind}(%x, %w, %r, %b) {{hidden_size = {n}}}"));
+    t.tail(c);
+    t.finish()
+}
+
 /// A product of a row, of a few or of many.
 pub(super) fn product(c: &mut Choices) -> Outcome<Graph> {
     if c.below(3) == 0 {
         return product_of_bytes(c);
+    }
+    if c.below(4) == 0 {
+        return sequence(c);
     }
     let mut t = Text::of(c);
     let (m, k, n) = (c.size(1, 40), c.size(20, 200), c.size(5, 70));

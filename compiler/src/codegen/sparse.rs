@@ -18,14 +18,14 @@
 //!
 //! Where a row begins in the values and the indices is read from the table, so that any part of the rows can be run; where
 //! threads share rows, so is with which one a share begins, for shares have as many blocks as each other. Within
-//! a row both are read from front to back. A row is added up by ascending column whatever the tile is, so that bits depend
-//! on nothing else.
+//! a row both are read from front to back. A row is added up by ascending column whatever the tile is, in one sum or, where
+//! all tiles are one vector by one row ([`Sparse::chains`]), in several, so that bits depend on nothing else.
 
 use kiln_ir::DType;
 use kiln_ir::format::bcsr::{Bcsr, Index};
 use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
-use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Sparse};
+use kiln_ir::kernel::plan::{CHAINS, FlatAccess, PlannedKernel, Shared, Sparse};
 use kiln_targets::simd::bytes::{self, Bytes};
 use kiln_targets::simd::{Across, Op2, P, R, Refusal, Simd, SimdExt as _, Src, V};
 
@@ -67,8 +67,7 @@ impl Walks for Generator<'_> {
     }
 }
 
-/// Blocks at a time where rows are lanes: as many as hide the latency of a multiply-add, with so many accumulators at most.
-const CHAINS: usize = 4;
+/// Accumulators at most where rows are lanes and several blocks are taken at a time, to hide the latency of a multiply-add.
 const MOST_SUMS: usize = 8;
 
 /// Where a row's blocks are read.
@@ -99,6 +98,15 @@ fn quotient<S: Simd>(s: &mut S, count: &P, by: usize) -> R<P> {
     s.shift_down(&whole, by.trailing_zeros() as u8);
     s.advance_by(count, &whole, -(by as i64))?;
     Ok(whole)
+}
+
+/// Sums of further blocks are added to the first ones.
+fn add_up<S: Simd>(s: &mut S, sums: &[V], others: Vec<V>) -> R {
+    for (i, other) in others.into_iter().enumerate() {
+        s.op2(Op2::Add, &sums[i % sums.len()], Src::Reg(&other))?;
+        s.free(other);
+    }
+    Ok(())
 }
 
 /// How much of a tile there is.
@@ -251,10 +259,19 @@ impl Generator<'_> {
         let weights = &self.sparse.weights;
         let height = usize::from(weights.block.rows);
         let pixels = self.pixels(at);
-        let acc = (0..height * pixels.len()).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
+        let (chains, sums) = (self.sparse.chains(), height * pixels.len());
+        let mut acc = (0..chains * sums).map(|_| s.splat(0.0)).collect::<R<Vec<V>>>()?;
         let Row { count, at } = self.begin(s)?;
-        s.repeat_ptr(count, &mut |s| self.block(s, &acc, &pixels, &at))?;
+        if chains > 1 {
+            let whole = quotient(s, &count, chains)?;
+            s.repeat_ptr(whole, &mut |s| {
+                acc.chunks_exact(sums).try_for_each(|acc| self.block(s, acc, &pixels, &at))
+            })?;
+        }
+        s.repeat_ptr(count, &mut |s| self.block(s, &acc[..sums], &pixels, &at))?;
         at.free(s);
+        let others = acc.split_off(sums);
+        add_up(s, &acc, others)?;
         self.finish(s, acc, &pixels, rows)
     }
 
@@ -334,10 +351,7 @@ impl Generator<'_> {
         at.free(s);
         let mut acc = acc;
         let others = acc.split_off(parts.len());
-        for (i, other) in others.into_iter().enumerate() {
-            s.op2(Op2::Add, &acc[i % parts.len()], Src::Reg(&other))?;
-            s.free(other);
-        }
+        add_up(s, &acc, others)?;
         let overflow = self.epilogue.overflow(s, 0);
         let held = self.epilogue.hold_constants(s)?;
         for (v, acc) in acc.into_iter().enumerate() {

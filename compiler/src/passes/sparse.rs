@@ -12,7 +12,8 @@
 //! and pixels behind each other (`phases`, `fours`), and blocks are as wide.
 //!
 //! Products of matrices with many rows are the same: rows are pixels, columns are channels. A product of a row or a few has a
-//! block's rows as lanes and stands alone.
+//! block's rows as lanes and stands alone, and so does one whose rows others read as such: it has them as lanes where that
+//! is worth two copies (`turned`).
 //!
 //! Where it was measured which is faster (`--tune`), that decides.
 //!
@@ -25,6 +26,7 @@ mod cost;
 mod fours;
 mod layer;
 mod phases;
+mod turned;
 
 use kiln_ir::Result;
 use kiln_ir::kernel::{BufferKind, Edits, Form, Format, Kept, Program, Uses};
@@ -98,6 +100,9 @@ pub fn run_with(program: &mut Program, targets: &[Target], choices: &Choices) ->
                     program.set_format(layer.weights, Some(Format { kept: Kept::Dense, why }));
                 }
                 continue;
+            }
+            if let (true, Some(row)) = (weighed.turned, layer.turns) {
+                edits.replace(i, turned::rewrite(program, i, layer, row)?);
             }
             let weights = match layer.is_taken_apart() {
                 false => layer.weights,

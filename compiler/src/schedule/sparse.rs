@@ -1,7 +1,7 @@
 //! Contractions whose weights are kept in blocks ([`Sparse`]): tiles of pixels, and what they cost.
 
 use kiln_ir::format::bcsr::{Bcsr, Block};
-use kiln_ir::kernel::plan::{FlatAccess, Schedule, Sparse};
+use kiln_ir::kernel::plan::{CHAINS, FlatAccess, Schedule, Sparse};
 use kiln_ir::kernel::{Form, Loop, LoopId, Role};
 use kiln_ir::{DType, Dim};
 use kiln_targets::Target;
@@ -171,8 +171,8 @@ impl Product {
         self.bytes && !target.dot4
     }
 
-    /// Cycles that a block takes with so many vectors of pixels.
-    fn step(&self, vectors: i64, target: &Target) -> f64 {
+    /// Cycles that a block takes with so many vectors of pixels, which may be all of a tile.
+    fn step(&self, vectors: i64, alone: bool, target: &Target) -> f64 {
         let (h, v) = (f64::from(self.block.rows), vectors as f64);
         if self.is_in_words(target) {
             // Pixels are taken apart and so are values; two products and two sums of each.
@@ -187,7 +187,9 @@ impl Product {
         };
         // Without multiply-adds a product and a sum.
         let multiply = if target.fma { multiply } else { 2.0 * multiply };
-        columns * multiply.max(load).max(LATENCY) + STEP / 2.0
+        // See `Sparse::chains`.
+        let chains = if alone && self.block == Block::new(1, 1) { CHAINS as f64 } else { 1.0 };
+        columns * multiply.max(load).max(LATENCY / chains) + STEP / 2.0
     }
 
     /// Cycles in tiles of such a size.
@@ -203,7 +205,8 @@ impl Product {
                 let vectors = v * n;
                 if tiles * times > 0 {
                     let row = ROW[1] + ROW[0] * (height * vectors) as f64 / STARTED;
-                    let here = self.blocks as f64 * self.step(vectors, target) + block_rows * row;
+                    let alone = tile.vectors * tile.lines == 1;
+                    let here = self.blocks as f64 * self.step(vectors, alone, target) + block_rows * row;
                     all += (tiles * times) as f64 * here;
                 }
             }

@@ -331,7 +331,18 @@ pub struct Sparse {
     pub weights: Bcsr,
 }
 
+/// Sums that are under way at a time where they wait for each other.
+pub const CHAINS: usize = 4;
+
 impl Sparse {
+    /// Blocks of a row that are added side by side, each to a sum of its own: where a tile is one vector by one row of floats, a
+    /// sum of which waits for the one before it.
+    pub fn chains(&self) -> usize {
+        let Bcsr { block, value_bytes, .. } = &self.weights;
+        let one = *block == Block::new(1, 1) && self.vectors == 1 && self.down.is_none();
+        if one && self.col.is_some() && *value_bytes > 1 { CHAINS } else { 1 }
+    }
+
     /// Whether blocks of a row, of one element each, are lanes.
     pub fn has_blocks_as_lanes(&self) -> bool {
         let Bcsr { block, unit, index, .. } = &self.weights;

@@ -127,6 +127,14 @@ fn decided(program: &Program, rows: &[Option<LoopId>]) -> HashMap<BufferId, usiz
     program.kernels().iter().zip(rows).flat_map(of).collect()
 }
 
+/// Whether a copy leads from what a contraction with weights in blocks reads or writes, whose last axis is lanes, to what has
+/// another axis last.
+fn turns_back(decided: &HashMap<BufferId, usize>, from: &Access, to: &Access) -> bool {
+    let last = |access: &Access| access.index.last()?.affine()?.as_loop();
+    let lanes = decided.get(&from.buffer).is_some_and(|axis| axis + 1 == from.index.len());
+    lanes && last(from).is_some() && last(to).is_some() && last(from) != last(to)
+}
+
 /// Whether what a contraction with weights in blocks reads has four bytes of depth together: its last axis.
 fn is_fours(program: &Program, lhs: &Access) -> bool {
     program.buffer(lhs.buffer).ty.dtype == DType::U8
@@ -178,6 +186,12 @@ fn vote(
                 cast(from.buffer, axis, weight);
             }
             cast(to.buffer, to.index.len() - 1, weight);
+        }
+        // Behind a product whose rows were turned for it they are rows again.
+        (Form::Rearrange { from, to }, _) if turns_back(decided, from, to) => {
+            if is_ours(program, to.buffer) {
+                cast(to.buffer, to.index.len() - 1, weight);
+            }
         }
         (Form::Contract { lhs, store, .. }, Some(row)) => {
             if !fours.contains(&lhs.buffer) {

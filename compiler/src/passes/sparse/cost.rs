@@ -33,6 +33,8 @@ pub(super) struct Weighed {
     /// The blocks that are best for all machines.
     pub(super) block: Block,
     pub(super) blocks: usize,
+    /// Whether rows become lanes by copies.
+    pub(super) turned: bool,
     /// By machine: densely, in blocks.
     pub(super) cycles: Vec<[f64; 2]>,
 }
@@ -72,19 +74,23 @@ pub(super) fn weigh(
         .iter()
         .map(|target| [dense(program, kernel, layer, target), beside_filtering(program, kernel, target)])
         .collect();
-    let of = |block: Block| {
+    let of = |(block, turned): (Block, bool)| {
         let blocks = layer.blocks(block)?;
         let bytes = blocks * (2 + block.values() * if layer.bytes { 1 } else { 4 });
         let rows = layer.outputs;
         let product = Product { lines, pixels, rows, blocks, block, bytes: layer.bytes };
         let cycles = targets.iter().zip(&beside).map(|(target, [dense, filtering])| {
             let cycles = match layer.kind {
+                Kind::Single if turned => {
+                    let copied = layer.images * (layer.channels + layer.outputs);
+                    Product { pixels: layer.images, ..product }.cycles(target) + COPY * copied as f64
+                }
                 Kind::Single => sparse::single(layer.images, blocks, block, target),
                 _ => layer.images as f64 * product.cycles(target),
             };
             [*dense, (cycles * filtering).max(cold(bytes, target)) + apart]
         });
-        Some(Weighed { block, blocks, cycles: cycles.collect() })
+        Some(Weighed { block, blocks, turned, cycles: cycles.collect() })
     };
     let loss =
         |w: &Weighed| w.cycles.iter().map(|[dense, sparse]| (sparse / dense.max(1.0)).ln()).sum::<f64>();
@@ -92,7 +98,10 @@ pub(super) fn weigh(
         let wide = if layer.bytes { b.cols > 1 } else { b.cols == 1 || layer.kind != Kind::Single };
         wide && i64::from(b.rows) <= layer.outputs.max(1)
     };
-    Block::ALL.into_iter().filter(may).filter_map(of).min_by(|a, b| loss(a).total_cmp(&loss(b)))
+    let ways = |block: Block| [false, true].map(|turned| (block, turned));
+    let ways = Block::ALL.into_iter().filter(may).flat_map(ways);
+    let all = ways.filter(|(_, turned)| !turned || layer.turns.is_some()).filter_map(of);
+    all.min_by(|a, b| loss(a).total_cmp(&loss(b)))
 }
 
 /// What a window in blocks takes of what is said here, beside a dense one by minimal filtering: with 16 registers, resnet50's

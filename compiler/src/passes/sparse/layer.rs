@@ -5,6 +5,7 @@ use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Kernel, LoopId
 use kiln_ir::{DType, Dim, Tensor};
 
 use super::super::images;
+use super::turned;
 
 /// What the lanes of a layer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub(super) struct Layer {
     pub(super) bytes: bool,
     /// Whether weights of a row, those of one output channel, lie together.
     pub(super) by_row: bool,
+    /// The rows that a product whose results stay as they are could have as lanes, with copies before it and behind it.
+    pub(super) turns: Option<LoopId>,
 }
 
 /// Channels of bytes that are multiplied at a time.
@@ -125,6 +128,7 @@ impl Layer {
             zeros,
             bytes,
             by_row,
+            turns: turned::rows(program, kernel, o).filter(|_| row.is_none() && readers.len() == 1),
         })
     }
 
@@ -199,6 +203,7 @@ impl Layer {
             zeros: zeros(tensor)?,
             bytes,
             by_row: true,
+            turns: None,
         })
     }
 

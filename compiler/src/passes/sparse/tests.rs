@@ -187,3 +187,31 @@ fn weights_of_several_steps_are_marked_where_all_read_them_alike() {
     assert!(matches!(steps("@w[k, n]")[..], [Kept::Bcsr(_)]), "{:?}", steps("@w[k, n]"));
     assert_eq!(steps("@w[n, k]"), []);
 }
+
+#[test]
+fn rows_that_others_read_as_such_become_lanes_by_two_copies() {
+    let kept = |i: usize| (i * 7 + i / 256 * 3).is_multiple_of(10);
+    let values: Vec<_> = (0..256 * 512).map(|i| if kept(i) { "0.5" } else { "0.0" }).collect();
+    let text = format!(
+        "program @m {{
+           input %x: f32[10, 1, 256]
+           const @w: f32[256, 512] = [{}]
+           const @b: f32[512] = splat 0.25
+           temp %t: f32[10, 1, 512]
+           output %y: f32[1, 512]
+           contract \"t\" [m: 10, n: 512 | k: 256] {{ acc: f32 = %x[m, 0, k] * @w[k, n] %t[m, 0, n] = acc + @b[n] }}
+           map \"y\" [a: 1, n: 512] {{ %y[a, n] = tanh(%t[3, 0, n]) }}
+         }}",
+        values.join(", ")
+    );
+    let mut program = kernel::parse(&text).unwrap();
+    let x = Tensor::from_vec::<f32>(&[10, 1, 256], (0..2560).map(|i| (i % 37) as f32 - 18.0).collect());
+    let expected = eval::kernel::run(&program, std::slice::from_ref(&x)).unwrap();
+    let native = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx512vnni", "").unwrap();
+    run(&mut program, &[native]).unwrap();
+    kernel::verify(&program).unwrap();
+    let kinds: Vec<_> = program.kernels().iter().map(|k| k.form.name()).collect();
+    assert_eq!(kinds, ["rearrange", "contract", "rearrange", "map"], "{program}");
+    assert!(matches!(formats(&program)[..], [Kept::Bcsr(_)]));
+    assert_eq!(eval::kernel::run(&program, &[x]).unwrap(), expected);
+}
