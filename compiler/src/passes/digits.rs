@@ -33,6 +33,8 @@ use packed::{GROUP, Packed};
 
 /// The greatest number of a block, in units.
 const GREATEST: f32 = (1 << 22) as f32;
+/// Rows for which bytes are taken apart again and again; for more they become floats once.
+const FEW_ROWS: i64 = 2;
 /// The least that counts as the greatest of a block, so that its unit is a normal number.
 const LEAST: f32 = 1e-30;
 
@@ -44,9 +46,10 @@ pub fn run(program: &mut Program, targets: &[Target]) -> Result<()> {
     let (mut panels, mut numbers) = (BTreeMap::new(), BTreeMap::new());
     for i in 0..program.kernels().len() {
         let Some(found) = Packed::of(program, program.kernel(i)) else { continue };
+        let many = found.count_of_rows(program.kernel(i)) > FEW_ROWS;
         if dots && found.has_panels() {
             edits.replace(i, rewrite(program, i, &found, &mut panels)?);
-        } else if !dots && floats::pays(&found, targets) {
+        } else if many && found.parts == 1 || !dots && floats::pays(&found, targets) {
             edits.replace(i, vec![floats::rewrite(program, i, &found, &mut numbers)?]);
         }
     }

@@ -19,6 +19,11 @@ use crate::types::{DType, Shape};
 
 /// Rows for which weights are read from memory as they are; for more they are dequantised once.
 const MOST_ROWS: i64 = 2;
+/// Rows for which weights of eight bits are, where these lie in a cache: a row of numbers in digits takes two thirds of what it takes in
+/// floats. The weights, and their columns, of which panels are whole.
+const NEAR_ROWS: i64 = 256;
+const NEAR_WEIGHTS: i64 = 1 << 20;
+const NEAR_COLUMNS: i64 = 16;
 
 /// A product with weights in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +50,14 @@ pub(super) fn fits<'f>(op: &Packed, optional: impl Fn(usize) -> Option<&'f Fact>
     let (Some(a), Some(q), Some(scales)) = (optional(0), optional(1), optional(2)) else { return false };
     let leading = a.shape.rank().saturating_sub(1);
     let rows = a.shape[..leading].iter().try_fold(1i64, |n, d| d.as_const().and_then(|d| n.checked_mul(d)));
-    let few = rows.is_some_and(|n| (1..=MOST_ROWS).contains(&n));
+    let near = op.bits == 8
+        && op.k.checked_mul(op.n).is_some_and(|n| n <= NEAR_WEIGHTS)
+        && op.n % NEAR_COLUMNS == 0
+        && op.blocks() > 1
+        && optional(3).is_none()
+        && scales.tensor().is_some();
+    let most = if near { NEAR_ROWS } else { MOST_ROWS };
+    let few = rows.is_some_and(|n| (1..=most).contains(&n));
     let number = |f: &Fact| matches!(f.dtype, DType::F32 | DType::F16 | DType::BF16);
     let zeros = optional(3).is_none_or(|z| number(z) || z.tensor().is_some());
     let floats = [Some(a), Some(scales), optional(5)].into_iter().flatten().all(number);

@@ -53,6 +53,17 @@ fn product(e: &Expr) -> Option<Product> {
     Some((byte.clone(), bits, zero.to_f64() as f32, number.clone()))
 }
 
+/// Whether results of a row lie in the last axis, wherever rows are.
+fn leads_to(to: &Access, column: LoopId) -> bool {
+    let affine: Option<Vec<&Affine>> = to.index.iter().map(Index::affine).collect();
+    affine.is_some_and(|list| match list.split_last() {
+        Some((last, others)) => {
+            last.as_loop() == Some(column) && others.iter().all(|a| a.coefficient(column).is(0))
+        }
+        None => false,
+    })
+}
+
 impl Packed {
     pub(super) fn of(program: &Program, kernel: &Kernel) -> Option<Self> {
         use BinaryOp::{Add, BitAnd, Mul, Shr};
@@ -94,7 +105,7 @@ impl Packed {
             && weights.as_loops()? == [*column, b, i]
             && constant(weights.buffer)
             && constant(scale.buffer)
-            && store.to.as_loops()? == parallel;
+            && leads_to(&store.to, *column);
         fits.then(|| Self {
             weights: weights.buffer,
             scales: scale.buffer,
@@ -107,6 +118,12 @@ impl Packed {
             rows: rows.to_vec(),
             column: *column,
         })
+    }
+
+    /// The product's rows, all of them.
+    pub(super) fn count_of_rows(&self, kernel: &Kernel) -> i64 {
+        let extents = self.rows.iter().map(|l| kernel.loop_(*l).extent.as_const());
+        extents.fold(1, |n, extent| n.saturating_mul(extent.unwrap_or(i64::MAX)))
     }
 
     /// Whether weights are whole panels.
