@@ -222,6 +222,104 @@ fn a_branch_that_does_not_take_these_shapes_ends_with_a_status() {
     assert!(error.contains("is outside its axis"), "{error}");
 }
 
+/// What a run is told of an index that is outside.
+const OUTSIDE: &str = "is outside its axis";
+
+/// A run that must end with a status: in this process, and as a library between guard pages, where it may touch nothing else.
+fn ends_with_a_status(name: &str, body: &str, given: &[(&str, Tensor)], words: &str) {
+    let graph = graph::parse(&format!("graph @{name} opset(17) {{ {body} }}")).unwrap();
+    let mut inputs = Vec::new();
+    for (i, id) in graph.inputs().iter().enumerate() {
+        let value = graph.value(*id);
+        let fact = value.fact.clone().unwrap();
+        let known = given.iter().find(|(name, _)| *name == value.name).map(|(_, tensor)| tensor.clone());
+        let drawn = || random::tensor(fact.dtype, &fact.shape.as_const().unwrap(), 7, i).unwrap();
+        inputs.push(known.unwrap_or_else(drawn));
+    }
+    for level in stages::levels() {
+        let options = stages::options(level, 2).unwrap();
+        let plan = kiln_compiler::internals::pipeline::compile(graph.clone(), &options).unwrap();
+        let error = stages::run_jit(&plan, &options, 1, &inputs).unwrap_err();
+        assert!(error.contains(words), "{name}, {level}: {error}");
+        // 106: guards were touched; signals have no status.
+        let error = stages::run_object(name, &plan, &options, &inputs).unwrap_err();
+        assert!(
+            error.contains("exit status") && !error.contains("exit status: 10"),
+            "{name}, {level}: {error}"
+        );
+    }
+}
+
+#[test]
+fn indices_outside_within_loops_and_branches_end_with_a_status() {
+    // The fifth turn gathers from a row that is not there.
+    let gathers = "input %n: i64[] input %h: f32[33] input %x: f32[4, 33]
+         %y = Loop(%n, _, %h, %x) {kiln.captures = 1, body = graph @b opset(17) {
+             input %i: i64[] input %go: bool[] input %s: f32[] input %x: f32[]
+             %r = Gather(%x, %i) %t = Add(%s, %r) output %go output %t }}
+         output %y";
+    check("gathers", gathers, &[("n", number(4))]).unwrap();
+    ends_with_a_status("gathers", gathers, &[("n", number(5))], OUTSIDE);
+    let scatters = "input %n: i64[] input %x: f32[4, 33] input %u: f32[1, 33]
+         %y = Loop(%n, _, %x, %u) {kiln.captures = 1, body = graph @b opset(17) {
+             input %i: i64[] input %go: bool[] input %s: f32[] input %u: f32[]
+             const @at: i64[2] = [1, 1] %j = Reshape(%i, @at)
+             %t = ScatterND(%s, %j, %u) output %go output %t }}
+         output %y";
+    check("scatters", scatters, &[("n", number(4))]).unwrap();
+    ends_with_a_status("scatters", scatters, &[("n", number(5))], OUTSIDE);
+    let elements = "input %n: i64[] input %x: f32[20] input %u: f32[3] input %i: i64[3]
+         %y = Loop(%n, _, %x, %u, %i) {kiln.captures = 2, body = graph @b opset(17) {
+             input %k: i64[] input %go: bool[] input %s: f32[] input %u: f32[] input %i: i64[]
+             %j = Add(%i, %k) %t = ScatterElements(%s, %j, %u) {axis = 0} output %go output %t }}
+         output %y";
+    let places = ("i", Tensor::from_vec(&[3], vec![0i64, 5, 17]));
+    check("elements", elements, &[("n", number(3)), places.clone()]).unwrap();
+    ends_with_a_status("elements", elements, &[("n", number(4)), places], OUTSIDE);
+    let scanned = "input %h: f32[5] input %x: f32[6, 5] input %i: i64[6] input %w: f32[7, 5]
+         %last, %all = Scan(%h, %x, %i, %w) {num_scan_inputs = 2, kiln.captures = 1, body = graph @b opset(17) {
+             input %h: f32[] input %x: f32[] input %i: i64[] input %w: f32[]
+             %r = Gather(%w, %i) %a = Mul(%h, %r) %b = Add(%a, %x) output %b output %a }}
+         output %last output %all";
+    let at = |last: i64| Tensor::from_vec(&[6], vec![0i64, 6, -7, 3, 1, last]);
+    check("scanned", scanned, &[("i", at(5))]).unwrap();
+    ends_with_a_status("scanned", scanned, &[("i", at(7))], OUTSIDE);
+    let branch = "input %c: bool[] input %n: i64[] input %x: f32[4, 33]
+         %y = If(%c, %n, %x) {else_branch = graph @e opset(17) {
+             input %n: i64[] input %x: f32[] const @z: i64[] = [0] %y = Gather(%x, @z) output %y
+           }, then_branch = graph @t opset(17) {
+             input %n: i64[] input %x: f32[] %y = Gather(%x, %n) output %y }}
+         output %y";
+    check("branch", branch, &[("c", flag(false)), ("n", number(99))]).unwrap();
+    ends_with_a_status("branch", branch, &[("c", flag(true)), ("n", number(99))], OUTSIDE);
+}
+
+#[test]
+fn sequences_of_lengths_beyond_their_steps_touch_nothing_else() {
+    for (name, gates) in [("LSTM", 4), ("GRU", 3), ("RNN", 1)] {
+        for direction in ["forward", "reverse", "bidirectional"] {
+            let directions = if direction == "bidirectional" { 2 } else { 1 };
+            let body = format!(
+                "input %x: f32[5, 3, 7] input %w: f32[{directions}, {rows}, 7] input %r: f32[{directions}, {rows}, 9]
+                 input %b: f32[{directions}, {}] input %l: i32[3]
+                 %y, %h = {name}(%x, %w, %r, %b, %l) {{hidden_size = 9, direction = \"{direction}\"}}
+                 output %y output %h",
+                2 * gates * 9,
+                rows = gates * 9
+            );
+            let lengths = |all: [i32; 3]| ("l", Tensor::from_vec(&[3], all.to_vec()));
+            for all in [[5, 1, 3], [0, 5, 2]] {
+                check(name, &body, &[lengths(all)]).unwrap();
+            }
+            if direction == "forward" {
+                check(name, &body, &[lengths([i32::MAX, 6, -1])]).unwrap();
+            } else {
+                ends_with_a_status(name, &body, &[lengths([9, 1, 1])], OUTSIDE);
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_not_supported_says_so() {
     let error = |body: &str| {

@@ -344,6 +344,80 @@ fn check(name: &str, body: &str, dims: &[&str], sizes: &[&[i64]], opt: u8) -> Ou
     Ok(())
 }
 
+/// Models of some size, whose arena is to be that of the same model compiled for the greatest sizes.
+const ARENAS: &[(&str, &str)] = &[
+    (
+        "convolutions",
+        "input %x: f32[n, 3, 64, 64] input %w: f32[32, 3, 3, 3] input %wd: f32[32, 1, 3, 3] input %wp: f32[64, 32, 1, 1] \
+        input %wc: f32[64, 64, 3, 3] %a = Conv(%x, %w) {strides = [2, 2], pads = [1, 1, 1, 1]} %b = Relu(%a) \
+        %c = Conv(%b, %wd) {group = 32, pads = [1, 1, 1, 1]} %d = Relu(%c) %e = Conv(%d, %wp) \
+        %f = Conv(%e, %wc) {pads = [1, 1, 1, 1]} %g = Add(%e, %f) \
+        %h = MaxPool(%g) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]} %i = Conv(%h, %wc) {pads = [1, 1, 1, 1]} \
+        %j = GlobalAveragePool(%i) %y = Flatten(%j)",
+    ),
+    (
+        "attention",
+        "input %x: f32[n, s, 96] input %w: f32[96, 96] input %wk: f32[96, 96] input %wv: f32[96, 96] input %wu: f32[96, 384] \
+        input %wf: f32[384, 96] const @heads: i64[4] = [0, 0, 3, 32] const @whole: i64[3] = [0, 0, 96] \
+        %q0 = MatMul(%x, %w) %k0 = MatMul(%x, %wk) %v0 = MatMul(%x, %wv) \
+        %q1 = Reshape(%q0, @heads) %k1 = Reshape(%k0, @heads) %v1 = Reshape(%v0, @heads) \
+        %q = Transpose(%q1) {perm = [0, 2, 1, 3]} %k = Transpose(%k1) {perm = [0, 2, 3, 1]} \
+        %v = Transpose(%v1) {perm = [0, 2, 1, 3]} %a = MatMul(%q, %k) %c = Softmax(%a) {axis = -1} %d = MatMul(%c, %v) \
+        %e = Transpose(%d) {perm = [0, 2, 1, 3]} %f = Reshape(%e, @whole) %g = Add(%f, %x) %u = MatMul(%g, %wu) \
+        %r = Gelu(%u) %l = MatMul(%r, %wf) %y = Add(%l, %g)",
+    ),
+    (
+        "images",
+        "input %x: f32[1, 3, h, s] input %w: f32[16, 3, 3, 3] input %wd: f32[16, 1, 5, 5] input %wp: f32[24, 16, 1, 1] \
+        %a = Conv(%x, %w) {strides = [2, 2], pads = [1, 1, 1, 1]} %b = Relu(%a) \
+        %c = Conv(%b, %wd) {group = 16, pads = [2, 2, 2, 2]} %d = Relu(%c) %e = Conv(%d, %wp) %f = Exp(%e) \
+        %y = MaxPool(%f) {kernel_shape = [2, 2], strides = [2, 2]}",
+    ),
+    (
+        "recurrent",
+        "input %x: f32[20, n, 64] input %w: f32[1, 512, 64] input %wr: f32[1, 512, 128] %y, %h = LSTM(%x, %w, %wr) \
+        {hidden_size = 128}",
+    ),
+    (
+        "bytes",
+        "input %x: f32[n, 512] input %w: f32[512, 512] %a, %s, %z = DynamicQuantizeLinear(%x) \
+        %b = DequantizeLinear(%a, %s, %z) %c = MatMul(%b, %w) %y = Softmax(%c) {axis = 1}",
+    ),
+];
+
+/// Of each dimension the bounds.
+const BOUNDS: [(&str, i64, i64); 3] = [("n", 1, 8), ("s", 1, 128), ("h", 16, 96)];
+/// The greatest part of an arena that leaving dimensions open may add.
+const MORE: f64 = 0.05;
+
+/// The arena of a model is that of the same model compiled for its greatest sizes, on every level.
+fn arena(name: &str, body: &str) -> Outcome {
+    let named = |name: &str, end: &str| body.contains(&format!("{name}{end}"));
+    let used = |dim: &str| {
+        named(&format!("[{dim}"), ",") || named(&format!(", {dim}"), ",") || named(&format!(", {dim}"), "]")
+    };
+    let dims: Vec<_> = BOUNDS.into_iter().filter(|(dim, ..)| used(dim)).collect();
+    let lines: Vec<String> = dims.iter().map(|(dim, lo, hi)| format!("{dim} = {lo}..{hi}")).collect();
+    let open = graph(name, body, &lines.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let greatest = dims.iter().fold(body.to_owned(), |body, (dim, _, hi)| {
+        let body = body.replace(&format!("[{dim},"), &format!("[{hi},"));
+        body.replace(&format!(", {dim},"), &format!(", {hi},"))
+            .replace(&format!(", {dim}]"), &format!(", {hi}]"))
+    });
+    let fixed = graph(name, &greatest, &[])?;
+    for level in stages::levels() {
+        let options = stages::options(level, 2)?;
+        let bytes = |graph: &Graph| -> Outcome<usize> {
+            Ok(pipeline::compile(graph.clone(), &options).map_err(text)?.arena_bytes)
+        };
+        let (open, fixed) = (bytes(&open)?, bytes(&fixed)?);
+        if open as f64 > fixed as f64 * (1.0 + MORE) {
+            return Err(format!("{level}: {open} bytes, and {fixed} when compiled for the greatest sizes"));
+        }
+    }
+    Ok(())
+}
+
 /// Sizes that a model needs to agree: what inference lets pass is checked when a run begins.
 const AGREEING: &[(&str, &str, [i64; 2], [i64; 2])] = &[
     ("operands", "input %x: f32[n, 3] input %z: f32[s, 3] %y = Add(%x, %z)", [4, 4], [4, 3]),
@@ -441,6 +515,9 @@ fn main() -> ExitCode {
         let sizes: &[&[i64]] = &[&[7, 8], &[20, 13], &[9, 24]];
         let run = move || check(name, body, &["h = 7..20", "s = 8..24"], sizes, 2);
         add("image", name, 2, Box::new(run));
+    }
+    for (name, body) in ARENAS {
+        add("arena", name, 2, Box::new(move || arena(name, body)));
     }
     for (name, body, good, bad) in AGREEING {
         add("agree", name, 2, Box::new(move || agree(name, body, *good, *bad)));

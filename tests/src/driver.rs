@@ -1,7 +1,7 @@
 //! A C program around compiled models: reads their inputs from a file, runs them, writes their outputs to a file.
 //!
 //! The arena starts out as NaNs, so that a read of what was never written shows. Arena, inputs and outputs stand between
-//! guard bytes and a page that cannot be read, so that accesses outside show too.
+//! guard bytes and a page that cannot be read, so that accesses outside show too, also of runs that end with a status.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -184,8 +184,8 @@ static int drive_{name}(void) {{
     let _ = writeln!(
         c,
         "    int status = {name}_run((const void *const *)inputs, outputs, arena{argument});
-    if (status != {name}_OK) return status;
-    if (!intact()) return 106;"
+    if (!intact()) return 106;
+    if (status != {name}_OK) return status;"
     );
     if counted {
         c += "    if (!give(&sizes, sizeof sizes)) return 107;\n";
