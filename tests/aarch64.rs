@@ -1,7 +1,8 @@
 //! Code for AArch64: compiled here, linked by the cross compiler, run under an emulator of the base instruction set.
 //!
 //! Sweeps, compared with the graph interpreter; shipped models, compared with the results of this machine; large
-//! models when the folder that `KILN_MODELS` names, or `.cache/models`, has them.
+//! models when the folder that `KILN_MODELS` names, or `.cache/models`, has them. Sweeps of bytes run at the levels with
+//! products of four bytes too, on an emulator of all instructions.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,27 +20,31 @@ use kiln_tests::sweeps::{self, Sweep};
 use kiln_tests::{Outcome, repository, stages, text, tools};
 use libtest_mimic::{Arguments, Trial};
 
-/// The outputs of a graph's library on the emulated machine.
+/// The level that every machine has.
+const BASE: &str = "baseline";
+
+/// The outputs of a graph's library for a level on an emulated machine.
 fn emulated(
-    name: &str,
+    (level, name): (&str, &str),
     graph: Graph,
     inputs: &[Tensor],
     check: impl Fn(&Plan) -> Outcome,
 ) -> Outcome<Vec<Tensor>> {
-    let options = stages::aarch64_options()?;
+    let options = stages::aarch64_options_of(level)?;
+    let host = if level == BASE { driver::AARCH64 } else { driver::AARCH64_MAX };
     let plan = pipeline::compile(graph, &options).map_err(text)?;
     check(&plan)?;
     let case = Case::new(name, &plan);
     let folder = tempfile::tempdir().map_err(text)?;
     stages::write_library(folder.path(), name, plan, &options)?;
-    driver::run_one(driver::AARCH64, folder.path(), case, inputs)
+    driver::run_one(host, folder.path(), case, inputs)
 }
 
-fn sweep(sweep: &Sweep) -> Outcome {
+fn sweep(level: &str, sweep: &Sweep) -> Outcome {
     let graph = sweep.graph()?;
     let inputs = sweep.inputs(&graph)?;
     let expected = kiln_ir::quantized::run(&graph, &inputs).map_err(text)?;
-    let found = emulated(sweep.name, graph, &inputs, |plan| sweep.check(plan))?;
+    let found = emulated((level, sweep.name), graph, &inputs, |plan| sweep.check(plan))?;
     compare::close(&found, &expected, ACROSS_STAGES)
 }
 
@@ -49,7 +54,7 @@ fn model(model: &Model) -> Outcome {
     let here = stages::options("baseline", 2)?;
     let plan = pipeline::compile(graph.clone(), &here).map_err(text)?;
     let expected = stages::run_jit(&plan, &here, 1, &inputs)?;
-    let found = emulated(&model.name, graph, &inputs, |_| Ok(()))?;
+    let found = emulated((BASE, &model.name), graph, &inputs, |_| Ok(()))?;
     compare::close(&found, &expected, ACROSS_STAGES)
 }
 
@@ -133,10 +138,14 @@ fn main() -> ExitCode {
         let missing = missing.join(" and ");
         eprintln!("{missing} not found: apt-get install gcc-aarch64-linux-gnu qemu-user-static");
     }
-    let sweeps = sweeps::all().into_iter().map(|s| Trial::test(s.name, move || Ok(sweep(&s)?)));
+    let sweeps = sweeps::all().into_iter().map(|s| Trial::test(s.name, move || Ok(sweep(BASE, &s)?)));
     let models = models::shipped().into_iter().chain(big());
     let models = models.map(|m| Trial::test(m.name.clone(), move || Ok(model(&m)?)));
-    let trials = sweeps.chain(models).map(|t| t.with_ignored_flag(skip));
+    let of_bytes = ["dotprod", "i8mm"].into_iter().flat_map(|level| {
+        let sweeps = sweeps::all().into_iter().filter(|s| s.name.contains("bytes"));
+        sweeps.map(move |s| Trial::test(format!("{level}: {}", s.name), move || Ok(sweep(level, &s)?)))
+    });
+    let trials = sweeps.chain(models).chain(of_bytes).map(|t| t.with_ignored_flag(skip));
     let trials = trials.chain([Trial::test("tile_of_8_by_8", || Ok(tile_of_8_by_8()?))]).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

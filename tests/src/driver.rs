@@ -218,6 +218,9 @@ pub const AARCH64: Host<'static> = Host {
     runner: &[tools::QEMU, "-cpu", "cortex-a53"],
 };
 
+/// An AArch64 machine with everything that the emulator knows.
+pub const AARCH64_MAX: Host<'static> = Host { runner: &[tools::QEMU, "-cpu", "max"], ..AARCH64 };
+
 /// An x86-64 machine with nothing but the base instruction set, emulated.
 pub const SSE2: Host<'static> = Host {
     cc: tools::CC,

@@ -71,7 +71,12 @@ pub fn options_with(cpu: &str, features: &str, opt: u8) -> Outcome<Options> {
 
 /// Options for AArch64 with nothing but the base instruction set.
 pub fn aarch64_options() -> Outcome<Options> {
-    let target = kiln_targets::resolve("aarch64-unknown-linux-gnu", "baseline", "").map_err(text)?;
+    aarch64_options_of("baseline")
+}
+
+/// Options for a level of AArch64.
+pub fn aarch64_options_of(cpu: &str) -> Outcome<Options> {
+    let target = kiln_targets::resolve("aarch64-unknown-linux-gnu", cpu, "").map_err(text)?;
     Ok(Options::new(target))
 }
 
