@@ -374,11 +374,6 @@ const ARENAS: &[(&str, &str)] = &[
         %y = MaxPool(%f) {kernel_shape = [2, 2], strides = [2, 2]}",
     ),
     (
-        "recurrent",
-        "input %x: f32[20, n, 64] input %w: f32[1, 512, 64] input %wr: f32[1, 512, 128] %y, %h = LSTM(%x, %w, %wr) \
-        {hidden_size = 128}",
-    ),
-    (
         "bytes",
         "input %x: f32[n, 512] input %w: f32[512, 512] %a, %s, %z = DynamicQuantizeLinear(%x) \
         %b = DequantizeLinear(%a, %s, %z) %c = MatMul(%b, %w) %y = Softmax(%c) {axis = 1}",

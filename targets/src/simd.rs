@@ -265,7 +265,7 @@ pub trait Simd {
     fn either_of_bits(&mut self, v: V, bits: u32, some: Block<'_, Self>, none: Block<'_, Self>) -> R {
         self.op2(Op2::And, &v, Src::Bits(bits))?;
         self.op2_as(Lane::I32, Op2::Eq, &v, Src::Bits(0))?;
-        sequences::invert(self, &v)?;
+        self.op2(Op2::Xor, &v, Src::Bits(u32::MAX))?;
         self.either(v, some, none)
     }
 

@@ -363,6 +363,7 @@ const KINDS: &[Kind] = &[
     ("packed_product", packed::product),
     ("sparse_layers", sparse::layers),
     ("sparse_product", sparse::product),
+    ("sparse_sequence", sparse::sequence),
     ("sparse_bytes", sparse::bytes),
 ];
 

@@ -147,7 +147,7 @@ fn product_of_bytes(c: &mut Choices) -> Outcome<Graph> {
 }
 
 /// A recurrent layer, whose steps read a row each of what all elements make at once.
-fn sequence(c: &mut Choices) -> Outcome<Graph> {
+pub(super) fn sequence(c: &mut Choices) -> Outcome<Graph> {
     let mut t = Text { lines: String::new(), dtype: DType::F32, constants: Vec::new() };
     let (steps, k, n) = (c.size(2, 40), c.size(100, 200), c.size(16, 40));
     let (kind, gates) = if c.yes() { ("LSTM", 4) } else { ("GRU", 3) };
@@ -168,9 +168,6 @@ fn sequence(c: &mut Choices) -> Outcome<Graph> {
 pub(super) fn product(c: &mut Choices) -> Outcome<Graph> {
     if c.below(3) == 0 {
         return product_of_bytes(c);
-    }
-    if c.below(4) == 0 {
-        return sequence(c);
     }
     let mut t = Text::of(c);
     let (m, k, n) = (c.size(1, 40), c.size(20, 200), c.size(5, 70));

@@ -102,10 +102,19 @@ fn add_dwarf(
             return Err(internal(&"a distance to a section"));
         };
         let symbol = *symbols.get(symbol).ok_or_else(|| internal(&"a function that is not there"))?;
+        let (symbol, place) = place(object, symbol)?;
         let offset = at + distance.offset as u64;
-        relocate(object, section, offset, symbol, distance.addend, RelocationKind::Relative)?;
+        relocate(object, section, offset, symbol, place + distance.addend, RelocationKind::Relative)?;
     }
     Ok(())
+}
+
+/// A function's section, and where in it the function lies: another library could stand in for an exported symbol.
+fn place(object: &mut Object<'static>, function: SymbolId) -> Result<(SymbolId, i64)> {
+    let symbol = object.symbol(function);
+    let (section, value) = (symbol.section.id(), symbol.value);
+    let section = section.ok_or_else(|| internal(&"a function without a section"))?;
+    Ok((object.section_symbol(section), value as i64))
 }
 
 fn add_windows(object: &mut Object<'static>, functions: &[Function]) -> Result<()> {

@@ -66,19 +66,19 @@ mod tests {
     fn ahead(second: &str) -> Vec<u32> {
         let text = format!(
             "program @m {{
-               input %x: f32[1, 16]
-               const @w: f32[16, 64] = splat 0.5
-               const @v: f32[16, 64] = splat 0.25
+               input %x: f32[1, 512]
+               const @w: f32[512, 64] = splat 0.5
+               const @v: f32[512, 64] = splat 0.25
                output %y: f32[1, 64] output %z: f32[1, 64]
-               contract \"y\" [n: 64 | k: 16] {{ acc: f32 = %x[0, k] * @w[k, n] %y[0, n] = acc }}
-               contract \"z\" [n: 64 | k: 16] {{ acc: f32 = %x[0, k] * @{second}[k, n] %z[0, n] = acc }}
+               contract \"y\" [n: 64 | k: 512] {{ acc: f32 = %x[0, k] * @w[k, n] %y[0, n] = acc }}
+               contract \"z\" [n: 64 | k: 512] {{ acc: f32 = %x[0, k] * @{second}[k, n] %z[0, n] = acc }}
              }}"
         );
         let mut program = kiln_ir::kernel::parse(&text).unwrap();
         layout::run(&mut program).unwrap();
-        // Weights of 4096 bytes fit caches of 24 times 256 bytes, two of them do not.
+        // Weights of 128 KiB fit caches of 24 times 6 KiB, two of them do not.
         let mut target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx2", "").unwrap();
-        target.l2_bytes = 256;
+        target.l2_bytes = 6 << 10;
         let plan = build(program, &target).unwrap();
         let of = |kernel: &PlannedKernel| match &kernel.schedule {
             Schedule::Tile(tile) => tile.prefetch,

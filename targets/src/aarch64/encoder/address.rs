@@ -1,5 +1,6 @@
 //! Addresses, and vectors and parts of them in memory.
 
+use super::parts::Access;
 use super::{Encoder, LANES, NEAR, NUMBER};
 use crate::aarch64::isa::*;
 use crate::simd::{P, R, V};
@@ -31,16 +32,6 @@ pub(super) const LOAD_U16: Form = Form { scaled: LDRH, near: LDURH };
 pub(super) const LOAD_I16: Form = Form { scaled: LDRSH, near: LDURSH };
 pub(super) const STORE_LONG: Form = Form { scaled: STR_X, near: STUR_X };
 pub(super) const ASK: Form = Form { scaled: PRFM, near: PRFUM };
-
-/// A vector in memory.
-#[derive(Clone, Copy)]
-pub(super) struct Access {
-    at: usize,
-    store: bool,
-    register: u32,
-    base: u32,
-    disp: i64,
-}
 
 impl Form {
     fn unit(self) -> i64 {

@@ -1,6 +1,7 @@
 //! Constants: made by an instruction, behind the code, or in a register throughout.
 
 use super::Encoder;
+use super::parts::{longs, words};
 use crate::aarch64::disassemble::float;
 use crate::aarch64::isa::{
     FMOV_2D, FMOV_4S, LDR_Q_LITERAL, MOVI_2D, MOVI_4S, MOVI_4S_8, MOVI_4S_16, MOVI_4S_24, MOVI_8H, MOVI_8H_8,
@@ -12,21 +13,6 @@ use crate::simd::{R, V};
 const LOOP: u64 = 8;
 /// Loops that count.
 const MOST_LOOPS: u32 = 8;
-
-/// The same word in every lane.
-pub(super) fn words(bits: u32) -> u128 {
-    longs(u64::from(bits) << 32 | u64::from(bits))
-}
-
-/// The same 64 bits twice.
-pub(super) fn longs(bits: u64) -> u128 {
-    u128::from(bits) << 64 | u128::from(bits)
-}
-
-/// All ones in the first lanes of 32 bits.
-pub(super) fn first_lanes(n: usize) -> u128 {
-    if n >= super::LANES { u128::MAX } else { (1 << (32 * n)) - 1 }
-}
 
 /// The instruction that makes a constant, and its operand.
 pub(super) fn immediate(bits: u128) -> Option<(Op, u32)> {

@@ -17,10 +17,11 @@ mod frame;
 mod general;
 mod lanes;
 mod ops;
+mod parts;
 
 use std::collections::BTreeMap;
 
-use self::address::Access;
+use self::parts::{Access, LANES, longs, words};
 use super::isa::{Field, ORR_V, Op};
 use crate::simd::{P, R, Refusal, Simd as _, Src, V};
 use crate::target::Target;
@@ -51,8 +52,6 @@ const RESERVE: u32 = 2;
 const ARGUMENTS: usize = 3;
 /// Slots of 8 bytes in a frame: the arguments, then counters of nested loops.
 const SLOTS: usize = 24;
-/// Lanes of 32 bits.
-const LANES: usize = 4;
 const VECTOR_BYTES: i64 = 16;
 
 /// A function under construction.
@@ -211,9 +210,9 @@ impl Encoder {
     fn operand(&mut self, s: Src<'_>) -> R<(u32, Option<V>)> {
         let v = match s {
             Src::Reg(v) => return Ok((self.reg(v), None)),
-            Src::Const(value) => return self.constant_operand(constants::words(value.to_bits())),
-            Src::Bits(bits) => return self.constant_operand(constants::words(bits)),
-            Src::Wide(bits) => return self.constant_operand(constants::longs(bits)),
+            Src::Const(value) => return self.constant_operand(words(value.to_bits())),
+            Src::Bits(bits) => return self.constant_operand(words(bits)),
+            Src::Wide(bits) => return self.constant_operand(longs(bits)),
             Src::Mem(p, disp) => self.load(p, disp, LANES)?,
             Src::Splat(p, disp) => self.load_splat(p, disp)?,
         };

@@ -1,7 +1,7 @@
 //! The operations of the builder in instructions.
 
 use super::address::{ASK, LOAD_I32, LOAD_LONG, LOAD_U8, LOAD_U16, STORE_LONG};
-use super::constants::{first_lanes, longs, words};
+use super::parts::{first_lanes, longs, words};
 use super::{Encoder, LANES, NUMBER, RESERVE, STACK, ZERO};
 use crate::aarch64::isa::*;
 use crate::simd::{
