@@ -138,7 +138,7 @@ impl Field {
             Halfword => a << 21,
             Label26 => a & 0x03ff_ffff,
             Label19 => (a & 0x7_ffff) << 5,
-            Mem(unit) => a << 5 | b / u32::from(unit) << 10,
+            Mem(unit) => a << 5 | (b / u32::from(unit)) << 10,
             Near => a << 5 | (b & 0x1ff) << 12,
             Pair(unit) => {
                 a << 5 | ((operands.get(1).map_or(0, |b| *b) / i64::from(unit)) as u32 & 0x7f) << 15

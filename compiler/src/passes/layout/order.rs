@@ -189,9 +189,8 @@ fn vote(
         }
         // Behind a product whose rows were turned for it they are rows again.
         (Form::Rearrange { from, to }, _) if turns_back(decided, from, to) => {
-            if is_ours(program, to.buffer) {
-                cast(to.buffer, to.index.len() - 1, weight);
-            }
+            let own = Some(to.buffer).filter(|buffer| is_ours(program, *buffer));
+            own.into_iter().for_each(|buffer| cast(buffer, to.index.len() - 1, weight));
         }
         (Form::Contract { lhs, store, .. }, Some(row)) => {
             if !fours.contains(&lhs.buffer) {
