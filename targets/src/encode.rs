@@ -29,7 +29,7 @@ pub fn disassemble(target: &Target, code: &[u8]) -> Option<Vec<Line>> {
     visit(&target.triple, Disassemble(code)).flatten()
 }
 
-/// Where a function by Cranelift has left its frame: see [`Arch::returns`].
+/// Where a function by Cranelift has left its frame before it returns: rules that hold behind so many bytes of it.
 pub fn returns(triple: &Triple, code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
     visit(triple, Returns(code)).unwrap_or_default()
 }

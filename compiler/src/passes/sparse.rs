@@ -102,7 +102,7 @@ pub fn run_with(program: &mut Program, targets: &[Target], choices: &Choices) ->
                 continue;
             }
             if let (true, Some(row)) = (weighed.turned, layer.turns) {
-                edits.replace(i, turned::rewrite(program, i, layer, row)?);
+                edits.replace(i, turned::rewrite(program, i, [layer.loops[0], layer.loops[1], row])?);
             }
             let weights = match layer.is_taken_apart() {
                 false => layer.weights,

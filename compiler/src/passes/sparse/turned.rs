@@ -12,7 +12,6 @@ use kiln_ir::kernel::{
 use kiln_ir::{DType, Error, Result, Shape, TensorType};
 
 use super::super::absorb::{Substitution, substitute_access};
-use super::layer::Layer;
 
 /// The loop of rows of a product with columns `o`: the only one beside these with more than one iteration, which nothing that
 /// follows the sum depends on.
@@ -28,13 +27,12 @@ pub(super) fn rows(program: &Program, kernel: &Kernel, o: LoopId) -> Option<Loop
     (same && float(lhs) && float(&store.to)).then_some(row)
 }
 
-/// The copy, the product and the copy for the place of kernel `i`.
-pub(super) fn rewrite(program: &mut Program, i: usize, layer: &Layer, row: LoopId) -> Result<Vec<Kernel>> {
+/// The copy, the product and the copy for the place of kernel `i`, whose loops of columns, depth and rows are these.
+pub(super) fn rewrite(program: &mut Program, i: usize, [o, k, row]: [LoopId; 3]) -> Result<Vec<Kernel>> {
     let kernel = program.kernel(i).clone();
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err(Error::internal("a product that is none"));
     };
-    let [o, k, ..] = layer.loops;
     let rows = kernel.loop_(row).extent.clone();
     let mut temp = |access: &Access, by: LoopId| {
         let name = format!("{}.turned", program.buffer(access.buffer).name);
