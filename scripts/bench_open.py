@@ -192,6 +192,8 @@ def main():
         return ort_once(args.kiln, int(args.threads), float(args.seconds), json.loads(args.ort_once))
     if args.table:
         names = args.only.split(",") if args.only else list(CASES)
+        if unknown := [name for name in names if name not in CASES]:
+            parser.error(f"--only {','.join(unknown)}: there are {', '.join(CASES)}")
         cases = {name: CASES[name] for name in names}
     elif args.model and args.open and args.at:
         cases = {pathlib.Path(args.model).stem: {"open": args.open, "dim": args.dim, "at": dict.fromkeys(args.at, float("inf"))}}
