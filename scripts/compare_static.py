@@ -6,7 +6,7 @@ library on this machine, and as one for AArch64 under qemu.
 
 Folders hold what shared/zoo/fetch_zoo.py and make_models.py write. Outputs must be within rtol 1e-3 / atol 1e-4, the latter relative
 to the output's largest magnitude. Models of the list with open dimensions are compiled once for all sizes, others for each.
-Needs: pip install -r requirements.txt; a built kiln (KILN names another binary), cc, aarch64-linux-gnu-gcc, qemu-aarch64.
+Needs: pip install -r requirements.txt; a built kiln (KILN names another binary), cc, aarch64-linux-gnu-gcc, qemu-aarch64-static.
 """
 import argparse
 import pathlib
@@ -85,7 +85,7 @@ def flags(dims):
     return [word for name, value in dims.items() for word in ("--dim", f"{name}={value}")]
 
 
-def in_process(path, folder, feed, expected, dims):
+def in_process(path, folder, feed, dims):
     np.savez(folder / "in.npz", **feed)
     command = [kiln_binary(), "run", path, "--inputs", folder / "in.npz", "--output-dir", folder, "--quiet"]
     run(command + flags(dims))
@@ -120,11 +120,11 @@ def compare(path, skip):
         for dims, given in SIZES[path.stem]:
             feed = feed_of(path, dims, given)
             expected = run_ort(path, feed)
-            ways = {"process": lambda: in_process(path, folder, feed, expected, dims),
+            ways = {"process": lambda: in_process(path, folder, feed, dims),
                     "library": lambda: library(path, folder, feed, expected, dims, "cc", None, [])}
             if not skip:
                 ways["AArch64"] = lambda: library(path, folder, feed, expected, dims, "aarch64-linux-gnu-gcc",
-                                                  "aarch64-unknown-linux-gnu", ["qemu-aarch64"])
+                                                  "aarch64-unknown-linux-gnu", ["qemu-aarch64-static"])
             texts = []
             for way, outputs in ways.items():
                 try:
@@ -145,6 +145,8 @@ def main():
     parser.add_argument("--models", default=",".join(SIZES), type=lambda text: text.split(","))
     parser.add_argument("--skip-aarch64", action="store_true")
     args = parser.parse_args()
+    if unknown := [name for name in args.models if name not in SIZES]:
+        parser.error(f"--models {','.join(unknown)}: there are {', '.join(SIZES)}")
     good = True
     for name in args.models:
         paths = [folder / f"{name}.onnx" for folder in args.folders if (folder / f"{name}.onnx").exists()]
