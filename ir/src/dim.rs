@@ -10,6 +10,8 @@
 //!
 //! Text form: `7`, `batch`, `2*seq + 1`, `floordiv(seq + 1, 2)`, `max(a, b)`.
 
+mod within;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -308,7 +310,7 @@ impl Dim {
         (found && !out.is_unknown()).then_some(out)
     }
 
-    /// The same by the range of every term alone.
+    /// The same by the range of every term alone, or of what terms have in common.
     pub fn terms_range(&self, bounds: &Bounds) -> Option<(i64, i64)> {
         let Self::Expr(sum) = self else { return self.as_const().map(|v| (v, v)) };
         let (mut lo, mut hi) = (0i64, 0i64);
@@ -322,7 +324,11 @@ impl Dim {
             lo = lo.saturating_add(a.min(b));
             hi = hi.saturating_add(a.max(b));
         }
-        Some((lo, hi))
+        // Terms with a factor in common are small and large together.
+        match self.factored_range(bounds) {
+            Some((least, most)) => Some((lo.max(least), hi.min(most))),
+            None => Some((lo, hi)),
+        }
     }
 
     /// The greatest value that it can have; `None` where a symbol has no bounds.

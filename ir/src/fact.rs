@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::bail_invalid;
-use crate::dim::Dim;
+use crate::dim::{Bounds, Dim};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape, TensorType};
@@ -70,6 +70,20 @@ impl Fact {
             }
             _ => None,
         }
+    }
+
+    /// The same where symbols stay within bounds, those of sizes that are counted included.
+    pub fn within(mut self, bounds: &Bounds, counted: &Bounds) -> Self {
+        let known = match &mut self.known {
+            Some(Known::Dims(dims)) => &mut dims[..],
+            _ => &mut [],
+        };
+        let mut ends: Vec<&mut Dim> = self.shape.0.iter_mut().chain(known).filter(|d| d.has_ends()).collect();
+        if !ends.is_empty() {
+            let all = bounds.iter().chain(counted).map(|(name, bound)| (name.clone(), *bound)).collect();
+            ends.iter_mut().for_each(|d| **d = d.within(&all));
+        }
+        self
     }
 
     /// Whether the value `name` is what a model declares it to be; extents are compared where both are constants.

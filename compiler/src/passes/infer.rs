@@ -143,7 +143,8 @@ fn node(graph: &Graph, id: NodeId) -> Result<Vec<Fact>> {
     for (input, fact) in node.inputs.iter().flatten().zip(inputs.iter().flatten()) {
         check_rank(&graph.value(*input).name, fact)?;
     }
-    let mut facts = node.op.infer(&inputs)?;
+    let facts = node.op.infer(&inputs)?.into_iter();
+    let mut facts: Vec<Fact> = facts.map(|f| f.within(&graph.bounds, &graph.counted)).collect();
     facts.iter_mut().for_each(forget_unknown);
     evaluate(node, &inputs, &mut facts)?;
     if facts.len() < node.outputs.len() {

@@ -100,7 +100,7 @@ impl<O: Operator> Patch<O> {
         let first = self.values.len();
         for (index, fact) in outputs.into_iter().enumerate() {
             self.values.push(New::Output { node, index });
-            self.facts.push(Some(fact));
+            self.facts.push(Some(fact.within(&graph.bounds, &graph.counted)));
         }
         Ok((first..self.values.len()).map(PatchValue::New).collect())
     }

@@ -139,7 +139,8 @@ fn types(graph: &Graph, id: NodeId) -> Result<()> {
         let (n, m) = (inferred.len(), node.outputs.len());
         return Err(broken(graph, id, &format!("the operator has {n} results and the node {m}")));
     }
-    for (&value, inferred) in node.outputs.iter().zip(&inferred) {
+    for (&value, inferred) in node.outputs.iter().zip(inferred) {
+        let inferred = inferred.within(&graph.bounds, &graph.counted);
         let value = graph.value(value);
         match &value.fact {
             None => return Err(broken(graph, id, &format!("result '{}' is not typed", value.name))),
