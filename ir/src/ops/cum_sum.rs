@@ -6,7 +6,9 @@
 //! next. Where nothing or little lies inside, pairwise (Hillis and Steele 1986): in step `s` each element is added to the one `2^s`
 //! behind it, `log2(n)` passes in vectors instead of a chain of n additions.
 //!
-//! Unsupported: an axis computed at run time; an open extent along it.
+//! Along an open axis the sum so far is kept in a row of its own, to which one row after the other is added.
+//!
+//! Unsupported: an axis computed at run time.
 
 use super::composed::{self, Composed, Composer, Value, required};
 use super::elements::{Builder, Elements};
@@ -17,7 +19,7 @@ use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::graph::Patch;
 use crate::kernel::procedure::Steps;
-use crate::kernel::{Access, Affine, Expr, Form, LoopId, Lowering, Scalar};
+use crate::kernel::{Access, Affine, BufferId, Expr, Form, LoopId, Lowering, Scalar};
 use crate::numerics::Number;
 use crate::op::{Attr, Attrs, Fact, NodeProto, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
@@ -46,15 +48,16 @@ pub const DEF: OpDef =
     OpDef { name: "CumSum", domain: "", since: (11, 14), parse, unsupported: "an axis computed at run time" };
 
 /// The axis and its extent.
-fn along(x: &Fact, axis: &Fact) -> Result<(usize, i64)> {
+fn along(x: &Fact, axis: &Fact) -> Result<(usize, Dim)> {
     let axes = operand::ints(axis, "the axis")?;
     let [axis] = axes[..] else { bail_invalid!("the axis must be a single integer, found {axes:?}") };
     let axis = x.shape.axis(axis)?;
-    let extent = x.shape[axis].as_const().ok_or_else(|| {
-        Error::unsupported(format!("sums along the open extent {} are not supported", x.shape[axis]))
-            .hint("bind the dimension with --dim")
-    })?;
-    Ok((axis, extent))
+    Ok((axis, x.shape[axis].clone()))
+}
+
+/// An extent that is known.
+fn constant_extent(extent: &Dim) -> Result<i64> {
+    extent.as_const().ok_or_else(|| Error::internal("an open extent"))
 }
 
 /// Elements of all axes of a range.
@@ -84,7 +87,8 @@ impl Op for CumSum {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let (x, axis) = (operand::tensor(inputs, 0)?, operand::tensor(inputs, 1)?);
         let (axis, extent) = along(&Fact::of(x), &Fact::of(axis))?;
-        let (extent, inner) = (extent as usize, x.shape[axis + 1..].iter().product::<usize>());
+        let (extent, inner) =
+            (constant_extent(&extent)? as usize, x.shape[axis + 1..].iter().product::<usize>());
         let elements = Elements::new(x)?;
         let mut sums = vec![0u64; x.elements()];
         for line in 0..x.elements().checked_div(extent).unwrap_or(0) {
@@ -112,9 +116,13 @@ impl Op for CumSum {
 
     fn decompose(&self, node: &NodeView<'_>) -> Result<Option<Patch>> {
         let (x, axis) = (node.fact(0)?, node.fact(1)?);
-        let (axis, _) = along(x, axis)?;
+        let (axis, extent) = along(x, axis)?;
         let row = product(&x.shape[axis + 1..]).as_const();
-        if row.is_some_and(|n| n < ROW) { composed::decompose(self, node) } else { Ok(None) }
+        if row.is_some_and(|n| n < ROW) && extent.as_const().is_some() {
+            composed::decompose(self, node)
+        } else {
+            Ok(None)
+        }
     }
 
     /// A procedure for each element of the axes outside: the first row, then each row from the one before it.
@@ -127,24 +135,42 @@ impl Op for CumSum {
             return Ok(());
         }
         let (outer, row) = (product(&x.shape[..axis]), product(&x.shape[axis + 1..]));
-        let folded = Shape(vec![outer.clone(), extent.into(), row.clone()]);
+        let folded = Shape(vec![outer.clone(), extent.clone(), row.clone()]);
         let data = movement::folded_input(cx, 0, "data", &folded)?;
         let sums = movement::folded_output(cx, &folded)?;
+        match extent.as_const() {
+            Some(extent) => self.rows(cx, [data, sums], [&outer, &row], extent)?,
+            None => self.open_rows(cx, [data, sums], [&outer, &row], &extent)?,
+        }
+        if sums != to {
+            movement::reshape(cx, sums, to);
+        }
+        Ok(())
+    }
+}
+
+impl CumSum {
+    /// Each row from the one before it.
+    fn rows(
+        &self,
+        cx: &mut Lowering<'_>,
+        [data, sums]: [BufferId; 2],
+        [outer, row]: [&Dim; 2],
+        extent: i64,
+    ) -> Result<()> {
+        let dtype = cx.ty(data).dtype;
         let mut nest = NestBuilder::default();
-        let o = nest.parallel("o", &outer);
-        let (j, rest) = (nest.reduce("j", &row), nest.reduce("rest", &(extent - 1).into()));
+        let o = nest.parallel("o", outer);
+        let (j, rest) = (nest.reduce("j", row), nest.reduce("rest", &(extent - 1).into()));
         // The `n`th row that is summed, from `first` on.
-        let nth = |n: Affine| if self.reverse { reversed(&n, extent) } else { n };
+        let nth = |n: Affine| if self.reverse { reversed(&n, &extent.into()) } else { n };
         let at = |buffer, n: Affine| Access::new(buffer, vec![o.into(), nth(n).into(), j.into()]);
         let first = || Affine::constant(0i64);
         let (before, here) = (Affine::of(rest), Affine::of(rest).shifted(1i64));
         let mut steps = Steps::default();
         let load = |n: Affine| Expr::Load(at(data, n));
         steps.each(j, |steps| -> Result<()> {
-            steps.store(
-                at(sums, first()),
-                if self.exclusive { constant(x.dtype, 0.0) } else { load(first()) },
-            );
+            steps.store(at(sums, first()), if self.exclusive { constant(dtype, 0.0) } else { load(first()) });
             Ok(())
         })?;
         steps.nest(&[rest, j], &mut |steps| -> Result<()> {
@@ -153,17 +179,51 @@ impl Op for CumSum {
             Ok(())
         })?;
         cx.emit(nest.loops, Form::Procedure(steps.finish()));
-        if sums != to {
-            movement::reshape(cx, sums, to);
+        Ok(())
+    }
+
+    /// Each row from the sum so far; there may be none.
+    fn open_rows(
+        &self,
+        cx: &mut Lowering<'_>,
+        [data, sums]: [BufferId; 2],
+        [outer, row]: [&Dim; 2],
+        extent: &Dim,
+    ) -> Result<()> {
+        let dtype = cx.ty(data).dtype;
+        let so_far = cx.temp("sum", dtype, Shape(vec![outer.clone(), row.clone()]));
+        let mut nest = NestBuilder::default();
+        let o = nest.parallel("o", outer);
+        let (j, n) = (nest.reduce("j", row), nest.reduce("n", extent));
+        let at = match self.reverse {
+            true => reversed(&Affine::of(n), extent),
+            false => Affine::of(n),
+        };
+        let here = |buffer| Access::new(buffer, vec![o.into(), at.clone().into(), j.into()]);
+        let sum = || Access::new(so_far, vec![o.into(), j.into()]);
+        let mut steps = Steps::default();
+        let line = |steps: &mut Steps, to: Access, value: Expr| {
+            steps.each(j, |steps| -> Result<()> {
+                steps.store(to, value);
+                Ok(())
+            })
+        };
+        line(&mut steps, sum(), constant(dtype, 0.0))?;
+        let mut lines =
+            [(sum(), add(Expr::Load(sum()), Expr::Load(here(data)))), (here(sums), Expr::Load(sum()))];
+        if self.exclusive {
+            lines.reverse();
         }
+        steps.each(n, |steps| lines.into_iter().try_for_each(|(to, value)| line(steps, to, value)))?;
+        cx.emit(nest.loops, Form::Procedure(steps.finish()));
         Ok(())
     }
 }
 
 /// A row counted from the last one of `extent`.
-fn reversed(n: &Affine, extent: i64) -> Affine {
+fn reversed(n: &Affine, extent: &Dim) -> Affine {
     let minus = |d: &Dim| Dim::Const(0) - d.clone();
-    let start = Affine::constant(Dim::Const(extent - 1) - n.offset.clone());
+    let start = Affine::constant(extent.clone() - Dim::Const(1) - n.offset.clone());
     n.terms.iter().fold(start, |all, (l, c): &(LoopId, Dim)| all.plus(*l, minus(c)))
 }
 
@@ -171,6 +231,7 @@ impl Composed for CumSum {
     fn compose(&self, cx: &mut Composer<'_>, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
         let mut x = required(inputs, 0)?;
         let (axis, extent) = along(cx.fact(x), cx.fact(required(inputs, 1)?))?;
+        let extent = constant_extent(&extent)?;
         let mut distance = 1;
         while distance < extent {
             let shifted = self.shifted(cx, x, axis, distance)?;
