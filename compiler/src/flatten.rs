@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use kiln_ir::kernel::plan::{FlatAccess, Gather, Guard, Storage};
 use kiln_ir::kernel::{
-    Access, Affine, BufferId, BufferKind, Form, Index, Kernel, Loop, LoopId, Program, Role,
+    Access, Affine, BufferId, BufferKind, Control, Form, Index, Kernel, Loop, LoopId, Program, Repeat, Role,
+    Trips,
 };
 use kiln_ir::{Bounds, DType, Dim, Error, Result};
 
@@ -115,16 +116,32 @@ fn flat_access(
                     flat.guards.push(Guard { offset: a.offset.clone(), coefficients, extent });
                 }
             }
-            Index::Gathered(inner) => flat.gathers.push(Gather {
-                index: Box::new(flat_access(program, kernel, inner, storage)?),
-                extent: buffer.ty.shape[axis].clone(),
-                stride: stride.clone(),
-                known: known_inside(program, inner, &buffer.ty.shape[axis]),
-            }),
+            Index::Gathered(inner) => {
+                let extent = &buffer.ty.shape[axis];
+                // A loop along the axis counts inside of it: no run has to look at its size.
+                let counts = counts_along(program, inner, extent);
+                let most = extent.most(&program.bounds).filter(|_| counts).map(Dim::Const);
+                flat.gathers.push(Gather {
+                    index: Box::new(flat_access(program, kernel, inner, storage)?),
+                    extent: most.unwrap_or_else(|| extent.clone()),
+                    stride: stride.clone(),
+                    known: counts || known_inside(program, inner, extent),
+                });
+            }
         }
     }
     flat.otherwise = access.otherwise.filter(|_| !flat.guards.is_empty());
     Ok(flat)
+}
+
+/// Whether an index is the counter of a loop that has as many turns as an axis has elements.
+fn counts_along(program: &Program, index: &Access, extent: &Dim) -> bool {
+    program.regions().iter().any(|region| match &region.control {
+        Control::Loop(Repeat { counter, trips: Some(Trips::Count(turns)), .. }) => {
+            *counter == index.buffer && turns == extent && index.otherwise.is_none()
+        }
+        _ => false,
+    })
 }
 
 /// Whether indices are constants inside an axis, none of them counted from its end.

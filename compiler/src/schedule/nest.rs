@@ -27,7 +27,7 @@ const WINDOW_REGISTERS: i64 = 3;
 
 /// The vector schedule of a form that is no contraction.
 pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result<Chosen, String> {
-    kernel.form.stores().into_iter().try_for_each(vector_access)?;
+    kernel.form.stores().into_iter().try_for_each(|a| writable(kernel, a))?;
     kernel.form.loads().into_iter().try_for_each(readable)?;
     check_form(kernel)?;
     if is_empty(kernel) {
@@ -38,14 +38,14 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     if pointwise && pieces > borders::MOST_PIECES {
         return Err(format!("padding would cut the loops into {pieces} pieces"));
     }
-    if let Some(pixels) = pixels::choose(kernel, target) {
-        return Ok(pixels);
-    }
-    if let Some(repeats) = repeats::choose(kernel, target) {
-        return Ok(repeats);
+    let placed = kernel.form.stores().iter().any(|a| !a.gathers.is_empty());
+    if !placed
+        && let Some(special) = pixels::choose(kernel, target).or_else(|| repeats::choose(kernel, target))
+    {
+        return Ok(special);
     }
     let found = vector_loop(kernel);
-    let turned = if matches!(found, Ok((_, true))) { None } else { transpose(kernel) };
+    let turned = if placed || matches!(found, Ok((_, true))) { None } else { transpose(kernel) };
     if let Some(turned) = turned {
         return Ok(turned);
     }
@@ -117,6 +117,17 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     let NestPick { vectors, columns, .. } = pick;
     let nest = Nest { order, vector, vectors, tile, unrolled, columns, quads: false };
     Ok(Chosen { schedule: Schedule::Nest(nest), why })
+}
+
+/// What nests need of a store: a known place, or, of what is computed element by element, one that single indices lead to.
+fn writable(kernel: &FlatKernel, access: &FlatAccess) -> Result<(), String> {
+    let single = |a: &FlatAccess| a.strides.iter().all(|s| s.is(0));
+    let led = kernel.form.is_pointwise() && access.gathers.iter().all(|g| single(&g.index));
+    if access.gathers.is_empty() || !led {
+        return vector_access(access);
+    }
+    readable(access)?;
+    if access.guards.is_empty() { Ok(()) } else { Err(format!("'{}' is padded", access.name)) }
 }
 
 /// What nests need of a load: constant strides, and indices that are read at run time one by one.
@@ -278,7 +289,10 @@ fn transpose(kernel: &FlatKernel) -> Option<Chosen> {
     let name = |l: LoopId| &kernel.loops[l.0 as usize].name;
     let why =
         format!("blocks turned in registers, read along {} and written along {}", name(read), name(write));
-    (read != write).then_some(Chosen { schedule: Schedule::Transpose(Transpose { outer, read, write }), why })
+    // Rows of a block lie as far apart as code has numbers for.
+    let apart = stride_of(from, write).is_some() && stride_of(to, read).is_some();
+    (read != write && apart)
+        .then_some(Chosen { schedule: Schedule::Transpose(Transpose { outer, read, write }), why })
 }
 
 fn check_form(kernel: &FlatKernel) -> Result<(), String> {

@@ -305,6 +305,11 @@ impl Checker<'_> {
                         }
                     }
                 }
+                // One that a result is written by is a single one.
+                for gather in form.stores().into_iter().flat_map(|a| &a.gathers) {
+                    (0..self.kernel.loops.len() as u16)
+                        .try_for_each(|l| self.stride(&gather.index, LoopId(l), &[0]))?;
+                }
                 if let Some((l, n)) = nest.tile {
                     self.is(&[l], Role::Parallel)?;
                     if n == 0 || l == nest.vector {
