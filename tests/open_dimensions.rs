@@ -15,6 +15,9 @@ use kiln_tests::compare::{self, ACROSS_STAGES};
 use kiln_tests::{Outcome, random, stages, text, tools};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+#[path = "open_dimensions/recurrent.rs"]
+mod recurrent;
+
 /// Name and body of a graph with the dimensions `n`, `s` or both; inputs whose names begin with `w` are constants.
 const BATCHES: &[(&str, &str)] = &[
     ("elementwise", "input %x: f32[n, 5, 7] input %w: f32[5, 1] %a = Mul(%x, %w) %y = Tanh(%a)"),
@@ -505,6 +508,13 @@ fn main() -> ExitCode {
             false => check(name, body, &["s = 1..157:23"], alone, 2),
         };
         add("sequence", name, 2, Box::new(run));
+    }
+    for (name, body) in recurrent::CASES {
+        let sizes: &[&[i64]] = &[&[1, 1], &[2, 5], &[3, 7], &[1, 19]];
+        for opt in [0, 2] {
+            let run = move || check(name, body, &["n = 1..3", "s = 1..19:7"], sizes, opt);
+            add("recurrent", name, opt, Box::new(run));
+        }
     }
     for (name, body) in IMAGES {
         let sizes: &[&[i64]] = &[&[7, 8], &[20, 13], &[9, 24]];

@@ -11,6 +11,7 @@ mod flow;
 mod packed;
 mod qdq;
 mod quantised;
+mod recurrent;
 mod sparse;
 
 use std::fmt::Write as _;
@@ -341,8 +342,15 @@ fn constants(c: &mut Choices) -> Outcome<Graph> {
 const BATCHES: (i64, i64) = (1, 60);
 
 /// Kinds whose first input has a batch, which may be open.
-const OPEN: &[&str] =
-    &["convolution", "pool", "quantised_convolution", "sparse_layers", "sparse_product", "sparse_bytes"];
+const OPEN: &[&str] = &[
+    "convolution",
+    "pool",
+    "quantised_convolution",
+    "recurrent",
+    "sparse_layers",
+    "sparse_product",
+    "sparse_bytes",
+];
 
 type Kind = (&'static str, fn(&mut Choices) -> Outcome<Graph>);
 
@@ -361,6 +369,7 @@ const KINDS: &[Kind] = &[
     ("flow_nested", flow::nested),
     ("flow_scan", flow::scan),
     ("packed_product", packed::product),
+    ("recurrent", recurrent::layer),
     ("sparse_layers", sparse::layers),
     ("sparse_product", sparse::product),
     ("sparse_sequence", sparse::sequence),

@@ -7,7 +7,7 @@ use super::made::operator;
 use super::values::from_f64s;
 use super::{cast, reshape, squeeze, transpose};
 use crate::error::{Error, Result};
-use crate::graph::{Patch, PatchValue};
+use crate::graph::{Graph, Patch, PatchValue, ValueId};
 use crate::op::{Attr, Fact, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
@@ -69,6 +69,8 @@ enum Way<'a> {
     Eval(Vec<Tensor>),
     /// Nodes of a patch.
     Patch { node: &'a NodeView<'a>, patch: Patch, values: Vec<PatchValue> },
+    /// Nodes of a body.
+    Body { graph: Box<Graph>, values: Vec<ValueId>, failed: Option<Error> },
 }
 
 /// Applies operators to values, in one of three ways.
@@ -93,6 +95,17 @@ impl Composer<'_> {
             Way::Patch { node, patch, values } => {
                 let name = format!("{}.constant{}", node.name, self.made);
                 values.push(patch.constant(&name, tensor));
+            }
+            Way::Body { graph, values, failed } => {
+                let made = graph.add_const(&format!("constant{}", self.made), tensor);
+                match made {
+                    Ok(id) => values.push(id),
+                    // Told of when the body is finished.
+                    Err(error) => {
+                        *failed = Some(error);
+                        values.extend(values.first().copied());
+                    }
+                }
             }
         }
         self.made += 1;
@@ -125,6 +138,16 @@ impl Composer<'_> {
                 let operands: Vec<_> = inputs.iter().map(|v| v.map(|v| values[v.0])).collect();
                 let name = format!("{}.{}{}", node.name, op.name(), self.made);
                 values.extend(patch.shared_node(node.graph, &name, op, &operands)?);
+            }
+            Way::Body { graph, values, .. } => {
+                let operands = inputs.iter().map(|v| v.map(|v| values[v.0])).collect();
+                let name = format!("{}{}", op.name(), self.made);
+                let names = (0..results.len()).map(|i| format!("{name}.{i}")).collect::<Vec<_>>();
+                let id = graph.add_node(&name, op, operands, &names)?;
+                for (value, fact) in graph.node(id).outputs.clone().into_iter().zip(&results) {
+                    graph.set_fact(value, fact.clone());
+                    values.push(value);
+                }
             }
         }
         self.made += 1;
@@ -178,6 +201,40 @@ impl Composer<'_> {
     /// A value with its axes in another order.
     pub(super) fn transpose(&mut self, value: Value, perm: &[i64]) -> Result<Value> {
         self.apply(&transpose::DEF, &[("perm", Attr::Ints(perm.to_vec()))], &[value])
+    }
+}
+
+impl Composer<'static> {
+    /// What makes a body of so many arguments, the first values.
+    pub(super) fn of_body(name: &str, arguments: &[Fact]) -> Result<Self> {
+        let (mut graph, mut values) = (Graph::new(name), Vec::new());
+        for (i, fact) in arguments.iter().enumerate() {
+            values.push(graph.add_input(&format!("argument{i}"), fact.clone())?);
+        }
+        let way = Way::Body { graph: Box::new(graph), values, failed: None };
+        Ok(Self { facts: arguments.to_vec(), way, made: 0 })
+    }
+
+    /// The arguments of a body, in order.
+    pub(super) fn arguments(&self) -> Vec<Value> {
+        match &self.way {
+            Way::Body { graph, .. } => (0..graph.inputs().len()).map(Value).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The body with these results.
+    pub(super) fn finish_body(self, results: &[Value]) -> Result<Graph> {
+        let Way::Body { mut graph, values, failed } = self.way else {
+            return Err(Error::internal("a body became something else"));
+        };
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for (i, result) in results.iter().enumerate() {
+            graph.add_output_named(values[result.0], &format!("result{i}"));
+        }
+        Ok(*graph)
     }
 }
 

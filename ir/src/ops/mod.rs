@@ -106,6 +106,7 @@ pub mod random;
 pub mod range;
 pub mod recurrent;
 pub mod reduce;
+mod repeated;
 mod requantize;
 pub mod reshape;
 pub mod resize;

@@ -11,25 +11,32 @@
 //! LSTM   i, o, f = f(x w + h r + b + p * c)    c' = f * c + i * g(x w + h r + b)    h' = o * h(c')
 //! ```
 //!
-//! Made of other operators (`steps.rs`): one product of all elements with `w`, then for each element what depends on the state.
+//! Made of other operators: one product of all elements with `w` (`steps.rs`), then for each element what depends on the state
+//! (`step.rs`): unrolled where the length is known, in a loop where it is open.
 //! Quantised products are those of `DynamicQuantizeMatMul`, those with dequantised bytes of `MatMulNBits`.
 //!
-//! Unsupported: sequences of open length.
+//! Unsupported: elements of open size.
 
 mod activations;
 mod kind;
+mod sizes;
+mod step;
 mod steps;
+mod weights;
 
 use super::composed::{Composed, Composer, Value, composed, required};
-use super::reverse_sequence;
+use super::{reverse_sequence, squeeze};
 use crate::bail_invalid;
-use crate::error::Result;
+use crate::dim::Dim;
+use crate::error::{Error, Result};
 use crate::op::{Attr, Attrs, MICROSOFT, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::DType;
 use activations::Activation;
 use kind::Kind;
-use steps::{Direction, Weights};
+use sizes::{fits, shaped};
+use steps::Direction;
+use weights::Weights;
 
 /// The attribute of networks whose weights are bytes in blocks, as MatMulNBits has them: elements of a block of `w` and of `r`,
 /// 0 where they are floats. Such weights are `u8[D, G * H, blocks, block]` with 128 as zero; their scales `[D, G * H * blocks]`
@@ -129,7 +136,7 @@ fn parse(node: &mut NodeProto<'_>, name: &'static str, kind: Kind, quantised: bo
     }))
 }
 
-const UNSUPPORTED: &str = "sequences of open length";
+const UNSUPPORTED: &str = "elements of open size";
 
 /// `RNN`.
 pub const RNN: OpDef = OpDef {
@@ -197,33 +204,40 @@ impl Composed for Recurrent {
         if self.batch_first && cx.fact(x).shape.rank() == 3 {
             x = cx.transpose(x, &[1, 0, 2])?;
         }
-        let shape = cx.extents(x, "a sequence")?;
-        let [time, batch, input] = shape[..] else {
-            bail_invalid!("a sequence must have 3 axes, found {shape:?}")
+        let shape = cx.fact(x).shape.clone();
+        let [time, batch, input] = &shape[..] else {
+            bail_invalid!("a sequence must have 3 axes, found {shape}")
+        };
+        let Some(input) = input.as_const() else {
+            return Err(Error::unsupported(format!(
+                "a sequence {shape} of elements of open size is not supported"
+            ))
+            .hint("bind the last dimension with --dim"));
         };
         let (gates, hidden) = (self.kind.gates() * self.hidden, self.hidden);
         let directions = if self.direction == "bidirectional" { 2 } else { 1 };
         let (w, r) = (required(inputs, 1)?, required(inputs, 2)?);
-        let of_shape = |cx: &Composer<'_>, value: Option<Value>, what: &str, expected: &[i64]| match value {
-            Some(value) if cx.extents(value, what)? != expected => {
-                bail_invalid!("{what} {} must have the shape {expected:?}", cx.fact(value).shape)
-            }
-            _ => Ok(()),
+        let of_shape = |cx: &Composer<'_>, value: Option<Value>, what: &str, expected: &[Dim]| {
+            value.map_or(Ok(()), |value| fits(cx, value, what, expected))
         };
+        let dims = |shape: &[i64]| shape.iter().map(|n| Dim::Const(*n)).collect::<Vec<Dim>>();
         let product = |of: i64, block: i64| match (self.quantised, block) {
             (true, _) => vec![directions, of, gates],
             (false, 0) => vec![directions, gates, of],
             (false, block) => vec![directions, gates, (of + block - 1) / block, block],
         };
         let [of_w, of_r] = self.blocks;
-        of_shape(cx, Some(w), "weights of elements", &product(input, of_w))?;
-        of_shape(cx, Some(r), "weights of the state", &product(hidden, of_r))?;
+        of_shape(cx, Some(w), "weights of elements", &dims(&product(input, of_w)))?;
+        of_shape(cx, Some(r), "weights of the state", &dims(&product(hidden, of_r)))?;
         let (bias, lengths, peepholes) =
             (optional(3), optional(4), optional(7).filter(|_| self.kind == Kind::Lstm));
-        of_shape(cx, bias, "the bias", &[directions, 2 * gates])?;
-        of_shape(cx, lengths, "lengths", &[batch])?;
-        of_shape(cx, peepholes, "peepholes", &[directions, 3 * hidden])?;
-        let state = if self.batch_first { [batch, directions, hidden] } else { [directions, batch, hidden] };
+        of_shape(cx, bias, "the bias", &dims(&[directions, 2 * gates]))?;
+        of_shape(cx, lengths, "lengths", std::slice::from_ref(batch))?;
+        of_shape(cx, peepholes, "peepholes", &dims(&[directions, 3 * hidden]))?;
+        let mut state = [directions.into(), batch.clone(), hidden.into()];
+        if self.batch_first {
+            state.swap(0, 1);
+        }
         let mut states = Vec::new();
         for (i, what) in [(5, "the initial state"), (6, "the initial cell")] {
             let needed = i == 5 || self.kind == Kind::Lstm;
@@ -236,20 +250,33 @@ impl Composed for Recurrent {
             states.push(given);
         }
         // Lengths that are the sequence's say nothing.
-        let whole = |t: &Tensor| t.to_i64s().is_ok_and(|all| all.iter().all(|n| *n == time));
+        let whole = |t: &Tensor| t.to_i64s().is_ok_and(|all| all.iter().all(|n| time.is(*n)));
         let lengths = lengths.filter(|v| !cx.fact(*v).tensor().is_some_and(whole));
-        let lengths = lengths.map(|v| cx.cast(v, DType::I64)).transpose()?;
-        if time == 0 {
-            bail_invalid!("the sequence {shape:?} has no elements");
+        let lengths = lengths.map(|v| {
+            let v = cx.cast(v, DType::I64)?;
+            // An extent of another name is the batch.
+            if cx.fact(v).shape[0] == *batch { Ok(v) } else { shaped(cx, v, std::slice::from_ref(batch), x) }
+        });
+        let lengths = lengths.transpose()?;
+        if time.is(0) {
+            bail_invalid!("the sequence {shape} has no elements");
         }
         let (mut all, mut last) = (Vec::new(), [Vec::new(), Vec::new()]);
         for d in 0..directions {
             let backward = self.direction == "reverse" || d == 1;
-            let row = |cx: &mut Composer<'_>, value: Option<Value>, shape: &[i64]| {
+            let part = |cx: &mut Composer<'_>, value: Option<Value>, shape: &[Dim]| {
                 let Some(value) = value else { return Ok(None) };
                 let part = cx.slice(value, 0, (d, d + 1), 1)?;
-                cx.reshape(part, shape).map(Some)
+                // A loop's states have the type that a turn gives them; where there is none, a batch of another name stays.
+                if steps::unrolled(time).is_some() && shape.iter().any(|d| d.as_const().is_none()) {
+                    let axis = cx.integers(&[0]);
+                    return cx.apply(&squeeze::SQUEEZE, &[], &[part, axis]).map(Some);
+                }
+                shaped(cx, part, shape, x).map(Some)
             };
+            let row =
+                |cx: &mut Composer<'_>, value: Option<Value>, shape: &[i64]| part(cx, value, &dims(shape));
+            let state = [batch.clone(), hidden.into()];
             let turned = match (backward, lengths) {
                 (true, Some(lengths)) => cx.apply(&reverse_sequence::DEF, &[], &[x, lengths])?,
                 _ => x,
@@ -260,8 +287,8 @@ impl Composed for Recurrent {
                 if block > 0 {
                     let (d, blocks) = (d as usize, (of + block - 1) / block);
                     let scales = required(inputs, SCALES[which])?;
-                    let value = steps::known(cx, value, (d, d + 1), &[gates, blocks, block])?;
-                    let scales = steps::known(cx, scales, (d, d + 1), &[gates * blocks])?;
+                    let value = weights::known(cx, value, (d, d + 1), &[gates, blocks, block])?;
+                    let scales = weights::known(cx, scales, (d, d + 1), &[gates * blocks])?;
                     return Ok(Weights::Bytes { value, scales, from: of, columns: gates, block });
                 }
                 let Some(value) = row(cx, Some(value), &product(of, block)[1..])? else {
@@ -283,14 +310,15 @@ impl Composed for Recurrent {
             let direction = Direction {
                 kind: self.kind,
                 x: turned,
-                extents: [time, batch, input, hidden],
+                extents: [time.clone(), batch.clone(), input.into()],
+                hidden,
                 w: w?,
                 r: r?,
                 bias: row(cx, bias, &[2 * gates])?,
                 peepholes: row(cx, peepholes, &[3 * hidden])?,
                 lengths,
-                h: row(cx, states[0], &[batch, hidden])?,
-                c: row(cx, states[1], &[batch, hidden])?,
+                h: part(cx, states[0], &state)?,
+                c: part(cx, states[1], &state)?,
                 // Sequences of several lengths are turned round instead.
                 backward: backward && lengths.is_none(),
                 activations: &self.activations[d as usize * self.kind.activations().len()..],
@@ -299,14 +327,14 @@ impl Composed for Recurrent {
                 linear_before_reset: self.linear_before_reset,
             };
             let done = direction.run(cx)?;
-            let mut y = cx.concat(&done.all, 0)?;
+            let mut y = done.all;
             if let (true, Some(lengths)) = (backward, lengths) {
                 y = cx.apply(&reverse_sequence::DEF, &[], &[y, lengths])?;
             }
-            all.push(cx.reshape(y, &[time, 1, batch, hidden])?);
+            all.push(shaped(cx, y, &[time.clone(), 1i64.into(), batch.clone(), hidden.into()], x)?);
             for (last, state) in last.iter_mut().zip([Some(done.h), done.c]) {
                 if let Some(state) = state {
-                    last.push(cx.reshape(state, &[1, batch, hidden])?);
+                    last.push(shaped(cx, state, &[1i64.into(), batch.clone(), hidden.into()], x)?);
                 }
             }
         }

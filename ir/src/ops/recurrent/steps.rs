@@ -1,92 +1,29 @@
-//! One direction of a recurrent network, element by element.
+//! One direction of a recurrent network: what depends on the elements alone, all at once, then element by element.
+//!
+//! A sequence of known length is unrolled; one of open length, or a very long one, is a loop, whose states are those of the
+//! network.
 
 use super::activations::Activation;
 use super::kind::Kind;
+use super::sizes::{shaped, zeros};
+use super::step::Step;
+use super::weights::Weights;
+use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::op::Attr;
+use crate::ops::attend;
 use crate::ops::composed::{Composer, Value};
-use crate::ops::{matmul, matmul_integer_to_float, matmul_nbits};
+use crate::ops::repeated::Made;
 use crate::tensor::Tensor;
 use crate::types::DType;
-
-/// A matrix `[from, gates * hidden]`.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Weights {
-    Floats(Value),
-    Quantised {
-        value: Value,
-        scale: Value,
-        zero: Value,
-    },
-    /// `u8[columns, blocks, block]` with 128 as zero, and as many scales as blocks.
-    Bytes {
-        value: Value,
-        scales: Value,
-        from: i64,
-        columns: i64,
-        block: i64,
-    },
-}
-
-impl Weights {
-    /// `a` times the matrix.
-    fn product(self, cx: &mut Composer<'_>, a: Value) -> Result<Value> {
-        match self {
-            Self::Floats(value) => cx.apply(&matmul::DEF, &[], &[a, value]),
-            Self::Quantised { value, scale, zero } => {
-                cx.apply(&matmul_integer_to_float::DYNAMIC, &[], &[a, value, scale, zero])
-            }
-            Self::Bytes { value, scales, from, columns, block } => {
-                let list = [("K", from), ("N", columns), ("bits", 8), ("block_size", block)];
-                cx.apply(&matmul_nbits::DEF, &list.map(|(name, n)| (name, Attr::Int(n))), &[a, value, scales])
-            }
-        }
-    }
-
-    /// The columns of some gates.
-    fn columns(self, cx: &mut Composer<'_>, range: (i64, i64)) -> Result<Self> {
-        match self {
-            Self::Floats(value) => Ok(Self::Floats(cx.slice(value, 1, range, 1)?)),
-            Self::Quantised { .. } => Err(Error::internal("quantised columns")),
-            Self::Bytes { value, scales, from, block, .. } => {
-                let (blocks, columns) = ((from + block - 1) / block, range.1 - range.0);
-                let [low, high] = [range.0, range.1].map(|v| v as usize);
-                let value = known(cx, value, (low, high), &[columns, blocks, block])?;
-                let scaled = (low * blocks as usize, high * blocks as usize);
-                let scales = known(cx, scales, scaled, &[columns * blocks])?;
-                Ok(Self::Bytes { value, scales, from, columns, block })
-            }
-        }
-    }
-}
-
-/// Part of the first axis of a value, in another shape; of a constant a constant, as products whose weights stay bytes need it.
-pub(super) fn known(
-    cx: &mut Composer<'_>,
-    value: Value,
-    (from, to): (usize, usize),
-    shape: &[i64],
-) -> Result<Value> {
-    let Some(tensor) = cx.fact(value).tensor() else {
-        let part = cx.slice(value, 0, (from as i64, to as i64), 1)?;
-        return cx.reshape(part, shape);
-    };
-    let each = tensor.data.len() / tensor.shape.first().copied().unwrap_or(1).max(1);
-    if to * each > tensor.data.len() {
-        return Err(Error::internal("a part of a constant that it does not have"));
-    }
-    let shape = shape.iter().map(|n| *n as usize).collect();
-    let part = Tensor::new(tensor.dtype, shape, tensor.data.slice(from * each..to * each))?;
-    Ok(cx.constant(part))
-}
 
 /// What one direction has.
 pub(super) struct Direction<'a> {
     pub(super) kind: Kind,
     /// `[T, B, I]`.
     pub(super) x: Value,
-    /// T, B, I and H.
-    pub(super) extents: [i64; 4],
+    /// T, B and I.
+    pub(super) extents: [Dim; 3],
+    pub(super) hidden: i64,
     pub(super) w: Weights,
     pub(super) r: Weights,
     /// `[2 * G * H]`.
@@ -107,18 +44,37 @@ pub(super) struct Direction<'a> {
 
 /// What it gives.
 pub(super) struct Done {
-    /// `[1, B, H]` for each element, in the order of the sequence.
-    pub(super) all: Vec<Value>,
+    /// `[T, B, H]`, in the order of the sequence.
+    pub(super) all: Value,
     pub(super) h: Value,
     pub(super) c: Option<Value>,
 }
 
+/// Elements of a sequence that are unrolled: a turn costs some calls more than a step of straight code, and a thousand steps
+/// take a second to compile.
+const UNROLLED: i64 = 1 << 10;
+/// A slice from the last element to the first.
+const TURNED: (i64, i64) = (-1, i64::MIN + 1);
+
+/// How many steps are unrolled; nothing where there is a loop.
+pub(super) fn unrolled(time: &Dim) -> Option<i64> {
+    time.as_const().filter(|n| *n <= UNROLLED)
+}
+
 impl Direction<'_> {
     pub(super) fn run(&self, cx: &mut Composer<'_>) -> Result<Done> {
-        let [time, batch, input, hidden] = self.extents;
+        let ([time, batch, input], hidden) = (&self.extents, self.hidden);
         let gates = self.kind.gates() * hidden;
         let dtype = cx.dtype(self.x);
-        let flat = cx.reshape(self.x, &[time * batch, input])?;
+        // One of them may be open, and so what they make together.
+        let rows = (time.clone() * batch.clone()).as_const().unwrap_or(-1);
+        let input = input.as_const().ok_or_else(|| Error::internal("elements of an open size"))?;
+        let unrolled = unrolled(time);
+        let x = match self.backward && unrolled.is_none() {
+            true => cx.slice(self.x, 0, TURNED, -1)?,
+            false => self.x,
+        };
+        let flat = cx.reshape(x, &[rows, input])?;
         let mut of_x = self.w.product(cx, flat)?;
         // The state's bias of the last gate of a GRU is inside its reset gate.
         let mut inner_bias = None;
@@ -134,126 +90,97 @@ impl Direction<'_> {
             let both = cx.add(first, second)?;
             of_x = cx.add(of_x, both)?;
         }
-        let of_x = cx.reshape(of_x, &[time, batch, gates])?;
+        let of_x = shaped(cx, of_x, &[time.clone(), batch.clone(), gates.into()], self.x)?;
         let state = |cx: &mut Composer<'_>, given: Option<Value>| {
-            given.unwrap_or_else(|| cx.constant(Tensor::zeros(dtype, &[batch as usize, hidden as usize])))
+            given.map_or_else(|| zeros(cx, &[batch.clone(), hidden.into()], self.x), Ok)
         };
-        let mut h = state(cx, self.h);
-        let mut c = (self.kind == Kind::Lstm).then(|| state(cx, self.c));
+        let h = state(cx, self.h)?;
+        let c = (self.kind == Kind::Lstm).then(|| state(cx, self.c)).transpose()?;
+        let split = self.kind == Kind::Gru && !self.linear_before_reset;
+        let (mut r, mut last) = (self.r, None);
+        if split {
+            r = self.r.columns(cx, (0, 2 * hidden))?;
+            last = Some(self.r.columns(cx, (2 * hidden, 3 * hidden))?);
+        }
+        let step = Step {
+            kind: self.kind,
+            hidden,
+            r,
+            last,
+            inner_bias,
+            peepholes: self.peepholes,
+            lengths: self.lengths,
+            activations: self.activations,
+            clip: self.clip,
+            input_forget: self.input_forget,
+        };
+        match unrolled {
+            Some(time) => self.unrolled(cx, &step, of_x, time, [Some(h), c]),
+            None => self.repeated(cx, step, of_x, [Some(h), c]),
+        }
+    }
+
+    /// A step after the other.
+    fn unrolled(
+        &self,
+        cx: &mut Composer<'_>,
+        step: &Step<'_>,
+        of_x: Value,
+        time: i64,
+        mut states: [Option<Value>; 2],
+    ) -> Result<Done> {
+        let (batch, gates) = (&self.extents[1], self.kind.gates() * self.hidden);
         let mut all = Vec::with_capacity(time as usize);
-        for step in 0..time {
-            let t = if self.backward { time - 1 - step } else { step };
+        for number in 0..time {
+            let t = if self.backward { time - 1 - number } else { number };
             let part = cx.slice(of_x, 0, (t, t + 1), 1)?;
-            let part = cx.reshape(part, &[batch, gates])?;
-            let (mut next, mut cell) = match (self.kind, c) {
-                (Kind::Lstm, Some(c)) => {
-                    let (h, c) = self.lstm(cx, part, h, c)?;
-                    (h, Some(c))
-                }
-                (Kind::Gru, _) => (self.gru(cx, part, h, inner_bias)?, None),
-                _ => {
-                    let product = self.r.product(cx, h)?;
-                    let sum = cx.add(part, product)?;
-                    (self.activate(cx, 0, sum)?, None)
-                }
-            };
-            let mut result = next;
-            if let Some(lengths) = self.lengths {
-                let now = cx.number(DType::I64, step as f64)?;
-                let runs = cx.less(now, lengths)?;
-                let runs = cx.reshape(runs, &[batch, 1])?;
-                let zero = cx.number(dtype, 0.0)?;
-                result = cx.choose(runs, next, zero)?;
-                next = cx.choose(runs, next, h)?;
-                cell = match (cell, c) {
-                    (Some(new), Some(old)) => Some(cx.choose(runs, new, old)?),
-                    (new, _) => new,
-                };
-            }
-            all.push(cx.reshape(result, &[1, batch, hidden])?);
-            (h, c) = (next, cell);
+            let part = shaped(cx, part, &[batch.clone(), gates.into()], self.x)?;
+            let next = step.run(cx, part, states, |cx| cx.number(DType::I64, number as f64))?;
+            let shape = [1i64.into(), batch.clone(), self.hidden.into()];
+            all.push(shaped(cx, next.result, &shape, self.x)?);
+            states = [Some(next.h), next.c];
         }
         if self.backward {
             all.reverse();
         }
-        Ok(Done { all, h, c })
+        let all = cx.concat(&all, 0)?;
+        let [h, c] = states;
+        Ok(Done { all, h: h.ok_or_else(|| Error::internal("a network without a state"))?, c })
     }
 
-    /// Activation `which` of a clipped sum.
-    fn activate(&self, cx: &mut Composer<'_>, which: usize, sum: Value) -> Result<Value> {
-        let sum = match self.clip {
-            Some(clip) => cx.clamp(sum, -f64::from(clip), clip.into())?,
-            None => sum,
-        };
-        self.activations[which].apply(cx, sum)
-    }
-
-    /// The new state and the new cell.
-    fn lstm(&self, cx: &mut Composer<'_>, x: Value, h: Value, c: Value) -> Result<(Value, Value)> {
-        let hidden = self.extents[3];
-        let product = self.r.product(cx, h)?;
-        let sum = cx.add(x, product)?;
-        let gate = |cx: &mut Composer<'_>, i: i64| cx.slice(sum, 1, (i * hidden, (i + 1) * hidden), 1);
-        let peep = |cx: &mut Composer<'_>, gate: Value, i: i64, cell: Value| {
-            let Some(p) = self.peepholes else { return Ok(gate) };
-            let p = cx.slice(p, 0, (i * hidden, (i + 1) * hidden), 1)?;
-            let product = cx.mul(p, cell)?;
-            cx.add(gate, product)
-        };
-        let (i, f, g) = (gate(cx, 0)?, gate(cx, 2)?, gate(cx, 3)?);
-        let i = peep(cx, i, 0, c)?;
-        let i = self.activate(cx, 0, i)?;
-        let f = match self.input_forget {
-            true => cx.number_less(1.0, i)?,
-            false => {
-                let f = peep(cx, f, 2, c)?;
-                self.activate(cx, 0, f)?
+    /// A loop of one step; a sequence that runs backwards has been turned round.
+    fn repeated(
+        &self,
+        cx: &mut Composer<'_>,
+        mut step: Step<'_>,
+        of_x: Value,
+        states: [Option<Value>; 2],
+    ) -> Result<Done> {
+        let turns = attend::extent(cx, self.x, 0)?;
+        let mut captured = vec![of_x];
+        captured.extend(step.values().into_iter().map(|v| *v));
+        let states: Vec<Value> = states.into_iter().flatten().collect();
+        let results = cx.repeat(turns, &states, &captured, &mut |cx, turn| {
+            let mut outer = turn.captured.iter().copied();
+            let missing = || Error::internal("a captured value is left out");
+            let of_x = outer.next().ok_or_else(missing)?;
+            for value in step.values() {
+                *value = outer.next().ok_or_else(missing)?;
             }
-        };
-        let g = self.activate(cx, 1, g)?;
-        let (kept, new) = (cx.mul(f, c)?, cx.mul(i, g)?);
-        let c = cx.add(kept, new)?;
-        let o = gate(cx, 1)?;
-        let o = peep(cx, o, 1, c)?;
-        let o = self.activate(cx, 0, o)?;
-        let shown = self.activations[2].apply(cx, c)?;
-        Ok((cx.mul(o, shown)?, c))
-    }
-
-    /// The new state.
-    fn gru(&self, cx: &mut Composer<'_>, x: Value, h: Value, inner_bias: Option<Value>) -> Result<Value> {
-        let hidden = self.extents[3];
-        let of_x =
-            |cx: &mut Composer<'_>, from: i64, to: i64| cx.slice(x, 1, (from * hidden, to * hidden), 1);
-        let gates = of_x(cx, 0, 2)?;
-        let (product, last) = if self.linear_before_reset {
-            let product = self.r.product(cx, h)?;
-            let last = cx.slice(product, 1, (2 * hidden, 3 * hidden), 1)?;
-            (cx.slice(product, 1, (0, 2 * hidden), 1)?, Some(last))
-        } else {
-            let two = self.r.columns(cx, (0, 2 * hidden))?;
-            (two.product(cx, h)?, None)
-        };
-        let gates = cx.add(gates, product)?;
-        let gates = self.activate(cx, 0, gates)?;
-        let (z, reset) = (cx.slice(gates, 1, (0, hidden), 1)?, cx.slice(gates, 1, (hidden, 2 * hidden), 1)?);
-        let inner = match (last, inner_bias) {
-            (Some(last), Some(bias)) => {
-                let sum = cx.add(last, bias)?;
-                cx.mul(reset, sum)?
-            }
-            (Some(last), None) => cx.mul(reset, last)?,
-            (None, _) => {
-                let state = cx.mul(reset, h)?;
-                let third = self.r.columns(cx, (2 * hidden, 3 * hidden))?;
-                third.product(cx, state)?
-            }
-        };
-        let of_last = of_x(cx, 2, 3)?;
-        let sum = cx.add(of_last, inner)?;
-        let new = self.activate(cx, 1, sum)?;
-        let rest = cx.number_less(1.0, z)?;
-        let (new, kept) = (cx.mul(rest, new)?, cx.mul(z, h)?);
-        cx.add(new, kept)
+            let part = cx.gather(of_x, turn.number, 0)?;
+            let states = [0, 1].map(|i| turn.states.get(i).copied());
+            let next = step.run(cx, part, states, |_| Ok(turn.number))?;
+            Ok(Made {
+                states: [Some(next.h), next.c].into_iter().flatten().collect(),
+                scanned: vec![next.result],
+            })
+        })?;
+        let [h, rest @ ..] = &results[..] else { return Err(Error::internal("a loop without a state")) };
+        let [c @ .., all] = rest else { return Err(Error::internal("a loop without elements")) };
+        let mut all = *all;
+        if self.backward {
+            all = cx.slice(all, 0, TURNED, -1)?;
+        }
+        Ok(Done { all, h: *h, c: c.first().copied() })
     }
 }

@@ -168,3 +168,20 @@ fn what_does_not_fit_is_invalid() {
     let message = op.infer(&[Some(&x), Some(&w), Some(&r)]).unwrap_err().message;
     assert!(message.contains("weights of the state"), "{message}");
 }
+
+#[test]
+fn a_long_sequence_is_a_loop_of_the_same_steps() {
+    const LONG: usize = 1030;
+    let op = parse("GRU", 22, &[("hidden_size", Attr::Int(1))], 4, 2).unwrap();
+    let x = small(&[LONG, 1, 1], 3);
+    let others = [small(&[1, 3, 1], 5), small(&[1, 3, 1], 7), small(&[1, 6], 11)];
+    let of = |x: &Tensor| {
+        let inputs: Vec<&Tensor> = [x].into_iter().chain(&others).collect();
+        op.eval(&inputs).unwrap()
+    };
+    let first = Tensor::new(DType::F32, vec![LONG - 6, 1, 1], x.data.slice(..4 * (LONG - 6))).unwrap();
+    let (all, unrolled) = (of(&x), of(&first));
+    assert_eq!(all[0].data[..4 * (LONG - 6)], unrolled[0].data[..]);
+    assert_eq!(all[1].data[..], all[0].data[4 * (LONG - 1)..]);
+    run(&*op, &[&x, &others[0], &others[1], &others[2]], &[1, 2, 3]).unwrap();
+}
