@@ -5,7 +5,7 @@ library on this machine, and as one for AArch64 under qemu.
     compare_static.py MODELS_FOLDER... [--models NAME,..] [--skip-aarch64]      exit code 1 when one is outside the tolerance
 
 Folders hold what shared/zoo/fetch_zoo.py and make_models.py write. Outputs must be within rtol 1e-3 / atol 1e-4, the latter relative
-to the output's largest magnitude. Models of the list with open dimensions are compiled once for all sizes, others for each.
+to the output's largest magnitude. What is open (OPEN) is compiled once for all sizes, what is not for each.
 Needs: pip install -r requirements.txt; a built kiln (KILN names another binary), cc, aarch64-linux-gnu-gcc, qemu-aarch64-static.
 """
 import argparse
@@ -28,7 +28,13 @@ SIZES = {
     "deepfilternet3_df_dec": [({"S": n}, {}) for n in (1, 10, 37)],
     "distilbert_dyn": [({"batch": n, "seq": s}, {"attention_mask": 1}) for n, s in ((1, 7), (2, 64), (4, 128))],
 }
-OPEN = {"distilbert_dyn": {"batch": "1..4", "seq": "1..128"}}
+OPEN = {
+    "silero_vad_v6": {"input.0": "1..4", "state.1": "1..4"},
+    "silero_vad_16k_sequence": {"sequence_length": "1..20"},
+    "deepfilternet3_enc": {"S": "1..40"},
+    "deepfilternet3_df_dec": {"S": "1..40"},
+    "distilbert_dyn": {"batch": "1..4", "seq": "1..128"},
+}
 
 MAIN = """#include "m.h"
 #include <stdio.h>
@@ -94,12 +100,13 @@ def in_process(path, folder, feed, dims):
 
 
 def library(path, folder, feed, expected, dims, cc, target, runner):
-    """The outputs of a static library; compiled once where its dimensions are open."""
-    opened = OPEN.get(path.stem)
-    built = folder / (target or "host")
-    if not (built / "libm.a").exists() or not opened:
+    """The outputs of a static library, compiled once for all sizes of what is open."""
+    opened = OPEN.get(path.stem, {})
+    fixed = {name: size for name, size in dims.items() if name not in opened}
+    built = folder / "-".join([target or "host", *map(str, fixed.values())])
+    if not (built / "libm.a").exists():
         wanted = [] if target is None else ["--target", target]
-        run([kiln_binary(), "compile", path, "-o", built, "--name", "m", "--quiet", *wanted, *flags(opened or dims)])
+        run([kiln_binary(), "compile", path, "-o", built, "--name", "m", "--quiet", *wanted, *flags(opened | fixed)])
     order = [dims[name] for name in sorted(opened)] if opened else []
     (built / "main.c").write_text(main_of(list(feed.values()), expected, order))
     run([cc, "-O1", "-Wall", "-Werror", "-static", built / "main.c", built / "libm.a", "-o", built / "main"])
