@@ -194,6 +194,12 @@ const SEQUENCES: &[(&str, &str)] = &[
         %b = Add(%a, %mask) %c = Softmax(%b) {axis = -1} %d = MatMul(%c, %v) \
         %e = Transpose(%d) {perm = [0, 2, 1, 3]} %y = Reshape(%e, @whole)",
     ),
+    // The caller's channels, which lie a size apart, are brought together.
+    (
+        "few_channels",
+        "input %x: f32[n, 3, 4, s] input %w: f32[17, 3, 3, 3] %y = Conv(%x, %w) {pads = [1, 1, 1, 1], strides = [1, 2]}",
+    ),
+    ("two_channels", "input %x: i32[n, 2, 3, s] %a = Transpose(%x) {perm = [0, 2, 3, 1]} %y = Add(%a, %a)"),
     ("sums", "input %x: f32[n, s, 6] %y = ReduceMean(%x) {axes = [1], keepdims = 1}"),
 ];
 
@@ -215,6 +221,42 @@ const IMAGES: &[(&str, &str)] = &[
         "input %x: f32[1, 16, h, s] input %w: f32[16, 16, 3, 3] input %wd: f32[16, 1, 3, 3] \
         %a = Conv(%x, %w) {pads = [1, 1, 1, 1]} %b = Conv(%a, %wd) {group = 16, pads = [1, 1, 1, 1]} %c = Add(%a, %b) \
         %y = Relu(%c)",
+    ),
+    // Minimal filtering of what is open along one axis or both; of bytes, too.
+    (
+        "filtered",
+        "input %x: f32[1, 24, h, s] input %w: f32[20, 24, 3, 3] input %wb: f32[20] input %wc: f32[20, 20, 3, 3] \
+        %a = Conv(%x, %w, %wb) {pads = [1, 1, 1, 1]} %b = Relu(%a) %c = Conv(%b, %wc) {pads = [1, 1, 1, 1]} \
+        %d = Add(%c, %a) %y = Relu(%d)",
+    ),
+    (
+        "filtered_without_padding",
+        "input %x: f32[2, 32, h, s] input %w: f32[32, 32, 3, 3] input %wc: f32[17, 32, 3, 3] \
+        %a = Conv(%x, %w) %b = Relu(%a) %y = Conv(%b, %wc) {pads = [2, 0, 1, 1]}",
+    ),
+    (
+        "filtered_of_open_height",
+        "input %x: f32[1, 24, h, 13] input %z: f32[1, 24, 1, s] input %w: f32[20, 24, 3, 3] input %wc: f32[18, 20, 3, 3] \
+        %a = Conv(%x, %w) {pads = [1, 1, 1, 1]} %b = Relu(%a) %c = Conv(%b, %wc) {pads = [1, 1, 1, 1]} \
+        %d = ReduceMax(%z) {axes = [1, 2, 3]} %y = Add(%c, %d)",
+    ),
+    (
+        "filtered_of_open_width",
+        "input %x: f32[1, 24, 14, s] input %z: f32[1, 24, h, 2] input %w: f32[20, 24, 3, 3] input %wc: f32[18, 20, 3, 3] \
+        %a = Conv(%x, %w) {pads = [1, 1, 1, 1]} %b = Relu(%a) %c = Conv(%b, %wc) {pads = [1, 1, 1, 1]} \
+        %d = ReduceMax(%z) {axes = [1, 2, 3]} %y = Add(%c, %d)",
+    ),
+    (
+        "filtered_to_channels_last",
+        "input %z: f32[1, h, s, 24] input %r: f32[1, h, s, 20] input %w: f32[20, 24, 3, 3] \
+        %x = Transpose(%z) {perm = [0, 3, 1, 2]} %a = Conv(%x, %w) {pads = [1, 1, 1, 1]} \
+        %b = Transpose(%a) {perm = [0, 2, 3, 1]} %y = Add(%b, %r)",
+    ),
+    (
+        "filtered_bytes",
+        "input %x: u8[1, 32, h, s] input %w: i8[32, 32, 3, 3] const @s: f32[] = [0.01] const @z: u8[] = [7] \
+        const @zw: i8[] = [0] %a = QLinearConv(%x, @s, @z, %w, @s, @zw, @s, @z) {pads = [1, 1, 1, 1]} \
+        %y = QLinearConv(%a, @s, @z, %w, @s, @zw, @s, @z) {pads = [1, 1, 1, 1]}",
     ),
     (
         "pools",

@@ -66,8 +66,11 @@ pub fn flatten(
     Ok(flat)
 }
 
+/// Elements of a line that is worth a loop of its own within an open one.
+const LONG_LINE: i64 = 256;
+
 /// Merges neighbouring loops until none are left that every access steps through contiguously. An open loop around a closed
-/// one stays apart, so that vectors have something to run along.
+/// one stays apart, so that vectors have something to run along, but for short lines of maps and copies: channels of pixels.
 pub fn merge_loops(kernel: &mut FlatKernel) {
     while let Some((outer, inner)) = mergeable(kernel, false) {
         merge(kernel, outer, inner);
@@ -211,9 +214,11 @@ fn drop_coefficient(access: &mut FlatAccess, l: usize) {
 /// `outer` moves on.
 fn mergeable(kernel: &FlatKernel, rows: bool) -> Option<(usize, usize)> {
     let all = accesses(&kernel.form);
+    let moves = matches!(kernel.form, Form::Map { .. } | Form::Rearrange { .. });
     let alike = |outer: usize, inner: usize| {
+        let short = moves && kernel.loops[inner].extent.as_const().is_some_and(|n| n < LONG_LINE);
         let [outer, inner] = [outer, inner].map(|l| kernel.loops[l].is_open());
-        outer == inner || rows && outer
+        outer == inner || (rows || short) && outer
     };
     let free = |l: usize| {
         !kernel.form.reads_counter(LoopId(l as u16))

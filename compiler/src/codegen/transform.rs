@@ -15,6 +15,7 @@ mod arithmetic;
 mod product;
 
 use kiln_ir::DType;
+use kiln_ir::kernel::edges::Edge;
 use kiln_ir::kernel::plan::{FlatAccess, PlannedKernel, Shared, Transform};
 use kiln_ir::kernel::{Expr, Form, LoopId, Side, Store};
 use kiln_targets::simd::{Parked, R, Refusal, Simd};
@@ -24,7 +25,7 @@ use self::product::Product;
 use super::places::Places;
 use super::share::shared;
 use super::vexpr::{At, Dag};
-use super::walk::{AccessId, Walk, Walks, trips};
+use super::walk::{AccessId, Walk, Walks, back, repeated, trips};
 
 struct Generator<'k> {
     walk: Walk,
@@ -39,6 +40,8 @@ struct Generator<'k> {
     numbers: Arithmetic,
     /// Bytes or words whose results of 16 bits are stored as they are.
     words: Option<DType>,
+    /// The axes along which this is the last tile, of which a part is kept.
+    partial: Vec<Edge>,
 }
 
 impl Walks for Generator<'_> {
@@ -69,7 +72,9 @@ pub(super) fn emit<S: Simd>(
     let to = walk.access(&store.to)?;
     let (left, right) = (Product::new(left)?, Product::new(right)?);
     let share = kernel.shared;
-    let mut this = Generator { walk, schedule, share, left, right, from, to, epilogue, numbers, words };
+    let partial = Vec::new();
+    let mut this =
+        Generator { walk, schedule, share, left, right, from, to, epilogue, numbers, words, partial };
     this.walk.open(s)?;
     this.outer(s, 0)?;
     this.walk.close(s);
@@ -92,6 +97,9 @@ impl Generator<'_> {
     /// The outer loops from the `i`th on.
     fn outer<S: Simd>(&mut self, s: &mut S, i: usize) -> R {
         let Some(&l) = self.schedule.outer.get(i) else { return self.vectors(s) };
+        if let Some(edge) = self.walk.edge(l) {
+            return self.to_the_edge(s, i, &edge);
+        }
         if let Some(share) = self.share.filter(|share| share.along == l) {
             return shared(self, s, share, i > 0, &mut |this, s, _| this.outer(s, i + 1));
         }
@@ -101,6 +109,57 @@ impl Generator<'_> {
         }
         self.walk.rewind(l, self.walk.extent(l));
         Ok(())
+    }
+
+    /// The `i`th outer loop through tiles that end at an open place: whole ones, then what is left.
+    fn to_the_edge<S: Simd>(&mut self, s: &mut S, i: usize, edge: &Edge) -> R {
+        let l = edge.tiles;
+        let share = self.share.filter(|share| share.along == l);
+        let begin_end = share.map(|_| Ok((s.arg(1)?, s.arg(2)?))).transpose()?;
+        let whole = self.walk.size(s, &edge.whole)?;
+        let count = match &begin_end {
+            None => whole,
+            Some((begin, end)) => {
+                self.walk.jump(s, l, begin, 1)?;
+                s.at_most_of(&whole, end)?;
+                let count = s.difference(&whole, begin)?;
+                s.free_ptr(whole);
+                count
+            }
+        };
+        repeated(self, s, l, count, 1, &mut |this, s| this.outer(s, i + 1))?;
+        if !edge.rest.is(0) {
+            let count = match &begin_end {
+                None => self.walk.size(s, &edge.partial)?,
+                // A share that is not empty begins at the last tile or before it.
+                Some((_, end)) => {
+                    let whole = self.walk.size(s, &edge.whole)?;
+                    let count = s.difference(end, &whole)?;
+                    s.free_ptr(whole);
+                    count
+                }
+            };
+            self.partial.push(edge.clone());
+            repeated(self, s, l, count, 1, &mut |this, s| this.outer(s, i + 1))?;
+            self.partial.pop();
+        }
+        match begin_end {
+            None => {
+                let extent = self.walk.open_extent(l);
+                let extent = extent.ok_or_else(|| Refusal::unsupported("a closed loop to an open edge"))?;
+                back(self, s, l, &extent)?;
+                self.walk.rewind(l, self.walk.extent(l));
+                Ok(())
+            }
+            Some((begin, end)) => {
+                if i > 0 {
+                    self.walk.jump(s, l, &end, -1)?;
+                }
+                s.free_ptr(begin);
+                s.free_ptr(end);
+                Ok(())
+            }
+        }
     }
 
     fn vectors<S: Simd>(&mut self, s: &mut S) -> R {
@@ -167,25 +226,34 @@ impl Generator<'_> {
         }
         self.leave(self.left.over, self.right.over);
         for (i, row) in aside.into_iter().enumerate().filter(|(i, _)| rows[*i]) {
-            let x = row.into_iter().map(|parked| s.unpark(parked)).collect::<R<Vec<_>>>()?;
             let (to, along) = (self.left.to, self.right.to);
+            let (right, partial) = (&self.right, &self.partial);
             let (walk, epilogue, store) = (&mut self.walk, &self.epilogue, self.to);
-            self.right.apply(s, numbers, x, &kept[i], &mut |s, j, v| {
-                walk.set_range(to, (i as i64, i as i64 + 1));
-                walk.set_range(along, (j as i64, j as i64 + 1));
-                let ahead = [(to, i as i64), (along, j as i64)];
-                if as_words.is_some() {
-                    let lanes = s.lanes();
-                    s.store(walk.ptr(store), walk.disp(store, &ahead, 0)?, &v, lanes)?;
-                    s.free(v);
-                    return Ok(());
-                }
-                let at = At { walk, lane, ahead: &ahead, n };
-                for (root, v) in epilogue.eval(s, &at, Some(v))?.into_iter().enumerate() {
-                    at.store(s, store, &v, epilogue.overflow(s, root))?;
-                    s.free(v);
-                }
-                Ok(())
+            let mut row = Some(row);
+            when_kept(walk, s, partial, (to, i), &mut |walk, s| {
+                let row = row.take().into_iter().flatten();
+                let x = row.map(|parked| s.unpark(parked)).collect::<R<Vec<_>>>()?;
+                right.apply(s, numbers, x, &kept[i], &mut |s, j, v| {
+                    walk.set_range(to, (i as i64, i as i64 + 1));
+                    walk.set_range(along, (j as i64, j as i64 + 1));
+                    let ahead = [(to, i as i64), (along, j as i64)];
+                    let mut v = Some(v);
+                    when_kept(walk, s, partial, (along, j), &mut |walk, s| {
+                        let Some(v) = v.take() else { return Ok(()) };
+                        if as_words.is_some() {
+                            let lanes = s.lanes();
+                            s.store(walk.ptr(store), walk.disp(store, &ahead, 0)?, &v, lanes)?;
+                            s.free(v);
+                            return Ok(());
+                        }
+                        let at = At { walk, lane, ahead: &ahead, n };
+                        for (root, v) in epilogue.eval(s, &at, Some(v))?.into_iter().enumerate() {
+                            at.store(s, store, &v, epilogue.overflow(s, root))?;
+                            s.free(v);
+                        }
+                        Ok(())
+                    })
+                })
             })?;
         }
         self.leave(self.left.to, self.right.to);
@@ -205,4 +273,22 @@ impl Generator<'_> {
             self.walk.set_range(l, (0, extent));
         }
     }
+}
+
+/// Does something for an element of a tile along a loop where the element is kept: behind the end of an open axis it is not.
+fn when_kept<S: Simd>(
+    walk: &mut Walk,
+    s: &mut S,
+    partial: &[Edge],
+    (along, element): (LoopId, usize),
+    body: &mut dyn FnMut(&mut Walk, &mut S) -> R,
+) -> R {
+    // The first is there, or there would be no tile.
+    let Some(edge) = partial.iter().find(|edge| edge.within == along && element > 0) else {
+        return body(walk, s);
+    };
+    let rest = walk.size(s, &edge.rest)?;
+    s.when_below(&rest, element as i64 + 1, &mut |_| Ok(()), &mut |s| body(walk, s))?;
+    s.free_ptr(rest);
+    Ok(())
 }

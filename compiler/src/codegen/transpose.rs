@@ -17,7 +17,7 @@ use kiln_targets::simd::{Apart, Narrow, Op1, Op2, Overflow, R, Refusal, Simd, Sr
 
 use super::places::Places;
 use super::share::shared;
-use super::walk::{AccessId, Walk, Walks, trips};
+use super::walk::{AccessId, Walk, Walks, known_trips, stepped, trips};
 
 /// Bytes of a quarter of a vector, all there is of narrow ones.
 const QUARTER: i64 = 16;
@@ -33,6 +33,8 @@ struct Generator<'k> {
     schedule: &'k Transpose,
     share: Option<Shared>,
     from: AccessId,
+    /// The rows that are read, where only a run tells how far apart they are.
+    rows: Vec<AccessId>,
     to: AccessId,
     /// Bytes of an element.
     size: i64,
@@ -62,7 +64,10 @@ pub(super) fn emit<S: Simd>(
         return Err(Refusal::unsupported(format!("{} as a transpose", kernel.form.name())));
     };
     let mut walk = Walk::new(kernel, places)?;
-    let (from, to) = (walk.access(from)?, walk.access(to)?);
+    let apart = kernel.rows_apart().unwrap_or_default();
+    let rows = apart.iter().map(|row| walk.access(row)).collect::<R<Vec<_>>>()?;
+    let from = rows.first().map_or_else(|| walk.access(from), |row| Ok(*row))?;
+    let to = walk.access(to)?;
     let size = walk.element(to).bytes() as i64;
     if walk.stride(from, schedule.read) != size || walk.stride(to, schedule.write) != size {
         return Err(Refusal::unsupported("a transpose of strided elements"));
@@ -81,7 +86,7 @@ pub(super) fn emit<S: Simd>(
     if share.is_some_and(|share| blocks(share) && i64::from(share.step) != step(share.along)) {
         return Err(Refusal::unsupported("shared lines of another size than a transpose's"));
     }
-    let mut this = Generator { walk, schedule, share, from, to, size, quarters, four };
+    let mut this = Generator { walk, schedule, share, from, rows, to, size, quarters, four };
     this.walk.open(s)?;
     this.outer(s, 0)?;
     this.walk.close(s);
@@ -122,6 +127,9 @@ impl Generator<'_> {
         if let Some(share) = self.share.filter(|share| share.along == l) {
             return shared(self, s, share, true, body);
         }
+        if let Some(extent) = self.walk.open_extent(l) {
+            return stepped(self, s, l, &extent, step, body);
+        }
         for (from, to) in self.walk.parts(l) {
             self.walk.set_range(l, (from, to));
             self.steps(s, l, to - from, step, body)?;
@@ -132,7 +140,7 @@ impl Generator<'_> {
 
     /// `count` iterations in steps, and what is left.
     fn steps<S: Simd>(&mut self, s: &mut S, l: LoopId, count: i64, step: i64, body: Body<'_, Self, S>) -> R {
-        trips(self, s, l, count / step, step, &mut |this, s| body(this, s, step))?;
+        known_trips(self, s, l, count / step, step, &mut |this, s| body(this, s, step))?;
         if count % step > 0 {
             body(self, s, count % step)?;
             self.walk.skip(l, count % step);
@@ -203,8 +211,10 @@ impl Generator<'_> {
         let mut block: Vec<V> = Vec::new();
         for row in 0..n {
             // Rows that do not exist read the last one again; nothing of them is written.
-            let at = |row: i64| self.walk.disp(self.from, &[(self.schedule.write, row.min(rows - 1))], 0);
-            let v = s.load(self.walk.ptr(self.from), at(row)?, words)?;
+            let last = row.min(rows - 1);
+            let from = self.rows.get(last as usize).copied().unwrap_or(self.from);
+            let at = |row: i64| self.walk.disp(from, &[(self.schedule.write, row.min(rows - 1))], 0);
+            let v = s.load(self.walk.ptr(from), at(row)?, words)?;
             for quarter in 1..(rows + n - 1) / n {
                 s.load_quarter(
                     &v,

@@ -8,7 +8,8 @@
 //! guard has one outcome, or the same one for each iteration of the loop further in that decides it. Where several loops
 //! decide, each iteration becomes a range of its own.
 
-use kiln_ir::kernel::plan::{FlatAccess, Gather, PlannedKernel, Storage};
+use kiln_ir::kernel::edges::Edge;
+use kiln_ir::kernel::plan::{self, FlatAccess, Gather, PlannedKernel, Storage};
 use kiln_ir::kernel::{Loop, LoopId, Scalar};
 use kiln_ir::{DType, Dim};
 use kiln_runtime::abi::frame as words;
@@ -28,6 +29,8 @@ struct Cursor {
     place: Place,
     /// Bytes from the storage's start.
     start: i64,
+    /// Where that is a size: it, and the bytes of an element. The start is then that of the buffer.
+    open_start: Option<(Dim, i64)>,
     /// Bytes per iteration of each loop; 0 where that is open.
     strides: Vec<i64>,
     /// Loops that it moves along by a size, of elements of so many bytes: one iteration after the other, and at their end back
@@ -95,6 +98,8 @@ pub(super) struct Walk {
     open: Vec<Option<Dim>>,
     /// The loops around what is done at once.
     around: Vec<LoopId>,
+    /// Open axes along which tiles end. Guards of these are none of an access: the generator stores nothing there.
+    edges: Vec<Edge>,
     /// The kernel's row of sizes, and where it lies.
     row: Vec<Dim>,
     sizes: Option<P>,
@@ -127,6 +132,7 @@ impl Walk {
             extents,
             open,
             around: kernel.schedule.around(),
+            edges: kernel.edges().map_err(Refusal::unsupported)?,
             row: kernel.sizes(),
             sizes: None,
             ranges,
@@ -174,17 +180,20 @@ impl Walk {
         if let Some((l, bytes)) = scale {
             strides[l.0 as usize] = bytes;
         }
-        let guards = access.guards.iter().map(|g| {
+        let decided = |g: &&plan::Guard| !self.edges.iter().any(|edge| edge.ends(g));
+        let guards = access.guards.iter().filter(decided).map(|g| {
             Guard::new(g).ok_or_else(|| Refusal::unsupported(format!("open padding of '{}'", access.name)))
         });
         let guards = guards.collect::<R<Vec<_>>>()?;
-        let place = place(access)
+        let open_start = access.offset.as_const().is_none().then(|| (access.offset.clone(), size));
+        let begin = FlatAccess { offset: Dim::Const(0), ..access.clone() };
+        let place = place(if open_start.is_some() { &begin } else { access })
             .ok_or_else(|| Refusal::unsupported(format!("open place of '{}' in vectors", access.name)))?;
         let (storage, start) = place;
         let gathered = !access.gathers.is_empty();
         let found = self.cursors.iter().position(|c| {
             let same = c.storage == Some(storage) && c.strides == strides && c.sized == sized;
-            let same = same && !c.gathered && !gathered;
+            let same = same && c.open_start == open_start && !c.gathered && !gathered;
             same && (start - c.start).abs() <= NEAR_BYTES
         });
         let cursor = found.unwrap_or_else(|| {
@@ -193,6 +202,7 @@ impl Walk {
                 storage,
                 place,
                 start,
+                open_start,
                 strides,
                 sized,
                 ptr: None,
@@ -251,7 +261,8 @@ impl Walk {
         let (storage, start) = (self.cursors[cursor].storage, self.cursors[cursor].start + offset + ahead);
         let place = self.cursors[cursor].place;
         let otherwise = self.accesses[id.0].otherwise;
-        self.cursors.push(Cursor::new(storage, place, start, strides));
+        let open_start = self.cursors[cursor].open_start.clone();
+        self.cursors.push(Cursor { open_start, ..Cursor::new(storage, place, start, strides) });
         let cursor = self.cursors.len() - 1;
         self.accesses.push(Access { cursor, offset: 0, element, guards: Vec::new(), otherwise });
         Ok(AccessId(self.accesses.len() - 1))
@@ -292,7 +303,12 @@ impl Walk {
     pub(super) fn open_all<S: Simd>(&mut self, s: &mut S) -> R {
         let frame = s.arg(0)?;
         let row = self.places.as_ref().map(|_| s.load_ptr(&frame, words::PLACES)).transpose()?;
-        for cursor in &mut self.cursors {
+        if !self.row.is_empty() {
+            self.sizes = Some(s.load_ptr(&frame, words::SIZES)?);
+        }
+        let starts = self.cursors.iter().map(|c| c.open_start.as_ref().map(|(start, _)| self.size_at(start)));
+        let starts = starts.map(Option::transpose).collect::<R<Vec<_>>>()?;
+        for (cursor, open) in self.cursors.iter_mut().zip(starts) {
             let Some(storage) = cursor.storage else {
                 cursor.ptr = Some(s.difference(&frame, &frame)?);
                 continue;
@@ -322,13 +338,17 @@ impl Walk {
                 start -= cursor.place.1;
             }
             s.advance(&ptr, start);
+            if let (Some(place), Some((_, bytes)), Some(sizes)) = (open, &cursor.open_start, &self.sizes) {
+                let disp =
+                    i32::try_from(words::WORD as usize * place).map_err(|_| Refusal::FarDisplacement)?;
+                let elements = s.load_ptr(sizes, disp)?;
+                s.advance_by(&ptr, &elements, *bytes)?;
+                s.free_ptr(elements);
+            }
             cursor.ptr = Some(ptr);
         }
         if let Some(row) = row {
             s.free_ptr(row);
-        }
-        if !self.row.is_empty() {
-            self.sizes = Some(s.load_ptr(&frame, words::SIZES)?);
         }
         s.free_ptr(frame);
         Ok(())
@@ -344,6 +364,11 @@ impl Walk {
         if let Some(sizes) = self.sizes.take() {
             s.free_ptr(sizes);
         }
+    }
+
+    /// How the tiles of a loop end, if only a run can tell.
+    pub(super) fn edge(&self, l: LoopId) -> Option<Edge> {
+        self.edges.iter().find(|edge| edge.tiles == l).cloned()
     }
 
     /// The extent of a loop, if it is open.
@@ -558,7 +583,17 @@ impl Walk {
 
 impl Cursor {
     fn new(storage: Option<Storage>, place: Place, start: i64, strides: Vec<i64>) -> Self {
-        Self { storage, place, start, strides, sized: Vec::new(), ptr: None, drift: 0, gathered: false }
+        Self {
+            storage,
+            place,
+            start,
+            open_start: None,
+            strides,
+            sized: Vec::new(),
+            ptr: None,
+            drift: 0,
+            gathered: false,
+        }
     }
 }
 
@@ -589,6 +624,18 @@ pub(super) fn trips<T: Walks, S: Simd>(
         counted(this, s, l, &extent, 1, body)?;
         return back(this, s, l, &extent);
     }
+    known_trips(this, s, l, count, step, body)
+}
+
+/// The same of a known number of iterations, be they all or some of an open loop's.
+pub(super) fn known_trips<T: Walks, S: Simd>(
+    this: &mut T,
+    s: &mut S,
+    l: LoopId,
+    count: i64,
+    step: i64,
+    body: Body<'_, T, S>,
+) -> R {
     match count {
         ..=0 => Ok(()),
         1 => {

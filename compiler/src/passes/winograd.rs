@@ -115,9 +115,11 @@ fn rewrite(
 ) -> Result<Vec<Kernel>> {
     use Role::{Parallel, Reduce};
     let Kernel { name, nodes, .. } = program.kernel(i).clone();
-    let Layer { o, c, h, w, .. } = conv.layer;
+    let Layer { o, c, .. } = conv.layer;
     let (m, t) = (filter.outputs() as i64, filter.inputs() as i64);
-    let (th, tw) = ((h + m - 1) / m, (w + m - 1) / m);
+    let (th, tw) = (conv.height.ceil_div(m), conv.width.ceil_div(m));
+    // Tiles of a row follow those of the row before, however many there are: they are rows of the products.
+    let in_line = tw.as_const().is_none();
     let transformed = transformed_weights(program, conv, filter)?;
     if last {
         program.release(conv.weights)?;
@@ -126,23 +128,42 @@ fn rewrite(
     let whole = conv.layer.most.is_some();
     let (factor, sum) = if whole { (DType::I16, DType::I32) } else { (DType::F32, DType::F32) };
     let mut temp = |suffix: &str, dtype: DType, channels: i64| {
-        let [t, th, tw, channels] = [t, th, tw, channels].map(Dim::Const);
-        let shape = Shape(vec![t.clone(), t, conv.images.clone(), th, tw, channels]);
+        let [t, channels] = [t, channels].map(Dim::Const);
+        let mut shape = vec![t.clone(), t, conv.images.clone()];
+        shape.extend(if in_line { vec![th.clone() * tw.clone()] } else { vec![th.clone(), tw.clone()] });
+        shape.push(channels);
+        let shape = Shape(shape);
         program.add_buffer(&format!("{name}.{suffix}"), TensorType::new(dtype, shape), BufferKind::Temp)
     };
     let (v, product) = (temp("tiles", factor, c), temp("product", sum, o));
-    // The loop through the images is the one that may be open.
-    let loops = |list: &[(&str, i64, Role)]| -> Vec<Loop> {
-        let make = |(name, extent, role): &(&str, i64, Role)| Loop {
+    let loops = |list: &[(&str, &Dim, Role)]| -> Vec<Loop> {
+        let make = |(name, extent, role): &(&str, &Dim, Role)| Loop {
             name: (*name).to_owned(),
-            extent: if *name == IMAGES { conv.images.clone() } else { Dim::Const(*extent) },
+            extent: (*extent).clone(),
             role: *role,
         };
         list.iter().map(make).collect()
     };
+    let [t, channels, outputs, results] = [t, c, o, m].map(Dim::Const);
     let [ni, ci, thi, twi, ai, bi, xi, nu] = [0, 1, 2, 3, 4, 5, 6, 7].map(LoopId);
     let at = |list: &[LoopId]| list.iter().map(|l| Index::from(*l)).collect::<Vec<_>>();
-    let tiles = [(IMAGES, 0, Parallel), ("c", c, Parallel), ("th", th, Parallel), ("tw", tw, Parallel)];
+    // An element of a tile's transform.
+    let of_tile = |[x, y, n, th, tw, channel]: [LoopId; 6]| {
+        let mut index = at(&[x, y, n]);
+        if in_line {
+            index.push(Index::from(Affine::of(tw).plus(th, conv.width.ceil_div(m))));
+        } else {
+            index.extend(at(&[th, tw]));
+        }
+        index.push(Index::from(channel));
+        index
+    };
+    let tiles = [
+        (IMAGES, &conv.images, Parallel),
+        ("c", &channels, Parallel),
+        ("th", &th, Parallel),
+        ("tw", &tw, Parallel),
+    ];
     let along = |tile: LoopId, element: LoopId| Affine::of(element).plus(tile, m);
 
     // Tiles of the input; what is beyond its border adds nothing.
@@ -163,35 +184,36 @@ fn rewrite(
         name: format!("{name}.tiles"),
         nodes: nodes.clone(),
         loops: loops(
-            &[&tiles[..], &[("i", t, Parallel), ("j", t, Parallel), ("k", t, Reduce), ("l", t, Reduce)]]
+            &[&tiles[..], &[("i", &t, Parallel), ("j", &t, Parallel), ("k", &t, Reduce), ("l", &t, Reduce)]]
                 .concat(),
         ),
         form: Form::Transform {
             left: side(filter.input(), ai, xi),
             right: side(filter.input(), bi, nu),
             from,
-            store: Store { to: Access::new(v, at(&[ai, bi, ni, thi, twi, ci])), value: tile },
+            store: Store { to: Access::new(v, of_tile([ai, bi, ni, thi, twi, ci])), value: tile },
         },
     };
 
-    let [x, y, n0, h0, w0, o0, c0] = [0, 1, 2, 3, 4, 5, 6].map(LoopId);
+    let all = th.clone() * tw.clone();
+    let mut list = vec![("xi", &t, Parallel), ("nu", &t, Parallel), (IMAGES, &conv.images, Parallel)];
+    list.extend(if in_line {
+        vec![("tiles", &all, Parallel)]
+    } else {
+        vec![("th", &th, Parallel), ("tw", &tw, Parallel)]
+    });
+    let rows: Vec<LoopId> = (0..list.len() as u16).map(LoopId).collect();
+    let [o0, c0] = [0, 1].map(|i| LoopId(list.len() as u16 + i));
+    list.extend([("o", &outputs, Parallel), ("c", &channels, Reduce)]);
     let products = Kernel {
         name: format!("{name}.product"),
         nodes: nodes.clone(),
-        loops: loops(&[
-            ("xi", t, Parallel),
-            ("nu", t, Parallel),
-            (IMAGES, 0, Parallel),
-            ("th", th, Parallel),
-            ("tw", tw, Parallel),
-            ("o", o, Parallel),
-            ("c", c, Reduce),
-        ]),
+        loops: loops(&list),
         form: Form::Contract {
             acc: sum,
-            lhs: Access::new(v, at(&[x, y, n0, h0, w0, c0])),
-            rhs: Access::new(u, at(&[x, y, c0, o0])),
-            store: Store { to: Access::new(product, at(&[x, y, n0, h0, w0, o0])), value: Expr::Acc },
+            lhs: Access::new(v, at(&[&rows[..], &[c0]].concat())),
+            rhs: Access::new(u, at(&[rows[0], rows[1], c0, o0])),
+            store: Store { to: Access::new(product, at(&[&rows[..], &[o0]].concat())), value: Expr::Acc },
         },
     };
 
@@ -213,19 +235,27 @@ fn rewrite(
         _ => None,
     });
     let at_matrix = || if whole { filter.whole_output() } else { filter.output() };
-    let mut results = tiles;
-    results[1] = ("o", o, Parallel);
+    let mut tiles = tiles;
+    tiles[1] = ("o", &outputs, Parallel);
     let output = Kernel {
         name,
         nodes,
         loops: loops(
-            &[&results[..], &[("a", m, Parallel), ("b", m, Parallel), ("xi", t, Reduce), ("nu", t, Reduce)]]
-                .concat(),
+            &[
+                &tiles[..],
+                &[
+                    ("a", &results, Parallel),
+                    ("b", &results, Parallel),
+                    ("xi", &t, Reduce),
+                    ("nu", &t, Reduce),
+                ],
+            ]
+            .concat(),
         ),
         form: Form::Transform {
             left: side(at_matrix(), ai, xi),
             right: side(at_matrix(), bi, nu),
-            from: Access::new(product, at(&[xi, nu, ni, thi, twi, ci])),
+            from: Access::new(product, of_tile([xi, nu, ni, thi, twi, ci])),
             store: Store { to: clipped(&conv.store.to, dtype(conv.store.to.buffer)), value },
         },
     };
@@ -284,5 +314,7 @@ fn transformed<T: Copy + Default>(
 
 #[cfg(test)]
 mod byte_tests;
+#[cfg(test)]
+mod open_tests;
 #[cfg(test)]
 mod tests;

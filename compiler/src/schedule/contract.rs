@@ -25,6 +25,8 @@ const STRAIGHT_STEPS: i64 = 16;
 const BY_LANE: usize = 4;
 /// What it costs that the next panel of a matrix as it lies begins in a cache line of this one's.
 const SHARED_LINES: f64 = 1.05;
+/// What few rows cost more that are not cut into equal tiles, where the count of operations sees no difference.
+const UNEVEN: f64 = 1.05;
 /// Rows that make a tile worth its loads.
 const FEW_ROWS: i64 = 4;
 /// Tiles of rows up to which it matters how long the first one waits for its panel.
@@ -247,6 +249,8 @@ fn sizes(
         _ => None,
     };
     let pieces = |row: LoopId| lhs.map_or_else(Vec::new, |lhs| taps::pieces(kernel, lhs, row));
+    let least =
+        |l: LoopId| kernel.loops[usize::from(l.0)].extent.range(&kernel.bounds).map_or(1, |r| r.0.max(1));
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
         let extra = product_registers(kernel, roles.col, nv, packed, target);
         let held = if is_bytes(kernel) { nv } else { mr.min(nv) };
@@ -256,6 +260,13 @@ fn sizes(
         let pieces = row.map_or_else(|| vec![1], pieces);
         let extent = pieces.iter().sum::<i64>().max(1);
         let mut cycles = cost::tiles(total / extent, &pieces, vectors, mr, nv, &rhs);
+        // The least rows that there can be count as much where they fill tiles: what is left over is a large part of few.
+        if let Some(few) = row.filter(|l| is_open(kernel, *l)).map(&least).filter(|n| *n >= FEW_ROWS) {
+            let fewest: i64 = roles.rows.iter().copied().map(&least).product();
+            let uneven = if even_part(few, mr) == mr.min(few) { 1.0 } else { UNEVEN };
+            let fewest_cycles = uneven * cost::tiles(fewest / few, &[few], vectors, mr, nv, &rhs);
+            cycles = (cycles + fewest_cycles * total as f64 / fewest as f64) / 2.0;
+        }
         if packed.is_none() && nv < vectors && nv * lanes * rhs_size(kernel) % LINE != 0 {
             cycles *= SHARED_LINES;
         }

@@ -2,6 +2,7 @@
 
 use kiln_ir::DType;
 use kiln_ir::kernel::plan::{FlatAccess, Nest, Schedule, Transpose};
+use kiln_ir::kernel::sizes::MOST_ROWS_APART;
 use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Store, WindowOp};
 use kiln_targets::Target;
 use kiln_targets::vector_expr;
@@ -11,8 +12,8 @@ use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
 use super::contract::is_sum;
 use super::strides::{
-    by_falling_stride, closed_loops, constant_access, even_part, extent_of, is_empty, is_open, longest,
-    open_step, stride_of, vector_access,
+    by_falling_stride, closed_loops, even_part, extent_of, is_empty, is_open, longest, open_step,
+    plain_access, stride_of, vector_access,
 };
 use super::{pixels, plane, quads, repeats};
 use crate::flatten::{FlatKernel, loops_of};
@@ -124,15 +125,14 @@ fn writable(kernel: &FlatKernel, access: &FlatAccess) -> Result<(), String> {
     let single = |a: &FlatAccess| a.strides.iter().all(|s| s.is(0));
     let led = kernel.form.is_pointwise() && access.gathers.iter().all(|g| single(&g.index));
     if access.gathers.is_empty() || !led {
-        return vector_access(access);
+        return plain_access(access);
     }
     readable(access)?;
     if access.guards.is_empty() { Ok(()) } else { Err(format!("'{}' is padded", access.name)) }
 }
 
-/// What nests need of a load: constant strides, and indices that are read at run time one by one.
+/// What nests need of a load: indices that are read at run time one by one.
 fn readable(access: &FlatAccess) -> Result<(), String> {
-    constant_access(access)?;
     for gather in &access.gathers {
         vector_access(&gather.index)?;
         if access.table_index().is_some() {
@@ -283,7 +283,15 @@ fn transpose(kernel: &FlatKernel) -> Option<Chosen> {
     let unit = |a: &FlatAccess| {
         closed.iter().copied().filter(|l| stride_of(a, *l) == Some(1)).max_by_key(|l| extent_of(kernel, *l))
     };
-    let (read, write) = (unit(from)?, unit(to)?);
+    let write = unit(to)?;
+    // Of the caller's images a few channels lie at distances that a run tells, and so may the ends of rows.
+    let few = extent_of(kernel, write).is_some_and(|n| n <= MOST_ROWS_APART);
+    let apart = few && from.dtype.size() == 4 && from.guards.is_empty() && stride_of(from, write).is_none();
+    let open = || {
+        let all = all.iter().copied().filter(|l| is_open(kernel, *l) && stride_of(from, *l) == Some(1));
+        all.last().filter(|_| apart)
+    };
+    let read = unit(from).or_else(open)?;
     let others = all.iter().copied().filter(|l| *l != read && *l != write).collect();
     let outer = by_falling_stride(others, Some(to));
     let name = |l: LoopId| &kernel.loops[l.0 as usize].name;

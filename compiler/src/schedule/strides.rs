@@ -44,10 +44,18 @@ pub(crate) fn even_part(n: i64, most: i64) -> i64 {
 
 /// What vectors need of every access: a known place, no index read at run time, no padding test.
 pub(crate) fn vector_access(access: &FlatAccess) -> Result<(), String> {
-    if !access.guards.is_empty() {
-        return Err(format!("'{}' is padded", access.name));
+    plain_access(access)?;
+    constant_access(access)
+}
+
+/// The same wherever it begins.
+pub(crate) fn plain_access(access: &FlatAccess) -> Result<(), String> {
+    let name = &access.name;
+    match () {
+        () if !access.guards.is_empty() => Err(format!("'{name}' is padded")),
+        () if !access.gathers.is_empty() => Err(format!("'{name}' is gathered")),
+        () => Ok(()),
     }
-    bordered_access(access)
 }
 
 /// The same where padding is decided at compile time.

@@ -10,6 +10,7 @@
 mod access;
 mod assumed;
 pub mod digits;
+pub mod edges;
 mod expr;
 mod form;
 mod format;

@@ -59,6 +59,9 @@ fn find(table: &[Dim], row: &[Dim]) -> Option<usize> {
 /// Rows that are left in one tile at most; more are two.
 const MOST_LEFT: u32 = 8;
 
+/// Rows of a transpose that have a pointer each at most: those of a block of words.
+pub const MOST_ROWS_APART: i64 = 4;
+
 /// Tiles of an open number of rows: whole ones of `rows`, then what is left: one of 8 where there are as many, and a tile of
 /// just those that remain, so that weights are read twice at most and once for few rows. The rows of a tile and how many of
 /// these there are, falling.
@@ -114,7 +117,32 @@ impl PlannedKernel {
             tiles(&rows.extent, *mr).iter().for_each(|(_, count)| add(count));
             add(&rest(&rows.extent, *mr));
         }
+        for row in self.rows_apart().unwrap_or_default() {
+            add(&row.offset);
+        }
+        for edge in self.edges().unwrap_or_default() {
+            [&edge.whole, &edge.partial, &edge.rest].into_iter().for_each(&mut add);
+        }
         sizes
+    }
+
+    /// Of a transpose that reads a few rows at a distance that only a run tells: each of them as an access of its own.
+    pub fn rows_apart(&self) -> Option<Vec<FlatAccess>> {
+        let (Schedule::Transpose(blocks), Form::Rearrange { from, .. }) = (&self.schedule, &self.form) else {
+            return None;
+        };
+        let write = usize::from(blocks.write.0);
+        let stride = from.strides.get(write).filter(|stride| stride.as_const().is_none())?;
+        let few = |n: &i64| (1..=MOST_ROWS_APART).contains(n);
+        let rows = self.loops.get(write)?.extent.as_const().filter(few)?;
+        let words = from.dtype.size() == 4 && from.guards.is_empty() && from.gathers.is_empty();
+        let row = |k: i64| {
+            let mut row = from.clone();
+            row.offset = row.offset + Dim::Const(k) * stride.clone();
+            row.strides[write] = Dim::Const(0);
+            row
+        };
+        words.then(|| (0..rows).map(row).collect())
     }
 
     /// [`PlannedKernel::steps`] as an expression; `None` where the shared loop does not exist.
@@ -213,6 +241,7 @@ impl Schedule {
                 loops.extend(tiled.filter(|(_, step)| power(*step)).map(|(l, _)| l));
                 loops.extend(&dots.depth);
             }
+            Self::Transpose(blocks) => loops.push(blocks.read),
             _ => {}
         }
         loops
@@ -245,19 +274,25 @@ impl PlannedKernel {
             return Ok(());
         }
         let (around, open) = (self.schedule.around(), self.schedule.may_be_open());
+        let edges = self.edges()?;
+        let apart = |l: LoopId| {
+            let write = matches!(&self.schedule, Schedule::Transpose(blocks) if blocks.write == l);
+            write && self.rows_apart().is_some()
+        };
         for (i, l) in self.loops.iter().enumerate() {
             let id = LoopId(i as u16);
             if l.is_open() && !open.contains(&id) {
                 return Err(format!("'{}' is open and not around what is done at once", l.name));
             }
             let strides = self.has_open_stride(id);
-            if strides && !around.contains(&id) {
+            if strides && !around.contains(&id) && !apart(id) {
                 return Err(format!(
                     "strides along '{}' are open, which is not around what is done at once",
                     l.name
                 ));
             }
-            if (l.is_open() || strides) && self.form.is_guarded_along(id) {
+            let edge = edges.iter().any(|edge| edge.tiles == id);
+            if (l.is_open() || strides) && !edge && self.form.is_guarded_along(id) {
                 return Err(format!("padding along '{}', which is open", l.name));
             }
         }

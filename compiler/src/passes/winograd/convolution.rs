@@ -1,18 +1,21 @@
 //! Which contractions are convolutions that minimal filtering can compute.
 
+use kiln_ir::kernel::edges::rest;
 use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Kernel, LoopId, Program, Role, Store};
 use kiln_ir::{DType, Dim};
 
 use super::super::absorb::tiles_compute;
-use super::cost::Layer;
+use super::cost::{self, Layer};
 use super::integers;
-use super::matrices::WINDOW;
+use super::matrices::{Filter, WINDOW};
 
 /// Loops and operands of a contraction that is a convolution as needed here.
 pub(super) struct Convolution {
     pub(super) layer: Layer,
-    /// How many images there are.
+    /// How many images there are, and how high and wide the results are.
     pub(super) images: Dim,
+    pub(super) height: Dim,
+    pub(super) width: Dim,
     pub(super) n: LoopId,
     pub(super) o: LoopId,
     pub(super) c: LoopId,
@@ -24,6 +27,12 @@ pub(super) struct Convolution {
     /// Axes of the weights that are `o`, `c` and the window's.
     pub(super) axes: [usize; 4],
     pub(super) store: Store,
+}
+
+/// Whether tiles of every size end where code can tell: what whole ones leave of an open axis is nothing, or differs.
+fn ends(extent: &Dim) -> bool {
+    let by = |filter: Filter| extent.as_const().is_some() || rest(extent, filter.outputs() as i64).is_some();
+    [Filter::Two, Filter::Four].into_iter().all(by)
 }
 
 impl Convolution {
@@ -72,14 +81,32 @@ impl Convolution {
         }
         let short = types.2.is_short_float();
         let most = whole.then(|| integers::most(tensor, axes[0]));
-        // What is typical decides; the tiles are as many as there are images.
-        let images = kernel.loop_(n).extent.clone();
-        let typical = images.typical(&program.bounds).filter(|n| *n > 0)?;
-        let layer =
-            Layer { n: typical, o: extent(o)?, c: extent(c)?, h: extent(h)?, w: extent(w)?, short, most };
+        // What is typical decides; the tiles are as many as the run's images have.
+        let [images, height, width] = [n, h, w].map(|l| kernel.loop_(l).extent.clone());
+        let typical = |d: &Dim| d.typical(&program.bounds).filter(|n| *n > 0);
+        let layer = Layer {
+            n: typical(&images)?,
+            o: extent(o)?,
+            c: extent(c)?,
+            h: typical(&height)?,
+            w: typical(&width)?,
+            short,
+            most,
+        };
+        let open = [&images, &height, &width].iter().any(|d| d.as_const().is_none());
+        if open {
+            let most = |d: &Dim| d.most(&program.bounds).filter(|n| *n > 0);
+            let greatest = Layer { n: most(&images)?, h: most(&height)?, w: most(&width)?, ..layer };
+            let ends = [&height, &width].iter().all(|d| ends(d));
+            if !ends || !cost::reaches(&greatest) {
+                return None;
+            }
+        }
         let this = Self {
             layer,
             images,
+            height,
+            width,
             n,
             o,
             c,
@@ -97,17 +124,25 @@ impl Convolution {
     fn store_fits(&self, program: &Program, acc: DType) -> bool {
         let Store { to, value } = &self.store;
         let shape = &program.buffer(to.buffer).ty.shape;
-        let ends_with = |l: LoopId, extent: i64| {
+        let ends_with = |l: LoopId, extent: &Dim| {
             let used: Vec<usize> = (0..to.index.len())
                 .filter(|&a| to.index[a].affine().is_none_or(|i| !i.coefficient(l).is(0)))
                 .collect();
             let [axis] = used[..] else { return false };
-            to.index[axis].affine().and_then(Affine::as_loop) == Some(l) && shape[axis].is(extent)
+            to.index[axis].affine().and_then(Affine::as_loop) == Some(l) && shape[axis] == *extent
         };
         let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
-        let mut fits =
-            plain(to) && ends_with(self.out[0], self.layer.h) && ends_with(self.out[1], self.layer.w);
-        value.for_each_access(&mut |a| fits &= plain(a));
+        // Elements of a tile lie at constant distances: the caller's buffers have those of the run.
+        let near = |a: &Access| {
+            let buffer = program.buffer(a.buffer);
+            let open = buffer.ty.shape.iter().skip(1).any(|d| d.as_const().is_none());
+            !open || buffer.kind == BufferKind::Temp
+        };
+        let mut fits = plain(to)
+            && near(to)
+            && ends_with(self.out[0], &self.height)
+            && ends_with(self.out[1], &self.width);
+        value.for_each_access(&mut |a| fits &= plain(a) && near(a));
         fits && tiles_compute(program, value, acc)
     }
 }

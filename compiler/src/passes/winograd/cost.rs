@@ -115,6 +115,11 @@ pub(super) fn possible(layer: &Layer) -> Vec<Filter> {
     [Filter::Two, Filter::Four].into_iter().filter(|f| exact(f) && fits(f)).collect()
 }
 
+/// Whether displacements reach through temporaries of either size of tiles.
+pub(super) fn reaches(layer: &Layer) -> bool {
+    [Filter::Two, Filter::Four].iter().all(|f| temporaries(layer, *f) < MOST_BYTES)
+}
+
 /// Why [`choose`] chose none.
 pub(super) fn why_not(layer: &Layer, target: &Target) -> String {
     if layer.o < LEAST_CHANNELS || layer.c < LEAST_CHANNELS {

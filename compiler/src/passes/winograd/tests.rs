@@ -85,7 +85,7 @@ impl Case {
 }
 
 /// Uniformly distributed in -1..1.
-fn numbers(shape: &[usize], seed: u64) -> Tensor {
+pub(super) fn numbers(shape: &[usize], seed: u64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -108,7 +108,7 @@ fn forced(case: &Case, filter: Filter) -> Program {
     p
 }
 
-fn target(level: &str) -> Target {
+pub(super) fn target(level: &str) -> Target {
     kiln_targets::resolve("x86_64-unknown-linux-gnu", level, "").unwrap()
 }
 
@@ -119,7 +119,7 @@ fn is_rewritten(case: &Case) -> bool {
     p.kernels().len() > 2
 }
 
-fn assert_close(got: &[Tensor], expected: &[Tensor], what: &str) {
+pub(super) fn assert_close(got: &[Tensor], expected: &[Tensor], what: &str) {
     let (got, expected) = (got[0].to_f64s().unwrap(), expected[0].to_f64s().unwrap());
     assert_eq!(got.len(), expected.len());
     let scale = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
