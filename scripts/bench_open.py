@@ -3,7 +3,7 @@
 
     scripts/bench_open.py KILN MODEL --open batch=1..8 --at batch=1 --at batch=8 [--dim NAME=N]
     scripts/bench_open.py KILN --table --models DIR --zoo DIR [--only NAME,NAME]
-                          [--cpu avx2,avx512] [--threads 1,2] [--rounds 5] [--seconds 0.5] [--ort] [--agree]
+                          [--cpu avx2,avx512] [--threads 1,2] [--rounds 5] [--seconds 0.5] [--ort] [--agree] [--arena]
 
 For every level, number of threads and size: minima in milliseconds of one artefact for all sizes and of the model compiled for
 that size, and their ratio. Runs take turns, so that whatever else the machine does meets both alike.
@@ -13,6 +13,7 @@ that size, and their ratio. Runs take turns, so that whatever else the machine d
 a copy of it.
 --ort has ONNX Runtime take a turn too, on the same file at the same size: the last column is its time over that of the open
 artefact. It takes the instructions that the machine has, so that column means something at `--cpu native`.
+--arena measures nothing: bytes of the arena are compared with those of the model compiled for the greatest sizes.
 --agree measures nothing: results of the open artefact, as compiled code, are compared with ONNX Runtime's at every size.
 needs: pip install numpy onnx onnxruntime (with MODEL alone: nothing)
 """
@@ -161,6 +162,27 @@ def agreement(args, name, model, case):
     return differ
 
 
+# What leaving dimensions open may add to the arena of the greatest sizes.
+MORE = 1.05
+
+
+def arenas(args, name, model, case):
+    """Bytes of the open artefact's arena and of that for the greatest sizes; gives levels at which it is too large."""
+    above = []
+    fixed = [flag for dim in case.get("dim", []) for flag in ("--dim", dim)]
+    opened = fixed + [f for dim in case["open"] for f in ("--dim", dim)]
+    most = [dim.split("..")[0].rsplit("=", 1)[0] + "=" + dim.split("..")[1].split(":")[0] for dim in case["open"]]
+    closed = fixed + [f for dim in most for f in ("--dim", dim)]
+    for cpu in args.cpu.split(","):
+        command = [args.kiln, "compile", model, "--json", "--quiet", "--emit", "report", "--cpu", cpu, "--name", "m"]
+        with tempfile.TemporaryDirectory() as folder:
+            sizes = [answer([*command, "-o", folder, *flags])["arena_bytes"] for flags in (opened, closed)]
+        print("| " + " | ".join([name, cpu, *map(str, sizes), f"{sizes[0] / sizes[1]:.3f}"]) + " |", flush=True)
+        if sizes[0] > MORE * sizes[1]:
+            above.append(f"{name} {cpu}: arena of {sizes[0]} bytes, {sizes[1]} for the greatest sizes")
+    return above
+
+
 def found(args, case):
     for folder in (args.models, args.zoo):
         path = pathlib.Path(folder or "/", f"{case['file']}.onnx")
@@ -186,6 +208,7 @@ def main():
     parser.add_argument("--seconds", default="0.5")
     parser.add_argument("--ort", action="store_true")
     parser.add_argument("--agree", action="store_true")
+    parser.add_argument("--arena", action="store_true")
     parser.add_argument("--ort-once", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.ort_once:
@@ -199,8 +222,13 @@ def main():
         cases = {pathlib.Path(args.model).stem: {"open": args.open, "dim": args.dim, "at": dict.fromkeys(args.at, float("inf"))}}
     else:
         parser.error("MODEL with --open and --at, or --table")
-    head = ["model", "level", "size", "error", ""] if args.agree else ["model", "level", "threads", "size", "open ms", "fixed ms", "ratio"]
-    head += ["ONNX Runtime ms", "ratio"] if args.ort and not args.agree else []
+    if args.arena:
+        head, run = ["model", "level", "open bytes", "fixed bytes", "ratio"], arenas
+    elif args.agree:
+        head, run = ["model", "level", "size", "error", ""], agreement
+    else:
+        head, run = ["model", "level", "threads", "size", "open ms", "fixed ms", "ratio"], measured
+        head += ["ONNX Runtime ms", "ratio"] if args.ort else []
     print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|", flush=True)
     above = []
     with tempfile.TemporaryDirectory() as folder:
@@ -210,7 +238,7 @@ def main():
                 above.append(f"{name}: {case['file']}.onnx is missing")
                 continue
             path = opened(path, case["image"], folder) if "image" in case else path
-            above += (agreement if args.agree else measured)(args, name, str(path), case)
+            above += run(args, name, str(path), case)
     for line in above:
         print(line, file=sys.stderr)
     return 1 if above else 0
