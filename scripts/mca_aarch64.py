@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Inner loops of a model's kernels on AArch64 by llvm-mca, beside what their multiply-adds alone would take.
+
+    mca_aarch64.py MODEL.onnx [--level neon|dotprod|i8mm] [--cores cortex-a53,cortex-a55,cortex-a72,cortex-a76] [--most 8]
+
+For the loops along depth (no other one inside, no stores) that have most multiply-adds, for each shape of loop: instructions,
+multiply-adds, and for each core cycles and the part of the limit, which is the throughput of the multiply-adds alone by the same model.
+LLVM models some cores by their neighbours (14 takes a Cortex-A76 for an A57, and an A55 for one that does two multiply-adds of
+128 bits a cycle, of which loads beside them leave three quarters).
+
+Needs: a built kiln (KILN names another binary), llvm-mca.
+"""
+import argparse
+import re
+import subprocess
+
+import common
+
+PRODUCTS = re.compile(r"(fmla|sdot|udot|usdot|sudot|smmla|smull2?|smlal2?) ")
+
+
+def loops(text):
+    """(kernel, instructions) of each loop that has no other one inside and writes nothing, without its branch."""
+    kernel, code = None, []
+    for line in [*text.splitlines(), "; kernel end"]:
+        if not line.startswith("; kernel"):
+            code += [line.strip()] if line.strip() else []
+            continue
+        labels = {word[:-1]: i for i, word in enumerate(code) if re.fullmatch(r"L\d+:", word)}
+        for i, word in enumerate(code):
+            found = re.fullmatch(r"(?:b\.\w+|cbn?z \w+,) (L\d+)", word)
+            if found and labels.get(found[1], i) < i:
+                body = code[labels[found[1]] + 1:i]
+                if not any(re.match(r"L\d+:|st[rp] ", inside) for inside in body):
+                    yield kernel, body
+        kernel, code = line[2:], []
+
+
+def mca(body, core, what):
+    """A number of llvm-mca's summary for 100 iterations."""
+    command = ["llvm-mca", "-mtriple=aarch64-linux-gnu", f"-mcpu={core}", "-mattr=+dotprod,+i8mm", "-iterations=100"]
+    result = subprocess.run(command, input="\n".join(body) + "\n", capture_output=True, text=True, check=True)
+    return float(re.search(what + r":\s+([\d.]+)", result.stdout)[1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--level", default="neon")
+    parser.add_argument("--cores", default="cortex-a53,cortex-a55,cortex-a72,cortex-a76", type=lambda text: text.split(","))
+    parser.add_argument("--most", default=8, type=int)
+    args = parser.parse_args()
+    command = [common.kiln_binary(), "dump", args.model, "--stage", "asm", "--target", "aarch64-unknown-linux-gnu", "--cpu", args.level]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shapes = {}
+    for kernel, body in loops(text):
+        products = [word for word in body if PRODUCTS.match(word)]
+        if products:
+            shapes.setdefault(tuple(word.split()[0] for word in body), (kernel, body, products))
+    for kernel, body, products in sorted(shapes.values(), key=lambda shape: -len(shape[2]))[:args.most]:
+        print(f"{kernel}: {len(body) + 1} instructions, {len(products)} multiply-adds")
+        for core in args.cores:
+            cycles = mca(body, core, "Total Cycles") / 100
+            limit = mca(products, core, "Block RThroughput")
+            print(f"    {core:12s} {cycles:7.1f} cycles, limit {limit:6.1f}: {100 * limit / cycles:5.1f} %")
+
+
+if __name__ == "__main__":
+    main()
