@@ -94,7 +94,8 @@ impl Dag {
             let Some(q) = self.quantization(n) else { continue };
             let mut all = Vec::new();
             if let Some(pair) = self.pair(s, n, &q) {
-                all.extend([pair.constant, pair.factors[1], pair.factors[0]]);
+                all.extend((pair.constant != 0.0).then_some(pair.constant));
+                all.extend([pair.factors[1], pair.factors[0]]);
             } else {
                 all.extend((!q.fits).then_some(q.range().1 * q.unit()));
                 match self.quotient(s, &q) {
@@ -245,9 +246,15 @@ impl Eval<'_> {
         let loose = self.values.is_loose(s, n);
         let mut all = Vec::with_capacity(firsts.len());
         for (a, b) in firsts.into_iter().zip(seconds) {
-            let v = s.splat(pair.constant)?;
-            s.fma(&v, &b, Src::Const(pair.factors[1]))?;
-            s.free(b);
+            let v = if pair.constant == 0.0 {
+                s.op2(Op2::Mul, &b, Src::Const(pair.factors[1]))?;
+                b
+            } else {
+                let v = s.splat(pair.constant)?;
+                s.fma(&v, &b, Src::Const(pair.factors[1]))?;
+                s.free(b);
+                v
+            };
             s.fma(&v, &a, Src::Const(pair.factors[0]))?;
             s.free(a);
             if pair.positive && !(loose && q.range().0 == 0.0) {

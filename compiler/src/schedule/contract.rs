@@ -236,9 +236,12 @@ fn sizes(
         cost::Rhs::of_words(2 * rhs_elements, rhs_size(kernel), 2 * depth, target)
     } else if is_watched(packed) {
         cost::Rhs::of_watched(4 * rhs_elements, depth, target)
+    } else if is_bytes(kernel) && target.dot4 {
+        cost::Rhs::of_fours(rhs_elements, depth, target)
     } else {
         cost::Rhs::new(rhs_elements, rhs_size(kernel), depth, target)
     };
+    let line = vectors_of_line(kernel, roles.col, target);
     let mut all = Vec::new();
     // A single tile need not be followed by whole panels.
     let open = is_open(kernel, roles.col);
@@ -269,6 +272,9 @@ fn sizes(
         }
         if packed.is_none() && nv < vectors && nv * lanes * rhs_size(kernel) % LINE != 0 {
             cycles *= SHARED_LINES;
+        }
+        if let Some(line) = line {
+            cycles += cost::results(mr, nv, nv % line == 0) * (total * vectors) as f64 / depth.max(1) as f64;
         }
         all.push((cycles, row, mr as u32, nv as u32));
     };
@@ -302,6 +308,16 @@ fn sizes(
         consider(Some(row), 1, widest);
     }
     all
+}
+
+/// Vectors whose results are a line, where sums take so few cycles that those of results count: of fours of bytes at 512 bits.
+/// One where no row begins with a line.
+fn vectors_of_line(kernel: &FlatKernel, col: LoopId, target: &Target) -> Option<i64> {
+    let Form::Contract { store, .. } = &kernel.form else { return None };
+    let size = store.to.dtype.size() as i64;
+    let whole = extent_of(kernel, col).is_some_and(|n| n * size % LINE == 0);
+    let line = if whole { LINE / (lanes(kernel, target) * size) } else { 1 };
+    (is_bytes(kernel) && target.dot4 && target.vector_bytes as i64 == LINE).then_some(line.max(1))
 }
 
 /// Elements from the first that an access reads to the last: windows overlap.

@@ -17,6 +17,16 @@ const LATENCY: f64 = 4.5;
 const COLD_BYTES: f64 = 8.0;
 /// The same from the second-level cache: half a line on every core since Haswell.
 const L2_BYTES: f64 = 32.0;
+/// The same beside products of four bytes, at 512 bits: as measured on a Zen 5, where 4 x 64 of a panel of 147 KiB take 10 %
+/// longer than 14 x 32, and 5 x 64 as long.
+const L2_BYTES_OF_FOURS: f64 = 28.0;
+/// Sums of fours of bytes, at 512 bits, whose results a core computes beside the products of the next tile; and cycles that it
+/// takes longer for a vector of results with each sum that there is beyond (4, 5 and 6 x 64, and 14 x 32, on a Zen 5).
+const SUMS_AHEAD: i64 = 16;
+const SUM_BEYOND: f64 = 0.1;
+/// Cycles of a vector of results longer than one of those whose row in a tile is whole lines: half a line has a store of its
+/// own, and the tile with the other half comes when the line has left the first-level cache.
+const PART_OF_LINE: f64 = 1.0;
 
 /// Cycles of an instruction that converts a vector, or extends and shifts one: as two multiply-adds on a Zen 4.
 const CONVERT: f64 = 0.9;
@@ -34,6 +44,8 @@ pub struct Rhs {
     pub vector_bytes: f64,
     /// Bytes per cycle the first time that a panel is read.
     pub first: f64,
+    /// Bytes per cycle from the second-level cache.
+    pub again: f64,
     /// Bytes of a panel of one vector: depth times the vector.
     pub panel_bytes: f64,
     /// First-level cache.
@@ -54,6 +66,7 @@ impl Rhs {
         Self {
             vector_bytes,
             first,
+            again: L2_BYTES,
             panel_bytes: depth as f64 * vector_bytes,
             l1d_bytes: target.l1d_bytes as f64,
             convert: match (size, target.halves) {
@@ -64,6 +77,11 @@ impl Rhs {
             by_row: false,
             ahead: target.prefetches,
         }
+    }
+
+    /// An operand of bytes, four of each column to a step.
+    pub fn of_fours(fours: i64, depth: i64, target: &Target) -> Self {
+        Self { again: L2_BYTES_OF_FOURS, ..Self::new(fours, 4, depth, target) }
     }
 
     /// An operand of bytes, four of each column to a step, which are looked at before they are multiplied.
@@ -92,7 +110,7 @@ impl Rhs {
         if first {
             bytes / self.first
         } else if vectors * self.panel_bytes > self.l1d_bytes / 2.0 {
-            bytes / L2_BYTES
+            bytes / self.again
         } else {
             0.0
         }
@@ -120,6 +138,12 @@ const NOT_HIDDEN: f64 = 0.05;
 /// Cycles of arithmetic while memory is waited for.
 fn both(arithmetic: f64, memory: f64) -> f64 {
     if memory > arithmetic { memory + NOT_HIDDEN * arithmetic } else { arithmetic }
+}
+
+/// Cycles that a vector of results of fours of bytes, at 512 bits, takes beyond what it takes in every tile. `whole`: a row of
+/// the tile is whole lines of results.
+pub fn results(rows: i64, vectors: i64, whole: bool) -> f64 {
+    SUM_BEYOND * (rows * vectors - SUMS_AHEAD).max(0) as f64 + if whole { 0.0 } else { PART_OF_LINE }
 }
 
 /// Cycles in which `rows` x `columns` dot products take `vectors` steps, each with accumulators of its own.
@@ -175,6 +199,19 @@ mod tests {
         let pieces = |mr| tiles(1, &[4, 20, 4], 2, mr, 2, &rhs(4096, 16, "avx2"));
         assert_eq!(pieces(4), 7.0 * step(4, 2));
         assert!(pieces(4) < pieces(3) && pieces(5) < pieces(3));
+    }
+
+    #[test]
+    fn results_of_few_products_are_whole_lines_of_small_tiles() {
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx512vnni", "").unwrap();
+        // 3136 rows of 256 results, each of 16 steps, or of 512.
+        let cycles = |depth: i64, mr, nv| {
+            let rhs = Rhs::of_fours(256 * depth, depth, &target);
+            let each = results(mr, nv, nv % 4 == 0) / depth as f64;
+            tiles(1, &[3136], 16, mr, nv, &rhs) + 3136.0 * 16.0 * each
+        };
+        assert!(cycles(16, 4, 4) < cycles(16, 5, 4) && cycles(16, 5, 4) < cycles(16, 14, 2));
+        assert!(cycles(512, 14, 2) < cycles(512, 4, 4));
     }
 
     #[test]
