@@ -13,6 +13,7 @@ mod dynamic;
 mod function;
 mod gather;
 mod guard;
+mod held;
 pub mod listing;
 mod maker;
 mod math;

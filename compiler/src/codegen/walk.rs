@@ -16,6 +16,7 @@ use kiln_runtime::abi::frame as words;
 use kiln_targets::simd::{Element, P, R, Refusal, Simd, V};
 
 use super::guard::{Decision, Guard};
+use super::held::Held;
 use super::places::{NEAR_BYTES, Place, Places, place};
 
 /// Bytes of an f32.
@@ -108,6 +109,8 @@ pub(super) struct Walk {
     cursors: Vec<Cursor>,
     accesses: Vec<Access>,
     pub(super) gathers: Vec<Gathered>,
+    /// Vectors that are in registers.
+    pub(super) held: Held,
 }
 
 /// A generator that owns a [`Walk`].
@@ -139,6 +142,7 @@ impl Walk {
             cursors: Vec::new(),
             accesses: Vec::new(),
             gathers: Vec::new(),
+            held: Held::default(),
         })
     }
 
