@@ -290,6 +290,11 @@ pub trait Simd {
     /// `n` elements of 32 bits, each `4 * index` bytes from `p + disp`, in the first lanes; the others are 0. Indices are
     /// unsigned, follow each other from `indices + at` on, and have 16 bits or 32.
     fn load_indexed(&mut self, p: &P, disp: i32, indices: &P, at: i32, short: bool, n: usize) -> R<V>;
+    /// Lanes, which are numbers below [`Target::picks`](crate::Target::picks), become the elements of 32 bits from `p + disp`
+    /// on that they are the numbers of; that many elements are read.
+    fn pick_from(&mut self, _d: &V, _p: &P, _disp: i32) -> R {
+        Err(Refusal::unsupported("elements by their numbers in lanes"))
+    }
     /// Announces loads with a stride, outside of all loops: what they need every time may be kept in a register from here
     /// on. They need no announcement.
     fn prepare_strided(&mut self, _stride: i32) -> R {

@@ -1,7 +1,7 @@
 //! Elements that lie apart, by every builder.
 
-use crate::simd::{R, Simd};
-use crate::testing::run_on;
+use crate::simd::{Narrow, R, Simd};
+use crate::testing::{run_encoded, run_on};
 
 /// Elements of the source, and where a result begins in a block of its own.
 const SOURCE: usize = 16 * 9;
@@ -106,6 +106,44 @@ fn elements_by_their_indices() {
                 assert_eq!(got, want, "{}: {n} elements, short {short}", ran.name);
             }
         }
+    }
+}
+
+/// Elements of 32 by numbers that are bytes behind the source.
+struct Picked;
+
+impl crate::encode::Program for Picked {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let bytes = Narrow { two: false, signed: false };
+        let lanes = s.lanes();
+        let v = s.load_narrow(bytes, &data, INDICES[0] as i32, lanes)?;
+        s.pick_from(&v, &data, 8)?;
+        s.store(&data, 4 * RESULTS as i32, &v, lanes)?;
+        s.free(v);
+        s.free_ptr(data);
+        Ok(())
+    }
+}
+
+#[test]
+fn elements_are_picked_by_number_where_there_is_an_instruction() {
+    let elements = RESULTS + BLOCK;
+    let mut data: Vec<u8> = (0..elements).flat_map(|i| (i as u32 + 1).to_le_bytes()).collect();
+    let number = |lane: usize| (lane * 13 + 7) % 32;
+    for lane in 0..MOST_LANES {
+        data[INDICES[0] + lane] = number(lane) as u8;
+    }
+    for ran in run_encoded(&Picked, &data, 0, 0) {
+        assert_eq!(ran.lanes, MOST_LANES, "{}", ran.name);
+        for lane in 0..ran.lanes {
+            let at = 4 * (RESULTS + lane);
+            let got = u32::from_le_bytes([0, 1, 2, 3].map(|byte| ran.data[at + byte]));
+            assert_eq!(got, number(lane) as u32 + 3, "{}: lane {lane}", ran.name);
+        }
+    }
+    for (level, picks) in [("sse2", 0), ("avx2", 0), ("avx512", 32)] {
+        assert_eq!(crate::resolve("x86_64-unknown-linux-gnu", level, "").unwrap().picks, picks);
     }
 }
 

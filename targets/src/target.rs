@@ -68,6 +68,8 @@ pub struct Target {
     pub halves: bool,
     /// Bytes of 128 bits are shuffled by an instruction.
     pub shuffles_bytes: bool,
+    /// Elements of f32 among which each lane picks one by its number, by an instruction; 0 where there is none.
+    pub picks: usize,
     /// Whether products of bytes are added two by two to sums of 16 bits, which saturate, by an instruction.
     pub adds_products_of_bytes: bool,
     /// Whether every other byte of four becomes a word by an instruction, and words are multiplied by scalars.

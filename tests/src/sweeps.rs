@@ -101,6 +101,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("sparse_layers", sparse, 40, sparse::layers()),
         sweep("sparse_regions", sparse, 10, sparse::regions()),
         sweep("sparse_products", sparse, 12, sparse::products()),
+        sweep("sparse_rows", sparse, 6, sparse::rows_of_one()),
         sweep("sparse_in_fours", sparse, 20, sparse::wide()),
         sweep("sparse_bytes", sparse, 40, sparse::of_bytes()),
         sweep("typed_products", product, 98, products::typed()),

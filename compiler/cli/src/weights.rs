@@ -93,7 +93,7 @@ fn blocks(tensor: &Tensor) -> Option<String> {
     };
     let mut shapes = Block::ALL;
     shapes.sort_by_key(|block| std::cmp::Reverse(block.values()));
-    shapes.iter().find(|block| filled(block)).map(Block::to_string)
+    shapes.iter().filter(|block| !block.is_slice()).find(|block| filled(block)).map(Block::to_string)
 }
 
 /// Elements that are zero: all bits, but for the sign of floats.

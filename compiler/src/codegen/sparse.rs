@@ -13,7 +13,8 @@
 //! multiplies and adds them, or a few of words.
 //!
 //! Without pixels side by side a block's rows are lanes, and an element of lhs is brought into all of them; blocks are taken
-//! up to four at a time, each with sums of its own that are added at the end. Blocks of one row and one column are lanes
+//! up to four at a time, each with sums of its own that are added at the end. Rows of a slice pick their elements of lhs among
+//! those of its columns. Blocks of one row and one column are lanes
 //! themselves, a group of them at a time, with elements of lhs by their indices; lanes are added at the end.
 //!
 //! Where a row begins in the values and the indices is read from the table, so that any part of the rows can be run; where
@@ -27,7 +28,7 @@ use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::{CHAINS, FlatAccess, PlannedKernel, Shared, Sparse};
 use kiln_targets::simd::bytes::{self, Bytes};
-use kiln_targets::simd::{Across, Op2, P, R, Refusal, Simd, SimdExt as _, Src, V};
+use kiln_targets::simd::{Across, Narrow, Op2, P, R, Refusal, Simd, SimdExt as _, Src, V};
 
 use super::places::Places;
 use super::share::{between, shared};
@@ -74,13 +75,15 @@ const MOST_SUMS: usize = 8;
 struct Cursor {
     indices: P,
     values: P,
+    /// Of slices, the columns of their rows.
+    lanes: Option<P>,
     /// The activations of the last column, where indices are how far the next one is.
     column: Option<P>,
 }
 
 impl Cursor {
     fn free<S: Simd>(self, s: &mut S) {
-        for p in [self.indices, self.values].into_iter().chain(self.column) {
+        for p in [self.indices, self.values].into_iter().chain(self.lanes).chain(self.column) {
             s.free_ptr(p);
         }
     }
@@ -141,6 +144,10 @@ pub(super) fn emit<S: Simd>(
         return Err(Refusal::unsupported(format!("blocks of {} times {}", rhs.dtype, lhs.dtype)));
     }
     let wide = sparse.weights.block.cols != 1;
+    let block = sparse.weights.block;
+    if block.is_slice() && (sparse.col.is_some() || s.lanes() != usize::from(block.rows)) {
+        return Err(Refusal::unsupported(format!("blocks of {block} in vectors of {} lanes", s.lanes())));
+    }
     if bytes && !wide || wide && sparse.col.is_none() {
         return Err(Refusal::unsupported(format!("blocks of {}", sparse.weights.block)));
     }
@@ -284,6 +291,12 @@ impl Generator<'_> {
         s.advance_by(&indices, &before, weights.index.bytes() as i64)?;
         let values = s.copy_ptr(self.walk.ptr(self.weights))?;
         s.advance_by(&values, &before, (weights.block.values() * weights.value_bytes) as i64)?;
+        let mut lanes = None;
+        if weights.block.is_slice() {
+            let first = s.copy_ptr(self.walk.ptr(self.weights))?;
+            s.advance_by(&first, &before, weights.column_bytes() as i64)?;
+            lanes = Some(first);
+        }
         let end = entry + weights.block.entry_bytes() as i32;
         let count = s.load_index(self.walk.ptr(self.table), end, false)?;
         s.advance_by(&count, &before, -1)?;
@@ -292,18 +305,18 @@ impl Generator<'_> {
             Index::Delta => Some(s.copy_ptr(self.walk.ptr(self.lhs))?),
             Index::Short | Index::Wide => None,
         };
-        Ok(Row { count, at: Cursor { indices, values, column } })
+        Ok(Row { count, at: Cursor { indices, values, lanes, column } })
     }
 
-    /// Where indices and values of the first row are from what [`Generator::begin`] gives.
-    fn parts(&self) -> R<[i32; 2]> {
+    /// Where indices, values and the columns of slices' rows are, of the first row, from what [`Generator::begin`] gives.
+    fn parts(&self) -> R<[i32; 3]> {
         let base = i64::from(self.walk.disp(self.weights, &[], 0)?);
         let weights = &self.sparse.weights;
         let place = |offset: usize| {
             let at = i64::try_from(offset).ok().and_then(|o| i32::try_from(o + base).ok());
             at.ok_or(Refusal::FarDisplacement)
         };
-        Ok([place(weights.indices_at())?, place(weights.values_at())?])
+        Ok([place(weights.indices_at())?, place(weights.values_at())?, place(weights.columns_at())?])
     }
 
     /// Does something where the column's activations are whose index is the `j`th from here.
@@ -405,7 +418,7 @@ impl Generator<'_> {
         let n = s.lanes();
         let weights = &self.sparse.weights;
         let (index, value) = (weights.index.bytes(), weights.value_bytes);
-        let [indices_at, values_at] = self.parts()?;
+        let [indices_at, values_at, _] = self.parts()?;
         let element = self.walk.element(self.value);
         let x_at = self.walk.disp(self.lhs, &[], 0)?;
         for (j, acc) in acc.iter().enumerate() {
@@ -433,7 +446,11 @@ impl Generator<'_> {
         let element = self.walk.element(self.value);
         for j in 0..blocks {
             self.column(s, at, j, &mut |s, column| {
-                let x = s.load_splat(column, self.walk.disp(self.lhs, &[], 0)?)?;
+                let lhs = self.walk.disp(self.lhs, &[], 0)?;
+                let x = match &at.lanes {
+                    Some(lanes) => self.picked(s, column, lhs, lanes, j)?,
+                    None => s.load_splat(column, lhs)?,
+                };
                 for (acc, part) in acc[j * parts.len()..].iter().zip(parts) {
                     let from = value_at + (j * bytes + part.from as usize * weights.value_bytes) as i32;
                     let w = s.load_as(element, &at.values, from, part.n)?;
@@ -446,7 +463,18 @@ impl Generator<'_> {
         }
         s.advance(&at.indices, (blocks * weights.index.bytes()) as i64);
         s.advance(&at.values, (blocks * bytes) as i64);
+        if let Some(lanes) = &at.lanes {
+            s.advance(lanes, (blocks * weights.column_bytes()) as i64);
+        }
         Ok(())
+    }
+
+    /// The elements of lhs that the rows of the `j`th slice from here have, of those from `column` on.
+    fn picked<S: Simd>(&self, s: &mut S, column: &P, lhs: i32, lanes: &P, j: usize) -> R<V> {
+        let from = self.parts()?[2] + (j * self.sparse.weights.column_bytes()) as i32;
+        let x = s.load_narrow(Narrow { two: false, signed: false }, lanes, from, s.lanes())?;
+        s.pick_from(&x, column, lhs)?;
+        Ok(x)
     }
 
     /// One block: pixels times values, and on to the next one.

@@ -21,6 +21,8 @@ const STEP: f64 = 1.0;
 const ROW: [f64; 2] = [2.0, 12.0];
 /// Cycles of an element that is brought into its lane by its index, with its product.
 const GATHERED: f64 = 0.8;
+/// Cycles of a slice, whose elements are picked among those of two registers (Zen 5: 2.0; Zen 4 loads half as much at a time).
+const SLICE: f64 = 3.0;
 /// Blocks of one element that are lanes together, whatever the machine's vectors hold: the last ones of a row are zeros.
 pub const GROUP: usize = 16;
 /// Bytes of depth that are multiplied at a time.
@@ -245,6 +247,10 @@ impl Product {
 pub fn single(results: i64, blocks: usize, block: Block, target: &Target) -> f64 {
     if block == Block::new(1, 1) {
         return results as f64 * blocks as f64 * GATHERED;
+    }
+    if block.is_slice() {
+        let picks = target.picks == usize::from(block.window);
+        return if picks { results as f64 * blocks as f64 * SLICE } else { f64::INFINITY };
     }
     let vectors = (i64::from(block.rows) + target.lanes() as i64 - 1) / target.lanes() as i64;
     let step = STEP + vectors as f64 * if target.fma { 1.0 } else { 1.5 };

@@ -25,6 +25,10 @@
 //! unit divides are the strides of the others. So four channels of bytes that lie together are a block. Indices are 16 bits where all fit, else 32. Who reads a row from front to back may have 8 bits, where
 //! they are enough: how much farther a column is than the one before it, the first of a row from 0.
 //!
+//! Blocks of 16 rows may be *slices*: each row has a column of its own, one of 32 ([`Block::SLICE`]). An index then tells the first
+//! of these in 16 columns, by 8 bits from the block before, and of a row without an element the value is 0. Which of the 32 it is
+//! is a byte for each row, between indices and values: 16 for a block.
+//!
 //! Who reads blocks of a row side by side has rows of whole groups of them, whose last ones are zeros at the row's last
 //! column.
 //!
@@ -35,6 +39,7 @@
 
 use std::collections::BTreeMap;
 
+use super::slices::{self, Step};
 use crate::error::{Error, Result};
 
 /// The shape of a block.
@@ -44,11 +49,13 @@ pub struct Block {
     pub rows: u8,
     /// Steps of depth.
     pub cols: u8,
+    /// Columns of which each row has one of its own; 1 where all rows have the same.
+    pub window: u8,
 }
 
 impl Block {
     /// All shapes that there are.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::new(1, 1),
         Self::new(2, 1),
         Self::new(4, 1),
@@ -56,11 +63,24 @@ impl Block {
         Self::new(16, 1),
         Self::new(1, 4),
         Self::new(4, 4),
+        Self::SLICE,
     ];
+    /// 16 rows, each with a column of its own.
+    pub const SLICE: Self = Self { rows: slices::ROWS as u8, cols: 1, window: slices::WINDOW as u8 };
 
-    /// A shape.
+    /// A shape of which all rows have the same columns.
     pub const fn new(rows: u8, cols: u8) -> Self {
-        Self { rows, cols }
+        Self { rows, cols, window: 1 }
+    }
+
+    /// Whether each row has a column of its own.
+    pub fn is_slice(self) -> bool {
+        self.window > 1
+    }
+
+    /// Whether a matrix of so many columns, which lie side by side, may be in such blocks.
+    pub fn divides(self, columns: usize) -> bool {
+        if self.is_slice() { slices::fits(columns) } else { columns.is_multiple_of(self.cols.into()) }
     }
 
     /// Values of a block.
@@ -76,7 +96,8 @@ impl Block {
 
 impl std::fmt::Display for Block {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{}", self.rows, self.cols)
+        write!(f, "{}x{}", self.rows, self.cols)?;
+        if self.is_slice() { write!(f, " of {}", self.window) } else { Ok(()) }
     }
 }
 
@@ -147,9 +168,20 @@ impl Bcsr {
         ((self.block_rows() + 1) * self.block.entry_bytes()).next_multiple_of(ALIGN)
     }
 
-    /// Where the values begin.
-    pub fn values_at(&self) -> usize {
+    /// Where the columns of slices begin.
+    pub fn columns_at(&self) -> usize {
         self.indices_at() + (self.blocks * self.index.bytes()).next_multiple_of(ALIGN)
+    }
+
+    /// Bytes that tell the columns of a block's rows.
+    pub fn column_bytes(&self) -> usize {
+        if self.block.is_slice() { self.block.rows.into() } else { 0 }
+    }
+
+    /// Where the values begin: of slices at a multiple of 64, since they are vectors.
+    pub fn values_at(&self) -> usize {
+        let align = if self.block.is_slice() { 64 } else { ALIGN };
+        (self.columns_at() + self.blocks * self.column_bytes()).next_multiple_of(align)
     }
 
     /// Bytes of all.
@@ -193,6 +225,9 @@ impl Bcsr {
             )));
         }
         let offsets = this.offsets()?;
+        if block.is_slice() {
+            return this.slices(dense);
+        }
         let (height, width) = (usize::from(block.rows), usize::from(block.cols));
         let at = |r: usize, c: usize| &dense[(r * columns + c) * value_bytes..][..value_bytes];
         let (mut table, mut indices, mut values) = (Vec::new(), Vec::new(), Vec::new());
@@ -231,6 +266,38 @@ impl Bcsr {
         Ok((this, bytes))
     }
 
+    /// [`Bcsr::encode`] in slices.
+    fn slices(mut self, dense: &[u8]) -> Result<(Self, Vec<u8>)> {
+        let (columns, size) = (self.columns(), self.value_bytes);
+        let at = |r: usize, c: usize| &dense[(r * columns + c) * size..][..size];
+        (self.unit, self.index) = (slices::UNIT, Index::Delta);
+        let (mut table, mut indices, mut lanes, mut values) = (vec![0], Vec::new(), Vec::new(), Vec::new());
+        for top in (0..self.rows).step_by(slices::ROWS) {
+            let kept = |row: usize, column: usize| top + row < self.rows && !is_zero(at(top + row, column));
+            let mut begin = 0;
+            for Step { ahead, columns } in slices::steps(columns, kept) {
+                indices.push(ahead);
+                begin += usize::from(ahead) * slices::UNIT;
+                for (row, column) in columns.iter().enumerate() {
+                    lanes.push(column.unwrap_or(0));
+                    match column {
+                        Some(column) => values.extend_from_slice(at(top + row, begin + usize::from(*column))),
+                        None => values.extend(std::iter::repeat_n(0, size)),
+                    }
+                }
+            }
+            table.push(indices.len() as u32);
+        }
+        self.blocks = indices.len();
+        let mut bytes = self.entries(&table);
+        bytes.extend(indices);
+        bytes.resize(self.columns_at(), 0);
+        bytes.extend(lanes);
+        bytes.resize(self.values_at(), 0);
+        bytes.extend(values);
+        Ok((self, bytes))
+    }
+
     /// The bytes before the indices, of how many blocks there are before each row and in the end.
     fn entries(&self, table: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len());
@@ -250,7 +317,7 @@ impl Bcsr {
     /// The same matrix with rows of whole groups of so many blocks: what is missing is zeros at the last column of the row.
     /// Rows without a block stay as they are.
     pub fn in_groups(&self, bytes: &[u8], group: usize) -> Result<(Self, Vec<u8>)> {
-        if bytes.len() != self.len() || self.group != 1 || group == 0 {
+        if bytes.len() != self.len() || self.group != 1 || group == 0 || self.block.is_slice() {
             return Err(broken(format!(
                 "{} bytes in groups of {} for groups of {group}",
                 bytes.len(),
@@ -308,6 +375,8 @@ impl Bcsr {
             }
         };
         let mut dense = vec![0; self.rows * columns * self.value_bytes];
+        // Of slices the least column that a row may have next.
+        let mut least = vec![0; self.rows.next_multiple_of(height)];
         let mut next = 0;
         for row in 0..self.block_rows() {
             let entry = |row: usize| word(bytes, row * self.block.entry_bytes()) as usize;
@@ -319,6 +388,10 @@ impl Bcsr {
             let (mut last, mut offset) = (None, 0);
             for i in before..end {
                 offset = index(i, offset);
+                if self.block.is_slice() {
+                    self.slice(bytes, i, row, offset, &mut least, &mut dense)?;
+                    continue;
+                }
                 let left = *column
                     .get(&offset)
                     .ok_or_else(|| broken(format!("index {offset} of row {row} is no column's")))?;
@@ -355,6 +428,36 @@ impl Bcsr {
         Ok(dense)
     }
 
+    /// What a slice says of its rows.
+    fn slice(
+        &self,
+        bytes: &[u8],
+        i: usize,
+        row: usize,
+        offset: u32,
+        least: &mut [usize],
+        dense: &mut [u8],
+    ) -> Result<()> {
+        let (size, columns) = (self.value_bytes, self.columns());
+        for lane in 0..slices::ROWS {
+            let (r, within) = (row * slices::ROWS + lane, bytes[self.columns_at() + i * slices::ROWS + lane]);
+            let value = &bytes[self.values_at() + (i * slices::ROWS + lane) * size..][..size];
+            let column = offset as usize * slices::UNIT + usize::from(within);
+            if usize::from(within) >= slices::WINDOW || column >= columns {
+                return Err(broken(format!("column {column} of row {r} is none of its slice's")));
+            }
+            if is_zero(value) {
+                continue;
+            }
+            if r >= self.rows || column < least[r] {
+                return Err(broken(format!("column {column} of row {r} is out of order")));
+            }
+            least[r] = column + 1;
+            dense[(r * columns + column) * size..][..size].copy_from_slice(value);
+        }
+        Ok(())
+    }
+
     /// The loops that indices tell: all but that of the columns of a block of several.
     fn told(&self) -> &[(usize, usize)] {
         &self.depth[..self.depth.len() - usize::from(self.block.cols > 1)]
@@ -389,12 +492,30 @@ impl Bcsr {
         Ok(offsets)
     }
 
+    /// Whether the activations of neighbouring columns are neighbours.
+    fn lies_side_by_side(&self) -> bool {
+        let mut step = 1;
+        self.depth.iter().rev().all(|(extent, stride)| {
+            let follows = *extent == 1 || *stride == step;
+            step *= extent;
+            follows
+        })
+    }
+
     fn check_shape(&self) -> Result<()> {
         let block = Block::ALL.contains(&self.block);
         if !block || !matches!(self.value_bytes, 1 | 2 | 4) || self.rows > u32::MAX as usize {
             return Err(broken(format!(
                 "blocks of {} with values of {} bytes",
                 self.block, self.value_bytes
+            )));
+        }
+        if self.block.is_slice() && !(slices::fits(self.columns()) && self.lies_side_by_side()) {
+            return Err(Error::unsupported(format!(
+                "blocks of {} of columns that are not at least {} by {} side by side",
+                self.block,
+                slices::WINDOW,
+                slices::UNIT
             )));
         }
         if self.block.cols > 1 && self.depth.last().is_none_or(|d| d.0 != usize::from(self.block.cols)) {
@@ -456,6 +577,13 @@ fn gcd(a: usize, b: usize) -> usize {
 /// Blocks of every shape with something in them, of a matrix given as which elements are zeros, row by row.
 pub fn count(zeros: &[bool], rows: usize, columns: usize, block: Block) -> usize {
     let (height, width) = (usize::from(block.rows), usize::from(block.cols));
+    if block.is_slice() {
+        let steps = |top: usize| {
+            let kept = |row: usize, column: usize| top + row < rows && !zeros[(top + row) * columns + column];
+            slices::steps(columns, kept).len()
+        };
+        return if slices::fits(columns) { (0..rows).step_by(height).map(steps).sum() } else { 0 };
+    }
     let full = |top: usize, left: usize| {
         (top..(top + height).min(rows))
             .any(|r| (left..(left + width).min(columns)).any(|c| !zeros[r * columns + c]))
@@ -506,16 +634,19 @@ mod tests {
     #[test]
     fn every_block_of_every_size_comes_back() {
         for block in Block::ALL {
-            for (rows, columns) in [(1, 1), (4, 4), (5, 7), (16, 16), (17, 33), (3, 64), (0, 5), (5, 0)] {
+            for (rows, columns) in
+                [(1, 1), (4, 4), (5, 7), (16, 16), (17, 33), (3, 64), (40, 80), (0, 5), (5, 0)]
+            {
                 let dense = bytes(&matrix(rows, columns));
                 let width = usize::from(block.cols);
                 let depth = match width {
                     1 => vec![(columns, 1)],
                     _ => vec![(columns / width, width), (width, 1)],
                 };
-                if !columns.is_multiple_of(width) {
+                if !block.divides(columns) {
                     let error = Bcsr::encode(&dense, 4, rows, &[(columns, 1)], block, false).unwrap_err();
-                    assert!(error.to_string().contains("do not lie 4 by 4"), "{error}");
+                    let why = if block.is_slice() { "not at least 32 by 16" } else { "do not lie 4 by 4" };
+                    assert!(error.to_string().contains(why), "{error}");
                     continue;
                 }
                 for deltas in [false, true] {
@@ -633,6 +764,37 @@ mod tests {
         let half = random[cut[cut.len() / 2] as usize] - random[0];
         let all = random[random.len() - 1] - random[0];
         assert!(half.abs_diff(all / 2) < all / 20, "{half} of {all}");
+    }
+
+    #[test]
+    fn rows_of_a_slice_have_columns_of_their_own() {
+        let mut dense = vec![0f32; 17 * 48];
+        for (r, c, v) in [(0, 1, 1.), (1, 20, 2.), (0, 18, 3.), (2, 40, 4.), (16, 47, 5.)] {
+            dense[r * 48 + c] = v;
+        }
+        let (format, data) = Bcsr::encode(&bytes(&dense), 4, 17, &[(48, 1)], Block::SLICE, false).unwrap();
+        // Rows 0 and 1 begin at column 0, row 0 again and row 2 at 16.
+        assert_eq!((format.blocks, format.unit, format.index), (3, 16, Index::Delta));
+        assert_eq!(data[format.indices_at()..][..3], [0, 1, 1]);
+        assert_eq!(data[format.columns_at()..][..3], [1, 20, 0]);
+        assert_eq!(data[format.columns_at() + 16..][..3], [2, 0, 24]);
+        assert_eq!(data[format.columns_at() + 32], 31);
+        assert_eq!((format.values_at() % 64, data.len()), (0, format.values_at() + 3 * 64));
+        assert_eq!(data[format.values_at()..][..8], bytes(&[1., 2.]));
+        assert_eq!(format.decode(&data).unwrap(), bytes(&dense));
+        let says = |at: usize, byte: u8, what: &str| {
+            let mut data = data.clone();
+            data[at] = byte;
+            let error = format.decode(&data).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        };
+        says(format.columns_at(), 32, "column 32 of row 0 is none of its slice's");
+        says(format.indices_at() + 1, 3, "is none of its slice's");
+        says(format.indices_at() + 1, 0, "is out of order");
+        says(format.values_at() + 2 * 64 + 7, 1, "column 16 of row 17 is out of order");
+        let apart = Bcsr::encode(&bytes(&dense), 4, 17, &[(48, 2)], Block::SLICE, false).unwrap_err();
+        assert!(apart.message.contains("side by side"), "{apart}");
+        assert!(format.in_groups(&data, 4).is_err());
     }
 
     #[test]

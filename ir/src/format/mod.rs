@@ -2,3 +2,4 @@
 
 pub mod bcsr;
 pub mod packed;
+mod slices;

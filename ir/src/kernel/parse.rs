@@ -127,14 +127,16 @@ impl Parser {
         Ok(())
     }
 
-    /// `bcsr 4 by 1`
+    /// `bcsr 4 by 1`, `bcsr 16 by 1 of 32`
     fn bcsr(&mut self) -> Result<Kept> {
         self.at.expect_word("bcsr")?;
         let rows = self.at.integer()?;
         self.at.expect_word("by")?;
         let cols = self.at.integer()?;
-        let block = Block::ALL.into_iter().find(|b| (i64::from(b.rows), i64::from(b.cols)) == (rows, cols));
-        block.map(Kept::Bcsr).ok_or_else(|| self.at.error_before(format!("no blocks are {rows} by {cols}")))
+        let window = if self.at.eat_word("of") { self.at.integer()? } else { 1 };
+        let of = |b: &Block| [b.rows, b.cols, b.window].map(i64::from) == [rows, cols, window];
+        let unknown = || self.at.error_before(format!("no blocks are {rows} by {cols} of {window}"));
+        Block::ALL.into_iter().find(of).map(Kept::Bcsr).ok_or_else(unknown)
     }
 
     fn buffer_id(&mut self) -> Result<BufferId> {

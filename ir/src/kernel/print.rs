@@ -165,6 +165,9 @@ fn buffer_text(p: &Program, b: &Buffer, elide: bool) -> String {
     if let Some(Format { kept, why }) = &b.format {
         let kept = match kept {
             Kept::Dense => "dense".to_owned(),
+            Kept::Bcsr(block) if block.is_slice() => {
+                format!("bcsr {} by {} of {}", block.rows, block.cols, block.window)
+            }
             Kept::Bcsr(block) => format!("bcsr {} by {}", block.rows, block.cols),
         };
         let _ = write!(out, " format {kept} {why:?}");

@@ -453,6 +453,9 @@ impl Checker<'_> {
                 {
                     return rule("blocks of bytes that do not lie four by four".to_owned());
                 }
+                if sparse.weights.block.is_slice() && sparse.col.is_some() {
+                    return rule("rows with columns of their own beside pixels that are lanes".to_owned());
+                }
                 self.stride(lhs, sparse.row, &[0])?;
                 self.stride(&store.to, lanes, &[1])?;
                 around.iter().try_for_each(|l| self.stride(rhs, *l, &[0]))?;

@@ -142,6 +142,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         dot4: has("i8mm"),
         signed_dot4: has("dotprod") && !has("i8mm"),
         shuffles_bytes: true,
+        picks: 0,
         adds_products_of_bytes: false,
         crosses_bytes: false,
         extremes_choose: false,

@@ -69,6 +69,7 @@ pub fn target(triple: &str) -> Result<Target> {
         dot4: false,
         signed_dot4: false,
         shuffles_bytes: false,
+        picks: 0,
         adds_products_of_bytes: false,
         crosses_bytes: !vectors,
         extremes_choose: true,

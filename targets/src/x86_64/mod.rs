@@ -226,6 +226,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         rounds: has("sse4.1"),
         halves: vector_bytes == 64 || has("f16c") && has("avx"),
         shuffles_bytes: has("ssse3"),
+        picks: if vector_bytes == 64 { 32 } else { 0 },
         adds_products_of_bytes: has("avx") && (vector_bytes < 64 || has("avx512bw")),
         crosses_bytes: false,
         dot4: match vector_bytes {

@@ -244,6 +244,28 @@ pub(super) fn products() -> Text {
     t
 }
 
+/// A row times matrices whose zeros lie anywhere: columns by 16 and others, rows that fill no block, weights of 16 bits.
+pub(super) fn rows_of_one() -> Text {
+    let mut t = Text::default();
+    for (i, (k, n)) in [(64, 33), (96, 51), (160, 16), (48, 70), (130, 40), (512, 64)].into_iter().enumerate()
+    {
+        let w = weight(&mut t, [n, k, 1, 1], 1, 20);
+        t.line(&format!("const @rowshape{i}: i64[2] = [{n}, {k}]"));
+        t.line(&format!("%roww{i} = Reshape({w}, @rowshape{i})"));
+        let b = t.weight(&[n]);
+        t.input(&format!("row{i}"), &[1, k]);
+        t.line(&format!("%rowy{i} = Gemm(%row{i}, %roww{i}, {b}) {{transB = 1}}"));
+        t.output(&format!("Relu(%rowy{i})"));
+        if i % 2 == 0 {
+            t.line(&format!("%roww16{i} = Cast(%roww{i}) {{to = 10}}"));
+            t.line(&format!("%roww32{i} = Cast(%roww16{i}) {{to = 1}}"));
+            t.line(&format!("%rowz{i} = Gemm(%row{i}, %roww32{i}) {{transB = 1}}"));
+            t.output(&format!("Tanh(%rowz{i})"));
+        }
+    }
+    t
+}
+
 /// Steps of two, a depthwise window, a shortcut, several images.
 pub(super) fn regions() -> Text {
     let mut t = Text::default();

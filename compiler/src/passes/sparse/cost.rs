@@ -12,8 +12,11 @@ use crate::schedule::sparse::{self, Product};
 
 /// Vector multiply-adds of dense tiles in a cycle.
 const DENSE: f64 = 1.8;
-/// Bytes per cycle of weights that do not fit the second-level cache.
+/// Bytes per cycle of weights that do not fit the second-level cache, and of those that do not fit the third one either.
+const WARM_BYTES: f64 = 24.0;
 const COLD_BYTES: f64 = 8.0;
+/// What a third-level cache holds of a layer's weights, those of others beside it.
+const WARM: usize = 8 << 20;
 /// Cycles of an element that is copied to its phase, and of a byte that is laid beside those of three other channels.
 const COPY: f64 = 0.5;
 const BESIDE: f64 = 0.15;
@@ -76,7 +79,8 @@ pub(super) fn weigh(
         .collect();
     let of = |(block, turned): (Block, bool)| {
         let blocks = layer.blocks(block)?;
-        let bytes = blocks * (2 + block.values() * if layer.bytes { 1 } else { 4 });
+        let index = if block.is_slice() { 1 + usize::from(block.rows) } else { 2 };
+        let bytes = blocks * (index + block.values() * if layer.bytes { 1 } else { 4 });
         let rows = layer.outputs;
         let product = Product { lines, pixels, rows, blocks, block, bytes: layer.bytes };
         let cycles = targets.iter().zip(&beside).map(|(target, [dense, filtering])| {
@@ -95,12 +99,14 @@ pub(super) fn weigh(
     let loss =
         |w: &Weighed| w.cycles.iter().map(|[dense, sparse]| (sparse / dense.max(1.0)).ln()).sum::<f64>();
     let may = |b: &Block| {
-        let wide = if layer.bytes { b.cols > 1 } else { b.cols == 1 || layer.kind != Kind::Single };
-        wide && i64::from(b.rows) <= layer.outputs.max(1)
+        let single = layer.kind == Kind::Single;
+        let wide = if layer.bytes { b.cols > 1 } else { b.cols == 1 || !single };
+        wide && (single || !b.is_slice()) && i64::from(b.rows) <= layer.outputs.max(1)
     };
     let ways = |block: Block| [false, true].map(|turned| (block, turned));
     let ways = Block::ALL.into_iter().filter(may).flat_map(ways);
-    let all = ways.filter(|(_, turned)| !turned || layer.turns.is_some()).filter_map(of);
+    let may_turn = |block: Block| layer.turns.is_some() && !block.is_slice();
+    let all = ways.filter(|(block, turned)| !turned || may_turn(*block)).filter_map(of);
     all.min_by(|a, b| loss(a).total_cmp(&loss(b)))
 }
 
@@ -111,9 +117,13 @@ fn beside_filtering(program: &Program, kernel: &Kernel, target: &Target) -> f64 
     if filtered { FILTERED } else { 1.0 }
 }
 
-/// Cycles to read weights that come from memory.
+/// Cycles to read weights that come from the third-level cache or from memory.
 fn cold(bytes: usize, target: &Target) -> f64 {
-    if bytes > target.l2_bytes { bytes as f64 / COLD_BYTES } else { 0.0 }
+    match bytes {
+        _ if bytes <= target.l2_bytes => 0.0,
+        _ if bytes <= WARM => bytes as f64 / WARM_BYTES,
+        _ => bytes as f64 / COLD_BYTES,
+    }
 }
 
 /// Cycles of dense tiles, or of minimal filtering where that is faster.

@@ -218,6 +218,9 @@ impl Layer {
         let (rows, columns) = (self.outputs as usize, self.columns());
         let width = usize::from(block.cols);
         let places = (self.window[0] * self.window[1]) as usize;
+        if block.is_slice() && !block.divides(columns) {
+            return None;
+        }
         if width == 1 || places == 1 && columns.is_multiple_of(width) {
             return Some(count(&self.zeros, rows, columns, block));
         }

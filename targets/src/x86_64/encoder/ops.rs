@@ -278,6 +278,10 @@ impl Simd for Encoder {
         self.indexed(p, disp, indices, at, short, n)
     }
 
+    fn pick_from(&mut self, d: &V, p: &P, disp: i32) -> R {
+        self.picked(d, p, disp)
+    }
+
     fn prepare_strided(&mut self, stride: i32) -> R {
         self.prepare_every_other(stride)
     }

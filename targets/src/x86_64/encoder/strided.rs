@@ -50,6 +50,20 @@ const INSERT_FOUR: Codes = [
 type Element<'a> = &'a mut dyn FnMut(&mut Encoder, Code, Register, Option<u32>, usize) -> R;
 
 impl Encoder {
+    /// See [`Simd::pick_from`].
+    pub(super) fn picked(&mut self, d: &V, p: &P, disp: i32) -> R {
+        if self.encoding != Encoding::Evex512 {
+            return Err(Refusal::unsupported("elements by their numbers without AVX-512"));
+        }
+        let lanes = self.lanes();
+        let behind = disp.checked_add(4 * lanes as i32).ok_or(Refusal::FarDisplacement)?;
+        let low = self.load(p, disp, lanes)?;
+        let (d, first) = (self.reg(d), self.reg(&low));
+        self.three(&PICK_OVER_PLACES, d, first, &Place::Mem(memory(p, behind, false)));
+        self.free(low);
+        Ok(())
+    }
+
     /// See [`Simd::load_strided`].
     pub(super) fn strided(&mut self, p: &P, disp: i32, stride: i32, n: usize) -> R<V> {
         match n {
