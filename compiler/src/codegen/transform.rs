@@ -98,7 +98,7 @@ impl Generator<'_> {
     fn outer<S: Simd>(&mut self, s: &mut S, i: usize) -> R {
         let Some(&l) = self.schedule.outer.get(i) else { return self.vectors(s) };
         if let Some(edge) = self.walk.edge(l) {
-            return self.to_the_edge(s, i, &edge);
+            return self.until_the_edge(s, i, &edge);
         }
         if let Some(share) = self.share.filter(|share| share.along == l) {
             return shared(self, s, share, i > 0, &mut |this, s, _| this.outer(s, i + 1));
@@ -112,7 +112,7 @@ impl Generator<'_> {
     }
 
     /// The `i`th outer loop through tiles that end at an open place: whole ones, then what is left.
-    fn to_the_edge<S: Simd>(&mut self, s: &mut S, i: usize, edge: &Edge) -> R {
+    fn until_the_edge<S: Simd>(&mut self, s: &mut S, i: usize, edge: &Edge) -> R {
         let l = edge.tiles;
         let share = self.share.filter(|share| share.along == l);
         let begin_end = share.map(|_| Ok((s.arg(1)?, s.arg(2)?))).transpose()?;
