@@ -12,8 +12,8 @@ use kiln_targets::Target;
 
 use crate::passes::bind::DimBinding;
 use crate::passes::{
-    absorb, bind, bodies, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, sparse, widen,
-    winograd, words,
+    absorb, bind, bodies, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, signed, sparse,
+    widen, winograd, words,
 };
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
@@ -73,7 +73,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 21] = [
+pub const PASSES: [&str; 22] = [
     "import",
     "bind",
     "infer",
@@ -92,6 +92,7 @@ pub const PASSES: [&str; 21] = [
     "widen",
     "sparse",
     "winograd",
+    "signed",
     "words",
     "digits",
     "layout",
@@ -291,6 +292,11 @@ fn laid_out(
         if !after.program("winograd", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
+    }
+    let start = Instant::now();
+    signed::run(&mut program, targets)?;
+    if !after.program("signed", &program, start)? {
+        return Ok(ControlFlow::Break(Compiled::Program(program)));
     }
     let start = Instant::now();
     words::run(&mut program, targets);

@@ -175,7 +175,7 @@ impl crate::encode::Program for Together {
             let load = |s: &mut S, i: usize| s.load(&data, (4 * lanes * (first + i)) as i32, lanes);
             let all = (0..count).map(|i| load(s, i)).collect::<R<Vec<_>>>()?;
             let to = (4 * 6 * TOGETHER + first * lanes) as i32;
-            if !s.store_together(&data, to, &all)? {
+            if !s.store_together(&data, to, &all, false)? {
                 let byte = Narrow { two: false, signed: false };
                 for (i, v) in all.iter().enumerate() {
                     s.store_narrow(byte, Overflow::Saturate, &data, to + (i * lanes) as i32, v, lanes)?;
@@ -328,6 +328,105 @@ fn bytes_of_two_places_become_words_of_a_lane() {
                     assert_eq!(ran.data[at..at + 4], words(signed)[..], "{}: {n}, lane {lane}", ran.name);
                 }
             }
+        }
+    }
+}
+
+/// Words that are multiplied into the lanes of two registers, which follow them; how many such machines there are.
+struct Long;
+
+impl crate::encode::Program for Long {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        if !s.multiplies_long() {
+            // Nothing is written.
+            return Ok(());
+        }
+        let data = s.arg(0)?;
+        let (a, b) = (s.load_words(&data, 0, false)?, s.load_words(&data, 8, true)?);
+        let sums = [s.load(&data, 16, 4)?, s.load(&data, 32, 4)?];
+        for _ in 0..2 {
+            s.fma_long([&sums[0], &sums[1]], &a, &b)?;
+        }
+        s.store(&data, 48, &sums[0], 4)?;
+        s.store(&data, 64, &sums[1], 4)
+    }
+}
+
+#[test]
+fn words_of_a_register_go_to_two() {
+    let (a, b) = ([255u8, 0, 128, 7, 255, 1, 90, 254], [-128i8, 127, -1, 3, 127, 0, -77, -128]);
+    let sums: Vec<i32> = (0..8).map(|i| if i == 3 { i32::MAX } else { 1000 * i - 3000 }).collect();
+    let mut data: Vec<u8> = a.iter().copied().chain(b.iter().map(|w| *w as u8)).collect();
+    data.extend(sums.iter().flat_map(|s| s.to_le_bytes()));
+    data.extend([0xaa; 32]);
+    let wanted = |i: usize| sums[i].wrapping_add(2 * i32::from(a[i]) * i32::from(b[i]));
+    for ran in run_on(&Long, &data, 0, 0) {
+        let found: Vec<i32> =
+            ran.data[48..].chunks_exact(4).map(|w| i32::from_le_bytes([w[0], w[1], w[2], w[3]])).collect();
+        if ran.data[48..] != [0xaa; 32] {
+            assert_eq!(found, (0..8).map(wanted).collect::<Vec<_>>(), "{}", ran.name);
+        } else {
+            assert!(!ran.name.contains("AArch64"), "{}", ran.name);
+        }
+    }
+}
+
+/// Rows of 16 bytes with a sign, those of steps 0 and 1 and of 2 and 3 of 16 columns and of 4 more, behind these the sums of both rows.
+struct Pairs;
+
+const ROWS: usize = 2;
+const STEPS: [usize; 3] = [16 * ROWS, 16 * ROWS + 32, 16 * ROWS + 64];
+const SUMS: usize = STEPS[2] + 32;
+/// Vectors of columns: five, of which the last one is alone.
+const VECTORS: usize = 5;
+
+impl crate::encode::Program for Pairs {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        if !s.multiplies_long() {
+            // Nothing is written.
+            return Ok(());
+        }
+        let data = s.arg(0)?;
+        let a = (0..ROWS).map(|r| s.load(&data, 16 * r as i32, 4)).collect::<R<Vec<V>>>()?;
+        let at = STEPS.map(|at| at as i32);
+        let mut b = Vec::new();
+        for (first, second) in [(at[0], at[1]), (at[0] + 16, at[1] + 16), (at[2], at[2] + 16)] {
+            b.push([s.load(&data, first, 4)?, s.load(&data, second, 4)?]);
+        }
+        let place = |i: usize| (SUMS + 16 * i) as i32;
+        let sums = (0..ROWS * VECTORS).map(|i| s.load(&data, place(i), 4)).collect::<R<Vec<V>>>()?;
+        s.fma_pairs(&sums, &b, &a, 2)?;
+        sums.iter().enumerate().try_for_each(|(i, sum)| s.store(&data, place(i), sum, 4))
+    }
+}
+
+#[test]
+fn pairs_of_bytes_are_added_in_16_bits() {
+    // The most that fits, of one sign and of two, and others.
+    for (a, b, step) in [(-128i8, 127i8, 0), (-128, -127, 0), (127, 127, 0), (5, -99, 3)] {
+        let bytes = |from: i8, n: usize| (0..n).map(move |i| from.wrapping_add((step * i) as i8));
+        let (rows, columns): (Vec<i8>, Vec<i8>) = (bytes(a, 16 * ROWS).collect(), bytes(b, 96).collect());
+        let sums: Vec<i32> = (0..4 * (ROWS * VECTORS) as i32).map(|i| i32::MAX - 70_000 * i).collect();
+        let mut data: Vec<u8> = rows.iter().chain(&columns).map(|b| *b as u8).collect();
+        data.extend(sums.iter().flat_map(|s| s.to_le_bytes()));
+        let wanted = |i: usize| {
+            let (r, column) = (i / (4 * VECTORS), i % (4 * VECTORS));
+            let places =
+                if column < 16 { [2 * column, 32 + 2 * column] } else { [32 + 2 * column, 48 + 2 * column] };
+            let product =
+                |k: usize| i32::from(rows[16 * r + 8 + k]) * i32::from(columns[places[k / 2] + k % 2]);
+            sums[i].wrapping_add((0..4).map(product).sum())
+        };
+        for ran in run_on(&Pairs, &data, 0, 0) {
+            let found: Vec<i32> = ran.data[SUMS..]
+                .chunks_exact(4)
+                .map(|w| i32::from_le_bytes([w[0], w[1], w[2], w[3]]))
+                .collect();
+            if found == sums {
+                assert!(!ran.name.contains("AArch64"), "{}", ran.name);
+                continue;
+            }
+            assert_eq!(found, (0..sums.len()).map(wanted).collect::<Vec<_>>(), "{}: {a}, {b}", ran.name);
         }
     }
 }

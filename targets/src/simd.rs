@@ -497,6 +497,22 @@ pub trait Simd {
         self.free(product);
         Ok(())
     }
+    /// Whether [`Simd::fma_long`] is two instructions, and there is [`Simd::fma_pairs`].
+    fn multiplies_long(&self) -> bool {
+        false
+    }
+    /// Signed numbers of 16 bits are multiplied; products of the first half of the register are added to the lanes of 32 bits of
+    /// `d[0]`, those of the second to `d[1]`. Sums wrap. Only where [`Simd::multiplies_long`].
+    fn fma_long(&mut self, _d: [&V; 2], _a: &V, _b: &V) -> R {
+        Err(Refusal::unsupported("products of words in two registers"))
+    }
+    /// Products of bytes with a sign, of four steps of depth: the sum of row `r` and vector `j`, `d[r * vectors + j]`, gets those of
+    /// bytes `4 lane` to `4 lane + 3` of `a[r]` with the bytes of its columns. Of two vectors of columns the bytes of steps 0 and 1 are
+    /// side by side in `b[j / 2][0]`, those of steps 2 and 3 in `b[j / 2][1]`. Two products are added in 16 bits: no two may have
+    /// factors that are all the least byte. Only where [`Simd::multiplies_long`].
+    fn fma_pairs(&mut self, _d: &[V], _b: &[[V; 2]], _a: &[V], _lane: usize) -> R {
+        Err(Refusal::unsupported("products of pairs of bytes"))
+    }
     /// The four quarters of a table of 256 bytes, where [`Simd::look_up_in`] is a few instructions; else nothing.
     fn load_table(&mut self, _p: &P, _disp: i32) -> R<Vec<V>> {
         Ok(Vec::new())
@@ -553,9 +569,14 @@ pub trait Simd {
     fn converts_far(&self) -> bool {
         false
     }
-    /// Writes all lanes of two or four registers, one behind the other, as the nearest bytes without a sign; the registers may
-    /// be overwritten. `false` where that is no shorter than one by one, and nothing was emitted.
-    fn store_together(&mut self, _p: &P, _disp: i32, _all: &[V]) -> R<bool> {
+    /// Whether [`Op1::ToInt`] of what is no i32 is the nearest one, and of NaN 0.
+    fn converts_to_nearest(&self) -> bool {
+        false
+    }
+    /// Writes all lanes of two or four registers, one behind the other, as the nearest bytes without a sign, with `moved` as
+    /// [`Overflow::Moved`]; the registers may be overwritten. `false` where that is no shorter than one by one, and nothing was
+    /// emitted.
+    fn store_together(&mut self, _p: &P, _disp: i32, _all: &[V], _moved: bool) -> R<bool> {
         Ok(false)
     }
     /// Writes the first `n` lanes of 32 bits as short integers. Touches no byte beyond them.

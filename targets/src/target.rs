@@ -74,6 +74,10 @@ pub struct Target {
     pub adds_products_of_bytes: bool,
     /// Whether every other byte of four becomes a word by an instruction, and words are multiplied by scalars.
     pub crosses_bytes: bool,
+    /// Words of a whole register are multiplied and added to the lanes of two registers by an instruction for each.
+    pub multiplies_long: bool,
+    /// Bytes are multiplied that both have a sign, and none that have none by such.
+    pub multiplies_signed: bool,
     /// Products of four bytes with four others are added to a lane by one instruction.
     pub dot4: bool,
     /// The same of bytes that all have signs, where [`Target::dot4`] is not there.

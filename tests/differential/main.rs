@@ -1,8 +1,8 @@
 //! Small random graphs: the graph interpreter against compiled code, at every level of this machine's instructions,
 //! with and without rewrites. `KILN_CASES` sets how many of each kind, `KILN_SEED` where they start.
 //!
-//! The same on emulated machines, AArch64 and AVX-512, where these are installed: `KILN_EMULATED_CASES` of each kind,
-//! linked into one program.
+//! The same on emulated machines, AArch64 (integers with dot products, too) and AVX-512, where these are installed:
+//! `KILN_EMULATED_CASES` of each kind, linked into one program.
 //!
 //! Sizes are small and odd on purpose: remainders of tiles and vectors are most of them. Some kinds are compiled with their
 //! batch open as well.
@@ -433,6 +433,7 @@ fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64, open: bool) -> Out
 #[derive(Clone, Copy, Debug)]
 enum Emulated {
     Neon,
+    Dotprod,
     Avx512,
 }
 
@@ -440,13 +441,14 @@ impl Emulated {
     fn name(self) -> &'static str {
         match self {
             Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
             Self::Avx512 => "avx512",
         }
     }
 
     fn missing(self) -> Vec<&'static str> {
         match self {
-            Self::Neon => tools::missing_for_aarch64(),
+            Self::Neon | Self::Dotprod => tools::missing_for_aarch64(),
             Self::Avx512 => bochs::missing(),
         }
     }
@@ -454,6 +456,7 @@ impl Emulated {
     fn options(self) -> Outcome<pipeline::Options> {
         match self {
             Self::Neon => stages::aarch64_options(),
+            Self::Dotprod => stages::aarch64_options_of("dotprod"),
             Self::Avx512 => stages::options("avx512", 2),
         }
     }
@@ -461,6 +464,7 @@ impl Emulated {
     fn run(self, folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
         match self {
             Self::Neon => driver::run(driver::AARCH64, folder, cases, inputs),
+            Self::Dotprod => driver::run(driver::AARCH64_MAX, folder, cases, inputs),
             Self::Avx512 => bochs::run(folder, cases, inputs),
         }
     }
@@ -514,9 +518,12 @@ fn main() -> ExitCode {
     let open = KINDS.iter().filter(|(name, _)| OPEN.contains(name)).map(|kind| trial(kind, true));
     let mut trials: Vec<Trial> = KINDS.iter().map(|kind| trial(kind, false)).chain(open).collect();
     let cases = number("KILN_EMULATED_CASES", 12);
-    for machine in [Emulated::Neon, Emulated::Avx512] {
+    for machine in [Emulated::Neon, Emulated::Dotprod, Emulated::Avx512] {
         let skip = !machine.missing().is_empty() && !tools::on_ci();
-        trials.extend(KINDS.iter().map(|&(name, make)| {
+        // Elsewhere the levels of AArch64 are the same code.
+        let differs = |name: &str| ["quantis", "bytes", "packed"].iter().any(|part| name.contains(part));
+        let kinds = KINDS.iter().filter(|(name, _)| !matches!(machine, Emulated::Dotprod) || differs(name));
+        trials.extend(kinds.map(|&(name, make)| {
             let name = format!("{name}::{}", machine.name());
             let check = move || Ok(check_emulated(make, start..start + cases, machine)?);
             Trial::test(name, check).with_ignored_flag(skip)

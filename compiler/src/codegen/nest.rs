@@ -20,6 +20,7 @@ mod columns;
 mod copies;
 mod extremes;
 mod lookup;
+mod octets;
 mod pixels;
 mod quads;
 mod reduction;
@@ -322,6 +323,11 @@ impl Generator<'_> {
         }
         let acc = self.beginnings(s, tile, &widths)?;
         match self.column_loop(tile) {
+            Some(row) if self.octets(s, &widths) => {
+                let last = self.reduced.len() - 1;
+                self.reduce(s, 0, last, &mut |this, s| this.accumulate_octets(s, &acc, &widths, tile, row))?;
+                return self.finish_rows(s, acc, &widths, tile);
+            }
             Some(row) => match self.rows_by_twos(s) {
                 Some(rows) => {
                     let last = self.reduced.len() - 2;

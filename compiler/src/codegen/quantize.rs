@@ -42,13 +42,27 @@ enum Quotient {
 impl Dag {
     /// What becomes of a result that its type cannot hold: stores may be given what is below the least byte.
     pub(super) fn overflow<S: Simd>(&self, s: &S, root: usize) -> Overflow {
+        if self.moved(s, self.roots[root]).is_some() {
+            return Overflow::Moved;
+        }
         if self.is_loose(s, self.roots[root]) { Overflow::Saturate } else { Overflow::Wrap }
     }
 
-    /// Whether a node is a byte that is stored and nothing else.
+    /// The byte without a sign that a result is, less half of its range, where the store clamps and moves it.
+    fn moved<S: Simd>(&self, s: &S, root: usize) -> Option<usize> {
+        self.less_half(root).filter(|byte| s.converts_to_nearest() && self.is_loose(s, *byte))
+    }
+
+    /// Whether a node is a byte that is stored and nothing else, and the store clamps it.
     fn is_loose<S: Simd>(&self, s: &S, n: usize) -> bool {
         let byte = matches!(self.kinds[n], VectorKind::Number(DType::U8 | DType::I8));
-        byte && !self.exact && s.converts_far() && self.uses[n] == 1 && self.roots.contains(&n)
+        // A conversion to the nearest number takes NaN for 0, which is the least byte where nothing is added to it.
+        let nearest =
+            || s.converts_to_nearest() && self.quantization(n).is_some_and(|q| q.fits || q.range().0 == 0.0);
+        byte && !self.exact
+            && self.uses[n] == 1
+            && self.roots.iter().any(|root| *root == n || self.less_half(*root) == Some(n))
+            && (s.converts_far() && self.roots.contains(&n) || nearest())
     }
 }
 
@@ -124,6 +138,9 @@ impl Eval<'_> {
     /// A conversion's values where it is the end of a QuantizeLinear, or takes one's result back to a number; `None` where the
     /// node is something else, and nothing was emitted.
     pub(super) fn quantized<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Option<Vec<V>>> {
+        if let Some(byte) = self.values.moved(s, n) {
+            return self.quantized(s, byte);
+        }
         if let Some(difference) = self.values.difference(n) {
             return self.number_again(s, difference);
         }

@@ -13,6 +13,7 @@
 //! Rows are displacements from one lhs pointer, so a step of depth is loads and multiply-adds and nothing else.
 
 mod bytes;
+mod long;
 mod pairs;
 mod rows;
 mod words;
@@ -78,7 +79,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
         return Err(Refusal::unsupported(format!("{} in register tiles", kernel.form.name())));
     };
-    let of_bytes = (*acc, lhs.dtype, rhs.dtype) == (DType::I32, DType::U8, DType::I8);
+    let of_bytes = matches!((*acc, lhs.dtype, rhs.dtype), (DType::I32, DType::U8 | DType::I8, DType::I8));
     let of_words =
         (*acc, lhs.dtype) == (DType::I32, DType::I16) && matches!(rhs.dtype, DType::I8 | DType::I16);
     let short = of_bytes || of_words;
@@ -95,6 +96,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
         return Err(Refusal::unsupported(format!("a tile of {} x {nr} elements", tile.mr)));
     }
     let mut walk = Walk::new(kernel, places)?;
+    let lhs_type = lhs.dtype;
     let lhs = walk.access(lhs)?;
     let column = rhs.strides[tile.col.0 as usize].as_const().unwrap_or(1);
     let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / i64::from(panel) * bytes)))?;
@@ -108,7 +110,8 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let mut levels: Vec<Level> = tile.outer.iter().map(|l| Level::Outer(*l)).collect();
     levels.insert(if tile.panels_outermost { 0 } else { levels.len() }, Level::Panels);
     levels.push(Level::Rows);
-    let dots = of_bytes && (s.has_dot4() || s.has_signed_dot4());
+    let long = lhs_type == DType::I8 && s.multiplies_long();
+    let dots = of_bytes && (s.has_dot4() || s.has_signed_dot4() || long);
     if tile.by_lane
         && (*acc != DType::F32 && !dots
             || lanes as i64 != BY_LANE
@@ -374,7 +377,11 @@ impl Generator<'_> {
         }
         let mut k = 0;
         while self.tile.by_lane && count - k >= BY_LANE {
-            self.steps_by_lane(s, l, k, acc, tile)?;
+            if self.is_long(s) {
+                self.steps_of_signs(s, l, k, acc, tile)?;
+            } else {
+                self.steps_by_lane(s, l, k, acc, tile)?;
+            }
             k += BY_LANE;
         }
         for k in k..count {
@@ -480,6 +487,14 @@ impl Generator<'_> {
     /// Four steps, or as many of four bytes each: a vector of lhs per row, multiplied lane by lane.
     fn steps_by_lane<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
         let (vectors, of_bytes) = (acc.len() / tile.rows as usize, self.tile.quad.is_some());
+        let panel = |this: &Self, s: &mut S, lane: i64| -> R<Vec<V>> {
+            let load = |j: usize| match this.rhs_at(l, k + lane, j, tile)? {
+                (disp, _) if of_bytes => s.load(this.walk.ptr(this.rhs), disp, this.lanes),
+                (disp, n) => this.load_rhs(s, disp, n),
+            };
+            (0..vectors).map(load).collect()
+        };
+        let mut next = Some(panel(self, s, 0)?);
         let a = (0..tile.rows)
             .map(|r| {
                 let disp = self.walk.disp(self.lhs, &self.ahead(l, k, r), 0)?;
@@ -489,13 +504,15 @@ impl Generator<'_> {
             })
             .collect::<R<Vec<_>>>()?;
         for lane in 0..BY_LANE {
-            // The panel's vectors first: cores that run in order wait for a load that is used at once.
-            let b = (0..vectors)
-                .map(|j| match self.rhs_at(l, k + lane, j, tile)? {
-                    (disp, _) if of_bytes => s.load(self.walk.ptr(self.rhs), disp, self.lanes),
-                    (disp, n) => self.load_rhs(s, disp, n),
-                })
-                .collect::<R<Vec<_>>>()?;
+            let b = match next.take() {
+                Some(b) => b,
+                None => panel(self, s, lane)?,
+            };
+            // The panel's next vectors before these are multiplied: cores that run in order wait for a load that is used at once. Sums
+            // of weights need the registers.
+            if lane + 1 < BY_LANE && self.weight_sums.is_empty() {
+                next = Some(panel(self, s, lane + 1)?);
+            }
             for (j, b) in b.into_iter().enumerate() {
                 self.add_weights(s, j, &b)?;
                 for (acc, a) in acc[j..].iter().step_by(vectors).zip(&a) {

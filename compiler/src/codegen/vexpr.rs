@@ -260,6 +260,9 @@ impl At<'_> {
         let n = if self.walk.stride(a, self.lane) == 0 { 1 } else { self.n };
         let (p, element) = (self.walk.ptr(a), self.walk.element(a));
         match (element, overflow) {
+            (Element::I8, Overflow::Moved) => {
+                s.store_narrow(Narrow { two: false, signed: false }, overflow, p, disp, v, n)
+            }
             (Element::U8 | Element::I8, Overflow::Saturate) => {
                 let byte = Narrow { two: false, signed: element == Element::I8 };
                 s.store_narrow(byte, overflow, p, disp, v, n)
@@ -278,7 +281,11 @@ impl At<'_> {
     ) -> R {
         let mut done = 0;
         while let Some(at) = places.get(done) {
-            let bytes = at.walk.element(a) == Element::U8 && at.walk.stride(a, at.lane) == 1;
+            let bytes = match at.walk.element(a) {
+                Element::U8 => overflow == Overflow::Saturate,
+                Element::I8 => overflow == Overflow::Moved,
+                _ => false,
+            } && at.walk.stride(a, at.lane) == 1;
             let (first, lanes) = (at.walk.disp(a, at.ahead, 0)?, s.lanes());
             // A last one may overlap the one before, or be of another line.
             let follows = |(i, at): (usize, &At<'_>)| {
@@ -287,8 +294,8 @@ impl At<'_> {
             };
             let whole = places[done..].iter().enumerate().take_while(|v| follows(*v)).count();
             let together = [4, 2].into_iter().find(|n| *n <= whole);
-            if let (Some(n), true, Overflow::Saturate) = (together, bytes, overflow)
-                && s.store_together(at.walk.ptr(a), first, &all[done..][..n])?
+            if let (Some(n), true) = (together, bytes)
+                && s.store_together(at.walk.ptr(a), first, &all[done..][..n], overflow == Overflow::Moved)?
             {
                 done += n;
                 continue;

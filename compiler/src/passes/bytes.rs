@@ -28,12 +28,12 @@ use kiln_ir::kernel::{
     Access, BinaryOp, BufferId, BufferKind, Edits, Expr, Form, Index, Kernel, LoopId, Lowering, Program,
     RegionId, Role, Scalar, Store, Uses, WindowOp,
 };
-use kiln_ir::{DType, Dim, Result, Shape, Tensor, TensorType};
+use kiln_ir::{DType, Dim, Result, Tensor, TensorType};
 
 /// Bytes that are multiplied at a time.
 const GROUP: i64 = 4;
 /// From the least of the signed bytes to the least of the others.
-const UP: i64 = 128;
+pub(super) const UP: i64 = 128;
 
 /// Gives products of bytes that form.
 pub fn run(program: &mut Program) -> Result<()> {
@@ -172,9 +172,8 @@ fn moved_up(program: &mut Program, before: usize, from: BufferId) -> (BufferId, 
     (to, Kernel { name, nodes, loops, form: Form::Map { stores: vec![store] } })
 }
 
-/// Takes from the sums of kernel `i` what activations that moved up add to them.
-fn subtract_sums(program: &mut Program, i: usize, rhs: &Access, weights: &Tensor) -> Result<()> {
-    let kernel = program.kernel(i);
+/// What activations that are more by half of their range add to the sums of a kernel, and the index by which these read it.
+pub(super) fn sums_of(kernel: &Kernel, rhs: &Access, weights: &Tensor) -> Result<(Tensor, Vec<Index>)> {
     let reduced = kernel.loops_of(Role::Reduce);
     let kept: Vec<usize> = (0..rhs.index.len())
         .filter(|axis| {
@@ -191,10 +190,15 @@ fn subtract_sums(program: &mut Program, i: usize, rhs: &Access, weights: &Tensor
         let at = kept.iter().fold(0, |at, axis| at * weights.shape[*axis] + index[*axis]);
         sums[at] += UP as i32 * weight as i32;
     }
-    let stem = format!("{}.sums", program.buffer(rhs.buffer).name);
-    let ty = TensorType::new(DType::I32, Shape::of(&shape));
-    let buffer = program.add_buffer(&stem, ty, BufferKind::Const(Tensor::from_vec(&shape, sums)));
     let index = kept.iter().map(|axis| rhs.index[*axis].clone()).collect();
+    Ok((Tensor::from_vec(&shape, sums), index))
+}
+
+/// Takes from the sums of kernel `i` what activations that moved up add to them.
+fn subtract_sums(program: &mut Program, i: usize, rhs: &Access, weights: &Tensor) -> Result<()> {
+    let (sums, index) = sums_of(program.kernel(i), rhs, weights)?;
+    let stem = format!("{}.sums", program.buffer(rhs.buffer).name);
+    let buffer = program.add_buffer(&stem, sums.ty(), BufferKind::Const(sums));
     let less = Expr::binary(BinaryOp::Sub, Expr::Acc, Expr::Load(Access::new(buffer, index)));
     if let Form::Contract { store, .. } | Form::Window { store, .. } = &mut program.kernel_mut(i).form {
         store.value = store.value.replace(&mut |part| (*part == Expr::Acc).then(|| less.clone()));

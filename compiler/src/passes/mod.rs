@@ -14,6 +14,7 @@ pub mod infer;
 pub mod layout;
 pub mod lower;
 pub mod narrow;
+pub mod signed;
 pub mod sparse;
 pub mod widen;
 pub mod winograd;

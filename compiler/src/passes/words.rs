@@ -42,7 +42,7 @@ pub fn run(program: &mut Program, targets: &[Target]) {
     let narrow = |k: &Kernel| pairs_fit(program, k) || pairs_fit_as_a_rule(program, k);
     let wide = |k: &Kernel| activations(program, k).filter(|_| !(in_pairs && narrow(k)));
     let read: Vec<Option<BufferId>> = program.kernels().iter().map(wide).collect();
-    let words = words(program, &read);
+    let words = together(program, &read, true);
     for i in 0..program.kernels().len() {
         extend_stores(program, i, &words);
         extend_loads(program, i, &words);
@@ -108,9 +108,9 @@ fn word(scalar: Scalar) -> Scalar {
     Scalar::int(DType::I16, scalar.to_i64())
 }
 
-/// Temporaries that become words: products read them, and nothing that needs bytes reads or writes them or what they are
-/// copied from and to.
-fn words(program: &Program, read: &[Option<BufferId>]) -> BTreeSet<BufferId> {
+/// Temporary bytes that may have another type: products `read` them, and nothing that needs bytes as they are reads or writes them
+/// or what they are copied from and to. `transforms`: transforms take either type.
+pub(super) fn together(program: &Program, read: &[Option<BufferId>], transforms: bool) -> BTreeSet<BufferId> {
     let mut fixed = BTreeSet::new();
     let mut copies: BTreeMap<BufferId, Vec<BufferId>> = BTreeMap::new();
     for (kernel, product) in program.kernels().iter().zip(read) {
@@ -128,9 +128,9 @@ fn words(program: &Program, read: &[Option<BufferId>]) -> BTreeSet<BufferId> {
             Form::Procedure(_) => kernel.form.each_buffer(&mut |b, _| {
                 fixed.insert(b);
             }),
-            Form::Contract { .. } if product.is_some() => {}
+            Form::Contract { .. } | Form::Window { .. } if product.is_some() => {}
             // Tiles of either are transformed in words.
-            Form::Transform { .. } => {}
+            Form::Transform { .. } if transforms => {}
             form => {
                 let operands = form.parts().operands.into_iter();
                 fixed.extend(operands.filter(|(o, _)| *o != Operand::Copied).map(|(_, a)| a.buffer));

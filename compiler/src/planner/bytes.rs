@@ -21,6 +21,11 @@ pub(super) fn steps(
         (false, _) if contract::is_words(kernel) => Steps::Words,
         (false, _) => Steps::Single,
         (true, true) => Steps::Fours,
+        // The sum of two products of the least bytes is no number of 16 bits.
+        (true, false) if contract::is_signed(kernel) => {
+            let least = elements().is_ok_and(|t| t.data.contains(&(i8::MIN as u8)));
+            if least || !target.multiplies_long { Steps::Single } else { Steps::Words }
+        }
         // What fits two by two always may fit four by four as a rule.
         (true, false) => match watched(kernel, target) {
             Some(run) => Steps::Watched(run),

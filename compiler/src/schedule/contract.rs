@@ -52,10 +52,21 @@ pub fn is_sum(ty: DType) -> bool {
     matches!(ty, DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64)
 }
 
-/// Whether factors are bytes that are multiplied four at a time: unsigned activations and signed weights.
+/// Whether factors are bytes that are multiplied four at a time: activations and signed weights.
 pub fn is_bytes(kernel: &FlatKernel) -> bool {
     let Form::Contract { acc, lhs, rhs, .. } = &kernel.form else { return false };
-    (*acc, lhs.dtype, rhs.dtype) == (DType::I32, DType::U8, DType::I8)
+    matches!((*acc, lhs.dtype, rhs.dtype), (DType::I32, DType::U8 | DType::I8, DType::I8))
+}
+
+/// Whether all of them have signs.
+pub fn is_signed(kernel: &FlatKernel) -> bool {
+    let Form::Contract { lhs, .. } = &kernel.form else { return false };
+    is_bytes(kernel) && lhs.dtype == DType::I8
+}
+
+/// Whether they are multiplied in pairs, whole registers of them.
+fn is_long(kernel: &FlatKernel, target: &Target) -> bool {
+    is_signed(kernel) && target.multiplies_long && !target.multiplies_fours()
 }
 
 /// Whether factors are words, which are multiplied two at a time; weights may be bytes that become words.
@@ -194,6 +205,9 @@ fn product_registers(
         _ if is_bytes(kernel) && target.dot4 => 0,
         // Two bounds, two halves of a run, what they come to, and a constant.
         _ if is_watched(packed) => 5 - nv,
+        // Two pairs of a row and two products, beside a vector of each row.
+        _ if is_long(kernel, target) => 11,
+        _ if is_signed(kernel) => 0,
         // A sum of weights for each vector of columns, and two constants.
         _ if is_bytes(kernel) && target.signed_dot4 => nv + 2,
         // A product and a constant; vectors of weights are operands in memory.
@@ -275,6 +289,10 @@ fn sizes(
         }
         if let Some(line) = line {
             cycles += cost::results(mr, nv, nv % line == 0) * (total * vectors) as f64 / depth.max(1) as f64;
+        }
+        if is_long(kernel, target) {
+            // Three instructions for each vector, and two and a quarter for the pairs of a row.
+            cycles *= 1.0 + 0.75 / nv as f64;
         }
         all.push((cycles, row, mr as u32, nv as u32));
     };
@@ -523,6 +541,7 @@ pub fn choose(
             _ if is_words(kernel) => "words in pairs; ",
             (true, true) => "bytes four at a time; ",
             (true, false) if run.is_some() => "bytes in fours, watched for sums beyond 16 bits; ",
+            (true, false) if is_signed(kernel) => "bytes with signs in pairs; ",
             (true, false) if lies_in_fours(kernel, roles.col) =>
                 "bytes in pairs whose products fit 16 bits; ",
             (true, false) => "bytes as words in pairs; ",
@@ -538,7 +557,8 @@ pub fn choose(
 /// Whether the machine multiplies lane by lane and lhs elements, or fours of bytes, lie side by side along depth.
 fn by_lane(kernel: &FlatKernel, roles: &Roles, target: &Target) -> bool {
     let Form::Contract { lhs, .. } = &kernel.form else { return false };
-    let dots = is_bytes(kernel) && roles.quad.is_some() && target.multiplies_fours() && target.encoder;
+    let fours = target.multiplies_fours() || is_long(kernel, target);
+    let dots = is_bytes(kernel) && roles.quad.is_some() && fours && target.encoder;
     target.lhs_access == LhsAccess::ByLane
         && (lhs.dtype == DType::F32 || dots)
         && target.lanes() == BY_LANE

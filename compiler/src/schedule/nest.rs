@@ -157,6 +157,16 @@ fn free_registers(kernel: &FlatKernel, unrolled: &[LoopId], target: &Target) -> 
     target.vector_registers as i64 - WINDOW_REGISTERS - row
 }
 
+/// Whether a window multiplies bytes along the vectors, whose products as words go to two registers.
+fn multiplies_long(kernel: &FlatKernel, target: &Target, vector: LoopId) -> bool {
+    let Form::Window { op: WindowOp::Dot, input, weight: Some(weight), .. } = &kernel.form else {
+        return false;
+    };
+    let beside = |a: &FlatAccess| stride_of(a, vector) == Some(1);
+    let bytes = matches!((input.dtype, weight.dtype), (DType::U8 | DType::I8, DType::I8));
+    target.multiplies_long && bytes && beside(input) && beside(weight)
+}
+
 /// Whether a window's rows are unrolled and longer than a single element.
 fn has_columns(kernel: &FlatKernel, unrolled: &[LoopId]) -> bool {
     matches!(kernel.form, Form::Window { .. })
@@ -180,7 +190,12 @@ fn model(
         i64::from(vector_expr::nest_lanes(&kernel.form, &kernel.loops, vector, target.vector_bytes as u32));
     let free = free_registers(kernel, unrolled, target);
     let columns = has_columns(kernel, unrolled) && free >= 4;
-    let widest = if columns { free.min(WIDEST_WINDOW_TILE) } else { 4 };
+    let long = columns && extent(vector) >= 2 * lanes && multiplies_long(kernel, target, vector);
+    let widest = match columns {
+        true if long => (free / 2).min(WIDEST_WINDOW_TILE),
+        true => free.min(WIDEST_WINDOW_TILE),
+        false => 4,
+    };
     let tile = along.filter(|_| !unrolled.is_empty()).map_or(0, |l| even_part(extent(*l), widest) as u32);
     let parallel = kernel.loops[vector.0 as usize].role == Role::Parallel;
     let run = (RUN_BYTES / target.vector_bytes as i64).min(MOST_SUMS);
@@ -201,6 +216,7 @@ fn model(
             4
         }
         Form::Map { .. } | Form::Rearrange { .. } if extent(vector) >= 2 * lanes => 2,
+        Form::Window { .. } if long => 2,
         _ => 1,
     };
     NestPick { vectors, tile, columns }
@@ -330,8 +346,8 @@ fn check_form(kernel: &FlatKernel) -> Result<(), String> {
         }
         Form::Window { op, input, weight, store: result } => {
             let acc = op.accumulator(input.dtype);
-            let bytes =
-                |w: &FlatAccess| input.dtype == DType::U8 && matches!(w.dtype, DType::I8 | DType::I16);
+            let byte = matches!(input.dtype, DType::U8 | DType::I8);
+            let bytes = |w: &FlatAccess| byte && matches!(w.dtype, DType::I8 | DType::I16);
             let factors = |w: &FlatAccess| w.dtype.accumulator() == acc || bytes(w);
             let sums = is_sum(acc) && weight.as_ref().is_none_or(factors);
             let short = matches!(acc, DType::I8 | DType::U8 | DType::I16 | DType::U16);

@@ -21,7 +21,8 @@ pub(super) fn choose(kernel: &FlatKernel, target: &Target) -> Option<Chosen> {
     let Form::Map { stores } = &kernel.form else { return None };
     let [store] = &stores[..] else { return None };
     let words = store.to.dtype == DType::I16;
-    let fits = store.to.dtype == DType::U8 || words && target.vector_bytes <= MOST_BYTES_OF_WORDS;
+    let bytes = matches!(store.to.dtype, DType::U8 | DType::I8);
+    let fits = bytes || words && target.vector_bytes <= MOST_BYTES_OF_WORDS;
     if !fits || vector_expr::is_bytewise(&kernel.form) {
         return None;
     }

@@ -38,7 +38,8 @@ pub enum Steps {
     Fours,
     /// Two, of every four the even ones and then the odd ones: bytes that become pairs of words.
     Pairs,
-    /// Two: a lane's operand of an instruction that multiplies words. Depth is a multiple of four.
+    /// Two: a lane's operand of an instruction that multiplies words, or half a lane's of one that multiplies bytes. Depth is a
+    /// multiple of four.
     Words,
     /// None, in panels of [`CROSSED`] columns: bytes, of which a machine makes words of every other one. Depth is a multiple of
     /// four.

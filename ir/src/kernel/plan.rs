@@ -175,7 +175,7 @@ pub struct Nest {
     /// without padding: four columns of the input lie in a lane and are multiplied at once. The loop of `tile`, the last
     /// parallel one, then runs inside that of `vector`, whose extent is a multiple of four.
     ///
-    /// Of maps: the four iterations of `tile`, the last parallel loop, make unsigned bytes or words that lie side by side.
+    /// Of maps: the four iterations of `tile`, the last parallel loop, make bytes or words that lie side by side.
     /// Those of an iteration of `vector`, which stores step through by four, are put together and written as a lane or two.
     ///
     /// Of copies: the two or four iterations of `tile`, the last loop of `order`, write the same element of 32 bits side by side.

@@ -518,7 +518,7 @@ impl Checker<'_> {
     fn quads(&self, nest: &Nest, form: &Form<FlatAccess>) -> Result<()> {
         let wrong = |what: &str| Err(Error::internal(format!("columns by fours of {what}")));
         if let (Form::Map { stores }, Some((channels, n))) = (form, nest.tile) {
-            let short = stores.len() == 1 && matches!(stores[0].to.dtype, DType::U8 | DType::I16);
+            let short = stores.len() == 1 && matches!(stores[0].to.dtype, DType::U8 | DType::I8 | DType::I16);
             let four = n == 4 && self.kernel.loops[channels.0 as usize].extent.is(4);
             if !short || !four || nest.order.last() != Some(&channels) {
                 return wrong("a map whose results are no pixels of four bytes or words");
@@ -563,6 +563,7 @@ impl Checker<'_> {
             [2, 1] if crossed => [1, halves / 2, halves],
             [2, 1 | 2] => [2, 1, halves],
             _ if fours => [4, 1, 2],
+            _ if lhs.dtype == DType::I8 => [2, 1, halves],
             _ => [2, halves, 1],
         };
         self.stride(rhs, tile.col, &[col])?;

@@ -294,6 +294,7 @@ ops! {
     LD1R_2D = "ld1r", 0x4d40_cc00, [List(0, 1, "2d"), Base];
     DUP_W = "dup", 0x4e04_0c00, [V(0, "4s"), W(5)];
     DUP_X = "dup", 0x4e08_0c00, [V(0, "2d"), X(5)];
+    DUP_H = "dup", 0x4e02_0400, [V(0, "8h"), Lane(5, 'h')];
     DUP_S = "dup", 0x4e04_0400, [V(0, "4s"), Lane(5, 's')];
     DUP_D = "dup", 0x4e08_0400, [V(0, "2d"), Lane(5, 'd')];
     INS_W = "ins", 0x4e04_1c00, [Lane(0, 's'), W(5)];
@@ -429,7 +430,14 @@ ops! {
     SQXTUN_4H = "sqxtun", 0x2e61_2800, [V(0, "4h"), V(5, "4s")];
     SQXTUN_8H = "sqxtun2", 0x6e61_2800, [V(0, "8h"), V(5, "4s")];
     SMULL_4S = "smull", 0x0e60_c000, [V(0, "4s"), V(5, "4h"), V(16, "4h")];
+    SMLAL_4S = "smlal", 0x0e60_8000, [V(0, "4s"), V(5, "4h"), V(16, "4h")];
+    SMLAL2_4S = "smlal2", 0x4e60_8000, [V(0, "4s"), V(5, "8h"), V(16, "8h")];
     SMULL2_4S = "smull2", 0x4e60_c000, [V(0, "4s"), V(5, "8h"), V(16, "8h")];
+    SMULL_8H = "smull", 0x0e20_c000, [V(0, "8h"), V(5, "8b"), V(16, "8b")];
+    SMULL2_8H = "smull2", 0x4e20_c000, [V(0, "8h"), V(5, "16b"), V(16, "16b")];
+    SMLAL_8H = "smlal", 0x0e20_8000, [V(0, "8h"), V(5, "8b"), V(16, "8b")];
+    SMLAL2_8H = "smlal2", 0x4e20_8000, [V(0, "8h"), V(5, "16b"), V(16, "16b")];
+    SADALP_4S = "sadalp", 0x4e60_6800, [V(0, "4s"), V(5, "8h")];
     UMLAL_2D = "umlal", 0x2ea0_8000, [V(0, "2d"), V(5, "2s"), V(16, "2s")];
     ZIP1_16B = "zip1", 0x4e00_3800, [V(0, "16b"), V(5, "16b"), V(16, "16b")];
     ZIP1_8H = "zip1", 0x4e40_3800, [V(0, "8h"), V(5, "8h"), V(16, "8h")];

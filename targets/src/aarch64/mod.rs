@@ -140,6 +140,8 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         rounds: true,
         halves: true,
         dot4: has("i8mm"),
+        multiplies_long: true,
+        multiplies_signed: !has("i8mm"),
         signed_dot4: has("dotprod") && !has("i8mm"),
         shuffles_bytes: true,
         picks: 0,

@@ -563,6 +563,9 @@ impl Simd for Builder<'_> {
     }
 
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R {
+        if overflow == Overflow::Moved {
+            return Err(Refusal::unsupported("bytes less half of their range"));
+        }
         let lanes = self.copy(v)?;
         if overflow == Overflow::Saturate {
             let (least, most) = e.range();

@@ -67,6 +67,8 @@ pub fn target(triple: &str) -> Result<Target> {
         rounds: false,
         halves: false,
         dot4: false,
+        multiplies_long: false,
+        multiplies_signed: false,
         signed_dot4: false,
         shuffles_bytes: false,
         picks: 0,

@@ -111,4 +111,6 @@ pub enum Overflow {
     Wrap,
     /// The nearest that can be held; the lane is a signed number.
     Saturate,
+    /// Of bytes without a sign: the nearest, less half of their range. Only where [`Simd::converts_to_nearest`](super::Simd::converts_to_nearest).
+    Moved,
 }

@@ -234,6 +234,8 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
             32 => has("avxvnni"),
             _ => false,
         },
+        multiplies_long: false,
+        multiplies_signed: false,
         signed_dot4: false,
         extremes_choose: true,
         compares_unaligned: has("avx"),

@@ -105,18 +105,22 @@ impl Generator<'_> {
 
     /// The loop from row to row of a window of bytes, where its rows go by twos.
     pub(super) fn rows_by_twos<S: Simd>(&self, s: &S) -> Option<LoopId> {
-        let (Work::Dot { input, weight }, [.., rows, _]) = (&self.work, &self.reduced[..]) else {
-            return None;
-        };
-        let byte =
-            |a: AccessId, signed| self.walk.element(a) == if signed { Element::I8 } else { Element::U8 };
-        let bytes = self.words && byte(*input, false) && byte(*weight, true);
+        let [.., rows, _] = self.reduced[..] else { return None };
+        let whole = self.nest.unrolled.contains(&rows) && self.walk.extent(rows) > 1;
+        (self.words && self.are_bytes_beside() && whole && !s.has_dot4()).then_some(rows)
+    }
+
+    /// Whether bytes that lie side by side along the vectors are multiplied by such weights, which the tile's results share.
+    pub(super) fn are_bytes_beside(&self) -> bool {
+        let Work::Dot { input, weight } = &self.work else { return false };
+        let element = |a: AccessId| self.walk.element(a);
+        let bytes = matches!(element(*input), Element::U8 | Element::I8);
+        let bytes = bytes && element(*weight) == Element::I8;
         let still = self.nest.tile.is_some_and(|(tiled, _)| self.walk.stride(*weight, tiled) == 0);
-        let beside = [*input, *weight]
-            .iter()
-            .all(|a| self.walk.stride(*a, self.nest.vector) == self.walk.element(*a).bytes() as i64);
-        let whole = self.nest.unrolled.contains(rows) && self.walk.extent(*rows) > 1;
-        (bytes && still && beside && whole && !s.has_dot4()).then_some(*rows)
+        let mut both = [*input, *weight].into_iter();
+        let beside =
+            both.all(|a| self.walk.stride(a, self.nest.vector) == self.walk.element(a).bytes() as i64);
+        bytes && still && beside
     }
 
     /// All rows of the window, along the loop `rows`, for all accumulators.
@@ -135,7 +139,8 @@ impl Generator<'_> {
         let extent = self.walk.extent(rows);
         for (j, &n) in widths.iter().enumerate() {
             for at in (0..extent).step_by(2) {
-                let load = |s: &mut S, a: AccessId, t: i64, k: i64, signed: bool| {
+                let load = |s: &mut S, a: AccessId, t: i64, k: i64| {
+                    let signed = self.walk.element(a) == Element::I8;
                     let disp = |at: i64| {
                         let ahead =
                             [(self.nest.vector, (j * self.lanes) as i64), (tiled, t), (row, k), (rows, at)];
@@ -147,11 +152,10 @@ impl Generator<'_> {
                     }
                     s.load_narrow(Narrow { two: false, signed }, p, disp(at)?, n)
                 };
-                let weights = (0..self.walk.extent(row))
-                    .map(|k| load(s, *weight, 0, k, true))
-                    .collect::<R<Vec<_>>>()?;
+                let weights =
+                    (0..self.walk.extent(row)).map(|k| load(s, *weight, 0, k)).collect::<R<Vec<_>>>()?;
                 for users in columns.values() {
-                    let x = load(s, *input, users[0].0, users[0].1, false)?;
+                    let x = load(s, *input, users[0].0, users[0].1)?;
                     for &(t, k) in users {
                         s.fma_words(&acc[t as usize * widths.len() + j], &weights[k as usize], Src::Reg(&x))?;
                     }
@@ -164,7 +168,7 @@ impl Generator<'_> {
     }
 
     /// Results `t` and window positions `k` by the input column that they meet at, in order.
-    fn columns(
+    pub(super) fn columns(
         &self,
         input: AccessId,
         tiled: LoopId,

@@ -6,7 +6,7 @@
 //! ```
 
 use kiln_ir::kernel::LoopId;
-use kiln_targets::simd::{Op1, Op2, P, R, Refusal, Simd, Src, V};
+use kiln_targets::simd::{Element, Op1, Op2, P, R, Refusal, Simd, Src, V};
 
 use super::super::walk::trips;
 use super::{Generator, widths};
@@ -53,15 +53,18 @@ impl Generator<'_> {
             self.walk.set_range(channels, (c, c + 1));
             let ahead = self.ahead(c, 0, widths.len());
             let places = self.places(&ahead, &widths);
-            let values = self.epilogue.eval_all(s, &places, None)?.into_iter().flatten();
+            let values: Vec<V> = self.epilogue.eval_all(s, &places, None)?.into_iter().flatten().collect();
+            if self.walk.element(self.stores[0]) == Element::I8 {
+                values.iter().try_for_each(|v| s.op2(Op2::And, v, Src::Bits(0xff)))?;
+            }
             if c % together == 0 {
-                parts.push(values.collect());
+                parts.push(values);
                 if let (16, Some(first)) = (bits, parts.last()) {
                     first.iter().try_for_each(|v| s.op2(Op2::And, v, Src::Bits(0xffff)))?;
                 }
                 continue;
             }
-            for (v, pixel) in values.zip(parts.last().into_iter().flatten()) {
+            for (v, pixel) in values.into_iter().zip(parts.last().into_iter().flatten()) {
                 s.op1(Op1::Shl(bits * (c % together) as u8), &v)?;
                 s.op2(Op2::Or, pixel, Src::Reg(&v))?;
                 s.free(v);

@@ -112,6 +112,16 @@ impl Dag {
         }
     }
 
+    /// The byte without a sign that a result is, less half of its range: `i8(i32(byte) - 128)`.
+    pub(super) fn less_half(&self, root: usize) -> Option<usize> {
+        let alone = |n: usize| (self.uses[n] == 1).then_some(n);
+        let Node::Cast(VectorKind::Number(DType::I8), less) = self.nodes[root] else { return None };
+        let Node::Binary(BinaryOp::Sub, wide, by) = self.nodes[alone(less)?] else { return None };
+        let Node::Cast(VectorKind::Number(DType::I32), byte) = self.nodes[alone(wide)?] else { return None };
+        let half = self.integer(by) == Some(128) && self.kinds[byte] == VectorKind::Number(DType::U8);
+        (half && self.roots.contains(&root)).then_some(byte)
+    }
+
     pub(super) fn difference(&self, n: usize) -> Option<Difference> {
         let Node::Cast(VectorKind::F32, mut of) = self.nodes[n] else { return None };
         let alone = |n: usize| self.uses[n] == 1;

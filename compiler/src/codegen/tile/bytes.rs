@@ -1,7 +1,8 @@
 //! Steps of tiles of bytes: four steps of depth at a time.
 //!
-//! Where a machine multiplies four bytes that all have signs, activations, which have none, lose half of their range, and a sum
-//! of the weights of each column makes up for it: `sum of a w = sum of (a - 128) w + 128 sum of w`.
+//! Where a machine multiplies four bytes that all have signs, activations that have none lose half of their range here, and a sum
+//! of the weights of each column makes up for it: `sum of a w = sum of (a - 128) w + 128 sum of w`. Those that could be stored so
+//! already have signs (`passes::signed`).
 
 use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::bytes::{self, Bytes};
@@ -26,8 +27,12 @@ impl Generator<'_> {
         acc: &[V],
         tile: Extent,
     ) -> R {
+        let signed = self.walk.element(self.lhs) == Element::I8;
         if s.has_signed_dot4() {
             return self.step_of_signed_bytes(s, l, k, acc, tile);
+        }
+        if signed {
+            return self.step_of_signs(s, l, k, acc, tile);
         }
         let vectors = acc.len() / tile.rows as usize;
         let (lhs, rhs) = (self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));
@@ -96,11 +101,7 @@ impl Generator<'_> {
 
     /// `acc += b * a[lane]` of four bytes each.
     pub(super) fn dot_lane<S: Simd>(&self, s: &mut S, acc: &V, b: &V, a: &V, lane: usize) -> R {
-        if self.weight_sums.is_empty() {
-            s.dot4_lane(acc, b, a, lane)
-        } else {
-            s.signed_dot4_lane(acc, b, a, lane)
-        }
+        if s.has_signed_dot4() { s.signed_dot4_lane(acc, b, a, lane) } else { s.dot4_lane(acc, b, a, lane) }
     }
 
     /// Makes up for the half of their range that activations have lost.

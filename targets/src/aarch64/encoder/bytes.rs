@@ -5,6 +5,9 @@ use super::address::{LOAD_8, LOAD_16};
 use crate::aarch64::isa::*;
 use crate::simd::{P, R, Refusal, Simd as _, Src, V};
 
+/// Vectors of sums whose products take turns; even.
+const TURNS: usize = 4;
+
 impl Encoder {
     /// [`Simd::dot4`](crate::simd::Simd::dot4).
     pub(super) fn dot_bytes(&mut self, d: &V, a: &V, b: Src<'_>) -> R {
@@ -64,6 +67,42 @@ impl Encoder {
         self.free(high);
         self.free(low);
         Ok(())
+    }
+
+    /// [`Simd::fma_pairs`](crate::simd::Simd::fma_pairs). Cores that run in order wait for nothing: four vectors take turns, and the next
+    /// row's pairs are made before sums are added.
+    pub(super) fn add_pairs_of_bytes(&mut self, d: &[V], b: &[[V; 2]], a: &[V], lane: usize) -> R {
+        let pairs = [self.vector()?, self.vector()?];
+        let vectors = d.len() / a.len().max(1);
+        let products = (0..vectors.min(TURNS)).map(|_| self.vector()).collect::<R<Vec<V>>>()?;
+        self.splat_pairs(&pairs, a.first(), lane);
+        for (r, d) in d.chunks(vectors.max(1)).enumerate() {
+            for (turn, d) in d.chunks(TURNS).enumerate() {
+                for (step, ops) in [[SMULL_8H, SMULL2_8H], [SMLAL_8H, SMLAL2_8H]].into_iter().enumerate() {
+                    for (j, product) in products.iter().take(d.len()).enumerate() {
+                        let b = self.reg(&b[(turn * TURNS + j) / 2][step]);
+                        self.put(ops[j % 2], &[product.0.into(), b.into(), pairs[step].0.into()]);
+                    }
+                }
+                if (turn + 1) * TURNS >= vectors {
+                    self.splat_pairs(&pairs, a.get(r + 1), lane);
+                }
+                for (product, d) in products.iter().zip(d) {
+                    let d = self.reg(d);
+                    self.put(SADALP_4S, &[d.into(), product.0.into()]);
+                }
+            }
+        }
+        pairs.into_iter().chain(products).for_each(|v| self.free(v));
+        Ok(())
+    }
+
+    /// A row's two pairs of bytes, eight times each.
+    fn splat_pairs(&mut self, to: &[V; 2], row: Option<&V>, lane: usize) {
+        let Some(row) = row.map(|row| self.reg(row)) else { return };
+        for (i, to) in to.iter().enumerate() {
+            self.put(DUP_H, &[to.0.into(), row.into(), (2 * lane + i) as i64]);
+        }
     }
 
     /// [`Simd::look_up_part`](crate::simd::Simd::look_up_part): the instruction gives 0 beyond the table's end.

@@ -1,9 +1,12 @@
 //! Elements of 8 and 16 bits in memory.
 
 use super::address::{LOAD_I8, LOAD_I16, LOAD_U8, LOAD_U16};
-use super::{Encoder, LANES, NUMBER};
+use super::{Encoder, LANES, NUMBER, words};
 use crate::aarch64::isa::*;
 use crate::simd::{Narrow, Overflow, P, R, Simd as _, V};
+
+/// The highest bit of every byte.
+const SIGNS: u32 = 0x8080_8080;
 
 impl Encoder {
     pub(super) fn load_short(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {
@@ -48,12 +51,15 @@ impl Encoder {
         // Numbers have a sign until the first step that saturates has taken it from them.
         let (words, bytes) = match (overflow, e.signed) {
             (Overflow::Wrap, _) => (XTN_4H, XTN_8B),
-            (Overflow::Saturate, true) => (SQXTN_4H, SQXTN_8B),
-            (Overflow::Saturate, false) => (SQXTUN_4H, UQXTN_8B),
+            (Overflow::Saturate | Overflow::Moved, true) => (SQXTN_4H, SQXTN_8B),
+            (Overflow::Saturate | Overflow::Moved, false) => (SQXTUN_4H, UQXTN_8B),
         };
         self.put(words, &[s, r]);
         if !e.two {
             self.put(bytes, &[s, s]);
+        }
+        if overflow == Overflow::Moved {
+            self.turn_signs(short.0)?;
         }
         self.store_bytes(p, disp, short.0, n.min(LANES) * e.bytes());
         self.free(short);
@@ -61,9 +67,9 @@ impl Encoder {
     }
 
     /// [`Simd::store_together`](crate::simd::Simd::store_together).
-    pub(super) fn store_bytes_together(&mut self, p: &P, disp: i32, all: &[V]) -> bool {
+    pub(super) fn store_bytes_together(&mut self, p: &P, disp: i32, all: &[V], moved: bool) -> R<bool> {
         if !matches!(all.len(), 2 | 4) {
-            return false;
+            return Ok(false);
         }
         let registers: Vec<i64> = all.iter().map(|v| i64::from(self.reg(v))).collect();
         for pair in registers.chunks_exact(2) {
@@ -75,7 +81,18 @@ impl Encoder {
         if let Some(third) = registers.get(2) {
             self.put(UQXTN_16B, &[first, *third]);
         }
+        if moved {
+            self.turn_signs(first as u32)?;
+        }
         self.store_bytes(p, disp, first as u32, LANES * all.len());
-        true
+        Ok(true)
+    }
+
+    /// Takes half of their range from bytes.
+    fn turn_signs(&mut self, register: u32) -> R {
+        let (half, temporary) = self.constant_operand(words(SIGNS))?;
+        self.put(EOR_V, &[register.into(), register.into(), half.into()]);
+        self.release(temporary);
+        Ok(())
     }
 }

@@ -490,6 +490,26 @@ impl Simd for Encoder {
         self.add_products_of_words(d, a, b)
     }
 
+    fn multiplies_long(&self) -> bool {
+        true
+    }
+
+    fn fma_long(&mut self, [low, high]: [&V; 2], a: &V, b: &V) -> R {
+        let (a, b) = (self.reg(a), self.reg(b));
+        let (low, high) = (self.reg(low), self.reg(high));
+        self.three_of_all(SMLAL_4S, low, a, b);
+        self.three_of_all(SMLAL2_4S, high, a, b);
+        Ok(())
+    }
+
+    fn fma_pairs(&mut self, d: &[V], b: &[[V; 2]], a: &[V], lane: usize) -> R {
+        self.add_pairs_of_bytes(d, b, a, lane)
+    }
+
+    fn converts_to_nearest(&self) -> bool {
+        true
+    }
+
     fn look_up_part(&mut self, d: &V, p: &P, disp: i32) -> R {
         self.entries_of_part(d, p, disp)
     }
@@ -532,8 +552,8 @@ impl Simd for Encoder {
         self.load_side_by_side(apart, p, disp)
     }
 
-    fn store_together(&mut self, p: &P, disp: i32, all: &[V]) -> R<bool> {
-        Ok(self.store_bytes_together(p, disp, all))
+    fn store_together(&mut self, p: &P, disp: i32, all: &[V], moved: bool) -> R<bool> {
+        self.store_bytes_together(p, disp, all, moved)
     }
 
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R {

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::types::{F32X4, I8, I8X16, I16, I16X8, I32, I32X4, I64
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::{Clif, memory};
-use crate::simd::{Apart, Lane, Narrow, Op1, Op2, Overflow, P, R, Simd, Src, V};
+use crate::simd::{Apart, Lane, Narrow, Op1, Op2, Overflow, P, R, Refusal, Simd, Src, V};
 
 /// The pieces of so many bytes, at most 8: offset and size.
 fn pieces(bytes: usize) -> Vec<(usize, usize)> {
@@ -99,6 +99,9 @@ impl Clif<'_, '_> {
         v: &V,
         n: usize,
     ) -> R {
+        if overflow == Overflow::Moved {
+            return Err(Refusal::unsupported("bytes less half of their range"));
+        }
         let lanes = self.copy(v)?;
         match overflow {
             Overflow::Saturate => {
@@ -106,7 +109,7 @@ impl Clif<'_, '_> {
                 self.op2_as(Lane::I32, Op2::Max, &lanes, Src::Bits(least as u32))?;
                 self.op2_as(Lane::I32, Op2::Min, &lanes, Src::Bits(most as u32))?;
             }
-            Overflow::Wrap => {}
+            Overflow::Wrap | Overflow::Moved => {}
         }
         // The narrowing instructions saturate: lanes are brought into the range of theirs.
         if e.two {

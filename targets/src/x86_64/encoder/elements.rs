@@ -8,7 +8,7 @@ use iced_x86::{Code, Instruction, Register};
 use super::codes::{Encoding, PERMUTE};
 use super::lane_codes::*;
 use super::{Encoder, Place, general, masked, memory};
-use crate::simd::{Lane, Narrow, Op1, Op2, Overflow, P, R, Simd, Src, V};
+use crate::simd::{Lane, Narrow, Op1, Op2, Overflow, P, R, Refusal, Simd, Src, V};
 
 impl Encoder {
     pub(super) fn load_short(&mut self, e: Narrow, p: &P, disp: i32, n: usize) -> R<V> {
@@ -129,6 +129,9 @@ impl Encoder {
         v: &V,
         n: usize,
     ) -> R {
+        if overflow == Overflow::Moved {
+            return Err(Refusal::unsupported("bytes less half of their range"));
+        }
         let saturates = overflow == Overflow::Saturate;
         let lanes = self.copy(v)?;
         if saturates && e.two && !e.signed {

@@ -758,7 +758,10 @@ impl Simd for Encoder {
         true
     }
 
-    fn store_together(&mut self, p: &P, disp: i32, all: &[V]) -> R<bool> {
+    fn store_together(&mut self, p: &P, disp: i32, all: &[V], moved: bool) -> R<bool> {
+        if moved {
+            return Ok(false);
+        }
         self.store_bytes_together(p, disp, all)
     }
 
