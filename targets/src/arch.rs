@@ -49,6 +49,11 @@ pub(crate) trait Arch {
     fn returns(_code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
         Vec::new()
     }
+    /// Bytes of stack below that at a function's call, which is a multiple of 16, that the function takes at most, calls of others
+    /// left out. `None` where its code does not show that.
+    fn stack_bytes(_code: &[u8]) -> Option<u32> {
+        None
+    }
     /// The text of a function's bytes, where there is a decoder.
     fn disassemble(_code: &[u8]) -> Option<Vec<Line>> {
         None

@@ -44,6 +44,22 @@ impl Visit for Returns<'_> {
     }
 }
 
+/// Bytes of stack below that at a function's call, which is a multiple of 16, that the function takes at most, calls of others
+/// left out. `None` where its code does not show that.
+pub fn stack_bytes(triple: &Triple, code: &[u8]) -> Option<u32> {
+    visit(triple, StackBytes(code)).flatten()
+}
+
+struct StackBytes<'a>(&'a [u8]);
+
+impl Visit for StackBytes<'_> {
+    type Out = Option<u32>;
+
+    fn visit<A: Arch>(self) -> Self::Out {
+        A::stack_bytes(self.0)
+    }
+}
+
 struct Encode<'a, P> {
     target: &'a Target,
     program: &'a P,

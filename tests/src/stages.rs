@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use kiln_compiler::internals::codegen::KernelStore;
+use kiln_compiler::internals::emit::header::{self, Built};
 use kiln_compiler::internals::emit::image::Image;
 use kiln_compiler::internals::emit::object::{self, ObjectOptions};
-use kiln_compiler::internals::emit::{archive, c, hash, header, jit};
+use kiln_compiler::internals::emit::{archive, c, hash, jit};
 use kiln_compiler::internals::pipeline::{self, Compiled, Observer, Options};
 use kiln_compiler::internals::variant::Variant;
 use kiln_ir::Tensor;
@@ -101,10 +102,12 @@ pub fn runs_here(target: &Target) -> Outcome<bool> {
 
 /// Writes `folder/libNAME.a` and `folder/NAME.h`.
 pub fn write_library(folder: &Path, name: &str, plan: Plan, options: &Options) -> Outcome {
-    let variant = [Variant { plan: &plan, target: &options.target }];
-    let hash = hash::of(name, &variant, options);
-    let header = header::render(name, &variant, &hash, None).map_err(text)?;
-    let object = object::emit(plan, &options.target, name, &ObjectOptions::default()).map_err(text)?;
+    let hash = hash::of(name, &[Variant { plan: &plan, target: &options.target }], options);
+    let (mut plans, targets) = ([plan], std::slice::from_ref(&options.target));
+    let object = object::emit_variants(&mut plans, targets, name, &ObjectOptions::default()).map_err(text)?;
+    let built = Built { code_bytes: object.code_bytes, stack_bytes: object.stack_bytes };
+    let variant = [Variant { plan: &plans[0], target: &options.target }];
+    let header = header::render(name, &variant, &hash, Some(built)).map_err(text)?;
     let (file, archive) = (folder.join(format!("{name}.o")), folder.join(format!("lib{name}.a")));
     std::fs::write(&file, object.to_bytes().map_err(text)?).map_err(text)?;
     archive::write(&archive, &file, &format!("{name}.o"), &options.target.triple).map_err(text)?;

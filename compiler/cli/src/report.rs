@@ -32,6 +32,7 @@ const TOTALS: &[(&str, &str)] = &[
     ("code", "code_bytes"),
     ("read-only data", "weights_bytes"),
     ("arena", "arena_bytes"),
+    ("stack of a call", "stack_bytes"),
     ("alive at one time", "arena_lower_bound_bytes"),
 ];
 
@@ -133,6 +134,7 @@ fn show_part(ui: &Ui, part: &Value, room: Room) {
             code.to_string(),
             share,
             count(&kernel["macs"]).to_string(),
+            count(&kernel["stack_bytes"]).to_string(),
             text(&kernel["form"]),
             text(&kernel["name"]),
         ]
@@ -141,6 +143,7 @@ fn show_part(ui: &Ui, part: &Value, room: Room) {
         Column::Number("code"),
         Column::Number("%"),
         Column::Number("MACs"),
+        Column::Number("stack"),
         Column::Text("form"),
         Column::Name("kernel"),
     ];

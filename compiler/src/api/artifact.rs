@@ -45,6 +45,8 @@ pub struct Artifact {
     pub times: Vec<(&'static str, Duration)>,
     /// Size of all code.
     pub code_bytes: usize,
+    /// Bytes of stack that a call takes at most; `None` where that is not known, as of C.
+    pub stack_bytes: Option<u32>,
     /// Size of each kernel's code, per variant in the plan's order.
     pub kernel_code_bytes: Vec<Vec<usize>>,
 }

@@ -58,17 +58,18 @@ impl Planned {
             true => self.write_c(&mut staging, emits, object, &hash)?,
             false => self.write_code(&mut staging, emits, object, &hash)?,
         };
-        let Made { times, code_bytes, kernel_code_bytes, name } = made;
+        let Made { times, code_bytes, kernel_code_bytes, stack, name } = made;
         if let Some(report) = &mut report {
             if !kernel_code_bytes.is_empty() {
                 report::add_code(report, code_bytes, &kernel_code_bytes);
+                report::add_stack(report, stack.0, &stack.1);
             }
             write_report(&mut staging, report, emits, (&name, triple))?;
         }
         let times = sums(&times);
         let files = files.iter().map(|file| staging.place(file)).collect();
         staging.commit()?;
-        Ok(Artifact { files, hash, times, code_bytes, kernel_code_bytes })
+        Ok(Artifact { files, hash, times, code_bytes, stack_bytes: stack.0, kernel_code_bytes })
     }
 
     /// The model as C, by itself and in folders.
@@ -102,7 +103,8 @@ impl Planned {
             }
         }
         drop(variants);
-        Ok(Made { times: self.times, code_bytes: 0, kernel_code_bytes: Vec::new(), name: self.name })
+        let stack = (None, Vec::new());
+        Ok(Made { times: self.times, code_bytes: 0, kernel_code_bytes: Vec::new(), stack, name: self.name })
     }
 
     /// Machine code, and what tells of it.
@@ -120,13 +122,17 @@ impl Planned {
         let built = object::emit_variants(&mut plans, &targets, &name, object)?;
         times.push(("code", start.elapsed()));
         let (code_bytes, kernel_code_bytes) = (built.code_bytes, built.kernel_code_bytes.clone());
+        let stack = (built.stack_bytes, built.kernel_stack_bytes.clone());
         let start = Instant::now();
         write_object(staging, built, emits, &name, &targets[0])?;
         let variants: Vec<Variant<'_>> =
             plans.iter().zip(&targets).map(|(plan, target)| Variant { plan, target }).collect();
         for emit in emits {
             let texts = match emit {
-                Emit::Header => vec![header::render(&name, &variants, hash, Some(Built { code_bytes }))?],
+                Emit::Header => {
+                    let built = Built { code_bytes, stack_bytes: stack.0 };
+                    vec![header::render(&name, &variants, hash, Some(built))?]
+                }
                 Emit::Hpp => vec![cpp::render(&name, &variants)?],
                 Emit::Rust => vec![rust::render(&name, &variants, hash)?],
                 Emit::Cmake => vec![
@@ -146,7 +152,7 @@ impl Planned {
             }
         }
         times.push(("write", start.elapsed()));
-        Ok(Made { times, code_bytes, kernel_code_bytes, name })
+        Ok(Made { times, code_bytes, kernel_code_bytes, stack, name })
     }
 
     /// Whether a file is the one that the model was read from.
@@ -161,6 +167,8 @@ struct Made {
     times: Vec<(&'static str, Duration)>,
     code_bytes: usize,
     kernel_code_bytes: Vec<Vec<usize>>,
+    /// Of a call, and of each kernel.
+    stack: (Option<u32>, Vec<Vec<Option<u32>>>),
     name: String,
 }
 

@@ -17,10 +17,11 @@ use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use kiln_ir::Result;
 use kiln_runtime::status::Status;
+use kiln_targets::encode::stack_bytes;
 use kiln_targets::unwind;
 use target_lexicon::OperatingSystem;
 
-use super::maker::{Checks, Maker, internal, stack_words};
+use super::maker::{Checks, Maker, Stack, internal, stack_words};
 use super::unwind::{Described, Unwind};
 use crate::variant::Variant;
 
@@ -32,6 +33,8 @@ const WORD_BYTES: usize = 8;
 pub(super) struct Choice {
     word: DataId,
     choose: FuncId,
+    /// Of the function and of the one that it calls.
+    pub(super) stack: Stack,
 }
 
 /// What is needed to choose; `None` where any machine runs the only variant, or where only the operating system
@@ -71,7 +74,7 @@ pub(super) fn define<M: Module>(
     let mut signature = Signature::new(CallConv::SystemV);
     signature.returns.push(AbiParam::new(types::I64));
     let choose = maker.declare(&format!("{name}_choose"), Linkage::Local, &signature)?;
-    maker.function(choose, signature, |module, b, _| {
+    let own = maker.function(choose, signature, |module, b, _| {
         let flags = MemFlagsData::new().with_notrap();
         let answer = stack_words(b, probe.words.div_ceil(2) as u32);
         let callee = module.declare_func_in_func(ask, b.func);
@@ -95,7 +98,8 @@ pub(super) fn define<M: Module>(
         b.ins().return_(&[choice]);
         Ok(())
     })?;
-    Ok(Some(Choice { word, choose }))
+    let asking = stack_bytes(maker.module.isa().triple(), &probe.code);
+    Ok(Some(Choice { word, choose, stack: own.zip(asking).map(|(a, b)| a + b) }))
 }
 
 impl Choice {

@@ -12,6 +12,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use kiln_ir::{Dim, Error, Result};
 use kiln_runtime::status::Status;
+use kiln_targets::encode::stack_bytes;
 
 use super::unwind::{self, Described};
 
@@ -26,6 +27,8 @@ pub struct KernelFunction {
     pub sizes: usize,
     /// Size of its code.
     pub code_bytes: usize,
+    /// Bytes of stack that it takes at most; `None` where its code does not show that.
+    pub stack_bytes: Option<u32>,
     /// An earlier kernel has the same function.
     pub shared: bool,
     /// Its words of the table of places, if its function reads its places from the frame.
@@ -56,9 +59,15 @@ pub struct Built {
     pub kernels: Vec<Kernels>,
     /// Size of all code.
     pub code_bytes: usize,
+    /// Bytes of stack that a call of `NAME_run` takes at most, below the stack pointer at the call; `None` where a function's code
+    /// does not show its part.
+    pub stack_bytes: Option<u32>,
     /// How the callers of functions are found, where the ISA's code is described.
     pub unwind: Vec<Described>,
 }
+
+/// Bytes of stack that a function takes, calls of others left out.
+pub(super) type Stack = Option<u32>;
 
 /// A function under construction with its parameters.
 pub(super) struct Maker<'a, M: Module> {
@@ -78,7 +87,7 @@ impl<'a, M: Module> Maker<'a, M> {
         id: FuncId,
         signature: Signature,
         body: impl FnOnce(&mut M, &mut FunctionBuilder<'_>, &[Value]) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Stack> {
         let mut context = Context::new();
         context.func.signature = signature;
         context.func.name = UserFuncName::user(0, id.as_u32());
@@ -97,7 +106,7 @@ impl<'a, M: Module> Maker<'a, M> {
         self.code_bytes += bytes as usize;
         let unwind = unwind::compiled(code, self.module.isa())?;
         self.unwind.extend(unwind.map(|unwind| Described { id, bytes, unwind }));
-        Ok(())
+        Ok(stack_bytes(self.module.isa().triple(), code.code_buffer()))
     }
 
     pub(super) fn declare(

@@ -52,6 +52,7 @@ use std::sync::atomic::AtomicBool;
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{Linkage, Module};
 use kiln_ir::{Dim, Error, Result};
+use kiln_targets::encode;
 use kiln_targets::isa::{Code, isa};
 
 use crate::digest;
@@ -125,6 +126,7 @@ fn define_kernels<M: Module>(
             .declare_function(&format!("{prefix}_kernel_{first}"), Linkage::Local, &kernel_signature())
             .map_err(|e| at(internal(&e)))?;
         let Machine { bytes, align, unwind: found } = machine;
+        let stack_bytes = encode::stack_bytes(&target.triple, &bytes);
         module.define_function_bytes(id, align, &bytes, &[]).map_err(|e| at(internal(&e)))?;
         unwind.extend(found.map(|unwind| Described { id, bytes: bytes.len() as u32, unwind }));
         for &i in &group.members {
@@ -133,9 +135,15 @@ fn define_kernels<M: Module>(
                 Places::of(&plan.kernels[i]).iter().for_each(|places| table.extend(places.row()));
                 row..table.len()
             });
-            let code_bytes = bytes.len();
-            functions[i] =
-                Some(KernelFunction { id, steps: steps.clone(), sizes, code_bytes, shared: i != first, row });
+            functions[i] = Some(KernelFunction {
+                id,
+                steps: steps.clone(),
+                sizes,
+                code_bytes: bytes.len(),
+                stack_bytes,
+                shared: i != first,
+                row,
+            });
         }
     }
     let functions = functions.into_iter().collect::<Option<Vec<_>>>();

@@ -31,7 +31,7 @@ use kiln_runtime::status::Status;
 use kiln_targets::isa::Code;
 
 use super::choose::{self, Choice};
-use super::maker::{Built, Checks, Kernels, Maker, internal, kernel_signature, stack_words};
+use super::maker::{Built, Checks, Kernels, Maker, Stack, internal, kernel_signature, stack_words};
 use super::sizes::Sizes;
 use crate::variant::{self, Variant};
 
@@ -54,7 +54,7 @@ pub(super) fn define<M: Module>(
     let run = maker.declare(&format!("{name}_run"), Linkage::Export, &run_signature)?;
     let run_parallel =
         maker.declare(&format!("{name}_run_parallel"), Linkage::Export, &parallel_signature)?;
-    let fork = if variants.iter().flat_map(|v| &v.plan.kernels).any(|k| k.grain.is_some()) {
+    let forks = if variants.iter().flat_map(|v| &v.plan.kernels).any(|k| k.grain.is_some()) {
         Some(define_fork(&mut maker, name)?)
     } else {
         None
@@ -64,7 +64,8 @@ pub(super) fn define<M: Module>(
         Code::Object => choose::define(&mut maker, name, variants)?,
         Code::Jit => None,
     };
-    maker.function(run, run_signature, |module, b, params| {
+    let fork = forks.map(|(id, _)| id);
+    let outer = maker.function(run, run_signature, |module, b, params| {
         let callee = module.declare_func_in_func(run_parallel, b.func);
         let null = b.ins().iconst(types::I64, 0);
         let call = b.ins().call(callee, &[params, &[null, null]].concat());
@@ -72,11 +73,28 @@ pub(super) fn define<M: Module>(
         b.ins().return_(&[status]);
         Ok(())
     })?;
-    maker.function(run_parallel, parallel_signature, |module, b, params| {
+    let inner = maker.function(run_parallel, parallel_signature, |module, b, params| {
         run_body(module, b, params, &Body { variants, kernels, weights, fork, choice })
     })?;
+    // The deepest of what it calls.
+    let mut called = vec![choice.map_or(Some(0), |choice| choice.stack)];
+    for (planned, kernel) in
+        variants.iter().zip(kernels).flat_map(|(v, k)| v.plan.kernels.iter().zip(&k.functions))
+    {
+        let between =
+            forks.filter(|_| is_forked(planned.grain, &kernel.steps)).map_or(Some(0), |(_, stack)| stack);
+        called.push(kernel.stack_bytes.zip(between).map(|(a, b)| a + b));
+    }
+    let called: Option<Vec<u32>> = called.into_iter().collect();
+    let deepest = called.and_then(|all| all.into_iter().max());
+    let stack_bytes = outer.zip(inner).zip(deepest).map(|((outer, inner), deepest)| outer + inner + deepest);
     let Maker { code_bytes, unwind, .. } = maker;
-    Ok(Built { run, run_parallel, weights, kernels: Vec::new(), code_bytes, unwind })
+    Ok(Built { run, run_parallel, weights, kernels: Vec::new(), code_bytes, stack_bytes, unwind })
+}
+
+/// Whether a kernel is called through the fork, which has pieces for threads.
+fn is_forked(grain: Option<u32>, steps: &Dim) -> bool {
+    grain.is_some_and(|grain| steps.as_const().is_none_or(|steps| i64::from(grain) < steps))
 }
 
 /// What `NAME_run_parallel` is made of.
@@ -325,9 +343,7 @@ impl<M: Module> Calls<'_, '_, M> {
         let steps = self.sizes.value(b, &kernel.steps)?;
         let least = kernel.steps.as_const();
         match (planned.grain, self.fork) {
-            (Some(grain), Some((fork, parallel_for, context)))
-                if least.is_none_or(|steps| i64::from(grain) < steps) =>
-            {
+            (Some(grain), Some((fork, parallel_for, context))) if is_forked(planned.grain, &kernel.steps) => {
                 let address = b.ins().func_addr(types::I64, callee);
                 let grain = b.ins().iconst(types::I64, i64::from(grain));
                 let fork = module.declare_func_in_func(fork, b.func);
@@ -427,7 +443,7 @@ fn is_empty(port: &Port) -> bool {
 }
 
 /// `fork` and `piece` of the header comment. The closure is `{kernel, frame, steps, grain}`.
-fn define_fork<M: Module>(maker: &mut Maker<'_, M>, name: &str) -> Result<FuncId> {
+fn define_fork<M: Module>(maker: &mut Maker<'_, M>, name: &str) -> Result<(FuncId, Stack)> {
     let flags = MemFlagsData::new().with_notrap();
     let piece_signature = maker.c_signature(2, false);
     let piece = maker.declare(&format!("{name}_piece"), Linkage::Local, &piece_signature)?;
@@ -447,7 +463,7 @@ fn define_fork<M: Module>(maker: &mut Maker<'_, M>, name: &str) -> Result<FuncId
     fork_signature.params.extend([AbiParam::new(types::I64); 3]);
     let fork = maker.declare(&format!("{name}_fork"), Linkage::Local, &fork_signature)?;
     let host_signature = maker.c_signature(4, false);
-    maker.function(fork, fork_signature, |module, b, params| {
+    let stack = maker.function(fork, fork_signature, |module, b, params| {
         let [frame, kernel, steps, grain, parallel_for, context] = params[..6] else {
             return Err(internal(&"six parameters"));
         };
@@ -474,5 +490,5 @@ fn define_fork<M: Module>(maker: &mut Maker<'_, M>, name: &str) -> Result<FuncId
         b.ins().return_(&[]);
         Ok(())
     })?;
-    Ok(fork)
+    Ok((fork, stack))
 }

@@ -21,6 +21,8 @@ use crate::variant::{self, Variant};
 pub struct Built {
     /// Size of all code.
     pub code_bytes: usize,
+    /// Bytes of stack of a call, where they are known.
+    pub stack_bytes: Option<u32>,
 }
 
 /// The text of the header. `hash` identifies model and options; the variants come least demanding first. What C becomes is
@@ -48,8 +50,14 @@ pub fn render(name: &str, variants: &[Variant<'_>], hash: &str, built: Option<Bu
     let weights = variant::weights_bytes(variants);
     let (levels, processors) = (variant::levels(variants), processors(name, variants)?);
     let built = built.map_or_else(String::new, |built| {
+        let stack = built.stack_bytes.map_or_else(String::new, |bytes| {
+            format!(
+                "\n/* Stack that a call takes at most below the caller's stack pointer, and a piece of {name}_run_parallel below that of\n \
+                 * the thread that runs it, in bytes. */\n#define {name}_STACK_BYTES {bytes}\n"
+            )
+        });
         format!(
-            "\n/* Machine code inside the library, in bytes. */\n#define {name}_CODE_BYTES {}\n",
+            "\n/* Machine code inside the library, in bytes. */\n#define {name}_CODE_BYTES {}\n{stack}",
             built.code_bytes
         )
     });
@@ -287,7 +295,7 @@ mod tests {
                 (1..=cpus.len()).map(|n| Plan { arena_bytes: 64 * n, ..plan(&["x"]) }).collect();
             let variants: Vec<_> =
                 plans.iter().zip(&targets).map(|(plan, target)| Variant { plan, target }).collect();
-            render("m", &variants, "00", Some(Built { code_bytes: 7 })).unwrap()
+            render("m", &variants, "00", Some(Built { code_bytes: 7, stack_bytes: Some(64) })).unwrap()
         };
         let list = text("x86_64-unknown-linux-gnu", &["baseline", "avx2"]);
         assert!(

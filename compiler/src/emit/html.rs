@@ -58,9 +58,12 @@ fn totals(out: &mut String, report: &Value) {
     } else {
         String::new()
     };
-    for (what, key, note) in
-        [("code", "code_bytes", ""), ("read-only data", "weights_bytes", ""), ("arena", "arena_bytes", &over)]
-    {
+    for (what, key, note) in [
+        ("code", "code_bytes", ""),
+        ("read-only data", "weights_bytes", ""),
+        ("arena", "arena_bytes", &*over),
+        ("stack of a call", "stack_bytes", ""),
+    ] {
         let bytes = report[key].as_u64().map_or("in text".to_owned(), |n| n.to_string());
         let _ = writeln!(out, "<tr><td>{what}</td><td class=\"n\">{bytes}</td><td>{note}</td></tr>");
     }
@@ -157,15 +160,16 @@ fn kernels(out: &mut String, entry: &Value) {
         let code = count(&kernel["code_bytes"]);
         format!(
             "<tr><td class=\"n\">{code}</td><td><div class=\"bar\" style=\"width:{:.1}%\"></div></td><td class=\"n\">{}</td>\
-             <td>{}</td><td><code>{}</code><br><span class=\"dim\">{}</span></td></tr>",
+             <td class=\"n\">{}</td><td>{}</td><td><code>{}</code><br><span class=\"dim\">{}</span></td></tr>",
             100.0 * code as f64 / most as f64,
             count(&kernel["macs"]),
+            count(&kernel["stack_bytes"]),
             text(&kernel["form"]),
             text(&kernel["name"]),
             text(&kernel["why"]),
         )
     });
-    let head = "<th class=\"n\">code</th><th style=\"width:12rem\"></th><th class=\"n\">MACs</th><th>form</th><th>kernel</th>";
+    let head = "<th class=\"n\">code</th><th style=\"width:12rem\"></th><th class=\"n\">MACs</th><th class=\"n\">stack</th><th>form</th><th>kernel</th>";
     table(out, &format!("{} kernels", kernels.len()), head, rows.collect());
 }
 

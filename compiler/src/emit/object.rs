@@ -41,6 +41,10 @@ pub struct ObjectFile {
     object: Object<'static>,
     /// Size of all code.
     pub code_bytes: usize,
+    /// Bytes of stack that a call of `NAME_run` takes at most; `None` where that is not known.
+    pub stack_bytes: Option<u32>,
+    /// The same of each kernel, per variant in the plan's order, without what calls it.
+    pub kernel_stack_bytes: Vec<Vec<Option<u32>>>,
     /// Size of each kernel's code, per variant in the plan's order; 0 where it is an earlier one's.
     pub kernel_code_bytes: Vec<Vec<usize>>,
 }
@@ -121,9 +125,12 @@ pub fn emit_variants(
     refuse_library_calls(&product.object)?;
     let own = |k: &codegen::KernelFunction| if k.shared { 0 } else { k.code_bytes };
     let sizes = |kernels: &codegen::Kernels| kernels.functions.iter().map(own).collect();
+    let stacks = |kernels: &codegen::Kernels| kernels.functions.iter().map(|k| k.stack_bytes).collect();
     Ok(ObjectFile {
         object: product.object,
         code_bytes: built.code_bytes,
+        stack_bytes: built.stack_bytes,
+        kernel_stack_bytes: built.kernels.iter().map(stacks).collect(),
         kernel_code_bytes: built.kernels.iter().map(sizes).collect(),
     })
 }

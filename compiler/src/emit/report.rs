@@ -41,6 +41,7 @@ pub fn build(variants: &[Variant<'_>], facts: &Facts<'_>) -> Value {
         "arena_lower_bound_bytes": variants.iter().map(|v| v.plan.arena_lower_bound_bytes).max(),
         "weights_bytes": variant::weights_bytes(variants),
         "code_bytes": null,
+        "stack_bytes": null,
         "shrink": shrink::ways(variants),
         "variants": variants.iter().map(summary).collect::<Vec<_>>(),
     });
@@ -79,6 +80,7 @@ fn add_details(entry: &mut Value, variant: &Variant<'_>) {
             "grain": kernel.grain,
             "macs": work.macs(&kernel.form),
             "code_bytes": null,
+            "stack_bytes": null,
         })
     });
     entry["kernels"] = kernels.collect();
@@ -121,6 +123,22 @@ pub fn add_code(report: &mut Value, code_bytes: usize, kernel_bytes: &[Vec<usize
     }
     if let [bytes] = kernel_bytes {
         add_kernels(report, bytes);
+    }
+}
+
+/// The stack of a call, and of every kernel without what calls it.
+pub fn add_stack(report: &mut Value, stack_bytes: Option<u32>, kernel_bytes: &[Vec<Option<u32>>]) {
+    report["stack_bytes"] = json!(stack_bytes);
+    let add = |entry: &mut Value, bytes: &[Option<u32>]| {
+        for (kernel, bytes) in entry["kernels"].as_array_mut().into_iter().flatten().zip(bytes) {
+            kernel["stack_bytes"] = json!(bytes);
+        }
+    };
+    match kernel_bytes {
+        [bytes] => add(report, bytes),
+        many => {
+            report["variants"].as_array_mut().into_iter().flatten().zip(many).for_each(|(e, b)| add(e, b))
+        }
     }
 }
 

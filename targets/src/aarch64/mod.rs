@@ -3,6 +3,7 @@
 pub(crate) mod disassemble;
 pub(crate) mod encoder;
 pub(crate) mod isa;
+mod stack;
 
 #[cfg(test)]
 mod assembler_tests;
@@ -60,6 +61,10 @@ impl Arch for Aarch64 {
 
     fn returns(code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
         returns(code)
+    }
+
+    fn stack_bytes(code: &[u8]) -> Option<u32> {
+        stack::bytes(code)
     }
 
     fn encode(target: &Target, program: &impl Program) -> Option<R<Encoded>> {

@@ -3,6 +3,7 @@
 pub(crate) mod disassemble;
 pub(crate) mod encoder;
 pub(crate) mod probe;
+mod stack;
 
 use kiln_ir::Result;
 use target_lexicon::{Architecture, Triple};
@@ -161,6 +162,10 @@ impl Arch for X86_64 {
 
     fn returns(code: &[u8]) -> Vec<(u32, CallFrameInstruction)> {
         frame::returns(code)
+    }
+
+    fn stack_bytes(code: &[u8]) -> Option<u32> {
+        stack::bytes(code)
     }
 
     fn disassemble(code: &[u8]) -> Option<Vec<Line>> {
