@@ -17,7 +17,7 @@ use kiln_ir::{Error, Result};
 use occupied::Occupied;
 
 /// The arena of a program.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Arena {
     /// Size, a multiple of the alignment.
     pub bytes: usize,

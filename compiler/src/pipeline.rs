@@ -13,7 +13,7 @@ use kiln_targets::Target;
 use crate::passes::bind::DimBinding;
 use crate::passes::{
     absorb, bind, bodies, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, signed, sparse,
-    widen, winograd, words,
+    strips, widen, winograd, words,
 };
 use crate::read_only::ReadOnly;
 use crate::schedule::Choices;
@@ -30,6 +30,8 @@ pub struct Options {
     pub opt: u8,
     /// Whether level 2 computes convolutions by Winograd's minimal filtering, where that is faster.
     pub winograd: bool,
+    /// Bytes that the arena may have: kernels run in strips where it is larger, and if that is not enough it is an error.
+    pub arena_limit: Option<u64>,
     /// Whether every verifier runs after every pass, and Cranelift's on every function. Changes no result.
     pub verify: bool,
     /// Values or bounds of symbolic dimensions.
@@ -47,6 +49,7 @@ impl Options {
             target,
             opt: 2,
             winograd: true,
+            arena_limit: None,
             verify: cfg!(debug_assertions),
             dims: Vec::new(),
             limits: Limits::default(),
@@ -73,7 +76,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// Names of the passes in order: those on the graph, then those on the program.
-pub const PASSES: [&str; 22] = [
+pub const PASSES: [&str; 23] = [
     "import",
     "bind",
     "infer",
@@ -95,6 +98,7 @@ pub const PASSES: [&str; 22] = [
     "signed",
     "words",
     "digits",
+    "strips",
     "layout",
 ];
 
@@ -307,6 +311,14 @@ fn laid_out(
         let start = Instant::now();
         digits::run(&mut program, targets)?;
         if !after.program("digits", &program, start)? {
+            return Ok(ControlFlow::Break(Compiled::Program(program)));
+        }
+    }
+    if let Some(limit) = options.arena_limit {
+        let start = Instant::now();
+        let align = targets.iter().map(|t| t.align).max().unwrap_or(1);
+        strips::run(&mut program, limit, align)?;
+        if !after.program("strips", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
     }

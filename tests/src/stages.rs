@@ -166,10 +166,21 @@ pub fn run_object(name: &str, plan: &Plan, options: &Options, inputs: &[Tensor])
 
 /// Runs a graph at all points and gives the outputs of the imported graph, with which all others agree.
 pub fn six_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Outcome<Vec<Tensor>> {
+    six_points_within(name, graph, inputs, opt, None)
+}
+
+/// The same with a limit on the arena.
+pub fn six_points_within(
+    name: &str,
+    graph: &Graph,
+    inputs: &[Tensor],
+    opt: u8,
+    arena_limit: Option<u64>,
+) -> Outcome<Vec<Tensor>> {
     let at = |point: String| move |e: String| format!("{point}: {e}");
     let expected =
         kiln_ir::quantized::run(graph, inputs).map_err(text).map_err(at("imported graph".into()))?;
-    let baseline = options("baseline", opt)?;
+    let baseline = Options { arena_limit, ..options("baseline", opt)? };
     let trace = trace(graph.clone(), &baseline)?;
     let check = |point: String, found: Outcome<Vec<Tensor>>| {
         found.and_then(|found| compare::close(&found, &expected, ACROSS_STAGES)).map_err(at(point))
@@ -196,7 +207,7 @@ pub fn six_points(name: &str, graph: &Graph, inputs: &[Tensor], opt: u8) -> Outc
     let object = run_object(name, &trace.plan, &baseline, inputs).map_err(at("linked object".into()))?;
     compare::same_bits(&object, &jit).map_err(at("linked object against JIT".into()))?;
     // The same on everything that this machine has.
-    let native = options("native", opt)?;
+    let native = Options { arena_limit, ..options("native", opt)? };
     let plan = pipeline::compile(graph.clone(), &native).map_err(text)?;
     check("plan interpreter for the native CPU".into(), run_plan(&plan, inputs))?;
     check("JIT on the native CPU".into(), run_jit(&plan, &native, 1, inputs))?;

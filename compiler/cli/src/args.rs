@@ -104,6 +104,10 @@ pub(super) struct ShapeArgs {
     /// Compute every convolution as it is defined, none by Winograd's minimal filtering.
     #[arg(long)]
     pub(super) no_winograd: bool,
+    /// Keep intermediate values within so many bytes: layers run in strips of rows where it must be, at the price of
+    /// rows that are computed again. Where no plan is found, the error says what the least is.
+    #[arg(long, value_name = "N")]
+    pub(super) arena_limit: Option<u64>,
     /// Run every verifier after every pass: slower, finds bugs of Kiln.
     #[arg(long)]
     pub(super) verify: bool,
@@ -354,6 +358,9 @@ fn set_up(
         .limits(shape.limits());
     if shape.verify {
         compiler = compiler.verify(true);
+    }
+    if let Some(bytes) = shape.arena_limit {
+        compiler = compiler.arena_limit(bytes);
     }
     if let Some(triple) = target {
         compiler = compiler.target(triple);

@@ -54,6 +54,7 @@ pub struct Compiler {
     features: String,
     opt: u8,
     winograd: bool,
+    arena_limit: Option<u64>,
     verify: bool,
     limits: Limits,
     emits: Vec<Emit>,
@@ -72,6 +73,7 @@ impl Compiler {
             features: String::new(),
             opt: 2,
             winograd: true,
+            arena_limit: None,
             verify: cfg!(debug_assertions),
             limits: Limits::default(),
             emits: vec![Emit::Lib, Emit::Header, Emit::Report],
@@ -211,6 +213,13 @@ impl Compiler {
         self
     }
 
+    /// Bytes that the arena may have. Where it would be larger, kernels run in strips of rows; where that is not enough, it
+    /// is an error that says what the least is.
+    pub fn arena_limit(mut self, bytes: u64) -> Self {
+        self.arena_limit = Some(bytes);
+        self
+    }
+
     /// Whether every verifier runs after every pass, and Cranelift's before it compiles. It finds bugs of Kiln and
     /// changes no result. Off by default in builds without assertions.
     pub fn verify(mut self, on: bool) -> Self {
@@ -320,6 +329,7 @@ impl Compiler {
             target: targets.remove(0),
             opt: self.opt,
             winograd: self.winograd,
+            arena_limit: self.arena_limit,
             verify: self.verify,
             dims: Vec::new(),
             limits: self.limits.clone(),

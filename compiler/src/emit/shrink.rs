@@ -1,6 +1,7 @@
 //! What would make an artefact smaller, by its plan: for reports.
 
 use kiln_ir::DType;
+use kiln_ir::kernel::Form;
 use kiln_ir::kernel::plan::{Plan, Weight};
 use serde_json::{Value, json};
 
@@ -10,6 +11,8 @@ use crate::variant::{self, Variant};
 /// Fewer bytes than that are not worth a word.
 const LEAST_BYTES: usize = 256;
 const LEAST_MATRIX_BYTES: usize = 1 << 10;
+/// Arenas that are smaller are not worth computing rows again.
+const LEAST_STRIPS_BYTES: usize = 1 << 12;
 /// Weights with so many zeros are smaller in blocks.
 const MANY_ZEROS: f64 = 0.7;
 
@@ -61,6 +64,13 @@ pub(super) fn ways(variants: &[Variant<'_>]) -> Vec<Value> {
             );
             ways.push(way("arena", what, wide * 3 / 4));
         }
+    }
+    // How much that is takes a search that not everybody should wait for.
+    let windows =
+        plan.kernels.iter().filter(|k| matches!(k.form, Form::Window { .. } | Form::Contract { .. }));
+    if arena >= LEAST_STRIPS_BYTES && windows.count() > 1 {
+        let what = "layers that run in strips of rows keep less between them: `--arena-limit N` makes them, or says what the least is";
+        ways.push(way("arena", what.to_owned(), 0));
     }
     ways.sort_by_key(|way| std::cmp::Reverse(way["saves_bytes"].as_u64()));
     ways

@@ -16,6 +16,7 @@ pub mod lower;
 pub mod narrow;
 pub mod signed;
 pub mod sparse;
+pub mod strips;
 pub mod widen;
 pub mod winograd;
 pub mod words;
