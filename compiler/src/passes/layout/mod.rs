@@ -109,7 +109,7 @@ fn own_place(
         BufferKind::Input | BufferKind::Output | BufferKind::Released => (0..rank).collect(),
     };
     let mut strides = vec![Dim::Const(0); rank];
-    let (mut stride, mut offset) = (Dim::Const(1), Dim::Const(0));
+    let (mut stride, mut offset, mut last) = (Dim::Const(1), Dim::Const(0), Dim::Const(0));
     for (depth, &axis) in order.iter().rev().enumerate() {
         if (depth == 1 || planes == Some(axis)) && buffer.kind == BufferKind::Temp {
             stride = stagger(stride, buffer.ty.dtype.size());
@@ -122,9 +122,16 @@ fn own_place(
             (BufferKind::Temp, Some(most)) => Dim::Const(most),
             _ => buffer.ty.shape[axis].clone(),
         };
-        stride = stride * (extent + Dim::Const(before) + Dim::Const(after));
+        let count = extent + Dim::Const(before) + Dim::Const(after);
+        last = last + (count.clone() - Dim::Const(1)) * stride.clone();
+        stride = stride * count;
     }
-    Place { root: id, offset, strides, extent: stride }
+    // Behind the last row or plane that is staggered nothing lies.
+    let extent = match (&buffer.kind, last.as_const(), stride.as_const()) {
+        (BufferKind::Temp, Some(last), Some(all)) if all > 0 => Dim::Const(last + 1),
+        _ => stride,
+    };
+    Place { root: id, offset, strides, extent }
 }
 
 #[cfg(test)]
