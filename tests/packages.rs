@@ -267,3 +267,97 @@ static void delay(int) {}
     assert!(ended.contains("two plans"), "{ended}");
     assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
 }
+
+/// A C program that maps `net.weights.bin`, looks at what calls say of other memory, and prints what [`MAIN`] does.
+const MAPPED: &str = "#define _DEFAULT_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include \"net.h\"
+static unsigned char memory[net_ARENA_BYTES + net_ARENA_ALIGN];
+static float x[net_INPUT_0_ELEMENTS], y[net_OUTPUT_0_ELEMENTS];
+int main(void) {
+    void *arena = (void *)(((uintptr_t)memory + net_ARENA_ALIGN - 1) / net_ARENA_ALIGN * net_ARENA_ALIGN);
+    const void *in[] = { x };
+    void *out[] = { y };
+    int file = open(\"net.weights.bin\", O_RDONLY);
+    struct stat told;
+    if (file < 0 || fstat(file, &told) || told.st_size != net_WEIGHTS_FILE_BYTES) return 100;
+    const void *weights = mmap(0, net_WEIGHTS_FILE_BYTES, PROT_READ, MAP_PRIVATE, file, 0);
+    unsigned char *other = mmap(0, net_WEIGHTS_FILE_BYTES + 64, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (weights == MAP_FAILED || other == MAP_FAILED) return 101;
+    if (net_run(in, out, arena, 0) != net_NULL_POINTER) return 102;
+    if (net_run(in, out, arena, other) != net_OTHER_WEIGHTS) return 103;
+    memcpy(other + 1, weights, net_WEIGHTS_FILE_BYTES);
+    if (net_run(in, out, arena, other + 1) != net_MISALIGNED_WEIGHTS) return 104;
+    memcpy(other, weights, net_WEIGHTS_FILE_BYTES);
+    other[40] ^= 1;
+    if (net_run(in, out, arena, other) != net_OTHER_WEIGHTS) return 105;
+    for (int i = 0; i < net_INPUT_0_ELEMENTS; i++) x[i] = (float)(i % 17) / 8 - 1;
+    int status = net_run(in, out, arena, weights);
+    for (int i = 0; i < net_OUTPUT_0_ELEMENTS; i++) { unsigned bits; memcpy(&bits, y + i, 4); printf(\"%08x\\n\", bits); }
+    return status;
+}
+";
+
+#[test]
+fn weights_of_a_file_are_read_where_it_is_mapped() {
+    let within = tempfile::tempdir().unwrap();
+    for (emit, sources) in [("lib,hpp,report", "libnet.a"), ("c", "net.c")] {
+        compiled("tiny_kws_dscnn", within.path(), &["--emit", emit]);
+        let expected = printed(within.path(), &[sources]);
+        let outside = tempfile::tempdir().unwrap();
+        compiled("tiny_kws_dscnn", outside.path(), &["--emit", emit, "--weights", "file"]);
+        tools::write(&outside.path().join("main.c"), MAPPED).unwrap();
+        let mut command = Command::new(CC);
+        tools::run(command.args(C).args(["main.c", sources, "-o", "main"]).current_dir(outside.path()))
+            .unwrap();
+        let found = tools::run(Command::new("./main").current_dir(outside.path())).unwrap();
+        assert_eq!(String::from_utf8(found.stdout).unwrap(), expected, "{emit}");
+        // What is in the file is not in the program.
+        let size = |folder: &Path| std::fs::metadata(folder.join(sources)).unwrap().len();
+        let file = std::fs::metadata(outside.path().join("net.weights.bin")).unwrap().len();
+        assert!(size(outside.path()) + file / 2 < size(within.path()), "{emit}");
+    }
+}
+
+#[test]
+fn spans_and_weights_of_a_file_go_together() {
+    let folder = tempfile::tempdir().unwrap();
+    compiled("tiny_kws_dscnn", folder.path(), &["--emit", "lib,hpp", "--weights", "file"]);
+    let main = "#include <cstdio>
+#include <fstream>
+#include \"net.hpp\"
+static kiln::net::arena memory;
+alignas(kiln::net::weights_align) static char weights[kiln::net::weights_file_bytes];
+int main() {
+    std::ifstream(\"net.weights.bin\", std::ios::binary).read(weights, sizeof weights);
+    static kiln::net::input_0::element x[kiln::net::input_0::elements];
+    static kiln::net::output_0::element y[kiln::net::output_0::elements];
+    const kiln::net::status status = kiln::net::run({x}, {y}, memory, weights);
+    std::printf(\"%s\\n\", kiln::net::message(status));
+    return static_cast<int>(status);
+}
+";
+    tools::write(&folder.path().join("main.cpp"), main).unwrap();
+    let mut command = Command::new(CXX);
+    let flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "main.cpp", "libnet.a", "-o", "main"];
+    tools::run(command.args(flags).current_dir(folder.path())).unwrap();
+    tools::run(Command::new("./main").current_dir(folder.path())).unwrap();
+}
+
+#[test]
+fn folders_of_boards_have_their_weights_inside() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = models::shipped().remove(0);
+    let output = Command::new(KILN)
+        .args(["compile", &model.path.display().to_string(), "-o", &folder.path().display().to_string()])
+        .args(["--emit", "arduino", "--weights", "file"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("--weights-section"), "{told}");
+}

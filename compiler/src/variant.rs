@@ -1,5 +1,6 @@
 //! Variants: the same model compiled for several processors of one architecture.
 
+use kiln_ir::kernel::outside::Outside;
 use kiln_ir::kernel::plan::Plan;
 use kiln_targets::Target;
 
@@ -25,6 +26,11 @@ pub fn arena_align(variants: &[Variant<'_>]) -> usize {
 /// Size of the read-only data, which the plans share: each of them knows how far it had grown when it was made.
 pub fn weights_bytes(variants: &[Variant<'_>]) -> usize {
     variants.iter().map(|v| v.plan.weights_bytes).max().unwrap_or(0)
+}
+
+/// How the read-only data begins, where a call is given it.
+pub fn outside(variants: &[Variant<'_>]) -> Option<Outside> {
+    variants.first().and_then(|v| v.plan.outside)
 }
 
 /// The names of the processors, joined by commas.

@@ -6,7 +6,8 @@
 //!                       NAME_parallel_for parallel_for, void *context);
 //! ```
 //!
-//! Of a model with open dimensions both have one argument more, behind `arena`: `NAME_sizes *sizes`, an `int64_t` for each
+//! Of a model whose read-only data lies outside of the program both have one argument more, behind `arena`: `const void *weights`,
+//! the file in memory. Of a model with open dimensions both have one argument more, behind that: `NAME_sizes *sizes`, an `int64_t` for each
 //! open dimension.
 
 use core::ffi::c_void;

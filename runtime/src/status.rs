@@ -16,17 +16,23 @@ pub enum Status {
     DimensionOutOfBounds = 4,
     /// An index that the model read at run time is outside its axis.
     IndexOutOfRange = 5,
+    /// The read-only data that the call was given is not aligned to `NAME_WEIGHTS_ALIGN`.
+    MisalignedWeights = 6,
+    /// It is not that of this code.
+    OtherWeights = 7,
 }
 
 impl Status {
     /// Every status.
-    pub const ALL: [Status; 6] = [
+    pub const ALL: [Status; 8] = [
         Self::Ok,
         Self::NullPointer,
         Self::MisalignedArena,
         Self::UnsupportedCpu,
         Self::DimensionOutOfBounds,
         Self::IndexOutOfRange,
+        Self::MisalignedWeights,
+        Self::OtherWeights,
     ];
 
     /// The status of a number.
@@ -43,6 +49,8 @@ impl Status {
             Self::UnsupportedCpu => "UNSUPPORTED_CPU",
             Self::DimensionOutOfBounds => "DIMENSION_OUT_OF_BOUNDS",
             Self::IndexOutOfRange => "INDEX_OUT_OF_RANGE",
+            Self::MisalignedWeights => "MISALIGNED_WEIGHTS",
+            Self::OtherWeights => "OTHER_WEIGHTS",
         }
     }
 
@@ -57,6 +65,8 @@ impl Status {
                 "an open dimension is outside its bounds, or does not agree with another"
             }
             Self::IndexOutOfRange => "an index read at run time is outside its axis",
+            Self::MisalignedWeights => "the weights that the call was given are not aligned",
+            Self::OtherWeights => "the weights that the call was given are not those of this code",
         }
     }
 }

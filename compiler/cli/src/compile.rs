@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use kiln_compiler::Emit;
+use kiln_compiler::internals::api::weights_file;
 use kiln_compiler::internals::emit::object::ObjectOptions;
 use kiln_compiler::internals::emit::report;
 use kiln_compiler::internals::variant;
-use kiln_ir::Error;
 use serde_json::{Map, json};
 
 use super::args::{self, ModelArgs, TargetArgs};
@@ -33,8 +33,8 @@ pub(super) struct Args {
     /// What to write, separated by commas.
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "lib,header,report")]
     emit: Vec<Kind>,
-    /// Where weights are: in the library, or in NAME.weights.bin. Not shown while there is but one way.
-    #[arg(long, value_enum, default_value_t = Weights::Embed, hide = true)]
+    /// Where weights are: in the library, or in NAME.weights.bin, whose address every call is given.
+    #[arg(long, value_enum, default_value_t = Weights::Embed)]
     weights: Weights,
     /// The section that weights are put into.
     #[arg(long, value_name = "NAME")]
@@ -92,9 +92,9 @@ enum Kind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Weights {
-    /// In the library.
+    /// In the library
     Embed,
-    /// In a file of their own.
+    /// In a file of their own: NAME.weights.bin
     File,
 }
 
@@ -126,15 +126,11 @@ impl Kind {
 }
 
 /// What is asked for, in the order of the kinds, each once.
-fn emits(args: &Args) -> Result<Vec<Emit>, Failure> {
-    if args.weights == Weights::File {
-        let error = Error::unsupported("--weights file is not there yet");
-        return Err(error.hint("leave it out: weights are embedded").into());
-    }
+fn emits(args: &Args) -> Vec<Emit> {
     let mut kinds = args.emit.clone();
     kinds.sort();
     kinds.dedup();
-    Ok(kinds.into_iter().map(Kind::emit).collect())
+    kinds.into_iter().map(Kind::emit).collect()
 }
 
 /// Runs the subcommand.
@@ -142,7 +138,10 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     if let Some(name) = args.name.as_ref().filter(|n| !kiln_compiler::internals::api::is_c_identifier(n)) {
         return Err(Failure::usage(format!("--name '{name}' is not a C identifier")));
     }
-    let emits = emits(&args)?;
+    let emits = emits(&args);
+    if args.weights == Weights::File {
+        Emit::takes_weights_file(&emits)?;
+    }
     let start = Instant::now();
     let progress = ui.progress(3);
     progress.step("reading the model");
@@ -158,6 +157,7 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let places: Vec<PathBuf> = Emit::complete(&emits)
         .iter()
         .flat_map(|e| e.files(&model.name, &model.options.target.triple))
+        .chain((args.weights == Weights::File).then(|| weights_file(&model.name)))
         .map(|file| args.output.join(file))
         .collect();
     source::keep_inputs([&*args.model.model], &places)?;
@@ -180,7 +180,11 @@ pub(super) fn run(ui: &Ui, args: Args) -> Result<Answer, Failure> {
     let mut summaries: Vec<_> = variants.iter().map(report::summary).collect();
     let (inputs, outputs) = (report::ports(&planned.plan.inputs), report::ports(&planned.plan.outputs));
     drop(variants);
-    let object = ObjectOptions { weights_section: args.weights_section, verify: planned.options.verify };
+    let object = ObjectOptions {
+        weights_section: args.weights_section,
+        weights_file: args.weights == Weights::File,
+        verify: planned.options.verify,
+    };
     let artifact = planned.write(&args.output, &emits, &object)?;
     drop(progress);
     for (summary, kernels) in summaries.iter_mut().zip(&artifact.kernel_code_bytes) {

@@ -59,6 +59,7 @@ pub struct Compiler {
     limits: Limits,
     emits: Vec<Emit>,
     weights_section: Option<String>,
+    weights_file: bool,
 }
 
 impl Compiler {
@@ -78,6 +79,7 @@ impl Compiler {
             limits: Limits::default(),
             emits: vec![Emit::Lib, Emit::Header, Emit::Report],
             weights_section: None,
+            weights_file: false,
         }
     }
 
@@ -245,6 +247,13 @@ impl Compiler {
         self
     }
 
+    /// Whether weights are a file of their own, `NAME.weights.bin`, whose address every call is given, instead of a part of the
+    /// library.
+    pub fn weights_file(mut self, on: bool) -> Self {
+        self.weights_file = on;
+        self
+    }
+
     /// Writes the artefact into a folder, which is made where it is missing: all files, or none.
     ///
     /// # Errors
@@ -252,7 +261,11 @@ impl Compiler {
     /// [`Error::Write`] names the file that could not be written; the others say what is wrong with the model or the
     /// options.
     pub fn compile_to(&self, folder: impl AsRef<Path>) -> Result<Artifact, Error> {
-        let object = ObjectOptions { weights_section: self.weights_section.clone(), verify: self.verify };
+        let object = ObjectOptions {
+            weights_section: self.weights_section.clone(),
+            weights_file: self.weights_file,
+            verify: self.verify,
+        };
         self.load_for(self.portable()?)?.plan()?.write(folder.as_ref(), &self.emits, &object)
     }
 

@@ -1,5 +1,6 @@
 //! The kinds of files that a model is compiled to.
 
+use kiln_ir::Error;
 use target_lexicon::Triple;
 
 use crate::emit::{archive, boards};
@@ -95,6 +96,21 @@ impl Emit {
     /// Whether it is the model as C, for which there is no machine code.
     pub fn is_of_c(self) -> bool {
         matches!(self, Self::C | Self::Zephyr | Self::Platformio | Self::Arduino | Self::EspIdf)
+    }
+
+    /// Refuses kinds that have no place for a file of weights beside them: folders for the tools of boards.
+    ///
+    /// # Errors
+    ///
+    /// It is unsupported then.
+    pub fn takes_weights_file(emits: &[Self]) -> kiln_ir::Result<()> {
+        if emits.iter().all(|emit| *emit == Self::C || !emit.is_of_c()) {
+            return Ok(());
+        }
+        let error = Error::unsupported(
+            "folders for the tools of boards with their weights in a file are not supported",
+        );
+        Err(error.hint("--emit c writes code that is given them, --weights-section puts them into a section"))
     }
 
     /// The name of the only file.

@@ -11,3 +11,4 @@ pub use artifact::{Artifact, Planned};
 pub use compiler::Compiler;
 pub use emits::Emit;
 pub use loaded::Loaded;
+pub use write::weights_file;

@@ -13,6 +13,7 @@ use target_lexicon::Triple;
 use super::artifact::{Artifact, Planned};
 use super::emits::Emit;
 use crate::codegen::listing;
+use crate::digest;
 use crate::emit::header::{self, Built, cpp};
 use crate::emit::object::{ObjectFile, ObjectOptions};
 use crate::emit::staging::{self, Staging};
@@ -23,13 +24,19 @@ use crate::variant::Variant;
 impl Planned {
     /// Writes files, all of them or none. A report of another artefact of that name goes, since it would seem to be
     /// this one's.
-    pub fn write(self, folder: &Path, emits: &[Emit], object: &ObjectOptions) -> Result<Artifact, Error> {
+    pub fn write(mut self, folder: &Path, emits: &[Emit], object: &ObjectOptions) -> Result<Artifact, Error> {
         let emits = &*Emit::complete(emits);
         let variants = self.variants();
         let hash = hash::of(&self.name, &variants, &self.options);
+        let hash = if object.weights_file { digest::of_text(&format!("{hash} weights file")) } else { hash };
         let mut staging = Staging::new(folder)?;
         let triple = &self.options.target.triple.clone();
-        let files: Vec<String> = emits.iter().flat_map(|e| e.files(&self.name, triple)).collect();
+        let mut files: Vec<String> = emits.iter().flat_map(|e| e.files(&self.name, triple)).collect();
+        let weights = object.weights_file.then(|| weights_file(&self.name));
+        files.extend(weights.clone());
+        if object.weights_file {
+            Emit::takes_weights_file(emits)?;
+        }
         if let Some(place) = files.iter().map(|f| staging.place(f)).find(|p| self.is_source(p)) {
             let text = "it is the model that is compiled: choose another name or folder";
             return Err(staging::failed(&place)(io::Error::new(io::ErrorKind::AlreadyExists, text)));
@@ -54,6 +61,16 @@ impl Planned {
             staging.write(&emit.file(&self.name, triple), text)?;
         }
         drop(variants);
+        if let Some(file) = &weights {
+            let mut plans: Vec<&mut Plan> = vec![&mut self.plan];
+            plans.extend(self.more.iter_mut().map(|(_, plan)| plan));
+            let mut taken: Vec<Plan> = plans.iter_mut().map(|plan| std::mem::take(*plan)).collect();
+            let data = object::take_file(&mut taken);
+            plans.into_iter().zip(taken).for_each(|(plan, own)| *plan = own);
+            let failed = staging::failed(&staging.place(file));
+            let out = File::create(staging.file(file)).map_err(&failed)?;
+            data?.write(out).map_err(&failed)?;
+        }
         let made = match self.options.target.text {
             true => self.write_c(&mut staging, emits, object, &hash)?,
             false => self.write_code(&mut staging, emits, object, &hash)?,
@@ -160,6 +177,11 @@ impl Planned {
         let real = |path: &Path| path.canonicalize().ok();
         self.source.as_deref().and_then(real).is_some_and(|source| real(place) == Some(source))
     }
+}
+
+/// The name of the file of weights.
+pub fn weights_file(name: &str) -> String {
+    format!("{name}.weights.bin")
 }
 
 /// What was made.

@@ -53,8 +53,8 @@ pub struct Built {
     pub run: FuncId,
     /// `NAME_run_parallel`.
     pub run_parallel: FuncId,
-    /// The read-only data, declared and to be defined by the caller.
-    pub weights: DataId,
+    /// The read-only data, declared and to be defined by the caller; `None` where calls are given it.
+    pub weights: Option<DataId>,
     /// Of each variant.
     pub kernels: Vec<Kernels>,
     /// Size of all code.

@@ -56,7 +56,7 @@ use kiln_targets::encode;
 use kiln_targets::isa::{Code, isa};
 
 use crate::digest;
-use crate::variant::Variant;
+use crate::variant::{self, Variant};
 use function::grouped;
 pub use function::{Machine, check};
 pub use maker::{Built, KernelFunction, Kernels};
@@ -79,9 +79,13 @@ pub fn build<M: Module>(module: &mut M, variants: &[Variant<'_>], name: &str, co
     if variants.is_empty() || variants.len() > 1 && code == Code::Jit {
         return Err(internal(&format!("{} variants", variants.len())));
     }
-    let weights = module
-        .declare_data(&weights_symbol(name), Linkage::Import, false, false)
-        .map_err(|e| internal(&e))?;
+    let weights = match variant::outside(variants) {
+        Some(_) => None,
+        None => {
+            let symbol = weights_symbol(name);
+            Some(module.declare_data(&symbol, Linkage::Import, false, false).map_err(|e| internal(&e))?)
+        }
+    };
     let mut kernels = Vec::with_capacity(variants.len());
     let mut unwind = Vec::new();
     for (i, variant) in variants.iter().enumerate() {

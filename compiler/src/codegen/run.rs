@@ -12,7 +12,8 @@
 //!
 //! A region is a branch around its calls, or a loop around them, which ends too where a kernel has left a status.
 //!
-//! A model with open dimensions has an argument more, behind the arena: their values. They are checked, and the sizes that
+//! A model whose read-only data is outside has an argument more, behind the arena: where it is. It is known by the words that it
+//! begins with. A model with open dimensions has an argument more, behind these: their values. They are checked, and the sizes that
 //! follow from them are computed before the first kernel runs. Behind a kernel that counts a size its value is read, checked
 //! and told the caller, and what follows from it is computed.
 
@@ -22,6 +23,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{AbiParam, Block, FuncRef, InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
+use kiln_ir::kernel::outside::Outside;
 use kiln_ir::kernel::plan::{Counted, FlatAccess, Plan, Port, Storage};
 use kiln_ir::kernel::regions::Step;
 use kiln_ir::kernel::{Control, Repeat, Trips};
@@ -42,13 +44,14 @@ pub(super) fn define<M: Module>(
     variants: &[Variant<'_>],
     kernels: &[Kernels],
     name: &str,
-    weights: DataId,
+    weights: Option<DataId>,
     code: Code,
 ) -> Result<Built> {
     let mut maker = Maker::new(module, scratch);
     // A model with open dimensions has one argument more: their values.
     let open = variants.iter().any(|v| !v.plan.bounds.is_empty());
-    let words = 3 + usize::from(open);
+    let given = variant::outside(variants).is_some();
+    let words = 3 + usize::from(given) + usize::from(open);
     let (run_signature, parallel_signature) =
         (maker.c_signature(words, true), maker.c_signature(words + 2, true));
     let run = maker.declare(&format!("{name}_run"), Linkage::Export, &run_signature)?;
@@ -101,7 +104,7 @@ fn is_forked(grain: Option<u32>, steps: &Dim) -> bool {
 struct Body<'a> {
     variants: &'a [Variant<'a>],
     kernels: &'a [Kernels],
-    weights: DataId,
+    weights: Option<DataId>,
     fork: Option<FuncId>,
     choice: Option<Choice>,
 }
@@ -112,9 +115,11 @@ fn run_body<M: Module>(
     params: &[Value],
     body: &Body<'_>,
 ) -> Result<()> {
-    let (&[inputs, outputs, arena, ref open @ ..], &[.., parallel_for, context]) = (params, params) else {
+    let (&[inputs, outputs, arena, ref more @ ..], &[.., parallel_for, context]) = (params, params) else {
         return Err(internal(&"five parameters"));
     };
+    let outside = variant::outside(body.variants);
+    let (given, open) = more.split_at(usize::from(outside.is_some()).min(more.len()));
     let Body { variants, kernels, .. } = *body;
     // Arguments and results are the same in all.
     let plan = variants[0].plan;
@@ -144,13 +149,15 @@ fn run_body<M: Module>(
         sizes = Sizes::read(&mut checks, list, plan);
         sizes.check(&mut checks, &plan.assumed)?;
     }
-    let frame = stack_words(checks.b, words::WORDS);
-    let base = if variant::weights_bytes(variants) > 0 {
-        let data = module.declare_data_in_func(body.weights, checks.b.func);
-        checks.b.ins().symbol_value(types::I64, data)
-    } else {
-        checks.b.ins().iconst(types::I64, 0)
+    let base = match (outside, given, body.weights) {
+        (Some(outside), [file], _) => file_of(&mut checks, *file, outside, variant::arena_align(variants)),
+        (None, _, Some(data)) if variant::weights_bytes(variants) > 0 => {
+            let data = module.declare_data_in_func(data, checks.b.func);
+            checks.b.ins().symbol_value(types::I64, data)
+        }
+        _ => checks.b.ins().iconst(types::I64, 0),
     };
+    let frame = stack_words(checks.b, words::WORDS);
     let ok = checks.b.ins().iconst(types::I64, i64::from(Status::Ok as i32));
     let filled = [
         (words::ARENA, arena),
@@ -191,6 +198,23 @@ fn run_body<M: Module>(
         b.ins().return_(&[code]);
     }
     Ok(())
+}
+
+/// Where the data of a file begins that the caller has in memory: behind the words by which it is known.
+fn file_of(checks: &mut Checks<'_, '_>, file: Value, outside: Outside, align: usize) -> Value {
+    let flags = MemFlagsData::new().with_notrap();
+    checks.not_null(file);
+    let low = checks.b.ins().band_imm_u(file, align as i64 - 1);
+    checks.fail_if(low, Status::MisalignedWeights);
+    let mut other = checks.b.ins().iconst(types::I64, 0);
+    for (i, word) in outside.words.into_iter().enumerate() {
+        let found = checks.b.ins().load(types::I64, flags, file, words::WORD * i as i32);
+        let expected = checks.b.ins().iconst(types::I64, word as i64);
+        let differs = checks.b.ins().bxor(found, expected);
+        other = checks.b.ins().bor(other, differs);
+    }
+    checks.fail_if(other, Status::OtherWeights);
+    checks.b.ins().iadd_imm_s(file, Outside::BYTES as i64)
 }
 
 /// Calls of a plan's kernels, in order; those that threads share go through the fork with the host's two words. Gives where a

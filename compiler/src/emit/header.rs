@@ -6,6 +6,7 @@ mod text;
 
 use std::fmt::Write;
 
+use kiln_ir::kernel::outside::Outside;
 use kiln_ir::kernel::plan::{Plan, Port};
 use kiln_ir::{DType, Error, Result};
 use kiln_runtime::abi::ABI_VERSION;
@@ -47,7 +48,19 @@ pub fn render(name: &str, variants: &[Variant<'_>], hash: &str, built: Option<Bu
     let version = env!("CARGO_PKG_VERSION");
     // An array of 0 elements is no C; a call does not touch it then.
     let (arena, align) = (variant::arena_bytes(variants).max(1), variant::arena_align(variants).max(1));
-    let weights = variant::weights_bytes(variants);
+    let bytes = variant::weights_bytes(variants);
+    let weights = match plan.outside {
+        None => format!("/* Read-only data inside the library, in bytes. */\n#define {name}_WEIGHTS_BYTES {bytes}\n"),
+        Some(_) => format!(
+            "/* Read-only data, in bytes; the file that calls are given it in, {name}.weights.bin: its size, and what its address must
+ * be a multiple of. A call looks at its beginning, and refuses that of another build with {name}_OTHER_WEIGHTS. */
+#define {name}_WEIGHTS_BYTES {bytes}
+#define {name}_WEIGHTS_FILE_BYTES {}
+#define {name}_WEIGHTS_ALIGN {align}
+",
+            bytes + Outside::BYTES
+        ),
+    };
     let (levels, processors) = (variant::levels(variants), processors(name, variants)?);
     let built = built.map_or_else(String::new, |built| {
         let stack = built.stack_bytes.map_or_else(String::new, |bytes| {
@@ -93,9 +106,7 @@ pub fn render(name: &str, variants: &[Variant<'_>], hash: &str, built: Option<Bu
 #define {name}_ARENA_BYTES {arena}
 #define {name}_ARENA_ALIGN {align}
 
-/* Read-only data inside the library, in bytes. */
-#define {name}_WEIGHTS_BYTES {weights}
-{built}{dimensions}
+{weights}{built}{dimensions}
 /* Inputs and outputs. NAME: in the model. DTYPE: the number of ONNX's TensorProto.DataType. CTYPE: the type of an
  * element. SHAPE: an initialiser, from the outermost axis to the innermost; {{ 1 }} for rank 0.{open_ports} */
 {inputs}
@@ -149,13 +160,14 @@ fn example(name: &str, plan: &Plan, members: &Members<'_>) -> String {
         true => (String::new(), ""),
         false => (dimensions::example(members, name), ", &sizes"),
     };
+    let weights = if plan.outside.is_some() { ", weights" } else { "" };
     let _ = write!(
         out,
         " *     static _Alignas({name}_ARENA_ALIGN) unsigned char arena[{name}_ARENA_BYTES]; // C11
  *
  *     const void *inputs[] = {{ {} }};
  *     void *outputs[] = {{ {} }};
-{sizes} *     int status = {name}_run(inputs, outputs, arena{argument});
+{sizes} *     int status = {name}_run(inputs, outputs, arena{weights}{argument});
 ",
         lists[0], lists[1]
     );
@@ -203,6 +215,13 @@ fn macros(name: &str, kind: &str, ports: &[Port], members: &Members<'_>, plan: &
 }
 
 fn functions(name: &str, members: &Members<'_>, plan: &Plan) -> String {
+    let weights = if plan.outside.is_some() { ", const void *weights" } else { "" };
+    let file = match plan.outside {
+        Some(_) => format!(
+            "\n * weights points to what {name}.weights.bin holds, in memory that nobody writes during the call."
+        ),
+        None => String::new(),
+    };
     let (sizes, told) = match members.is_empty() {
         true => (String::new(), String::new()),
         false => (
@@ -224,8 +243,8 @@ extern \"C\" {{
 
 /* Runs the model on the calling thread. inputs[i] points to {name}_INPUT_<i>_BYTES bytes, outputs[i] to
  * {name}_OUTPUT_<i>_BYTES bytes, row-major and aligned for their element type. Inputs, outputs and arena must not
- * overlap. Returns {name}_OK or another status.{told} */
-int {name}_run(const void *const *inputs, void *const *outputs, void *arena{sizes});
+ * overlap. Returns {name}_OK or another status.{file}{told} */
+int {name}_run(const void *const *inputs, void *const *outputs, void *arena{weights}{sizes});
 
 /* One piece of work. */
 typedef void (*{name}_task)(void *closure, size_t index);
@@ -235,7 +254,7 @@ typedef void (*{name}_task)(void *closure, size_t index);
 typedef void (*{name}_parallel_for)(void *context, {name}_task task, void *closure, size_t count);
 
 /* {name}_run on the caller's threads. The outputs have the same bits however many they are. */
-int {name}_run_parallel(const void *const *inputs, void *const *outputs, void *arena{sizes},
+int {name}_run_parallel(const void *const *inputs, void *const *outputs, void *arena{weights}{sizes},
                         {name}_parallel_for parallel_for, void *context);
 
 #ifdef __cplusplus

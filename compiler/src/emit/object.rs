@@ -11,6 +11,7 @@ use ::object::{SectionKind, SymbolKind, SymbolScope};
 use cranelift_codegen::ir::LibCall;
 use cranelift_module::{Module as _, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
+use kiln_ir::kernel::outside::Outside;
 use kiln_ir::kernel::plan::{Plan, Weight};
 use kiln_ir::{Error, Result};
 use kiln_targets::Target;
@@ -18,6 +19,7 @@ use kiln_targets::isa::{Code, isa};
 
 use super::unwind;
 use crate::codegen;
+use crate::digest;
 use crate::variant::{self, Variant};
 
 /// What may be chosen about an object.
@@ -25,6 +27,8 @@ use crate::variant::{self, Variant};
 pub struct ObjectOptions {
     /// The section of the read-only data; the format's usual one when `None`.
     pub weights_section: Option<String>,
+    /// Whether the read-only data is a file of its own, `NAME.weights.bin`, which calls are given.
+    pub weights_file: bool,
     /// Whether Cranelift checks each function before it compiles it; changes no byte.
     pub verify: bool,
 }
@@ -32,7 +36,7 @@ pub struct ObjectOptions {
 impl Default for ObjectOptions {
     /// The format's section; verified where our own code is built with assertions.
     fn default() -> Self {
-        Self { weights_section: None, verify: cfg!(debug_assertions) }
+        Self { weights_section: None, weights_file: false, verify: cfg!(debug_assertions) }
     }
 }
 
@@ -90,10 +94,7 @@ pub fn emit_variants(
     let builder = ObjectBuilder::new(isa, name, default_libcall_names())
         .map_err(|e| Error::unsupported(format!("objects for {} are not supported: {e}", target.triple)))?;
     let mut module = ObjectModule::new(builder);
-    let mut weights: Vec<Weight> = plans.iter_mut().flat_map(|p| std::mem::take(&mut p.weights)).collect();
-    weights.sort_by_key(|w| (w.offset_bytes, w.tensor.data.len()));
-    // Of what several plans read one is enough; the others would keep it in memory.
-    weights.dedup_by(|b, a| a.offset_bytes == b.offset_bytes && a.tensor.data.len() == b.tensor.data.len());
+    let weights = take_weights(plans);
     let variants: Vec<Variant<'_>> =
         plans.iter().zip(targets).map(|(plan, target)| Variant { plan, target }).collect();
     let built = codegen::build(&mut module, &variants, name, Code::Object)?;
@@ -107,8 +108,8 @@ pub fn emit_variants(
     let described = described.collect();
     unwind::add(&mut product.object, cie, described)?;
     let weights_bytes = variant::weights_bytes(&variants);
-    if weights_bytes > 0 {
-        let symbol = product.data_symbol(built.weights);
+    if let Some(data) = built.weights.filter(|_| weights_bytes > 0) {
+        let symbol = product.data_symbol(data);
         let bytes = assemble(weights, weights_bytes)?;
         let size = bytes.len() as u64;
         let object = &mut product.object;
@@ -133,6 +134,38 @@ pub fn emit_variants(
         kernel_stack_bytes: built.kernels.iter().map(stacks).collect(),
         kernel_code_bytes: built.kernels.iter().map(sizes).collect(),
     })
+}
+
+/// The read-only data of plans, taken out of them, for a file that calls are given: the plans know it from then on.
+pub fn take_file(plans: &mut [Plan]) -> Result<WeightsFile> {
+    let bytes = plans.iter().map(|p| p.weights_bytes).max().unwrap_or(0);
+    let data = assemble(take_weights(plans), bytes)?;
+    let outside = Outside::new(bytes, &digest::of_parts(&[&data]));
+    plans.iter_mut().for_each(|plan| plan.outside = Some(outside));
+    Ok(WeightsFile { outside, data })
+}
+
+/// A file that calls are given.
+pub struct WeightsFile {
+    outside: Outside,
+    data: Vec<u8>,
+}
+
+impl WeightsFile {
+    /// Writes it.
+    pub fn write(&self, mut out: impl Write) -> io::Result<()> {
+        out.write_all(&self.outside.to_bytes())?;
+        out.write_all(&self.data)
+    }
+}
+
+/// Every weight of several plans once, by its place.
+fn take_weights(plans: &mut [Plan]) -> Vec<Weight> {
+    let mut weights: Vec<Weight> = plans.iter_mut().flat_map(|p| std::mem::take(&mut p.weights)).collect();
+    weights.sort_by_key(|w| (w.offset_bytes, w.tensor.data.len()));
+    // Of what several plans read one is enough; the others would keep it in memory.
+    weights.dedup_by(|b, a| a.offset_bytes == b.offset_bytes && a.tensor.data.len() == b.tensor.data.len());
+    weights
 }
 
 /// One block of memory with every weight at its offset; each is let go of as soon as it is copied.

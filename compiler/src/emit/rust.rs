@@ -5,6 +5,7 @@ mod sizes;
 
 use std::fmt::Write;
 
+use kiln_ir::kernel::outside::Outside;
 use kiln_ir::{Error, Result};
 use kiln_runtime::status::Status;
 
@@ -22,9 +23,23 @@ pub fn render(name: &str, variants: &[Variant<'_>], hash: &str) -> Result<String
     let (arena, align) = (variant::arena_bytes(variants), variant::arena_align(variants).max(1));
     let levels = variant::levels(variants);
     let version = env!("CARGO_PKG_VERSION");
-    let (example, statuses) = (example(name, &members, &inputs, &outputs), statuses(!members.is_empty()));
+    let outside = plan.outside.is_some();
+    let example = example(name, &members, &inputs, &outputs, outside);
+    let statuses = statuses(!members.is_empty());
     let (sizes, passed) = (sizes::text(&members, &inputs, &outputs), Passed::of(&members));
     let Passed { parameter, before, argument, declared } = passed;
+    let file = variant::outside(variants).is_some();
+    let given = if file { ", weights: &Weights" } else { "" };
+    let (parameter, argument, declared) = match file {
+        false => (parameter.to_owned(), argument.to_owned(), declared.to_owned()),
+        true => (
+            format!("{given}{parameter}"),
+            format!(", weights.0.as_ptr().cast(){argument}"),
+            format!("\n        weights: *const c_void,{declared}"),
+        ),
+    };
+    let weights =
+        if file { self::weights(name, variant::weights_bytes(variants), align) } else { String::new() };
     let arguments =
         structure("Inputs", "What a call reads, row-major.", "Clone, Copy, Debug", &inputs, "&'a ");
     let results = structure("Outputs", "What a call writes, row-major.", "Debug", &outputs, "&'a mut ");
@@ -93,7 +108,7 @@ impl Default for Arena {{
     }}
 }}
 
-{arguments}
+{weights}{arguments}
 {results}
 {sizes}{statuses}
 /// Runs the model on the calling thread.
@@ -173,6 +188,34 @@ unsafe extern \"C\" {{
     ))
 }
 
+/// The type of the file of weights.
+fn weights(name: &str, bytes: usize, align: usize) -> String {
+    format!(
+        "/// What the file {name}.weights.bin holds, by reference: all calls read it where it is.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct Weights([u8; Weights::BYTES]);
+
+impl Weights {{
+    /// Bytes of the file.
+    pub const BYTES: usize = {};
+    /// What its address must be a multiple of.
+    pub const ALIGN: usize = {align};
+
+    /// The file in memory; `None` where it has another size or is not aligned. A call looks whether it is of this build.
+    pub fn of(file: &[u8]) -> Option<&Self> {{
+        let file: &[u8; Self::BYTES] = file.try_into().ok()?;
+        let aligned = file.as_ptr().addr() % Self::ALIGN == 0;
+        // SAFETY: a transparent structure of the same bytes.
+        if aligned {{ Some(unsafe {{ &*file.as_ptr().cast() }}) }} else {{ None }}
+    }}
+}}
+
+",
+        bytes + Outside::BYTES
+    )
+}
+
 /// The enum of what can go wrong; slices can be too short where shapes are open.
 fn statuses(open: bool) -> String {
     let failures: Vec<Status> = Status::ALL.into_iter().filter(|s| *s != Status::Ok).collect();
@@ -213,11 +256,15 @@ pub enum Failure {\n",
     out
 }
 
-fn example(name: &str, members: &Members<'_>, inputs: &[Field], outputs: &[Field]) -> String {
+fn example(name: &str, members: &Members<'_>, inputs: &[Field], outputs: &[Field], outside: bool) -> String {
     let list = |fields: &[Field], reference: &str| {
         fields.iter().map(|f| format!("{}: {reference}{}", f.name, f.name)).collect::<Vec<_>>().join(", ")
     };
     let mut out = String::from("// For example:\n//\n");
+    let weights = if outside { ", weights" } else { "" };
+    if outside {
+        let _ = writeln!(out, "//     let weights = {name}::Weights::of(file).ok_or(\"another file\")?;");
+    }
     let told = members.list.iter().any(|m| m.counted);
     if !members.is_empty() {
         let own = members.list.iter().filter(|m| !m.counted);
@@ -260,7 +307,7 @@ fn example(name: &str, members: &Members<'_>, inputs: &[Field], outputs: &[Field
         "//     let mut arena = Box::new({name}::Arena::new());
 //     let inputs = {name}::Inputs {{ {} }};
 //     let outputs = {name}::Outputs {{ {} }};
-//     {name}::run(inputs, outputs, &mut arena{sizes})?;",
+//     {name}::run(inputs, outputs, &mut arena{weights}{sizes})?;",
         list(inputs, "&"),
         list(outputs, "&mut ")
     );

@@ -17,6 +17,7 @@ mod format;
 mod function;
 mod lowering;
 mod names;
+pub mod outside;
 mod parse;
 mod parts;
 pub mod plan;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::access::LoopId;
 use super::form::{Form, Loop};
+use super::outside::Outside;
 use super::regions::{self, Region, RegionId, Step};
 use super::scalar::Scalar;
 use crate::dim::{Bounds, Dim};
@@ -487,6 +488,8 @@ pub struct Plan {
     pub weights: Vec<Weight>,
     /// Size of the read-only data.
     pub weights_bytes: usize,
+    /// How it begins, where a call is given it.
+    pub outside: Option<Outside>,
     /// Size of the arena.
     pub arena_bytes: usize,
     /// Alignment of the arena and of every offset in it.

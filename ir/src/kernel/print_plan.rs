@@ -31,12 +31,13 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "plan {}: arena {} B (least {} B) aligned to {}, weights {} B",
+            "plan {}: arena {} B (least {} B) aligned to {}, weights {} B{}",
             name_text('@', &self.name),
             self.arena_bytes,
             self.arena_lower_bound_bytes,
             self.arena_align,
-            self.weights_bytes
+            self.weights_bytes,
+            if self.outside.is_some() { " outside" } else { "" }
         )?;
         f.write_str(&bounds_text("dim", &self.bounds, "  "))?;
         for Counted { name, offset_bytes, after } in &self.counted {

@@ -131,7 +131,8 @@ fn the_page_of_operators_is_what_is_listed() {
 
 #[test]
 fn unsupported_wishes_are_4() {
-    let output = kiln(&["compile", "m.onnx", "-o", "out", "--weights", "file", "--json"]);
+    let output =
+        kiln(&["compile", "m.onnx", "-o", "out", "--emit", "arduino", "--weights", "file", "--json"]);
     assert_eq!(code(&output), 4);
     assert_eq!(json(&output)["error"]["errors"].as_array().map(Vec::len), Some(1));
     assert!(!Path::new("out").exists());

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use kiln_ir::kernel::outside::Outside;
 use kiln_ir::kernel::plan::{Counted, Plan, Port};
 use kiln_ir::{Dim, Error, Result};
 use kiln_runtime::abi::frame as words;
@@ -14,6 +15,10 @@ pub(super) fn render(plan: &Plan, name: &str, texts: &Texts, names: &[String]) -
     let open = !plan.bounds.is_empty();
     let (argument, pass) =
         if open { (format!(", {name}_sizes *sizes"), ", sizes") } else { (String::new(), "") };
+    let (argument, pass) = match plan.outside {
+        None => (argument, pass.to_owned()),
+        Some(_) => (format!(", const void *weights{argument}"), format!(", weights{pass}")),
+    };
     let shared = shares(plan, texts);
     let mut out = String::new();
     if !texts.places.is_empty() {
@@ -158,6 +163,22 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
     if ((uintptr_t)arena % {name}_ARENA_ALIGN) return {name}_MISALIGNED_ARENA;\n"
         );
     }
+    if let Some(outside) = plan.outside {
+        let known = outside.to_bytes();
+        let known: Vec<String> = known[..8 * Outside::WORDS].iter().map(u8::to_string).collect();
+        let _ = write!(
+            out,
+            "    static const unsigned char known[{}] = {{ {} }};
+    if (!weights) return {name}_NULL_POINTER;
+    if ((uintptr_t)weights % {name}_WEIGHTS_ALIGN) return {name}_MISALIGNED_WEIGHTS;
+    for (i = 0; i < {0}; i++) {{
+        if (((const unsigned char *)weights)[i] != known[i]) return {name}_OTHER_WEIGHTS;
+    }}
+",
+            known.len(),
+            known.join(", ")
+        );
+    }
     let mut sizes = Sizes::new(plan, "dims");
     let mut checks = String::new();
     if !plan.bounds.is_empty() {
@@ -195,7 +216,11 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
         out += &std::mem::take(&mut filled);
     }
     let address = |list: &str| format!("(int64_t)(intptr_t){list}");
-    let weights = if plan.weights_bytes > 0 { address(&format!("{name}_weights")) } else { "0".to_owned() };
+    let weights = match plan.outside {
+        Some(_) => address(&format!("((const char *)weights + {})", Outside::BYTES)),
+        None if plan.weights_bytes > 0 => address(&format!("{name}_weights")),
+        None => "0".to_owned(),
+    };
     if ins > 0 {
         let _ = writeln!(out, "    for (i = 0; i < {ins}; i++) in[i] = (int64_t)(intptr_t)inputs[i];");
     }

@@ -10,7 +10,7 @@ const COLUMNS: usize = 12;
 
 /// The array, with a comment at the start of each weight; nothing where there are no weights.
 pub(super) fn render(plan: &Plan, name: &str, section: Option<&str>) -> Result<String> {
-    if plan.weights_bytes == 0 {
+    if plan.weights_bytes == 0 || plan.outside.is_some() {
         return Ok(String::new());
     }
     let bytes = assemble(plan)?;
