@@ -2,6 +2,7 @@
 
 use kiln_ir::graph;
 use kiln_ir::{ErrorKind, Tensor};
+use kiln_tests::compare::{self, ACROSS_STAGES};
 use kiln_tests::{Outcome, random, stages, text};
 
 /// Runs a graph, given without its header, on random numbers and what `given` says of inputs by name; every result must be
@@ -20,8 +21,10 @@ fn check(name: &str, body: &str, given: &[(&str, Tensor)]) -> Outcome {
         });
     }
     for opt in [0, 2] {
-        stages::six_points(name, &graph, &inputs, opt)
-            .map_err(|e| format!("{name} at --opt {opt} on {given:?}: {e}"))?;
+        let at = |e: String| format!("{name} at --opt {opt} on {given:?}: {e}");
+        let outputs = stages::six_points(name, &graph, &inputs, opt).map_err(at)?;
+        let c = stages::run_c(name, graph.clone(), opt, &inputs).map_err(at)?;
+        compare::close(&c, &outputs, ACROSS_STAGES).map_err(|e| at(format!("C99: {e}")))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! The file has, in this order: read-only data, the helpers that its kernels call, a function for each kernel with the nodes
 //! that it computes, and `NAME_run`. It needs `stdint.h` and `stddef.h` and nothing else: no library, no allocation.
 
+mod calls;
 mod run;
 mod sizes;
 mod weights;
@@ -11,8 +12,8 @@ mod weights;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use kiln_ir::Result;
 use kiln_ir::kernel::plan::Plan;
-use kiln_ir::{Error, Result};
 use kiln_targets::Target;
 use kiln_targets::c::helpers;
 
@@ -28,10 +29,6 @@ pub struct Options {
 
 /// The text of the file.
 pub fn render(plan: &Plan, target: &Target, name: &str, options: &Options) -> Result<String> {
-    if !plan.regions.is_empty() {
-        return Err(Error::unsupported("branches and loops at run time as C are not supported")
-            .hint("leave out --emit c: libraries have them"));
-    }
     let texts = texts(plan, target)?;
     let names: Vec<String> = texts
         .functions

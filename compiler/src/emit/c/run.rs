@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use kiln_ir::kernel::outside::Outside;
-use kiln_ir::kernel::plan::{Counted, Plan, Port};
-use kiln_ir::{Dim, Error, Result};
+use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::{Dim, Result};
 use kiln_runtime::abi::frame as words;
 
+use super::calls::{Calls, rows, word};
 use super::sizes::Sizes;
-use crate::codegen::text::{Call, Texts};
+use crate::codegen::text::Texts;
 
 /// `NAME_run`, `NAME_run_parallel` and what they are made of.
 pub(super) fn render(plan: &Plan, name: &str, texts: &Texts, names: &[String]) -> Result<String> {
@@ -94,50 +95,8 @@ fn is_empty(port: &Port) -> bool {
     port.ty.shape.iter().any(|d| d.is(0))
 }
 
-/// Statements that fill those rows of the table that `wanted` names, as far as they follow from what has been told.
-fn rows(plan: &Plan, sizes: &mut Sizes<'_>, wanted: &dyn Fn(&Dim) -> bool) -> Result<String> {
-    let mut out = String::new();
-    for (i, size) in plan.sizes.iter().enumerate() {
-        if wanted(size) && sizes.follows(size) {
-            let _ = writeln!(out, "    table[{i}] = {};", sizes.value(size)?);
-        }
-    }
-    Ok(out)
-}
-
-/// Statements that read the sizes that a kernel has counted, and compute what follows from them.
-fn counted(plan: &Plan, name: &str, sizes: &mut Sizes<'_>, kernel: usize) -> Result<String> {
-    let mut out = String::new();
-    let status = format!("frame[{}]", words::STATUS / words::WORD);
-    let stop = format!("return {status} ? (int){status} : {name}_DIMENSION_OUT_OF_BOUNDS;");
-    for Counted { name: size, offset_bytes, .. } in plan.counted_by(kernel) {
-        let (at, bound) = plan
-            .bounds
-            .iter()
-            .enumerate()
-            .find_map(|(i, (other, bound))| (other == size).then_some((i, bound)))
-            .ok_or_else(|| Error::internal(format!("the size '{size}' has no bounds")))?;
-        let _ = writeln!(out, "    dims[{at}] = *(const int64_t *)((const char *)arena + {offset_bytes});");
-        let _ = writeln!(out, "    if (dims[{at}] < {} || dims[{at}] > {}) {stop}", bound.lo, bound.hi);
-        sizes.tell(size, format!("dims[{at}]"));
-        let follows = |dim: &Dim| dim.symbols().contains(size);
-        let filled = rows(plan, sizes, &follows)?;
-        let mut checks = String::new();
-        for zero in plan.assumed.iter().filter(|zero| follows(zero)) {
-            if sizes.follows(zero) {
-                let _ = writeln!(checks, "    if ({} != 0) {stop}", sizes.value(zero)?);
-            }
-        }
-        out += &std::mem::take(&mut sizes.text);
-        out += &filled;
-        out += &checks;
-    }
-    Ok(out)
-}
-
 fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) -> Result<String> {
     let mut out = String::new();
-    let word = |at: i32| at / words::WORD;
     let (ins, outs) = (plan.inputs.len(), plan.outputs.len());
     let _ = writeln!(
         out,
@@ -241,38 +200,8 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
     ] {
         let _ = writeln!(out, "    frame[{}] = {value};", word(at));
     }
-    for (i, (kernel, call)) in plan.kernels.iter().zip(&texts.kernels).enumerate() {
-        let steps = sizes.value(&call.steps)?;
-        out += &std::mem::take(&mut sizes.text);
-        let Call { function, sizes: row_of_sizes, places, .. } = call;
-        if let Some(row) = places {
-            let _ = writeln!(
-                out,
-                "    frame[{}] = (int64_t)(intptr_t)({name}_places + {row});",
-                word(words::PLACES)
-            );
-        }
-        if kernel.has_sizes() && !table.is_empty() {
-            let _ = writeln!(
-                out,
-                "    frame[{}] = (int64_t)(intptr_t)(table + {row_of_sizes});",
-                word(words::SIZES)
-            );
-        }
-        let function = &names[*function];
-        match kernel.grain {
-            Some(grain) if call.steps.as_const().is_none_or(|steps| i64::from(grain) < steps) => {
-                let _ = writeln!(
-                    out,
-                    "    {name}_fork({function}, frame, (intptr_t)({steps}), {grain}, parallel_for, context);"
-                );
-            }
-            _ => {
-                let _ = writeln!(out, "    {function}(frame, 0, (intptr_t)({steps}));");
-            }
-        }
-        out += &counted(plan, name, &mut sizes, i)?;
-    }
+    // What loops and calls ask for is computed before the first, where it is known then.
+    out += &Calls { plan, name, texts, names, sizes: &mut sizes }.steps(&plan.steps())?;
     if !shared {
         out += "    (void)parallel_for;\n    (void)context;\n";
     }

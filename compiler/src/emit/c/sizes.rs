@@ -23,6 +23,16 @@ impl<'a> Sizes<'a> {
         Self { bounds: &plan.bounds, known, variables: 0, text: String::new() }
     }
 
+    /// How much is known so far.
+    pub(super) fn extent(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Only that is known from here on.
+    pub(super) fn forget(&mut self, extent: usize) {
+        self.known.truncate(extent);
+    }
+
     /// A dimension has a value from here on.
     pub(super) fn tell(&mut self, symbol: &str, value: String) {
         self.known.push((Dim::symbol(symbol), value));

@@ -1,0 +1,177 @@
+//! The calls of `NAME_run`, with the branches and loops around them.
+
+use std::fmt::Write as _;
+
+use kiln_ir::kernel::outside::Outside;
+use kiln_ir::kernel::plan::{Counted, FlatAccess, Plan, Storage};
+use kiln_ir::kernel::regions::Step;
+use kiln_ir::kernel::{Control, Repeat, Trips};
+use kiln_ir::{DType, Dim, Error, Result};
+use kiln_runtime::abi::frame as words;
+
+use super::sizes::Sizes;
+use crate::codegen::text::{Call, Texts};
+
+/// Calls in the making.
+pub(super) struct Calls<'a, 's> {
+    pub(super) plan: &'a Plan,
+    pub(super) name: &'a str,
+    pub(super) texts: &'a Texts,
+    /// Of the functions.
+    pub(super) names: &'a [String],
+    pub(super) sizes: &'s mut Sizes<'a>,
+}
+
+/// The word of the frame at a distance.
+pub(super) fn word(at: i32) -> i32 {
+    at / words::WORD
+}
+
+impl Calls<'_, '_> {
+    /// Statements that do these steps.
+    pub(super) fn steps(&mut self, steps: &[Step]) -> Result<String> {
+        let mut out = String::new();
+        for step in steps {
+            match step {
+                Step::Kernel(i) => {
+                    out += &self.kernel(*i)?;
+                    out += &self.counted(*i)?;
+                }
+                Step::Region(id, inner) => {
+                    let plan = self.plan;
+                    let mut before = String::new();
+                    let head = match &plan.regions[id.0 as usize].control {
+                        Control::When { condition, is } => {
+                            format!("if ({}{})", if *is { "" } else { "!" }, self.cell(condition)?)
+                        }
+                        Control::Loop(repeat) => {
+                            let turn = format!("turn{}", id.0);
+                            let head = self.head(repeat, &turn)?;
+                            before = format!("    {} = {turn};\n", self.cell(&repeat.counter)?);
+                            head
+                        }
+                    };
+                    out += &std::mem::take(&mut self.sizes.text);
+                    // What is computed inside is not there behind it.
+                    let known = self.sizes.extent();
+                    let body = before + &self.steps(inner)?;
+                    self.sizes.forget(known);
+                    let _ = writeln!(out, "    {head} {{");
+                    for line in body.lines() {
+                        let _ = writeln!(out, "    {line}");
+                    }
+                    out += "    }\n";
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The head of a loop, which ends too where a kernel has left a status.
+    fn head(&mut self, repeat: &Repeat<FlatAccess>, turn: &str) -> Result<String> {
+        let mut go = vec![format!("frame[{}] == {}_OK", word(words::STATUS), self.name)];
+        match &repeat.trips {
+            None => {}
+            Some(Trips::Count(size)) => go.push(format!("{turn} < {}", self.sizes.value(size)?)),
+            Some(Trips::Read(cell)) => go.push(format!("{turn} < {}", self.cell(cell)?)),
+        }
+        if let Some(condition) = &repeat.condition {
+            go.push(self.cell(condition)?);
+        }
+        Ok(format!("for (int64_t {turn} = 0; {}; {turn}++)", go.join(" && ")))
+    }
+
+    /// A cell as an object: a bool or an i64.
+    fn cell(&self, cell: &FlatAccess) -> Result<String> {
+        let offset = cell.offset.as_const();
+        let offset = offset.ok_or_else(|| Error::internal("a cell at an open place"))?;
+        let within = offset * cell.dtype.size() as i64;
+        let constant =
+            if matches!(cell.storage, Storage::Input(_) | Storage::Weights { .. }) { "const " } else { "" };
+        let (base, at) = match cell.storage {
+            Storage::Arena { offset_bytes } => ("arena".to_owned(), offset_bytes as i64 + within),
+            Storage::Weights { offset_bytes } => match self.plan.outside {
+                Some(_) => ("weights".to_owned(), (offset_bytes + Outside::BYTES) as i64 + within),
+                None => (format!("{}_weights", self.name), offset_bytes as i64 + within),
+            },
+            Storage::Input(i) => (format!("inputs[{i}]"), within),
+            Storage::Output(i) => (format!("outputs[{i}]"), within),
+        };
+        let ty = if cell.dtype == DType::Bool { "uint8_t" } else { "int64_t" };
+        Ok(format!("*({constant}{ty} *)(({constant}char *){base} + {at})"))
+    }
+
+    fn kernel(&mut self, i: usize) -> Result<String> {
+        let (kernel, call) = (&self.plan.kernels[i], &self.texts.kernels[i]);
+        let steps = self.sizes.value(&call.steps)?;
+        let mut out = std::mem::take(&mut self.sizes.text);
+        let Call { function, sizes: row_of_sizes, places, .. } = call;
+        let name = self.name;
+        if let Some(row) = places {
+            let _ = writeln!(
+                out,
+                "    frame[{}] = (int64_t)(intptr_t)({name}_places + {row});",
+                word(words::PLACES)
+            );
+        }
+        if kernel.has_sizes() && !self.plan.sizes.is_empty() {
+            let _ = writeln!(
+                out,
+                "    frame[{}] = (int64_t)(intptr_t)(table + {row_of_sizes});",
+                word(words::SIZES)
+            );
+        }
+        let function = &self.names[*function];
+        let _ = match kernel.grain {
+            Some(grain) if call.steps.as_const().is_none_or(|steps| i64::from(grain) < steps) => writeln!(
+                out,
+                "    {name}_fork({function}, frame, (intptr_t)({steps}), {grain}, parallel_for, context);"
+            ),
+            _ => writeln!(out, "    {function}(frame, 0, (intptr_t)({steps}));"),
+        };
+        Ok(out)
+    }
+
+    /// Statements that read the sizes that a kernel has counted, and compute what follows from them.
+    fn counted(&mut self, kernel: usize) -> Result<String> {
+        let (plan, name) = (self.plan, self.name);
+        let mut out = String::new();
+        let status = format!("frame[{}]", word(words::STATUS));
+        let stop = format!("return {status} ? (int){status} : {name}_DIMENSION_OUT_OF_BOUNDS;");
+        for Counted { name: size, offset_bytes, .. } in plan.counted_by(kernel) {
+            let (at, bound) = plan
+                .bounds
+                .iter()
+                .enumerate()
+                .find_map(|(i, (other, bound))| (other == size).then_some((i, bound)))
+                .ok_or_else(|| Error::internal(format!("the size '{size}' has no bounds")))?;
+            let _ =
+                writeln!(out, "    dims[{at}] = *(const int64_t *)((const char *)arena + {offset_bytes});");
+            let _ = writeln!(out, "    if (dims[{at}] < {} || dims[{at}] > {}) {stop}", bound.lo, bound.hi);
+            self.sizes.tell(size, format!("dims[{at}]"));
+            let follows = |dim: &Dim| dim.symbols().contains(size);
+            let filled = rows(plan, self.sizes, &follows)?;
+            let mut checks = String::new();
+            for zero in plan.assumed.iter().filter(|zero| follows(zero)) {
+                if self.sizes.follows(zero) {
+                    let _ = writeln!(checks, "    if ({} != 0) {stop}", self.sizes.value(zero)?);
+                }
+            }
+            out += &std::mem::take(&mut self.sizes.text);
+            out += &filled;
+            out += &checks;
+        }
+        Ok(out)
+    }
+}
+
+/// Statements that fill those rows of the table that `wanted` names, as far as they follow from what has been told.
+pub(super) fn rows(plan: &Plan, sizes: &mut Sizes<'_>, wanted: &dyn Fn(&Dim) -> bool) -> Result<String> {
+    let mut out = String::new();
+    for (i, size) in plan.sizes.iter().enumerate() {
+        if wanted(size) && sizes.follows(size) {
+            let _ = writeln!(out, "    table[{i}] = {};", sizes.value(size)?);
+        }
+    }
+    Ok(out)
+}
