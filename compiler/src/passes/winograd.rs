@@ -118,7 +118,7 @@ fn rewrite(
     let Layer { o, c, .. } = conv.layer;
     let (m, t) = (filter.outputs() as i64, filter.inputs() as i64);
     let (th, tw) = (conv.height.ceil_div(m), conv.width.ceil_div(m));
-    // Tiles of a row follow those of the row before, however many there are: they are rows of the products.
+    // Tiles of a line follow those of the line before, however many there are: they are rows of the products.
     let in_line = tw.as_const().is_none();
     let transformed = transformed_weights(program, conv, filter)?;
     if last {
@@ -151,7 +151,12 @@ fn rewrite(
     let of_tile = |[x, y, n, th, tw, channel]: [LoopId; 6]| {
         let mut index = at(&[x, y, n]);
         if in_line {
-            index.push(Index::from(Affine::of(tw).plus(th, conv.width.ceil_div(m))));
+            // Along a height that is known tiles follow each other at constant distances, as its own end asks for.
+            let (next, line, length) = match conv.height.as_const() {
+                Some(_) => (th, tw, conv.height.ceil_div(m)),
+                None => (tw, th, conv.width.ceil_div(m)),
+            };
+            index.push(Index::from(Affine::of(next).plus(line, length)));
         } else {
             index.extend(at(&[th, tw]));
         }

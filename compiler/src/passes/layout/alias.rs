@@ -61,9 +61,9 @@ impl Tiled {
         Self(list)
     }
 
-    /// Whether a buffer may lie at a place; the outermost axis may have any stride.
+    /// Whether a buffer may lie at a place.
     fn may_lie(&self, buffer: BufferId, place: &Place) -> bool {
-        !self.0.contains(&buffer) || place.strides.iter().skip(1).all(|s| s.as_const().is_some())
+        !self.0.contains(&buffer) || place.strides.iter().all(|s| s.as_const().is_some())
     }
 }
 

@@ -138,11 +138,24 @@ impl Convolution {
             let open = buffer.ty.shape.iter().skip(1).any(|d| d.as_const().is_none());
             !open || buffer.kind == BufferKind::Temp
         };
+        // What the epilogue reads ends where the results do, by the same expression: one end decides for all.
+        let same_end = |a: &Access| {
+            let shape = &program.buffer(a.buffer).ty.shape;
+            let along = |l: LoopId, extent: &Dim| {
+                extent.as_const().is_some()
+                    || a.index.iter().zip(shape.iter()).all(|(index, end)| {
+                        let index = index.affine();
+                        let through = index.and_then(Affine::as_loop) == Some(l) && end == extent;
+                        through || index.is_some_and(|i| i.coefficient(l).is(0))
+                    })
+            };
+            along(self.out[0], &self.height) && along(self.out[1], &self.width)
+        };
         let mut fits = plain(to)
             && near(to)
             && ends_with(self.out[0], &self.height)
             && ends_with(self.out[1], &self.width);
-        value.for_each_access(&mut |a| fits &= plain(a) && near(a));
+        value.for_each_access(&mut |a| fits &= plain(a) && near(a) && same_end(a));
         fits && tiles_compute(program, value, acc)
     }
 }

@@ -1,5 +1,6 @@
 //! Minimal filtering of images whose height or width is open: every remainder of a tile, on every level.
 
+use kiln_ir::kernel::plan::Schedule;
 use kiln_ir::{Dim, Shape, TensorType, eval};
 
 use super::tests::{assert_close, numbers, target};
@@ -110,6 +111,9 @@ fn code_and_plan_store_what_is_there() {
             let plan = planner::build(p, &target).unwrap();
             let open = |k: &kiln_ir::kernel::plan::PlannedKernel| !k.edges().unwrap().is_empty();
             assert!(plan.kernels.iter().any(open), "tiles end where a run says");
+            let tiles = plan.kernels.iter().filter(|k| matches!(k.form, Form::Transform { .. }));
+            let plain = tiles.filter(|k| matches!(k.schedule, Schedule::Scalar { .. }));
+            assert_eq!(plain.map(|k| k.why.as_str()).next(), None, "{level} {filter:?} {extents:?}");
             let code = [1, 2].map(|threads| emit::jit::Model::new(plan.clone(), &target, threads));
             for size in sizes.iter().copied() {
                 let arguments = arguments(size);
@@ -132,6 +136,17 @@ fn what_the_caller_holds_is_not_tiled() {
     let result = p.buffers().iter().position(|b| b.name == "y").map(|i| BufferId(i as u32)).unwrap();
     let Form::Contract { store, .. } = &mut p.kernel_mut(1).form else { panic!("a contraction") };
     store.to.buffer = result;
+    assert!(Convolution::of(&p, p.kernel(1)).is_none());
+}
+
+#[test]
+fn what_ends_by_another_expression_is_not_tiled() {
+    let mut p = program([None, None]);
+    assert!(Convolution::of(&p, p.kernel(1)).is_some());
+    let near = p.buffers().iter().position(|b| b.name == "r.near").map(|i| BufferId(i as u32)).unwrap();
+    let mut ty = p.buffer(near).ty.clone();
+    ty.shape.0[2] = Dim::symbol("other");
+    p.set_type(near, ty);
     assert!(Convolution::of(&p, p.kernel(1)).is_none());
 }
 
