@@ -71,7 +71,9 @@ fn forced(extents: [Option<i64>; 2], filter: Filter) -> Program {
 }
 
 /// Open along both axes or one, and sizes: all remainders of tiles of four, smaller ones than a tile, the greatest.
-fn cases() -> Vec<([Option<i64>; 2], Vec<[i64; 2]>)> {
+type Case = ([Option<i64>; 2], Vec<[i64; 2]>);
+
+fn cases() -> Vec<Case> {
     let both = vec![[1, 1], [2, 3], [3, 6], [4, 4], [5, 9], [6, 23], [8, 7], [23, 22], [11, 13]];
     let one = |axis: usize, other: i64| -> Vec<[i64; 2]> {
         (1..=8).chain([23]).map(|n| if axis == 0 { [n, other] } else { [other, n] }).collect()

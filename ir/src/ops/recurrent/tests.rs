@@ -176,7 +176,7 @@ fn a_long_sequence_is_a_loop_of_the_same_steps() {
     let x = small(&[LONG, 1, 1], 3);
     let others = [small(&[1, 3, 1], 5), small(&[1, 3, 1], 7), small(&[1, 6], 11)];
     let of = |x: &Tensor| {
-        let inputs: Vec<&Tensor> = [x].into_iter().chain(&others).collect();
+        let inputs: Vec<Option<&Tensor>> = [x].into_iter().chain(&others).map(Some).collect();
         op.eval(&inputs).unwrap()
     };
     let first = Tensor::new(DType::F32, vec![LONG - 6, 1, 1], x.data.slice(..4 * (LONG - 6))).unwrap();
