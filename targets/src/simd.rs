@@ -345,10 +345,6 @@ pub trait Simd {
     }
     /// `d = d * a + c`, rounded like [`Simd::fma`].
     fn mul_add(&mut self, d: &V, a: &V, c: Src<'_>) -> R;
-    /// Whether operations read a vector in memory that is their second operand, wherever it lies: else it is loaded before.
-    fn reads_memory(&self) -> bool {
-        true
-    }
     /// Whether [`Simd::fma`] rounds once.
     fn fuses(&self) -> bool;
     /// Whether [`Simd::scale`] is an instruction.

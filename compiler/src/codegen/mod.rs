@@ -13,7 +13,6 @@ mod dynamic;
 mod function;
 mod gather;
 mod guard;
-mod held;
 pub mod listing;
 mod maker;
 mod math;

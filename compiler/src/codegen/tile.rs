@@ -268,10 +268,6 @@ impl Generator<'_> {
         let held = self.epilogue.hold_constants(s)?;
         for r in 0..tile.rows {
             let ahead = self.beside(tile, r);
-            if let Some(l) = self.tile.row.filter(|_| r + 1 < tile.rows) {
-                let more = self.epilogue.hold(s, &self.places(tile, &ahead), l)?;
-                self.walk.held.extend(more);
-            }
             let places = self.places(tile, &ahead);
             let mut row = Vec::with_capacity(vectors);
             for (at, acc) in places.iter().zip(waiting.by_ref()) {
@@ -280,7 +276,6 @@ impl Generator<'_> {
             }
             At::store_all(s, &places, self.store, row, overflow)?;
         }
-        self.walk.held.free(s);
         Dag::drop_constants(s, held);
         Ok(())
     }

@@ -146,8 +146,6 @@ pub(super) enum Operand {
     /// In lanes of 64 bits.
     Wide(u64),
     Mem(AccessId, i32),
-    /// One that stays in its register.
-    Held(usize),
     Splat(AccessId, i32),
 }
 
@@ -164,7 +162,6 @@ impl Operand {
             Self::Const(value) => Src::Const(*value),
             Self::Wide(bits) => Src::Wide(*bits),
             Self::Mem(a, disp) => Src::Mem(walk.ptr(*a), *disp),
-            Self::Held(i) => Src::Reg(walk.held.register(*i)),
             Self::Splat(a, disp) => Src::Splat(walk.ptr(*a), *disp),
         }
     }
@@ -179,7 +176,6 @@ impl Operand {
                 let lanes = s.lanes();
                 s.load(walk.ptr(a), disp, lanes)
             }
-            Self::Held(i) => s.copy(walk.held.register(i)),
             Self::Splat(a, disp) => s.load_splat(walk.ptr(a), disp),
         }
     }
@@ -198,25 +194,6 @@ impl At<'_> {
         self.walk.stride(a, self.lane) == 0
     }
 
-    /// Whether elements are lanes as they are, a whole vector of them.
-    fn is_whole<S: Simd>(&self, s: &S, a: AccessId) -> bool {
-        let element = self.walk.element(a);
-        let all = match element {
-            Element::B32 => self.n == s.lanes(),
-            Element::B64 => 2 * self.n == s.lanes(),
-            _ => false,
-        };
-        all && self.walk.stride(a, self.lane) == element.bytes() as i64
-    }
-
-    /// Where a whole vector of elements as they are lies, which nothing has to be made of.
-    pub(super) fn in_memory<S: Simd>(&self, s: &S, a: AccessId) -> R<Option<i32>> {
-        if self.walk.outside(a)?.is_some() || !self.is_whole(s, a) {
-            return Ok(None);
-        }
-        self.walk.disp(a, self.ahead, 0).map(Some)
-    }
-
     /// An element per lane.
     pub(super) fn load<S: Simd>(&self, s: &mut S, a: AccessId) -> R<Operand> {
         if let Some(otherwise) = self.walk.outside(a)? {
@@ -229,12 +206,16 @@ impl At<'_> {
         let disp = self.walk.disp(a, self.ahead, 0)?;
         let (element, stride) = (self.walk.element(a), self.walk.stride(a, self.lane));
         let size = element.bytes() as i64;
+        // Elements that are lanes as they are, a whole vector of them.
+        let whole = match element {
+            Element::B32 => self.n == s.lanes(),
+            Element::B64 => 2 * self.n == s.lanes(),
+            _ => false,
+        };
         match stride {
             0 if element == Element::B32 => Ok(Operand::Splat(a, disp)),
             0 => Ok(Operand::Reg(s.load_splat_as(element, self.walk.ptr(a), disp)?)),
-            _ if self.is_whole(s, a) => {
-                Ok(self.walk.held.find(a, disp).map_or(Operand::Mem(a, disp), Operand::Held))
-            }
+            _ if stride == size && whole => Ok(Operand::Mem(a, disp)),
             _ if stride == size => Ok(Operand::Reg(s.load_as(element, self.walk.ptr(a), disp, self.n)?)),
             // A single element, however the next one lies.
             _ if self.n == 1 => Ok(Operand::Reg(s.load_as(element, self.walk.ptr(a), disp, 1)?)),

@@ -16,7 +16,6 @@ use kiln_runtime::abi::frame as words;
 use kiln_targets::simd::{Element, P, R, Refusal, Simd, V};
 
 use super::guard::{Decision, Guard};
-use super::held::Held;
 use super::places::{NEAR_BYTES, Place, Places, place};
 
 /// Bytes of an f32.
@@ -109,8 +108,6 @@ pub(super) struct Walk {
     cursors: Vec<Cursor>,
     accesses: Vec<Access>,
     pub(super) gathers: Vec<Gathered>,
-    /// Vectors that are in registers.
-    pub(super) held: Held,
 }
 
 /// A generator that owns a [`Walk`].
@@ -142,7 +139,6 @@ impl Walk {
             cursors: Vec::new(),
             accesses: Vec::new(),
             gathers: Vec::new(),
-            held: Held::default(),
         })
     }
 

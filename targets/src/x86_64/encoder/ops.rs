@@ -750,10 +750,6 @@ impl Simd for Encoder {
         self.load_short_splat(e, p, disp)
     }
 
-    fn reads_memory(&self) -> bool {
-        self.encoding != Encoding::Legacy
-    }
-
     fn converts_far(&self) -> bool {
         true
     }
