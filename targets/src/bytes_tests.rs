@@ -2,7 +2,7 @@
 
 use kiln_ir::format::packed::{Panels, Steps};
 
-use crate::simd::{Lane, Narrow, Op1, Op2, Overflow, R, Refusal, Simd, Src, bytes};
+use crate::simd::{Lane, Narrow, Op1, Op2, Overflow, R, Refusal, Simd, Src, V, bytes};
 use crate::testing::{compile_for, run_encoded, run_on, run_supported};
 
 /// Columns of a panel, and groups of four steps.
