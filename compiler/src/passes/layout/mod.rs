@@ -128,7 +128,7 @@ fn own_place(
     }
     // Behind the last row or plane that is staggered nothing lies.
     let extent = match (&buffer.kind, last.as_const(), stride.as_const()) {
-        (BufferKind::Temp, Some(last), Some(all)) if all > 0 => Dim::Const(last + 1),
+        (BufferKind::Temp, Some(last), Some(all)) if (0..all).contains(&last) => Dim::Const(last + 1),
         _ => stride,
     };
     Place { root: id, offset, strides, extent }
