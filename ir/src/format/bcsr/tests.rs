@@ -181,16 +181,16 @@ fn rows_of_a_slice_have_columns_of_their_own() {
     assert_eq!((format.values_at() % 64, data.len()), (0, format.values_at() + 3 * 64));
     assert_eq!(data[format.values_at()..][..8], bytes(&[1., 2.]));
     assert_eq!(format.decode(&data).unwrap(), bytes(&dense));
-    let says = |at: usize, byte: u8, what: &str| {
+    let says = |changes: &[(usize, u8)], what: &str| {
         let mut data = data.clone();
-        data[at] = byte;
+        changes.iter().for_each(|(at, byte)| data[*at] = *byte);
         let error = format.decode(&data).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     };
-    says(format.columns_at(), 32, "column 32 of row 0 is none of its slice's");
-    says(format.indices_at() + 1, 3, "is none of its slice's");
-    says(format.indices_at() + 1, 0, "is out of order");
-    says(format.values_at() + 2 * 64 + 7, 1, "column 16 of row 17 is out of order");
+    says(&[(format.columns_at(), 32)], "column 32 of row 0 is none of its slice's");
+    says(&[(format.indices_at() + 1, 3)], "is none of its slice's");
+    says(&[(format.indices_at() + 1, 0), (format.columns_at() + 16, 1)], "column 1 of row 0 is out of order");
+    says(&[(format.values_at() + 2 * 64 + 7, 1)], "column 16 of row 17 is out of order");
     let apart = Bcsr::encode(&bytes(&dense), 4, 17, &[(48, 2)], Block::SLICE, false).unwrap_err();
     assert!(apart.message.contains("side by side"), "{apart}");
     assert!(format.in_groups(&data, 4).is_err());
