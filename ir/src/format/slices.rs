@@ -56,7 +56,8 @@ mod tests {
     #[test]
     fn every_element_is_in_one_step_and_rows_are_in_order() {
         for (columns, density) in [(32, 3), (48, 7), (512, 10), (512, 100), (8192, 5000)] {
-            let kept = |row: usize, column: usize| (row * 7919 + column * 104_729 + 13) % density == 0;
+            let kept =
+                |row: usize, column: usize| (row * 7919 + column * 104_729 + 13).is_multiple_of(density);
             let mut found = vec![Vec::new(); ROWS];
             let mut begin = 0;
             for step in steps(columns, kept) {
@@ -86,7 +87,7 @@ mod tests {
         let flags: Vec<bool> = (0..ROWS * 512)
             .map(|_| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 33) % 10 == 0
+                (state >> 33).is_multiple_of(10)
             })
             .collect();
         let places = ROWS * steps(512, |row, column| flags[row * 512 + column]).len();
