@@ -313,9 +313,9 @@ fn transpose(kernel: &FlatKernel) -> Option<Chosen> {
     let name = |l: LoopId| &kernel.loops[l.0 as usize].name;
     let why =
         format!("blocks turned in registers, read along {} and written along {}", name(read), name(write));
-    // Rows of a block lie as far apart as code has numbers for.
-    let apart = stride_of(from, write).is_some() && stride_of(to, read).is_some();
-    (read != write && apart)
+    // Rows of a block lie as far apart as code has numbers for, or have a pointer each.
+    let reachable = (apart || stride_of(from, write).is_some()) && stride_of(to, read).is_some();
+    (read != write && reachable)
         .then_some(Chosen { schedule: Schedule::Transpose(Transpose { outer, read, write }), why })
 }
 
