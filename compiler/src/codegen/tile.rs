@@ -373,7 +373,7 @@ impl Generator<'_> {
         let mut k = 0;
         while self.tile.by_lane && count - k >= BY_LANE {
             if self.is_long(s) {
-                self.steps_of_signs(s, l, k, acc, tile)?;
+                self.steps_of_signs(s, (l, k), acc, tile, BY_LANE)?;
             } else {
                 self.steps_by_lane(s, l, k, acc, tile)?;
             }

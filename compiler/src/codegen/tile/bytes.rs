@@ -32,7 +32,7 @@ impl Generator<'_> {
             return self.step_of_signed_bytes(s, l, k, acc, tile);
         }
         if signed {
-            return self.step_of_signs(s, l, k, acc, tile);
+            return self.steps_of_signs(s, (l, k), acc, tile, 1);
         }
         let vectors = acc.len() / tile.rows as usize;
         let (lhs, rhs) = (self.walk.ptr(self.lhs), self.walk.ptr(self.rhs));

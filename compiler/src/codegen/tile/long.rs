@@ -9,7 +9,7 @@
 use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::{Element, R, Refusal, Simd, V};
 
-use super::{BY_LANE, Extent, Generator};
+use super::{Extent, Generator};
 
 /// Columns of a multiplication, in vectors.
 const BESIDE: usize = 2;
@@ -21,32 +21,18 @@ impl Generator<'_> {
         signed && !s.has_signed_dot4() && s.multiplies_long()
     }
 
-    /// Four steps of depth.
-    pub(super) fn step_of_signs<S: Simd>(
-        &self,
-        s: &mut S,
-        l: Option<LoopId>,
-        k: i64,
-        acc: &[V],
-        tile: Extent,
-    ) -> R {
-        let a = self.rows_of_bytes(s, l, k, tile, 1)?;
-        self.add_pairs(s, (l, k), acc, tile, &a, 0)?;
-        a.into_iter().for_each(|a| s.free(a));
-        Ok(())
-    }
-
-    /// Four times as many, whose bytes of a row are a register.
+    /// Four steps of depth for each of so many lanes; where there are several, those of a row are a register.
     pub(super) fn steps_of_signs<S: Simd>(
         &self,
         s: &mut S,
-        l: Option<LoopId>,
-        k: i64,
+        (l, k): (Option<LoopId>, i64),
         acc: &[V],
         tile: Extent,
+        lanes: i64,
     ) -> R {
-        let a = self.rows_of_bytes(s, l, k, tile, self.lanes)?;
-        for lane in 0..BY_LANE {
+        let loaded = if lanes == 1 { 1 } else { self.lanes };
+        let a = self.rows_of_bytes(s, l, k, tile, loaded)?;
+        for lane in 0..lanes {
             self.add_pairs(s, (l, k + lane), acc, tile, &a, lane as usize)?;
         }
         a.into_iter().for_each(|a| s.free(a));
