@@ -18,6 +18,8 @@ pub(crate) trait Arch {
     const PORTABLE: &'static [&'static str] = &["baseline"];
     /// Bytes from the start of what Linux gives a signal's handler (`ucontext_t`) to the address at which the thread goes on.
     const PROGRAM_COUNTER: Option<usize> = None;
+    /// Processors, of those that [`Arch::LEVELS`] names, that start instructions in the order of the text.
+    const IN_ORDER: &'static [&'static str] = &[];
     /// Every feature, in order of introduction.
     const FEATURES: &'static [Feature];
 

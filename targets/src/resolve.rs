@@ -13,6 +13,7 @@ use crate::target::{Feature, Level, Probe, Target};
 struct Provided {
     levels: &'static [Level],
     portable: &'static [&'static str],
+    in_order: &'static [&'static str],
     features: &'static [Feature],
     detected: Vec<&'static str>,
     describe: fn(Triple, &[&'static str]) -> Target,
@@ -29,6 +30,7 @@ impl Visit for Provide {
         Provided {
             levels: A::LEVELS,
             portable: A::PORTABLE,
+            in_order: A::IN_ORDER,
             features: A::FEATURES,
             detected: A::detect(),
             describe: A::describe,
@@ -188,7 +190,7 @@ fn resolve_for(triple: Triple, arch: &Provided, cpu: &str, features: &str) -> Re
     chosen.sort_by_key(|f| arch.features.iter().position(|x| x.name == *f));
     chosen.dedup();
     let is_bare = triple.operating_system == OperatingSystem::None_;
-    let target = (arch.describe)(triple, &chosen);
+    let target = Target { in_order: arch.in_order.contains(&cpu), ..(arch.describe)(triple, &chosen) };
     Ok(if is_bare {
         Target { frugal: true, f32_tiles: FRUGAL_TILES, short_tiles: &[], ..target }
     } else {
@@ -259,6 +261,11 @@ mod tests {
         assert!(target("pentium", "").unwrap_err().hint.contains("haswell"));
         assert!(target("avx", "fma").is_err() && target("avx", "+neon").is_err());
         assert_eq!(resolve("aarch64-unknown-none", "", "").unwrap().level, "neon");
+        let arm =
+            |cpu: &str| resolve("aarch64-unknown-linux-gnu", cpu, "").map(|t| (t.level, t.in_order)).unwrap();
+        assert_eq!([arm("cortex-a53"), arm("cortex-a72")], [("neon", true), ("neon", false)]);
+        assert_eq!([arm("cortex-a55"), arm("neoverse-n1")], [("dotprod", true), ("dotprod", false)]);
+        assert_eq!([arm("cortex-a510"), arm("neoverse-v1")], [("i8mm", true), ("i8mm", false)]);
         assert!(resolve("riscv64gc-unknown-linux-gnu", "", "").is_err());
     }
 

@@ -86,6 +86,8 @@ pub struct Target {
     pub extremes_choose: bool,
     /// Comparisons of vectors read operands in memory that need not be aligned.
     pub compares_unaligned: bool,
+    /// Cores start instructions in the order of the text: where operands are missing, what follows waits too.
+    pub in_order: bool,
     /// Whether [`encode`](crate::encode::encode) makes code for it.
     pub encoder: bool,
     /// Whether Cranelift writes COFF objects for it.

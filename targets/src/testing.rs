@@ -34,8 +34,8 @@ const ENCODED: [(&str, &str, usize); 11] = [
     ("avx512vnni", "+avx512vbmi", 64),
 ];
 
-/// Levels of AArch64 that the encoder's code differs for.
-const EMULATED: [&str; 3] = ["neon", "dotprod", "i8mm"];
+/// Levels of AArch64 and processors that the encoder's code differs for.
+const EMULATED: [&str; 5] = ["neon", "cortex-a53", "dotprod", "cortex-a55", "i8mm"];
 
 /// A program's code for every level of AArch64 that the emulator runs, unless it is refused.
 fn emulated(program: &impl Program) -> Vec<(&'static str, Vec<u8>)> {

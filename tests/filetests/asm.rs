@@ -9,12 +9,15 @@ use kiln_ir::graph;
 use kiln_ir::kernel::Form;
 use kiln_tests::{Outcome, text};
 
+/// `level` may be a processor.
+///
 /// The longest innermost loop of every kernel of a graph, each below its schedule and a count of its instructions.
 /// Only kernels that multiply are shown: halos and copies are not what a case is about.
 pub(crate) fn inner_loops(source: &str, level: &str) -> Outcome<String> {
     let mut levels = kiln_targets::list().into_iter();
-    let (arch, _) =
-        levels.find(|(_, levels)| levels.iter().any(|l| l.name == level)).ok_or("no such level")?;
+    let (arch, _) = levels
+        .find(|(_, levels)| levels.iter().any(|l| l.name == level || l.processors.contains(&level)))
+        .ok_or("no such level")?;
     let target = kiln_targets::resolve(&format!("{arch}-unknown-linux-gnu"), level, "").map_err(text)?;
     let options = Options::new(target);
     let plan = pipeline::compile(graph::parse(source).map_err(text)?, &options).map_err(text)?;

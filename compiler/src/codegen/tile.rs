@@ -34,6 +34,8 @@ use super::walk::{AccessId, ELEMENT, Walk, Walks, stepped, trips};
 const LINE: i64 = 64;
 /// Lanes of a vector of lhs elements that are multiplied lane by lane.
 const BY_LANE: i64 = 4;
+/// Vectors of a panel that an instruction loads.
+const PAIR: usize = 2;
 
 /// A loop around the tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -482,14 +484,19 @@ impl Generator<'_> {
     /// Four steps, or as many of four bytes each: a vector of lhs per row, multiplied lane by lane.
     fn steps_by_lane<S: Simd>(&mut self, s: &mut S, l: Option<LoopId>, k: i64, acc: &[V], tile: Extent) -> R {
         let (vectors, of_bytes) = (acc.len() / tile.rows as usize, self.tile.quad.is_some());
-        let panel = |this: &Self, s: &mut S, lane: i64| -> R<Vec<V>> {
+        let panel = |this: &Self, s: &mut S, lane: i64, columns: std::ops::Range<usize>| -> R<Vec<V>> {
             let load = |j: usize| match this.rhs_at(l, k + lane, j, tile)? {
                 (disp, _) if of_bytes => s.load(this.walk.ptr(this.rhs), disp, this.lanes),
                 (disp, n) => this.load_rhs(s, disp, n),
             };
-            (0..vectors).map(load).collect()
+            columns.map(load).collect()
         };
-        let mut next = Some(panel(self, s, 0)?);
+        // The panel's next vectors before these are multiplied: cores that run in order wait for a load that is used at once. Sums
+        // of weights need the registers; so do large tiles, where what is loaded together is a pair.
+        let left = s.spare().saturating_sub(tile.rows as usize);
+        let together = if left >= vectors { vectors } else { PAIR };
+        let ahead = left / 2 >= vectors && self.weight_sums.is_empty();
+        let mut next = Some(panel(self, s, 0, 0..together.min(vectors))?);
         let a = (0..tile.rows)
             .map(|r| {
                 let disp = self.walk.disp(self.lhs, &self.ahead(l, k, r), 0)?;
@@ -499,25 +506,25 @@ impl Generator<'_> {
             })
             .collect::<R<Vec<_>>>()?;
         for lane in 0..BY_LANE {
-            let b = match next.take() {
-                Some(b) => b,
-                None => panel(self, s, lane)?,
-            };
-            // The panel's next vectors before these are multiplied: cores that run in order wait for a load that is used at once. Sums
-            // of weights need the registers.
-            if lane + 1 < BY_LANE && self.weight_sums.is_empty() {
-                next = Some(panel(self, s, lane + 1)?);
-            }
-            for (j, b) in b.into_iter().enumerate() {
-                self.add_weights(s, j, &b)?;
-                for (acc, a) in acc[j..].iter().step_by(vectors).zip(&a) {
-                    if of_bytes {
-                        self.dot_lane(s, acc, &b, a, lane as usize)?;
-                    } else {
-                        s.fma_lane(acc, &b, a, lane as usize)?;
-                    }
+            for from in (0..vectors).step_by(together) {
+                let b = match next.take() {
+                    Some(b) => b,
+                    None => panel(self, s, lane, from..(from + together).min(vectors))?,
+                };
+                if lane + 1 < BY_LANE && ahead {
+                    next = Some(panel(self, s, lane + 1, 0..vectors)?);
                 }
-                s.free(b);
+                for (j, b) in b.into_iter().enumerate() {
+                    self.add_weights(s, from + j, &b)?;
+                    for (acc, a) in acc[from + j..].iter().step_by(vectors).zip(&a) {
+                        if of_bytes {
+                            self.dot_lane(s, acc, &b, a, lane as usize)?;
+                        } else {
+                            s.fma_lane(acc, &b, a, lane as usize)?;
+                        }
+                    }
+                    s.free(b);
+                }
             }
         }
         for a in a {

@@ -23,6 +23,8 @@ pub const LEAST_RUN: u8 = 16;
 const STRAIGHT_STEPS: i64 = 16;
 /// Lanes of vectors of lhs elements that are multiplied lane by lane.
 const BY_LANE: usize = 4;
+/// Vectors of sums of tiles that are multiplied lane by lane, where other registers are needed.
+const MOST_SUMS: i64 = 16;
 /// What it costs that the next panel of a matrix as it lies begins in a cache line of this one's.
 const SHARED_LINES: f64 = 1.05;
 /// What few rows cost more that are not cut into equal tiles, where the count of operations sees no difference.
@@ -268,7 +270,13 @@ fn sizes(
     let pieces = |row: LoopId| lhs.map_or_else(Vec::new, |lhs| taps::pieces(kernel, lhs, row));
     let least =
         |l: LoopId| kernel.loops[usize::from(l.0)].extent.range(&kernel.bounds).map_or(1, |r| r.0.max(1));
+    let lane_by_lane = by_lane(kernel, roles, target);
+    // Larger tiles leave no registers for what is loaded ahead, for other types' products, and for results of few products.
+    let most_sums = if sums(kernel) == DType::F32 && !target.in_order { i64::MAX } else { MOST_SUMS };
     let mut consider = |row: Option<LoopId>, mr: i64, nv: i64| {
+        if lane_by_lane && mr * nv > most_sums {
+            return;
+        }
         let extra = product_registers(kernel, roles.col, nv, packed, target);
         let held = if is_bytes(kernel) { nv } else { mr.min(nv) };
         if extra != 0 && mr * nv + held + 1 + extra > target.vector_registers as i64 {
@@ -289,6 +297,9 @@ fn sizes(
         }
         if let Some(line) = line {
             cycles += cost::results(mr, nv, nv % line == 0) * (total * vectors) as f64 / depth.max(1) as f64;
+        }
+        if lane_by_lane && !is_bytes(kernel) {
+            cycles *= cost::beside_lanes(mr, nv);
         }
         if is_long(kernel, target) {
             // Three instructions for each vector, and two and a quarter for the pairs of a row.

@@ -12,6 +12,8 @@ const LOADS: f64 = 2.0;
 /// Cycles from a multiply-add to the next one on the same accumulator: four, and what is lost where there are just
 /// enough accumulators (4 x 2 vectors reach 91 % of the peak on a Zen 5, 6 x 2 reach 98 %).
 const LATENCY: f64 = 4.5;
+/// Cycles of a load beside multiply-adds of a core that starts one more instruction with them, over those of such.
+const BESIDE: f64 = 0.25;
 /// Bytes per cycle of weights that come from memory or the third-level cache: 42 and 100 GB/s on a Zen 5 of 4.3 GHz,
 /// and less on most machines.
 const COLD_BYTES: f64 = 8.0;
@@ -122,6 +124,13 @@ impl Rhs {
 pub fn step(rows: i64, vectors: i64) -> f64 {
     let (r, v) = (rows as f64, vectors as f64);
     (r * v / FMAS).max((r + v) / LOADS).max(LATENCY)
+}
+
+/// By how much longer a tile takes whose rows are multiplied lane by lane, for what there is beside its multiply-adds: a
+/// vector of four steps for each row, and pairs of columns.
+pub fn beside_lanes(rows: i64, vectors: i64) -> f64 {
+    let (r, v) = (rows as f64, vectors as f64);
+    1.0 + BESIDE * (r / 4.0 + v / 2.0) / (r * v)
 }
 
 /// The same where every row loads the vectors again, after a look at it: three multiplications for two vectors' steps, what there

@@ -27,14 +27,38 @@ const FEATURES: &[Feature] = &[
 
 /// The levels and the processors known by name.
 const LEVELS: &[Level] = &[
-    Level { name: "neon", features: &["neon"], processors: &["cortex-a53", "cortex-a72"] },
-    Level { name: "dotprod", features: &["neon", "dotprod"], processors: &["cortex-a76", "apple-m1"] },
-    Level { name: "i8mm", features: &["neon", "dotprod", "i8mm"], processors: &["neoverse-v1", "apple-m2"] },
+    Level {
+        name: "neon",
+        features: &["neon"],
+        processors: &["cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a73"],
+    },
+    Level {
+        name: "dotprod",
+        features: &["neon", "dotprod"],
+        processors: &[
+            "cortex-a55",
+            "cortex-a75",
+            "cortex-a76",
+            "cortex-a77",
+            "cortex-a78",
+            "cortex-x1",
+            "neoverse-n1",
+            "apple-m1",
+        ],
+    },
+    Level {
+        name: "i8mm",
+        features: &["neon", "dotprod", "i8mm"],
+        processors: &["cortex-a510", "cortex-a710", "neoverse-n2", "neoverse-v1", "neoverse-v2", "apple-m2"],
+    },
 ];
 
+/// The small cores.
+const IN_ORDER: &[&str] = &["cortex-a35", "cortex-a53", "cortex-a55", "cortex-a510"];
+
 /// 8 rows by lane and 2 vectors of columns: 16 accumulators, 8 vectors of lhs and 2 of rhs leave 6 of 32 registers for
-/// the constants of epilogues. 8 x 3 would need 35.
-const TILES: &[(u32, u32)] = &[(8, 2), (4, 4)];
+/// the constants of epilogues. 8 x 3 would need 35. 6 x 4 is all registers, and loads the least for its multiply-adds.
+const TILES: &[(u32, u32)] = &[(8, 2), (6, 4), (4, 4)];
 
 /// See [`Arch`]. The identification registers belong to the system: reading one is allowed to programs where Linux
 /// emulates it, and nowhere else. So there is no probe.
@@ -45,6 +69,7 @@ impl Arch for Aarch64 {
     const PROGRAM_COUNTER: Option<usize> = Some(176 + 33 * 8);
     const NAME: &'static str = "aarch64";
     const LEVELS: &'static [Level] = LEVELS;
+    const IN_ORDER: &'static [&'static str] = IN_ORDER;
     const FEATURES: &'static [Feature] = FEATURES;
 
     fn is(architecture: Architecture) -> bool {
@@ -154,6 +179,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         crosses_bytes: false,
         extremes_choose: false,
         compares_unaligned: true,
+        in_order: false,
         encoder: true,
         coff_objects: false,
         vector_bytes: 16,
@@ -165,7 +191,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         f32_tiles: TILES,
         frugal: false,
         short_tiles: &[],
-        tile_unroll: 4,
+        tile_unroll: 8,
         prefetches: false,
         align: 64,
     }

@@ -76,6 +76,7 @@ pub fn target(triple: &str) -> Result<Target> {
         crosses_bytes: !vectors,
         extremes_choose: true,
         compares_unaligned: true,
+        in_order: false,
         encoder: false,
         coff_objects: false,
         vector_bytes: 16,

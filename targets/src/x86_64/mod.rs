@@ -244,6 +244,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         signed_dot4: false,
         extremes_choose: true,
         compares_unaligned: has("avx"),
+        in_order: false,
         encoder: true,
         coff_objects: true,
         vector_bytes,

@@ -91,6 +91,8 @@ impl Encoder {
         if let Some(before) = self.access.filter(|before| before.at + 1 == access.at)
             && (before.store, before.base, before.disp + 16) == (store, base, disp)
             && before.disp % 16 == 0
+            // In order, a pair takes as long as two, and nothing beside it starts.
+            && (store || !self.in_order)
             && (-1024..1024).contains(&before.disp)
         {
             self.code.pop();

@@ -77,9 +77,15 @@ impl Encoder {
         (self.copied, self.access, self.near) = (None, None, None);
     }
 
+    /// The same at the end of straight code.
+    fn end_block(&mut self) {
+        self.settle();
+        self.close_block();
+    }
+
     /// Here a loop begins.
     pub(super) fn head(&mut self) -> usize {
-        self.settle();
+        self.end_block();
         self.depth += 1;
         self.code.len()
     }
@@ -89,23 +95,26 @@ impl Encoder {
         self.settle();
         self.depth -= 1;
         self.put(SUBS_IMM, &[counter.into(), counter.into(), 1]);
+        self.close_block();
         let distance = to as i64 - self.code.len() as i64;
         let bits = self.label(Field::Label19, distance);
         self.code.push(B_NE.bits | bits);
+        self.open_block();
     }
 
     /// A branch to a place that [`Encoder::land`] will name; `register` is what it looks at, if anything.
     pub(super) fn jump_ahead(&mut self, op: Op, register: u32) -> Jump {
-        self.settle();
+        self.end_block();
         let at = self.code.len();
         let field = op.fields.last().copied().unwrap_or(Field::Label26);
         self.code.push(op.bits | if op.fields.len() > 1 { register } else { 0 });
+        self.open_block();
         Jump { at, field }
     }
 
     /// Here is where the branch leads.
     pub(super) fn land(&mut self, jump: &Jump) {
-        self.settle();
+        self.end_block();
         let distance = self.code.len() as i64 - jump.at as i64;
         let bits = self.label(jump.field, distance);
         self.code[jump.at] |= bits;
@@ -151,10 +160,12 @@ impl Encoder {
         self.put(LDR_X, &[NUMBER.into(), STACK.into(), place]);
         self.put(SUB_IMM, &[NUMBER.into(), NUMBER.into(), 1]);
         self.put(STR_X, &[NUMBER.into(), STACK.into(), place]);
+        self.close_block();
         self.depth -= 1;
         let distance = head as i64 - self.code.len() as i64;
         let bits = self.label(Field::Label19, distance);
         self.code.push(CBNZ.bits | NUMBER | bits);
+        self.open_block();
         self.free_slots.push(slot);
         Ok(())
     }

@@ -17,10 +17,12 @@ mod frame;
 mod general;
 mod lanes;
 mod ops;
+mod order;
 mod parts;
 
 use std::collections::BTreeMap;
 
+use self::order::Block;
 use self::parts::{Access, LANES, longs, words};
 use super::isa::{Field, ORR_V, Op};
 use crate::simd::{P, R, Refusal, Simd as _, Src, V};
@@ -60,7 +62,11 @@ pub(crate) struct Encoder {
     mixed_dots: bool,
     /// Products of four bytes are instructions, of signed ones.
     signed_dots: bool,
+    /// The core starts instructions in the order of the text.
+    in_order: bool,
     code: Vec<u32>,
+    /// The straight code at its end.
+    block: Block,
     /// Bit per register that is free.
     vectors: u32,
     general: u32,
@@ -102,7 +108,9 @@ impl Encoder {
         Self {
             mixed_dots: target.dot4,
             signed_dots: target.signed_dot4,
+            in_order: target.in_order,
             code: Vec::new(),
+            block: Block::EMPTY,
             vectors: u32::MAX,
             general: GENERAL.iter().fold(0, |all, r| all | 1 << r),
             used: 0,
@@ -137,6 +145,7 @@ impl Encoder {
 
     /// The finished function: prologue, what was built, epilogue, constants. It may lie anywhere at a multiple of 16 bytes.
     pub(crate) fn finish(mut self) -> R<Encoded> {
+        self.close_block();
         let throughout = std::mem::take(&mut self.throughout);
         self.used |= throughout.iter().fold(0, |all, (_, register)| all | 1 << register);
         let saved = self.saved();
