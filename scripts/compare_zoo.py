@@ -3,13 +3,14 @@
 
     compare_zoo.py ZOO                  ZOO: a folder of fetch_zoo.py, with --data and --speech
     compare_zoo.py ZOO NAME...          these models alone
+    compare_zoo.py ZOO --aarch64 LEVEL  the same as static libraries for AArch64 under QEMU, compiled for each size
     compare_zoo.py ZOO --time           milliseconds of both at one thread and two, in turns, as a Markdown table, and
                                         every kernel in plain loops that takes more than 1 % of a model's time
 
 zoo.toml has the dimensions, bounds and sizes of each model, zoo_inputs.py makes the inputs. Classes, boxes, texts and areas must
 be the same; probabilities within 1e-3, other numbers within 1e-3 of the largest. Exit code 1 where one is not, and with
 --time where a model is slower than ONNX Runtime or has such a kernel.
-Needs: pip install -r requirements.txt; a built kiln (KILN names another binary).
+Needs: pip install -r requirements.txt; a built kiln (KILN names another binary), for --aarch64 what aarch64.py needs.
 """
 import argparse
 import json
@@ -23,6 +24,7 @@ import tomllib
 import numpy as np
 import onnx
 
+import aarch64
 import zoo_inputs
 from bench_common import geometric_mean, table, thread_counts
 from common import REPOSITORY, kiln_binary, ort_session, run_kiln
@@ -109,7 +111,17 @@ def flags(entry):
     return [word for dim in entry["dims"] for word in ("--dim", dim)] + bounds
 
 
-def compare(zoo, path, entry):
+def emulated(path, folder, feed, level, bounds):
+    """The outputs of a static library for AArch64."""
+    model = onnx.load(str(path), load_external_data=False)
+    shapes = {name: value.shape for name, value in feed.items()}
+    constant = {value.name for value in model.graph.initializer}
+    blobs = [feed[value.name].tobytes() for value in model.graph.input if value.name not in constant]
+    words = aarch64.extents(model, shapes) + [word for bound in bounds for word in ("--bound", bound)]
+    return aarch64.outputs_of(path, blobs, len(model.graph.output), pathlib.Path(folder), level, words)
+
+
+def compare(zoo, path, entry, level=None):
     """One model at its sizes; gives whether all agree."""
     session, good = ort_session(path), True
     for size in entry["sizes"]:
@@ -118,11 +130,17 @@ def compare(zoo, path, entry):
             file = pathlib.Path(folder, "inputs.npz")
             np.savez(file, **feed)
             try:
-                found, _ = run_kiln(path, folder, "--inputs", str(file), *flags(entry))
+                if level:
+                    found = emulated(path, folder, feed, level, entry.get("bounds", []))
+                else:
+                    found, _ = run_kiln(path, folder, "--inputs", str(file), *flags(entry))
             except RuntimeError as error:
                 print(f"FAIL {path.stem:24s} {size!s:14s} {error}", flush=True)
                 return False
         expected = session.run(None, feed)
+        if level:
+            found = [np.frombuffer(data, e.dtype).reshape(e.shape) if len(data) == e.nbytes else np.frombuffer(data, np.uint8)
+                     for data, e in zip(found, expected)]
         if [f.shape for f in found] != [e.shape for e in expected]:
             print(f"FAIL {path.stem:24s} {size!s:14s} shapes {[f.shape for f in found]}", flush=True)
             good = False
@@ -194,6 +212,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("zoo", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--aarch64", metavar="LEVEL", choices=["neon", "dotprod", "i8mm"])
     parser.add_argument("--time", action="store_true")
     parser.add_argument("--threads", type=thread_counts, default=[1, 2])
     parser.add_argument("--seconds", type=float, default=0.5)
@@ -205,7 +224,7 @@ def main():
     entries = {name: entry for name, entry in entries.items() if not args.names or name in args.names}
     if args.time:
         return 0 if timed(args.zoo, entries, args.threads, args.seconds) else 1
-    good = [compare(args.zoo, args.zoo / f"{name}.onnx", entry) for name, entry in entries.items()]
+    good = [compare(args.zoo, args.zoo / f"{name}.onnx", entry, args.aarch64) for name, entry in entries.items()]
     print(f"{sum(good)} of {len(good)} models agree")
     return 0 if all(good) else 1
 
