@@ -37,7 +37,7 @@ def extents(model, inputs):
     words = []
     for value in (v for v in model.graph.input if v.name in inputs):
         for axis, (dim, size) in enumerate(zip(value.type.tensor_type.shape.dim, inputs[value.name])):
-            if not dim.dim_value:
+            if dim.dim_value <= 0:
                 known = dim.dim_param if re.fullmatch(r"\w[\w.]*", dim.dim_param) else f"{value.name}.{axis}"
                 words += ["--dim", f"{known}={size}"]
     return words

@@ -218,6 +218,10 @@ pub const AARCH64: Host<'static> = Host {
     runner: &[tools::QEMU, "-cpu", "cortex-a53"],
 };
 
+/// A RISC-V machine of 64 bits, emulated.
+pub const RISCV64: Host<'static> =
+    Host { cc: tools::RISCV64_CC, flags: &["-std=c11", "-static"], runner: &[tools::QEMU_RISCV64] };
+
 /// An AArch64 machine with everything that the emulator knows.
 pub const AARCH64_MAX: Host<'static> = Host { runner: &[tools::QEMU, "-cpu", "max"], ..AARCH64 };
 

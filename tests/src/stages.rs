@@ -116,7 +116,12 @@ pub fn write_library(folder: &Path, name: &str, plan: Plan, options: &Options) -
 
 /// Options for C, to be compiled for this machine.
 pub fn c_options(opt: u8) -> Outcome<Options> {
-    Ok(Options { opt, ..Options::new(kiln_targets::c::target("").map_err(text)?) })
+    c_options_for("", opt)
+}
+
+/// The same for a machine of another triple.
+pub fn c_options_for(triple: &str, opt: u8) -> Outcome<Options> {
+    Ok(Options { opt, ..Options::new(kiln_targets::c::target(triple).map_err(text)?) })
 }
 
 /// Writes `folder/NAME.c` and `folder/NAME.h`.

@@ -14,6 +14,10 @@ pub const CROSS_CC: &str = "aarch64-linux-gnu-gcc";
 /// The user-mode emulator of AArch64.
 pub const QEMU: &str = "qemu-aarch64-static";
 
+/// The C compiler for RISC-V of 64 bits.
+pub const RISCV64_CC: &str = "riscv64-linux-gnu-gcc";
+/// Its emulator.
+pub const QEMU_RISCV64: &str = "qemu-riscv64-static";
 /// The C compiler for Windows on x86-64.
 pub const WINDOWS_CC: &str = "x86_64-w64-mingw32-gcc";
 /// What runs its programs.
