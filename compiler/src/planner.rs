@@ -252,7 +252,7 @@ fn share(kernel: &mut PlannedKernel, part: Part, target: &Target) {
             return;
         }
     }
-    kernel.grain = part.grain;
+    kernel.grain = part.grain.map(|grain| piece(kernel, grain));
 }
 
 /// A dimension whose typical size is more than so many times its least is seldom least.
@@ -268,12 +268,21 @@ fn least(bounds: &Bounds) -> Symbols {
     bounds.iter().map(|(name, bound)| (name.clone(), size(bound))).collect()
 }
 
-/// The grain of a kernel when its open dimensions are least.
-fn grain(kernel: &PlannedKernel) -> Option<u32> {
-    if kernel.bounds.is_empty() {
-        return schedule::grain::grain(kernel);
+/// The grain of a kernel that is worth sharing when its open dimensions are least.
+fn grain(kernel: &PlannedKernel) -> Option<Dim> {
+    let grain = schedule::grain::grain(&kernel.at(&least(&kernel.bounds)))?;
+    Some(piece(kernel, grain))
+}
+
+/// Steps that a thread takes at a time: so many when open dimensions are least, but of an open loop those that make equal parts
+/// of the steps that a run has.
+fn piece(kernel: &PlannedKernel, grain: u32) -> Dim {
+    match kernel.step_count() {
+        Some(steps) if steps.as_const().is_none() => {
+            schedule::grain::of_open(&steps, &kernel.at(&least(&kernel.bounds)))
+        }
+        _ => Dim::from(i64::from(grain)),
     }
-    schedule::grain::grain(&kernel.at(&least(&kernel.bounds)))
 }
 
 /// A kernel without provider and shared loop.

@@ -191,7 +191,7 @@ impl Explain<'_> {
             "vector_bits": 8 * kernel.provider.vector_bytes(),
             "schedule": schedule(kernel),
             "products": self.products(kernel).map(Products::name),
-            "grain": kernel.grain,
+            "grain": kernel.grain.as_ref().map(|n| n.as_const().map_or_else(|| json!(n.to_string()), |n| json!(n))),
             "why": kernel.why,
         })
     }
@@ -199,7 +199,7 @@ impl Explain<'_> {
 
 /// What threads share, and how much of it one takes at a time.
 fn threads(kernel: &PlannedKernel) -> String {
-    let (Some(grain), Some(Shared { along, step })) = (kernel.grain, kernel.shared) else {
+    let (Some(grain), Some(Shared { along, step })) = (&kernel.grain, kernel.shared) else {
         return "one: sharing would cost more than it saves".to_owned();
     };
     let name = kernel.loops.get(along.0 as usize).map_or("?", |l| &*l.name);

@@ -84,8 +84,7 @@ pub(super) fn define<M: Module>(
     for (planned, kernel) in
         variants.iter().zip(kernels).flat_map(|(v, k)| v.plan.kernels.iter().zip(&k.functions))
     {
-        let between =
-            forks.filter(|_| is_forked(planned.grain, &kernel.steps)).map_or(Some(0), |(_, stack)| stack);
+        let between = forks.filter(|_| planned.is_forked()).map_or(Some(0), |(_, stack)| stack);
         called.push(kernel.stack_bytes.zip(between).map(|(a, b)| a + b));
     }
     let called: Option<Vec<u32>> = called.into_iter().collect();
@@ -93,11 +92,6 @@ pub(super) fn define<M: Module>(
     let stack_bytes = outer.zip(inner).zip(deepest).map(|((outer, inner), deepest)| outer + inner + deepest);
     let Maker { code_bytes, unwind, .. } = maker;
     Ok(Built { run, run_parallel, weights, kernels: Vec::new(), code_bytes, stack_bytes, unwind })
-}
-
-/// Whether a kernel is called through the fork, which has pieces for threads.
-fn is_forked(grain: Option<u32>, steps: &Dim) -> bool {
-    grain.is_some_and(|grain| steps.as_const().is_none_or(|steps| i64::from(grain) < steps))
 }
 
 /// What `NAME_run_parallel` is made of.
@@ -366,10 +360,10 @@ impl<M: Module> Calls<'_, '_, M> {
         }
         let steps = self.sizes.value(b, &kernel.steps)?;
         let least = kernel.steps.as_const();
-        match (planned.grain, self.fork) {
-            (Some(grain), Some((fork, parallel_for, context))) if is_forked(planned.grain, &kernel.steps) => {
+        match (&planned.grain, self.fork) {
+            (Some(grain), Some((fork, parallel_for, context))) if planned.is_forked() => {
                 let address = b.ins().func_addr(types::I64, callee);
-                let grain = b.ins().iconst(types::I64, i64::from(grain));
+                let grain = self.sizes.value(b, grain)?;
                 let fork = module.declare_func_in_func(fork, b.func);
                 let host = match least {
                     Some(_) => parallel_for,

@@ -84,7 +84,7 @@ pub(super) struct Entry {
     pub(super) function: usize,
     steps: String,
     pub(super) row: usize,
-    pub(super) grain: Option<u32>,
+    grain: Option<String>,
     pub(super) places: Vec<i64>,
 }
 
@@ -119,6 +119,14 @@ impl Declared {
 impl Entry {
     pub(super) fn steps(&self) -> Option<Dim> {
         text::parse_dim(&self.steps).ok()
+    }
+
+    /// What a thread takes at a time; nothing of that where it cannot be read.
+    pub(super) fn grain(&self) -> Option<Option<Dim>> {
+        self.grain
+            .as_ref()
+            .map(|grain| text::parse_dim(grain).ok())
+            .map_or(Some(None), |grain| grain.map(Some))
     }
 }
 
@@ -181,7 +189,7 @@ impl Image {
             function: function.code,
             steps: function.steps.to_string(),
             row: function.row,
-            grain: kernel.grain,
+            grain: kernel.grain.as_ref().map(Dim::to_string),
             places: function.places,
         });
         let declared = |ports: &[Port]| ports.iter().map(Declared::of).collect();

@@ -109,7 +109,7 @@ impl Model {
             places: kernel.row.clone().map_or_else(Vec::new, |row| table[row].to_vec()),
             function,
             steps: kernel.steps.clone(),
-            grain: planned.grain.map(i64::from),
+            grain: planned.grain.clone(),
             row: kernel.sizes,
         });
         let kernels = kernels.collect();
@@ -164,7 +164,7 @@ impl Model {
             return Err(damaged());
         }
         for entry in description.kernels {
-            let steps = entry.steps().ok_or_else(damaged)?;
+            let (steps, grain) = entry.steps().zip(entry.grain()).ok_or_else(damaged)?;
             let function = *functions.get(entry.function).ok_or_else(damaged)?;
             kernels.push(KernelInfo {
                 name: entry.name,
@@ -174,7 +174,7 @@ impl Model {
                 places: entry.places,
                 function,
                 steps,
-                grain: entry.grain.map(i64::from),
+                grain,
                 row: entry.row,
             });
         }

@@ -26,13 +26,13 @@ pub struct KernelInfo {
     pub(super) function: *const u8,
     pub(super) steps: Dim,
     /// Steps that a thread takes at a time.
-    pub(super) grain: Option<i64>,
+    pub(super) grain: Option<Dim>,
     /// Where its row begins in the table of sizes.
     pub(super) row: usize,
 }
 
 impl KernelInfo {
-    /// Runs it completely, that is so many steps, in parts where threads could share it; whether it came to the end before
+    /// Runs it completely, that is so many steps, in parts of so many where threads could share it; whether it came to the end before
     /// somebody asked it to stop. The parts are the same for any number of threads.
     ///
     /// # Safety
@@ -41,7 +41,7 @@ impl KernelInfo {
     pub(super) unsafe fn call(
         &self,
         frame: &mut Frame,
-        steps: i64,
+        (steps, grain): (i64, Option<i64>),
         pool: Option<&Pool>,
         stop: Option<&AtomicBool>,
     ) -> bool {
@@ -52,7 +52,7 @@ impl KernelInfo {
         if stopped() {
             return false;
         }
-        let grain = self.grain.filter(|_| pool.is_some() || stop.is_some());
+        let grain = grain.filter(|_| pool.is_some() || stop.is_some());
         // Who may be stopped looks for that more often than threads take new work.
         let grain =
             grain.map(|grain| if stop.is_some() { grain.min(steps / MOST_PARTS).max(1) } else { grain });

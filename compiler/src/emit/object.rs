@@ -272,7 +272,7 @@ mod tests {
                 provider: Provider::Plain,
                 shared: Some(Shared { along: LoopId(0), step: 1 }),
                 why: String::new(),
-                grain: Some(2),
+                grain: Some(Dim::Const(2)),
                 bounds: Default::default(),
             }],
             ..Plan::default()

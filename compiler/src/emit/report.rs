@@ -77,7 +77,7 @@ fn add_details(entry: &mut Value, variant: &Variant<'_>) {
             "nodes": kernel.nodes,
             "iterations": kernel.loops.iter().fold(Dim::Const(1), |n, l| n * l.extent.clone()).as_const(),
             "why": kernel.why,
-            "grain": kernel.grain,
+            "grain": kernel.grain.as_ref().map(|n| n.as_const().map_or_else(|| json!(n.to_string()), |n| json!(n))),
             "macs": work.macs(&kernel.form),
             "code_bytes": null,
             "stack_bytes": null,

@@ -411,7 +411,7 @@ impl<'a> Runner<'a> {
         let kernel = |frame: &mut Frame, i: usize| {
             let kernel = &model.kernels[i];
             frame.sizes = at.borrow().sizes[kernel.row..].as_ptr();
-            let steps = size(&kernel.steps);
+            let steps = (size(&kernel.steps), kernel.grain.as_ref().map(size));
             // SAFETY: the frame is the one that a run of this model makes, of memory that the caller vouches for.
             if !unsafe { kernel.call(frame, steps, model.pool.as_ref(), stop) } {
                 return Err(End::Stopped);
@@ -440,7 +440,7 @@ impl<'a> Runner<'a> {
         frame.sizes = self.at.sizes[kernel.row..].as_ptr();
         let steps = self.size(&kernel.steps);
         // SAFETY: as in `run_each`.
-        unsafe { kernel.call(&mut frame, steps, None, None) };
+        unsafe { kernel.call(&mut frame, (steps, None), None, None) };
     }
 
     fn frame(&mut self) -> Frame {

@@ -3,6 +3,7 @@
 //! The pieces depend on the kernel alone, never on the number of threads, so that results have the same bits for
 //! any. A kernel is shared when a piece of it takes longer than a fork, about a microsecond.
 
+use kiln_ir::Dim;
 use kiln_ir::kernel::plan::{PlannedKernel, Schedule};
 use kiln_ir::kernel::{Form, LoopId};
 
@@ -30,6 +31,24 @@ fn best_grain(shared: i64, pieces: i64) -> i64 {
     let half = |grain: i64| up(up(shared, grain), 2) * grain;
     let grains = (1..=up(pieces, 2)).map(|of_half| up(shared, 2 * of_half).max(least));
     grains.min_by_key(|&grain| (half(grain), std::cmp::Reverse(grain))).unwrap_or(least)
+}
+
+/// Steps of an open loop from which there is another pair of pieces: their ends are at most a thirtieth apart from equal parts.
+const STEPS_OF_PAIR: i64 = 64;
+
+/// Steps per piece of an open shared loop: an even number of pieces that are as equal as can be, whatever size a run has, and none
+/// of less work than is worth it. `known`: the kernel at sizes that are taken for what a step is.
+pub fn of_open(steps: &Dim, known: &PlannedKernel) -> Dim {
+    let work = |n: i64| Some((n, operations(known)?.max(1)));
+    let least = known.steps().filter(|_| grain(known).is_some()).and_then(work);
+    let least = Dim::Const(least.map_or(1, |(n, all)| (n.saturating_mul(PIECE_OPERATIONS) / all).max(1)));
+    let parts = |pieces: Dim| {
+        let up = steps.clone() + pieces.clone() - Dim::Const(1);
+        up.floor_div(&pieces).map(|n| n.max_with(&least)).filter(|n| !n.is_unknown())
+    };
+    let pairs = steps.floor_div(&Dim::Const(STEPS_OF_PAIR)).unwrap_or(Dim::Const(1));
+    let pairs = pairs.max_with(&Dim::Const(1)).min_with(&Dim::Const(MAX_PIECES / 2));
+    parts(Dim::Const(2) * pairs).or_else(|| parts(Dim::Const(2))).unwrap_or(least)
 }
 
 /// Arithmetic operations of a kernel; a load or a store that nothing is computed with counts as two.
@@ -78,6 +97,30 @@ mod tests {
     }
 
     #[test]
+    fn pieces_of_an_open_loop_are_equal_at_every_size() {
+        let text = "program @m {
+            dim n = 1..100000:640
+            input %x: f32[n, 4096] output %y: f32[n, 4096]
+            map \"y\" [h: n, w: 4096] { %y[h, w] = exp(%x[h, w]) }
+        }";
+        let mut program = kiln_ir::kernel::parse(text).unwrap();
+        layout::run(&mut program).unwrap();
+        let target = kiln_targets::resolve("x86_64-unknown-linux-gnu", "avx2", "").unwrap();
+        let plan = crate::planner::build(program, &target).unwrap();
+        let (steps, grain) = (plan.kernels[0].step_count().unwrap(), plan.kernels[0].grain.clone().unwrap());
+        assert!(steps.as_const().is_none() && grain.as_const().is_none(), "{plan}");
+        for n in (1..3000).chain([99_999, 100_000]) {
+            let at = kiln_ir::dim::Symbols::from([("n".into(), n)]);
+            let [steps, grain] = [&steps, &grain].map(|size| size.eval(&at).unwrap());
+            let pieces = (steps + grain - 1) / grain;
+            assert!(grain >= 1 && pieces <= MAX_PIECES, "{steps} by {grain}");
+            // Two threads get contiguous halves of the pieces.
+            let first = (pieces + 1) / 2 * grain;
+            assert!(steps < 4 || 30 * (2 * first - steps) <= steps + 60, "{steps} by {grain}");
+        }
+    }
+
+    #[test]
     fn halves_are_equal_where_they_can_be() {
         // Four panels of 24 columns.
         let mut p = conv_bias_relu(64, 96);
@@ -87,7 +130,7 @@ mod tests {
         let plan = crate::planner::build(p, &target).unwrap();
         let of = |name: &str| plan.kernels.iter().find(|k| k.name == name).unwrap();
         let conv = of("conv");
-        let piece = i64::from(conv.grain.unwrap());
+        let piece = conv.grain.as_ref().unwrap().as_const().unwrap();
         assert_eq!(conv.steps().unwrap() % (2 * piece), 0);
         assert_eq!(of("x.padded.halo0").grain, None);
     }

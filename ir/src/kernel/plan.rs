@@ -406,8 +406,8 @@ pub struct PlannedKernel {
     pub shared: Option<Shared>,
     /// Why this schedule: a line for `explain`.
     pub why: String,
-    /// Steps of the shared loop that a thread takes at a time; `None`: not worth sharing.
-    pub grain: Option<u32>,
+    /// Steps of the shared loop that a thread takes at a time, of an open one as a size; `None`: not worth sharing.
+    pub grain: Option<Dim>,
     /// Bounds of the open dimensions in it.
     pub bounds: Arc<Bounds>,
 }

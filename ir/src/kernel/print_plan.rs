@@ -111,7 +111,10 @@ impl fmt::Display for PlannedKernel {
             let l = names.get(along);
             let step = if step == 1 { String::new() } else { format!(" by {step}") };
             let steps = self.step_count().map_or("no".to_owned(), |n| factor_text(&n));
-            let grain = self.grain.map_or("one thread".to_owned(), |n| format!("{n} at a time"));
+            let grain = self
+                .grain
+                .as_ref()
+                .map_or("one thread".to_owned(), |n| format!("{} at a time", factor_text(n)));
             writeln!(f, "    shared: {l}{step}, {steps} steps, {grain}")?;
         }
         if !self.why.is_empty() {

@@ -152,6 +152,12 @@ impl PlannedKernel {
         Some(extent.ceil_div(i64::from(shared.step.max(1))))
     }
 
+    /// Whether there may be more of it than a thread takes at a time.
+    pub fn is_forked(&self) -> bool {
+        let known = |grain: &Dim| grain.as_const().zip(self.step_count()?.as_const());
+        self.grain.as_ref().is_some_and(|grain| known(grain).is_none_or(|(grain, steps)| grain < steps))
+    }
+
     /// Whether its code asks for sizes.
     pub fn has_sizes(&self) -> bool {
         !self.sizes().is_empty()
@@ -172,6 +178,7 @@ impl PlannedKernel {
         let mut close = |dim: &mut Dim| *dim = dim.substitute(&values);
         kernel.loops.iter_mut().for_each(|l| close(&mut l.extent));
         kernel.form.each_access_mut(&mut |access| each_dim_mut(access, &mut close));
+        kernel.grain.iter_mut().for_each(&mut close);
         let parts = kernel.form.parts_mut();
         for value in parts.reduced.into_iter().chain(parts.stores.iter_mut().map(|s| &mut s.value)) {
             value.close_sizes(&mut close);

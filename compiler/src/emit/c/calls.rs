@@ -104,6 +104,8 @@ impl Calls<'_, '_> {
     fn kernel(&mut self, i: usize) -> Result<String> {
         let (kernel, call) = (&self.plan.kernels[i], &self.texts.kernels[i]);
         let steps = self.sizes.value(&call.steps)?;
+        let grain = kernel.grain.as_ref().filter(|_| kernel.is_forked());
+        let grain = grain.map(|grain| self.sizes.value(grain)).transpose()?;
         let mut out = std::mem::take(&mut self.sizes.text);
         let Call { function, sizes: row_of_sizes, places, .. } = call;
         let name = self.name;
@@ -122,10 +124,10 @@ impl Calls<'_, '_> {
             );
         }
         let function = &self.names[*function];
-        let _ = match kernel.grain {
-            Some(grain) if call.steps.as_const().is_none_or(|steps| i64::from(grain) < steps) => writeln!(
+        let _ = match grain {
+            Some(grain) => writeln!(
                 out,
-                "    {name}_fork({function}, frame, (intptr_t)({steps}), {grain}, parallel_for, context);"
+                "    {name}_fork({function}, frame, (intptr_t)({steps}), (intptr_t)({grain}), parallel_for, context);"
             ),
             _ => writeln!(out, "    {function}(frame, 0, (intptr_t)({steps}));"),
         };

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kiln_ir::kernel::outside::Outside;
-use kiln_ir::kernel::plan::{Plan, Port};
+use kiln_ir::kernel::plan::{Plan, PlannedKernel, Port};
 use kiln_ir::{Dim, Result};
 use kiln_runtime::abi::frame as words;
 
@@ -20,7 +20,7 @@ pub(super) fn render(plan: &Plan, name: &str, texts: &Texts, names: &[String]) -
         None => (argument, pass.to_owned()),
         Some(_) => (format!(", const void *weights{argument}"), format!(", weights{pass}")),
     };
-    let shared = shares(plan, texts);
+    let shared = shares(plan);
     let mut out = String::new();
     if !texts.places.is_empty() {
         let list: Vec<String> = texts.places.iter().map(ToString::to_string).collect();
@@ -52,10 +52,8 @@ int {name}_run(const void *const *inputs, void *const *outputs, void *arena{argu
 }
 
 /// Whether threads share a kernel.
-fn shares(plan: &Plan, texts: &Texts) -> bool {
-    plan.kernels.iter().zip(&texts.kernels).any(|(kernel, call)| {
-        kernel.grain.is_some_and(|grain| call.steps.as_const().is_none_or(|steps| i64::from(grain) < steps))
-    })
+fn shares(plan: &Plan) -> bool {
+    plan.kernels.iter().any(PlannedKernel::is_forked)
 }
 
 fn fork(name: &str) -> String {
@@ -163,9 +161,11 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
     }
     let table = &plan.sizes;
     let mut filled = rows(plan, &mut sizes, &|_| true)?;
-    for call in texts.kernels.iter().filter(|call| call.steps.as_const().is_none()) {
-        if sizes.follows(&call.steps) {
-            sizes.value(&call.steps)?;
+    for (kernel, call) in plan.kernels.iter().zip(&texts.kernels) {
+        for size in [Some(&call.steps), kernel.grain.as_ref()].into_iter().flatten() {
+            if size.as_const().is_none() && sizes.follows(size) {
+                sizes.value(size)?;
+            }
         }
     }
     out += &std::mem::take(&mut sizes.text);
