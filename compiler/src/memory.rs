@@ -4,8 +4,13 @@
 //! buffer with an overlapping lifetime lies; where that needs more than the lower bound, those that are alive at its kernel come
 //! first once more, and the smaller arena is taken. The lower bound stated beside the plan is the largest sum of sizes
 //! alive at one kernel; no arrangement can need less.
+//!
+//! Where dimensions are open offsets are those of the greatest sizes, and a run of smaller ones touches the beginning of each
+//! buffer. Of arrangements that need no more the one is taken that touches least then (`touched`): buffers that follow each other
+//! at one place are in the caches.
 
 mod occupied;
+mod touched;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +20,7 @@ use kiln_ir::kernel::{BufferId, BufferKind, Program};
 use kiln_ir::{Error, Result};
 
 use occupied::Occupied;
+use touched::Touched;
 
 /// The arena of a program.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +57,7 @@ pub fn plan(program: &Program, align: usize) -> Result<Arena> {
     Ok(arranged(program, items, program.kernels().len()))
 }
 
-/// The smaller of both orders.
+/// The smaller of both orders; of open programs the one that touches least of those that are as small.
 fn arranged(program: &Program, mut items: Vec<Item>, moments: usize) -> Arena {
     items.sort_by_key(|(bytes, id, range)| (std::cmp::Reverse(*bytes), range.0, *id));
     let (lower_bound_bytes, peak) = most_alive(&items, moments);
@@ -61,7 +67,49 @@ fn arranged(program: &Program, mut items: Vec<Item>, moments: usize) -> Arena {
         let other = placed(program, &items, moments);
         arena = if other.bytes < arena.bytes { other } else { arena };
     }
+    if !program.bounds.is_empty() {
+        let touched = Touched::of(program);
+        for peak_first in [false, true] {
+            items.sort_by_key(|(bytes, id, range)| (std::cmp::Reverse(*bytes), range.0, *id));
+            if peak_first {
+                items.sort_by_key(|(_, _, live)| !(live.0..=live.1).contains(&peak));
+            }
+            let other = placed_over(program, &items, moments, &touched, lower_bound_bytes);
+            if other.bytes <= arena.bytes && touched.by(&other) < touched.by(&arena) {
+                arena = other;
+            }
+        }
+    }
     Arena { lower_bound_bytes, ..arena }
+}
+
+/// Places that a buffer may begin at, besides the ends of what is in its way, at most.
+const MOST_BASES: usize = 64;
+
+/// Buffers placed one after the other, each where others begin if that leaves it within `enough` bytes and touches less.
+fn placed_over(program: &Program, items: &[Item], moments: usize, touched: &Touched, enough: usize) -> Arena {
+    let mut arena = Arena::default();
+    let mut occupied = Occupied::new(moments);
+    let (mut bases, mut so_far) = (BTreeSet::from([0]), touched::Spans::default());
+    for &(bytes, id, live) in items {
+        let part = touched.bytes_of(id).min(bytes);
+        let cost = |offset: usize| {
+            let more = (offset + bytes).saturating_sub(enough.max(arena.bytes));
+            (more, so_far.new_bytes(offset, offset + part), offset)
+        };
+        let offsets = bases.iter().map(|base| occupied.lowest(live, bytes, *base));
+        let offset_bytes = offsets.min_by_key(|offset| cost(*offset)).unwrap_or(0);
+        occupied.take(live, offset_bytes, offset_bytes + bytes);
+        so_far.add(offset_bytes, offset_bytes + part);
+        if bases.len() < MOST_BASES {
+            bases.insert(offset_bytes);
+        }
+        arena.slots.push(Slot { name: program.buffer(id).name.clone(), offset_bytes, bytes, live });
+        arena.offsets.insert(id, offset_bytes);
+        arena.bytes = arena.bytes.max(offset_bytes + bytes);
+    }
+    arena.slots.sort_by_key(|s| s.offset_bytes);
+    arena
 }
 
 /// Buffers placed one after the other.
@@ -69,7 +117,7 @@ fn placed(program: &Program, items: &[Item], moments: usize) -> Arena {
     let mut arena = Arena::default();
     let mut occupied = Occupied::new(moments);
     for &(bytes, id, live) in items {
-        let offset_bytes = occupied.lowest(live, bytes);
+        let offset_bytes = occupied.lowest(live, bytes, 0);
         occupied.take(live, offset_bytes, offset_bytes + bytes);
         arena.slots.push(Slot { name: program.buffer(id).name.clone(), offset_bytes, bytes, live });
         arena.offsets.insert(id, offset_bytes);

@@ -23,12 +23,12 @@ impl Occupied {
         Self { leaves, own: empty.clone(), below: empty }
     }
 
-    /// The lowest offset at which `bytes` are free from the first to the last moment of `live`.
-    pub(super) fn lowest(&self, live: (usize, usize), bytes: usize) -> usize {
+    /// The lowest offset from `least` on at which `bytes` are free from the first to the last moment of `live`.
+    pub(super) fn lowest(&self, live: (usize, usize), bytes: usize, least: usize) -> usize {
         let above = self.path(live.0).chain(self.path(live.1)).map(|node| &self.own[node]);
         let within = self.made_of(live).into_iter().map(|node| &self.below[node]);
         let spans: Vec<&Spans> = above.chain(within).filter(|s| !s.0.is_empty()).collect();
-        let mut offset = 0;
+        let mut offset = least;
         loop {
             let before = offset;
             for spans in &spans {
@@ -134,7 +134,7 @@ mod tests {
                     }
                     offset = offset.max(*end);
                 }
-                assert_eq!(occupied.lowest(live, bytes), offset, "seed {seed}");
+                assert_eq!(occupied.lowest(live, bytes, 0), offset, "seed {seed}");
                 occupied.take(live, offset, offset + bytes);
                 slots.push((live, offset, offset + bytes));
             }
