@@ -470,7 +470,9 @@ impl Generator<'_> {
                     self.walk.set_range(l, (at, at + 1));
                     self.reduce(s, i + 1, last, body)?;
                     self.walk.skip(l, 1);
+                    self.walk.step_sized(s, l, 1)?;
                 }
+                self.walk.step_sized(s, l, from - to)?;
             } else {
                 self.walk.set_range(l, (from, to));
                 trips(self, s, l, to - from, 1, &mut |this, s| this.reduce(s, i + 1, last, body))?;

@@ -203,6 +203,7 @@ impl Generator<'_> {
         for column in 0..self.right.columns {
             let mut x = Vec::with_capacity(self.left.columns);
             for k in 0..self.left.columns {
+                self.walk.step_sized(s, self.left.over, i64::from(k > 0))?;
                 self.stand(k, column, self.left.over, self.right.over);
                 let ahead = [(self.left.over, k as i64), (self.right.over, column as i64)];
                 let at = At { walk: &self.walk, lane, ahead: &ahead, n };
@@ -219,13 +220,20 @@ impl Generator<'_> {
                     None => at.load(s, self.from)?.into_reg(s, &self.walk)?,
                 });
             }
+            self.walk.step_sized(s, self.left.over, 1 - self.left.columns as i64)?;
+            // The next column, or the first one again.
+            let next = if column + 1 < self.right.columns { 1 } else { -(column as i64) };
+            self.walk.step_sized(s, self.right.over, next)?;
             self.left.apply(s, numbers, x, &rows, &mut |s, i, v| {
                 aside[i].push(s.park(v)?);
                 Ok(())
             })?;
         }
         self.leave(self.left.over, self.right.over);
+        let mut at_row = 0;
         for (i, row) in aside.into_iter().enumerate().filter(|(i, _)| rows[*i]) {
+            self.walk.step_sized(s, self.left.to, i as i64 - at_row)?;
+            at_row = i as i64;
             let (to, along) = (self.left.to, self.right.to);
             let (right, partial) = (&self.right, &self.partial);
             let (walk, epilogue, store) = (&mut self.walk, &self.epilogue, self.to);
@@ -233,7 +241,10 @@ impl Generator<'_> {
             when_kept(walk, s, partial, (to, i), &mut |walk, s| {
                 let row = row.take().into_iter().flatten();
                 let x = row.map(|parked| s.unpark(parked)).collect::<R<Vec<_>>>()?;
+                let mut at_column = 0;
                 right.apply(s, numbers, x, &kept[i], &mut |s, j, v| {
+                    walk.step_sized(s, along, j as i64 - at_column)?;
+                    at_column = j as i64;
                     walk.set_range(to, (i as i64, i as i64 + 1));
                     walk.set_range(along, (j as i64, j as i64 + 1));
                     let ahead = [(to, i as i64), (along, j as i64)];
@@ -253,9 +264,11 @@ impl Generator<'_> {
                         }
                         Ok(())
                     })
-                })
+                })?;
+                walk.step_sized(s, along, -at_column)
             })?;
         }
+        self.walk.step_sized(s, self.left.to, -at_row)?;
         self.leave(self.left.to, self.right.to);
         Ok(())
     }

@@ -96,8 +96,8 @@ pub(super) struct Walk {
     extents: Vec<i64>,
     /// Of each open loop its extent.
     open: Vec<Option<Dim>>,
-    /// The loops around what is done at once.
-    around: Vec<LoopId>,
+    /// The loops along which pointers may move by sizes.
+    moved: Vec<LoopId>,
     /// Open axes along which tiles end. Guards of these are none of an access: the generator stores nothing there.
     edges: Vec<Edge>,
     /// The kernel's row of sizes, and where it lies.
@@ -131,7 +131,7 @@ impl Walk {
             places: places.cloned(),
             extents,
             open,
-            around: kernel.schedule.around(),
+            moved: kernel.moved_by_sizes(),
             edges: kernel.edges().map_err(Refusal::unsupported)?,
             row: kernel.sizes(),
             sizes: None,
@@ -167,7 +167,7 @@ impl Walk {
         for (l, stride) in self.loops().zip(&access.strides) {
             strides.push(stride.as_const().unwrap_or(0) * size);
             if stride.as_const().is_none() {
-                if !self.around.contains(&l) {
+                if !self.moved.contains(&l) {
                     let text = format!("open strides of '{}' in vectors", access.name);
                     return Err(Refusal::unsupported(text));
                 }
@@ -270,8 +270,15 @@ impl Walk {
 
     /// Bytes that the access moves per iteration of the loop; of those that are open the most that there are.
     pub(super) fn stride(&self, a: AccessId, l: LoopId) -> i64 {
-        let cursor = &self.cursors[self.accesses[a.0].cursor];
-        if cursor.sized.iter().any(|s| s.0 == l) { i64::MAX } else { cursor.strides[l.0 as usize] }
+        if self.is_sized(a, l) {
+            return i64::MAX;
+        }
+        self.cursors[self.accesses[a.0].cursor].strides[l.0 as usize]
+    }
+
+    /// Whether an access moves along the loop by a size.
+    pub(super) fn is_sized(&self, a: AccessId, l: LoopId) -> bool {
+        self.cursors[self.accesses[a.0].cursor].sized.iter().any(|s| s.0 == l)
     }
 
     /// Bytes that accesses move per iteration of the loop where these are words and lie apart.
@@ -537,8 +544,8 @@ impl Walk {
     }
 
     /// Pointers that move by sizes along the loop move by `step` iterations of it.
-    fn step_sized<S: Simd>(&self, s: &mut S, l: LoopId, step: i64) -> R {
-        for cursor in &self.cursors {
+    pub(super) fn step_sized<S: Simd>(&self, s: &mut S, l: LoopId, step: i64) -> R {
+        for cursor in self.cursors.iter().filter(|_| step != 0) {
             for (_, stride, bytes) in cursor.sized.iter().filter(|sized| sized.0 == l) {
                 if let Some(ptr) = &cursor.ptr {
                     let stride = self.size(s, stride)?;

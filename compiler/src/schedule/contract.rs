@@ -10,7 +10,8 @@ use kiln_targets::{LhsAccess, Target};
 use super::choices::{Choices, TilePick};
 use super::chosen::Chosen;
 use super::strides::{
-    bordered_access, by_falling_stride, even_part, extent_of, is_open, longest, stride_of, vector_access,
+    bordered_access, by_falling_stride, even_part, extent_of, has_open_stride, is_open, longest, stride_of,
+    vector_access,
 };
 use super::{cost, taps};
 use crate::flatten::{FlatKernel, loops_of};
@@ -136,6 +137,12 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     let mut depth = by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs));
     if let Some(l) = depth.iter().find(|l| packed && is_open(kernel, **l)) {
         return Err(format!("the depth '{}' is open", kernel.loops[l.0 as usize].name));
+    }
+    if let Some(l) = depth.last().filter(|l| stride_of(lhs, **l).is_none()) {
+        return Err(format!(
+            "along the depth '{}' there is an open distance",
+            kernel.loops[l.0 as usize].name
+        ));
     }
     let quad = quad(kernel, &depth).filter(|_| short);
     if quad.is_some() {
@@ -523,7 +530,7 @@ pub fn choose(
         unroll: pick.unroll,
         straight: !target.frugal
             && depth <= STRAIGHT_STEPS
-            && !roles.depth.iter().any(|l| is_open(kernel, *l)),
+            && !roles.depth.iter().any(|l| is_open(kernel, *l) || has_open_stride(kernel, *l)),
         by_lane: by_lane(kernel, &roles, target),
         panels_outermost: pick.panels_outermost,
         prefetch: if (pick.panels_outermost || only_batch(&roles, row)) && packed.is_some() {

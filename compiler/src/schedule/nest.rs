@@ -12,8 +12,8 @@ use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
 use super::contract::is_sum;
 use super::strides::{
-    by_falling_stride, closed_loops, even_part, extent_of, is_empty, is_open, longest, open_step,
-    plain_access, stride_of, vector_access,
+    by_falling_stride, closed_loops, even_part, extent_of, has_open_stride, is_empty, is_open, longest,
+    open_step, stride_of, vector_access,
 };
 use super::{pixels, plane, quads, repeats};
 use crate::flatten::{FlatKernel, loops_of};
@@ -66,14 +66,17 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
     if window {
         for &l in reduced.iter().rev() {
             let so_far: i64 = unrolled.iter().map(extent).product();
-            if is_open(kernel, l) || so_far * extent(&l) > MAX_UNROLLED {
+            // Within a row of a window elements are at known distances; rows may be a size apart.
+            let apart = unrolled.is_empty() && has_open_stride(kernel, l);
+            if is_open(kernel, l) || apart || so_far * extent(&l) > MAX_UNROLLED {
                 break;
             }
             unrolled.insert(0, l);
         }
     }
     // Neighbouring results share weights and most of their inputs.
-    let along = parallel.last().filter(|l| window && !(in_plane && is_open(kernel, **l)));
+    let along = parallel.last().filter(|l| window && !has_open_stride(kernel, **l));
+    let along = along.filter(|l| !(in_plane && is_open(kernel, **l)));
     let mut model = match in_plane {
         true => plane::model(kernel, along, &unrolled, free_registers(kernel, &unrolled, target)),
         false => model(kernel, target, vector, along, &unrolled),
@@ -125,7 +128,7 @@ fn writable(kernel: &FlatKernel, access: &FlatAccess) -> Result<(), String> {
     let single = |a: &FlatAccess| a.strides.iter().all(|s| s.is(0));
     let led = kernel.form.is_pointwise() && access.gathers.iter().all(|g| single(&g.index));
     if access.gathers.is_empty() || !led {
-        return plain_access(access);
+        return vector_access(access);
     }
     readable(access)?;
     if access.guards.is_empty() { Ok(()) } else { Err(format!("'{}' is padded", access.name)) }

@@ -36,7 +36,8 @@ fn input(kernel: &FlatKernel) -> Option<&FlatAccess> {
 /// Whether the window slides along the vectors: one of its loops steps less far than they reach.
 pub(super) fn is(kernel: &FlatKernel, vector: LoopId) -> bool {
     let Some(input) = input(kernel) else { return false };
-    let stride = |l: LoopId| stride_of(input, l).map_or(0, i64::abs);
+    // Rows that are a size apart are farther apart than rows of vectors reach.
+    let stride = |l: LoopId| stride_of(input, l).map_or(i64::MAX, i64::abs);
     let reach = stride(vector).saturating_mul(extent_of(kernel, vector).unwrap_or(1));
     loops_of(&kernel.loops, Role::Reduce).into_iter().any(|l| stride(l) < reach)
 }

@@ -42,38 +42,27 @@ pub(crate) fn even_part(n: i64, most: i64) -> i64 {
     (n + parts - 1) / parts.max(1)
 }
 
-/// What vectors need of every access: a known place, no index read at run time, no padding test.
+/// What vectors need of every access, wherever it begins: no index read at run time, no padding test.
 pub(crate) fn vector_access(access: &FlatAccess) -> Result<(), String> {
-    plain_access(access)?;
-    constant_access(access)
-}
-
-/// The same wherever it begins.
-pub(crate) fn plain_access(access: &FlatAccess) -> Result<(), String> {
-    let name = &access.name;
-    match () {
-        () if !access.guards.is_empty() => Err(format!("'{name}' is padded")),
-        () if !access.gathers.is_empty() => Err(format!("'{name}' is gathered")),
-        () => Ok(()),
+    if !access.guards.is_empty() {
+        return Err(format!("'{}' is padded", access.name));
     }
+    bordered_access(access)
 }
 
 /// The same where padding is decided at compile time.
 pub(crate) fn bordered_access(access: &FlatAccess) -> Result<(), String> {
-    let name = &access.name;
     if !access.gathers.is_empty() {
-        return Err(format!("'{name}' is gathered"));
-    }
-    constant_access(access)
-}
-
-/// An access whose place is known. Along loops around vectors and tiles it may move by a size: such a stride is no number, and
-/// nothing that asks for one takes it.
-pub(crate) fn constant_access(access: &FlatAccess) -> Result<(), String> {
-    if access.offset.as_const().is_none() {
-        return Err(format!("'{}' has an open place", access.name));
+        return Err(format!("'{}' is gathered", access.name));
     }
     Ok(())
+}
+
+/// Whether an access moves along a loop by a number that a run tells. Such a stride is no number, and nothing that asks for one
+/// takes it.
+pub(crate) fn has_open_stride(kernel: &FlatKernel, l: LoopId) -> bool {
+    let accesses = kernel.form.loads().into_iter().chain(kernel.form.stores());
+    accesses.into_iter().any(|a| stride_of(a, l).is_none())
 }
 
 /// The loop with the most iterations, of those whose extents are known; where there is none of these the open one that

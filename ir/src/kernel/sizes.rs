@@ -280,7 +280,7 @@ impl PlannedKernel {
         if matches!(self.schedule, Schedule::Scalar { .. }) {
             return Ok(());
         }
-        let (around, open) = (self.schedule.around(), self.schedule.may_be_open());
+        let (moved, open) = (self.moved_by_sizes(), self.schedule.may_be_open());
         let edges = self.edges()?;
         let apart = |l: LoopId| {
             let write = matches!(&self.schedule, Schedule::Transpose(blocks) if blocks.write == l);
@@ -292,18 +292,39 @@ impl PlannedKernel {
                 return Err(format!("'{}' is open and not around what is done at once", l.name));
             }
             let strides = self.has_open_stride(id);
-            if strides && !around.contains(&id) && !apart(id) {
+            if strides && !moved.contains(&id) && !apart(id) {
                 return Err(format!(
                     "strides along '{}' are open, which is not around what is done at once",
                     l.name
                 ));
             }
-            let edge = edges.iter().any(|edge| edge.tiles == id);
+            let edge = edges.iter().any(|edge| edge.tiles == id || edge.within == id);
             if (l.is_open() || strides) && !edge && self.form.is_guarded_along(id) {
                 return Err(format!("padding along '{}', which is open", l.name));
             }
         }
         Ok(())
+    }
+
+    /// The loops along which an access may move by a number that is known at run time alone: those around what is done at once,
+    /// the depth around its innermost loop, rows of windows, and elements of tiles that are transformed.
+    pub fn moved_by_sizes(&self) -> Vec<LoopId> {
+        let mut loops = self.schedule.around();
+        match (&self.schedule, &self.form) {
+            (Schedule::Tile(Tile { depth, straight: false, watched: false, .. }), _) => {
+                loops.extend(depth.split_last().map_or(&[][..], |(_, outer)| outer));
+            }
+            (Schedule::Nest(nest), _) if !nest.quads => {
+                let innermost = nest.order.last();
+                loops.extend(nest.unrolled.iter().filter(|l| Some(*l) != innermost));
+            }
+            (Schedule::Dots(dots), _) => loops.extend(&dots.depth),
+            (Schedule::Transform(_), Form::Transform { left, right, .. }) => {
+                loops.extend([left.to, left.over, right.to, right.over]);
+            }
+            _ => {}
+        }
+        loops
     }
 
     /// Whether an access moves along a loop by a number that is known at run time alone.

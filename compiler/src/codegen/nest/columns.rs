@@ -106,7 +106,8 @@ impl Generator<'_> {
     /// The loop from row to row of a window of bytes, where its rows go by twos.
     pub(super) fn rows_by_twos<S: Simd>(&self, s: &S) -> Option<LoopId> {
         let [.., rows, _] = self.reduced[..] else { return None };
-        let whole = self.nest.unrolled.contains(&rows) && self.walk.extent(rows) > 1;
+        let apart = matches!(self.work, Work::Dot { input, .. } if self.walk.is_sized(input, rows));
+        let whole = self.nest.unrolled.contains(&rows) && self.walk.extent(rows) > 1 && !apart;
         (self.words && self.are_bytes_beside() && whole && !s.has_dot4()).then_some(rows)
     }
 

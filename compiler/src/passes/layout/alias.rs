@@ -1,7 +1,5 @@
 //! Copies that vanish because both sides are the same storage.
 
-use std::collections::BTreeSet;
-
 use kiln_ir::Dim;
 use kiln_ir::kernel::{Access, BufferId, BufferKind, Form, Kernel, Place, Program};
 
@@ -12,7 +10,6 @@ use kiln_ir::kernel::Uses;
 /// Makes buffers views of what they are copied to or from, and removes the copies.
 pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
     let uses = Uses::of(program);
-    let tiled = Tiled::of(program);
     // Sources of a copy live in its destination: parts of a concat, results of the program. Later copies first,
     // so that the destination's place is final.
     let mut is_root_of_views = vec![false; program.buffers().len()];
@@ -28,7 +25,7 @@ pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
             continue;
         }
         let place = view(program, i, &from, &to).filter(|p| keeps_lanes(program, orders, from.buffer, p));
-        if let Some(place) = place.filter(|p| tiled.may_lie(from.buffer, p)) {
+        if let Some(place) = place {
             is_root_of_views[place.root.0 as usize] = true;
             program.set_place(from.buffer, Some(place));
         }
@@ -41,30 +38,13 @@ pub(super) fn run(program: &mut Program, orders: &Orders, halos: &Halos) {
             continue;
         }
         let place = view(program, i, &to, &from).filter(|p| keeps_lanes(program, orders, to.buffer, p));
-        if let Some(place) = place.filter(|p| tiled.may_lie(to.buffer, p)) {
+        if let Some(place) = place {
             is_root_of_views[place.root.0 as usize] = true;
             program.set_place(to.buffer, Some(place));
         }
     }
     let keep: Vec<bool> = program.kernels().iter().map(|k| !is_identity(program, k)).collect();
     program.retain_kernels(|i, _| keep[i]);
-}
-
-/// Buffers that transforms of tiles read or write: elements of a tile lie at distances that code knows.
-struct Tiled(BTreeSet<BufferId>);
-
-impl Tiled {
-    fn of(program: &Program) -> Self {
-        let mut list = BTreeSet::new();
-        let transforms = program.kernels().iter().filter(|k| matches!(k.form, Form::Transform { .. }));
-        transforms.for_each(|kernel| kernel.form.each_buffer(&mut |b, _| _ = list.insert(b)));
-        Self(list)
-    }
-
-    /// Whether a buffer may lie at a place.
-    fn may_lie(&self, buffer: BufferId, place: &Place) -> bool {
-        !self.0.contains(&buffer) || place.strides.iter().all(|s| s.as_const().is_some())
-    }
 }
 
 fn plain_copy(kernel: &Kernel) -> Option<(Access, Access)> {

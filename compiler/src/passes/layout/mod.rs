@@ -9,17 +9,19 @@
 //!    holds the padding value, so that no kernel tests an index;
 //! 4. chooses the innermost axis of each buffer for the whole program (`order`): the axis that the kernels
 //!    around it want as vector lanes (constants are laid out anew when the plan is built);
-//! 5. lets copies vanish (`alias`): a reshape, a part of a concat or a result of the program becomes a view of
+//! 5. gives the strides of a run to buffers that kernels can step through (`dense`), those of the greatest sizes to others;
+//! 6. lets copies vanish (`alias`): a reshape, a part of a concat or a result of the program becomes a view of
 //!    the storage it would be copied from or to.
 
 mod alias;
+mod dense;
 mod halo;
 mod order;
 mod pixels;
 mod regions;
 mod turned;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Index, Kernel, LoopId, Place, Program};
 use kiln_ir::{Dim, Error, Result};
@@ -37,9 +39,10 @@ pub fn run(program: &mut Program) -> Result<()> {
     let regions = Regions::choose(program);
     let halos = halo::run(program, &regions)?;
     let orders = Orders::choose(program, &regions);
+    let dense = dense::choose(program, &orders);
     let planes = planes(program);
     for id in program.buffer_ids() {
-        let place = own_place(program, id, &orders, halos.get(&id), planes.get(&id).copied());
+        let place = own_place(program, id, &orders, halos.get(&id), planes.get(&id).copied(), &dense);
         check_size(program, id, &place)?;
         program.set_place(id, Some(place));
     }
@@ -76,12 +79,15 @@ fn planes(program: &Program) -> BTreeMap<BufferId, usize> {
     program.kernels().iter().flat_map(of).flatten().collect()
 }
 
+/// Distances of which a cache of 4 KiB ways has few sets.
+const CONFLICT_BYTES: i64 = 1024;
+/// Bytes of a cache line.
+const LINE_BYTES: i64 = 64;
+
 /// The distance between rows (pixels of all channels) or planes: one cache line more where they would otherwise begin
 /// in the same few sets of a first-level cache of 4 KiB ways, and a tile of a dozen rows, or of 36 planes, would evict
 /// itself.
 fn stagger(stride: Dim, element_bytes: usize) -> Dim {
-    const CONFLICT_BYTES: i64 = 1024;
-    const LINE_BYTES: i64 = 64;
     match (stride.as_const(), element_bytes as i64) {
         (Some(elements), size)
             if size > 0
@@ -94,6 +100,16 @@ fn stagger(stride: Dim, element_bytes: usize) -> Dim {
     }
 }
 
+/// The same of planes whose distance is a size: it is a line more than a multiple of what conflicts.
+fn stagger_open(stride: Dim, element_bytes: usize) -> Dim {
+    let (conflict, line) =
+        (CONFLICT_BYTES / element_bytes.max(1) as i64, LINE_BYTES / element_bytes.max(1) as i64);
+    if conflict == 0 || stride.as_const().is_some() {
+        return stride;
+    }
+    stride.ceil_div(conflict) * Dim::Const(conflict) + Dim::Const(line)
+}
+
 /// The place of a buffer that owns its storage: axes in the chosen order, each widened by its halo.
 fn own_place(
     program: &Program,
@@ -101,35 +117,44 @@ fn own_place(
     orders: &Orders,
     halo: Option<&Halo>,
     planes: Option<usize>,
+    dense: &BTreeSet<BufferId>,
 ) -> Place {
     let buffer = program.buffer(id);
     let rank = buffer.ty.shape.rank();
+    let size = buffer.ty.dtype.size();
     let order = match buffer.kind {
         BufferKind::Temp | BufferKind::Const(_) => orders.axes(id, rank),
         BufferKind::Input | BufferKind::Output | BufferKind::Released => (0..rank).collect(),
     };
+    let temp = buffer.kind == BufferKind::Temp;
     let mut strides = vec![Dim::Const(0); rank];
-    let (mut stride, mut offset, mut last) = (Dim::Const(1), Dim::Const(0), Dim::Const(0));
+    let (mut stride, mut offset) = (Dim::Const(1), Dim::Const(0));
+    // Elements that it takes at the greatest sizes: from its first one, and to its last one.
+    let (mut all, mut last) = (Dim::Const(1), Dim::Const(0));
     for (depth, &axis) in order.iter().rev().enumerate() {
-        if (depth == 1 || planes == Some(axis)) && buffer.kind == BufferKind::Temp {
-            stride = stagger(stride, buffer.ty.dtype.size());
+        if (depth == 1 || planes == Some(axis)) && temp {
+            (stride, all) = (stagger(stride, size), stagger(all, size));
+            if planes == Some(axis) && stride.as_const().is_none() {
+                stride = stagger_open(stride, size);
+                all = stride.most(&program.bounds).map_or(all, Dim::Const);
+            }
         }
         let (before, after) = halo.map_or((0, 0), |h| (h.before[axis], h.after[axis]));
+        let halo = Dim::Const(before) + Dim::Const(after);
         strides[axis] = stride.clone();
         offset = offset + Dim::Const(before) * stride.clone();
-        // In the arena strides are those of the greatest sizes, so that code knows them; the caller's buffers are dense.
-        let extent = match (&buffer.kind, buffer.ty.shape[axis].most(&program.bounds)) {
-            (BufferKind::Temp, Some(most)) => Dim::Const(most),
-            _ => buffer.ty.shape[axis].clone(),
-        };
-        let count = extent + Dim::Const(before) + Dim::Const(after);
-        last = last + (count.clone() - Dim::Const(1)) * stride.clone();
-        stride = stride * count;
+        let extent = buffer.ty.shape[axis].clone();
+        // In the arena there is room for the greatest sizes; the caller's buffers are dense.
+        let most = extent.most(&program.bounds).filter(|_| temp).map_or_else(|| extent.clone(), Dim::Const);
+        last = last + (most.clone() + halo.clone() - Dim::Const(1)) * all.clone();
+        all = all * (most.clone() + halo.clone());
+        let extent = if temp && !dense.contains(&id) { most } else { extent };
+        stride = stride * (extent + halo);
     }
     // Behind the last row or plane that is staggered nothing lies.
-    let extent = match (&buffer.kind, last.as_const(), stride.as_const()) {
-        (BufferKind::Temp, Some(last), Some(all)) if (0..all).contains(&last) => Dim::Const(last + 1),
-        _ => stride,
+    let extent = match (last.as_const(), all.as_const()) {
+        (Some(last), Some(all)) if temp && (0..all).contains(&last) => Dim::Const(last + 1),
+        _ => all,
     };
     Place { root: id, offset, strides, extent }
 }
