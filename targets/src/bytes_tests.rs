@@ -175,7 +175,7 @@ impl crate::encode::Program for Together {
             let load = |s: &mut S, i: usize| s.load(&data, (4 * lanes * (first + i)) as i32, lanes);
             let all = (0..count).map(|i| load(s, i)).collect::<R<Vec<_>>>()?;
             let to = (4 * 6 * TOGETHER + first * lanes) as i32;
-            if !s.store_together(&data, to, &all, false)? {
+            if !s.store_together(&data, to, &all, Overflow::Saturate)? {
                 let byte = Narrow { two: false, signed: false };
                 for (i, v) in all.iter().enumerate() {
                     s.store_narrow(byte, Overflow::Saturate, &data, to + (i * lanes) as i32, v, lanes)?;
@@ -206,6 +206,95 @@ fn bytes_of_several_registers() {
         assert!(written <= 96, "{}: {written} bytes", ran.name);
         for (i, byte) in bytes[..written].iter().enumerate() {
             assert_eq!(i32::from(*byte), lanes[i].clamp(0, 255), "{}: byte {i}", ran.name);
+        }
+    }
+}
+
+/// Lanes of two registers that become words, then the first lanes of each alone, behind the lanes.
+struct Clamped(usize);
+
+impl crate::encode::Program for Clamped {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let lanes = s.lanes();
+        if !s.clamps_words() {
+            // Nothing is written.
+            return Ok(());
+        }
+        let words = Narrow { two: true, signed: false };
+        let load = |s: &mut S, i: usize| s.load(&data, (4 * lanes * i) as i32, lanes);
+        let all = [load(s, 0)?, load(s, 1)?];
+        for (i, v) in all.iter().enumerate() {
+            let to = 128 + 32 * (1 + i) as i32;
+            s.store_narrow(words, Overflow::Byte, &data, to, v, self.0.min(lanes))?;
+        }
+        assert!(s.store_together(&data, 128, &all, Overflow::Byte)?, "two registers of words");
+        all.into_iter().for_each(|v| s.free(v));
+        Ok(())
+    }
+}
+
+#[test]
+fn words_are_clamped_to_bytes() {
+    let lanes: [i32; 32] =
+        std::array::from_fn(|i| [i32::MIN, -1, 0, 255, 256, 40_000, i32::MAX, 7 * i as i32][i % 8]);
+    let mut data: Vec<u8> = lanes.iter().flat_map(|v| v.to_le_bytes()).collect();
+    data.resize(data.len() + 3 * 32, 0xaa);
+    for n in 1..=8 {
+        let ran = run_on(&Clamped(n), &data, 0, 0).into_iter().filter(|ran| ran.data != data);
+        let ran: Vec<_> = ran.collect();
+        assert!(ran.len() >= 2, "that of SSE2 and of AVX at least");
+        for ran in ran {
+            let words: Vec<u16> =
+                ran.data[128..].chunks_exact(2).map(|w| u16::from_le_bytes([w[0], w[1]])).collect();
+            let wanted = |i: usize| lanes[i].clamp(0, 255) as u16;
+            for i in 0..16 {
+                let together = if i < 2 * ran.lanes { wanted(i) } else { 0xaaaa };
+                assert_eq!(words[i], together, "{}: word {i} of two registers", ran.name);
+                for alone in 0..2 {
+                    let inside = i < n.min(ran.lanes);
+                    let word = if inside { wanted(alone * ran.lanes + i) } else { 0xaaaa };
+                    assert_eq!(words[16 * (1 + alone) + i], word, "{}: word {i} of {n}", ran.name);
+                }
+            }
+        }
+    }
+}
+
+/// Lanes of two registers as bytes, or as words that are bytes, each in a place of its own behind the lanes.
+struct Two(Overflow);
+
+impl crate::encode::Program for Two {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        let data = s.arg(0)?;
+        let lanes = s.lanes();
+        let (a, b) = (s.load(&data, 0, lanes)?, s.load(&data, (4 * lanes) as i32, lanes)?);
+        // Where it is no shorter nothing is written.
+        s.store_two(&data, [128 + 3, 128 + 40], [&a, &b], self.0)?;
+        [a, b].into_iter().for_each(|v| s.free(v));
+        Ok(())
+    }
+}
+
+#[test]
+fn short_integers_of_two_registers_at_two_places() {
+    let lanes: [i32; 32] =
+        std::array::from_fn(|i| [i32::MIN, -1, 0, 255, 256, 40_000, i32::MAX, 7 * i as i32][i * 5 % 8]);
+    let mut data: Vec<u8> = lanes.iter().flat_map(|v| v.to_le_bytes()).collect();
+    data.resize(data.len() + 64, 0xaa);
+    for (overflow, size) in [(Overflow::Saturate, 1), (Overflow::Byte, 2)] {
+        let ran: Vec<_> =
+            run_on(&Two(overflow), &data, 0, 0).into_iter().filter(|ran| ran.data != data).collect();
+        assert!(ran.len() >= 2, "that of SSE2 and of AVX at least");
+        for ran in ran {
+            let mut wanted = [0xaa; 64];
+            for (place, of) in [(3, 0), (40, ran.lanes)] {
+                for (i, lane) in lanes[of..][..ran.lanes].iter().enumerate() {
+                    let number = lane.clamp(&0, &255).to_le_bytes();
+                    wanted[place + i * size..][..size].copy_from_slice(&number[..size]);
+                }
+            }
+            assert_eq!(ran.data[128..], wanted, "{} {overflow:?}", ran.name);
         }
     }
 }

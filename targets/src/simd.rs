@@ -569,10 +569,18 @@ pub trait Simd {
     fn converts_to_nearest(&self) -> bool {
         false
     }
-    /// Writes all lanes of two or four registers, one behind the other, as the nearest bytes without a sign, with `moved` as
-    /// [`Overflow::Moved`]; the registers may be overwritten. `false` where that is no shorter than one by one, and nothing was
-    /// emitted.
-    fn store_together(&mut self, _p: &P, _disp: i32, _all: &[V], _moved: bool) -> R<bool> {
+    /// Whether words that are bytes are clamped as words, which are twice as many as lanes.
+    fn clamps_words(&self) -> bool {
+        false
+    }
+    /// Writes all lanes of two or four registers, one behind the other, as bytes without a sign, or as words where they are
+    /// [`Overflow::Byte`]: the nearest, or as [`Overflow::Moved`]. The registers may be overwritten. `false` where that is no
+    /// shorter than one by one, and nothing was emitted.
+    fn store_together(&mut self, _p: &P, _disp: i32, _all: &[V], _overflow: Overflow) -> R<bool> {
+        Ok(false)
+    }
+    /// Writes all lanes of two registers, each to a place of its own, as [`Simd::store_together`] does.
+    fn store_two(&mut self, _p: &P, _disps: [i32; 2], _pair: [&V; 2], _overflow: Overflow) -> R<bool> {
         Ok(false)
     }
     /// Writes the first `n` lanes of 32 bits as short integers. Touches no byte beyond them.

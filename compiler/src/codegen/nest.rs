@@ -26,6 +26,7 @@ mod quads;
 mod reduction;
 mod repeats;
 mod rows;
+mod twos;
 
 use kiln_ir::kernel::Expr;
 use kiln_ir::kernel::LoopId;
@@ -347,8 +348,16 @@ impl Generator<'_> {
                 self.reduce(s, 0, last, &mut |this, s| this.accumulate(s, &acc, &widths, tile))?;
             }
         }
-        for (i, acc) in self.epilogue.make_room(s, acc)?.into_iter().enumerate() {
+        let mut waiting = self.epilogue.make_room(s, acc)?.into_iter().enumerate();
+        while let Some((i, acc)) = waiting.next() {
             let acc = acc.fetch(s)?;
+            if widths == [self.lanes]
+                && self.stores_by_twos(s)
+                && let Some((next, second)) = waiting.next()
+            {
+                self.finish_two(s, [i, next].map(|t| t as i64), acc, second)?;
+                continue;
+            }
             let (t, j) = (i / widths.len(), i % widths.len());
             self.finish(s, t as i64, (j * self.lanes) as i64, widths[j], Some(acc))?;
         }

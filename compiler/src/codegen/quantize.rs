@@ -45,12 +45,20 @@ impl Dag {
         if self.moved(s, self.roots[root]).is_some() {
             return Overflow::Moved;
         }
+        if self.extended(s, self.roots[root]).is_some() {
+            return Overflow::Byte;
+        }
         if self.is_loose(s, self.roots[root]) { Overflow::Saturate } else { Overflow::Wrap }
     }
 
     /// The byte without a sign that a result is, less half of its range, where the store clamps and moves it.
     fn moved<S: Simd>(&self, s: &S, root: usize) -> Option<usize> {
         self.less_half(root).filter(|byte| s.converts_to_nearest() && self.is_loose(s, *byte))
+    }
+
+    /// The quantised byte without a sign that a result is, as a word, where the store clamps it.
+    fn extended<S: Simd>(&self, s: &S, root: usize) -> Option<usize> {
+        self.as_word(root).filter(|byte| s.clamps_words() && self.is_loose(s, *byte))
     }
 
     /// Whether a node is a byte that is stored and nothing else, and the store clamps it.
@@ -61,8 +69,11 @@ impl Dag {
             || s.converts_to_nearest() && self.quantization(n).is_some_and(|q| q.fits || q.range().0 == 0.0);
         byte && !self.exact
             && self.uses[n] == 1
-            && self.roots.iter().any(|root| *root == n || self.less_half(*root) == Some(n))
-            && (s.converts_far() && self.roots.contains(&n) || nearest())
+            && (self.roots.contains(&n) && (s.converts_far() || nearest())
+                || self.roots.iter().any(|root| self.less_half(*root) == Some(n)) && nearest()
+                || self.roots.iter().any(|root| self.as_word(*root) == Some(n))
+                    && s.converts_far()
+                    && s.clamps_words())
     }
 }
 
@@ -139,6 +150,9 @@ impl Eval<'_> {
     /// node is something else, and nothing was emitted.
     pub(super) fn quantized<S: Simd>(&mut self, s: &mut S, n: usize) -> R<Option<Vec<V>>> {
         if let Some(byte) = self.values.moved(s, n) {
+            return self.quantized(s, byte);
+        }
+        if let Some(byte) = self.values.extended(s, n) {
             return self.quantized(s, byte);
         }
         if let Some(difference) = self.values.difference(n) {

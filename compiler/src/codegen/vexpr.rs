@@ -244,12 +244,43 @@ impl At<'_> {
             (Element::I8, Overflow::Moved) => {
                 s.store_narrow(Narrow { two: false, signed: false }, overflow, p, disp, v, n)
             }
+            (Element::U16 | Element::I16, Overflow::Byte) => {
+                s.store_narrow(Narrow { two: true, signed: false }, overflow, p, disp, v, n)
+            }
             (Element::U8 | Element::I8, Overflow::Saturate) => {
                 let byte = Narrow { two: false, signed: element == Element::I8 };
                 s.store_narrow(byte, overflow, p, disp, v, n)
             }
             _ => s.store_as(element, p, disp, v, n),
         }
+    }
+
+    /// Writes a vector to each of two places, both at once where that is shorter, and gives their registers back.
+    pub(super) fn store_two<S: Simd>(
+        s: &mut S,
+        places: [&At<'_>; 2],
+        a: AccessId,
+        pair: [V; 2],
+        overflow: Overflow,
+    ) -> R {
+        let [first, second] = places;
+        let element = first.walk.element(a);
+        let short = match element {
+            Element::U8 => overflow == Overflow::Saturate,
+            Element::U16 | Element::I16 => overflow == Overflow::Byte,
+            _ => false,
+        };
+        let whole = |at: &At<'_>| at.n == s.lanes() && at.walk.stride(a, at.lane) == element.bytes() as i64;
+        let disps = [first.walk.disp(a, first.ahead, 0)?, second.walk.disp(a, second.ahead, 0)?];
+        let [v, w] = &pair;
+        if !(short && whole(first) && whole(second))
+            || !s.store_two(first.walk.ptr(a), disps, [v, w], overflow)?
+        {
+            first.store(s, a, v, overflow)?;
+            second.store(s, a, w, overflow)?;
+        }
+        pair.into_iter().for_each(|v| s.free(v));
+        Ok(())
     }
 
     /// Writes vectors, several at once where they follow each other in memory, and gives their registers back.
@@ -262,21 +293,24 @@ impl At<'_> {
     ) -> R {
         let mut done = 0;
         while let Some(at) = places.get(done) {
-            let bytes = match at.walk.element(a) {
+            let element = at.walk.element(a);
+            let size = element.bytes();
+            let short = match element {
                 Element::U8 => overflow == Overflow::Saturate,
                 Element::I8 => overflow == Overflow::Moved,
+                Element::U16 | Element::I16 => overflow == Overflow::Byte,
                 _ => false,
-            } && at.walk.stride(a, at.lane) == 1;
+            } && at.walk.stride(a, at.lane) == size as i64;
             let (first, lanes) = (at.walk.disp(a, at.ahead, 0)?, s.lanes());
             // A last one may overlap the one before, or be of another line.
             let follows = |(i, at): (usize, &At<'_>)| {
                 let place = at.walk.disp(a, at.ahead, 0);
-                at.n == lanes && place.is_ok_and(|place| place == first + (i * lanes) as i32)
+                at.n == lanes && place.is_ok_and(|place| place == first + (i * lanes * size) as i32)
             };
             let whole = places[done..].iter().enumerate().take_while(|v| follows(*v)).count();
             let together = [4, 2].into_iter().find(|n| *n <= whole);
-            if let (Some(n), true) = (together, bytes)
-                && s.store_together(at.walk.ptr(a), first, &all[done..][..n], overflow == Overflow::Moved)?
+            if let (Some(n), true) = (together, short)
+                && s.store_together(at.walk.ptr(a), first, &all[done..][..n], overflow)?
             {
                 done += n;
                 continue;

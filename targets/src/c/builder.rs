@@ -563,8 +563,8 @@ impl Simd for Builder<'_> {
     }
 
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R {
-        if overflow == Overflow::Moved {
-            return Err(Refusal::unsupported("bytes less half of their range"));
+        if matches!(overflow, Overflow::Moved | Overflow::Byte) {
+            return Err(Refusal::unsupported("bytes less half of their range, and bytes as words"));
         }
         let lanes = self.copy(v)?;
         if overflow == Overflow::Saturate {

@@ -113,4 +113,6 @@ pub enum Overflow {
     Saturate,
     /// Of bytes without a sign: the nearest, less half of their range. Only where [`Simd::converts_to_nearest`](super::Simd::converts_to_nearest).
     Moved,
+    /// Of words: the nearest byte without a sign. Only where [`Simd::clamps_words`](super::Simd::clamps_words).
+    Byte,
 }

@@ -122,6 +122,16 @@ impl Dag {
         (half && self.roots.contains(&root)).then_some(byte)
     }
 
+    /// The quantised byte without a sign that a result is as a word: `i16(byte)`.
+    pub(super) fn as_word(&self, root: usize) -> Option<usize> {
+        let Node::Cast(VectorKind::Number(DType::I16 | DType::U16), byte) = self.nodes[root] else {
+            return None;
+        };
+        let alone = self.uses[byte] == 1 && self.roots.contains(&root) && self.uses[root] == 1;
+        let quantised = || self.quantization(byte).is_some_and(|q| q.to == DType::U8);
+        (alone && quantised()).then_some(byte)
+    }
+
     pub(super) fn difference(&self, n: usize) -> Option<Difference> {
         let Node::Cast(VectorKind::F32, mut of) = self.nodes[n] else { return None };
         let alone = |n: usize| self.uses[n] == 1;

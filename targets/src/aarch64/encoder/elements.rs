@@ -3,7 +3,7 @@
 use super::address::{LOAD_I8, LOAD_I16, LOAD_U8, LOAD_U16};
 use super::{Encoder, LANES, NUMBER, words};
 use crate::aarch64::isa::*;
-use crate::simd::{Narrow, Overflow, P, R, Simd as _, V};
+use crate::simd::{Narrow, Overflow, P, R, Refusal, Simd as _, V};
 
 /// The highest bit of every byte.
 const SIGNS: u32 = 0x8080_8080;
@@ -46,11 +46,14 @@ impl Encoder {
         v: &V,
         n: usize,
     ) -> R {
+        if overflow == Overflow::Byte {
+            return Err(Refusal::unsupported("bytes as words"));
+        }
         let short = self.vector()?;
         let (r, s) = (i64::from(self.reg(v)), i64::from(short.0));
         // Numbers have a sign until the first step that saturates has taken it from them.
         let (words, bytes) = match (overflow, e.signed) {
-            (Overflow::Wrap, _) => (XTN_4H, XTN_8B),
+            (Overflow::Wrap | Overflow::Byte, _) => (XTN_4H, XTN_8B),
             (Overflow::Saturate | Overflow::Moved, true) => (SQXTN_4H, SQXTN_8B),
             (Overflow::Saturate | Overflow::Moved, false) => (SQXTUN_4H, UQXTN_8B),
         };

@@ -552,8 +552,11 @@ impl Simd for Encoder {
         self.load_side_by_side(apart, p, disp)
     }
 
-    fn store_together(&mut self, p: &P, disp: i32, all: &[V], moved: bool) -> R<bool> {
-        self.store_bytes_together(p, disp, all, moved)
+    fn store_together(&mut self, p: &P, disp: i32, all: &[V], overflow: Overflow) -> R<bool> {
+        match overflow {
+            Overflow::Wrap | Overflow::Byte => Ok(false),
+            _ => self.store_bytes_together(p, disp, all, overflow == Overflow::Moved),
+        }
     }
 
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R {

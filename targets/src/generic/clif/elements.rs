@@ -99,8 +99,8 @@ impl Clif<'_, '_> {
         v: &V,
         n: usize,
     ) -> R {
-        if overflow == Overflow::Moved {
-            return Err(Refusal::unsupported("bytes less half of their range"));
+        if matches!(overflow, Overflow::Moved | Overflow::Byte) {
+            return Err(Refusal::unsupported("bytes less half of their range, and bytes as words"));
         }
         let lanes = self.copy(v)?;
         match overflow {
@@ -109,7 +109,7 @@ impl Clif<'_, '_> {
                 self.op2_as(Lane::I32, Op2::Max, &lanes, Src::Bits(least as u32))?;
                 self.op2_as(Lane::I32, Op2::Min, &lanes, Src::Bits(most as u32))?;
             }
-            Overflow::Wrap | Overflow::Moved => {}
+            Overflow::Wrap | Overflow::Moved | Overflow::Byte => {}
         }
         // The narrowing instructions saturate: lanes are brought into the range of theirs.
         if e.two {

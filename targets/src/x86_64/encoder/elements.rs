@@ -132,6 +132,9 @@ impl Encoder {
         if overflow == Overflow::Moved {
             return Err(Refusal::unsupported("bytes less half of their range"));
         }
+        if overflow == Overflow::Byte {
+            return self.store_clamped_words(p, disp, v, n);
+        }
         let saturates = overflow == Overflow::Saturate;
         let lanes = self.copy(v)?;
         if saturates && e.two && !e.signed {

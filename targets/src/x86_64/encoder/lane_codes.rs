@@ -177,11 +177,24 @@ pub(super) const LOAD_8: Codes = halves(Code::Movq_xmm_xmmm64, Code::VEX_Vmovq_x
 pub(super) const STORE_4: Codes = halves(Code::Movd_rm32_xmm, Code::VEX_Vmovd_rm32_xmm);
 pub(super) const STORE_8: Codes = halves(Code::Movq_xmmm64_xmm, Code::VEX_Vmovq_xmmm64_xmm);
 pub(super) const STORE_16: Codes = halves(Code::Movups_xmmm128_xmm, Code::VEX_Vmovups_xmmm128_xmm);
+pub(super) const STORE_UPPER_8: Codes = halves(Code::Movhps_m64_xmm, Code::VEX_Vmovhps_m64_xmm);
 pub(super) const SHIFT_BYTES: Codes = halves(Code::Psrldq_xmm_imm8, Code::VEX_Vpsrldq_xmm_xmm_imm8);
 pub(super) const CLEAR: Codes = halves(Code::Xorps_xmm_xmmm128, Code::VEX_Vxorps_xmm_xmm_xmmm128);
 pub(super) const PACK_I32: Codes = halves(Code::Packssdw_xmm_xmmm128, Code::VEX_Vpackssdw_xmm_xmm_xmmm128);
 pub(super) const PACK_I16: Codes = halves(Code::Packsswb_xmm_xmmm128, Code::VEX_Vpacksswb_xmm_xmm_xmmm128);
 pub(super) const PACK_U8: Codes = halves(Code::Packuswb_xmm_xmmm128, Code::VEX_Vpackuswb_xmm_xmm_xmmm128);
+pub(super) const MAX_WORDS: Codes = [
+    Code::Pmaxsw_xmm_xmmm128,
+    Code::VEX_Vpmaxsw_xmm_xmm_xmmm128,
+    Code::VEX_Vpmaxsw_ymm_ymm_ymmm256,
+    Code::INVALID,
+];
+pub(super) const MIN_WORDS: Codes = [
+    Code::Pminsw_xmm_xmmm128,
+    Code::VEX_Vpminsw_xmm_xmm_xmmm128,
+    Code::VEX_Vpminsw_ymm_ymm_ymmm256,
+    Code::INVALID,
+];
 pub(super) const UNPACK_BYTES: Codes =
     halves(Code::Punpcklbw_xmm_xmmm128, Code::VEX_Vpunpcklbw_xmm_xmm_xmmm128);
 pub(super) const UNPACK_WORDS: Codes =

@@ -754,11 +754,20 @@ impl Simd for Encoder {
         true
     }
 
-    fn store_together(&mut self, p: &P, disp: i32, all: &[V], moved: bool) -> R<bool> {
-        if moved {
-            return Ok(false);
+    fn clamps_words(&self) -> bool {
+        self.encoding != Encoding::Evex512
+    }
+
+    fn store_together(&mut self, p: &P, disp: i32, all: &[V], overflow: Overflow) -> R<bool> {
+        match overflow {
+            Overflow::Saturate => self.store_bytes_together(p, disp, all),
+            Overflow::Byte => self.store_words_together(p, disp, all),
+            Overflow::Wrap | Overflow::Moved => Ok(false),
         }
-        self.store_bytes_together(p, disp, all)
+    }
+
+    fn store_two(&mut self, p: &P, disps: [i32; 2], pair: [&V; 2], overflow: Overflow) -> R<bool> {
+        self.store_to_two_places(p, disps, pair, overflow)
     }
 
     fn store_narrow(&mut self, e: Narrow, overflow: Overflow, p: &P, disp: i32, v: &V, n: usize) -> R {
