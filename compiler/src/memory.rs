@@ -75,7 +75,8 @@ fn arranged(program: &Program, mut items: Vec<Item>, moments: usize) -> Arena {
                 items.sort_by_key(|(_, _, live)| !(live.0..=live.1).contains(&peak));
             }
             let other = placed_over(program, &items, moments, &touched, lower_bound_bytes);
-            if other.bytes <= arena.bytes && touched.by(&other) < touched.by(&arena) {
+            let least = |arena: &Arena| touched.of_all(&arena.offsets, arena.bytes);
+            if other.bytes <= arena.bytes && least(&other) < least(&arena) {
                 arena = other;
             }
         }

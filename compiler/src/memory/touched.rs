@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use kiln_ir::dim::Symbols;
 use kiln_ir::kernel::{BufferId, Program};
 
-use super::Arena;
-
 /// The bytes of each buffer that a run touches whose open dimensions are between the least and what is typical: its first ones.
 pub(super) struct Touched {
     bytes: Vec<usize>,
@@ -32,11 +30,11 @@ impl Touched {
         self.bytes.get(id.0 as usize).copied().unwrap_or(usize::MAX)
     }
 
-    /// Of an arena.
-    pub(super) fn by(&self, arena: &Arena) -> usize {
+    /// Of an arena of so many bytes in which buffers begin at these.
+    pub(super) fn of_all(&self, offsets: &BTreeMap<BufferId, usize>, arena: usize) -> usize {
         let mut spans = Spans::default();
-        for (id, offset) in &arena.offsets {
-            let bytes = self.bytes_of(*id).min(arena.bytes.saturating_sub(*offset));
+        for (id, offset) in offsets {
+            let bytes = self.bytes_of(*id).min(arena.saturating_sub(*offset));
             spans.add(*offset, *offset + bytes);
         }
         spans.0.iter().map(|(start, end)| end - start).sum()

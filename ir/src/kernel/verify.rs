@@ -363,15 +363,19 @@ impl Checker<'_> {
         // Both ends as expressions, so that what is open cancels.
         let (mut lo, mut hi) = (place.offset.clone(), place.offset.clone());
         for (index, stride) in access.index.iter().zip(&place.strides) {
-            let Some((affine, stride)) = index.affine().zip(stride.as_const()) else { return false };
-            let start = affine.offset.clone() * Dim::Const(stride);
+            let Some(affine) = index.affine() else { return false };
+            let start = affine.offset.clone() * stride.clone();
             (lo, hi) = (lo + start.clone(), hi + start);
             for (l, coefficient) in &affine.terms {
-                let step = coefficient.as_const().and_then(|c| c.checked_mul(stride));
+                let step = coefficient.clone() * stride.clone();
                 let last = self.kernel.loops.get(usize::from(l.0)).map(|l| l.extent.clone() - Dim::Const(1));
-                let Some((step, last)) = step.zip(last) else { return false };
-                let span = last * Dim::Const(step);
-                if step < 0 { lo = lo + span } else { hi = hi + span }
+                let Some((range, last)) = step.range(&self.program.bounds).zip(last) else { return false };
+                let span = last * step;
+                match range {
+                    (0.., _) => hi = hi + span,
+                    (_, ..=0) => lo = lo + span,
+                    _ => return false,
+                }
             }
         }
         let least = |d: Dim| d.range(&self.program.bounds).map(|(least, _)| least);
