@@ -9,6 +9,7 @@
 
 mod address;
 mod apart;
+mod blocks;
 mod bytes;
 mod constants;
 mod convert;
@@ -22,8 +23,7 @@ mod parts;
 
 use std::collections::BTreeMap;
 
-use self::order::Block;
-use self::parts::{Access, LANES, longs, words};
+use self::parts::{Access, LANES, Straight, VECTORS, longs, words};
 use super::isa::{Field, ORR_V, Op};
 use crate::simd::{P, R, Refusal, Simd as _, Src, V};
 use crate::target::Target;
@@ -43,11 +43,6 @@ const OTHER: u32 = 15;
 const ZERO: u32 = 31;
 /// The stack pointer, where there is no zero.
 const STACK: u32 = 31;
-/// Vector registers in the order in which they are handed out; the low halves of the last eight are the caller's.
-const VECTORS: [u32; 32] = [
-    0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 8, 9, 10, 11, 12,
-    13, 14, 15,
-];
 /// Vector registers that operations on constants take, and programs are not told of.
 const RESERVE: u32 = 2;
 /// Arguments: frame, begin, end.
@@ -66,7 +61,7 @@ pub(crate) struct Encoder {
     in_order: bool,
     code: Vec<u32>,
     /// The straight code at its end.
-    block: Block,
+    block: Straight,
     /// Bit per register that is free.
     vectors: u32,
     general: u32,
@@ -110,7 +105,7 @@ impl Encoder {
             signed_dots: target.signed_dot4,
             in_order: target.in_order,
             code: Vec::new(),
-            block: Block::EMPTY,
+            block: Straight::EMPTY,
             vectors: u32::MAX,
             general: GENERAL.iter().fold(0, |all, r| all | 1 << r),
             used: 0,

@@ -14,13 +14,10 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
-use super::{Encoder, VECTORS};
+use super::parts::VECTORS;
 use crate::aarch64::isa::{ALL, Field, LDR_Q_LITERAL, Op};
 
-/// Registers that no caller wants back.
-const VOLATILE: u32 = !(0xff << 8);
 /// Instructions that are put in order together.
 const MOST: usize = 512;
 /// Instructions that start in a cycle.
@@ -32,17 +29,6 @@ const FLAGS: usize = 64;
 const MEMORY: usize = 65;
 const FRAME: usize = 66;
 const RESOURCES: usize = 67;
-
-/// Straight code that is not in order yet: where it begins, and vector registers that were free there.
-#[derive(Clone, Copy)]
-pub(super) struct Block {
-    start: usize,
-    free: u32,
-}
-
-impl Block {
-    pub(super) const EMPTY: Self = Self { start: 0, free: u32::MAX };
-}
 
 /// Where an instruction is carried out: one starts in each in a cycle.
 #[derive(Clone, Copy, PartialEq)]
@@ -284,46 +270,29 @@ fn order(all: &[Effects]) -> Vec<usize> {
     out
 }
 
-impl Encoder {
-    /// Straight code begins here.
-    pub(super) fn open_block(&mut self) {
-        self.block = Block { start: self.code.len(), free: self.vectors };
-    }
+/// What became of straight code: where each of its words is now, and the vector registers that it writes besides.
+pub(super) struct Ordered {
+    pub(super) place: Vec<usize>,
+    pub(super) used: u32,
+}
 
-    /// Straight code ends here: puts it in order where the core does not do so itself.
-    pub(super) fn close_block(&mut self) {
-        let range = self.block.start..self.code.len();
-        if self.in_order && range.len() > 2 {
-            let held = self.throughout.iter().fold(0, |all, (_, register)| all | 1 << register);
-            let pool = self.block.free & self.vectors & !held & (VOLATILE | self.used);
-            self.put_in_order(range, pool);
-        }
-        self.open_block();
+/// Puts straight code in order; `pool`: vector registers that it takes and gives back. Leaves alone what it does not know.
+pub(super) fn put_in_order(words: &mut [u32], pool: u32) -> Option<Ordered> {
+    let mut all = words.iter().map(|word| effects(*word)).collect::<Option<Vec<Effects>>>()?;
+    let mut used = 0;
+    if rename(words, &mut all, pool) {
+        let written = all.iter().flat_map(|e| &e.writes).filter(|(_, r)| *r < GENERAL);
+        used = pool & written.fold(0, |used, (_, r)| used | 1 << r);
     }
-
-    fn put_in_order(&mut self, range: Range<usize>, pool: u32) {
-        let words = &mut self.code[range.clone()];
-        let Some(mut all) = words.iter().map(|word| effects(*word)).collect::<Option<Vec<Effects>>>() else {
-            return;
-        };
-        if rename(words, &mut all, pool) {
-            self.used |= pool
-                & all
-                    .iter()
-                    .flat_map(|e| &e.writes)
-                    .fold(0, |used, (_, r)| if *r < 32 { used | 1 << r } else { used });
+    let mut place = vec![0; words.len()];
+    let mut sorted = Vec::with_capacity(words.len());
+    for chunk in (0..words.len()).step_by(MOST) {
+        let end = (chunk + MOST).min(words.len());
+        for i in order(&all[chunk..end]) {
+            place[chunk + i] = sorted.len();
+            sorted.push(words[chunk + i]);
         }
-        let mut place = vec![0; words.len()];
-        let mut sorted = Vec::with_capacity(words.len());
-        for chunk in (0..words.len()).step_by(MOST) {
-            let end = (chunk + MOST).min(words.len());
-            for i in order(&all[chunk..end]) {
-                place[chunk + i] = range.start + sorted.len();
-                sorted.push(words[chunk + i]);
-            }
-        }
-        words.copy_from_slice(&sorted);
-        let places = self.pool.iter_mut().flat_map(|(_, places)| places).filter(|at| range.contains(at));
-        places.for_each(|at| *at = place[*at - range.start]);
     }
+    words.copy_from_slice(&sorted);
+    Some(Ordered { place, used })
 }

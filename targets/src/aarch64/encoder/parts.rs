@@ -3,6 +3,23 @@
 /// Lanes of 32 bits.
 pub(super) const LANES: usize = 4;
 
+/// Vector registers in the order in which they are handed out; the low halves of the last eight are the caller's.
+pub(super) const VECTORS: [u32; 32] = [
+    0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 8, 9, 10, 11, 12,
+    13, 14, 15,
+];
+
+/// Straight code that is not in order yet: where it begins, and vector registers that were free there.
+#[derive(Clone, Copy)]
+pub(super) struct Straight {
+    pub(super) start: usize,
+    pub(super) free: u32,
+}
+
+impl Straight {
+    pub(super) const EMPTY: Self = Self { start: 0, free: u32::MAX };
+}
+
 /// A load or a store of a vector: where its instruction is, and of what.
 #[derive(Clone, Copy)]
 pub(super) struct Access {
