@@ -493,6 +493,10 @@ pub trait Simd {
         self.free(product);
         Ok(())
     }
+    /// Whether a register is as many of the machine's as it has lanes, which are multiplied one by one as words.
+    fn multiplies_lanes(&self) -> bool {
+        false
+    }
     /// Whether [`Simd::fma_long`] is two instructions, and there is [`Simd::fma_pairs`].
     fn multiplies_long(&self) -> bool {
         false

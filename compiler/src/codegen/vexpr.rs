@@ -273,9 +273,11 @@ impl At<'_> {
         let whole = |at: &At<'_>| at.n == s.lanes() && at.walk.stride(a, at.lane) == element.bytes() as i64;
         let disps = [first.walk.disp(a, first.ahead, 0)?, second.walk.disp(a, second.ahead, 0)?];
         let [v, w] = &pair;
-        if !(short && whole(first) && whole(second))
-            || !s.store_two(first.walk.ptr(a), disps, [v, w], overflow)?
-        {
+        let together = short
+            && whole(first)
+            && whole(second)
+            && s.store_two(first.walk.ptr(a), disps, [v, w], overflow)?;
+        if !together {
             first.store(s, a, v, overflow)?;
             second.store(s, a, w, overflow)?;
         }

@@ -414,8 +414,22 @@ fn best_pick(kernel: &FlatKernel, roles: &Roles, packed: Option<Steps>, target: 
     let (row, mr, vectors) = tile_size(kernel, roles, packed, target);
     let panels_outermost = order(kernel, roles, row, target).0;
     // A vector of elements along depth is multiplied lane by lane.
-    let unroll = if target.frugal && !by_lane(kernel, roles, target) { 1 } else { target.tile_unroll };
+    let unroll = match target.frugal && !by_lane(kernel, roles, target) {
+        true if is_crossed(kernel, target) => in_whole_runs(kernel, roles, target),
+        true => 1,
+        false => target.tile_unroll,
+    };
     TilePick { row: row.map(|l| l.0), mr, vectors, panels_outermost, unroll }
+}
+
+/// Steps at once where code is to be small: so many that none are left over, in a loop that is worth its instructions.
+fn in_whole_runs(kernel: &FlatKernel, roles: &Roles, target: &Target) -> u32 {
+    let steps = roles.depth.last().and_then(|l| extent_of(kernel, *l)).unwrap_or(1);
+    let whole = |n: &&u32| {
+        let n = i64::from(**n);
+        n <= i64::from(target.tile_unroll) && steps % n == 0 && steps >= 2 * n
+    };
+    UNROLLS.iter().rev().find(whole).copied().unwrap_or(1)
 }
 
 /// Steps of depth that may be unrolled.

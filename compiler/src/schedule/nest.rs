@@ -170,6 +170,21 @@ fn multiplies_long(kernel: &FlatKernel, target: &Target, vector: LoopId) -> bool
     target.multiplies_long && bytes && beside(input) && beside(weight)
 }
 
+/// Sums of results beside each other that 14 general registers hold with a row of weights, what is read, and three pointers.
+const SUMS_ALONE: i64 = 5;
+
+/// Whether a window multiplies bytes along the vectors on a machine without vectors, where a channel at a time is computed.
+fn multiplies_lanes(kernel: &FlatKernel, target: &Target, vector: LoopId) -> bool {
+    let Form::Window { op: WindowOp::Dot, input, weight: Some(weight), .. } = &kernel.form else {
+        return false;
+    };
+    let beside = |a: &FlatAccess| stride_of(a, vector) == Some(1);
+    target.crosses_bytes
+        && (input.dtype, weight.dtype) == (DType::U8, DType::I8)
+        && beside(input)
+        && beside(weight)
+}
+
 /// Whether a window's rows are unrolled and longer than a single element.
 fn has_columns(kernel: &FlatKernel, unrolled: &[LoopId]) -> bool {
     matches!(kernel.form, Form::Window { .. })
@@ -191,7 +206,8 @@ fn model(
     };
     let lanes =
         i64::from(vector_expr::nest_lanes(&kernel.form, &kernel.loops, vector, target.vector_bytes as u32));
-    let free = free_registers(kernel, unrolled, target);
+    let alone = has_columns(kernel, unrolled) && multiplies_lanes(kernel, target, vector);
+    let free = if alone { SUMS_ALONE } else { free_registers(kernel, unrolled, target) };
     let columns = has_columns(kernel, unrolled) && free >= 4;
     let long = columns && extent(vector) >= 2 * lanes && multiplies_long(kernel, target, vector);
     let widest = match columns {

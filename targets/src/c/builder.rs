@@ -478,6 +478,21 @@ impl Simd for Builder<'_> {
         Ok(true)
     }
 
+    fn multiplies_lanes(&self) -> bool {
+        self.target.crosses_bytes
+    }
+
+    fn load_byte_pairs(&mut self, p: &P, disps: [i32; 2], signed: bool, n: usize) -> R<V> {
+        let byte = Narrow { two: false, signed };
+        let v = self.load_narrow(byte, p, disps[0], n)?;
+        let above = self.load_narrow(byte, p, disps[1], n)?;
+        let both = format!("{}, {}", self.get(&v), self.get(&above));
+        let value = self.call("k_pair_words", &both);
+        self.set(&v, &value);
+        self.free(above);
+        Ok(v)
+    }
+
     fn madd_words(&mut self, d: &V, s: Src<'_>) -> R {
         let (x, s) = (self.get(d), self.source(s));
         let value = self.call("k_fma_words", &format!("K_V(0, 0, 0, 0), {x}, {s}"));

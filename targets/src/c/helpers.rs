@@ -27,6 +27,11 @@ pub const PRELUDE: &str = "/* Products and sums are rounded one by one, on every
 #define K_PLACED(name)
 #endif
 
+/* Reordering before registers are assigned costs more of them than small cores have. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__arm__) && !defined(__ARM_NEON)
+#pragma GCC optimize (\"no-schedule-insns\")
+#endif
+
 /* A register: four lanes of 32 bits, or two of 64 whose low words come first. */
 #if defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__wasm_simd128__))
 #define K_VECTORS 1

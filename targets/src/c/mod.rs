@@ -88,7 +88,7 @@ pub fn target(triple: &str) -> Result<Target> {
         f32_tiles: if vectors { TILES } else { SMALL_TILES },
         frugal: !vectors,
         short_tiles: &[],
-        tile_unroll: if vectors { 4 } else { 2 },
+        tile_unroll: 4,
         prefetches: false,
         align: if vectors { 64 } else { 16 },
     })

@@ -21,7 +21,7 @@ use kiln_targets::simd::{Element, Narrow, R, Refusal, Simd, Src, V};
 
 use super::super::vexpr::{At, Operand};
 use super::super::walk::AccessId;
-use super::{Generator, Work};
+use super::{Generator, Work, typed};
 
 impl Generator<'_> {
     /// The loop along the window's rows, when the schedule asks for shared columns and no padding is among what is
@@ -109,6 +109,28 @@ impl Generator<'_> {
         let apart = matches!(self.work, Work::Dot { input, .. } if self.walk.is_sized(input, rows));
         let whole = self.nest.unrolled.contains(&rows) && self.walk.extent(rows) > 1 && !apart;
         (self.words && self.are_bytes_beside() && whole && !s.has_dot4()).then_some(rows)
+    }
+
+    /// Whether a window of bytes takes one channel at a time: where lanes are registers of their own, as many results share what
+    /// is read as there is room for, instead of channels that share nothing.
+    pub(super) fn takes_single_channels<S: Simd>(&self, s: &S) -> bool {
+        let blocks = self.share.is_some_and(|share| share.along == self.nest.vector);
+        s.multiplies_lanes() && !blocks && self.nest.columns && self.rows_by_twos(s).is_some()
+    }
+
+    /// Epilogues of all results, then their stores: what the results share is read once where nothing is stored in between.
+    pub(super) fn finish_together<S: Simd>(&self, s: &mut S, acc: Vec<V>, widths: &[usize], tile: i64) -> R {
+        let ahead: Vec<_> = (0..tile).flat_map(|t| self.ahead(t, 0, widths.len())).collect();
+        let widths = widths.repeat(tile as usize);
+        let places = self.places(&ahead, &widths);
+        for acc in &acc {
+            typed::round(s, self.acc, acc)?;
+        }
+        let values = self.epilogue.eval_all(s, &places, Some(acc))?;
+        for (i, (to, values)) in self.stores.iter().zip(values).enumerate() {
+            At::store_all(s, &places, *to, values, self.epilogue.overflow(s, i))?;
+        }
+        Ok(())
     }
 
     /// Whether bytes that lie side by side along the vectors are multiplied by such weights, which the tile's results share.
