@@ -10,6 +10,7 @@
 //! at one place are in the caches.
 
 mod occupied;
+mod spans;
 mod touched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use kiln_ir::kernel::{BufferId, BufferKind, Program};
 use kiln_ir::{Error, Result};
 
 use occupied::Occupied;
+use spans::Spans;
 use touched::Touched;
 
 /// The arena of a program.
@@ -61,20 +63,17 @@ pub fn plan(program: &Program, align: usize) -> Result<Arena> {
 fn arranged(program: &Program, mut items: Vec<Item>, moments: usize) -> Arena {
     items.sort_by_key(|(bytes, id, range)| (std::cmp::Reverse(*bytes), range.0, *id));
     let (lower_bound_bytes, peak) = most_alive(&items, moments);
-    let mut arena = placed(program, &items, moments);
+    let mut peak_first = items.clone();
+    peak_first.sort_by_key(|(_, _, live)| !(live.0..=live.1).contains(&peak));
+    let mut arena = placed(program, &items, moments, lowest);
     if arena.bytes > lower_bound_bytes {
-        items.sort_by_key(|(_, _, live)| !(live.0..=live.1).contains(&peak));
-        let other = placed(program, &items, moments);
+        let other = placed(program, &peak_first, moments, lowest);
         arena = if other.bytes < arena.bytes { other } else { arena };
     }
     if !program.bounds.is_empty() {
         let touched = Touched::of(program);
-        for peak_first in [false, true] {
-            items.sort_by_key(|(bytes, id, range)| (std::cmp::Reverse(*bytes), range.0, *id));
-            if peak_first {
-                items.sort_by_key(|(_, _, live)| !(live.0..=live.1).contains(&peak));
-            }
-            let other = placed_over(program, &items, moments, &touched, lower_bound_bytes);
+        for items in [&items, &peak_first] {
+            let other = placed(program, items, moments, over_others(&touched, lower_bound_bytes));
             let least = |arena: &Arena| touched.of_all(&arena.offsets, arena.bytes);
             if other.bytes <= arena.bytes && least(&other) < least(&arena) {
                 arena = other;
@@ -87,38 +86,42 @@ fn arranged(program: &Program, mut items: Vec<Item>, moments: usize) -> Arena {
 /// Places that a buffer may begin at, besides the ends of what is in its way, at most.
 const MOST_BASES: usize = 64;
 
-/// Buffers placed one after the other, each where others begin if that leaves it within `enough` bytes and touches less.
-fn placed_over(program: &Program, items: &[Item], moments: usize, touched: &Touched, enough: usize) -> Arena {
-    let mut arena = Arena::default();
-    let mut occupied = Occupied::new(moments);
-    let (mut bases, mut so_far) = (BTreeSet::from([0]), touched::Spans::default());
-    for &(bytes, id, live) in items {
+/// The lowest offset that is free.
+fn lowest(occupied: &Occupied, (bytes, _, live): Item) -> usize {
+    occupied.lowest(live, bytes, 0)
+}
+
+/// Chooses where others begin if that leaves a buffer within `enough` bytes and touches less.
+fn over_others(touched: &Touched, enough: usize) -> impl FnMut(&Occupied, Item) -> usize {
+    let (mut bases, mut so_far, mut end) = (BTreeSet::from([0]), Spans::default(), enough);
+    move |occupied, (bytes, id, live)| {
         let part = touched.bytes_of(id).min(bytes);
         let cost = |offset: usize| {
-            let more = (offset + bytes).saturating_sub(enough.max(arena.bytes));
+            let more = (offset + bytes).saturating_sub(end);
             (more, so_far.new_bytes(offset, offset + part), offset)
         };
         let offsets = bases.iter().map(|base| occupied.lowest(live, bytes, *base));
-        let offset_bytes = offsets.min_by_key(|offset| cost(*offset)).unwrap_or(0);
-        occupied.take(live, offset_bytes, offset_bytes + bytes);
-        so_far.add(offset_bytes, offset_bytes + part);
+        let offset = offsets.min_by_key(|offset| cost(*offset)).unwrap_or(0);
+        so_far.add(offset, offset + part);
+        end = end.max(offset + bytes);
         if bases.len() < MOST_BASES {
-            bases.insert(offset_bytes);
+            bases.insert(offset);
         }
-        arena.slots.push(Slot { name: program.buffer(id).name.clone(), offset_bytes, bytes, live });
-        arena.offsets.insert(id, offset_bytes);
-        arena.bytes = arena.bytes.max(offset_bytes + bytes);
+        offset
     }
-    arena.slots.sort_by_key(|s| s.offset_bytes);
-    arena
 }
 
-/// Buffers placed one after the other.
-fn placed(program: &Program, items: &[Item], moments: usize) -> Arena {
+/// Buffers placed one after the other, each at the offset that is chosen for it.
+fn placed(
+    program: &Program,
+    items: &[Item],
+    moments: usize,
+    mut choose: impl FnMut(&Occupied, Item) -> usize,
+) -> Arena {
     let mut arena = Arena::default();
     let mut occupied = Occupied::new(moments);
     for &(bytes, id, live) in items {
-        let offset_bytes = occupied.lowest(live, bytes, 0);
+        let offset_bytes = choose(&occupied, (bytes, id, live));
         occupied.take(live, offset_bytes, offset_bytes + bytes);
         arena.slots.push(Slot { name: program.buffer(id).name.clone(), offset_bytes, bytes, live });
         arena.offsets.insert(id, offset_bytes);
@@ -291,7 +294,7 @@ mod tests {
         let lives = [(3, 3), (1, 3), (0, 1), (1, 2)];
         let items: Vec<Item> = (0..4).map(|i| (sizes[i], BufferId(i as u32), lives[i])).collect();
         // Biggest first, the two of 192 do not fit below those that are alive later.
-        assert_eq!(placed(&program, &items, 4).bytes, 768);
+        assert_eq!(placed(&program, &items, 4, lowest).bytes, 768);
         let arena = arranged(&program, items, 4);
         assert_eq!((arena.bytes, arena.lower_bound_bytes), (640, 640));
         verify(&arena.slots, arena.bytes, 64).unwrap();

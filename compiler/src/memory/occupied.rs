@@ -4,7 +4,7 @@
 //! room for a lifetime, the spans of a logarithmic number of nodes are looked at, in which slots that lie side by
 //! side are one span.
 
-use std::collections::BTreeMap;
+use super::spans::Spans;
 
 /// The taken bytes over a number of moments.
 pub(super) struct Occupied {
@@ -27,7 +27,7 @@ impl Occupied {
     pub(super) fn lowest(&self, live: (usize, usize), bytes: usize, least: usize) -> usize {
         let above = self.path(live.0).chain(self.path(live.1)).map(|node| &self.own[node]);
         let within = self.made_of(live).into_iter().map(|node| &self.below[node]);
-        let spans: Vec<&Spans> = above.chain(within).filter(|s| !s.0.is_empty()).collect();
+        let spans: Vec<&Spans> = above.chain(within).filter(|s| !s.is_empty()).collect();
         let mut offset = least;
         loop {
             let before = offset;
@@ -80,28 +80,6 @@ impl Occupied {
     }
 }
 
-/// Ranges of bytes, end by start, that neither overlap nor touch.
-#[derive(Clone, Debug, Default)]
-struct Spans(BTreeMap<usize, usize>);
-
-impl Spans {
-    /// The end of the last span that reaches into `start..end`: nothing of that size fits before it.
-    fn in_the_way(&self, start: usize, end: usize) -> Option<usize> {
-        self.0.range(..end).next_back().map(|(_, to)| *to).filter(|to| *to > start)
-    }
-
-    /// Adds a range, which may overlap others.
-    fn add(&mut self, mut start: usize, mut end: usize) {
-        while let Some((&from, &to)) = self.0.range(..=end).next_back()
-            && to >= start
-        {
-            self.0.remove(&from);
-            (start, end) = (start.min(from), end.max(to));
-        }
-        self.0.insert(start, end);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,16 +117,5 @@ mod tests {
                 slots.push((live, offset, offset + bytes));
             }
         }
-    }
-
-    #[test]
-    fn spans_that_touch_are_one() {
-        let mut spans = Spans::default();
-        spans.add(0, 64);
-        spans.add(128, 192);
-        assert_eq!(spans.in_the_way(64, 128), None);
-        spans.add(64, 128);
-        assert_eq!(spans.0.len(), 1);
-        assert_eq!(spans.in_the_way(10, 20), Some(192));
     }
 }

@@ -160,14 +160,19 @@ fn free_registers(kernel: &FlatKernel, unrolled: &[LoopId], target: &Target) -> 
     target.vector_registers as i64 - WINDOW_REGISTERS - row
 }
 
-/// Whether a window multiplies bytes along the vectors, whose products as words go to two registers.
-fn multiplies_long(kernel: &FlatKernel, target: &Target, vector: LoopId) -> bool {
+/// The types of what a window multiplies along the vectors.
+fn bytes_beside(kernel: &FlatKernel, vector: LoopId) -> Option<(DType, DType)> {
     let Form::Window { op: WindowOp::Dot, input, weight: Some(weight), .. } = &kernel.form else {
-        return false;
+        return None;
     };
     let beside = |a: &FlatAccess| stride_of(a, vector) == Some(1);
-    let bytes = matches!((input.dtype, weight.dtype), (DType::U8 | DType::I8, DType::I8));
-    target.multiplies_long && bytes && beside(input) && beside(weight)
+    (beside(input) && beside(weight)).then_some((input.dtype, weight.dtype))
+}
+
+/// Whether a window multiplies bytes along the vectors, whose products as words go to two registers.
+fn multiplies_long(kernel: &FlatKernel, target: &Target, vector: LoopId) -> bool {
+    let types = bytes_beside(kernel, vector);
+    target.multiplies_long && matches!(types, Some((DType::U8 | DType::I8, DType::I8)))
 }
 
 /// Sums of results beside each other that 14 general registers hold with a row of weights, what is read, and three pointers.
@@ -175,14 +180,7 @@ const SUMS_ALONE: i64 = 5;
 
 /// Whether a window multiplies bytes along the vectors on a machine without vectors, where a channel at a time is computed.
 fn multiplies_lanes(kernel: &FlatKernel, target: &Target, vector: LoopId) -> bool {
-    let Form::Window { op: WindowOp::Dot, input, weight: Some(weight), .. } = &kernel.form else {
-        return false;
-    };
-    let beside = |a: &FlatAccess| stride_of(a, vector) == Some(1);
-    target.crosses_bytes
-        && (input.dtype, weight.dtype) == (DType::U8, DType::I8)
-        && beside(input)
-        && beside(weight)
+    target.crosses_bytes && bytes_beside(kernel, vector) == Some((DType::U8, DType::I8))
 }
 
 /// Whether a window's rows are unrolled and longer than a single element.

@@ -46,14 +46,12 @@ impl Encoder {
         v: &V,
         n: usize,
     ) -> R {
-        if overflow == Overflow::Byte {
-            return Err(Refusal::unsupported("bytes as words"));
-        }
         let short = self.vector()?;
         let (r, s) = (i64::from(self.reg(v)), i64::from(short.0));
         // Numbers have a sign until the first step that saturates has taken it from them.
         let (words, bytes) = match (overflow, e.signed) {
-            (Overflow::Wrap | Overflow::Byte, _) => (XTN_4H, XTN_8B),
+            (Overflow::Byte, _) => return Err(Refusal::unsupported("bytes as words")),
+            (Overflow::Wrap, _) => (XTN_4H, XTN_8B),
             (Overflow::Saturate | Overflow::Moved, true) => (SQXTN_4H, SQXTN_8B),
             (Overflow::Saturate | Overflow::Moved, false) => (SQXTUN_4H, UQXTN_8B),
         };
