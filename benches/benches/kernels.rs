@@ -93,6 +93,20 @@ fn packed_gemv_1x16384x8192(bencher: Bencher<'_, '_>, level: &str) {
     node(bencher, level, graph, true, 2 * 16384 * 8192);
 }
 
+/// With zero points of their own: 84 MiB.
+#[divan::bench(args = levels())]
+fn zeroed_gemv_1x16384x8192(bencher: Bencher<'_, '_>, level: &str) {
+    let graph = r#"graph @m opset(17, "com.microsoft" = 1) {
+  input %x: f32[1, 16384]
+  const @q: u8[8192, 512, 16] = splat 150
+  const @s: f32[8192, 512] = splat 0.5
+  const @z: u8[8192, 256] = splat 119
+  %y = "com.microsoft"::MatMulNBits(%x, @q, @s, @z) {K = 16384, N = 8192, bits = 4, block_size = 32} "op"
+  output %y
+}"#;
+    node(bencher, level, graph, true, 2 * 16384 * 8192);
+}
+
 /// Bytes by weights of the whole range: activations that stand around a byte near the range's end, which are looked at before
 /// they are multiplied two by two, or around its middle.
 fn product_of_bytes(bencher: Bencher<'_, '_>, level: &str, zero: u8) {

@@ -6,7 +6,7 @@
 //!   blocks
 //!     an integer sum for each digit = 0
 //!     groups: 4 bytes of each column, apart into 8 weights if these are short; digit's sum += 4 weights * 4 digits, twice
-//!     sums += (f32(digits' sums) * 256.. + shift) * (scale * unit)
+//!     sums += (f32(digits' sums) * 256.. + zero * shift) * (scale * unit)
 //!   epilogue, stores
 //! ```
 
@@ -15,7 +15,7 @@ use kiln_ir::kernel::Form;
 use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::digits::{COLUMNS, DigitSum};
 use kiln_ir::kernel::plan::{Digits, PlannedKernel, Shared};
-use kiln_targets::simd::{Lane, Op1, Op2, R, Refusal, Simd, Src, V};
+use kiln_targets::simd::{Lane, Narrow, Op1, Op2, R, Refusal, Simd, Src, V};
 
 use super::places::Places;
 use super::share::shared;
@@ -26,6 +26,7 @@ use super::walk::{AccessId, Walk, Walks, trips};
 const LOW: u32 = 0x0f0f_0f0f;
 /// What a digit counts in the one below it.
 const UNIT: f32 = 256.0;
+const BYTE: Narrow = Narrow { two: false, signed: false };
 
 /// The generator.
 struct Generator<'k> {
@@ -62,6 +63,7 @@ pub(super) fn emit<S: Simd>(
     let sum = DigitSum {
         weights: access(&sum.weights)?,
         digits: parts,
+        zero: sum.zero.as_ref().map(&mut access).transpose()?,
         shift: access(&sum.shift)?,
         scale: access(&sum.scale)?,
         unit: access(&sum.unit)?,
@@ -160,7 +162,17 @@ impl Generator<'_> {
             let bytes = self.walk.extent(group) * self.walk.extent(self.digits.byte);
             let shift =
                 s.load_splat(self.walk.ptr(self.sum.shift), self.walk.disp(self.sum.shift, &[], 0)?)?;
-            s.fma(&d0, &shift, Src::Const(bytes as f32))?;
+            match self.sum.zero {
+                None => s.fma(&d0, &shift, Src::Const(bytes as f32))?,
+                Some(zero) => {
+                    let disp = self.walk.disp(zero, &[(col, v as i64 * lanes)], 0)?;
+                    let zero = s.load_narrow(BYTE, self.walk.ptr(zero), disp, s.lanes())?;
+                    s.op1(Op1::ToFloat, &zero)?;
+                    s.op2(Op2::Mul, &shift, Src::Const(bytes as f32))?;
+                    s.fma(&d0, &zero, Src::Reg(&shift))?;
+                    s.free(zero);
+                }
+            }
             s.free(shift);
             let scale = self.load(s, self.sum.scale, &[(col, v as i64 * lanes)])?;
             let unit = self.walk.disp(self.sum.unit, &[], 0)?;
@@ -184,7 +196,9 @@ impl Generator<'_> {
             let disp = self.walk.disp(self.sum.weights, &[next, (group, g)], 0)?;
             s.prefetch(self.walk.ptr(self.sum.weights), disp);
         }
-        s.prefetch(self.walk.ptr(self.sum.scale), self.walk.disp(self.sum.scale, &[next], 0)?);
+        for beside in [Some(self.sum.scale), self.sum.zero].into_iter().flatten() {
+            s.prefetch(self.walk.ptr(beside), self.walk.disp(beside, &[next], 0)?);
+        }
         Ok(())
     }
 

@@ -7,12 +7,12 @@
 //! ```text
 //!   unit[b]      = max |x[b, ..]| / 2^22
 //!   n            = round(x / unit)  =  d0 + 256 d1 + 65536 d2                        each from -128 to 127
-//!   y            = sum over b of (sum of q * n  -  zero * sum of n) * (scale * unit)
+//!   y            = sum over b of (sum of q * n  -  zero[b] * sum of n) * (scale[b] * unit[b])
 //! ```
 //!
 //! The inner sum is exact (`schedule::digits`). Weights lie in panels of 16 columns, four bytes of one after those of the
-//! other; scales lie beside them. Only where each target has the instruction, and for what `packed_product.rs` makes of a
-//! product: one zero point for all, known scales. Where a target has none, weights of eight bits become floats again
+//! other; scales and zero points, where these are not one for all, lie beside them. Only where each target has the instruction,
+//! and for what `packed_product.rs` makes of a product with known scales. Where a target has none, weights of eight bits become floats again
 //! as long as these are few (`floats.rs`).
 
 mod floats;
@@ -29,7 +29,7 @@ use kiln_ir::{DType, Dim, Result, Shape, Tensor, TensorType};
 use kiln_targets::Target;
 
 use super::absorb::{Substitution, substitute_access};
-use packed::{GROUP, Packed};
+use packed::{GROUP, Packed, Zero};
 
 /// The greatest number of a block, in units.
 const GREATEST: f32 = (1 << 22) as f32;
@@ -57,8 +57,10 @@ pub fn run(program: &mut Program, targets: &[Target]) -> Result<()> {
     Ok(())
 }
 
+/// What lies in panels: weights, scales, zero points.
+type Laid = (BufferId, BufferId, Option<BufferId>);
 /// By weights and scales their panels.
-type Panels = BTreeMap<(BufferId, BufferId), (BufferId, BufferId)>;
+type Panels = BTreeMap<(BufferId, BufferId), Laid>;
 
 /// The kernels for the place of kernel `i`.
 fn rewrite(program: &mut Program, i: usize, found: &Packed, known: &mut Panels) -> Result<Vec<Kernel>> {
@@ -77,11 +79,11 @@ fn rewrite(program: &mut Program, i: usize, found: &Packed, known: &mut Panels) 
     let shift = temp("shift", DType::F32, &by_block);
     let digits = temp("digits", DType::I8, &by_digit);
     let key = (found.weights, found.scales);
-    let (weights, scales) = match known.get(&key) {
+    let (weights, scales, zeros) = match known.get(&key) {
         Some(known) => *known,
         None => panels(program, &kernel.name, found)?,
     };
-    known.insert(key, (weights, scales));
+    known.insert(key, (weights, scales, zeros));
     let mut kernels = Vec::new();
     let mut emit = |program: &mut Program, suffix: &str, loops: Vec<Loop>, form: Form| {
         let name = program.kernel_name(&format!("{}.{suffix}", kernel.name));
@@ -113,7 +115,8 @@ fn rewrite(program: &mut Program, i: usize, found: &Packed, known: &mut Panels) 
         })
         .collect();
     emit(program, "digits", loops(false), Form::Map { stores });
-    let share = -found.zero / found.bytes as f32;
+    let zero = if let Zero::All(zero) = found.zero { zero } else { 1.0 };
+    let share = -zero / found.bytes as f32;
     let store_shift = Store { to: of_block(shift), value: bin(BinaryOp::Mul, Expr::Acc, Expr::f32(share)) };
     emit(
         program,
@@ -143,6 +146,7 @@ fn rewrite(program: &mut Program, i: usize, found: &Packed, known: &mut Panels) 
     let sum = DigitSum {
         weights: at(weights, &[p, b, g, c, j]),
         digits: (0..found.parts).map(|part| [0, 1, 2].map(|n| digit(part, n))).collect(),
+        zero: zeros.map(|zeros| at(zeros, &[p, b, c])),
         shift: Access::new(shift, row_and(vec![b.into()])),
         scale: at(scales, &[p, b, c]),
         unit: Access::new(unit, row_and(vec![b.into()])),
@@ -178,8 +182,8 @@ fn nth_digit(number: Expr, digit: usize) -> Expr {
     rest
 }
 
-/// Weights and scales in panels: `[N / 16, blocks, groups, 16, 4]` bytes and `[N / 16, blocks, 16]`.
-fn panels(program: &mut Program, name: &str, found: &Packed) -> Result<(BufferId, BufferId)> {
+/// Weights, scales and zero points in panels: `[N / 16, blocks, groups, 16, 4]` bytes and `[N / 16, blocks, 16]`.
+fn panels(program: &mut Program, name: &str, found: &Packed) -> Result<Laid> {
     let (columns, blocks, bytes) = (COLUMNS as usize, found.blocks, found.bytes);
     let (count, groups) = (found.columns / columns, bytes / GROUP);
     let from = program.constant(found.weights)?.data.clone();
@@ -187,10 +191,18 @@ fn panels(program: &mut Program, name: &str, found: &Packed) -> Result<(BufferId
     let of_scales = program.constant(found.scales)?.clone();
     let from_scales = of_scales.as_slice::<f32>()?;
     let mut scales = Vec::with_capacity(from_scales.len());
+    let from_zeros = match found.zero {
+        Zero::Each(zeros) => Some(program.constant(zeros)?.data.clone()),
+        Zero::All(_) => None,
+    };
+    let mut zeros = Vec::new();
     for p in 0..count {
         for b in 0..blocks {
             let row = |c: usize| (p * columns + c) * blocks + b;
             scales.extend((0..columns).map(|c| from_scales[row(c)]));
+            if let Some(from) = &from_zeros {
+                zeros.extend((0..columns).map(|c| from[row(c)]));
+            }
             for g in 0..groups {
                 for c in 0..columns {
                     packed.extend_from_slice(&from[row(c) * bytes + g * GROUP..][..GROUP]);
@@ -200,10 +212,11 @@ fn panels(program: &mut Program, name: &str, found: &Packed) -> Result<(BufferId
     }
     let packed = Tensor::from_vec::<u8>(&[count, blocks, groups, columns, GROUP], packed);
     let scales = Tensor::from_vec::<f32>(&[count, blocks, columns], scales);
+    let zeros = from_zeros.map(|_| Tensor::from_vec::<u8>(&[count, blocks, columns], zeros));
     let mut add = |suffix: &str, tensor: Tensor| {
         program.add_buffer(&format!("{name}.{suffix}"), tensor.ty(), BufferKind::Const(tensor))
     };
-    Ok((add("panels", packed), add("scales", scales)))
+    Ok((add("panels", packed), add("scales", scales), zeros.map(|zeros| add("zeros", zeros))))
 }
 
 #[cfg(test)]
@@ -238,6 +251,14 @@ mod tests {
         )
     }
 
+    /// A product with zero points by column and block, whose program is given.
+    fn with_zeros(text: &str, columns: usize) -> String {
+        let zeros: Vec<String> = (0..columns * 2).map(|i| (i * 7 % 16).to_string()).collect();
+        let zeros = format!("const @z: u8[{columns}, 2] = [{}]\n output", zeros.join(", "));
+        let text = text.replace("128.0:f32", "f32(@z[n, b])").replace("8.0:f32", "f32(@z[n, b])");
+        text.replace("output", &zeros)
+    }
+
     /// The same with weights of eight bits.
     fn product_of_bytes(columns: usize) -> String {
         let text = product(columns).replace("[2, 2, 2, 8]", "[2, 2, 1, 8]");
@@ -253,32 +274,37 @@ mod tests {
         let all = [(1.0, 2), (1e-35, 2), (1e30, 2), (1.0, 1), (1e-35, 1), (1e28, 1)];
         for (factor, parts) in all {
             let text = if parts == 2 { product(48) } else { product_of_bytes(48) };
-            let mut program = kernel::parse(&text).unwrap();
-            let x = (0..32 * parts).map(|i| ((i * 37 % 101) as f32 - 50.3) * factor).collect();
-            let x = [Tensor::from_vec::<f32>(&[2, 2, parts, 8], x)];
-            let expected = eval::kernel::run(&program, &x).unwrap();
-            run(&mut program, &[target("+avx512vnni")]).unwrap();
-            kernel::verify(&program).unwrap();
-            assert_eq!(program.kernels().len(), 4, "{program}");
-            let found = eval::kernel::run(&program, &x).unwrap();
-            let (a, b) = (expected[0].to_f64s().unwrap(), found[0].to_f64s().unwrap());
-            let largest = a.iter().fold(0f64, |m, v| m.max(v.abs()));
-            let near = a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 2e-6 * largest);
-            assert!(near, "{a:?} {b:?}");
+            for text in [with_zeros(&text, 48), text] {
+                let mut program = kernel::parse(&text).unwrap();
+                let x = (0..32 * parts).map(|i| ((i * 37 % 101) as f32 - 50.3) * factor).collect();
+                let x = [Tensor::from_vec::<f32>(&[2, 2, parts, 8], x)];
+                let expected = eval::kernel::run(&program, &x).unwrap();
+                run(&mut program, &[target("+avx512vnni")]).unwrap();
+                kernel::verify(&program).unwrap();
+                assert_eq!(program.kernels().len(), 4, "{program}");
+                let found = eval::kernel::run(&program, &x).unwrap();
+                let (a, b) = (expected[0].to_f64s().unwrap(), found[0].to_f64s().unwrap());
+                let largest = a.iter().fold(0f64, |m, v| m.max(v.abs()));
+                let near = a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 2e-6 * largest);
+                assert!(near, "{a:?} {b:?}");
+            }
         }
     }
 
     #[test]
     fn bytes_become_floats_where_machines_do_not_multiply_them() {
-        let mut program = kernel::parse(&product_of_bytes(40)).unwrap();
-        let x = [Tensor::from_vec::<f32>(&[2, 2, 1, 8], (0..32).map(|i| (i * 37 % 101) as f32).collect())];
-        let expected = eval::kernel::run(&program, &x).unwrap();
-        run(&mut program, &[target("")]).unwrap();
-        kernel::verify(&program).unwrap();
-        assert!(matches!(program.kernel(0).form, Form::Contract { .. }), "{program}");
-        let found = eval::kernel::run(&program, &x).unwrap();
-        let (a, b) = (expected[0].to_f64s().unwrap(), found[0].to_f64s().unwrap());
-        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-5 * a.abs().max(1.0)), "{a:?} {b:?}");
+        for text in [product_of_bytes(40), with_zeros(&product_of_bytes(40), 40)] {
+            let mut program = kernel::parse(&text).unwrap();
+            let x =
+                [Tensor::from_vec::<f32>(&[2, 2, 1, 8], (0..32).map(|i| (i * 37 % 101) as f32).collect())];
+            let expected = eval::kernel::run(&program, &x).unwrap();
+            run(&mut program, &[target("")]).unwrap();
+            kernel::verify(&program).unwrap();
+            assert!(matches!(program.kernel(0).form, Form::Contract { .. }), "{program}");
+            let found = eval::kernel::run(&program, &x).unwrap();
+            let (a, b) = (expected[0].to_f64s().unwrap(), found[0].to_f64s().unwrap());
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-5 * a.abs().max(1.0)), "{a:?} {b:?}");
+        }
     }
 
     #[test]

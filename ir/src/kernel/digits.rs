@@ -7,7 +7,8 @@
 //!   number(p) = (f32(d2[p]) * 65536 + f32(d1[p]) * 256) + f32(d0[p])
 //! ```
 //!
-//! Within a block of weights `shift`, `scale` and `unit` stand still, so that what is left to add is products of bytes.
+//! Where columns have zero points of their own, `f32(zero) * shift` stands for `shift`. Within a block of weights `zero`, `shift`,
+//! `scale` and `unit` stand still, so that what is left to add is products of bytes.
 
 use super::expr::Expr;
 use super::form::{Form, ReduceOp};
@@ -31,6 +32,8 @@ pub struct DigitSum<A> {
     pub weights: A,
     /// By weight of the byte, the low bits first, the digits of what it is multiplied by, the lowest first.
     pub digits: Vec<[A; 3]>,
+    /// What `shift` is multiplied by, where it is not for all columns the same: bytes.
+    pub zero: Option<A>,
     /// Added for each byte.
     pub shift: A,
     /// The factor of the weights.
@@ -63,7 +66,9 @@ impl<A: Clone + PartialEq> DigitSum<A> {
         };
         let products = self.digits.iter().enumerate().map(product);
         let products = products.reduce(|a, b| bin(BinaryOp::Add, a, b));
-        let inner = products.into_iter().fold(load(&self.shift), |shift, sum| bin(BinaryOp::Add, sum, shift));
+        let zero = self.zero.as_ref().map(|zero| Expr::cast(DType::F32, load(zero)));
+        let shift = zero.into_iter().fold(load(&self.shift), |shift, zero| bin(BinaryOp::Mul, zero, shift));
+        let inner = products.into_iter().fold(shift, |shift, sum| bin(BinaryOp::Add, sum, shift));
         bin(BinaryOp::Mul, inner, bin(BinaryOp::Mul, load(&self.scale), load(&self.unit)))
     }
 
@@ -72,14 +77,16 @@ impl<A: Clone + PartialEq> DigitSum<A> {
         let Form::Reduce { op: ReduceOp::Sum, value, .. } = form else { return None };
         let mut loads = Vec::new();
         value.for_each_access(&mut |a| loads.push(a.clone()));
-        let (by_weight, [shift, scale, unit]) = loads.split_last_chunk::<3>()?;
+        let (rest, [shift, scale, unit]) = loads.split_last_chunk::<3>()?;
+        let (by_weight, zero) = match rest.len() {
+            4 | 8 => (rest, None),
+            5 | 9 => rest.split_last().map(|(zero, by_weight)| (by_weight, Some(zero.clone())))?,
+            _ => return None,
+        };
         let parts = by_weight.chunks_exact(4);
-        if !matches!(by_weight.len(), 4 | 8) {
-            return None;
-        }
         let digits = parts.map(|part| [part[3].clone(), part[2].clone(), part[1].clone()]).collect();
         let [shift, scale, unit] = [shift, scale, unit].map(A::clone);
-        let found = Self { weights: by_weight[0].clone(), digits, shift, scale, unit };
+        let found = Self { weights: by_weight[0].clone(), digits, zero, shift, scale, unit };
         (found.value() == *value).then_some(found)
     }
 }

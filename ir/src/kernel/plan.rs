@@ -288,8 +288,8 @@ pub struct Digits {
     pub outer: Vec<LoopId>,
     /// The parallel loop of the panels, around all others.
     pub panel: LoopId,
-    /// The parallel loop of a panel's 16 columns: four bytes of weights each, stride 1 in scales and store, 0 or 1 in epilogue
-    /// loads, 0 in digits, shift and unit.
+    /// The parallel loop of a panel's 16 columns: four bytes of weights each, stride 1 in scales, zero points and store, 0 or 1
+    /// in epilogue loads, 0 in digits, shift and unit.
     pub col: LoopId,
     /// The reduced loop of the blocks: all that stands still within one moves along this loop only.
     pub block: LoopId,

@@ -427,7 +427,8 @@ impl Checker<'_> {
                     self.stride(digit, d.group, &[4])?;
                     self.stride(digit, d.col, &[0])?;
                 }
-                for (a, col) in [(&sum.shift, 0), (&sum.unit, 0), (&sum.scale, 1)] {
+                let zero = sum.zero.iter().map(|zero| (zero, 1));
+                for (a, col) in [(&sum.shift, 0), (&sum.unit, 0), (&sum.scale, 1)].into_iter().chain(zero) {
                     self.stride(a, d.byte, &[0])?;
                     self.stride(a, d.group, &[0])?;
                     self.stride(a, d.col, &[col])?;

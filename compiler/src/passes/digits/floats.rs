@@ -4,7 +4,7 @@
 //! floats and 77 in bytes (AVX2 on a Zen 4). Weights that do not fit the caches stay bytes, which are a quarter of what comes from memory.
 //!
 //! ```text
-//!   reduce [m, n | b, i] { acc = sum((f32(@q[n, b, i]) - zero) * %x[m, b, 0, i] * @s[n, b]) .. }
+//!   reduce [m, n | b, i] { acc = sum((f32(@q[n, b, i]) - zero[n, b]) * %x[m, b, 0, i] * @s[n, b]) .. }
 //!   contract [m, n | b, i] { acc = %x[m, b, 0, i] * @w[b, i, n] .. }
 //! ```
 
@@ -14,7 +14,7 @@ use kiln_ir::kernel::{Access, Affine, BufferId, BufferKind, Form, Index, Kernel,
 use kiln_ir::{DType, Error, Result, Tensor};
 use kiln_targets::Target;
 
-use super::packed::Packed;
+use super::packed::{Packed, Zero};
 
 /// Second-level caches that floats fill at most.
 const MOST_CACHES: usize = 16;
@@ -61,12 +61,19 @@ pub(super) fn rewrite(
 
 /// `[blocks, bytes, N]`.
 fn floats(program: &Program, found: &Packed) -> Result<Tensor> {
-    let Packed { columns, blocks, bytes, zero, .. } = *found;
+    let Packed { columns, blocks, bytes, .. } = *found;
     let (q, scales) = (&program.constant(found.weights)?.data, program.constant(found.scales)?);
     let scales = scales.as_slice::<f32>()?;
+    let zeros = match found.zero {
+        Zero::All(zero) => vec![zero; columns * blocks],
+        Zero::Each(zeros) => program.constant(zeros)?.data.iter().map(|zero| f32::from(*zero)).collect(),
+    };
     let mut all = Vec::with_capacity(q.len());
     for k in 0..blocks * bytes {
-        let of = |n: usize| (f32::from(q[n * blocks * bytes + k]) - zero) * scales[n * blocks + k / bytes];
+        let of = |n: usize| {
+            let block = n * blocks + k / bytes;
+            (f32::from(q[n * blocks * bytes + k]) - zeros[block]) * scales[block]
+        };
         all.extend((0..columns).map(of));
     }
     Ok(Tensor::from_vec(&[blocks, bytes, columns], all))

@@ -22,7 +22,7 @@ pub(super) struct Packed {
     pub(super) numbers: BufferId,
     /// Weights of a byte: 1 or 2.
     pub(super) parts: usize,
-    pub(super) zero: f32,
+    pub(super) zero: Zero,
     pub(super) columns: usize,
     pub(super) blocks: usize,
     pub(super) bytes: usize,
@@ -31,17 +31,26 @@ pub(super) struct Packed {
     pub(super) column: LoopId,
 }
 
+/// What is taken from every weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Zero {
+    /// One number.
+    All(f32),
+    /// Bytes `[N, blocks]`.
+    Each(BufferId),
+}
+
 /// A weight's byte, what is left of it to take (an operation and its right operand), its zero point, and the number it is
 /// multiplied by.
-type Product = (Access, Option<(BinaryOp, i64)>, f32, Access);
+type Product<'e> = (&'e Access, Option<(BinaryOp, i64)>, &'e Expr, &'e Access);
 
 /// `(f32(byte) - zero) * number`, or that of some bits of the byte.
-fn product(e: &Expr) -> Option<Product> {
+fn product(e: &Expr) -> Option<Product<'_>> {
     let Expr::Binary(BinaryOp::Mul, weight, number) = e else { return None };
     let (Expr::Binary(BinaryOp::Sub, weight, zero), Expr::Load(number)) = (&**weight, &**number) else {
         return None;
     };
-    let (Expr::Cast(DType::F32, part), Expr::Const(zero)) = (&**weight, &**zero) else { return None };
+    let Expr::Cast(DType::F32, part) = &**weight else { return None };
     let (byte, bits) = match &**part {
         Expr::Load(byte) => (byte, None),
         Expr::Binary(op, byte, by) => {
@@ -50,7 +59,7 @@ fn product(e: &Expr) -> Option<Product> {
         }
         _ => return None,
     };
-    Some((byte.clone(), bits, zero.to_f64() as f32, number.clone()))
+    Some((byte, bits, zero, number))
 }
 
 /// Whether results of a row lie in the last axis, wherever rows are.
@@ -82,7 +91,7 @@ impl Packed {
         let parallel = kernel.loops_of(Role::Parallel);
         let (column, rows) = parallel.split_last()?;
         let constant = |buffer: BufferId| matches!(program.buffer(buffer).kind, BufferKind::Const(_));
-        let (weights, _, zero, numbers) = &products[0];
+        let (weights, _, zero, numbers) = products[0];
         let ty = &program.buffer(weights.buffer).ty;
         let [columns, blocks, bytes] = ty.shape.as_const()?[..] else { return None };
         let at = |part: usize| -> Vec<Index> {
@@ -91,9 +100,9 @@ impl Packed {
         };
         let alike =
             products.iter().zip(bits).enumerate().all(|(part, ((byte, taken, less, number), bits))| {
-                byte == weights
+                *byte == weights
                     && *taken == bits
-                    && less == zero
+                    && *less == zero
                     && number.buffer == numbers.buffer
                     && number.index == at(part)
                     && number.otherwise.is_none()
@@ -106,12 +115,22 @@ impl Packed {
             && constant(weights.buffer)
             && constant(scale.buffer)
             && leads_to(&store.to, *column);
+        let zero = match zero {
+            Expr::Const(zero) => Zero::All(zero.to_f64() as f32),
+            Expr::Cast(DType::F32, zero) => match &**zero {
+                Expr::Load(a) if program.buffer(a.buffer).ty.dtype == DType::U8 && constant(a.buffer) => {
+                    (a.as_loops()? == [*column, b]).then_some(Zero::Each(a.buffer))?
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
         fits.then(|| Self {
             weights: weights.buffer,
             scales: scale.buffer,
             numbers: numbers.buffer,
             parts: products.len(),
-            zero: *zero,
+            zero,
             columns,
             blocks,
             bytes,
