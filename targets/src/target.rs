@@ -131,6 +131,13 @@ impl Target {
         self.dot4 || self.signed_dot4
     }
 
+    /// Whether weights of so many bits are multiplied by digits of a byte with a sign by an instruction, exactly: of all such bytes
+    /// four at a time, or of less than half of them, which are bytes with a sign too and whose products fit 16 bits.
+    pub fn multiplies_digits(&self, bits: usize) -> bool {
+        let short = bits <= 4 && (self.signed_dot4 || self.adds_products_of_bytes);
+        self.encoder && (self.dot4 || short)
+    }
+
     /// Whether Cranelift can write object files for it: some of its relocations may be missing in COFF.
     pub fn has_objects(&self) -> bool {
         self.coff_objects || self.triple.binary_format != target_lexicon::BinaryFormat::Coff

@@ -6,6 +6,7 @@
 //!   blocks
 //!     an integer sum for each digit = 0
 //!     groups: 4 bytes of each column, apart into 8 weights if these are short; digit's sum += 4 weights * 4 digits, twice
+//!       (where there is no such instruction: of two bytes, in words for four groups, exact for short weights)
 //!     sums += (f32(digits' sums) * 256.. + zero * shift) * (scale * unit)
 //!   epilogue, stores
 //! ```
@@ -27,6 +28,14 @@ const LOW: u32 = 0x0f0f_0f0f;
 /// What a digit counts in the one below it.
 const UNIT: f32 = 256.0;
 const BYTE: Narrow = Narrow { two: false, signed: false };
+
+/// Both words of a lane, to add them.
+const ONES: u32 = 0x0001_0001;
+/// Groups whose products with weights of four bits fit words: two products of each, at most 15 * 128, of either half.
+const GROUPS_OF_WORDS: i64 = 4;
+
+/// Adds products of a digit.
+type Products<'f, S> = &'f mut dyn FnMut(&mut S, usize, &V, Src<'_>) -> R;
 
 /// The generator.
 struct Generator<'k> {
@@ -53,9 +62,6 @@ pub(super) fn emit<S: Simd>(
     let (Some(sum), Form::Reduce { store, .. }) = (DigitSum::of(&kernel.form), &kernel.form) else {
         return Err(Refusal::unsupported(format!("{} of digits", kernel.form.name())));
     };
-    if !s.has_dot4() {
-        return Err(Refusal::unsupported("products of four bytes by an instruction"));
-    }
     let mut walk = Walk::new(kernel, places)?;
     let mut access = |a| walk.access(a);
     let parts = sum.digits.iter().map(|[a, b, c]| Ok([access(a)?, access(b)?, access(c)?]));
@@ -126,31 +132,8 @@ impl Generator<'_> {
         let lanes = s.lanes() as i64;
         let Digits { col, group, .. } = *self.digits;
         self.ask_for_next(s)?;
-        let acc = sums
-            .iter()
-            .map(|_| Ok([s.splat(0.0)?, s.splat(0.0)?, s.splat(0.0)?]))
-            .collect::<R<Vec<[V; 3]>>>()?;
-        for g in 0..self.walk.extent(group) {
-            for (v, acc) in acc.iter().enumerate() {
-                let ahead = [(group, g), (col, v as i64 * lanes)];
-                let mut weights = vec![self.load(s, self.sum.weights, &ahead)?];
-                if self.sum.digits.len() > 1 {
-                    let high = s.copy(&weights[0])?;
-                    s.op2(Op2::And, &weights[0], Src::Bits(LOW))?;
-                    s.op1_as(Lane::U32, Op1::Shr(4), &high)?;
-                    s.op2(Op2::And, &high, Src::Bits(LOW))?;
-                    weights.push(high);
-                }
-                for (weights, digits) in weights.into_iter().zip(&self.sum.digits) {
-                    for (acc, digit) in acc.iter().zip(digits) {
-                        let disp = self.walk.disp(*digit, &[(group, g)], 0)?;
-                        s.dot4(acc, &weights, Src::Splat(self.walk.ptr(*digit), disp))?;
-                    }
-                    s.free(weights);
-                }
-            }
-        }
-        for (v, (sum, [d0, d1, d2])) in sums.iter().zip(acc).enumerate() {
+        for (v, sum) in sums.iter().enumerate() {
+            let [d0, d1, d2] = self.sums_of_digits(s, v)?;
             // The upper two digits are few bits together, the lowest has its own.
             s.op1_as(Lane::I32, Op1::Shl(8), &d2)?;
             s.op2(Op2::IntAdd, &d2, Src::Reg(&d1))?;
@@ -180,6 +163,63 @@ impl Generator<'_> {
             s.fma(sum, &d0, Src::Reg(&scale))?;
             s.free(scale);
             s.free(d0);
+        }
+        Ok(())
+    }
+
+    /// Of vector `v` of a panel's columns the integer sums of a block, one for each digit.
+    fn sums_of_digits<S: Simd>(&self, s: &mut S, v: usize) -> R<[V; 3]> {
+        let (groups, short) = (self.walk.extent(self.digits.group), self.sum.digits.len() > 1);
+        let sums = [s.splat(0.0)?, s.splat(0.0)?, s.splat(0.0)?];
+        if s.has_dot4() || short && s.has_signed_dot4() {
+            for g in 0..groups {
+                self.group(s, v, g, &mut |s, n, weights, digit| match s.has_dot4() {
+                    true => s.dot4(&sums[n], weights, digit),
+                    false => s.signed_dot4(&sums[n], weights, digit),
+                })?;
+            }
+            return Ok(sums);
+        }
+        if !short {
+            return Err(Refusal::unsupported("products of four bytes by an instruction"));
+        }
+        for first in (0..groups).step_by(GROUPS_OF_WORDS as usize) {
+            let words = [s.splat(0.0)?, s.splat(0.0)?, s.splat(0.0)?];
+            for g in first..groups.min(first + GROUPS_OF_WORDS) {
+                self.group(s, v, g, &mut |s, n, weights, digit| {
+                    let products = s.products_of_bytes(weights, digit)?;
+                    s.add_words(&words[n], &products, false)?;
+                    s.free(products);
+                    Ok(())
+                })?;
+            }
+            for (sum, words) in sums.iter().zip(words) {
+                s.madd_words(&words, Src::Bits(ONES))?;
+                s.op2(Op2::IntAdd, sum, Src::Reg(&words))?;
+                s.free(words);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Four bytes of each of a vector's columns: `add` gets each digit's number, weights, one a byte, and the digits in all lanes.
+    fn group<S: Simd>(&self, s: &mut S, v: usize, g: i64, add: Products<'_, S>) -> R {
+        let Digits { col, group, .. } = *self.digits;
+        let ahead = [(group, g), (col, (v * s.lanes()) as i64)];
+        let mut weights = vec![self.load(s, self.sum.weights, &ahead)?];
+        if self.sum.digits.len() > 1 {
+            let high = s.copy(&weights[0])?;
+            s.op2(Op2::And, &weights[0], Src::Bits(LOW))?;
+            s.op1_as(Lane::U32, Op1::Shr(4), &high)?;
+            s.op2(Op2::And, &high, Src::Bits(LOW))?;
+            weights.push(high);
+        }
+        for (weights, digits) in weights.into_iter().zip(&self.sum.digits) {
+            for (n, digit) in digits.iter().enumerate() {
+                let disp = self.walk.disp(*digit, &[(group, g)], 0)?;
+                add(s, n, &weights, Src::Splat(self.walk.ptr(*digit), disp))?;
+            }
+            s.free(weights);
         }
         Ok(())
     }

@@ -11,9 +11,9 @@
 //! ```
 //!
 //! The inner sum is exact (`schedule::digits`). Weights lie in panels of 16 columns, four bytes of one after those of the
-//! other; scales and zero points, where these are not one for all, lie beside them. Only where each target has the instruction,
-//! and for what `packed_product.rs` makes of a product with known scales. Where a target has none, weights of eight bits become floats again
-//! as long as these are few (`floats.rs`).
+//! other; scales and zero points, where these are not one for all, lie beside them. Only where each target has the
+//! instruction, and for what `packed_product.rs` makes of a product with known scales. Where a target has none, weights of
+//! eight bits become floats again as long as these are few (`floats.rs`).
 
 mod floats;
 mod packed;
@@ -40,13 +40,13 @@ const LEAST: f32 = 1e-30;
 
 /// Rewrites every such product, where all targets multiply bytes by an instruction; else those of eight bits.
 pub fn run(program: &mut Program, targets: &[Target]) -> Result<()> {
-    let dots = !targets.is_empty() && targets.iter().all(|t| t.dot4 && t.encoder);
     let mut edits = Edits::default();
     // Steps of a recurrent network share their weights.
     let (mut panels, mut numbers) = (BTreeMap::new(), BTreeMap::new());
     for i in 0..program.kernels().len() {
         let Some(found) = Packed::of(program, program.kernel(i)) else { continue };
         let many = found.count_of_rows(program.kernel(i)) > FEW_ROWS;
+        let dots = !targets.is_empty() && targets.iter().all(|t| t.multiplies_digits(8 / found.parts));
         if dots && found.has_panels() {
             edits.replace(i, rewrite(program, i, &found, &mut panels)?);
         } else if many && found.parts == 1 || !dots && floats::pays(&found, targets) {
@@ -311,7 +311,13 @@ mod tests {
     fn what_stays() {
         for (columns, targets) in [
             (40, &[target("+avx512vnni")][..]),
-            (48, &[target("+avx512vnni"), target("")]),
+            (
+                48,
+                &[
+                    target("+avx512vnni"),
+                    kiln_targets::resolve("x86_64-unknown-linux-gnu", "sse2", "").unwrap(),
+                ],
+            ),
             (16, &[target("+avx512vnni")]),
         ] {
             let mut program = kernel::parse(&product(columns)).unwrap();

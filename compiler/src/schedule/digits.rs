@@ -22,7 +22,8 @@ const AHEAD: i64 = 8192;
 pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Chosen, String> {
     let Some(sum) = DigitSum::of(&kernel.form) else { return Err("no sum of digits".to_owned()) };
     let Form::Reduce { store, .. } = &kernel.form else { return Err("no sum".to_owned()) };
-    if !target.dot4 {
+    let bits = 8 / sum.digits.len().max(1);
+    if !target.multiplies_digits(bits) {
         return Err("bytes are not multiplied by an instruction".to_owned());
     }
     kernel.form.loads().into_iter().chain([&store.to]).try_for_each(vector_access)?;
@@ -55,9 +56,8 @@ pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Chosen, String> {
     let from_afar = target.prefetches && bytes > target.l2_bytes as i64;
     let ahead = if from_afar { (AHEAD / (GROUP * COLUMNS * groups)).max(1) as u32 } else { 0 };
     let why = format!(
-        "{blocks} blocks of {} weights of {} bits, {COLUMNS} columns at once; numbers in three digits",
-        sum.digits.len() as i64 * GROUP * groups,
-        8 / sum.digits.len().max(1)
+        "{blocks} blocks of {} weights of {bits} bits, {COLUMNS} columns at once; numbers in three digits",
+        sum.digits.len() as i64 * GROUP * groups
     );
     Ok(Chosen { schedule: Schedule::Digits(Digits { outer, panel, col, block, group, byte, ahead }), why })
 }
