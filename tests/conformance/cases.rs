@@ -89,12 +89,29 @@ pub(crate) fn groups(root: &Path) -> BTreeMap<String, Vec<Case>> {
     groups
 }
 
+/// What names of cases of integers with scales have in them.
+const QUANTISED: [&str; 3] = ["quantize", "qlinear", "integer"];
+
+/// Those of integers with scales.
+pub(crate) fn quantised<'c>(all: impl Iterator<Item = &'c Case>) -> Vec<Case> {
+    all.filter(|c| QUANTISED.iter().any(|word| c.name.contains(word))).cloned().collect()
+}
+
 /// Runs cases of one suite in every way.
 pub(crate) fn run(cases: &[Case]) -> Outcome<Ends> {
+    run_in(cases, &WAYS)
+}
+
+/// Runs cases of one suite, with inputs that are shapes and the like as constants, for one level.
+pub(crate) fn run_at(cases: &[Case], level: &'static str) -> Outcome<Ends> {
+    run_in(cases, &[(level, &["--bind-inputs", "--cpu", level])])
+}
+
+fn run_in(cases: &[Case], ways: &[(&'static str, &[&str])]) -> Outcome<Ends> {
     let mut ends = Ends::new();
-    for (way, flags) in WAYS {
+    for (way, flags) in ways {
         let mut arguments: Vec<&OsStr> =
-            ["check", "--json", "--threads", "1"].iter().chain(flags).map(OsStr::new).collect();
+            ["check", "--json", "--threads", "1"].iter().chain(*flags).map(OsStr::new).collect();
         arguments.extend(cases.iter().map(|c| c.folder.as_os_str()));
         let ended = tools::kiln(KILN, &arguments)?;
         let line = ended.stdout.lines().last().unwrap_or_default();
@@ -107,7 +124,7 @@ pub(crate) fn run(cases: &[Case]) -> Outcome<Ends> {
         for (case, found) in cases.iter().zip(found) {
             let field = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
             let end = End { status: field("status"), reason: field("reason") };
-            ends.entry(case.id()).or_default().push((way, end));
+            ends.entry(case.id()).or_default().push((*way, end));
         }
     }
     Ok(ends)

@@ -1,5 +1,6 @@
 //! The official ONNX test cases, which the Python package `onnx` ships, through `kiln check`: as they are, with
-//! `--bind-inputs` at `--opt 0` and `2`, with all inputs folded as constants, and with their extents open.
+//! `--bind-inputs` at `--opt 0` and `2`, with all inputs folded as constants, and with their extents open. Those of integers with
+//! scales run at every level of this machine too.
 //!
 //! `KILN_ONNX_CASES` names their folder, `onnx/backend/test/data`; without it there is nothing to run, which is a
 //! failure on CI. What passes is listed in `passes.txt`, followed by `bound` where it does so with bound inputs only: a case
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use kiln_tests::tools;
+use kiln_tests::{stages, tools};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use cases::{Case, End};
@@ -48,6 +49,10 @@ fn main() -> ExitCode {
     let lists = Arc::new(Lists::read());
     let mut trials: Vec<Trial> = Vec::new();
     let known: Vec<String> = groups.values().flatten().map(Case::id).collect();
+    for level in stages::levels() {
+        let (cases, lists) = (cases::quantised(groups.values().flatten()), lists.clone());
+        trials.push(Trial::test(format!("quantised::{level}"), move || check_at(&cases, level, &lists)));
+    }
     for (name, cases) in groups {
         let lists = lists.clone();
         trials.push(Trial::test(name, move || check(&cases, &lists)));
@@ -61,7 +66,18 @@ fn main() -> ExitCode {
 
 /// Cases of one operator.
 fn check(cases: &[Case], lists: &Lists) -> Result<(), Failed> {
-    let ends = cases::run(cases)?;
+    without_objection(cases, cases::run(cases)?, lists)
+}
+
+/// Cases at a level.
+fn check_at(cases: &[Case], level: &'static str, lists: &Lists) -> Result<(), Failed> {
+    if cases.is_empty() {
+        return Err("no case of integers with scales".into());
+    }
+    without_objection(cases, cases::run_at(cases, level)?, lists)
+}
+
+fn without_objection(cases: &[Case], ends: Ends, lists: &Lists) -> Result<(), Failed> {
     let wrong: Vec<String> = cases
         .iter()
         .filter_map(|case| {
