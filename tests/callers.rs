@@ -7,22 +7,12 @@ use std::process::ExitCode;
 
 use kiln_compiler::internals::pipeline::{self, Options};
 use kiln_ir::graph;
+use kiln_tests::stepped::STEPPED;
 use kiln_tests::{Outcome, stages, text, tools};
 use libtest_mimic::{Arguments, Trial};
 
-/// Products of every remainder, a window, sums, and a loop.
-const MODEL: &str = "graph @m opset(17) {
-  input %x: f32[1, 3, 9, 9]
-  const @w: f32[13, 3, 3, 3] = splat 0.5
-  const @v: f32[637, 10] = splat 0.25
-  const @s: i64[2] = [1, 637]
-  %c = Conv(%x, @w)
-  %r = Relu(%c)
-  %f = Reshape(%r, @s)
-  %p = MatMul(%f, @v)
-  %y = Softmax(%p)
-  output %y
-}";
+/// Instructions of the least of the models.
+const LEAST_PLACES: usize = 500;
 
 /// A compiler, and what runs its programs.
 struct Machine {
@@ -39,8 +29,8 @@ const AARCH64: Machine =
     Machine { cc: tools::CROSS_CC, flags: &["-static"], source: "linux.c", runner: &[tools::QEMU] };
 
 /// Builds the program and runs it; how many places it walked from.
-fn walk(machine: &Machine, options: &Options) -> Outcome<usize> {
-    let plan = pipeline::compile(graph::parse(MODEL).map_err(text)?, options).map_err(text)?;
+fn walk(machine: &Machine, model: &str, options: &Options) -> Outcome<usize> {
+    let plan = pipeline::compile(graph::parse(model).map_err(text)?, options).map_err(text)?;
     let folder = tempfile::tempdir().map_err(text)?;
     stages::write_library(folder.path(), "m", plan, options)?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("callers").join(machine.source);
@@ -54,8 +44,8 @@ fn walk(machine: &Machine, options: &Options) -> Outcome<usize> {
     places.ok_or_else(|| format!("no number of places: {told}"))
 }
 
-fn everywhere(machine: &Machine, options: &Options, least: usize) -> Outcome {
-    let places = walk(machine, options)?;
+fn everywhere(machine: &Machine, model: &str, options: &Options, least: usize) -> Outcome {
+    let places = walk(machine, model, options)?;
     if places < least { Err(format!("{places} places, {least} expected")) } else { Ok(()) }
 }
 
@@ -64,15 +54,18 @@ fn main() -> ExitCode {
     let levels = if here { stages::levels() } else { Vec::new() };
     let absent = |tools: &[&'static str]| tools.iter().any(|t| !tools::exists(t)) && !tools::on_ci();
     let mut trials = Vec::new();
-    for level in levels {
-        let linux = move || Ok(everywhere(&LINUX, &stages::options(level, 2)?, 2000)?);
-        let windows = move || Ok(everywhere(&WINDOWS, &stages::windows_options(level)?, 2000)?);
-        let without = absent(&[tools::WINDOWS_CC, tools::WINE]);
-        trials.push(Trial::test(format!("linux: {level}"), linux));
-        trials.push(Trial::test(format!("windows: {level}"), windows).with_ignored_flag(without));
+    for (name, model) in STEPPED {
+        for level in levels.iter().copied() {
+            let linux = move || Ok(everywhere(&LINUX, model, &stages::options(level, 2)?, LEAST_PLACES)?);
+            let windows =
+                move || Ok(everywhere(&WINDOWS, model, &stages::windows_options(level)?, LEAST_PLACES)?);
+            let without = absent(&[tools::WINDOWS_CC, tools::WINE]);
+            trials.push(Trial::test(format!("linux: {level}: {name}"), linux));
+            trials.push(Trial::test(format!("windows: {level}: {name}"), windows).with_ignored_flag(without));
+        }
+        let aarch64 = move || Ok(everywhere(&AARCH64, model, &stages::aarch64_options()?, 1)?);
+        let without = absent(&[tools::CROSS_CC, tools::QEMU]);
+        trials.push(Trial::test(format!("aarch64: {name}"), aarch64).with_ignored_flag(without));
     }
-    let aarch64 = || Ok(everywhere(&AARCH64, &stages::aarch64_options()?, 1)?);
-    let without = absent(&[tools::CROSS_CC, tools::QEMU]);
-    trials.push(Trial::test("aarch64", aarch64).with_ignored_flag(without));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

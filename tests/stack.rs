@@ -6,47 +6,9 @@ use std::process::ExitCode;
 
 use kiln_compiler::internals::pipeline::{self, Options};
 use kiln_ir::graph;
+use kiln_tests::stepped::STEPPED;
 use kiln_tests::{Outcome, stages, text, tools};
 use libtest_mimic::{Arguments, Trial};
-
-/// Tiles with many accumulators and little ones, vectors of functions, plain loops.
-const MODELS: [(&str, &str); 3] = [
-    (
-        "layers",
-        "graph @m opset(17) {
-  input %x: f32[1, 3, 9, 9]
-  const @w: f32[13, 3, 3, 3] = splat 0.5
-  const @v: f32[637, 10] = splat 0.25
-  const @s: i64[2] = [1, 637]
-  %c = Conv(%x, @w)
-  %r = Relu(%c)
-  %f = Reshape(%r, @s)
-  %p = MatMul(%f, @v)
-  %y = Softmax(%p)
-  output %y
-}",
-    ),
-    (
-        "functions",
-        "graph @m opset(17) {
-  input %x: f32[3, 37]
-  %a = Erf(%x)
-  %b = Tan(%a)
-  %c = Tanh(%b)
-  %y = Softmax(%c)
-  output %y
-}",
-    ),
-    (
-        "order",
-        "graph @m opset(17) {
-  input %x: f32[3, 17]
-  const @k: i64[1] = [5]
-  %y, %i = TopK(%x, @k)
-  output %y
-}",
-    ),
-];
 
 /// Bytes that the header says, that the stack pointer went down by, and that were written.
 fn measure(cc: &str, flags: &[&str], runner: &[&str], model: &str, options: &Options) -> Outcome<[u64; 3]> {
@@ -84,7 +46,7 @@ fn main() -> ExitCode {
     let levels = if cfg!(target_arch = "x86_64") { stages::levels() } else { Vec::new() };
     let without = [tools::CROSS_CC, tools::QEMU].iter().any(|t| !tools::exists(t)) && !tools::on_ci();
     let mut trials = Vec::new();
-    for (name, model) in MODELS {
+    for (name, model) in STEPPED {
         for level in levels.iter().copied() {
             trials.push(Trial::test(format!("{level}: {name}"), move || Ok(exact(level, model)?)));
         }

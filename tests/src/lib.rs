@@ -10,6 +10,7 @@ pub mod operator;
 pub mod random;
 pub mod sources;
 pub mod stages;
+pub mod stepped;
 pub mod sweeps;
 pub mod tools;
 
