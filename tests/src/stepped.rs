@@ -42,8 +42,8 @@ pub const STEPPED: [(&str, &str); 5] = [
     (
         "bytes",
         "graph @m opset(17) {
-  input %x: u8[1, 8, 9, 9]
-  const @w: i8[13, 8, 3, 3] = splat 3
+  input %x: u8[1, 4, 5, 5]
+  const @w: i8[7, 4, 3, 3] = splat 3
   %y = ConvInteger(%x, @w)
   output %y
 }",
