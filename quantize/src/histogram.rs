@@ -2,6 +2,8 @@
 
 /// Bins of a histogram.
 pub(crate) const BINS: usize = 2048;
+/// Elements that are looked at side by side.
+const LANES: usize = 16;
 
 /// The least and the largest of a value's elements, 0 included: it is to be a quantised number.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,15 +21,21 @@ impl Default for Range {
 impl Range {
     /// Takes in elements; the first that is no number, if there is one.
     pub(crate) fn see(&mut self, elements: &[f32]) -> Option<f32> {
-        let (mut lo, mut hi, mut sum) = (self.lo, self.hi, 0.0f32);
-        for &v in elements {
-            lo = lo.min(v);
-            hi = hi.max(v);
-            // Infinities and NaN make NaN of this.
-            sum += v * 0.0;
+        // Lanes of their own, since a single sum would have to wait for the element before.
+        let (mut lo, mut hi, mut sum) = ([self.lo; LANES], [self.hi; LANES], [0.0f32; LANES]);
+        let mut lane = |lane: usize, v: f32| {
+            // No number is taken for nothing by comparisons, and found by the sum: infinities and NaN make NaN of it.
+            lo[lane] = if v < lo[lane] { v } else { lo[lane] };
+            hi[lane] = if v > hi[lane] { v } else { hi[lane] };
+            sum[lane] += v * 0.0;
+        };
+        let (whole, rest) = elements.as_chunks::<LANES>();
+        for chunk in whole {
+            (0..LANES).for_each(|i| lane(i, chunk[i]));
         }
-        (self.lo, self.hi) = (lo, hi);
-        if sum.is_nan() { elements.iter().copied().find(|v| !v.is_finite()) } else { None }
+        rest.iter().enumerate().for_each(|(i, v)| lane(i, *v));
+        (self.lo, self.hi) = (lo.into_iter().fold(self.lo, f32::min), hi.into_iter().fold(self.hi, f32::max));
+        if sum.iter().any(|s| s.is_nan()) { elements.iter().copied().find(|v| !v.is_finite()) } else { None }
     }
 
     pub(crate) fn with(self, other: Self) -> Self {
@@ -104,6 +112,16 @@ mod tests {
         assert_eq!(range, Range { lo: 0.0, hi: 5.0 });
         assert_eq!(range.see(&[1.0, f32::INFINITY]), Some(f32::INFINITY));
         assert!(range.see(&[f32::NAN]).is_some_and(f32::is_nan));
+        // Wherever they are among others, in whole chunks and behind them.
+        for at in [0, 15, 16, 40] {
+            let mut elements: Vec<f32> = (0..41).map(|i| (i % 7) as f32).collect();
+            elements[at] = -3.0;
+            let mut range = Range::default();
+            assert_eq!(range.see(&elements), None);
+            assert_eq!(range, Range { lo: -3.0, hi: 6.0 });
+            elements[at] = f32::NEG_INFINITY;
+            assert_eq!(range.see(&elements), Some(f32::NEG_INFINITY));
+        }
     }
 
     #[test]
