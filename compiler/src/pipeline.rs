@@ -30,6 +30,8 @@ pub struct Options {
     pub opt: u8,
     /// Whether level 2 computes convolutions by Winograd's minimal filtering, where that is faster.
     pub winograd: bool,
+    /// Whether integers that are made of quantised sums may be off by one, where machines are faster so.
+    pub fast_requantize: bool,
     /// Bytes that the arena may have: kernels run in strips where it is larger, and if that is not enough it is an error.
     pub arena_limit: Option<u64>,
     /// Whether every verifier runs after every pass, and Cranelift's on every function. Changes no result.
@@ -49,6 +51,7 @@ impl Options {
             target,
             opt: 2,
             winograd: true,
+            fast_requantize: false,
             arena_limit: None,
             verify: cfg!(debug_assertions),
             dims: Vec::new(),
@@ -122,7 +125,7 @@ pub fn compile(graph: Graph, options: &Options) -> Result<Plan, Errors> {
 
 /// Graph to plan, observed.
 pub fn run(graph: Graph, options: &Options, observer: &mut dyn Observer) -> Result<Compiled, Errors> {
-    match portable(graph, options, observer)? {
+    match portable(graph, options, std::slice::from_ref(&options.target), observer)? {
         ControlFlow::Break(stopped) => Ok(stopped),
         ControlFlow::Continue(program) => {
             let mut read_only = ReadOnly::new(options.target.align);
@@ -147,7 +150,9 @@ pub fn run_for(
 ) -> Result<Vec<Plan>, Errors> {
     let early = || Errors::from(Error::internal("the pipeline stopped early"));
     let Some(widest) = targets.iter().max_by_key(|t| t.vector_bytes) else { return Ok(Vec::new()) };
-    let ControlFlow::Continue(program) = portable(graph, options, observer)? else { return Err(early()) };
+    let ControlFlow::Continue(program) = portable(graph, options, targets, observer)? else {
+        return Err(early());
+    };
     let ControlFlow::Continue(program) = laid_out(program, options, targets, observer)? else {
         return Err(early());
     };
@@ -168,6 +173,7 @@ pub fn run_for(
 fn portable(
     mut graph: Graph,
     options: &Options,
+    targets: &[Target],
     observer: &mut dyn Observer,
 ) -> Result<ControlFlow<Compiled, Program>, Errors> {
     let mut on_graph =
@@ -262,7 +268,10 @@ fn portable(
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
         let start = Instant::now();
-        bytes::factors::run(&mut program)?;
+        // A multiply-add takes a register more; with 16 of them what is left does not suffice for that to be faster.
+        let suits = |t: &Target| t.fma && t.vector_registers >= 32;
+        let loose = options.fast_requantize && targets.iter().all(suits);
+        bytes::factors::run(&mut program, loose)?;
         if !after.program("factors", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }

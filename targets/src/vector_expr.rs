@@ -28,6 +28,10 @@ pub fn dtype(expr: &Expr<FlatAccess>, acc: Option<DType>) -> Result<DType, Strin
                 || *op == BinaryOp::Shr && shift_count(b, y).is_some();
             if x == y && (whole || has_binary(*op, x)) { Ok(op.result(x)) } else { none(op, x) }
         }
+        Expr::MulAdd(a, b, c) => {
+            let all = [dtype(a, acc)?, dtype(b, acc)?, dtype(c, acc)?];
+            if all == [DType::F32; 3] { Ok(DType::F32) } else { none(&"a multiply-add", all[0]) }
+        }
         Expr::Select(c, a, b) => {
             let (c, x, y) = (dtype(c, acc)?, dtype(a, acc)?, dtype(b, acc)?);
             if c == DType::Bool && x == y { Ok(x) } else { none(&"a choice", x) }
@@ -146,7 +150,7 @@ fn bytewise(expr: &Expr<FlatAccess>) -> Option<DType> {
             bytewise(a)?;
             byte(*to)
         }
-        Expr::Acc | Expr::Loop(_) | Expr::Size(_) | Expr::Bits(..) => None,
+        Expr::Acc | Expr::Loop(_) | Expr::Size(_) | Expr::Bits(..) | Expr::MulAdd(..) => None,
     }
 }
 

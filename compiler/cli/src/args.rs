@@ -104,6 +104,10 @@ pub(super) struct ShapeArgs {
     /// Compute every convolution as it is defined, none by Winograd's minimal filtering.
     #[arg(long)]
     pub(super) no_winograd: bool,
+    /// Integers that are made of quantised sums may be off by one, where that takes fewer operations. Without it they are
+    /// those that the model says, in every bit.
+    #[arg(long)]
+    pub(super) fast_requantize: bool,
     /// Keep intermediate values within so many bytes: layers run in strips of rows where it must be, at the price of
     /// rows that are computed again. Where no plan is found, the error says what the least is.
     #[arg(long, value_name = "N")]
@@ -355,6 +359,7 @@ fn set_up(
         .features(features)
         .opt(shape.opt)
         .winograd(!shape.no_winograd)
+        .fast_requantize(shape.fast_requantize)
         .limits(shape.limits());
     if shape.verify {
         compiler = compiler.verify(true);

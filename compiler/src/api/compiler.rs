@@ -54,6 +54,7 @@ pub struct Compiler {
     features: String,
     opt: u8,
     winograd: bool,
+    fast_requantize: bool,
     arena_limit: Option<u64>,
     verify: bool,
     limits: Limits,
@@ -74,6 +75,7 @@ impl Compiler {
             features: String::new(),
             opt: 2,
             winograd: true,
+            fast_requantize: false,
             arena_limit: None,
             verify: cfg!(debug_assertions),
             limits: Limits::default(),
@@ -215,6 +217,13 @@ impl Compiler {
         self
     }
 
+    /// Whether integers that are made of quantised sums may be off by one, where that takes fewer operations. Off by
+    /// default: they are those that the model says, in every bit.
+    pub fn fast_requantize(mut self, on: bool) -> Self {
+        self.fast_requantize = on;
+        self
+    }
+
     /// Bytes that the arena may have. Where it would be larger, kernels run in strips of rows; where that is not enough, it
     /// is an error that says what the least is.
     pub fn arena_limit(mut self, bytes: u64) -> Self {
@@ -342,6 +351,7 @@ impl Compiler {
             target: targets.remove(0),
             opt: self.opt,
             winograd: self.winograd,
+            fast_requantize: self.fast_requantize,
             arena_limit: self.arena_limit,
             verify: self.verify,
             dims: Vec::new(),

@@ -620,6 +620,10 @@ impl<'k> Emitter<'_, '_, 'k> {
                 }
                 (op.result(dtype), self.v.binary(*op, dtype, a, b)?)
             }
+            Expr::MulAdd(a, b, c) => {
+                let (a, b, c) = (self.expr(a, acc)?.1, self.expr(b, acc)?.1, self.expr(c, acc)?.1);
+                (DType::F32, self.v.b.ins().fma(a, b, c))
+            }
             Expr::Select(condition, a, b) => {
                 let condition = self.expr(condition, acc)?.1;
                 let ((dtype, a), (_, b)) = (self.expr(a, acc)?, self.expr(b, acc)?);

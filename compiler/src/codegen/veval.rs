@@ -192,6 +192,17 @@ impl<'v> Eval<'v> {
                     Ok(d)
                 }
             },
+            Node::MulAdd(a, b, c) => {
+                if !s.fuses() {
+                    return Err(Refusal::unsupported("a multiply-add that rounds once"));
+                }
+                // The last first: what waits for it is in a register anyway.
+                let a = self.reg(s, a)?;
+                let d = self.reg(s, c)?;
+                self.with_operand(s, b, &mut |s, i, b| s.fma(&d[i], &a[i], b))?;
+                a.into_iter().for_each(|a| s.free(a));
+                Ok(d)
+            }
             Node::Select(c, a, b) => {
                 let mask = self.reg(s, c)?;
                 let d = self.reg(s, a)?;

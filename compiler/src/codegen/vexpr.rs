@@ -108,6 +108,8 @@ pub(super) enum Node {
     Size(usize),
     Unary(UnaryOp, usize),
     Binary(BinaryOp, usize, usize),
+    /// A product and a sum of f32, rounded once.
+    MulAdd(usize, usize, usize),
     Select(usize, usize, usize),
     Cast(VectorKind, usize),
     /// The same bits as numbers of another type.
@@ -436,6 +438,13 @@ impl Dag {
                 };
                 self.node(Node::Binary(*op, a, b), kind)
             }
+            Expr::MulAdd(a, b, c) => {
+                let (a, b, c) = (self.add(walk, a)?, self.add(walk, b)?, self.add(walk, c)?);
+                if [a, b, c].iter().any(|n| self.kinds[*n] != VectorKind::F32) {
+                    return Err(Refusal::unsupported("a multiply-add of no f32"));
+                }
+                self.node(Node::MulAdd(a, b, c), VectorKind::F32)
+            }
             Expr::Select(c, a, b) => {
                 let (c, a, b) = (self.add(walk, c)?, self.add(walk, a)?, self.add(walk, b)?);
                 let (a, b) = (self.mask_of(a, false), self.mask_of(b, false));
@@ -503,8 +512,8 @@ impl Dag {
                 self.uses[*a] += 1;
                 self.uses[*b] += 1;
             }
-            Node::Select(c, a, b) => {
-                for operand in [c, a, b] {
+            Node::Select(a, b, c) | Node::MulAdd(a, b, c) => {
+                for operand in [a, b, c] {
                     self.uses[*operand] += 1;
                 }
             }

@@ -72,6 +72,10 @@ impl Dag {
                 // An operand in a register, and a mask that the operation needs beside it; a product that is
                 // added keeps both factors.
                 Node::Binary(_, a, b) => need[*a].or(need[*b]).and(2).or(Need { each: 1, beside: 2 }),
+                // The sum waits for the factors, of which the second may be in memory.
+                Node::MulAdd(a, b, c) => {
+                    need[*c].or(need[*a].and(1)).or(need[*b].and(2)).or(Need { each: 2, beside: 1 })
+                }
                 Node::Select(c, a, b) => {
                     need[*c].or(need[*a].and(1)).or(need[*b].and(2)).or(Need { each: 1, beside: 2 })
                 }

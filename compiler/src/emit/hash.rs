@@ -12,10 +12,11 @@ pub fn of(name: &str, variants: &[Variant<'_>], options: &Options) -> String {
     let mut hash = Digest::default();
     let _ = write!(
         hash,
-        "kiln {} {name} opt {} winograd {}",
+        "kiln {} {name} opt {} winograd {} fast requantize {}",
         env!("CARGO_PKG_VERSION"),
         options.opt,
-        options.winograd
+        options.winograd,
+        options.fast_requantize
     );
     // Bytes that variants share count once: which those are stands in the plans.
     let mut seen = BTreeSet::new();

@@ -20,6 +20,7 @@ pub mod factors;
 pub mod join;
 mod lookups;
 mod middle;
+mod muladd;
 mod pixels;
 
 use std::collections::BTreeMap;

@@ -211,6 +211,7 @@ pub(super) enum Code {
     Loop(usize),
     Unary(Unary, Box<Code>),
     Binary(Binary, Box<Code>, Box<Code>),
+    MulAdd(Box<Code>, Box<Code>, Box<Code>),
     Select(Box<Code>, Box<Code>, Box<Code>),
 }
 
@@ -224,6 +225,10 @@ impl Code {
             Self::Loop(l) => iteration[*l] as u64,
             Self::Unary(f, a) => f(a.eval(iteration, acc, memory)),
             Self::Binary(f, a, b) => f(a.eval(iteration, acc, memory), b.eval(iteration, acc, memory)),
+            Self::MulAdd(a, b, c) => {
+                let number = |code: &Self| f32::from_bits(code.eval(iteration, acc, memory) as u32);
+                number(a).mul_add(number(b), number(c)).to_bits().into()
+            }
             Self::Select(c, a, b) => {
                 let taken = if c.eval(iteration, acc, memory) != 0 { a } else { b };
                 taken.eval(iteration, acc, memory)

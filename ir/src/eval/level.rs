@@ -65,6 +65,14 @@ pub(super) fn code<L: Level>(level: &mut L, expr: &Expr<L::Access>, acc: Option<
             ty(level, expr)?;
             Code::Binary(scalar::binary(*op, ty(level, a)?)?, child(level, a)?, child(level, b)?)
         }
+        Expr::MulAdd(a, b, c) => {
+            for operand in [a, b, c] {
+                if ty(level, operand)? != DType::F32 {
+                    return Err(Error::internal("a multiply-add of no f32"));
+                }
+            }
+            Code::MulAdd(child(level, a)?, child(level, b)?, child(level, c)?)
+        }
         Expr::Select(c, a, b) => {
             scalar::binary(BinaryOp::And, ty(level, c)?)?;
             let (x, y) = (ty(level, a)?, ty(level, b)?);

@@ -26,6 +26,8 @@ pub enum Expr<A = Access> {
     Unary(UnaryOp, Box<Expr<A>>),
     /// Two operands of one type.
     Binary(BinaryOp, Box<Expr<A>>, Box<Expr<A>>),
+    /// `a * b + c` of f32, rounded once.
+    MulAdd(Box<Expr<A>>, Box<Expr<A>>, Box<Expr<A>>),
     /// `if bool then a else b`.
     Select(Box<Expr<A>>, Box<Expr<A>>, Box<Expr<A>>),
     /// ONNX `Cast` (float to integer rounds towards zero, and saturates where ONNX leaves it undefined).
@@ -49,6 +51,11 @@ impl<A> Expr<A> {
     /// Two operands.
     pub fn binary(op: BinaryOp, a: Self, b: Self) -> Self {
         Self::Binary(op, Box::new(a), Box::new(b))
+    }
+
+    /// `a * b + c`, rounded once.
+    pub fn mul_add(a: Self, b: Self, c: Self) -> Self {
+        Self::MulAdd(Box::new(a), Box::new(b), Box::new(c))
     }
 
     /// `if condition then a else b`.
@@ -81,7 +88,7 @@ impl<A> Expr<A> {
             Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) | Self::Size(_) => vec![],
             Self::Unary(_, a) | Self::Cast(_, a) | Self::Bits(_, a) => vec![a],
             Self::Binary(_, a, b) => vec![a, b],
-            Self::Select(c, a, b) => vec![c, a, b],
+            Self::Select(a, b, c) | Self::MulAdd(a, b, c) => vec![a, b, c],
         }
     }
 
@@ -106,7 +113,7 @@ impl<A> Expr<A> {
             Self::Acc | Self::Const(_) | Self::Load(_) | Self::Loop(_) | Self::Size(_) => vec![],
             Self::Unary(_, a) | Self::Cast(_, a) | Self::Bits(_, a) => vec![a],
             Self::Binary(_, a, b) => vec![a, b],
-            Self::Select(c, a, b) => vec![c, a, b],
+            Self::Select(a, b, c) | Self::MulAdd(a, b, c) => vec![a, b, c],
         }
     }
 
@@ -160,6 +167,7 @@ impl<A> Expr<A> {
             Self::Cast(dtype, a) => Expr::Cast(*dtype, go(a)),
             Self::Bits(dtype, a) => Expr::Bits(*dtype, go(a)),
             Self::Binary(op, a, b) => Expr::Binary(*op, go(a), go(b)),
+            Self::MulAdd(a, b, c) => Expr::MulAdd(go(a), go(b), go(c)),
             Self::Select(c, a, b) => Expr::Select(go(c), go(a), go(b)),
             Self::Acc => leaf(self).unwrap_or(Expr::Acc),
             Self::Const(scalar) => leaf(self).unwrap_or(Expr::Const(*scalar)),
@@ -184,6 +192,7 @@ impl<A> Expr<A> {
             Self::Cast(dtype, a) => Self::Cast(*dtype, go(a)),
             Self::Bits(dtype, a) => Self::Bits(*dtype, go(a)),
             Self::Binary(op, a, b) => Self::Binary(*op, go(a), go(b)),
+            Self::MulAdd(a, b, c) => Self::MulAdd(go(a), go(b), go(c)),
             Self::Select(c, a, b) => Self::Select(go(c), go(a), go(b)),
             leaf => leaf.clone(),
         }

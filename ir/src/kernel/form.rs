@@ -271,7 +271,7 @@ impl<A> Expr<A> {
                 }
                 op.result(x)
             }
-            Self::Select(_, a, _) => a.dtype_with(of, acc)?,
+            Self::Select(_, a, _) | Self::MulAdd(a, ..) => a.dtype_with(of, acc)?,
             Self::Cast(dtype, _) | Self::Bits(dtype, _) => *dtype,
         })
     }

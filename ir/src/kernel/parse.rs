@@ -543,7 +543,11 @@ impl Parser {
                 let (condition, left) = (next(), next());
                 Expr::select(condition, left, next())
             }
-            (_, None, None, None) if word != "select" => return Err(unknown),
+            (3, ..) if word == "muladd" => {
+                let (a, b) = (next(), next());
+                Expr::mul_add(a, b, next())
+            }
+            (_, None, None, None) if word != "select" && word != "muladd" => return Err(unknown),
             _ => return Err(self.at.error_before(format!("'{word}' does not take {count} operands"))),
         })
     }

@@ -418,6 +418,7 @@ pub(super) fn expr_text<A>(e: &Expr<A>, names: &LoopNames, access: &impl Fn(&A) 
             }
             None => format!("{}({}, {})", op.word(), go(a), go(b)),
         },
+        Expr::MulAdd(a, b, c) => format!("muladd({}, {}, {})", go(a), go(b), go(c)),
         Expr::Select(c, a, b) => format!("select({}, {}, {})", go(c), go(a), go(b)),
         Expr::Cast(dtype, a) => format!("{dtype}({})", go(a)),
         Expr::Bits(dtype, a) => format!("bits({dtype}, {})", go(a)),

@@ -498,6 +498,14 @@ impl Checker<'_> {
                 }
                 scalar::binary(*op, x)?;
             }
+            Expr::MulAdd(a, b, c) => {
+                for operand in [a, b, c] {
+                    let ty = self.expr(operand, acc)?;
+                    if ty != DType::F32 {
+                        return rule(format!("a multiply-add of {ty}"));
+                    }
+                }
+            }
             Expr::Select(c, a, b) => {
                 scalar::binary(BinaryOp::And, self.expr(c, acc)?)?;
                 let (x, y) = (self.expr(a, acc)?, self.expr(b, acc)?);

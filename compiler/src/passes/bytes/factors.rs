@@ -15,6 +15,7 @@ use kiln_ir::kernel::{BinaryOp, BufferKind, Expr, Form, Kernel, Program, UnaryOp
 use kiln_ir::{DType, Result, Tensor};
 
 use super::bounds::{Range, range, sums};
+use super::muladd::MulAdd;
 
 /// How close to a half, as a part of it, numbers are that may round either way: more than both sides err.
 const CLOSE: f64 = 1.0 / (1 << 20) as f64;
@@ -27,18 +28,28 @@ const SCALES: std::ops::Range<f32> = 1e-12..1e12;
 /// Sums that may round either way, of which there are few.
 const MOST_SUMS: usize = 512;
 
-/// Rewrites the results of all sums of bytes.
-pub fn run(program: &mut Program) -> Result<()> {
+/// Rewrites the results of all sums of bytes. `loose`: integers may be off by one, and all machines have multiply-adds that
+/// round once.
+pub fn run(program: &mut Program, loose: bool) -> Result<()> {
     for i in 0..program.kernels().len() {
         let kernel = program.kernel(i);
         let Some(sums) = sums_of_bytes(program, kernel)? else { continue };
         let (Form::Contract { store, .. } | Form::Window { store, .. }) = &kernel.form else { continue };
         let mut found = Vec::new();
         each(&store.value, &mut |e| found.extend(Quotient::of(e)));
-        let known = |q: &Quotient<'_>| Some((q.whole.clone(), q.products(program, sums)?));
-        let known: Vec<(Expr, Product)> = found.iter().filter_map(known).collect();
-        for (quotient, product) in known {
-            let new = product.expression(program);
+        let known = |q: &Quotient<'_>| {
+            let one = if loose { MulAdd::of(program, q, sums) } else { None };
+            match one {
+                Some(one) => Some((q.number.clone(), Number::MulAdd(one))),
+                None => Some((q.whole.clone(), Number::Product(q.products(program, sums)?))),
+            }
+        };
+        let known: Vec<(Expr, Number)> = found.iter().filter_map(known).collect();
+        for (quotient, number) in known {
+            let new = match number {
+                Number::MulAdd(one) => one.expression(program),
+                Number::Product(product) => product.expression(program),
+            };
             if let Form::Contract { store, .. } | Form::Window { store, .. } = &mut program.kernel_mut(i).form
             {
                 store.value = store.value.replace(&mut |e| (*e == quotient).then(|| new.clone()));
@@ -66,19 +77,34 @@ fn sums_of_bytes(program: &Program, kernel: &Kernel) -> Result<Option<Range>> {
     sums(program, kernel, rhs)
 }
 
+/// What a quotient becomes.
+enum Number {
+    Product(Product),
+    MulAdd(MulAdd),
+}
+
 /// A sum times a scale over another, on its way to a byte.
-struct Quotient<'e> {
+pub(super) struct Quotient<'e> {
     whole: &'e Expr,
+    /// It is rounded, and `zero` is added.
+    number: &'e Expr,
     /// The sum as a number.
-    sum: &'e Expr,
-    scale: &'e Expr,
+    pub(super) sum: &'e Expr,
+    pub(super) scale: &'e Expr,
     by: f32,
     /// The least and the greatest integer that it is rounded to, or may be.
-    least: i32,
-    most: i32,
+    pub(super) least: i32,
+    pub(super) most: i32,
+    pub(super) zero: i32,
 }
 
 impl<'e> Quotient<'e> {
+    /// One of no program, for looking at its numbers.
+    #[cfg(test)]
+    pub(super) fn test(e: &'e Expr, (least, most, zero): (i32, i32, i32), by: f32) -> Self {
+        Self { whole: e, number: e, sum: e, scale: e, by, least, most, zero }
+    }
+
     /// The quotient that a byte is made of.
     fn of(e: &'e Expr) -> Option<Self> {
         let Expr::Cast(to @ (DType::U8 | DType::I8), number) = e else { return None };
@@ -112,7 +138,25 @@ impl<'e> Quotient<'e> {
         let zero =
             (zero.fract() == 0.0 && zero.abs() <= 255.0 && by.dtype == DType::F32).then_some(zero as i32)?;
         let by = by.to_f64() as f32;
-        Some(Self { whole, sum, scale, by, least: least - zero, most: most - zero })
+        Some(Self { whole, number, sum, scale, by, least: least - zero, most: most - zero, zero })
+    }
+
+    /// What a sum is multiplied by; `None` where scales are out of range.
+    pub(super) fn ratio(&self, scale: f32) -> Option<f64> {
+        let known = SCALES.contains(&scale) && SCALES.contains(&self.by);
+        known.then(|| f64::from(scale) / f64::from(self.by))
+    }
+
+    /// The elements of the scale.
+    pub(super) fn scales(&self, program: &Program) -> Option<Vec<f32>> {
+        match self.scale {
+            Expr::Const(c) if c.dtype == DType::F32 => Some(vec![c.to_f64() as f32]),
+            Expr::Load(a) if a.otherwise.is_none() => match &program.buffer(a.buffer).kind {
+                BufferKind::Const(tensor) => Some(tensor.as_slice::<f32>().ok()?.into_owned()),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// The product that it is for all sums.
@@ -123,14 +167,7 @@ impl<'e> Quotient<'e> {
         }
         let reach = range(program, integer, sums)?;
         let reach = reach.0.abs().max(reach.1.abs());
-        let scales = match self.scale {
-            Expr::Const(c) if c.dtype == DType::F32 => vec![c.to_f64() as f32],
-            Expr::Load(a) if a.otherwise.is_none() => match &program.buffer(a.buffer).kind {
-                BufferKind::Const(tensor) => tensor.as_slice::<f32>().ok()?.into_owned(),
-                _ => return None,
-            },
-            _ => return None,
-        };
+        let scales = self.scales(program)?;
         let close = |scale: &f32| Close::of(*scale, self, reach);
         let close: Vec<Close> = scales.iter().map(close).collect::<Option<_>>()?;
         let single: Option<Vec<f32>> = close.iter().map(Close::factor).collect();
@@ -146,7 +183,7 @@ impl<'e> Quotient<'e> {
 }
 
 /// Whether an expression is of integers of 32 bits.
-fn is_integer(program: &Program, e: &Expr) -> bool {
+pub(super) fn is_integer(program: &Program, e: &Expr) -> bool {
     match e {
         Expr::Acc | Expr::Cast(DType::I32, _) => true,
         Expr::Const(c) => c.dtype == DType::I32,
@@ -198,10 +235,7 @@ struct Close {
 impl Close {
     /// `None` where scales or sums are out of range, or where so many are close that they are none of 8 bits.
     fn of(scale: f32, q: &Quotient<'_>, reach: f64) -> Option<Self> {
-        if !SCALES.contains(&scale) || !SCALES.contains(&q.by) {
-            return None;
-        }
-        let ratio = f64::from(scale) / f64::from(q.by);
+        let ratio = q.ratio(scale)?;
         let mut sums = Vec::new();
         for k in q.least..q.most {
             let half = (f64::from(k) + 0.5) / ratio;
@@ -274,7 +308,7 @@ mod tests {
         let mut program = kernel::parse(&text).unwrap();
         let x = Tensor::from_vec::<u8>(&[3, 4], vec![0, 1, 2, 3, 255, 255, 255, 255, 100, 1, 0, 9]);
         let expected = eval::kernel::run(&program, std::slice::from_ref(&x)).unwrap();
-        run(&mut program).unwrap();
+        run(&mut program, false).unwrap();
         kernel::verify(&program).unwrap();
         assert_eq!(eval::kernel::run(&program, &[x]).unwrap(), expected, "{program}");
         program.to_string()
@@ -311,7 +345,7 @@ mod tests {
             let scale = (f64::from(by) / 2f64.powf(2.0 + 9.0 * next())) as f32;
             let e = Expr::f32(0.0);
             let (least, most) = [(0, 255), (-131, 124)][i % 2];
-            let q = Quotient { whole: &e, sum: &e, scale: &e, by, least, most };
+            let q = Quotient::test(&e, (least, most, 0), by);
             let close = Close::of(scale, &q, 1e9).unwrap();
             let [first, second] = match close.factor() {
                 Some(factor) => {

@@ -117,6 +117,8 @@ impl Numbers<'_> {
                 let value = Expr::binary(*op, self.number(a, acc)?, self.number(b, acc)?);
                 if matches!(op, BinaryOp::Min | BinaryOp::Max) { value } else { rounded(ty, value) }
             }
+            // Of f32, never of floats of 16 bits.
+            Expr::MulAdd(..) => self.other(e, acc)?,
             Expr::Select(c, a, b) => {
                 Expr::select(self.other(c, acc)?, self.number(a, acc)?, self.number(b, acc)?)
             }
@@ -131,6 +133,7 @@ impl Numbers<'_> {
             Expr::Acc | Expr::Const(_) | Expr::Load(_) | Expr::Loop(_) | Expr::Size(_) => e.clone(),
             Expr::Unary(op, a) => Expr::unary(*op, self.any(a, acc)?),
             Expr::Binary(op, a, b) => Expr::binary(*op, self.any(a, acc)?, self.any(b, acc)?),
+            Expr::MulAdd(a, b, c) => Expr::mul_add(self.any(a, acc)?, self.any(b, acc)?, self.any(c, acc)?),
             Expr::Select(c, a, b) => {
                 Expr::select(self.other(c, acc)?, self.other(a, acc)?, self.other(b, acc)?)
             }
