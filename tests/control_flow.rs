@@ -339,5 +339,11 @@ fn what_is_not_supported_says_so() {
     assert!(text.contains("result 0 is f32[6] in one branch and f32[3] in the other"), "{text}");
     let (kind, text) = error(&SUMS.replace("const @n: i64[] = [9]", "input %n: i64[]").replace("@n", "%n"));
     assert_eq!(kind, ErrorKind::Unsupported);
-    assert!(text.contains("scan outputs of a number of turns"), "{text}");
+    assert!(text.contains("'all' along axis 0 is computed at run time"), "{text}");
+    let ranks = "input %n: i64[] input %x: f32[3]
+         %y = Loop(%n, _, %x) {body = graph @b opset(17) { input %i: i64[] input %go: bool[] input %s: f32[]
+           const @a: i64[1] = [0] %t = Unsqueeze(%s, @a) output %go output %t }} output %y";
+    let (kind, text) = error(ranks);
+    assert_eq!(kind, ErrorKind::Unsupported);
+    assert!(text.contains("state 0 is f32[3] before a turn and f32[1, 3] after it"), "{text}");
 }

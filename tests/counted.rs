@@ -134,7 +134,120 @@ const GRAPHS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The same of loops: how often they run, or what they carry, is known to a run alone.
+const LOOPS: &[(&str, &str)] = &[
+    (
+        "scanned_by_a_count",
+        "bound all = 9 input %k_5: i64[] input %x: f32[3, 17] %last, %all = Loop(%k_5, _, %x) {body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] %t = Tanh(%s) %f = Cast(%i) {to = 1} %u = Add(%t, %f) \
+        output %go output %t output %u }} %y = Neg(%all) output %last",
+    ),
+    (
+        "scanned_to_the_last_place",
+        "bound all = 9 input %k_9: i64[] input %x: f32[17] %last, %all = Loop(%k_9, _, %x) {body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] %t = Tanh(%s) output %go output %t output %s }} %y = Exp(%all)",
+    ),
+    (
+        "scanned_by_a_negative_count",
+        "bound k_m2 = 9 input %k_m2: i64[] input %x: f32[17] %last, %all = Loop(%k_m2, _, %x) {body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] %t = Tanh(%s) output %go output %t output %s }} %y = Exp(%all)",
+    ),
+    (
+        "scanned_while_it_is_small",
+        "const @n: i64[] = [12] input %x: f32[5] const @most: f32[] = [16.0] %y, %a, %b = Loop(%n, _, %x, %x, %most) \
+        {kiln.captures = 2, body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] input %x: f32[] input %most: f32[] \
+        %t = Add(%s, %x) %r = ReduceSum(%t) {keepdims = 0} %on = Less(%r, %most) output %on output %t output %t output %r }} \
+        output %a output %b",
+    ),
+    (
+        "scanned_for_an_open_batch",
+        "input %x: f32[n, 6] %s = Shape(%x) {end = 1} const @a: i64[1] = [0] %q = Squeeze(%s, @a) const @z: f32[6] = splat 0.0 \
+        const @most: f32[] = [9.0] %last, %all = Loop(%q, _, %z, %x, %most) {kiln.captures = 2, body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] input %x: f32[] input %most: f32[] \
+        %g = Gather(%x, %i) %t = Add(%s, %g) %r = ReduceMax(%t) {keepdims = 0} %on = Less(%r, %most) \
+        output %on output %t output %t }} %y = Neg(%all) output %last",
+    ),
+    (
+        "a_row_for_each_turn",
+        "bound k_4 = 9 input %k_4: i64[] input %x: f32[17] input %z: f32[1, 17] %a = Loop(%k_4, _, %z, %x) {kiln.captures = 1, \
+        body = graph @b opset(17) { input %i: i64[] input %go: bool[] input %s: f32[] input %x: f32[] const @a: i64[1] = [0] \
+        %f = Cast(%i) {to = 1} %u = Mul(%x, %f) %r = Unsqueeze(%u, @a) %t = Concat(%s, %r) {axis = 0} \
+        output %go output %t }} %y = Tanh(%a)",
+    ),
+    (
+        "a_column_for_each_turn",
+        "bound a = 5x11 input %k_6: i64[] input %x: f32[5, 1] input %z: f32[5, 2] input %w: f32[5, 5] \
+        %a = Loop(%k_6, _, %z, %x, %w) {kiln.captures = 2, \
+        body = graph @b opset(17) { input %i: i64[] input %go: bool[] input %s: f32[] input %x: f32[] input %w: f32[] \
+        %m = MatMul(%w, %s) %h = Tanh(%m) %t = Concat(%h, %x) {axis = 1} output %go output %t }} %y = Neg(%a)",
+    ),
+    (
+        "sums_of_what_has_grown",
+        "const @n: i64[] = [300] input %x: f32[1, 3] const @most: f32[] = [20.0] %a, %all = Loop(%n, _, %x, %x, %most) \
+        {kiln.captures = 2, body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] input %x: f32[] input %most: f32[] \
+        %t = Concat(%s, %x) {axis = 0} %r = ReduceSum(%t) {keepdims = 0} %few = Less(%r, %most) const @e: i64[] = [9] \
+        %early = Less(%i, @e) %on = And(%few, %early) output %on output %t output %r }} %y = Tanh(%a) output %all",
+    ),
+    (
+        "doubled",
+        "bound a = 64x3 input %k_5: i64[] input %x: f32[2, 3] %a = Loop(%k_5, _, %x) {body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] %t = Concat(%s, %s) {axis = 0} output %go output %t }} %y = Tanh(%a)",
+    ),
+    (
+        "one_less_for_each_turn",
+        "bound a = 9 input %k_4: i64[] input %x: f32[9, 3] %a = Loop(%k_4, _, %x) {body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] const @f: i64[1] = [1] const @e: i64[1] = [99] const @a: i64[1] = [0] \
+        %t = Slice(%s, @f, @e, @a) output %go output %t }} %y = Tanh(%a)",
+    ),
+    (
+        "what_each_turn_finds",
+        "bound a = 2x60 input %k_3: i64[] input %x: f32[3, 4] input %z: i64[2, 0] %a = Loop(%k_3, _, %z, %x) \
+        {kiln.captures = 1, body = graph @b opset(17) { input %i: i64[] input %go: bool[] input %s: i64[] input %x: f32[] \
+        %p = NonZero(%x) %t = Concat(%s, %p) {axis = 1} output %go output %t }} %y = Neg(%a)",
+    ),
+    (
+        "along_two_axes",
+        "bound k_3 = 5 input %k_3: i64[] input %x: f32[2, 3] %a = Loop(%k_3, _, %x) {body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] const @p: i64[4] = [1, 0, 0, 2] %t = Pad(%s, @p) output %go output %t }} \
+        %y = Tanh(%a)",
+    ),
+    (
+        "in_each_other",
+        "bound a = 40 input %k_4: i64[] input %x: f32[1, 3] const @o: i64[] = [1] %m = Add(%k_4, @o) %a = Loop(%k_4, _, %x, %x) \
+        {kiln.captures = 1, body = graph @b opset(17) { input %i: i64[] input %go: bool[] input %s: f32[] input %x: f32[] \
+        const @three: i64[] = [3] %n = Min(%i, @three) const @most: i64[] = [3] %w = Loop(@most, _, %x, %n, %x) \
+        {kiln.captures = 2, body = graph @c opset(17) { input %j: i64[] input %g: bool[] input %u: f32[] input %n: i64[] input %x: f32[] \
+        %v = Concat(%u, %x) {axis = 0} %h = Less(%j, %n) output %h output %v }} \
+        %t = Concat(%s, %w) {axis = 0} output %go output %t }} %y = Tanh(%a)",
+    ),
+    (
+        "in_a_branch",
+        "input %k_4: i64[] input %x: f32[1, 7] const @n: i64[] = [6] const @o: f32[] = [0.5] %r = ReduceMax(%x) {keepdims = 0} \
+        %c = Greater(%r, @o) %y = If(%c, %x, %n) {else_branch = graph @e opset(17) { input %x: f32[] input %n: i64[] \
+        %y = ReduceSum(%x) {keepdims = 0} output %y }, then_branch = graph @t opset(17) { input %x: f32[] input %n: i64[] \
+        const @go: bool[] = [true] %a, %all = Loop(%n, @go, %x, %x) {kiln.captures = 1, body = graph @b opset(17) { \
+        input %i: i64[] input %g: bool[] input %s: f32[] input %x: f32[] %t = Concat(%s, %x) {axis = 0} \
+        const @four: i64[] = [4] %on = Less(%i, @four) output %on output %t output %i }} \
+        %f = Cast(%all) {to = 1} %p = ReduceSum(%a) {keepdims = 0} %q = ReduceSum(%f) {keepdims = 0} %y = Add(%p, %q) output %y }}",
+    ),
+    (
+        "scanned_backwards",
+        "input %x: f32[n, 6] input %h: f32[6] %last, %all = Scan(%h, %x) {num_scan_inputs = 1, scan_input_directions = [1], \
+        scan_output_directions = [1], body = graph @b opset(17) { input %s: f32[] input %e: f32[] %a = Add(%s, %e) %t = Tanh(%a) \
+        output %t output %t }} %y = Neg(%all) output %last",
+    ),
+];
+
 fn graph(name: &str, body: &str) -> Outcome<Graph> {
+    let mut graph = given(name, body)?;
+    infer::run(&mut graph).map_err(text)?;
+    Ok(graph)
+}
+
+/// The graph as it is written.
+fn given(name: &str, body: &str) -> Outcome<Graph> {
     let dim = if body.contains("[n") { "dim n = 1..9 " } else { "" };
     let (bound, body) = match body.strip_prefix("bound ").and_then(|rest| rest.split_once(" input")) {
         Some((bound, rest)) => (Some(bound.replace(' ', "")), format!("input{rest}")),
@@ -145,7 +258,6 @@ fn graph(name: &str, body: &str) -> Outcome<Graph> {
     if let Some(bound) = bound {
         bind::limit(&mut graph, &[bound.parse().map_err(text)?]).map_err(text)?;
     }
-    infer::run(&mut graph).map_err(text)?;
     Ok(graph)
 }
 
@@ -175,10 +287,20 @@ fn inputs(graph: &Graph, n: i64, seed: u64) -> Outcome<Vec<Tensor>> {
 /// The graph on nothing, on everything and on something, compiled once for each level.
 fn check(name: &str, body: &str, opt: u8) -> Outcome {
     let graph = graph(name, body)?;
+    let printed = graph.to_string();
+    let again = graph::parse(&printed).map_err(|e| format!("{e}\n{printed}"))?;
+    if again.to_string() != printed {
+        return Err(format!("{printed} is read as {again}"));
+    }
     let mut runs = Vec::new();
     for (seed, n) in [(0, 1), (1, 9), (2, 5), (3, 9)] {
         let inputs = inputs(&graph, n, seed)?;
         let at = |e: String| format!("seed {seed}: {e}");
+        let meant = kiln_ir::eval::graph::run(&given(name, body)?, &inputs).map_err(text).map_err(at)?;
+        let counted = kiln_ir::eval::graph::run(&graph, &inputs).map_err(text).map_err(at)?;
+        if meant != counted {
+            return Err(format!("seed {seed}: {meant:?} became {counted:?}"));
+        }
         let expected = stages::six_points(name, &graph, &inputs, opt).map_err(at)?;
         let c = stages::run_c(name, graph.clone(), opt, &inputs).map_err(at)?;
         compare::close(&c, &expected, ACROSS_STAGES).map_err(|e| format!("C with seed {seed}: {e}"))?;
@@ -238,6 +360,76 @@ fn exceeded() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// A loop in `k` turns, how many turns have room, and what a run of one more is told by interpreters and in this process.
+type TooMuch = (&'static str, &'static str, i64, &'static str);
+
+const TOO_MUCH: &[TooMuch] = &[
+    (
+        "more_turns_than_rows",
+        "bound all = 7 input %k: i64[] input %x: f32[33] %last, %all = Loop(%k, _, %x) {body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] %t = Tanh(%s) output %go output %t output %t }} %y = Neg(%all)",
+        7,
+        "outside",
+    ),
+    (
+        "more_rows_than_there_is_room_for",
+        "bound a = 9x33 input %k: i64[] input %x: f32[1, 33] %a = Loop(%k, _, %x, %x) {kiln.captures = 1, \
+        body = graph @b opset(17) { input %i: i64[] input %go: bool[] input %s: f32[] input %x: f32[] \
+        %t = Concat(%s, %x) {axis = 0} output %go output %t }} %y = Tanh(%a)",
+        8,
+        "outside",
+    ),
+    (
+        "doubled_too_often",
+        "bound a = 16x33 input %k: i64[] input %x: f32[1, 33] %a = Loop(%k, _, %x) {body = graph @b opset(17) { \
+        input %i: i64[] input %go: bool[] input %s: f32[] %t = Concat(%s, %s) {axis = 0} output %go output %t }} %y = Tanh(%a)",
+        4,
+        "outside",
+    ),
+];
+
+/// Loops that would exceed their bounds: a status at every point, as a library between guard pages.
+fn too_much(name: &str, body: &str, room: i64, words: &str) -> Outcome {
+    let graph = graph(name, body)?;
+    let options = stages::options("native", 2)?;
+    let trace = stages::trace(graph.clone(), &options)?;
+    let (_, program) = trace.programs.first().ok_or("no program")?;
+    for turns in [room, room + 1, room + 2, 1000] {
+        let mut inputs = inputs_of(&graph)?;
+        inputs[0] = Tensor::from_vec(&[], vec![turns]);
+        let results = [
+            kiln_ir::eval::kernel::run(program, &inputs).map_err(text),
+            stages::run_plan(&trace.plan, &inputs),
+            stages::run_jit(&trace.plan, &options, 1, &inputs),
+            stages::run_object(name, &trace.plan, &options, &inputs),
+            stages::run_c(name, graph.clone(), 2, &inputs),
+        ];
+        for (i, found) in results.into_iter().enumerate() {
+            // Guards that were touched are 106, signals have no status.
+            let refused = |e: &str| match i {
+                0..3 => e.contains(words),
+                _ => e.contains("exit status") && !e.contains("exit status: 10"),
+            };
+            match found {
+                Ok(_) if turns == room => {}
+                Err(e) if turns > room && refused(&e) => {}
+                other => return Err(format!("{turns} turns at point {i} give {other:?}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Random numbers for a graph whose inputs have known shapes.
+fn inputs_of(graph: &Graph) -> Outcome<Vec<Tensor>> {
+    let make = |(i, id): (usize, &graph::ValueId)| {
+        let fact = graph.value(*id).fact.as_ref().ok_or("an input without a type")?;
+        let shape = fact.shape.as_const().ok_or("an open shape")?;
+        random::tensor(fact.dtype, &shape, 7, i).map_err(text)
+    };
+    graph.inputs().iter().enumerate().map(make).collect()
 }
 
 /// A program in C reads the sizes that a call has counted, and the results lie dense in them.
@@ -302,12 +494,15 @@ fn main() -> ExitCode {
     let mut add = |name: String, run: Box<dyn Fn() -> Outcome + Send>| {
         trials.push(Trial::test(name, move || run().map_err(Failed::from)));
     };
-    for (name, body) in GRAPHS {
+    for (name, body) in GRAPHS.iter().chain(LOOPS) {
         for opt in [0, 2] {
             add(format!("graph::{name}::opt{opt}"), Box::new(move || check(name, body, opt)));
         }
     }
     add("status::exceeded".to_owned(), Box::new(exceeded));
+    for (name, body, sizes, words) in TOO_MUCH {
+        add(format!("status::{name}"), Box::new(move || too_much(name, body, *sizes, words)));
+    }
     add("header::told".to_owned(), Box::new(told));
     add("memory::own".to_owned(), Box::new(memory_of_the_callers_own));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

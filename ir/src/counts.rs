@@ -78,12 +78,17 @@ impl<'a> Counts<'a> {
 
     /// A name for a size from 0 to `hi`; `stem` is made unique.
     pub fn size(&mut self, stem: &str, hi: i64) -> Arc<str> {
+        let name = self.inner(stem, hi);
+        self.made.insert(name.clone(), Bound::from((0, hi)));
+        name
+    }
+
+    /// The same for a size that a body counts.
+    pub fn inner(&mut self, stem: &str, hi: i64) -> Arc<str> {
         let taken = |name: &str| self.bounds.contains_key(name);
         let numbered = (1..).map(|i| if i == 1 { stem.to_owned() } else { format!("{stem}_{i}") });
         let name: Arc<str> = numbered.into_iter().find(|name| !taken(name)).unwrap_or_default().into();
-        let bound = Bound::from((0, hi));
-        self.bounds.insert(name.clone(), bound);
-        self.made.insert(name.clone(), bound);
+        self.bounds.insert(name.clone(), Bound::from((0, hi)));
         name
     }
 

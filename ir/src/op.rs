@@ -138,6 +138,17 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Replaces a node whose body changes the sizes of what it is given, turn by turn, by one whose sizes are names. This comes
+    /// before the body is inferred for the sizes of its first turn; `infer` does that for a copy.
+    fn settle(
+        &self,
+        _node: &NodeView<'_>,
+        _counts: &mut Counts<'_>,
+        _infer: &mut dyn FnMut(&mut Graph) -> Result<()>,
+    ) -> Result<Option<Patch>> {
+        Ok(None)
+    }
+
     /// Operands of integers that the shape of the first result follows from: those that a run computes are made sizes before
     /// inference, which needs a bound for them.
     fn shape_operands(&self) -> &'static [usize] {
@@ -294,7 +305,10 @@ impl NodeView<'_> {
     pub fn told(&self, i: usize) -> Told<'_> {
         let value = self.outputs.get(i).map(|id| self.graph.value(*id));
         let declared = value.and_then(|v| v.fact.as_ref()).map(|f| &f.shape);
-        Told { name: value.map_or("", |v| &v.name), declared }
+        // Passes may have put another value in the place of a result, which keeps its name.
+        let results = self.graph.outputs().iter().zip(self.graph.output_names());
+        let known = results.filter(|(id, _)| self.outputs.get(i) == Some(*id)).map(|(_, name)| name).next();
+        Told { name: known.map_or_else(|| value.map_or("", |v| &v.name), |name| name), declared }
     }
 
     /// The fact of input `i`; an internal error when it is absent or not inferred.

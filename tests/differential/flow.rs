@@ -1,4 +1,4 @@
-//! Random branches and loops, in each other: which way they go is known when they run.
+//! Random branches and loops, in each other: which way they go is known when they run, and how large what they carry is.
 
 use std::fmt::Write as _;
 
@@ -87,6 +87,36 @@ pub(super) fn scan(c: &mut Choices) -> Outcome<Graph> {
         c.below(2)
     ));
     t.line("%sum = ReduceSum(%last) {keepdims = 0} %t = Add(%all, %sum)".into());
+    t.tail(c);
+    t.finish()
+}
+
+/// A loop whose state changes its size, and whose scan output is as long as a run says.
+pub(super) fn growing(c: &mut Choices) -> Outcome<Graph> {
+    let mut t = Text::of(c);
+    let (rows, columns, more) = (c.size(1, 7), c.size(1, 37), c.size(1, 3));
+    t.line(format!("input %x: f32[{rows}, {columns}] input %few: i64[]"));
+    t.weight(c, "w", &[columns, columns]);
+    t.weight(c, "z", &[more, columns]);
+    t.line(format!("const @most: i64[] = [{}] const @least: i64[] = [{}]", c.size(3, 6), c.below(8)));
+    t.line("%turns = Add(%few, @least) const @on: bool[] = [true]".into());
+    let step = c.pick(&["%h = MatMul(%s, %w)", "%h = Tanh(%s)", "%h = Mul(%s, %s)"]);
+    let change = c.pick(&["%g = Concat(%z, %h) {axis = 0}", "%g = Concat(%h, %z) {axis = 0}"]);
+    let scanned =
+        c.pick(&["const @rows: i64[1] = [0] %u = ReduceSum(%g, @rows) {keepdims = 0}", "%u = Identity(%z)"]);
+    t.line(format!(
+        "%last, %all = Loop(@most, @on, %x, %w, %z, %turns) {{kiln.captures = 3, body = graph @b opset(17) {{ \
+         input %i: i64[] input %go: bool[] input %s: f32[] input %w: f32[] input %z: f32[] input %turns: i64[] \
+         {step} {change} %v = Sigmoid(%g) {scanned} %k = Less(%i, %turns) output %k output %v output %u }}}}"
+    ));
+    // As it is, or in a sum whose shape is known.
+    t.line(match c.below(3) {
+        0 => "%t = Identity(%last)".into(),
+        1 => "%t = Identity(%all)".into(),
+        _ => {
+            "%p = ReduceSum(%last) {keepdims = 0} %q = ReduceSum(%all) {keepdims = 0} %t = Add(%p, %q)".into()
+        }
+    });
     t.tail(c);
     t.finish()
 }

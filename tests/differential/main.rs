@@ -368,6 +368,7 @@ const KINDS: &[Kind] = &[
     ("between_quantisers", qdq::layers),
     ("flow_nested", flow::nested),
     ("flow_scan", flow::scan),
+    ("flow_growing", flow::growing),
     ("packed_product", packed::product),
     ("recurrent", recurrent::layer),
     ("sparse_layers", sparse::layers),

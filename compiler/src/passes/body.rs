@@ -11,7 +11,10 @@ pub(super) fn possible(
     op: &Arc<dyn Op>,
     accept: &mut dyn FnMut(&mut Graph) -> Result<()>,
 ) -> Result<Option<Arc<dyn Op>>> {
-    op.possible(&facts(node), &mut |mut body| accept(&mut body))
+    op.possible(&facts(node), &mut |mut body| {
+        body.bounds = node.graph.all_bounds();
+        accept(&mut body)
+    })
 }
 
 fn facts<'g>(node: &NodeView<'g>) -> Vec<Option<&'g Fact>> {
@@ -27,6 +30,8 @@ pub(super) fn changed(
     let facts = facts(node);
     let before = op.subgraphs();
     let new = op.with_body(&facts, &mut |mut body| {
+        // What the body captures may have open extents.
+        body.bounds = node.graph.all_bounds();
         change(&mut body)?;
         Ok(body)
     })?;

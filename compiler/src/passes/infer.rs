@@ -68,6 +68,12 @@ fn round(graph: &mut Graph, counts: &mut Counts<'_>) -> Result<Vec<(String, &'st
                 taken.push((node.name.clone(), node.op.name(), patch));
                 continue;
             }
+            let settled = op.settle(&view, counts, &mut run).map_err(|e| at(graph, e))?;
+            if let Some(patch) = settled {
+                waiting.extend(&node.outputs);
+                taken.push((node.name.clone(), node.op.name(), patch));
+                continue;
+            }
             if let Some(patch) = body::changed(&view, &node.op, &mut run).map_err(|e| at(graph, e))? {
                 waiting.extend(&node.outputs);
                 taken.push((node.name.clone(), node.op.name(), patch));

@@ -176,8 +176,8 @@ impl Lower<'_> {
         for i in 0..each.states {
             let value = node.inputs[2 + i].ok_or_else(|| Error::internal("a state is left out"))?;
             let from = self.buffer(value)?;
-            let state = temp(self.program, "state", type_of(self.graph, value)?);
-            self.copy(name, from, state);
+            let state = temp(self.program, "state", type_of(body, body.inputs()[2 + i])?);
+            self.copy_held(name, from, state);
             states.push(state);
         }
         let mut buffers = HashMap::new();
@@ -224,14 +224,32 @@ impl Lower<'_> {
             Lowering::new(inner.program, name, vec![], vec![]).copy(loops, Access::new(from, index), to);
         }
         for (from, to) in ends {
-            inner.copy(name, from, to);
+            inner.copy_held(name, from, to);
         }
         self.errors = inner.errors;
         self.program.leave();
-        for ((to, _), state) in outputs.iter().zip(states) {
-            self.copy(name, state, *to);
+        for (i, ((to, _), state)) in outputs.iter().zip(states).enumerate() {
+            // What there is behind what a state holds is not written, and is not read.
+            let room = self.program.buffer(state).ty.shape != fact_of(body, next(i))?.shape;
+            if room {
+                self.buffers.insert(node.outputs[i], state);
+            } else {
+                self.copy(name, state, *to);
+            }
         }
         Ok(())
+    }
+
+    /// A copy of all elements, of which there may be fewer than there is room for.
+    fn copy_held(&mut self, name: &str, from: BufferId, to: BufferId) {
+        let shape = self.program.buffer(from).ty.shape.clone();
+        if shape.rank() != self.program.buffer(to).ty.shape.rank() {
+            return self.copy(name, from, to);
+        }
+        let (loops, ids) = Lowering::loops_over(&shape);
+        let index = || -> Vec<Index> { ids.iter().map(|l| Index::from(*l)).collect() };
+        let (from, to) = (Access::new(from, index()), Access::new(to, index()));
+        Lowering::new(self.program, name, vec![], vec![]).copy(loops, from, to);
     }
 
     /// A copy of all elements.

@@ -10,7 +10,7 @@ use super::scalar::cast;
 use super::{Symbols, bind, check_assumed, count, of_kernel};
 use crate::dim::Dim;
 use crate::error::{Error, Result};
-use crate::kernel::{Access, Affine, Buffer, BufferId, BufferKind, Index, Kernel, Program, regions};
+use crate::kernel::{Access, Affine, Buffer, BufferId, BufferKind, Form, Index, Kernel, Program, regions};
 use crate::tensor::{Tensor, row_major};
 use crate::types::DType;
 
@@ -108,7 +108,7 @@ impl<'a> Machine<'a> {
                 let name = &self.program.buffer(id).name;
                 return Err(Error::internal(format!("'{name}' is read and written at once")));
             }
-            if matches!(self.memory[id.0 as usize], Storage::Absent) {
+            if matches!(self.memory[id.0 as usize], Storage::Absent) && !self.reads_nothing(kernel) {
                 return Err(self.unwritten(id));
             }
         }
@@ -142,6 +142,12 @@ impl<'a> Machine<'a> {
 }
 
 impl Machine<'_> {
+    /// Whether a kernel goes over no element: of what a loop without a turn has not written none is there.
+    fn reads_nothing(&self, kernel: &Kernel) -> bool {
+        matches!(kernel.form, Form::Map { .. } | Form::Rearrange { .. })
+            && kernel.loops.iter().any(|l| l.extent.eval(&self.symbols) == Some(0))
+    }
+
     /// Gives sizes that a kernel has counted their values.
     fn count(&mut self, kernel: &Kernel) -> Result<()> {
         let written = kernel.form.written();

@@ -121,6 +121,11 @@ impl<O> Default for Graph<O> {
 }
 
 impl<O: Operator> Graph<O> {
+    /// Bounds of the symbolic dimensions, and of the sizes that nodes count.
+    pub fn all_bounds(&self) -> Bounds {
+        self.bounds.iter().chain(&self.counted).map(|(name, bound)| (name.clone(), *bound)).collect()
+    }
+
     /// An empty graph.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }

@@ -253,6 +253,9 @@ impl<O: Operator> Graph<O> {
             {
                 self.set_fact(new, declared);
             }
+            if let Some(most) = self.most.get(&self.value(old).name).cloned() {
+                self.most.entry(self.value(new).name.clone()).or_insert(most);
+            }
             self.redirect(old, new);
             unread.push(old);
         }

@@ -5,9 +5,13 @@
 //! elements of scan outputs, which are put together along a new first axis. Outer values that the body reads are further
 //! inputs of node and body; how many they are is a private attribute, since nothing else tells them from states.
 //!
-//! Few turns that are known are unrolled, which lets states change their types. Others are lowered to a region. Unsupported
-//! there: states that change their types, scan outputs where the number of turns does not follow from constants and
-//! extents; sequences and optional values.
+//! Few turns that are known are unrolled, which lets states change their types. Others are lowered to a region. A state that
+//! changes its size there has room for the most (`growing`), and so have scan outputs where the number of turns does not follow
+//! from constants and extents (`scanned`). Unsupported: states that change their rank or element type over many turns;
+//! elements of a scan output that differ in size; sequences and optional values.
+
+mod growing;
+mod scanned;
 
 use std::sync::Arc;
 
@@ -16,6 +20,8 @@ use super::identity::Identity;
 use super::squeeze;
 use super::{body, operand};
 use crate::bail_invalid;
+use crate::counts::Counts;
+use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Patch, PatchValue};
 use crate::op::{Attr, Attrs, Fact, Flow, NEWEST_OPSET, NodeProto, NodeView, Op, OpDef, Turns};
@@ -24,6 +30,12 @@ use crate::types::{DType, Shape};
 
 /// The private attribute: how many of the inputs are outer values.
 pub const CAPTURES: &str = "kiln.captures";
+
+/// The private attribute: which axes of states have room for more than they hold: state, axis and extent of each.
+const ROOMS: &str = "kiln.rooms";
+
+/// The private attribute: how many elements scan outputs have room for.
+const MOST: &str = "kiln.most";
 
 /// Turns that a machine comes to the end of: a day and more of the shortest ones.
 const MOST_TURNS: i64 = 1 << 48;
@@ -43,6 +55,18 @@ pub struct Loop {
     /// States: behind two inputs, before the captured ones.
     states: usize,
     outputs: usize,
+    /// Axes of states that have room for more than they hold, which are their first elements there.
+    rooms: Vec<Room>,
+    /// How many elements scan outputs have room for; those behind the last turn have no meaning.
+    most: Option<i64>,
+}
+
+/// An axis of a state with room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    state: usize,
+    axis: usize,
+    extent: i64,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
@@ -52,7 +76,17 @@ fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     let Some(states) = node.inputs.len().checked_sub(captures.saturating_add(2)) else {
         bail_invalid!("needs a count and a condition, which may be left out by an empty name");
     };
-    Ok(Box::new(Loop::new(body, captures, states, node.outputs)?))
+    let rooms = node.ints(ROOMS)?.unwrap_or_default();
+    let room = |list: &[i64]| {
+        let [state, axis] = [list[0], list[1]].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        Room { state, axis, extent: list[2] }
+    };
+    let rooms: Vec<Room> = rooms.chunks_exact(3).map(room).collect();
+    let most = node.int(MOST)?;
+    if rooms.iter().any(|r| r.state >= states || r.extent < 0) || most.is_some_and(|n| n < 0) {
+        bail_invalid!("attributes '{ROOMS}' and '{MOST}' do not fit {states} states");
+    }
+    Ok(Box::new(Loop { rooms, most, ..Loop::new(body, captures, states, node.outputs)? }))
 }
 
 /// `Loop`.
@@ -61,7 +95,7 @@ pub const DEF: OpDef = OpDef {
     domain: "",
     since: (1, 24),
     parse,
-    unsupported: "states that change their types over many turns, scan outputs of turns that are known at run time only",
+    unsupported: "states that change their element type or rank over many turns",
 };
 
 impl Loop {
@@ -82,7 +116,25 @@ impl Loop {
         if results < 1 + states || outputs > results - 1 {
             bail_invalid!("attribute 'body' has {results} results for {states} states and {outputs} outputs");
         }
-        Ok(Self { body, captures, states, outputs })
+        Ok(Self { body, captures, states, outputs, rooms: Vec::new(), most: None })
+    }
+
+    /// The shape that a state has room for.
+    fn room(&self, state: usize, shape: &Shape) -> Result<Shape> {
+        let mut shape = shape.clone();
+        for room in self.rooms.iter().filter(|room| room.state == state) {
+            let Some(extent) = shape.0.get_mut(room.axis) else {
+                bail_invalid!("state {state} has no axis {} that could have room", room.axis);
+            };
+            *extent = room.extent.into();
+        }
+        Ok(shape)
+    }
+
+    /// Whether a turn may leave this of a state of the other type.
+    fn fits(&self, state: usize, before: &Fact, after: &Fact) -> Result<bool> {
+        let same = before.dtype == after.dtype && before.shape.rank() == after.shape.rank();
+        Ok(same && self.room(state, &after.shape)? == before.shape)
     }
 
     /// Whether the condition holds at the start, where that is known.
@@ -110,6 +162,12 @@ impl Loop {
         value == graph.inputs()[1] || graph.constant(value).or(known).is_some_and(holds)
     }
 
+    /// How many turns there are in every run, where that follows from the operands.
+    fn certain(&self, inputs: &[Option<&Fact>]) -> Result<Option<Dim>> {
+        let turns = Turns::known(inputs).filter(|n| n.is(0) || self.keeps_going());
+        Ok(turns.filter(|_| self.start(inputs).is_ok_and(|start| start.is_some())))
+    }
+
     /// The facts of the body's arguments.
     fn arguments(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         if let Some(count) = inputs.first().copied().flatten()
@@ -120,7 +178,8 @@ impl Loop {
         let mut facts =
             vec![Fact::new(DType::I64, Shape::default()), Fact::new(DType::Bool, Shape::default())];
         for i in 2..2 + self.states {
-            facts.push(Fact { known: None, ..operand::fact(inputs, i)?.clone() });
+            let fact = operand::fact(inputs, i)?;
+            facts.push(Fact::new(fact.dtype, self.room(i - 2, &fact.shape)?));
         }
         for i in 2 + self.states..2 + self.states + self.captures {
             facts.push(operand::fact(inputs, i)?.clone());
@@ -130,6 +189,10 @@ impl Loop {
 
     /// How many turns are to be unrolled.
     fn unrolled(&self, inputs: &[Option<&Fact>]) -> Result<Option<i64>> {
+        // One with room has been looked at before it had some.
+        if !self.rooms.is_empty() || self.most.is_some() {
+            return Ok(None);
+        }
         let known = Turns::known(inputs).and_then(|d| d.as_const());
         let Some(turns) = known.filter(|n| self.keeps_going() && *n <= SOME) else { return Ok(None) };
         let all = self.start(inputs)? == Some(true) || turns == 0;
@@ -155,10 +218,16 @@ impl Op for Loop {
     }
 
     fn attrs(&self) -> Attrs {
-        Attrs::from([
+        let mut attrs = Attrs::from([
             ("body".to_owned(), Attr::Graph(self.body.clone())),
             (CAPTURES.to_owned(), Attr::Int(self.captures as i64)),
-        ])
+        ]);
+        if !self.rooms.is_empty() {
+            let rooms = self.rooms.iter().flat_map(|r| [r.state as i64, r.axis as i64, r.extent]).collect();
+            attrs.insert(ROOMS.to_owned(), Attr::Ints(rooms));
+        }
+        attrs.extend(self.most.map(|most| (MOST.to_owned(), Attr::Int(most))));
+        attrs
     }
 
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
@@ -182,27 +251,33 @@ impl Op for Loop {
         let mut facts = Vec::new();
         for i in 0..self.states {
             let (before, after) = (&arguments[2 + i], &results[1 + i]);
-            if before.ty() != after.ty() {
+            if !self.fits(i, before, after)? {
                 return Err(Error::unsupported(format!(
                     "state {i} is {} before a turn and {} after it, which is not supported",
                     before.ty(),
                     after.ty()
                 ))
-                .hint("a number of turns that is a small constant lets states change"));
+                .hint("a state may change its size, not its rank and element type, over many turns"));
             }
             facts.push(Fact::new(before.dtype, before.shape.clone()));
         }
         let scanned = &results[1 + self.states..];
         if !scanned.is_empty() {
-            let turns = Turns::known(inputs).filter(|n| n.is(0) || self.keeps_going());
-            let turns = turns.filter(|_| self.start(inputs).is_ok_and(|start| start.is_some()));
-            let Some(turns) = turns else {
+            let most = self.most.map(Dim::Const);
+            let Some(turns) = most.map_or_else(|| self.certain(inputs), |most| Ok(Some(most)))? else {
                 return Err(Error::unsupported(
-                    "scan outputs of a number of turns that is known at run time only are not supported",
+                    "scan outputs of a number of turns that is known at run time only are not supported here",
                 )
                 .hint("the number of turns must follow from constants and from the extents of the inputs"));
             };
-            for fact in scanned {
+            for (i, fact) in scanned.iter().enumerate() {
+                let counted = |name: &Arc<str>| self.body.counted.contains_key(name);
+                if fact.shape.iter().any(|extent| extent.symbols().iter().any(counted)) {
+                    return Err(Error::unsupported(format!(
+                        "scan output {i} is put together of {}, whose size each turn counts anew",
+                        fact.ty()
+                    )));
+                }
                 let shape = [turns.clone()].into_iter().chain(fact.shape.iter().cloned()).collect();
                 facts.push(Fact::new(fact.dtype, operand::checked(shape)?));
             }
@@ -218,7 +293,10 @@ impl Op for Loop {
         let rest = (2..inputs.len()).map(|i| operand::tensor(inputs, i).cloned());
         let mut rest = rest.collect::<Result<Vec<Tensor>>>()?;
         let captured = rest.split_off(self.states);
-        let mut states = rest;
+        let roomy = |states: Vec<Tensor>| -> Result<Vec<Tensor>> {
+            states.into_iter().enumerate().map(|(i, state)| self.in_room(i, state)).collect()
+        };
+        let mut states = roomy(rest)?;
         let mut scanned: Vec<Vec<Tensor>> = vec![Vec::new(); self.body.outputs().len() - 1 - self.states];
         for turn in 0..trips.unwrap_or(i64::MAX) {
             if !go {
@@ -228,7 +306,7 @@ impl Op for Loop {
             let arguments: Vec<Tensor> = steering.into_iter().chain(states).chain(captured.clone()).collect();
             let mut results = body::run(&self.body, &arguments)?.into_iter();
             go = results.next().is_some_and(|t| t.data.first().is_some_and(|b| *b != 0));
-            states = results.by_ref().take(self.states).collect();
+            states = roomy(results.by_ref().take(self.states).collect())?;
             scanned.iter_mut().zip(results).for_each(|(all, element)| all.push(element));
         }
         let mut outputs = states;
@@ -238,8 +316,13 @@ impl Op for Loop {
                     if elements.iter().any(|e| e.shape != first.shape) {
                         bail_invalid!("elements of scan output {i} have different shapes");
                     }
-                    let shape = [&[elements.len()], &first.shape[..]].concat();
-                    let data: Vec<u8> = elements.iter().flat_map(|e| e.data.iter().copied()).collect();
+                    let rows = self.most.map_or(elements.len(), |most| most as usize);
+                    if rows < elements.len() {
+                        bail_invalid!("{} turns, of which {rows} have room", elements.len());
+                    }
+                    let shape = [&[rows], &first.shape[..]].concat();
+                    let mut data: Vec<u8> = elements.iter().flat_map(|e| e.data.iter().copied()).collect();
+                    data.resize(rows * first.data.len(), 0);
                     Tensor::new(first.dtype, shape, data.into())?
                 }
                 None => {
@@ -248,7 +331,8 @@ impl Op for Loop {
                     let facts = body::infer(&self.body, steering.into_iter().chain(arguments).collect())?;
                     let fact = &facts[1 + self.states + i];
                     let shape = fact.shape.as_const().ok_or_else(|| Error::internal("an open shape"))?;
-                    Tensor::zeros(fact.dtype, &[&[0], &shape[..]].concat())
+                    let rows = self.most.unwrap_or(0) as usize;
+                    Tensor::zeros(fact.dtype, &[&[rows], &shape[..]].concat())
                 }
             });
         }
@@ -309,6 +393,19 @@ impl Op for Loop {
         }
         node.outputs.iter().zip(results).for_each(|(old, new)| patch.replace(*old, new));
         Ok(Some(patch))
+    }
+
+    fn count(&self, node: &NodeView<'_>, counts: &mut Counts<'_>) -> Result<Option<Patch>> {
+        self.counted(node, counts)
+    }
+
+    fn settle(
+        &self,
+        node: &NodeView<'_>,
+        counts: &mut Counts<'_>,
+        infer: &mut dyn FnMut(&mut Graph) -> Result<()>,
+    ) -> Result<Option<Patch>> {
+        self.grown(node, counts, infer)
     }
 
     fn subgraphs(&self) -> Vec<Arc<Graph>> {

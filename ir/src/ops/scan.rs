@@ -9,10 +9,10 @@
 use std::sync::Arc;
 
 use super::loop_::{CAPTURES, Loop, operator};
-use super::{binary, body, gather, operand, shape, slice, transpose};
+use super::{binary, body, gather, operand, shape, slice, squeeze, transpose};
 use crate::bail_invalid;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Patch, PatchValue};
+use crate::graph::{Graph, Patch, PatchValue, ValueId};
 use crate::op::{Attr, Attrs, Fact, NodeProto, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
@@ -134,13 +134,12 @@ impl Scan {
         for (i, sequence) in elements.into_iter().enumerate() {
             let mut at = turn;
             if self.input_backward[i] {
-                let Some(turns) = turns.as_const() else {
-                    return Err(Error::unsupported(
-                        "a sequence of open length that runs backwards is not supported",
-                    )
-                    .hint("bind its length with --dim"));
+                let last = match turns.as_const() {
+                    Some(turns) => {
+                        graph.add_const(&format!("last{i}"), Tensor::from_vec(&[], vec![turns - 1]))?
+                    }
+                    None => last_of(&mut graph, i, sequence, axes[i])?,
                 };
-                let last = graph.add_const(&format!("last{i}"), Tensor::from_vec(&[], vec![turns - 1]))?;
                 let op = operator(&binary::SUB, &[], 2)?;
                 let node = graph.add_node(
                     &format!("from_end{i}"),
@@ -295,6 +294,28 @@ impl Scan {
         let facts = self.as_loop(inputs)?.infer(&all)?;
         Ok(facts[self.states..].iter().map(|fact| fact.shape.rank() - 1).collect())
     }
+}
+
+/// The last index along an axis of open extent.
+fn last_of(graph: &mut Graph, i: usize, sequence: ValueId, axis: usize) -> Result<ValueId> {
+    let mut add = |stem: &str, op: Arc<dyn Op>, inputs: &[ValueId]| -> Result<ValueId> {
+        let name = format!("{stem}{i}");
+        let inputs = inputs.iter().copied().map(Some).collect();
+        let node = graph.add_node(&name, op, inputs, std::slice::from_ref(&name))?;
+        Ok(graph.node(node).outputs[0])
+    };
+    let range = [("start", Attr::Int(axis as i64)), ("end", Attr::Int(axis as i64 + 1))];
+    let size = add("extent", operator(&shape::DEF, &range, 1)?, &[sequence])?;
+    let size = add("turns", operator(&squeeze::SQUEEZE, &[], 1)?, &[size])?;
+    let one = graph.add_const(&format!("one{i}"), Tensor::from_vec(&[], vec![1i64]))?;
+    let name = format!("last{i}");
+    let node = graph.add_node(
+        &name,
+        operator(&binary::SUB, &[], 2)?,
+        vec![Some(size), Some(one)],
+        &[name.clone()],
+    )?;
+    Ok(graph.node(node).outputs[0])
 }
 
 fn only(results: Vec<Tensor>) -> Result<Tensor> {

@@ -108,7 +108,7 @@ impl<'a> Chain<'a> {
 
     /// The first elements along an axis, as many as a size says.
     pub(crate) fn prefix(&mut self, value: PatchValue, size: PatchValue, axis: i64) -> PatchValue {
-        self.node(Prefix { axis }, &[value, size], 1)[0]
+        self.node(Prefix { axes: vec![axis] }, &[value, size], 1)[0]
     }
 
     /// The patch, in which these are the node's results.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   %n = Sizes(%count) {names = ["n"]}     the elements of %count, which open dimensions are called by from here on
-//!   %y = Prefix(%x, %n) {axis}             the first %n of %x along an axis
+//!   %y = Prefix(%x, %n) {axes}             the first %n of %x along these axes
 //!   %p, %count = Positions(%x) {most}      where %x is not zero, and how often: a column for each, and one for what is too much
 //!   %r, %count = Suppression(%boxes, %scores, ..) {each, most}    rows of boxes that are left, and how many: the same
 //!   %first, %inverse, %times, %count = Distinct(%x) {axis, sorted, most}  slices that differ: where they are first, and how often

@@ -1,5 +1,5 @@
-//! `Prefix`: the first elements along an axis, as many as a size says. The size is never more than there are, which whoever
-//! makes the node vouches for by its bounds.
+//! `Prefix`: the first elements along some axes, as many as sizes say. Sizes are never more than there are, which whoever
+//! makes the node vouches for by their bounds.
 //!
 //! ```text
 //!   y[.., i, ..] = x[.., i, ..]    for i < n
@@ -15,15 +15,15 @@ use crate::types::DType;
 use crate::{bail_invalid, bail_unsupported};
 
 /// `Prefix`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
-    /// Which axis is cut.
-    pub axis: i64,
+    /// Which axes are cut.
+    pub axes: Vec<i64>,
 }
 
 fn parse(node: &mut NodeProto<'_>) -> Result<Box<dyn Op>> {
     node.arity(2..=2, 1..=1)?;
-    Ok(Box::new(Prefix { axis: node.int("axis")?.unwrap_or(0) }))
+    Ok(Box::new(Prefix { axes: node.ints("axes")?.unwrap_or_default() }))
 }
 
 /// `Prefix`.
@@ -39,31 +39,32 @@ impl Op for Prefix {
     }
 
     fn attrs(&self) -> Attrs {
-        Attrs::from([("axis".to_owned(), Attr::Int(self.axis))])
+        Attrs::from([("axes".to_owned(), Attr::Ints(self.axes.clone()))])
     }
 
     fn infer(&self, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
         let (x, n) = (operand::fact(inputs, 0)?, operand::fact(inputs, 1)?);
-        let axis = x.shape.axis(self.axis)?;
-        let Some([n]) = n.dims().as_deref().map(<[_]>::to_vec).and_then(|d| <[_; 1]>::try_from(d).ok())
-        else {
-            bail_unsupported!("the number of elements is no size");
+        let Some(sizes) = n.dims().filter(|sizes| sizes.len() == self.axes.len()) else {
+            bail_unsupported!("the numbers of elements are no sizes");
         };
         let mut shape = x.shape.clone();
-        shape.0[axis] = n;
+        for (axis, n) in self.axes.iter().zip(sizes) {
+            let axis = x.shape.axis(*axis)?;
+            shape.0[axis] = n;
+        }
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         let (x, n) = (operand::tensor(inputs, 0)?, operand::tensor(inputs, 1)?);
-        let axis = Fact::of(x).shape.axis(self.axis)?;
-        let n = match n.to_i64s()?[..] {
-            [n] => usize::try_from(n).ok().filter(|n| *n <= x.shape[axis]),
-            _ => None,
-        };
-        let Some(n) = n else { bail_invalid!("more elements than the {} that there are", x.shape[axis]) };
         let mut shape = x.shape.clone();
-        shape[axis] = n;
+        for (axis, n) in self.axes.iter().zip(n.to_i64s()?) {
+            let axis = Fact::of(x).shape.axis(*axis)?;
+            let Some(n) = usize::try_from(n).ok().filter(|n| *n <= x.shape[axis]) else {
+                bail_invalid!("{n} elements of the {} that there are", x.shape[axis])
+            };
+            shape[axis] = n;
+        }
         let strides = row_major(&x.shape);
         let y = movement::gather(x, &shape, &[], |index| {
             Ok(Some(index.iter().zip(&strides).map(|(i, stride)| i * stride).sum()))
