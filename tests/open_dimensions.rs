@@ -79,6 +79,10 @@ const BATCHES: &[(&str, &str)] = &[
         %y = AveragePool(%a) {kernel_shape = [2, 2]}",
     ),
     (
+        "positions_of_maxima",
+        "input %x: f32[n, 3, 9, 7] %y, %i = MaxPool(%x) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 1]} output %i",
+    ),
+    (
         "global",
         "input %x: f32[n, 20, 7, 7] input %w: f32[20, 9] %a = GlobalAveragePool(%x) %b = Flatten(%a) \
         %y = MatMul(%b, %w)",
@@ -287,6 +291,20 @@ const IMAGES: &[(&str, &str)] = &[
         "input %x: f32[1, 6, h, s] %y = LpPool(%x) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]}",
     ),
     ("global", "input %x: f32[1, 20, h, s] %a = Tanh(%x) %y = GlobalAveragePool(%a)"),
+    (
+        "positions_of_maxima",
+        "input %x: f32[1, 3, h, s] %a = Tanh(%x) \
+        %y, %i = MaxPool(%a) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]} output %i",
+    ),
+    (
+        "positions_by_columns",
+        "input %x: f32[1, 3, h, s] %y, %i = MaxPool(%x) {kernel_shape = [2, 3], storage_order = 1} output %i",
+    ),
+    (
+        "back_where_they_were",
+        "input %x: f32[1, 3, h, s] %a, %i = MaxPool(%x) {kernel_shape = [2, 2], strides = [2, 2]} %b = Exp(%a) \
+        %y = MaxUnpool(%b, %i) {kernel_shape = [2, 2], strides = [2, 2]}",
+    ),
     (
         "transposed",
         "input %x: f32[1, 6, h, s] input %w: f32[6, 5, 2, 2] input %wb: f32[5] input %wd: f32[5, 3, 3, 3] \

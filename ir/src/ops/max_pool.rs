@@ -12,18 +12,20 @@
 //! 0) or columns (1) of a plane. Of a window with NaN it is unspecified.
 //!
 //! Lowering: a `Window` whose padding is the type's least value, or a `Reduce` where a single window fits. Positions are a
-//! second `Reduce`: the least one whose element equals the maximum.
+//! second `Reduce`: the least one whose element equals the maximum. Those of the elements are constants, or computed once a
+//! run where extents are open.
 //!
-//! Unsupported: more than three spatial axes; positions in open extents.
+//! Unsupported: more than three spatial axes.
 //! f16 and bf16 are computed in f32.
 
-use super::nest::{NestBuilder, indices};
+use super::nest::{NestBuilder, indices, mul};
 use super::operand::{checked, fact, tensor};
 use super::spatial::{Axis, Fixed, Spatial, loop_names};
 use super::values::from_f64s;
+use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::kernel::{
-    Access, BinaryOp, Expr, Form, Index, LoopId, Lowering, ReduceOp, Scalar, Store, WindowOp,
+    Access, BinaryOp, BufferId, Expr, Form, Index, LoopId, Lowering, ReduceOp, Scalar, Store, WindowOp,
 };
 use crate::op::{Attr, Attrs, Fact, NodeProto, Op, OpDef};
 use crate::tensor::Tensor;
@@ -188,9 +190,6 @@ impl Op for MaxPool {
         let shape = geometry(&self.spatial, &x.shape)?.1;
         let mut results = vec![Fact::new(x.dtype, shape.clone())];
         if self.indices {
-            if x.shape.as_const().is_none() {
-                bail_unsupported!("positions in the open shape {} are not supported", x.shape);
-            }
             results.push(Fact::new(DType::I64, shape));
         }
         Ok(results)
@@ -267,13 +266,8 @@ impl MaxPool {
     }
 
     fn lower_indices(&self, cx: &mut Lowering<'_>, axes: &[Axis], padding: Scalar) -> Result<()> {
-        let shape = cx.fact(0)?.shape.as_const().ok_or_else(|| Error::internal("open extents"))?;
         let out = cx.output_fact(1)?.shape.clone();
-        let pixels: usize = shape[2..].iter().product();
-        let positions = Tensor::from_vec(&shape[2..], self.positions(&shape[2..]));
-        let bases = (0..shape[0] * shape[1]).map(|plane| (plane * pixels) as i64).collect();
-        let bases = cx.constant("planes", Tensor::from_vec(&shape[..2], bases));
-        let positions = cx.constant("positions", positions);
+        let (bases, positions) = self.tables(cx)?;
         let mut nest = NestBuilder::default();
         let planes = [nest.parallel("n", &out[0]), nest.parallel("c", &out[1])];
         let names = |prefix: &str| loop_names(prefix, axes.len()).into_iter().zip(axes);
@@ -298,6 +292,51 @@ impl MaxPool {
         cx.emit(nest.loops, Form::Reduce { op: ReduceOp::Min, value, store });
         Ok(())
     }
+}
+
+impl MaxPool {
+    /// What the first element of each plane is counted as, and how elements of a plane are counted from there.
+    fn tables(&self, cx: &mut Lowering<'_>) -> Result<(BufferId, BufferId)> {
+        let shape = cx.fact(0)?.shape.clone();
+        let (outer, inner) = (Shape(shape[..2].to_vec()), Shape(shape[2..].to_vec()));
+        if let Some(shape) = shape.as_const() {
+            let pixels: usize = shape[2..].iter().product();
+            let positions = Tensor::from_vec(&shape[2..], self.positions(&shape[2..]));
+            let bases = (0..shape[0] * shape[1]).map(|plane| (plane * pixels) as i64).collect();
+            let bases = cx.constant("planes", Tensor::from_vec(&shape[..2], bases));
+            return Ok((bases, cx.constant("positions", positions)));
+        }
+        let strides = |shape: &Shape, from: Dim, by_columns: bool| {
+            let mut stride = from;
+            let mut list = vec![Dim::Const(0); shape.rank()];
+            let mut next = |axis: usize| {
+                list[axis] = stride.clone();
+                stride = stride.clone() * shape[axis].clone();
+            };
+            if by_columns {
+                (0..shape.rank()).for_each(&mut next);
+            } else {
+                (0..shape.rank()).rev().for_each(&mut next);
+            }
+            list
+        };
+        let of_planes = strides(&outer, inner.elements(), false);
+        let bases = sums(cx, "planes", &outer, &of_planes);
+        let of_elements = strides(&inner, Dim::Const(1), self.by_columns);
+        Ok((bases, sums(cx, "positions", &inner, &of_elements)))
+    }
+}
+
+/// A table of so many steps along each axis.
+fn sums(cx: &mut Lowering<'_>, name: &str, shape: &Shape, strides: &[Dim]) -> BufferId {
+    let table = cx.temp(name, DType::I64, shape.clone());
+    let (loops, ids) = Lowering::loops_over(shape);
+    let step = |(l, stride): (&LoopId, &Dim)| mul(Expr::Loop(*l), Expr::size(DType::I64, stride));
+    let none = || Expr::Const(Scalar::int(DType::I64, 0));
+    let value = ids.iter().zip(strides).map(step).reduce(|a, b| Expr::binary(BinaryOp::Add, a, b));
+    let store = Store { to: Access::new(table, indices(&ids)), value: value.unwrap_or_else(none) };
+    cx.emit(loops, Form::Map { stores: vec![store] });
+    table
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!
 //! Lowering: a procedure for each plane, which is filled with zeros before elements are put into it.
 //!
-//! Unsupported: an output shape that is computed at run time; open extents.
+//! Unsupported: an output shape that is computed at run time, or one of open extents.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use super::elements::{Builder, Elements};
 use super::nest::{NestBuilder, mul, sub};
 use super::spatial::Spatial;
 use super::{movement, operand, pad};
+use crate::bail_invalid;
 use crate::dim::Dim;
 use crate::error::{Error, Result};
 use crate::graph::Patch;
@@ -22,7 +23,6 @@ use crate::kernel::{Access, Expr, Form, LoopId, Lowering, Scalar};
 use crate::op::{Attrs, Fact, NodeProto, NodeView, Op, OpDef};
 use crate::tensor::Tensor;
 use crate::types::{DType, Shape};
-use crate::{bail_invalid, bail_unsupported};
 
 /// `MaxUnpool`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Op for MaxUnpool {
         }
         let x = operand::fact(inputs, 0)?;
         let (shape, _) = self.planes(x, operand::fact(inputs, 1)?)?;
-        Ok(vec![Fact::new(x.dtype, Shape::of(&shape))])
+        Ok(vec![Fact::new(x.dtype, shape)])
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
@@ -72,6 +72,7 @@ impl Op for MaxUnpool {
         }
         let (x, indices) = (operand::tensor(inputs, 0)?, operand::tensor(inputs, 1)?);
         let (shape, planes) = self.planes(&Fact::of(x), &Fact::of(indices))?;
+        let (shape, planes) = (operand::constant(shape)?, planes.as_usize().unwrap_or(0));
         let elements = Elements::raw(x);
         let mut bits = vec![0u64; shape.iter().product()];
         let (pixels, given) = (bits.len() / planes, x.elements() / planes);
@@ -97,9 +98,8 @@ impl Op for MaxUnpool {
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let (shape, planes) = self.planes(cx.fact(0)?, cx.fact(1)?)?;
         let dtype = cx.fact(0)?.dtype;
-        let (pixels, given) = (shape.iter().product::<usize>() / planes, cx.fact(0)?.shape.clone());
-        let given = given.as_const().map_or(0, |s| s.iter().product::<usize>()) / planes;
-        let [pixels, given, planes] = [pixels, given, planes].map(|n| Dim::Const(n as i64));
+        let elements = |shape: &Shape| Shape(shape[2..].to_vec()).elements();
+        let (pixels, given) = (elements(&shape), elements(&cx.fact(0)?.shape));
         let few = Shape(vec![planes.clone(), given.clone()]);
         let (data, indices) =
             (movement::folded_input(cx, 0, "data", &few)?, movement::folded_input(cx, 1, "given", &few)?);
@@ -132,33 +132,35 @@ impl Op for MaxUnpool {
 
 impl MaxUnpool {
     /// The inferred extents, and how many planes there are.
-    fn planes(&self, x: &Fact, indices: &Fact) -> Result<(Vec<usize>, usize)> {
+    fn planes(&self, x: &Fact, indices: &Fact) -> Result<(Shape, Dim)> {
         operand::movable(x.dtype)?;
-        let Some(shape) = x.shape.as_const() else {
-            bail_unsupported!("an image of the open shape {} is not supported: bind it with --dim", x.shape)
-        };
-        if indices.shape != x.shape || indices.dtype != DType::I64 {
-            bail_invalid!("indices {} must be i64 of shape {shape:?}", indices.ty());
+        let shape = &x.shape;
+        if indices.shape != *shape || indices.dtype != DType::I64 {
+            bail_invalid!("indices {} must be i64 of shape {shape}", indices.ty());
         }
-        let shape: Vec<i64> = shape.into_iter().map(|n| n as i64).collect();
         let rank = self.spatial.kernel.len();
         let or = |list: &[i64], i: usize, default| list.get(i).copied().unwrap_or(default);
         let s = &self.spatial;
         let lists = [(&s.strides, rank), (&s.pads, 2 * rank)];
-        if shape.len() != rank + 2 || lists.iter().any(|(list, n)| !list.is_empty() && list.len() != *n) {
-            bail_invalid!("an image of shape {shape:?} does not fit a kernel of {:?}", s.kernel);
+        if shape.rank() != rank + 2 || lists.iter().any(|(list, n)| !list.is_empty() && list.len() != *n) {
+            bail_invalid!("an image of shape {shape} does not fit a kernel of {:?}", s.kernel);
         }
         let extent = |i: usize| {
-            let reach = or(&s.strides, i, 1).saturating_mul(shape[i + 2] - 1).saturating_add(s.kernel[i]);
-            reach - or(&s.pads, i, 0) - or(&s.pads, rank + i, 0)
+            let pads = or(&s.pads, i, 0).saturating_add(or(&s.pads, rank + i, 0));
+            let rest = s.kernel[i].saturating_sub(pads);
+            let stride = or(&s.strides, i, 1);
+            match shape[i + 2].as_const() {
+                Some(n) => Dim::Const(stride.saturating_mul(n - 1).saturating_add(rest)),
+                None => (shape[i + 2].clone() - Dim::Const(1)) * Dim::Const(stride) + Dim::Const(rest),
+            }
         };
-        let inferred: Vec<i64> = shape[..2].iter().copied().chain((0..rank).map(extent)).collect();
-        let size = inferred.iter().try_fold(1i64, |n, e| n.checked_mul((*e).max(0)));
+        let inferred: Vec<Dim> = shape[..2].iter().cloned().chain((0..rank).map(extent)).collect();
+        let known = inferred.iter().filter_map(Dim::as_const);
+        let size = known.map(|e| e.max(0)).try_fold(1i64, i64::checked_mul);
         if size.filter(|n| *n <= crate::limits::MAX_ELEMENTS && *n > 0).is_none() {
-            bail_invalid!("the result would have the shape {inferred:?}");
+            bail_invalid!("the result would have the shape {}", Shape(inferred));
         }
-        let planes = (shape[0] * shape[1]) as usize;
-        Ok((inferred.into_iter().map(|n| n as usize).collect(), planes))
+        Ok((Shape(inferred), shape[0].clone() * shape[1].clone()))
     }
 }
 
