@@ -150,7 +150,9 @@ pub fn default_path() -> Option<PathBuf> {
 fn machine(target: &Target) -> String {
     let features = target.features.join("+");
     let (version, triple, bits) = (env!("CARGO_PKG_VERSION"), &target.triple, 8 * target.vector_bytes);
-    format!("kiln {version}, {triple}, {features}, {bits} bits, {}", processor())
+    // Cores that run in order have tiles and an order of instructions of their own.
+    let order = if target.in_order { ", in order" } else { "" };
+    format!("kiln {version}, {triple}, {features}{order}, {bits} bits, {}", processor())
 }
 
 /// What the system says of the processor. Lines of several architectures: each has some of them.
@@ -192,6 +194,13 @@ mod tests {
         assert!(again.knows("b") && !again.changes("b") && again.changes("a") && !again.knows("c"));
         assert_eq!(again.choices().get("a"), Some(&Pick::Winograd(2)));
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn cores_in_order_have_measurements_of_their_own() {
+        let of = |cpu| machine(&kiln_targets::resolve("aarch64-unknown-linux-gnu", cpu, "").unwrap());
+        assert_ne!(of("cortex-a53"), of("cortex-a72"));
+        assert_eq!(of("cortex-a53"), of("cortex-a35"));
     }
 
     #[test]
