@@ -94,6 +94,17 @@ impl Field {
         }
     }
 
+    /// From which bit on the number of a single vector register lies, if it has one.
+    pub(crate) fn vector_at(self) -> Option<u8> {
+        match self {
+            V(at, _) | S(at, _) | Lane(at, _) | List(at, 1, _) => Some(at),
+            Element(_) => Some(16),
+            From(_) => Some(5),
+            ListLane(_) => Some(0),
+            _ => None,
+        }
+    }
+
     /// The bits that it is made of.
     pub(crate) fn mask(self) -> u32 {
         match self {

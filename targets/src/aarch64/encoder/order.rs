@@ -87,17 +87,12 @@ fn effects(word: u32) -> Option<Effects> {
         let (a, b) = field.values(word);
         let (a, b) = (a as usize, b as usize);
         let mut all = Vec::new();
+        if field.vector_at().is_some() {
+            all.push(a);
+            of_vectors = true;
+        }
         match *field {
-            Field::V(..)
-            | Field::S(..)
-            | Field::Element(_)
-            | Field::Lane(..)
-            | Field::From(_)
-            | Field::ListLane(_) => {
-                all.push(a);
-                of_vectors = true;
-            }
-            Field::List(_, 1, _) => all.push(a),
+            Field::List(_, 1, _) => {}
             // Registers that follow each other.
             Field::List(..) => return None,
             Field::X(_) | Field::W(_) if a == 31 => {}
@@ -133,15 +128,9 @@ fn effects(word: u32) -> Option<Effects> {
     Some(Effects { op, reads, writes, adds, way, latency: latency(op, way) })
 }
 
-/// The word with another vector register in a field.
+/// The word with another vector register in a field that has one.
 fn with_register(word: u32, field: Field, register: u32) -> u32 {
-    let at = match field {
-        Field::V(at, _) | Field::S(at, _) | Field::Lane(at, _) | Field::List(at, ..) => at,
-        Field::Element(_) => 16,
-        Field::From(_) => 5,
-        _ => 0,
-    };
-    word & !(0x1f << at) | register << at
+    field.vector_at().map_or(word, |at| word & !(0x1f << at) | register << at)
 }
 
 /// Deals out the registers of a pool, to values that begin and end in the code, in turn. `false`, with nothing changed,
