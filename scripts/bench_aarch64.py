@@ -7,7 +7,7 @@ By default mobilenet_v2, resnet50 and bert_base_128 of the folder that KILN_MODE
 efficientnet_lite0.onnx of it. A level is run on the processor that stands for it: neon on a Cortex-A72, dotprod on a Cortex-A76, i8mm
 on QEMU's max without SVE. What is counted is the difference between a process that runs the model once and one that only loads it (in
 ONNX Runtime the first run takes 0.1 % more than the second). Outputs of both are compared. "ideal" is multiply-adds over those that an
-instruction does: 4 of floats, 8 of bytes by smlal and 16 by sdot.
+instruction does: 4 of floats, 8 of bytes by smlal, 16 by sdot and 32 by smmla.
 
 --kernels lists our functions by their instructions.
 

@@ -164,6 +164,7 @@ impl Program for Sums {
                         Ok(())
                     }
                     Products::Fours => s.dot4(acc, &x, Src::Reg(&x)),
+                    Products::Eights => s.dot8(acc, &x, &x),
                 })
             })
         })?;
@@ -179,6 +180,7 @@ pub fn integers(target: &Target) -> Result<Vec<(Products, f64)>> {
     let made = |products: &Products| match products {
         Products::Pairs => target.adds_products_of_bytes && !target.dot4,
         Products::Fours => target.dot4,
+        Products::Eights => target.dot8,
         _ => true,
     };
     let measure = |products: Products| {
@@ -193,6 +195,7 @@ pub fn integers(target: &Target) -> Result<Vec<(Products, f64)>> {
             Products::Floats | Products::Integers => 1.0,
             Products::Words => 2.0,
             Products::Pairs | Products::Fours => 4.0,
+            Products::Eights => 8.0,
         };
         Ok((products, 2.0 * of_lane * target.lanes() as f64 * FMAS * SUM_ROUNDS as f64 / seconds))
     };

@@ -481,7 +481,7 @@ pub(crate) fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, 
         stride = stride * extent(l);
     }
     strides[roles.col.0 as usize] = Dim::from(panels.steps.place(0, 1, panels.nr));
-    for (l, k) in roles.quad.into_iter().flatten().zip([1, 2]) {
+    for (l, k) in roles.quad.into_iter().flatten().chain(roles.eight).zip([1, 2, 4]) {
         strides[l.0 as usize] = Dim::from(panels.steps.place(k, 0, panels.nr));
     }
     if let Form::Contract { rhs, .. } = &mut flat.form {

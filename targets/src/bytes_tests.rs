@@ -520,6 +520,58 @@ fn pairs_of_bytes_are_added_in_16_bits() {
     }
 }
 
+/// Two rows of 16 bytes without a sign, 8 of each of two columns with one and 8 more of each, four sums.
+struct Blocks;
+
+const BLOCK_SUMS: usize = 64;
+
+impl crate::encode::Program for Blocks {
+    fn emit<S: Simd>(&self, s: &mut S) -> R {
+        if !s.has_dot8() {
+            return Err(Refusal::unsupported("products of eight bytes"));
+        }
+        let data = s.arg(0)?;
+        let rows = [s.load(&data, 0, 4)?, s.load(&data, 16, 4)?];
+        let [upper, lower] = rows;
+        let rows = s.halves_together(upper, lower)?;
+        let sums = s.load(&data, BLOCK_SUMS as i32, 4)?;
+        for (i, row) in rows.iter().enumerate() {
+            let columns = s.load(&data, 32 + 16 * i as i32, 4)?;
+            s.dot8(&sums, row, &columns)?;
+            s.free(columns);
+        }
+        s.store(&data, BLOCK_SUMS as i32, &sums, 4)
+    }
+}
+
+#[test]
+fn eight_bytes_of_two_rows_and_columns_are_multiplied() {
+    for (a, b, step) in [(255u8, -128i8, 0), (255, 127, 0), (0, -128, 0), (3, 90, 37)] {
+        let ahead = |i: i32| step * i;
+        let rows: Vec<u8> = (0..32).map(|i| a.wrapping_add(ahead(i) as u8)).collect();
+        let columns: Vec<i8> = (0..32).map(|i| b.wrapping_sub(ahead(i) as i8)).collect();
+        let sums = [i32::MAX, i32::MIN, -5, 70_000];
+        let mut data: Vec<u8> = rows.iter().copied().chain(columns.iter().map(|b| *b as u8)).collect();
+        data.extend(sums.iter().flat_map(|s: &i32| s.to_le_bytes()));
+        let wanted = |i: usize| {
+            let (row, column) = (i / 2, i % 2);
+            let product = |k: usize| {
+                let weight = columns[k / 8 * 16 + 8 * column + k % 8];
+                i32::from(rows[16 * row + k]) * i32::from(weight)
+            };
+            sums[i].wrapping_add((0..16).map(product).sum())
+        };
+        for ran in run_encoded(&Blocks, &data, 0, 0) {
+            assert_eq!(ran.name, "AArch64 i8mm");
+            let found: Vec<i32> = ran.data[BLOCK_SUMS..]
+                .chunks_exact(4)
+                .map(|w| i32::from_le_bytes([w[0], w[1], w[2], w[3]]))
+                .collect();
+            assert_eq!(found, (0..4).map(wanted).collect::<Vec<_>>(), "{a} {b}");
+        }
+    }
+}
+
 #[test]
 fn another_machine_has_code_for_them() {
     assert!(!compile_for("aarch64-unknown-linux-gnu", &Products).is_empty());

@@ -446,6 +446,20 @@ pub trait Simd {
     fn dot4_lane(&mut self, _d: &V, _b: &V, _a: &V, _lane: usize) -> R {
         Err(Refusal::unsupported("products of four bytes by lane"))
     }
+    /// Whether [`Simd::dot8`] is an instruction.
+    fn has_dot8(&self) -> bool {
+        false
+    }
+    /// Of two rows in `a`, eight bytes of each without a sign, and two columns in `b`, eight of each with one, the products of each
+    /// row and column are added to a lane of `d`: row 0 and column 0, row 0 and 1, row 1 and 0, row 1 and 1. Exact, sums wrap. Only on
+    /// machines of 4 lanes where [`Simd::has_dot8`].
+    fn dot8(&mut self, _d: &V, _a: &V, _b: &V) -> R {
+        Err(Refusal::unsupported("products of eight bytes of two rows and columns"))
+    }
+    /// The lower halves of two vectors side by side, and the upper ones. Only where [`Simd::has_dot8`].
+    fn halves_together(&mut self, _a: V, _b: V) -> R<[V; 2]> {
+        Err(Refusal::unsupported("halves of two vectors"))
+    }
     /// Whether [`Simd::signed_dot4`] and [`Simd::signed_dot4_lane`] are instructions, and [`Simd::dot4`] is none.
     fn has_signed_dot4(&self) -> bool {
         false

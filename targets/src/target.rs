@@ -80,7 +80,9 @@ pub struct Target {
     pub multiplies_signed: bool,
     /// Products of four bytes with four others are added to a lane by one instruction.
     pub dot4: bool,
-    /// The same of bytes that all have signs, where [`Target::dot4`] is not there.
+    /// Products of eight bytes of each of two rows with those of two columns are added to four lanes by one instruction.
+    pub dot8: bool,
+    /// The same as [`Target::dot4`] of bytes that all have signs, where [`Target::dot4`] is not there.
     pub signed_dot4: bool,
     /// Minimum and maximum are a comparison and a choice, whose second operand wins where one is NaN, instead of NaN.
     pub extremes_choose: bool,

@@ -54,6 +54,7 @@ fn matmul(m: i64, n: i64, k: i64, mr: u32, nr: u32, unroll: u32, vector_bytes: u
             straight: false,
             by_lane: false,
             quad: None,
+            eight: None,
             watched: false,
             panels_outermost: true,
             prefetch: 0,

@@ -13,6 +13,7 @@
 //! Rows are displacements from one lhs pointer, so a step of depth is loads and multiply-adds and nothing else.
 
 mod bytes;
+mod eights;
 mod long;
 mod pairs;
 mod rows;
@@ -262,9 +263,11 @@ impl Generator<'_> {
     fn body<S: Simd>(&mut self, s: &mut S, tile: Extent) -> R {
         let vectors = (tile.cols as usize).div_ceil(self.lanes);
         let acc = self.start(s, tile)?;
+        let acc = self.open_blocks(s, acc, tile)?;
         self.open_weight_sums(s, vectors)?;
         self.depth(s, 0, &acc, tile)?;
         self.close_weight_sums(s, &acc)?;
+        let acc = self.close_blocks(s, acc, tile)?;
         let overflow = self.epilogue.overflow(s, 0);
         let mut waiting = self.epilogue.make_room(s, acc)?.into_iter();
         let held = self.epilogue.hold_constants(s)?;
@@ -371,6 +374,9 @@ impl Generator<'_> {
         }
         if let (true, Some(l)) = (self.tile.watched, l) {
             return if count > 0 { self.watched_run(s, l, count, acc, tile) } else { Ok(()) };
+        }
+        if self.tile.eight.is_some() {
+            return self.steps_of_eights(s, l, count, acc, tile);
         }
         let mut k = 0;
         while self.tile.by_lane && count - k >= BY_LANE {

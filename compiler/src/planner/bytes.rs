@@ -1,4 +1,4 @@
-//! Products of bytes and words: depth goes by fours.
+//! Products of bytes and words: depth goes by fours, or by eights.
 
 use kiln_ir::format::packed::{Panels, Steps, two_fit};
 use kiln_ir::kernel::{Form, Loop, Role};
@@ -20,6 +20,7 @@ pub(super) fn steps(
         (false, _) if contract::is_crossed(kernel, target) => Steps::Crossed,
         (false, _) if contract::is_words(kernel) => Steps::Words,
         (false, _) => Steps::Single,
+        (true, true) if goes_by_eights(kernel, target) => Steps::Eights,
         (true, true) => Steps::Fours,
         // The sum of two products of the least bytes is no number of 16 bits.
         (true, false) if contract::is_signed(kernel) => {
@@ -33,6 +34,16 @@ pub(super) fn steps(
             None => Steps::Pairs,
         },
     }
+}
+
+/// Whether rows and columns are multiplied two by two, of which a single row would leave half.
+fn goes_by_eights(kernel: &FlatKernel, target: &Target) -> bool {
+    let Form::Contract { lhs, .. } = &kernel.form else { return false };
+    let Ok(roles) = contract::roles(kernel, true) else { return false };
+    let rows = roles.rows.iter().any(|l| extent_of(kernel, *l) != Some(1));
+    let depth = roles.depth.last().filter(|l| stride_of(lhs, **l) == Some(1));
+    let depth = depth.and_then(|l| extent_of(kernel, *l)).unwrap_or(0);
+    target.dot8 && lhs.dtype == DType::U8 && rows && depth % Steps::Eights.of_depth() as i64 == 0
 }
 
 /// Steps of depth whose bytes are looked at together: as many as divide what lies side by side in lhs, up to a vector.
@@ -53,7 +64,7 @@ fn pairs_fit(panels: &Panels, weights: &Tensor) -> bool {
 }
 
 /// Cuts the loop through depth that lies side by side in lhs into fours, and each of these into two pairs: `k` becomes
-/// `4 k + 2 pair + step`. Of watched bytes the fours of a run have a loop of their own.
+/// `4 k + 2 pair + step`. Of watched bytes the fours of a run have a loop of their own, and so have the two of an eight.
 pub(super) fn cut(kernel: &mut FlatKernel, steps: Steps) -> Result<(), String> {
     let roles = contract::roles(kernel, true)?;
     let Form::Contract { lhs, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
@@ -73,7 +84,7 @@ pub(super) fn cut(kernel: &mut FlatKernel, steps: Steps) -> Result<(), String> {
         role: Role::Reduce,
     };
     let mut parts = vec![(reduced("p", 2), 2), (reduced("s", 2), 1)];
-    if matches!(steps, Steps::Watched(_)) {
+    if matches!(steps, Steps::Watched(_) | Steps::Eights) {
         parts.insert(0, (reduced("g", run / 4), 4));
     }
     cut_loop(kernel, innermost, extent / run, run, parts);

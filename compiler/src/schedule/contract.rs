@@ -48,6 +48,8 @@ pub struct Roles {
     pub depth: Vec<LoopId>,
     /// The reduced loops through four bytes, where these were cut off `depth`.
     pub quad: Option<[LoopId; 2]>,
+    /// The reduced loop through the two fours of eight bytes, where these were cut off too.
+    pub eight: Option<LoopId>,
 }
 
 /// Whether sums of that type are computed in vectors.
@@ -148,12 +150,17 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     if quad.is_some() {
         depth.truncate(depth.len() - 2);
     }
+    let eight = quad.and_then(|_| eight(kernel, col, &depth));
+    if eight.is_some() {
+        depth.pop();
+    }
     Ok(Roles {
         batch: others().filter(|l| !zero(rhs, *l)).collect(),
         rows: others().filter(|l| zero(rhs, *l)).collect(),
         col,
         depth,
         quad,
+        eight,
     })
 }
 
@@ -162,6 +169,13 @@ fn quad(kernel: &FlatKernel, depth: &[LoopId]) -> Option<[LoopId; 2]> {
     let (Form::Contract { lhs, .. }, [.., pair, step]) = (&kernel.form, depth) else { return None };
     let is = |l: &LoopId, stride| extent_of(kernel, *l) == Some(2) && stride_of(lhs, *l) == Some(stride);
     (is(step, 1) && is(pair, 2)).then_some([*step, *pair])
+}
+
+/// The last loop around fours, where two of them lie together in a column.
+fn eight(kernel: &FlatKernel, col: LoopId, depth: &[LoopId]) -> Option<LoopId> {
+    let Form::Contract { lhs, rhs, .. } = &kernel.form else { return None };
+    let last = depth.last().copied().filter(|l| extent_of(kernel, *l) == Some(2))?;
+    ([stride_of(lhs, last), stride_of(rhs, col)] == [Some(4), Some(8)]).then_some(last)
 }
 
 /// The type of an epilogue that is computed in lanes of the sums' width.
@@ -284,6 +298,11 @@ fn sizes(
         if lane_by_lane && mr * nv > most_sums {
             return;
         }
+        // Of eights a row that has none beside it has zeros there.
+        let even = if roles.eight.is_some() { mr + mr % 2 } else { mr };
+        if roles.eight.is_some() && even * nv > MOST_SUMS {
+            return;
+        }
         let extra = product_registers(kernel, roles.col, nv, packed, target);
         let held = if is_bytes(kernel) { nv } else { mr.min(nv) };
         if extra != 0 && mr * nv + held + 1 + extra > target.vector_registers as i64 {
@@ -307,6 +326,9 @@ fn sizes(
         }
         if lane_by_lane && !is_bytes(kernel) {
             cycles *= cost::beside_lanes(mr, nv);
+        }
+        if roles.eight.is_some() {
+            cycles *= cost::beside_eights(mr, nv) * even as f64 / mr as f64;
         }
         if is_long(kernel, target) {
             // Three instructions for each vector, and two and a quarter for the pairs of a row.
@@ -518,7 +540,11 @@ pub fn choose(
     let rows: i64 = roles.rows.iter().map(extent).product();
     let cols = extent(&roles.col);
     // Steps of depth that a multiplication takes at once.
-    let steps = if roles.quad.is_some() { 4 } else { 1 };
+    let steps = match (roles.quad, roles.eight) {
+        (Some(_), Some(_)) => 8,
+        (Some(_), None) => 4,
+        (None, _) => 1,
+    };
     if in_fours(kernel) && roles.quad.is_none() {
         return Err("factors whose depth is not cut into fours".to_owned());
     }
@@ -534,6 +560,7 @@ pub fn choose(
         mr,
         nr,
         quad: roles.quad,
+        eight: roles.eight,
         watched: run.is_some(),
         panel,
         panel_stride: match packed {
@@ -571,6 +598,7 @@ pub fn choose(
         match (roles.quad.is_some(), target.multiplies_fours()) {
             _ if is_words(kernel) && rhs_size(kernel) == 1 => "words by bytes in pairs; ",
             _ if is_words(kernel) => "words in pairs; ",
+            (true, true) if roles.eight.is_some() => "bytes eight at a time; ",
             (true, true) => "bytes four at a time; ",
             (true, false) if run.is_some() => "bytes in fours, watched for sums beyond 16 bits; ",
             (true, false) if is_signed(kernel) => "bytes with signs in pairs; ",

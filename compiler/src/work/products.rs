@@ -18,6 +18,8 @@ pub enum Products {
     Pairs,
     /// Bytes, four at a time by an instruction.
     Fours,
+    /// Bytes, eight at a time by an instruction for two rows and two columns.
+    Eights,
 }
 
 /// From a column to the next where four steps of depth lie together.
@@ -25,7 +27,7 @@ const FOURS: i64 = 4;
 
 impl Products {
     /// Those of integers.
-    pub const OF_INTEGERS: [Self; 4] = [Self::Integers, Self::Words, Self::Pairs, Self::Fours];
+    pub const OF_INTEGERS: [Self; 5] = [Self::Integers, Self::Words, Self::Pairs, Self::Fours, Self::Eights];
 
     /// What reports call it.
     pub fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Products {
             Self::Words => "words in pairs",
             Self::Pairs => "bytes in pairs",
             Self::Fours => "bytes four at a time",
+            Self::Eights => "bytes eight at a time",
         }
     }
 
@@ -45,6 +48,7 @@ impl Products {
             (Form::Contract { acc, lhs, rhs, .. }, Schedule::Tile(tile)) if acc.is_int() => match tile.quad {
                 None => Self::Integers,
                 Some(_) if lhs.dtype.size() == 2 => Self::Words,
+                Some(_) if tile.eight.is_some() => Self::Eights,
                 Some(_) if stride(rhs, tile.col) != FOURS => Self::Words,
                 Some(_) if target.multiplies_fours() => Self::Fours,
                 Some(_) => Self::Pairs,
@@ -76,7 +80,7 @@ pub(super) fn asked(kernel: &PlannedKernel, weights: &[Weight]) -> f64 {
     let Some(packed) = weights.iter().find(|w| w.offset_bytes == offset_bytes) else { return 1.0 };
     let extent = |l: LoopId| kernel.loops[l.0 as usize].extent.as_const().unwrap_or(1);
     let mut steps = vec![rhs.offset.as_const().unwrap_or(0)];
-    for l in tile.depth.iter().copied().chain(quad) {
+    for l in tile.depth.iter().copied().chain(quad).chain(tile.eight) {
         let along = |at: &i64| (0..extent(l)).map(|i| at + i * stride(rhs, l)).collect::<Vec<i64>>();
         steps = steps.iter().flat_map(along).collect();
     }

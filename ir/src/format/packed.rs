@@ -19,6 +19,7 @@
 //! ```text
 //!   single   depth 0: 0 1 .. nr-1   depth 1: nr ..
 //!   fours    depth 0 to 3 of column 0, of column 1, ..
+//!   eights   depth 0 to 7 of column 0, of column 1, ..
 //!   pairs    depth 0 and 2 of column 0, of column 1, .., then depth 1 and 3 of column 0, ..
 //!   words    depth 0 and 1 of column 0, of column 1, .., then depth 2 and 3 of column 0, ..
 //!   crossed  as single, in panels of two columns: every other byte of two steps is a pair of words
@@ -36,6 +37,8 @@ pub enum Steps {
     /// Four: a lane's operand of an instruction that multiplies bytes, or of one that does so two by two in 16 bits, which the
     /// weights prove to be enough.
     Fours,
+    /// Eight: half an operand of an instruction that multiplies the bytes of two rows with those of two columns.
+    Eights,
     /// Two, of every four the even ones and then the odd ones: bytes that become pairs of words.
     Pairs,
     /// Two: a lane's operand of an instruction that multiplies words, or half a lane's of one that multiplies bytes. Depth is a
@@ -57,6 +60,7 @@ impl Steps {
     pub fn of_depth(self) -> usize {
         match self {
             Self::Single => 1,
+            Self::Eights => 8,
             Self::Watched(run) => run.into(),
             _ => 4,
         }
@@ -75,6 +79,7 @@ impl Steps {
         match self {
             Self::Single | Self::Crossed => k * nr + col,
             Self::Fours => k / 4 * 4 * nr + 4 * col + k % 4,
+            Self::Eights => k / 8 * 8 * nr + 8 * col + k % 8,
             Self::Pairs => k / 4 * 4 * nr + k % 2 * 2 * nr + 2 * col + k % 4 / 2,
             Self::Words => k / 2 * 2 * nr + 2 * col + k % 2,
             Self::Watched(run) => {
@@ -409,6 +414,26 @@ mod tests {
         assert_eq!(crossed, [0, 10, 1, 11, 2, 12, 3, 13, 20, 0, 21, 0, 22, 0, 23, 0]);
         assert_eq!(panels(Steps::Crossed).decode(&crossed, 12).unwrap(), source);
         assert!(Panels { depth: vec![(3, 1)], ..panels(Steps::Fours) }.encode(&source).is_err());
+    }
+
+    #[test]
+    fn bytes_in_eights() {
+        // 3 columns, depth 16, stored column by column: step k of column c is 16 c + k.
+        let source: Vec<u8> = (0..48).collect();
+        let panels = Panels {
+            offset: 0,
+            batch: vec![],
+            depth: vec![(16, 1)],
+            cols: (3, 16),
+            nr: 2,
+            steps: Steps::Eights,
+        };
+        let packed = panels.encode(&source).unwrap();
+        let runs: Vec<u8> = packed.chunks_exact(8).map(|run| run[0]).collect();
+        assert_eq!(runs, [0, 16, 8, 24, 32, 0, 40, 0]);
+        assert_eq!(packed[8..16], [16, 17, 18, 19, 20, 21, 22, 23]);
+        assert_eq!(panels.decode(&packed, 48).unwrap(), source);
+        assert!(Panels { depth: vec![(12, 1)], ..panels }.encode(&source).is_err());
     }
 
     #[test]

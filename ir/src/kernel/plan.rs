@@ -208,14 +208,16 @@ pub struct Tile {
     /// Of bytes and words, which are multiplied several at a time: the two reduced loops of two iterations each through the
     /// four that lie side by side in lhs, with strides 1 and 2 there. `depth` goes around them.
     pub quad: Option<[LoopId; 2]>,
+    /// Of bytes in eights: the reduced loop of two iterations through the fours of each, with stride 4 in lhs and rhs.
+    pub eight: Option<LoopId>,
     /// Of bytes in fours: behind the steps of the innermost depth loop lie their bounds, as
     /// [`Steps::Watched`](crate::format::packed::Steps) says, for sums of products in 16 bits.
     pub watched: bool,
     /// Columns of a panel of rhs: `nr`, or a width that several machines share.
     pub panel: u32,
     /// Elements from one panel to the next in rhs: `depth * panel` when packed, and bounds, `panel` when not. A multiple of
-    /// `panel`. The stride of `col` within a panel is 1, also of crossed bytes, or 4 or 2 of elements whose steps of depth lie together as
-    /// [`Steps`](crate::format::packed::Steps) says.
+    /// `panel`. The stride of `col` within a panel is 1, also of crossed bytes, or 8, 4 or 2 of elements whose steps of depth lie together
+    /// as [`Steps`](crate::format::packed::Steps) says.
     pub panel_stride: i64,
     /// Whether rhs is padded to whole panels (weights packed at compile time). Those of 16 bits are finite then.
     pub rhs_padded: bool,

@@ -201,6 +201,7 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             mr,
             nr,
             quad,
+            eight,
             watched,
             panel,
             panel_stride,
@@ -220,6 +221,9 @@ fn schedule_text(schedule: &Schedule, names: &LoopNames) -> String {
             );
             if let Some([step, pair]) = quad {
                 let _ = write!(out, ", bytes {} {}", names.get(*step), names.get(*pair));
+            }
+            if let Some(eight) = eight {
+                let _ = write!(out, ", eights {}", names.get(*eight));
             }
             out += if *watched { ", watched" } else { "" };
             out += if *straight { ", straight" } else { "" };

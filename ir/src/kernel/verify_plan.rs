@@ -328,14 +328,14 @@ impl Checker<'_> {
             (Schedule::Tile(tile), Form::Contract { lhs, rhs, store, .. }) => {
                 let around: Vec<LoopId> =
                     tile.outer.iter().chain(&tile.row).copied().chain([tile.col]).collect();
-                let quad = tile.quad.map_or(vec![], |quad| quad.to_vec());
+                let quad: Vec<LoopId> = tile.quad.into_iter().flatten().chain(tile.eight).collect();
                 self.once(&[&around[..], &tile.depth, &quad].concat(), &[])?;
                 self.is(&around, Role::Parallel)?;
                 self.is(&[&tile.depth[..], &quad].concat(), Role::Reduce)?;
                 self.stride(lhs, tile.col, &[0])?;
                 match tile.quad {
-                    None if tile.watched => {
-                        return Err(Error::internal("bounds of weights that are no bytes in fours"));
+                    None if tile.watched || tile.eight.is_some() => {
+                        return Err(Error::internal("bounds or eights of weights that are no bytes"));
                     }
                     None => self.stride(rhs, tile.col, &[1])?,
                     Some(quad) => self.quad(tile, quad, lhs, rhs)?,
@@ -563,6 +563,7 @@ impl Checker<'_> {
         let [col, first, second] = match sizes {
             [2, 1] if crossed => [1, halves / 2, halves],
             [2, 1 | 2] => [2, 1, halves],
+            _ if tile.eight.is_some() => [8, 1, 2],
             _ if fours => [4, 1, 2],
             _ if lhs.dtype == DType::I8 => [2, 1, halves],
             _ => [2, halves, 1],
@@ -576,9 +577,13 @@ impl Checker<'_> {
             self.stride(lhs, run, &[4])?;
             self.stride(rhs, run, &[2 * halves])?;
         }
+        if let Some(eight) = tile.eight {
+            self.stride(lhs, eight, &[4])?;
+            self.stride(rhs, eight, &[4])?;
+        }
         let two = |l: LoopId| self.kernel.loops[l.0 as usize].extent.is(2);
         let packed = matches!(sizes, [1, 1] | [2, 1 | 2]) && tile.rhs_padded;
-        if !two(step) || !two(pair) || !packed || !lhs.guards.is_empty() {
+        if !two(step) || !two(pair) || !tile.eight.is_none_or(two) || !packed || !lhs.guards.is_empty() {
             return Err(Error::internal(
                 "a tile of bytes or words is of packed ones, four by four and without padding",
             ));

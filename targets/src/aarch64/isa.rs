@@ -464,5 +464,6 @@ ops! {
     SDOT_LANE = "sdot", 0x4f80_e000, [V(0, "4s"), V(5, "16b"), Element("4b")];
     USDOT = "usdot", 0x4e80_9c00, [V(0, "4s"), V(5, "16b"), V(16, "16b")];
     SUDOT_LANE = "sudot", 0x4f00_f000, [V(0, "4s"), V(5, "16b"), Element("4b")];
+    USMMLA = "usmmla", 0x4e80_ac00, [V(0, "4s"), V(5, "16b"), V(16, "16b")];
     USDOT_LANE = "usdot", 0x4f80_f000, [V(0, "4s"), V(5, "16b"), Element("4b")];
 }

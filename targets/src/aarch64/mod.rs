@@ -170,6 +170,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         rounds: true,
         halves: true,
         dot4: has("i8mm"),
+        dot8: has("i8mm"),
         multiplies_long: true,
         multiplies_signed: !has("i8mm"),
         signed_dot4: has("dotprod") && !has("i8mm"),

@@ -67,6 +67,7 @@ pub fn target(triple: &str) -> Result<Target> {
         rounds: false,
         halves: false,
         dot4: false,
+        dot8: false,
         multiplies_long: false,
         multiplies_signed: false,
         signed_dot4: false,

@@ -242,6 +242,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         multiplies_long: false,
         multiplies_signed: false,
         signed_dot4: false,
+        dot8: false,
         extremes_choose: true,
         compares_unaligned: has("avx"),
         in_order: false,

@@ -255,6 +255,7 @@ fn product(padded: bool) -> Plan {
         straight: false,
         by_lane: false,
         quad: None,
+        eight: None,
         watched: false,
         panels_outermost: true,
         prefetch: 0,

@@ -40,6 +40,26 @@ impl Encoder {
         Ok(())
     }
 
+    /// [`Simd::dot8`](crate::simd::Simd::dot8).
+    pub(super) fn dot_blocks(&mut self, d: &V, a: &V, b: &V) -> R {
+        if !self.blocks_of_dots {
+            return Err(Refusal::unsupported("products of eight bytes of two rows and columns"));
+        }
+        let (d, a, b) = (self.reg(d), self.reg(a), self.reg(b));
+        self.three_of_all(USMMLA, d, a, b);
+        Ok(())
+    }
+
+    /// [`Simd::halves_together`](crate::simd::Simd::halves_together).
+    pub(super) fn zip_halves(&mut self, a: V, b: V) -> R<[V; 2]> {
+        let low = self.vector()?;
+        let (l, x, y) = (i64::from(low.0), i64::from(self.reg(&a)), i64::from(self.reg(&b)));
+        self.put(ZIP1_2D, &[l, x, y]);
+        self.put(ZIP2_2D, &[y, x, y]);
+        self.free(a);
+        Ok([low, b])
+    }
+
     /// [`Simd::madd_words`](crate::simd::Simd::madd_words).
     pub(super) fn multiply_words(&mut self, d: &V, s: Src<'_>) -> R {
         let low = self.vector()?;

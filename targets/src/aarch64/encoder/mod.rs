@@ -55,6 +55,8 @@ const VECTOR_BYTES: i64 = 16;
 pub(crate) struct Encoder {
     /// Products of four bytes are instructions, of unsigned ones with signed ones.
     mixed_dots: bool,
+    /// Products of eight bytes of two rows and two columns are instructions.
+    blocks_of_dots: bool,
     /// Products of four bytes are instructions, of signed ones.
     signed_dots: bool,
     /// The core starts instructions in the order of the text.
@@ -102,6 +104,7 @@ impl Encoder {
     pub(crate) fn new(target: &Target) -> Self {
         Self {
             mixed_dots: target.dot4,
+            blocks_of_dots: target.dot8,
             signed_dots: target.signed_dot4,
             in_order: target.in_order,
             code: Vec::new(),

@@ -459,6 +459,18 @@ impl Simd for Encoder {
         Ok(())
     }
 
+    fn has_dot8(&self) -> bool {
+        self.blocks_of_dots
+    }
+
+    fn dot8(&mut self, d: &V, a: &V, b: &V) -> R {
+        self.dot_blocks(d, a, b)
+    }
+
+    fn halves_together(&mut self, a: V, b: V) -> R<[V; 2]> {
+        self.zip_halves(a, b)
+    }
+
     fn has_signed_dot4(&self) -> bool {
         self.signed_dots
     }
