@@ -450,9 +450,9 @@ pub trait Simd {
     fn has_dot8(&self) -> bool {
         false
     }
-    /// Of two rows in `a`, eight bytes of each without a sign, and two columns in `b`, eight of each with one, the products of each
-    /// row and column are added to a lane of `d`: row 0 and column 0, row 0 and 1, row 1 and 0, row 1 and 1. Exact, sums wrap. Only on
-    /// machines of 4 lanes where [`Simd::has_dot8`].
+    /// Of two rows in `a`, eight bytes of each without a sign, and two columns in `b`, eight of each with one, the
+    /// products of each row and column are added to a lane of `d`: row 0 and column 0, row 0 and 1, row 1 and 0, row 1
+    /// and 1. Exact, sums wrap. Only on machines of 4 lanes where [`Simd::has_dot8`].
     fn dot8(&mut self, _d: &V, _a: &V, _b: &V) -> R {
         Err(Refusal::unsupported("products of eight bytes of two rows and columns"))
     }

@@ -430,42 +430,44 @@ fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64, open: bool) -> Out
     Ok(())
 }
 
+/// A processor that starts instructions in the order of the text.
+const IN_ORDER: &str = "cortex-a53";
+
 /// A machine that is not this one.
 #[derive(Clone, Copy, Debug)]
 enum Emulated {
-    Neon,
-    Dotprod,
+    /// A level or a processor.
+    Aarch64(&'static str),
     Avx512,
 }
 
 impl Emulated {
     fn name(self) -> &'static str {
         match self {
-            Self::Neon => "neon",
-            Self::Dotprod => "dotprod",
+            Self::Aarch64(cpu) => cpu,
             Self::Avx512 => "avx512",
         }
     }
 
     fn missing(self) -> Vec<&'static str> {
         match self {
-            Self::Neon | Self::Dotprod => tools::missing_for_aarch64(),
+            Self::Aarch64(_) => tools::missing_for_aarch64(),
             Self::Avx512 => bochs::missing(),
         }
     }
 
     fn options(self) -> Outcome<pipeline::Options> {
         match self {
-            Self::Neon => stages::aarch64_options(),
-            Self::Dotprod => stages::aarch64_options_of("dotprod"),
+            Self::Aarch64("neon") => stages::aarch64_options(),
+            Self::Aarch64(cpu) => stages::aarch64_options_of(cpu),
             Self::Avx512 => stages::options("avx512", 2),
         }
     }
 
     fn run(self, folder: &Path, cases: &[Case], inputs: &[Vec<Tensor>]) -> Outcome<Vec<Vec<Tensor>>> {
         match self {
-            Self::Neon => driver::run(driver::AARCH64, folder, cases, inputs),
-            Self::Dotprod => driver::run(driver::AARCH64_MAX, folder, cases, inputs),
+            Self::Aarch64("neon" | IN_ORDER) => driver::run(driver::AARCH64, folder, cases, inputs),
+            Self::Aarch64(_) => driver::run(driver::AARCH64_MAX, folder, cases, inputs),
             Self::Avx512 => bochs::run(folder, cases, inputs),
         }
     }
@@ -519,11 +521,15 @@ fn main() -> ExitCode {
     let open = KINDS.iter().filter(|(name, _)| OPEN.contains(name)).map(|kind| trial(kind, true));
     let mut trials: Vec<Trial> = KINDS.iter().map(|kind| trial(kind, false)).chain(open).collect();
     let cases = number("KILN_EMULATED_CASES", 12);
-    for machine in [Emulated::Neon, Emulated::Dotprod, Emulated::Avx512] {
+    let aarch64 = ["neon", IN_ORDER, "dotprod", "i8mm"].map(Emulated::Aarch64);
+    for machine in aarch64.into_iter().chain([Emulated::Avx512]) {
         let skip = !machine.missing().is_empty() && !tools::on_ci();
+        let of_bytes = matches!(machine, Emulated::Aarch64("dotprod" | "i8mm"));
+        // The same code in another order.
+        let cases = if machine.name() == IN_ORDER { cases.div_ceil(4) } else { cases };
         // Elsewhere the levels of AArch64 are the same code.
         let differs = |name: &str| ["quantis", "bytes", "packed"].iter().any(|part| name.contains(part));
-        let kinds = KINDS.iter().filter(|(name, _)| !matches!(machine, Emulated::Dotprod) || differs(name));
+        let kinds = KINDS.iter().filter(|(name, _)| !of_bytes || differs(name));
         trials.extend(kinds.map(|&(name, make)| {
             let name = format!("{name}::{}", machine.name());
             let check = move || Ok(check_emulated(make, start..start + cases, machine)?);

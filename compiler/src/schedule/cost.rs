@@ -133,8 +133,8 @@ pub fn beside_lanes(rows: i64, vectors: i64) -> f64 {
     1.0 + BESIDE * (r / 4.0 + v / 2.0) / (r * v)
 }
 
-/// The same of tiles whose rows and columns are multiplied two by two, eight bytes of each: a vector of columns is two loads, and a
-/// row's eight bytes half a load and half an instruction that puts two rows side by side.
+/// The same of tiles whose rows and columns are multiplied two by two, eight bytes of each: a vector of columns is two
+/// loads, and a row's eight bytes half a load and half an instruction that puts two rows side by side.
 pub fn beside_eights(rows: i64, vectors: i64) -> f64 {
     let (r, v) = (rows as f64, vectors as f64);
     1.0 + BESIDE * (r + v) / (r * v)

@@ -216,8 +216,8 @@ pub struct Tile {
     /// Columns of a panel of rhs: `nr`, or a width that several machines share.
     pub panel: u32,
     /// Elements from one panel to the next in rhs: `depth * panel` when packed, and bounds, `panel` when not. A multiple of
-    /// `panel`. The stride of `col` within a panel is 1, also of crossed bytes, or 8, 4 or 2 of elements whose steps of depth lie together
-    /// as [`Steps`](crate::format::packed::Steps) says.
+    /// `panel`. The stride of `col` within a panel is 1, also of crossed bytes, or 8, 4 or 2 of elements whose steps of
+    /// depth lie together as [`Steps`](crate::format::packed::Steps) says.
     pub panel_stride: i64,
     /// Whether rhs is padded to whole panels (weights packed at compile time). Those of 16 bits are finite then.
     pub rhs_padded: bool,

@@ -4,8 +4,9 @@
 //!   a: row 0 | row 1      b: column 0 | column 1      sums: 0 x 0 | 0 x 1 | 1 x 0 | 1 x 1
 //! ```
 //!
-//! So the sums of two rows and a vector of columns are two blocks instead of two rows. Rows that lie far from each other are loaded
-//! sixteen bytes at a time, whose halves are put side by side. A row that has none beside it has zeros there, whose sums nobody reads.
+//! So the sums of two rows and a vector of columns are two blocks instead of two rows. Rows that lie far from each other
+//! are loaded sixteen bytes at a time, whose halves are put side by side. A row that has none beside it has zeros there,
+//! whose sums nobody reads.
 
 use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::{R, Simd, V};
