@@ -17,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_ir::kernel::plan::Slot;
 use kiln_ir::kernel::regions::{Step, loops};
-use kiln_ir::kernel::{BufferId, BufferKind, Program};
+use kiln_ir::kernel::{Buffer, BufferId, BufferKind, Program};
 use kiln_ir::{Error, Result};
+use kiln_targets::Target;
 
 use occupied::Occupied;
 use spans::Spans;
@@ -40,21 +41,47 @@ pub struct Arena {
 /// Bytes of a buffer, and the kernels between which it is alive.
 type Item = (usize, BufferId, (usize, usize));
 
-/// Plans the arena of a program whose buffers have places. `align` is a power of two.
-pub fn plan(program: &Program, align: usize) -> Result<Arena> {
+/// What machines ask of an arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Asks {
+    /// A power of two that every offset is a multiple of.
+    pub align: usize,
+    /// Whether arguments are copied there whose elements have more than one byte, which are turned: they live from the
+    /// first kernel to the last that reads them.
+    pub arguments: bool,
+}
+
+impl Asks {
+    /// What is enough for all of these.
+    pub fn of(targets: &[Target]) -> Self {
+        Self {
+            align: targets.iter().map(|t| t.align).max().unwrap_or(1),
+            arguments: targets.iter().any(Target::turns_elements),
+        }
+    }
+
+    /// Whether a buffer is one of the arguments that have a copy.
+    pub fn copies(self, buffer: &Buffer) -> bool {
+        self.arguments && buffer.kind == BufferKind::Input && buffer.ty.dtype.size() > 1
+    }
+}
+
+/// Plans the arena of a program whose buffers have places.
+pub fn plan(program: &Program, asks: Asks) -> Result<Arena> {
+    let placed = |buffer: &Buffer| buffer.kind == BufferKind::Temp || asks.copies(buffer);
     let mut live: BTreeMap<BufferId, (usize, usize)> = BTreeMap::new();
     for (i, kernel) in program.kernels().iter().enumerate() {
         kernel.form.each_buffer(&mut |b, _| {
             let root = program.root(b);
-            if program.buffer(root).kind == BufferKind::Temp {
+            if placed(program.buffer(root)) {
                 live.entry(root).or_insert((i, i)).1 = i;
             }
         });
     }
-    hold(program, &mut live);
+    hold(program, &placed, &mut live);
     let mut items = Vec::with_capacity(live.len());
     for (id, range) in live {
-        items.push((bytes_of(program, id, align)?, id, range));
+        items.push((bytes_of(program, id, asks.align)?, id, range));
     }
     Ok(arranged(program, items, program.kernels().len()))
 }
@@ -133,27 +160,35 @@ fn placed(
 
 /// Lifetimes where kernels run again: what steers a region lives in all of it, what a loop reads of before it lives to its
 /// end, and what is read behind it of what its turns write lives from its beginning.
-fn hold(program: &Program, live: &mut BTreeMap<BufferId, (usize, usize)>) {
-    fn steered(program: &Program, steps: &[Step], live: &mut BTreeMap<BufferId, (usize, usize)>) {
+fn hold(program: &Program, placed: &dyn Fn(&Buffer) -> bool, live: &mut BTreeMap<BufferId, (usize, usize)>) {
+    fn steered(
+        program: &Program,
+        placed: &dyn Fn(&Buffer) -> bool,
+        steps: &[Step],
+        live: &mut BTreeMap<BufferId, (usize, usize)>,
+    ) {
         for step in steps {
             let Step::Region(id, inner) = step else { continue };
             let control = &program.regions()[id.0 as usize].control;
             let last = if control.is_loop() { step.last() } else { step.first() };
             for cell in control.cells() {
                 let root = program.root(*cell);
-                if program.buffer(root).kind == BufferKind::Temp {
+                if placed(program.buffer(root)) {
                     let range = live.entry(root).or_insert((step.first(), last));
                     *range = (range.0.min(step.first()), range.1.max(last));
                 }
             }
-            steered(program, inner, live);
+            steered(program, placed, inner, live);
         }
     }
     let steps = program.steps();
-    steered(program, &steps, live);
+    steered(program, placed, &steps, live);
+    let is_argument = |id: BufferId| program.buffer(id).kind == BufferKind::Input;
+    live.iter_mut().filter(|(id, _)| is_argument(**id)).for_each(|(_, range)| range.0 = 0);
     for (_, begin, end) in loops(program.regions(), &steps) {
-        for (first, last) in live.values_mut() {
-            if *first < begin && *last >= begin {
+        for (id, (first, last)) in live.iter_mut() {
+            // Also a loop of the first kernels finds arguments as they are.
+            if (*first < begin || is_argument(*id)) && *last >= begin {
                 *last = end.max(*last);
             }
             if (begin..=end).contains(first) && *last > end {
@@ -256,6 +291,8 @@ mod tests {
 
     use super::*;
 
+    const ASKS: Asks = Asks { align: 64, arguments: false };
+
     /// A chain of copies of buffers with these sizes, each a kernel.
     fn chain(sizes: &[usize]) -> Program {
         let mut program = Program::default();
@@ -281,10 +318,24 @@ mod tests {
 
     #[test]
     fn a_chain_needs_its_two_biggest_neighbours() {
-        let arena = plan(&chain(&[16, 32, 16, 64, 16]), 64).unwrap();
+        let arena = plan(&chain(&[16, 32, 16, 64, 16]), ASKS).unwrap();
         assert_eq!(arena.lower_bound_bytes, (16 + 64) * 4);
         assert_eq!(arena.bytes, arena.lower_bound_bytes);
         verify(&arena.slots, arena.bytes, 64).unwrap();
+    }
+
+    #[test]
+    fn copies_of_arguments_live_from_the_first_kernel_on() {
+        let mut program = chain(&[16, 32, 16, 64]);
+        program.set_kind(BufferId(1), BufferKind::Input);
+        let asks = Asks { arguments: true, ..ASKS };
+        let live = |asks| {
+            let arena = plan(&program, asks).unwrap();
+            verify(&arena.slots, arena.bytes, 64).unwrap();
+            arena.slots.iter().find(|s| s.name == "t.1").map(|s| (s.live, s.bytes))
+        };
+        assert_eq!(live(asks), Some(((0, 1), 128)));
+        assert_eq!(live(ASKS), None);
     }
 
     #[test]
@@ -303,7 +354,7 @@ mod tests {
     #[test]
     fn an_arena_beyond_the_limit_names_its_largest_buffers() {
         let program = chain(&[16, 32, 16, 64, 16]);
-        let arena = plan(&program, 64).unwrap();
+        let arena = plan(&program, ASKS).unwrap();
         check_limit(&program, &arena, 320).unwrap();
         let error = check_limit(&program, &arena, 319).unwrap_err();
         let expected = "intermediate values need 320 bytes of memory, most at 'k2': 't.3' of 256 bytes, \

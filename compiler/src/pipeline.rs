@@ -10,6 +10,7 @@ use kiln_ir::kernel::{self, Program};
 use kiln_ir::quantized;
 use kiln_targets::Target;
 
+use crate::memory::Asks;
 use crate::passes::bind::DimBinding;
 use crate::passes::{
     absorb, bind, bodies, bytes, decompose, digits, feed, fold, infer, layout, lower, narrow, signed, sparse,
@@ -325,8 +326,7 @@ fn laid_out(
     }
     if let Some(limit) = options.arena_limit {
         let start = Instant::now();
-        let align = targets.iter().map(|t| t.align).max().unwrap_or(1);
-        strips::run(&mut program, limit, align)?;
+        strips::run(&mut program, limit, Asks::of(targets))?;
         if !after.program("strips", &program, start)? {
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kiln_ir::dim::Symbols;
 use kiln_ir::format::packed::{CROSSED, Panels, Steps};
 use kiln_ir::kernel::plan::{
-    Counted, FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight,
+    Copied, Counted, FlatAccess, Plan, PlannedKernel, Port, Provider, Schedule, Storage, Weight,
 };
 use kiln_ir::kernel::{
     Access, Buffer, BufferId, BufferKind, Form, Format, Kept, Kernel, LoopId, Place, Program, Region, Uses,
@@ -25,7 +25,7 @@ use rows::ByDepth;
 
 use crate::codegen;
 use crate::flatten::{FlatKernel, cell, flatten, merge_rows};
-use crate::memory;
+use crate::memory::{self, Asks};
 use crate::read_only::ReadOnly;
 use crate::schedule::lanes::{self, Lanes};
 use crate::schedule::partition::Part;
@@ -45,7 +45,8 @@ pub fn build_with(
     limits: &Limits,
     read_only: &mut ReadOnly,
 ) -> Result<Plan> {
-    let arena = memory::plan(&program, target.align)?;
+    let asks = Asks::of(std::slice::from_ref(target));
+    let arena = memory::plan(&program, asks)?;
     memory::check_limit(&program, &arena, limits.max_arena_bytes)?;
     memory::verify(&arena.slots, arena.bytes, target.align)?;
     let port = |id: &BufferId| {
@@ -63,6 +64,11 @@ pub fn build_with(
         arena_lower_bound_bytes: arena.lower_bound_bytes,
         ..Plan::default()
     };
+    for (input, id) in program.inputs.iter().enumerate() {
+        if let Some(&offset_bytes) = arena.offsets.get(id) {
+            plan.copied.push(Copied { input, offset_bytes });
+        }
+    }
     // Views count: they read the storage of the constant that they are views of.
     let uses = Uses::of_roots(&program);
     let mut weights = Weights { list: Vec::new(), raw: HashMap::new(), read_only };

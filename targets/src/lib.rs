@@ -10,6 +10,7 @@ pub mod generic;
 pub mod isa;
 pub mod line;
 pub mod math;
+mod order;
 mod resolve;
 pub mod simd;
 pub mod target;
@@ -32,5 +33,6 @@ mod strided_tests;
 #[cfg(test)]
 mod testing;
 
+pub use order::Order;
 pub use resolve::{host, list, portable, program_counter, resolve, resolve_list};
 pub use target::{Level, LhsAccess, Probe, Target};

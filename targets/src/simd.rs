@@ -405,6 +405,10 @@ pub trait Simd {
     fn splat_index(&mut self, p: &P, disp: i32) -> R<V>;
     /// One element of 64 bits from memory in every lane of 64 bits.
     fn load_splat_wide(&mut self, p: &P, disp: i32) -> R<V>;
+    /// The same of a word that [`Simd::load_ptr`] reads: a number of the machine, whatever the order of elements' bytes.
+    fn load_splat_word(&mut self, p: &P, disp: i32) -> R<V> {
+        self.load_splat_wide(p, disp)
+    }
 
     /// Converts numbers where the machine has an instruction or a short way for it, with the meaning of
     /// [`convert::convert`]; `false` where it has none and nothing was emitted. Every builder does these: i32 to i64, u32 to

@@ -2,6 +2,7 @@
 
 use target_lexicon::Triple;
 
+use crate::order::Order;
 use crate::unwind::CallFrameInstruction;
 
 /// A set of features with a name, and the processors that have at least these.
@@ -138,6 +139,12 @@ impl Target {
     pub fn multiplies_digits(&self, bits: usize) -> bool {
         let short = bits <= 4 && (self.signed_dot4 || self.adds_products_of_bytes);
         self.encoder && (self.dot4 || short)
+    }
+
+    /// Whether numbers that callers give and get are turned on the way to and from arena and read-only data, whose elements have
+    /// their low byte first on every machine.
+    pub fn turns_elements(&self) -> bool {
+        Order::of(&self.triple) == Order::HighFirst
     }
 
     /// Whether Cranelift can write object files for it: some of its relocations may be missing in COFF.

@@ -136,10 +136,28 @@ pub fn source(cases: &[Signature<'_>]) -> String {
     format!("{HOSTED}{}", body(cases))
 }
 
+/// Files have the low byte of a number first, memory what the machine stores first.
+const TURN: &str = "static void turn(void *at, size_t n, size_t bytes) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    for (unsigned char *p = at; n; n--, p += bytes)
+        for (size_t i = 0; i < bytes / 2; i++) {
+            unsigned char low = p[i];
+            p[i] = p[bytes - 1 - i];
+            p[bytes - 1 - i] = low;
+        }
+#else
+    (void)at;
+    (void)n;
+    (void)bytes;
+#endif
+}
+";
+
 /// `drive`, which runs the models one after the other: it takes their inputs and gives their outputs, and returns 0 or
 /// what went wrong. Of its machine it needs `take`, `at_end`, `give`, `room` and `intact`.
 pub fn body(cases: &[Signature<'_>]) -> String {
-    let mut c: String = cases.iter().map(one).collect();
+    let mut c = TURN.to_owned();
+    c.extend(cases.iter().map(one));
     c += "static int drive(void) {\n    int status;\n";
     for Signature { name, .. } in cases {
         let _ = writeln!(c, "    if ((status = drive_{name}())) return status;");
@@ -155,10 +173,16 @@ fn one(signature: &Signature<'_>) -> String {
         false => format!("{name}_{kind}_{i}_BYTES"),
         true => format!("{name}_{kind}_{i}_ELEMENTS_OF(&sizes) * sizeof({name}_{kind}_{i}_CTYPE)"),
     };
+    let turned = |kind: &str, list: &str, i: usize| {
+        let size = format!("sizeof({name}_{kind}_{i}_CTYPE)");
+        format!("    turn({list}[{i}], {} / {size}, {size});\n", bytes(kind, i))
+    };
     let (sizes, argument) = match open {
         false => (String::new(), ""),
         true => (
-            format!("    {name}_sizes sizes;\n    if (!take(&sizes, sizeof sizes)) return 102;\n"),
+            format!(
+                "    {name}_sizes sizes;\n    if (!take(&sizes, sizeof sizes)) return 102;\n    turn(&sizes, sizeof sizes / 8, 8);\n"
+            ),
             ", &sizes",
         ),
     };
@@ -180,6 +204,7 @@ static int drive_{name}(void) {{
     );
     for i in 0..inputs {
         let _ = writeln!(c, "    if (!take(inputs[{i}], {})) return 102;", bytes("INPUT", i));
+        c += &turned("INPUT", "inputs", i);
     }
     let _ = writeln!(
         c,
@@ -188,9 +213,12 @@ static int drive_{name}(void) {{
     if (status != {name}_OK) return status;"
     );
     if counted {
-        c += "    if (!give(&sizes, sizeof sizes)) return 107;\n";
+        c += "    turn(&sizes, sizeof sizes / 8, 8);
+    if (!give(&sizes, sizeof sizes)) return 107;
+    turn(&sizes, sizeof sizes / 8, 8);\n";
     }
     for i in 0..outputs {
+        c += &turned("OUTPUT", "outputs", i);
         let _ = writeln!(c, "    if (!give(outputs[{i}], {})) return 107;", bytes("OUTPUT", i));
     }
     c += "    return 0;\n}\n";
@@ -221,6 +249,10 @@ pub const AARCH64: Host<'static> = Host {
 /// A RISC-V machine of 64 bits, emulated.
 pub const RISCV64: Host<'static> =
     Host { cc: tools::RISCV64_CC, flags: &["-std=c11", "-static"], runner: &[tools::QEMU_RISCV64] };
+
+/// An s390x machine, which stores the high byte of a number first, emulated.
+pub const S390X: Host<'static> =
+    Host { cc: tools::S390X_CC, flags: &["-std=c11", "-static"], runner: &[tools::QEMU_S390X] };
 
 /// An AArch64 machine with everything that the emulator knows.
 pub const AARCH64_MAX: Host<'static> = Host { runner: &[tools::QEMU, "-cpu", "max"], ..AARCH64 };

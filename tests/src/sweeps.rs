@@ -138,6 +138,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("typed_windows", nest, 100, rows::typed()),
         sweep("rows", nest, 120, rows::all()),
         sweep("functions", nest, 100, functions()),
+        sweep("roundings", nest, 1, roundings()),
         sweep("masks", nest, 30, masks()),
         sweep("reductions", nest, 40, reductions()),
         sweep("movement", |_| true, 6, movement()),
@@ -327,6 +328,17 @@ fn windows(dtype: &'static str) -> Text {
         t.output(&format!(
             "ConvTranspose(%x{c}, {w}) {{group = {c}, strides = [2, 2], pads = [1, 1, 1, 1]}}"
         ));
+    }
+    t
+}
+
+fn roundings() -> Text {
+    let mut t = Text::default();
+    t.line("const @factor: f32[1] = [35.0]");
+    t.input("x", &[37]);
+    t.line("%far = Mul(%x, @factor)");
+    for op in ["Floor", "Ceil", "Round"] {
+        t.output(&format!("{op}(%far)"));
     }
     t
 }

@@ -18,6 +18,10 @@ pub const QEMU: &str = "qemu-aarch64-static";
 pub const RISCV64_CC: &str = "riscv64-linux-gnu-gcc";
 /// Its emulator.
 pub const QEMU_RISCV64: &str = "qemu-riscv64-static";
+/// The C compiler for s390x, which stores the high byte of a number first.
+pub const S390X_CC: &str = "s390x-linux-gnu-gcc";
+/// Its emulator.
+pub const QEMU_S390X: &str = "qemu-s390x-static";
 /// The C compiler for Windows on x86-64.
 pub const WINDOWS_CC: &str = "x86_64-w64-mingw32-gcc";
 /// What runs its programs.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::ir::{Block, BlockArg, Endianness, InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use kiln_ir::kernel::plan::{FlatAccess, Gather, PlannedKernel, Shared, Storage};
 use kiln_ir::kernel::{BinaryOp, Expr, Form, LoopId, ReduceOp, Role, Scalar, Store, WindowOp};
@@ -60,6 +60,16 @@ struct Emitter<'a, 'f, 'k> {
     vectors: bool,
 }
 
+/// How elements lie in memory: their low byte comes first on every machine.
+fn element() -> MemFlagsData {
+    of_frame().with_endianness(Endianness::Little)
+}
+
+/// How words of the frame do, of the lists that it names and of sizes: as the machine has them.
+fn of_frame() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
+
 /// Emits the loops of a kernel at the current position; `args` are frame, begin, end.
 pub(super) fn emit(
     kernel: &PlannedKernel,
@@ -86,7 +96,7 @@ pub(super) fn emit(
         Some(_) => return Err(Error::internal("plain loops share whole iterations of the outermost one")),
         None => None,
     };
-    let flags = MemFlagsData::new().with_notrap();
+    let flags = of_frame();
     let places = places.map(|places| (places, b.ins().load(I64, flags, args[0], words::PLACES)));
     let row = kernel.sizes();
     let mut sizes = Vec::with_capacity(row.len());
@@ -142,8 +152,7 @@ impl<'k> Emitter<'_, '_, 'k> {
         if let Some((places, row)) = self.places
             && let Some(word) = places.word((memory, start))
         {
-            let flags = MemFlagsData::new().with_notrap();
-            let from = self.v.b.ins().load(I64, flags, row, words::WORD * word as i32);
+            let from = self.v.b.ins().load(I64, of_frame(), row, words::WORD * word as i32);
             base = self.v.b.ins().iadd(base, from);
             start = 0;
         }
@@ -192,9 +201,7 @@ impl<'k> Emitter<'_, '_, 'k> {
         if let Some(base) = self.bases.get(&memory) {
             return *base;
         }
-        let word = |e: &mut Self, pointer: Value, at: i32| {
-            e.v.b.ins().load(I64, MemFlagsData::new().with_notrap(), pointer, at)
-        };
+        let word = |e: &mut Self, pointer: Value, at: i32| e.v.b.ins().load(I64, of_frame(), pointer, at);
         let base = match memory {
             Storage::Arena { .. } => word(self, self.frame, words::ARENA),
             Storage::Weights { .. } => word(self, self.frame, words::WEIGHTS),
@@ -450,7 +457,7 @@ impl<'k> Emitter<'_, '_, 'k> {
         }
         let missing = self.missing(to);
         let address = self.address(to, missing)?;
-        self.v.b.ins().store(MemFlagsData::new().with_notrap(), value, address, 0);
+        self.v.b.ins().store(element(), value, address, 0);
         if let Some(missing) = missing {
             let after = self.v.b.create_block();
             self.v.b.ins().jump(after, &[]);
@@ -534,7 +541,7 @@ impl<'k> Emitter<'_, '_, 'k> {
     fn report(&mut self, missing: Block, after: Block, instead: &[BlockArg]) {
         self.v.b.switch_to_block(missing);
         let status = self.v.b.ins().iconst(I64, i64::from(Status::IndexOutOfRange as i32));
-        self.v.b.ins().store(MemFlagsData::new().with_notrap(), status, self.frame, words::STATUS);
+        self.v.b.ins().store(of_frame(), status, self.frame, words::STATUS);
         self.v.b.ins().jump(after, instead);
         self.v.b.switch_to_block(after);
     }
@@ -542,7 +549,7 @@ impl<'k> Emitter<'_, '_, 'k> {
     /// An element; 0 where an index is outside its axis.
     fn load(&mut self, access: &'k FlatAccess) -> Result<Value> {
         let ty = clif_type(access.dtype)?;
-        let flags = MemFlagsData::new().with_notrap();
+        let flags = element();
         let guards = self.lines_of(access)?.1;
         let missing = self.missing(access);
         if guards.is_empty() && missing.is_none() {

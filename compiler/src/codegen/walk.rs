@@ -398,7 +398,7 @@ impl Walk {
     /// The size at a place of the row in every lane of 64 bits.
     pub(super) fn splat_size<S: Simd>(&self, s: &mut S, place: usize) -> R<V> {
         let (sizes, disp) = self.size_word(place)?;
-        s.load_splat_wide(sizes, disp)
+        s.load_splat_word(sizes, disp)
     }
 
     fn size_word(&self, place: usize) -> R<(&P, i32)> {

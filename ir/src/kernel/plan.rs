@@ -445,6 +445,16 @@ pub struct Counted {
     pub after: usize,
 }
 
+/// An argument that kernels read in the arena, where it is put before the first of them: on machines whose order of bytes is not
+/// that of arena and read-only data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Its position.
+    pub input: usize,
+    /// From the arena's start.
+    pub offset_bytes: usize,
+}
+
 /// A buffer's place in the arena and its lifetime, for reports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
@@ -484,6 +494,8 @@ pub struct Plan {
     pub sizes: Vec<Dim>,
     /// Arguments.
     pub inputs: Vec<Port>,
+    /// Those of them that are copied to the arena, ascending.
+    pub copied: Vec<Copied>,
     /// Results.
     pub outputs: Vec<Port>,
     /// Read-only data, by ascending offset.
@@ -512,6 +524,12 @@ impl Plan {
     /// The region that the kernel at a position is in.
     pub fn region_of(&self, i: usize) -> Option<RegionId> {
         self.within.get(i).copied().flatten()
+    }
+
+    /// Where kernels find an argument: in the arena if it is copied there.
+    pub fn found(&self, storage: Storage) -> Storage {
+        let copy = self.copied.iter().find(|copied| storage == Storage::Input(copied.input));
+        copy.map_or(storage, |copied| Storage::Arena { offset_bytes: copied.offset_bytes })
     }
 
     /// The kernels as steps.

@@ -19,7 +19,7 @@ use std::fmt::{self, Write as _};
 
 use super::access::LoopId;
 use super::plan::{
-    Counted, Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Sparse,
+    Copied, Counted, Digits, Dots, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Shared, Sparse,
     Storage, Stream, Tile, Transform, Transpose,
 };
 use super::print::{LoopNames, control_text, form_lines, sum_text};
@@ -53,6 +53,9 @@ impl fmt::Display for Plan {
             for (i, port) in ports.iter().enumerate() {
                 writeln!(f, "  {word} {i} {}: {}", name_text('%', &port.name), port.ty)?;
             }
+        }
+        for Copied { input, offset_bytes } in &self.copied {
+            writeln!(f, "  copy of input {input} at +{offset_bytes}, low bytes first")?;
         }
         for w in &self.weights {
             let (at, bytes) = (w.offset_bytes, w.tensor.data.len());

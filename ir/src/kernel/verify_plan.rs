@@ -4,6 +4,7 @@
 //! - Slots and constants are inside their blocks, at multiples of the alignment, and constants do not overlap.
 //! - Every access has one stride per loop, names storage that there is, and lies in it: a slot that lives in the
 //!   kernel. Elements are aligned. Guards and a value outside of them come together; indices are i32, i64 or bytes.
+//! - Arguments that are copied lie in slots that live from the first kernel on.
 //! - What steers a region is a single element of its type that lives in all of it.
 //! - A schedule names every loop once, those of the outside first, and what it promises of strides is true.
 
@@ -12,7 +13,9 @@ use std::sync::Arc;
 use super::access::LoopId;
 use super::digits::{COLUMNS, DigitSum};
 use super::form::{Form, Role};
-use super::plan::{FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Slot, Sparse, Storage, Tile};
+use super::plan::{
+    Copied, FlatAccess, Nest, Plan, PlannedKernel, Provider, Schedule, Slot, Sparse, Storage, Tile,
+};
 use super::regions::{Control, Repeat, Step, Trips};
 use crate::error::{Error, Result};
 use crate::format::packed::CROSSED;
@@ -21,6 +24,7 @@ use crate::types::DType;
 /// Checks a plan; an internal error names the kernel and the rule.
 pub fn verify_plan(plan: &Plan) -> Result<()> {
     memory(plan)?;
+    copied(plan)?;
     counted(plan)?;
     plan.steps().iter().try_for_each(|step| region(plan, step))?;
     for (position, kernel) in plan.kernels.iter().enumerate() {
@@ -110,6 +114,27 @@ fn counted(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// Arguments are copied once, to slots that hold them and live when they are.
+fn copied(plan: &Plan) -> Result<()> {
+    for (i, Copied { input, offset_bytes }) in plan.copied.iter().enumerate() {
+        let Some(port) = plan.inputs.get(*input) else {
+            return rule(format!("input {input} is copied, which does not exist"));
+        };
+        if plan.copied[..i].iter().any(|other| other.input >= *input) {
+            return rule(format!("input {input} is copied twice or behind a later one"));
+        }
+        let most = port.ty.shape.elements().most(&plan.bounds).and_then(|n| usize::try_from(n).ok());
+        let bytes = most.map(|n| port.ty.dtype.bytes_of(n));
+        let holds = |s: &Slot| {
+            s.offset_bytes == *offset_bytes && s.live.0 == 0 && bytes.is_some_and(|bytes| bytes <= s.bytes)
+        };
+        if !plan.slots.iter().any(holds) {
+            return rule(format!("input {input} is copied to byte {offset_bytes}, where it has no room"));
+        }
+    }
+    Ok(())
+}
+
 fn memory(plan: &Plan) -> Result<()> {
     for slot in &plan.slots {
         let end = slot.offset_bytes.checked_add(slot.bytes);
@@ -191,18 +216,24 @@ impl Checker<'_> {
             return rule(format!("'{name}' of {} has a value of another type outside", a.dtype));
         }
         let plan = self.plan;
+        let lives = |offset_bytes: usize| {
+            let here =
+                |s: &Slot| s.offset_bytes == offset_bytes && (s.live.0..=s.live.1).contains(&self.position);
+            plan.slots.iter().any(here)
+        };
         let (there, offset_bytes) = match a.storage {
-            Storage::Input(i) => (load && plan.inputs.get(i).is_some_and(|p| p.ty.dtype == a.dtype), 0),
+            Storage::Input(i) => {
+                let port = plan.inputs.get(i).is_some_and(|p| p.ty.dtype == a.dtype);
+                match plan.found(a.storage) {
+                    Storage::Arena { offset_bytes } => (load && port && lives(offset_bytes), offset_bytes),
+                    _ => (load && port, 0),
+                }
+            }
             Storage::Output(i) => (plan.outputs.get(i).is_some_and(|p| p.ty.dtype == a.dtype), 0),
             Storage::Weights { offset_bytes } => {
                 (load && plan.weights.iter().any(|w| w.offset_bytes == offset_bytes), offset_bytes)
             }
-            Storage::Arena { offset_bytes } => {
-                let here = |s: &super::plan::Slot| {
-                    s.offset_bytes == offset_bytes && (s.live.0..=s.live.1).contains(&self.position)
-                };
-                (plan.slots.iter().any(here), offset_bytes)
-            }
+            Storage::Arena { offset_bytes } => (lives(offset_bytes), offset_bytes),
         };
         if !there {
             let does = if load { "read" } else { "written" };
@@ -680,6 +711,17 @@ mod tests {
         says(
             &|p| p.outputs[0].ty.dtype = DType::I32,
             "is written at Output(0), where there is no such thing",
+        );
+        let copy = |p: &mut Plan, offset_bytes, live| {
+            p.inputs = vec![Port { name: "x".into(), ty: TensorType::new(DType::F32, Shape::of(&[16])) }];
+            p.slots[0].live = live;
+            p.copied = vec![Copied { input: 0, offset_bytes }];
+        };
+        says(&|p| copy(p, 0, (0, 0)), "input 0 is copied to byte 0, where it has no room");
+        says(&|p| copy(p, 64, (1, 1)), "input 0 is copied to byte 64, where it has no room");
+        says(
+            &|p| p.copied = vec![Copied { input: 1, offset_bytes: 64 }],
+            "input 1 is copied, which does not",
         );
         says(&|p| p.kernels[0].loops.truncate(1), "has not one stride per loop");
         says(&|p| p.kernels[0].shared = Some(Shared { along: LoopId(7), step: 1 }), "loop 7 does not exist");

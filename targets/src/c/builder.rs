@@ -433,6 +433,13 @@ impl Simd for Builder<'_> {
         Ok(self.vector(&value))
     }
 
+    fn load_splat_word(&mut self, p: &P, disp: i32) -> R<V> {
+        let at = self.at(p, disp.into());
+        let word = self.call("k_word_u64", &at);
+        let value = self.call("k_splat_u64", &word);
+        Ok(self.vector(&value))
+    }
+
     fn convert_directly(&mut self, from: Lane, to: Lane, d: &V) -> R<bool> {
         use Lane::{F32, F64, I32, I64, U32, U64};
         let x = self.get(d);

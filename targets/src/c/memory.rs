@@ -1,6 +1,7 @@
 //! Helpers that read and write memory, which need not be aligned.
 
 use super::helper::Helper;
+use crate::order::Order;
 
 /// The type of numbers of so many bytes: name, type of C, bytes.
 const NUMBERS: &[(&str, &str, usize)] = &[
@@ -12,7 +13,7 @@ const NUMBERS: &[(&str, &str, usize)] = &[
 ];
 
 /// The helper of a name, if it is one of these.
-pub(super) fn helper(name: &str) -> Option<Helper> {
+pub(super) fn helper(name: &str, order: Order) -> Option<Helper> {
     let fixed = match name {
         "k_f32_of" => union("k_f32_of", "float", "uint32_t"),
         "k_bits_of_f32" => union("k_bits_of_f32", "uint32_t", "float"),
@@ -34,6 +35,9 @@ pub(super) fn helper(name: &str) -> Option<Helper> {
         "k_word" => {
             "K_INLINE intptr_t k_word(intptr_t p) { return (intptr_t)*(const int64_t *)p; }\n".to_owned()
         }
+        "k_word_u64" => {
+            "K_INLINE uint64_t k_word_u64(intptr_t p) { return *(const uint64_t *)p; }\n".to_owned()
+        }
         "k_put_word" => "K_INLINE void k_put_word(intptr_t p, int64_t x) { *(int64_t *)p = x; }\n".to_owned(),
         // What no pointer can count is outside of every axis.
         "k_index64" => "K_INLINE intptr_t k_index64(intptr_t p) {
@@ -54,12 +58,27 @@ pub(super) fn helper(name: &str) -> Option<Helper> {
         NUMBERS.iter().find(|(n, ..)| *n == suffix)
     };
     if let Some(number) = number("k_get_") {
-        return Some(Helper::plain(get(number)));
+        return Some(Helper::plain(get(number, order)));
     }
     if let Some(number) = number("k_put_") {
-        return Some(Helper::plain(put(number)));
+        return Some(Helper::plain(put(number, order)));
     }
     Some(match name {
+        // Elements, in place too.
+        "k_turn" => Helper::plain(
+            "K_INLINE void k_turn(void *to, const void *from, size_t n, size_t bytes) {
+    unsigned char *t = (unsigned char *)to;
+    const unsigned char *f = (const unsigned char *)from;
+    size_t i, j;
+    for (i = 0; i < n; i++, t += bytes, f += bytes) {
+        for (j = 0; j < bytes / 2; j++) {
+            unsigned char a = f[j], b = f[bytes - 1 - j];
+            t[j] = b;
+            t[bytes - 1 - j] = a;
+        }
+    }
+}\n",
+        ),
         "k_load" => Helper::both(
             "K_INLINE k_v k_load(intptr_t p) {
     return K_V(k_get_u32(p), k_get_u32(p + 4), k_get_u32(p + 8), k_get_u32(p + 12));
@@ -100,7 +119,18 @@ fn of_bytes(name: &str) -> (&'static str, &'static str) {
     }
 }
 
-fn get((name, ty, bytes): &(&str, &str, usize)) -> String {
+fn get((name, ty, bytes): &(&str, &str, usize), order: Order) -> String {
+    let from = format!("((const k_loose_{name} *)p)->x");
+    let from = match (order, of_bytes(name).0) {
+        (Order::LowFirst, _) => from,
+        (Order::HighFirst, "") => format!("__builtin_bswap{}({from})", 8 * bytes),
+        (Order::HighFirst, of) => {
+            return format!(
+                "K_INLINE {ty} k_get_{name}(intptr_t p) {{ return {of}(k_get_u{}(p)); }}\n",
+                8 * bytes
+            );
+        }
+    };
     let word = if *bytes == 8 { "uint64_t" } else { "uint32_t" };
     let sum: Vec<String> = (0..*bytes).map(|i| format!("({word})b[{i}] << {}", 8 * i)).collect();
     let (of, _) = of_bytes(name);
@@ -108,7 +138,7 @@ fn get((name, ty, bytes): &(&str, &str, usize)) -> String {
     format!(
         "#if defined(__GNUC__)
 typedef struct {{ {ty} x; }} K_LOOSE k_loose_{name};
-K_INLINE {ty} k_get_{name}(intptr_t p) {{ return ((const k_loose_{name} *)p)->x; }}
+K_INLINE {ty} k_get_{name}(intptr_t p) {{ return {from}; }}
 #else
 K_INLINE {ty} k_get_{name}(intptr_t p) {{
     const uint8_t *b = (const uint8_t *)p;
@@ -119,15 +149,25 @@ K_INLINE {ty} k_get_{name}(intptr_t p) {{
     )
 }
 
-fn put((name, ty, bytes): &(&str, &str, usize)) -> String {
+fn put((name, ty, bytes): &(&str, &str, usize), order: Order) -> String {
     let (_, bits) = of_bytes(name);
+    let value = match (order, bits) {
+        (Order::LowFirst, _) => "x".to_owned(),
+        (Order::HighFirst, "") => format!("__builtin_bswap{}(x)", 8 * bytes),
+        (Order::HighFirst, bits) => {
+            return format!(
+                "K_INLINE void k_put_{name}(intptr_t p, {ty} x) {{ k_put_u{}(p, {bits}(x)); }}\n",
+                8 * bytes
+            );
+        }
+    };
     let word = if *bytes == 8 { "uint64_t" } else { "uint32_t" };
     let bits = if bits.is_empty() { "x".to_owned() } else { format!("{bits}(x)") };
     let each: String = (0..*bytes).map(|i| format!("    b[{i}] = (uint8_t)(w >> {});\n", 8 * i)).collect();
     format!(
         "#if defined(__GNUC__)
 typedef struct {{ {ty} x; }} K_LOOSE k_loose_to_{name};
-K_INLINE void k_put_{name}(intptr_t p, {ty} x) {{ ((k_loose_to_{name} *)p)->x = x; }}
+K_INLINE void k_put_{name}(intptr_t p, {ty} x) {{ ((k_loose_to_{name} *)p)->x = {value}; }}
 #else
 K_INLINE void k_put_{name}(intptr_t p, {ty} x) {{
     uint8_t *b = (uint8_t *)p;

@@ -4,6 +4,11 @@
 //! is a structure of four words, which compilers take apart, so that a tile of one vector is four sums in registers of a
 //! machine that has no vectors. What an operation means stands once, in a small inline function ([`helpers`]); a file
 //! has those that its kernels call.
+//!
+//! Elements in arena and read-only data have their low byte first on every machine, as everything that writes or reads them at
+//! compile time has them: kernels look at the same memory as bytes and as words (products of bytes, tables, blocks of weights),
+//! and so mean the same everywhere. Machines that store the high byte first turn them as they are loaded and stored. Words of the
+//! frame and of what it points to are numbers of the machine ([`Simd::load_ptr`](crate::simd::Simd::load_ptr)).
 
 mod builder;
 mod helper;
@@ -19,6 +24,7 @@ use target_lexicon::{Architecture, BinaryFormat, Triple};
 
 pub use statements::Text;
 
+use crate::order::Order;
 use crate::simd::{Program, R};
 use crate::target::{LhsAccess, Target};
 
@@ -42,7 +48,7 @@ pub fn text(target: &Target, program: &impl Program) -> R<Text> {
 ///
 /// # Errors
 ///
-/// *Invalid* for a triple that nobody knows, *unsupported* for machines that store numbers the other way round.
+/// *Invalid* for a triple that nobody knows.
 pub fn target(triple: &str) -> Result<Target> {
     let mut triple = match triple {
         "" | "host" => crate::host(),
@@ -52,11 +58,10 @@ pub fn target(triple: &str) -> Result<Target> {
     if triple.binary_format == BinaryFormat::Unknown {
         triple.binary_format = BinaryFormat::Elf;
     }
-    if triple.endianness() == Ok(target_lexicon::Endianness::Big) {
-        return Err(Error::unsupported(format!("C for {triple}, which stores numbers the other way round")));
-    }
+    // A vector is loaded as it lies, which is not for machines that turn what they load.
     let vectors =
-        matches!(triple.architecture, Architecture::X86_64 | Architecture::Aarch64(_) | Architecture::Wasm32);
+        matches!(triple.architecture, Architecture::X86_64 | Architecture::Aarch64(_) | Architecture::Wasm32)
+            && Order::of(&triple) == Order::LowFirst;
     Ok(Target {
         triple,
         level: LEVEL,

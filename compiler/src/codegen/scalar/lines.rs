@@ -6,12 +6,12 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value};
+use cranelift_codegen::ir::{InstBuilder, Type, Value};
 use kiln_ir::kernel::plan::FlatAccess;
 use kiln_ir::kernel::{BinaryOp, Expr, LoopId, Store};
 use kiln_ir::{DType, Error, Result};
 
-use super::{Emitter, Size, clif_type};
+use super::{Emitter, Size, clif_type, element};
 
 /// Bytes of a vector.
 const VECTOR: i64 = 16;
@@ -142,7 +142,7 @@ impl<'k> Emitter<'_, '_, 'k> {
                 let value = self.lanes(lines, &store.value, pass, at, i)?;
                 let to = lines.begin(&store.to)?;
                 let to = self.v.b.ins().iadd(to, at);
-                let flags = MemFlagsData::new().with_notrap();
+                let flags = element();
                 self.v.b.ins().store(flags, value, to, (i * pass.lanes * lines.size) as i32);
             }
         }
@@ -165,7 +165,7 @@ impl<'k> Emitter<'_, '_, 'k> {
             1 => value,
             _ => this.v.b.ins().splat(of(ty), value),
         };
-        let flags = MemFlagsData::new().with_notrap();
+        let flags = element();
         match e {
             Expr::Const(scalar) => {
                 let value = self.v.constant(*scalar)?;

@@ -1,7 +1,8 @@
 //! Plain loops as C, from the function that Cranelift would compile.
 //!
 //! A value is a variable of its type, integers without a sign. What is used once, where it is computed, becomes part of the
-//! expression that uses it; a block is a label where something jumps to it.
+//! expression that uses it; a block is a label where something jumps to it. Elements are what is loaded and stored in an order of
+//! bytes that is told; what is not are words of the frame, 64 bits as the machine has them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -274,10 +275,13 @@ impl Writer<'_> {
                 }
                 return Ok(());
             }
-            InstructionData::Store { args: [value, address], offset, .. } => {
+            InstructionData::Store { args: [value, address], offset, flags, .. } => {
                 let to = self.address(address, offset.into())?;
                 let (ty, value) = (self.ty(value), self.get(value)?);
-                let call = self.call(&format!("k_put_{}", suffix(ty)), &format!("{to}, {value}"));
+                let call = match self.func.dfg.mem_flags[flags].explicit_endianness() {
+                    Some(_) => self.call(&format!("k_put_{}", suffix(ty)), &format!("{to}, {value}")),
+                    None => self.call("k_put_word", &format!("{to}, (int64_t){value}")),
+                };
                 self.statement(format!("{call};"));
                 return Ok(());
             }
@@ -391,9 +395,12 @@ impl Writer<'_> {
                 let (x, y) = (self.get(args[0])?, self.get(args[1])?);
                 return Ok(float_compare(cond, &x, &y));
             }
-            InstructionData::Load { offset, .. } => {
+            InstructionData::Load { offset, flags, .. } => {
                 let at = self.address(args[0], offset.into())?;
-                let call = self.call(&format!("k_get_{}", suffix(ty)), &at);
+                let call = match self.func.dfg.mem_flags[flags].explicit_endianness() {
+                    Some(_) => self.call(&format!("k_get_{}", suffix(ty)), &at),
+                    None => self.call("k_word_u64", &at),
+                };
                 return Ok(if ty == I8 { format!("(uint8_t){call}") } else { call });
             }
             _ => {}

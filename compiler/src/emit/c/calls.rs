@@ -8,6 +8,7 @@ use kiln_ir::kernel::regions::Step;
 use kiln_ir::kernel::{Control, Repeat, Trips};
 use kiln_ir::{DType, Dim, Error, Result};
 use kiln_runtime::abi::frame as words;
+use kiln_targets::Order;
 
 use super::sizes::Sizes;
 use crate::codegen::text::{Call, Texts};
@@ -20,6 +21,8 @@ pub(super) struct Calls<'a, 's> {
     /// Of the functions.
     pub(super) names: &'a [String],
     pub(super) sizes: &'s mut Sizes<'a>,
+    /// Of the machine's numbers, where elements have their low byte first.
+    pub(super) order: Order,
 }
 
 /// The word of the frame at a distance.
@@ -47,7 +50,7 @@ impl Calls<'_, '_> {
                         Control::Loop(repeat) => {
                             let turn = format!("turn{}", id.0);
                             let head = self.head(repeat, &turn)?;
-                            before = format!("    {} = {turn};\n", self.cell(&repeat.counter)?);
+                            before = self.set_cell(&repeat.counter, &turn)?;
                             head
                         }
                     };
@@ -81,14 +84,40 @@ impl Calls<'_, '_> {
         Ok(format!("for (int64_t {turn} = 0; {}; {turn}++)", go.join(" && ")))
     }
 
-    /// A cell as an object: a bool or an i64.
+    /// The value of a cell: a bool or an i64.
     fn cell(&self, cell: &FlatAccess) -> Result<String> {
+        let (constant, at) = self.place(cell)?;
+        Ok(match cell.dtype {
+            DType::Bool => format!("*({constant}uint8_t *)({at})"),
+            _ => self.number(constant, &at),
+        })
+    }
+
+    /// The i64 at an address in the arena or beside it.
+    fn number(&self, constant: &str, at: &str) -> String {
+        match self.order {
+            Order::LowFirst => format!("*({constant}int64_t *)({at})"),
+            Order::HighFirst => format!("(int64_t)k_get_u64((intptr_t)({at}))"),
+        }
+    }
+
+    /// A statement that gives a cell its value, an i64.
+    fn set_cell(&self, cell: &FlatAccess, value: &str) -> Result<String> {
+        let (_, at) = self.place(cell)?;
+        Ok(match self.order {
+            Order::LowFirst => format!("    *(int64_t *)({at}) = {value};\n"),
+            Order::HighFirst => format!("    k_put_u64((intptr_t)({at}), (uint64_t){value});\n"),
+        })
+    }
+
+    /// Where a cell is, as a pointer to characters, and whether these are constant.
+    fn place(&self, cell: &FlatAccess) -> Result<(&'static str, String)> {
         let offset = cell.offset.as_const();
         let offset = offset.ok_or_else(|| Error::internal("a cell at an open place"))?;
         let within = offset * cell.dtype.size() as i64;
         let constant =
             if matches!(cell.storage, Storage::Input(_) | Storage::Weights { .. }) { "const " } else { "" };
-        let (base, at) = match cell.storage {
+        let (base, at) = match self.plan.found(cell.storage) {
             Storage::Arena { offset_bytes } => ("arena".to_owned(), offset_bytes as i64 + within),
             Storage::Weights { offset_bytes } => match self.plan.outside {
                 Some(_) => ("weights".to_owned(), (offset_bytes + Outside::BYTES) as i64 + within),
@@ -97,8 +126,7 @@ impl Calls<'_, '_> {
             Storage::Input(i) => (format!("inputs[{i}]"), within),
             Storage::Output(i) => (format!("outputs[{i}]"), within),
         };
-        let ty = if cell.dtype == DType::Bool { "uint8_t" } else { "int64_t" };
-        Ok(format!("*({constant}{ty} *)(({constant}char *){base} + {at})"))
+        Ok((constant, format!("({constant}char *){base} + {at}")))
     }
 
     fn kernel(&mut self, i: usize) -> Result<String> {
@@ -147,8 +175,8 @@ impl Calls<'_, '_> {
                 .enumerate()
                 .find_map(|(i, (other, bound))| (other == size).then_some((i, bound)))
                 .ok_or_else(|| Error::internal(format!("the size '{size}' has no bounds")))?;
-            let _ =
-                writeln!(out, "    dims[{at}] = *(const int64_t *)((const char *)arena + {offset_bytes});");
+            let value = self.number("const ", &format!("(const char *)arena + {offset_bytes}"));
+            let _ = writeln!(out, "    dims[{at}] = {value};");
             let _ = writeln!(out, "    if (dims[{at}] < {} || dims[{at}] > {}) {stop}", bound.lo, bound.hi);
             self.sizes.tell(size, format!("dims[{at}]"));
             let follows = |dim: &Dim| dim.symbols().contains(size);

@@ -3,16 +3,23 @@
 use std::fmt::Write as _;
 
 use kiln_ir::kernel::outside::Outside;
-use kiln_ir::kernel::plan::{Plan, PlannedKernel, Port};
+use kiln_ir::kernel::plan::{Copied, Plan, PlannedKernel, Port};
 use kiln_ir::{Dim, Result};
 use kiln_runtime::abi::frame as words;
+use kiln_targets::Order;
 
 use super::calls::{Calls, rows, word};
 use super::sizes::Sizes;
 use crate::codegen::text::Texts;
 
 /// `NAME_run`, `NAME_run_parallel` and what they are made of.
-pub(super) fn render(plan: &Plan, name: &str, texts: &Texts, names: &[String]) -> Result<String> {
+pub(super) fn render(
+    plan: &Plan,
+    name: &str,
+    texts: &Texts,
+    names: &[String],
+    order: Order,
+) -> Result<String> {
     let open = !plan.bounds.is_empty();
     let (argument, pass) =
         if open { (format!(", {name}_sizes *sizes"), ", sizes") } else { (String::new(), "") };
@@ -35,7 +42,7 @@ static const int64_t {name}_places[{}] = {{ {} }};\n",
     if shared {
         out += &fork(name);
     }
-    let run = body(plan, name, texts, names, shared)?;
+    let run = body(plan, name, texts, names, order, shared)?;
     let _ = write!(
         out,
         "
@@ -93,7 +100,14 @@ fn is_empty(port: &Port) -> bool {
     port.ty.shape.iter().any(|d| d.is(0))
 }
 
-fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) -> Result<String> {
+fn body(
+    plan: &Plan,
+    name: &str,
+    texts: &Texts,
+    names: &[String],
+    order: Order,
+    shared: bool,
+) -> Result<String> {
     let mut out = String::new();
     let (ins, outs) = (plan.inputs.len(), plan.outputs.len());
     let _ = writeln!(
@@ -160,6 +174,14 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
         }
     }
     let table = &plan.sizes;
+    let mut copies = String::new();
+    for Copied { input, offset_bytes } in &plan.copied {
+        let port = &plan.inputs[*input];
+        let (n, bytes) = (sizes.value(&port.ty.shape.elements())?, port.ty.dtype.size());
+        let to = format!("(char *)arena + {offset_bytes}");
+        let _ = writeln!(copies, "    k_turn({to}, inputs[{input}], (size_t)({n}), {bytes});");
+        let _ = writeln!(copies, "    in[{input}] = (int64_t)(intptr_t)({to});");
+    }
     let mut filled = rows(plan, &mut sizes, &|_| true)?;
     for (kernel, call) in plan.kernels.iter().zip(&texts.kernels) {
         for size in [Some(&call.steps), kernel.grain.as_ref()].into_iter().flatten() {
@@ -183,6 +205,7 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
     if ins > 0 {
         let _ = writeln!(out, "    for (i = 0; i < {ins}; i++) in[i] = (int64_t)(intptr_t)inputs[i];");
     }
+    out += &copies;
     if outs > 0 {
         let _ = writeln!(out, "    for (i = 0; i < {outs}; i++) out[i] = (int64_t)(intptr_t)outputs[i];");
     }
@@ -201,7 +224,14 @@ fn body(plan: &Plan, name: &str, texts: &Texts, names: &[String], shared: bool) 
         let _ = writeln!(out, "    frame[{}] = {value};", word(at));
     }
     // What loops and calls ask for is computed before the first, where it is known then.
-    out += &Calls { plan, name, texts, names, sizes: &mut sizes }.steps(&plan.steps())?;
+    out += &Calls { plan, name, texts, names, sizes: &mut sizes, order }.steps(&plan.steps())?;
+    if order == Order::HighFirst {
+        for (i, port) in plan.outputs.iter().enumerate().filter(|(_, port)| port.ty.dtype.size() > 1) {
+            let (n, bytes) = (sizes.value(&port.ty.shape.elements())?, port.ty.dtype.size());
+            out += &std::mem::take(&mut sizes.text);
+            let _ = writeln!(out, "    k_turn(outputs[{i}], outputs[{i}], (size_t)({n}), {bytes});");
+        }
+    }
     if !shared {
         out += "    (void)parallel_for;\n    (void)context;\n";
     }

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use kiln_ir::kernel::plan::Plan;
 use kiln_ir::{Error, Result};
+use kiln_targets::Order;
 
 /// Words in a line.
 const COLUMNS: usize = 12;
 
 /// The array, with a comment at the start of each weight; nothing where there are no weights.
-pub(super) fn render(plan: &Plan, name: &str, section: Option<&str>) -> Result<String> {
+pub(super) fn render(plan: &Plan, name: &str, order: Order, section: Option<&str>) -> Result<String> {
     if plan.weights_bytes == 0 || plan.outside.is_some() {
         return Ok(String::new());
     }
@@ -26,7 +27,11 @@ pub(super) fn render(plan: &Plan, name: &str, section: Option<&str>) -> Result<S
     for line in bytes.chunks(4 * COLUMNS) {
         out.push_str("   ");
         for word in line.chunks_exact(4) {
-            let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+            let bytes = [word[0], word[1], word[2], word[3]];
+            let word = match order {
+                Order::LowFirst => u32::from_le_bytes(bytes),
+                Order::HighFirst => u32::from_be_bytes(bytes),
+            };
             match word {
                 0..=9 => write!(out, " {word},"),
                 _ => write!(out, " {word:#x},"),

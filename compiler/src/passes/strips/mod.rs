@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use kiln_ir::kernel::{BufferId, BufferKind, Edits, LoopId, Program, Role, Uses};
 use kiln_ir::{Error, Result};
 
-use crate::memory::{self, Arena};
+use crate::memory::{self, Arena, Asks};
 use crate::passes::layout;
 use cut::{Cut, Strip};
 
@@ -33,12 +33,12 @@ const CALL: f64 = 20_000.0;
 const ROUNDS: usize = 200;
 
 /// Cuts the program so that its arena has at most `limit` bytes, or says what the least is that was found.
-pub fn run(program: &mut Program, limit: u64, align: usize) -> Result<()> {
+pub fn run(program: &mut Program, limit: u64, asks: Asks) -> Result<()> {
     let uses = Uses::of(program);
-    let mut found = search(program, &uses, (limit, limit), align)?;
+    let mut found = search(program, &uses, (limit, limit), asks)?;
     if found.arena.bytes as u64 > limit {
         // What is least everywhere, whatever work it is: what is told is found by whoever asks for it.
-        found = search(program, &uses, (limit, 0), align)?;
+        found = search(program, &uses, (limit, 0), asks)?;
     }
     if found.arena.bytes as u64 > limit {
         return Err(found.refuse(limit));
@@ -50,8 +50,8 @@ pub fn run(program: &mut Program, limit: u64, align: usize) -> Result<()> {
 }
 
 /// The smallest arena on the way to `target`, or the first within `limit`.
-fn search(program: &Program, uses: &Uses, (limit, mut target): (u64, u64), align: usize) -> Result<State> {
-    let mut state = State::of(program, uses, Vec::new(), align)?;
+fn search(program: &Program, uses: &Uses, (limit, mut target): (u64, u64), asks: Asks) -> Result<State> {
+    let mut state = State::of(program, uses, Vec::new(), asks)?;
     let mut best = state.clone();
     for _ in 0..ROUNDS {
         if best.arena.bytes as u64 <= limit {
@@ -63,7 +63,7 @@ fn search(program: &Program, uses: &Uses, (limit, mut target): (u64, u64), align
             let gaps = (state.arena.bytes - alive) as u64;
             target = limit.saturating_sub(gaps).min(target.saturating_sub(1));
         }
-        let Some(next) = state.next(program, uses, kernel, target, align)? else { break };
+        let Some(next) = state.next(program, uses, kernel, target, asks)? else { break };
         state = next;
         if state.arena.bytes < best.arena.bytes {
             best = state.clone();
@@ -85,7 +85,7 @@ struct State {
 
 impl State {
     /// The program with these cuts, laid out.
-    fn of(program: &Program, uses: &Uses, cuts: Vec<Cut>, align: usize) -> Result<Self> {
+    fn of(program: &Program, uses: &Uses, cuts: Vec<Cut>, asks: Asks) -> Result<Self> {
         let mut origin: BTreeMap<String, usize> = BTreeMap::new();
         for (i, kernel) in program.kernels().iter().enumerate() {
             origin.insert(kernel.name.clone(), i);
@@ -106,7 +106,7 @@ impl State {
         changed.edit(edits);
         let mut laid_out = changed.clone();
         layout::run(&mut laid_out)?;
-        let arena = memory::plan(&laid_out, align)?;
+        let arena = memory::plan(&laid_out, asks)?;
         let mut alive = vec![(usize::MAX, 0); laid_out.kernels().len()];
         for slot in &arena.slots {
             (slot.live.0..=slot.live.1).for_each(|moment| alive[moment].1 += slot.bytes);
@@ -139,7 +139,7 @@ impl State {
         uses: &Uses,
         kernel: usize,
         target: u64,
-        align: usize,
+        asks: Asks,
     ) -> Result<Option<Self>> {
         let mut found = candidates(program, uses, kernel);
         let fits = |c: &Candidate| c.bytes as u64 <= target;
@@ -160,7 +160,7 @@ impl State {
             let before = self.most(&touched).1;
             cuts.push(candidate.cut);
             cuts.sort_by_key(|cut| cut.first);
-            let state = Self::of(program, uses, cuts, align)?;
+            let state = Self::of(program, uses, cuts, asks)?;
             let most = state.most(&touched).1;
             if most < before && best.as_ref().is_none_or(|(least, _)| most < *least) {
                 best = Some((most, state));
@@ -270,6 +270,8 @@ mod tests {
 
     use super::*;
 
+    const ASKS: Asks = Asks { align: 64, arguments: false };
+
     /// What a block of a network is: wider, a window, narrower, and the sum with what came in.
     const BLOCK: &str = r#"program @m {
   input %x: f32[1, 4, 20, 6]
@@ -318,7 +320,7 @@ mod tests {
     fn arena(program: &Program) -> usize {
         let mut laid_out = program.clone();
         layout::run(&mut laid_out).unwrap();
-        memory::plan(&laid_out, 64).unwrap().bytes
+        memory::plan(&laid_out, ASKS).unwrap().bytes
     }
 
     #[test]
@@ -329,7 +331,7 @@ mod tests {
         let before = arena(&whole);
         for limit in [before * 3 / 4, before / 2, before * 2 / 5] {
             let mut program = whole.clone();
-            run(&mut program, limit as u64, 64).unwrap();
+            run(&mut program, limit as u64, ASKS).unwrap();
             kernel::verify(&program).unwrap();
             assert!(arena(&program) <= limit, "{} of {limit}", arena(&program));
             assert!(program.kernels().len() > whole.kernels().len());
@@ -342,18 +344,18 @@ mod tests {
     fn what_is_small_enough_stays_as_it_is() {
         let mut program = block();
         let limit = arena(&program) as u64;
-        run(&mut program, limit, 64).unwrap();
+        run(&mut program, limit, ASKS).unwrap();
         assert_eq!(program, block());
     }
 
     #[test]
     fn the_least_is_told_and_possible() {
-        let error = run(&mut block(), 1000, 64).unwrap_err();
+        let error = run(&mut block(), 1000, ASKS).unwrap_err();
         let least = error.message.split("the least is ").nth(1).and_then(|s| s.split(',').next());
         let least: u64 = least.unwrap().parse().unwrap();
         assert!(error.message.contains("'a.s1' of 2048 bytes"), "{error}");
         let mut program = block();
-        run(&mut program, least, 64).unwrap();
+        run(&mut program, least, ASKS).unwrap();
         assert_eq!(arena(&program) as u64, least);
     }
 }

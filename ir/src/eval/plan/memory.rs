@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::eval::Symbols;
 use crate::eval::code::{self, Storage as Data, shape};
-use crate::kernel::plan::{Plan, Storage};
+use crate::kernel::plan::{Copied, Plan, Storage};
 use crate::tensor::Tensor;
 use crate::types::TensorType;
 
@@ -80,15 +80,19 @@ impl Memory {
             outputs.push((port.name.clone(), Written::new(port.ty.dtype.bytes_of(elements))));
             types.push(port.ty.clone());
         }
+        let mut arena = Written::new(plan.arena_bytes);
+        // Arguments that are copied are there before any kernel, as if the first had written them.
+        let mut executions = vec![0];
+        for Copied { input, offset_bytes } in &plan.copied {
+            let missing = || Error::internal(format!("input {input} is copied outside of the arena"));
+            let data = &inputs.get(*input).ok_or_else(missing)?.data;
+            let place = *offset_bytes..offset_bytes.saturating_add(data.len());
+            arena.bytes.get_mut(place.clone()).ok_or_else(missing)?.copy_from_slice(data);
+            executions.resize(2, 1);
+            arena.writer[place].fill(1);
+        }
         let inputs = inputs.iter().map(|t| t.data.clone()).collect();
-        Ok(Self {
-            inputs,
-            weights,
-            arena: Written::new(plan.arena_bytes),
-            outputs,
-            types,
-            executions: vec![0],
-        })
+        Ok(Self { inputs, weights, arena, outputs, types, executions })
     }
 
     /// From here on it is the kernel at this position that writes; loops run kernels again.
@@ -98,6 +102,7 @@ impl Memory {
 
     /// What a storage names in a kernel.
     pub(super) fn region(&self, plan: &Plan, storage: Storage, kernel: usize) -> Result<Region> {
+        let storage = plan.found(storage);
         let all = |bytes: usize| Region { storage, bytes: 0..bytes, first: 0 };
         let missing = |what: String| Error::internal(format!("{what} does not exist"));
         match storage {

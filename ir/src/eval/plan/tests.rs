@@ -5,8 +5,8 @@ use crate::dim::Dim;
 use crate::error::{Error, ErrorKind};
 use crate::format::bcsr::{Bcsr, Block};
 use crate::kernel::plan::{
-    FlatAccess, Gather, Guard, Plan, PlannedKernel, Port, Provider, Schedule, Slot, Sparse, Storage, Tile,
-    Weight,
+    Copied, FlatAccess, Gather, Guard, Plan, PlannedKernel, Port, Provider, Schedule, Slot, Sparse, Storage,
+    Tile, Weight,
 };
 use crate::kernel::{BinaryOp, Expr, Form, Loop, LoopId, Role, Scalar, Store, verify_plan};
 use crate::tensor::Tensor;
@@ -120,6 +120,18 @@ fn form(plan: &mut Plan, k: usize) -> (&mut FlatAccess, &mut FlatAccess) {
 #[test]
 fn copies_run() {
     assert_eq!(floats(&copies(), &[x()]), [4.0, 3.0, 2.0, 1.0]);
+}
+
+#[test]
+fn arguments_that_are_copied_are_found_where_they_live() {
+    let mut plan = copies();
+    plan.copied = vec![Copied { input: 0, offset_bytes: 64 }];
+    plan.slots = vec![slot("x", 64, 64, (0, 0)), slot("t", 0, 64, (0, 1)), slot("u", 64, 64, (1, 2))];
+    assert_eq!(floats(&plan, &[x()]), [4.0, 3.0, 2.0, 1.0]);
+    // What comes after in its place is not the argument.
+    form(&mut plan, 1).0.storage = Storage::Input(0);
+    let error = run(&plan, &[x()]).unwrap_err();
+    assert!(error.message.contains("is read at [l0 = 0] before it is"), "{error}");
 }
 
 #[test]
