@@ -7,6 +7,7 @@ use target_lexicon::{BinaryFormat, OperatingSystem, Triple};
 
 use crate::arch::{Arch, Visit};
 use crate::architectures::{self, visit};
+use crate::order::Order;
 use crate::target::{Feature, Level, Probe, Target};
 
 /// What an architecture provides.
@@ -41,11 +42,16 @@ impl Visit for Provide {
 }
 
 fn arch(triple: &Triple) -> Result<Provided> {
-    visit(triple, Provide).ok_or_else(|| {
+    // An AArch64 may store the high byte first; code is made for the others.
+    let provided = visit(triple, Provide).filter(|_| Order::of(triple) == Order::LowFirst);
+    provided.ok_or_else(|| {
         let known: Vec<&str> = architectures::list().iter().map(|(name, _)| *name).collect();
         let architecture = triple.architecture;
         Error::unsupported(format!("no code is made for the architecture {architecture} of target {triple}"))
-            .hint(format!("known are {}, see `kiln list targets`", known.join(" and ")))
+            .hint(format!(
+                "known are {}, see `kiln list targets`; --emit c needs a C compiler alone",
+                known.join(" and ")
+            ))
     })
 }
 
@@ -314,6 +320,15 @@ mod tests {
         let arm = |cpus: &[&str]| resolve_list("aarch64-unknown-linux-gnu", cpus, "");
         assert_eq!(arm(&["neon"]).unwrap().len(), 1);
         assert_eq!(arm(&["neon", "dotprod"]).unwrap_err().kind, kiln_ir::ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn machines_without_code_are_refused() {
+        for triple in ["s390x-unknown-linux-gnu", "aarch64_be-unknown-linux-gnu"] {
+            let error = resolve(triple, "", "").unwrap_err().to_string();
+            assert!(error.contains("no code is made") && error.contains("--emit c"), "{error}");
+            assert!(crate::c::target(triple).unwrap().turns_elements());
+        }
     }
 
     #[test]
