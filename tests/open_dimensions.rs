@@ -302,7 +302,8 @@ const IMAGES: &[(&str, &str)] = &[
     ),
     (
         "back_where_they_were",
-        "input %x: f32[1, 3, h, s] %a, %i = MaxPool(%x) {kernel_shape = [2, 2], strides = [2, 2]} %b = Exp(%a) \
+        "input %x: f32[1, 3, h, s] %c = Concat(%x, %x) {axis = 2} %d = Concat(%c, %c) {axis = 3} \
+        %a, %i = MaxPool(%d) {kernel_shape = [2, 2], strides = [2, 2]} %b = Exp(%a) \
         %y = MaxUnpool(%b, %i) {kernel_shape = [2, 2], strides = [2, 2]}",
     ),
     (
