@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Models as C99 against the SSE2 library of the same models and the C of emx-onnx-cgen, by one compiler with one set of flags.
 
-    bench_c99.py [MODEL.onnx...] [--flags=-O2] [--rounds 5] [--emx PATH] [--json]
+    bench_c99.py [MODEL.onnx...] [--flags=-O2] [--rounds 5] [--speed] [--emx PATH] [--json]
 
 Each model (by default those that the repository ships) is compiled three ways, and the three run in turn, so that a machine that
 drifts does so for all. Times are minima in milliseconds on one thread; code is the .text of the object; the error is the greatest
@@ -98,7 +98,8 @@ def peer(path, folder, emx, flags, out):
 
 def measure(path, args, flags, folder):
     kiln = common.kiln_binary()
-    run(kiln, "compile", path, "-o", folder / "c", "--emit", "c,report", "--quiet", "--name", "m")
+    run(kiln, "compile", path, "-o", folder / "c", "--emit", "c,report", "--quiet", "--name", "m",
+        *(["--features", "+speed"] if args.speed else []))
     run(kiln, "compile", path, "-o", folder / "lib", "--cpu", "sse2", "--emit", "lib,header", "--quiet", "--name", "m")
     run("cc", *flags, "-Wall", "-Wextra", "-pedantic", "-Werror", "-c", folder / "c/m.c", "-o", folder / "m.o")
     own = Compiled(shared(folder, "c99", [folder / "c/m.c"], flags), folder / "c/m.h")
@@ -129,6 +130,7 @@ def main():
     parser.add_argument("models", nargs="*", type=pathlib.Path)
     parser.add_argument("--flags", default="-O2", help="of the C compiler")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--speed", action="store_true", help="the large and fast form")
     beside = shutil.which("emx-onnx-cgen", path=str(pathlib.Path(sys.executable).parent)) or shutil.which("emx-onnx-cgen")
     parser.add_argument("--emx", default=beside, help="the command of emx-onnx-cgen")
     parser.add_argument("--json", action="store_true")

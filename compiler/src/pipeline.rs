@@ -300,7 +300,7 @@ fn laid_out(
             return Ok(ControlFlow::Break(Compiled::Program(program)));
         }
     }
-    if options.winograd && options.opt >= 2 {
+    if options.winograd && options.opt >= 2 && !targets.iter().any(|t| t.least_code) {
         let start = Instant::now();
         winograd::run_with(&mut program, targets, &options.choices)?;
         if !after.program("winograd", &program, start)? {

@@ -95,6 +95,8 @@ pub fn build_with(
         let flat = flatten(&program, &kernel, &bounds, &mut storage)
             .map_err(|e| e.at(&kernel.name, kernel.form.name()))?;
         let (mut flat, skipping) = taps::split(flat);
+        // Pieces of an axis have code of their own each.
+        let skipping = skipping.filter(|_| !target.least_code);
         let format = packable.and_then(|root| program.buffer(root).format.clone());
         let mut dense_for = None;
         if let (Some(root), Some(Format { kept: Kept::Bcsr(block), why })) = (packable, &format) {

@@ -115,6 +115,8 @@ pub struct Target {
     /// Code is small rather than straight: loops are not unrolled, and tiles have few rows. So it is for machines without an
     /// operating system, whose memory for code is counted in kilobytes.
     pub frugal: bool,
+    /// Bytes of code come before time: no minimal filtering, whose transforms are much code, and kernels are listed in a table.
+    pub least_code: bool,
     /// Steps of depth unrolled in tiles.
     pub tile_unroll: u32,
     /// Whether the vector builder can ask for cache lines ahead of their use.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use kiln_ir::graph::Graph;
 use kiln_ir::{Bound, Limits};
-use kiln_targets::Target;
+use kiln_targets::{Target, c};
 
 use super::artifact::Artifact;
 use super::emits::Emit;
@@ -322,12 +322,14 @@ impl Compiler {
                 .hint("ask for c and folders of it with header, hpp, report, html, ir, plan and dot, and for the others by themselves")
                 .into());
         }
-        if !self.cpus.iter().all(|cpu| cpu == "baseline") || !self.features.is_empty() {
+        let fast = self.features.trim_start_matches('+') == c::SPEED;
+        if !self.cpus.iter().all(|cpu| cpu == "baseline") || !(fast || self.features.is_empty()) {
             return Err(kiln_ir::Error::invalid("C is for every processor: its compiler is told which")
-                .hint("leave out --cpu and --features")
+                .hint("leave out --cpu and --features, of which there is +speed alone: larger and faster")
                 .into());
         }
-        Ok(kiln_targets::c::target(self.triple.as_deref().unwrap_or_default())?)
+        let triple = self.triple.as_deref().unwrap_or_default();
+        Ok(if fast { c::fast_target(triple)? } else { c::target(triple)? })
     }
 
     /// Reads the model and binds its dimensions, for the target's minimum unless a CPU is chosen.

@@ -236,6 +236,10 @@ fn model(
         Form::Window { .. } if long => 2,
         _ => 1,
     };
+    if target.least_code {
+        // One at a time leaves nothing over that would need code of its own. Sums in lanes keep their number, which is their order.
+        return NestPick { vectors: if parallel { 1 } else { vectors }, tile: tile.min(1), columns };
+    }
     NestPick { vectors, tile, columns }
 }
 

@@ -191,6 +191,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         shared_panel: None,
         f32_tiles: TILES,
         frugal: false,
+        least_code: false,
         short_tiles: &[],
         tile_unroll: 8,
         prefetches: false,

@@ -33,6 +33,8 @@ pub const LEVEL: &str = "c";
 
 /// Compilers that have vectors: those of SSE2's tiles, which Neon and others hold as well.
 const TILES: &[(u32, u32)] = &[(4, 2), (6, 1), (4, 1), (2, 1)];
+/// Compilers that have vectors, where code is small.
+const SHORT_TILES: &[(u32, u32)] = &[(2, 2), (2, 1), (1, 1)];
 /// Machines of 13 general registers without vectors: two rows of four sums.
 const SMALL_TILES: &[(u32, u32)] = &[(2, 1), (1, 1)];
 
@@ -43,13 +45,29 @@ pub fn text(target: &Target, program: &impl Program) -> R<Text> {
     Ok(builder.finish())
 }
 
+/// The feature of C that is straight and unrolled, with minimal filtering, rather than small.
+pub const SPEED: &str = "speed";
+
 /// C for a machine: its triple (empty or `host`: this one) tells how many sums its registers hold, and need not be one that
-/// objects are made for.
+/// objects are made for. Its code is small.
 ///
 /// # Errors
 ///
 /// *Invalid* for a triple that nobody knows.
 pub fn target(triple: &str) -> Result<Target> {
+    described(triple, false)
+}
+
+/// The same with the feature [`SPEED`], which changes what compilers with vectors are given.
+///
+/// # Errors
+///
+/// As [`target`].
+pub fn fast_target(triple: &str) -> Result<Target> {
+    described(triple, true)
+}
+
+fn described(triple: &str, fast: bool) -> Result<Target> {
     let mut triple = match triple {
         "" | "host" => crate::host(),
         text => Triple::from_str(text)
@@ -62,11 +80,12 @@ pub fn target(triple: &str) -> Result<Target> {
     let vectors =
         matches!(triple.architecture, Architecture::X86_64 | Architecture::Aarch64(_) | Architecture::Wasm32)
             && Order::of(&triple) == Order::LowFirst;
+    let fast = fast && vectors;
     Ok(Target {
         triple,
         level: LEVEL,
         text: true,
-        features: Vec::new(),
+        features: if fast { vec![SPEED] } else { Vec::new() },
         isa_flags: Vec::new(),
         fma: false,
         rounds: false,
@@ -86,13 +105,19 @@ pub fn target(triple: &str) -> Result<Target> {
         encoder: false,
         coff_objects: false,
         vector_bytes: 16,
-        vector_registers: if vectors { 16 } else { 5 },
+        // Few, where code is small: windows make few results at a time.
+        vector_registers: if fast { 16 } else { 5 },
         lhs_access: LhsAccess::Broadcast,
         l1d_bytes: 32 << 10,
         l2_bytes: if vectors { 512 << 10 } else { 32 << 10 },
         shared_panel: None,
-        f32_tiles: if vectors { TILES } else { SMALL_TILES },
-        frugal: !vectors,
+        f32_tiles: match (vectors, fast) {
+            (true, true) => TILES,
+            (true, false) => SHORT_TILES,
+            (false, _) => SMALL_TILES,
+        },
+        frugal: !fast,
+        least_code: vectors && !fast,
         short_tiles: &[],
         tile_unroll: 4,
         prefetches: false,

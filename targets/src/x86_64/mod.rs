@@ -256,6 +256,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         shared_panel: None,
         f32_tiles,
         frugal: false,
+        least_code: false,
         short_tiles: match vector_bytes {
             64 => SHORT_TILES_512,
             32 => SHORT_TILES_256,

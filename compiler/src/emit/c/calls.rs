@@ -23,6 +23,23 @@ pub(super) struct Calls<'a, 's> {
     pub(super) sizes: &'s mut Sizes<'a>,
     /// Of the machine's numbers, where elements have their low byte first.
     pub(super) order: Order,
+    /// Whether there is the function that shares a kernel among threads.
+    pub(super) shared: bool,
+    /// Whether kernels that follow each other are called from a table.
+    pub(super) tables: bool,
+}
+
+/// So many kernels that follow each other are worth a table.
+const LISTED: usize = 3;
+
+/// A kernel's call where its numbers are known.
+struct Row {
+    function: usize,
+    steps: i64,
+    /// What a thread takes at least: all of it, where threads do not share it.
+    grain: i64,
+    /// 0 where its function reads none.
+    places: usize,
 }
 
 /// The word of the frame at a distance.
@@ -34,7 +51,15 @@ impl Calls<'_, '_> {
     /// Statements that do these steps.
     pub(super) fn steps(&mut self, steps: &[Step]) -> Result<String> {
         let mut out = String::new();
-        for step in steps {
+        let mut left = steps;
+        while let Some(step) = left.first() {
+            let rows: Vec<_> = left.iter().map_while(|step| self.row(step)).collect();
+            if rows.len() >= LISTED {
+                out += &self.table(&rows);
+                left = &left[rows.len()..];
+                continue;
+            }
+            left = &left[1..];
             match step {
                 Step::Kernel(i) => {
                     out += &self.kernel(*i)?;
@@ -68,6 +93,60 @@ impl Calls<'_, '_> {
             }
         }
         Ok(out)
+    }
+
+    /// A kernel's row in a table, where all about its call is known.
+    fn row(&self, step: &Step) -> Option<Row> {
+        let Step::Kernel(i) = step else { return None };
+        let (kernel, call) = (&self.plan.kernels[*i], &self.texts.kernels[*i]);
+        let has_sizes = kernel.has_sizes() && !self.plan.sizes.is_empty();
+        if !self.tables || has_sizes || self.plan.counted_by(*i).next().is_some() {
+            return None;
+        }
+        let steps = call.steps.as_const()?;
+        let grain = match kernel.grain.as_ref().filter(|_| kernel.is_forked()) {
+            Some(grain) => grain.as_const()?,
+            None => steps,
+        };
+        Some(Row { function: call.function, steps, grain, places: call.places.unwrap_or(0) })
+    }
+
+    /// The calls of kernels that follow each other, as a loop.
+    fn table(&self, rows: &[Row]) -> String {
+        let (name, placed) = (self.name, !self.texts.places.is_empty());
+        let mut out = String::from("    {\n        static const struct {\n");
+        out += "            void (*kernel)(const int64_t *frame, intptr_t begin, intptr_t end);\n";
+        let fields = ["steps", "grain", "places"];
+        let own: Vec<&str> = fields
+            .into_iter()
+            .filter(|f| *f == "steps" || (*f == "grain" && self.shared) || (*f == "places" && placed))
+            .collect();
+        let _ = writeln!(out, "            intptr_t {};\n        }} list[] = {{", own.join(", "));
+        for row in rows {
+            let grain = if self.shared { format!(", {}", row.grain) } else { String::new() };
+            let places = if placed { format!(", {}", row.places) } else { String::new() };
+            let _ = writeln!(
+                out,
+                "            {{ {}, {}{grain}{places} }},",
+                self.names[row.function], row.steps
+            );
+        }
+        let _ = writeln!(out, "        }};\n        for (i = 0; i < {}; i++) {{", rows.len());
+        if placed {
+            let at = word(words::PLACES);
+            let _ = writeln!(
+                out,
+                "            frame[{at}] = (int64_t)(intptr_t)({name}_places + list[i].places);"
+            );
+        }
+        out += &match self.shared {
+            true => format!(
+                "            {name}_fork(list[i].kernel, frame, list[i].steps, list[i].grain, parallel_for, context);\n"
+            ),
+            false => "            list[i].kernel(frame, 0, list[i].steps);\n".to_owned(),
+        };
+        out += "        }\n    }\n";
+        out
     }
 
     /// The head of a loop, which ends too where a kernel has left a status.

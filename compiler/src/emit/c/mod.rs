@@ -27,6 +27,14 @@ pub struct Options {
     pub weights_section: Option<String>,
 }
 
+/// Asks the compiler for small code, whatever its own level.
+const SIZE: &str = "/* Small code: kiln compile --features +speed makes larger and faster one. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize (\"Os\", \"no-move-loop-invariants\")
+#endif
+
+";
+
 /// The text of the file.
 pub fn render(plan: &Plan, target: &Target, name: &str, options: &Options) -> Result<String> {
     let texts = texts(plan, target)?;
@@ -50,12 +58,15 @@ pub fn render(plan: &Plan, target: &Target, name: &str, options: &Options) -> Re
     let order = Order::of(&target.triple);
     out += &helpers::prelude(order);
     out.push('\n');
+    if target.least_code {
+        out += SIZE;
+    }
     out += &weights::render(plan, name, order, options.weights_section.as_deref())?;
     let mut calls: BTreeSet<String> =
         texts.functions.iter().flat_map(|(text, _)| text.calls.clone()).collect();
     // What arguments of helpers call stands in their text.
     calls.extend(texts.functions.iter().flat_map(|(text, _)| helpers::calls(&text.body)));
-    let run = run::render(plan, name, &texts, &names, order)?;
+    let run = run::render(plan, name, &texts, &names, order, target.least_code)?;
     calls.extend(helpers::calls(&run));
     out += &helpers::definitions(&calls, order);
     for ((text, kernels), function) in texts.functions.iter().zip(&names) {

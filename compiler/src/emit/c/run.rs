@@ -13,12 +13,14 @@ use super::sizes::Sizes;
 use crate::codegen::text::Texts;
 
 /// `NAME_run`, `NAME_run_parallel` and what they are made of.
+/// In a table the kernels take less code than in calls.
 pub(super) fn render(
     plan: &Plan,
     name: &str,
     texts: &Texts,
     names: &[String],
     order: Order,
+    tables: bool,
 ) -> Result<String> {
     let open = !plan.bounds.is_empty();
     let (argument, pass) =
@@ -42,7 +44,7 @@ static const int64_t {name}_places[{}] = {{ {} }};\n",
     if shared {
         out += &fork(name);
     }
-    let run = body(plan, name, texts, names, order, shared)?;
+    let run = body(plan, name, texts, names, order, shared, tables)?;
     let _ = write!(
         out,
         "
@@ -107,6 +109,7 @@ fn body(
     names: &[String],
     order: Order,
     shared: bool,
+    tables: bool,
 ) -> Result<String> {
     let mut out = String::new();
     let (ins, outs) = (plan.inputs.len(), plan.outputs.len());
@@ -224,7 +227,8 @@ fn body(
         let _ = writeln!(out, "    frame[{}] = {value};", word(at));
     }
     // What loops and calls ask for is computed before the first, where it is known then.
-    out += &Calls { plan, name, texts, names, sizes: &mut sizes, order }.steps(&plan.steps())?;
+    out +=
+        &Calls { plan, name, texts, names, sizes: &mut sizes, order, shared, tables }.steps(&plan.steps())?;
     if order == Order::HighFirst {
         for (i, port) in plan.outputs.iter().enumerate().filter(|(_, port)| port.ty.dtype.size() > 1) {
             let (n, bytes) = (sizes.value(&port.ty.shape.elements())?, port.ty.dtype.size());
