@@ -7,7 +7,7 @@
 
 use std::process::ExitCode;
 
-use kiln_compiler::internals::pipeline;
+use kiln_compiler::internals::pipeline::{self, Options};
 use kiln_ir::Tensor;
 use kiln_tests::compare::{self, ACROSS_STAGES};
 use kiln_tests::driver::{self, Case, Host};
@@ -19,23 +19,27 @@ use libtest_mimic::{Arguments, Trial};
 /// Sweeps in a call of the compiler.
 const TOGETHER: usize = 8;
 
-/// A machine: its triple, and how C is compiled and run for it.
+/// A machine: its triple, whether code for it is fast rather than small, and how C is compiled and run for it.
 #[derive(Clone, Copy)]
 struct Machine {
     triple: &'static str,
+    fast: bool,
     host: Host<'static>,
 }
 
 /// One that is emulated: what tests call it, the machine, its compiler and its emulator.
 type Emulated = (&'static str, Machine, [&'static str; 2]);
 
-const HERE: Machine = Machine { triple: "", host: driver::NATIVE };
-const RISCV64: Machine = Machine { triple: "riscv64gc-unknown-linux-gnu", host: driver::RISCV64 };
-const S390X: Machine = Machine { triple: "s390x-unknown-linux-gnu", host: driver::S390X };
+const HERE: Machine = Machine { triple: "", fast: false, host: driver::NATIVE };
+const RISCV64: Machine =
+    Machine { triple: "riscv64gc-unknown-linux-gnu", fast: false, host: driver::RISCV64 };
+const S390X: Machine = Machine { triple: "s390x-unknown-linux-gnu", fast: false, host: driver::S390X };
 const EMULATED: [Emulated; 2] = [
     ("riscv64", RISCV64, [tools::RISCV64_CC, tools::QEMU_RISCV64]),
     ("s390x", S390X, [tools::S390X_CC, tools::QEMU_S390X]),
 ];
+/// As `HERE`, where code is fast.
+const FAST: Machine = Machine { fast: true, ..HERE };
 /// Shipped models that are run there.
 const MODELS: [&str; 2] = ["tiny_kws_dscnn", "wm_005_aug_float"];
 /// Sweeps that are run there alone: of bytes, and roundings, which compilers may do in other types.
@@ -44,8 +48,17 @@ const MORE: [&str; 3] = ["convolutions_of_bytes", "tables_of_bytes", "roundings"
 /// This machine with C for the registers of those.
 const ALIKE: Machine = Machine { host: driver::NATIVE, ..RISCV64 };
 
-fn check(Machine { triple, host }: Machine, sweeps: &[Sweep]) -> Outcome<Vec<Vec<Tensor>>> {
-    let options = stages::c_options_for(triple, 2)?;
+impl Machine {
+    fn options(self) -> Outcome<Options> {
+        match self.fast {
+            true => stages::fast_c_options_for(self.triple, 2),
+            false => stages::c_options_for(self.triple, 2),
+        }
+    }
+}
+
+fn check(machine: Machine, sweeps: &[Sweep]) -> Outcome<Vec<Vec<Tensor>>> {
+    let options = machine.options()?;
     let folder = tempfile::tempdir().map_err(text)?;
     let (mut cases, mut inputs, mut expected) = (Vec::new(), Vec::new(), Vec::new());
     for sweep in sweeps {
@@ -58,7 +71,7 @@ fn check(Machine { triple, host }: Machine, sweeps: &[Sweep]) -> Outcome<Vec<Vec
         cases.push(Case::new(sweep.name, &plan));
         inputs.push(own);
     }
-    let found = driver::run_c(host, folder.path(), &cases, &inputs)?;
+    let found = driver::run_c(machine.host, folder.path(), &cases, &inputs)?;
     for ((sweep, found), expected) in sweeps.iter().zip(&found).zip(&expected) {
         compare::close(found, expected, ACROSS_STAGES).map_err(|e| format!("{}: {e}", sweep.name))?;
     }
@@ -79,17 +92,17 @@ fn check_model(machine: Machine, model: &Model) -> Outcome {
     let here = stages::options("baseline", 2)?;
     let plan = pipeline::compile(graph.clone(), &here).map_err(text)?;
     let expected = stages::run_jit(&plan, &here, 1, &inputs)?;
-    let run = |Machine { triple, host }: Machine| {
-        let options = stages::c_options_for(triple, 2)?;
+    let run = |machine: Machine| {
+        let options = machine.options()?;
         let plan = pipeline::compile(graph.clone(), &options).map_err(text)?;
         let folder = tempfile::tempdir().map_err(text)?;
         stages::write_c(folder.path(), &model.name, &plan, &options)?;
         let case = [Case::new(&model.name, &plan)];
-        Ok::<_, String>(driver::run_c(host, folder.path(), &case, &[inputs.clone()])?.remove(0))
+        Ok::<_, String>(driver::run_c(machine.host, folder.path(), &case, &[inputs.clone()])?.remove(0))
     };
     let found = run(machine)?;
     compare::close(&found, &expected, ACROSS_STAGES)?;
-    compare::same_bits(&found, &run(ALIKE)?)
+    if machine.fast { Ok(()) } else { compare::same_bits(&found, &run(ALIKE)?) }
 }
 
 fn main() -> ExitCode {
@@ -117,6 +130,12 @@ fn main() -> ExitCode {
                 .push(Trial::test(title, move || Ok(check_model(machine, &model)?)).with_ignored_flag(skip));
         }
     }
+    let fast = some.clone();
     trials.push(Trial::test("sweeps", move || Ok(check(HERE, &some).map(drop)?)));
+    trials.push(Trial::test("sweeps with speed", move || Ok(check(FAST, &fast).map(drop)?)));
+    for model in models::shipped() {
+        let title = format!("{} with speed", model.name);
+        trials.push(Trial::test(title, move || Ok(check_model(FAST, &model)?)));
+    }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

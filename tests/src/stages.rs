@@ -124,6 +124,11 @@ pub fn c_options_for(triple: &str, opt: u8) -> Outcome<Options> {
     Ok(Options { opt, ..Options::new(kiln_targets::c::target(triple).map_err(text)?) })
 }
 
+/// The same for large and fast code.
+pub fn fast_c_options_for(triple: &str, opt: u8) -> Outcome<Options> {
+    Ok(Options { opt, ..Options::new(kiln_targets::c::fast_target(triple).map_err(text)?) })
+}
+
 /// Writes `folder/NAME.c` and `folder/NAME.h`.
 pub fn write_c(folder: &Path, name: &str, plan: &Plan, options: &Options) -> Outcome {
     let variant = [Variant { plan, target: &options.target }];
