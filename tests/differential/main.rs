@@ -529,7 +529,9 @@ fn main() -> ExitCode {
         let cases = if machine.name() == IN_ORDER { cases.div_ceil(4) } else { cases };
         // Elsewhere the levels of AArch64 are the same code.
         let differs = |name: &str| ["quantis", "bytes", "packed"].iter().any(|part| name.contains(part));
-        let kinds = KINDS.iter().filter(|(name, _)| !of_bytes || differs(name));
+        // The image that Bochs boots reads results of a size that is known.
+        let counts = |name: &str| machine.name() == "avx512" && name == "flow_growing";
+        let kinds = KINDS.iter().filter(|(name, _)| (!of_bytes || differs(name)) && !counts(name));
         trials.extend(kinds.map(|&(name, make)| {
             let name = format!("{name}::{}", machine.name());
             let check = move || Ok(check_emulated(make, start..start + cases, machine)?);

@@ -22,6 +22,7 @@ mod lookups;
 mod middle;
 mod muladd;
 mod pixels;
+mod quotient;
 
 use std::collections::BTreeMap;
 

@@ -368,14 +368,15 @@ fn sizes(
     all
 }
 
-/// Vectors whose results are a line, where sums take so few cycles that those of results count: of fours of bytes at 512 bits.
-/// One where no row begins with a line.
+/// Vectors whose results are a line, where sums take so few cycles that those of results count: of fours of bytes and of pairs of
+/// words at 512 bits. One where no row begins with a line.
 fn vectors_of_line(kernel: &FlatKernel, col: LoopId, target: &Target) -> Option<i64> {
     let Form::Contract { store, .. } = &kernel.form else { return None };
     let size = store.to.dtype.size() as i64;
     let whole = extent_of(kernel, col).is_some_and(|n| n * size % LINE == 0);
     let line = if whole { LINE / (lanes(kernel, target) * size) } else { 1 };
-    (is_bytes(kernel) && target.dot4 && target.vector_bytes as i64 == LINE).then_some(line.max(1))
+    let few = (is_bytes(kernel) || is_words(kernel)) && target.dot4;
+    (few && target.vector_bytes as i64 == LINE).then_some(line.max(1))
 }
 
 /// Elements from the first that an access reads to the last: windows overlap.

@@ -11,11 +11,12 @@
 //! pairs of factors with nearly that product as one likes, and each rounds in its own way. Where one factor is enough for every
 //! column there is no second one. Where a column has no factors, and for numbers that are not those of sums, the quotient stays.
 
-use kiln_ir::kernel::{BinaryOp, BufferKind, Expr, Form, Kernel, Program, UnaryOp};
+use kiln_ir::kernel::{BinaryOp, BufferKind, Expr, Form, Kernel, Program};
 use kiln_ir::{DType, Result, Tensor};
 
 use super::bounds::{Range, range, sums};
 use super::muladd::MulAdd;
+use super::quotient::{Quotient, is_integer};
 
 /// How close to a half, as a part of it, numbers are that may round either way: more than both sides err.
 const CLOSE: f64 = 1.0 / (1 << 20) as f64;
@@ -23,8 +24,6 @@ const CLOSE: f64 = 1.0 / (1 << 20) as f64;
 const EXACT: f64 = (1 << 24) as f64;
 /// First factors that are tried.
 const TRIES: u32 = 1 << 13;
-/// Scales far from where f32 has fewer digits.
-const SCALES: std::ops::Range<f32> = 1e-12..1e12;
 /// Sums that may round either way, of which there are few.
 const MOST_SUMS: usize = 512;
 
@@ -41,7 +40,7 @@ pub fn run(program: &mut Program, loose: bool) -> Result<()> {
             let one = if loose { MulAdd::of(program, q, sums) } else { None };
             match one {
                 Some(one) => Some((q.number.clone(), Number::MulAdd(one))),
-                None => Some((q.whole.clone(), Number::Product(q.products(program, sums)?))),
+                None => Some((q.whole.clone(), Number::Product(Product::of(program, q, sums)?))),
             }
         };
         let known: Vec<(Expr, Number)> = found.iter().filter_map(known).collect();
@@ -83,92 +82,24 @@ enum Number {
     MulAdd(MulAdd),
 }
 
-/// A sum times a scale over another, on its way to a byte.
-pub(super) struct Quotient<'e> {
-    whole: &'e Expr,
-    /// It is rounded, and `zero` is added.
-    number: &'e Expr,
-    /// The sum as a number.
-    pub(super) sum: &'e Expr,
-    pub(super) scale: &'e Expr,
-    by: f32,
-    /// The least and the greatest integer that it is rounded to, or may be.
-    pub(super) least: i32,
-    pub(super) most: i32,
-    pub(super) zero: i32,
+/// A sum times one factor or two, each of which has an element where the scale had one.
+struct Product {
+    sum: Expr,
+    scale: Expr,
+    factors: Vec<Vec<f32>>,
 }
 
-impl<'e> Quotient<'e> {
-    /// One of no program, for looking at its numbers.
-    #[cfg(test)]
-    pub(super) fn test(e: &'e Expr, (least, most, zero): (i32, i32, i32), by: f32) -> Self {
-        Self { whole: e, number: e, sum: e, scale: e, by, least, most, zero }
-    }
-
-    /// The quotient that a byte is made of.
-    fn of(e: &'e Expr) -> Option<Self> {
-        let Expr::Cast(to @ (DType::U8 | DType::I8), number) = e else { return None };
-        let (least, most) = if *to == DType::U8 { (0, 255) } else { (-128, 127) };
-        let limited = |e: &'e Expr, op: BinaryOp, limit: i32| match e {
-            Expr::Binary(found, a, b)
-                if *found == op && matches!(**b, Expr::Const(c) if c.to_f64() == f64::from(limit)) =>
-            {
-                Some(&**a)
-            }
-            _ => None,
-        };
-        let clamped = limited(number, BinaryOp::Max, least).and_then(|e| limited(e, BinaryOp::Min, most));
-        let number = match clamped {
-            Some(Expr::Cast(DType::I32, number)) => &**number,
-            Some(_) => return None,
-            None => &**number,
-        };
-        let (rounded, zero) = match number {
-            Expr::Binary(BinaryOp::Add, rounded, zero) => match **zero {
-                Expr::Const(zero) => (&**rounded, zero.to_f64()),
-                _ => return None,
-            },
-            _ => (number, 0.0),
-        };
-        let Expr::Unary(UnaryOp::Round, whole) = rounded else { return None };
-        let Expr::Binary(BinaryOp::Div, product, by) = &**whole else { return None };
-        let (Expr::Binary(BinaryOp::Mul, sum, scale), Expr::Const(by)) = (&**product, &**by) else {
-            return None;
-        };
-        let zero =
-            (zero.fract() == 0.0 && zero.abs() <= 255.0 && by.dtype == DType::F32).then_some(zero as i32)?;
-        let by = by.to_f64() as f32;
-        Some(Self { whole, number, sum, scale, by, least: least - zero, most: most - zero, zero })
-    }
-
-    /// What a sum is multiplied by; `None` where scales are out of range.
-    pub(super) fn ratio(&self, scale: f32) -> Option<f64> {
-        let known = SCALES.contains(&scale) && SCALES.contains(&self.by);
-        known.then(|| f64::from(scale) / f64::from(self.by))
-    }
-
-    /// The elements of the scale.
-    pub(super) fn scales(&self, program: &Program) -> Option<Vec<f32>> {
-        match self.scale {
-            Expr::Const(c) if c.dtype == DType::F32 => Some(vec![c.to_f64() as f32]),
-            Expr::Load(a) if a.otherwise.is_none() => match &program.buffer(a.buffer).kind {
-                BufferKind::Const(tensor) => Some(tensor.as_slice::<f32>().ok()?.into_owned()),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// The product that it is for all sums.
-    fn products(&self, program: &Program, sums: Range) -> Option<Product> {
-        let Expr::Cast(DType::F32, integer) = self.sum else { return None };
+impl Product {
+    /// The product that a quotient is for all sums.
+    fn of(program: &Program, q: &Quotient<'_>, sums: Range) -> Option<Self> {
+        let Expr::Cast(DType::F32, integer) = q.sum else { return None };
         if !is_integer(program, integer) {
             return None;
         }
         let reach = range(program, integer, sums)?;
         let reach = reach.0.abs().max(reach.1.abs());
-        let scales = self.scales(program)?;
-        let close = |scale: &f32| Close::of(*scale, self, reach);
+        let scales = q.scales(program)?;
+        let close = |scale: &f32| Close::of(*scale, q, reach);
         let close: Vec<Close> = scales.iter().map(close).collect::<Option<_>>()?;
         let single: Option<Vec<f32>> = close.iter().map(Close::factor).collect();
         let factors = match single {
@@ -178,29 +109,9 @@ impl<'e> Quotient<'e> {
                 (0..2).map(|i| pairs.iter().map(|pair| pair[i]).collect()).collect()
             }
         };
-        Some(Product { sum: self.sum.clone(), scale: self.scale.clone(), factors })
+        Some(Self { sum: q.sum.clone(), scale: q.scale.clone(), factors })
     }
-}
 
-/// Whether an expression is of integers of 32 bits.
-pub(super) fn is_integer(program: &Program, e: &Expr) -> bool {
-    match e {
-        Expr::Acc | Expr::Cast(DType::I32, _) => true,
-        Expr::Const(c) => c.dtype == DType::I32,
-        Expr::Load(a) => program.buffer(a.buffer).ty.dtype == DType::I32,
-        Expr::Binary(_, a, b) => is_integer(program, a) && is_integer(program, b),
-        _ => false,
-    }
-}
-
-/// A sum times one factor or two, each of which has an element where the scale had one.
-struct Product {
-    sum: Expr,
-    scale: Expr,
-    factors: Vec<Vec<f32>>,
-}
-
-impl Product {
     /// The product, with its factors in the program.
     fn expression(self, program: &mut Program) -> Expr {
         let Self { sum, scale, factors } = self;

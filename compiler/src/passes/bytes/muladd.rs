@@ -21,7 +21,7 @@ use kiln_ir::kernel::{Access, Affine, BinaryOp, BufferKind, Expr, Index, Program
 use kiln_ir::{DType, Tensor};
 
 use super::bounds::{Range, range};
-use super::factors::{Quotient, is_integer};
+use super::quotient::{Quotient, is_integer};
 
 /// The first number whose bits count integers, and the first behind them.
 const FIRST: i64 = 1 << 23;
