@@ -98,7 +98,9 @@ fn check_model(machine: Machine, model: &Model) -> Outcome {
         let folder = tempfile::tempdir().map_err(text)?;
         stages::write_c(folder.path(), &model.name, &plan, &options)?;
         let case = [Case::new(&model.name, &plan)];
-        Ok::<_, String>(driver::run_c(machine.host, folder.path(), &case, &[inputs.clone()])?.remove(0))
+        Ok::<_, String>(
+            driver::run_c(machine.host, folder.path(), &case, std::slice::from_ref(&inputs))?.remove(0),
+        )
     };
     let found = run(machine)?;
     compare::close(&found, &expected, ACROSS_STAGES)?;

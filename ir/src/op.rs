@@ -308,7 +308,7 @@ impl NodeView<'_> {
         // Passes may have put another value in the place of a result, which keeps its name.
         let results = self.graph.outputs().iter().zip(self.graph.output_names());
         let known = results.filter(|(id, _)| self.outputs.get(i) == Some(*id)).map(|(_, name)| name).next();
-        Told { name: known.map_or_else(|| value.map_or("", |v| &v.name), |name| name), declared }
+        Told { name: known.or(value.map(|v| &v.name)).map_or("", String::as_str), declared }
     }
 
     /// The fact of input `i`; an internal error when it is absent or not inferred.

@@ -313,7 +313,7 @@ fn last_of(graph: &mut Graph, i: usize, sequence: ValueId, axis: usize) -> Resul
         &name,
         operator(&binary::SUB, &[], 2)?,
         vec![Some(size), Some(one)],
-        &[name.clone()],
+        std::slice::from_ref(&name),
     )?;
     Ok(graph.node(node).outputs[0])
 }
