@@ -183,7 +183,7 @@ pub(super) struct CpuArgs {
     /// baseline,avx2,avx512.
     #[arg(long, value_name = "CPU", value_delimiter = ',', action = ArgAction::Append)]
     pub(super) cpu: Vec<String>,
-    /// Switch features of the level on and off: +avx2,-fma.
+    /// Switch features of the level on and off: +avx2,-fma. Of C (--emit c): +speed, larger code that is faster.
     #[arg(
         long,
         value_name = "LIST",
