@@ -202,7 +202,8 @@ impl Generator<'_> {
         Ok(sums)
     }
 
-    /// Four bytes of each of a vector's columns: `add` gets each digit's number, weights, one a byte, and the digits in all lanes.
+    /// Four bytes of each of a vector's columns: `add` gets each digit's number, weights, one a byte, and the digits in all
+    /// lanes.
     fn group<S: Simd>(&self, s: &mut S, v: usize, g: i64, add: Products<'_, S>) -> R {
         let Digits { col, group, .. } = *self.digits;
         let ahead = [(group, g), (col, (v * s.lanes()) as i64)];

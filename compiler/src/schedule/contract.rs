@@ -368,8 +368,8 @@ fn sizes(
     all
 }
 
-/// Vectors whose results are a line, where sums take so few cycles that those of results count: of fours of bytes and of pairs of
-/// words at 512 bits. One where no row begins with a line.
+/// Vectors whose results are a line, where sums take so few cycles that those of results count: of fours of bytes and of pairs
+/// of words at 512 bits. One where no row begins with a line.
 fn vectors_of_line(kernel: &FlatKernel, col: LoopId, target: &Target) -> Option<i64> {
     let Form::Contract { store, .. } = &kernel.form else { return None };
     let size = store.to.dtype.size() as i64;

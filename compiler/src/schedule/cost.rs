@@ -23,8 +23,9 @@ const L2_BYTES: f64 = 32.0;
 /// longer than 14 x 32, and 5 x 64 as long.
 const L2_BYTES_OF_FOURS: f64 = 28.0;
 /// Sums of fours of bytes, at 512 bits, whose results a core computes beside the products of the next tile; and cycles that it
-/// takes longer for a vector of results with each sum that there is beyond (4, 5 and 6 x 64, and 14 x 32, on a Zen 5). Of pairs of
-/// words, whose steps of depth are counted by two, it is as much: 196 x 64 of depth 64, 36 times, take 123 us in 7 x 32, 148 in 14 x 32.
+/// takes longer for a vector of results with each sum that there is beyond (4, 5 and 6 x 64, and 14 x 32, on a Zen 5). Of pairs
+/// of words, whose steps of depth are counted by two, it is as much: 196 x 64 of depth 64, 36 times, take 123 us in 7 x 32 and
+/// 148 in 14 x 32.
 const SUMS_AHEAD: i64 = 16;
 const SUM_BEYOND: f64 = 0.1;
 /// Cycles of a vector of results longer than one of those whose row in a tile is whole lines: half a line has a store of its
@@ -157,8 +158,8 @@ fn both(arithmetic: f64, memory: f64) -> f64 {
     if memory > arithmetic { memory + NOT_HIDDEN * arithmetic } else { arithmetic }
 }
 
-/// Cycles that a vector of results of fours of bytes or pairs of words, at 512 bits, takes beyond what it takes in every tile. `whole`: a row of
-/// the tile is whole lines of results.
+/// Cycles that a vector of results of fours of bytes or pairs of words, at 512 bits, takes beyond what it takes in every tile.
+/// `whole`: a row of the tile is whole lines of results.
 pub fn results(rows: i64, vectors: i64, whole: bool) -> f64 {
     SUM_BEYOND * (rows * vectors - SUMS_AHEAD).max(0) as f64 + if whole { 0.0 } else { PART_OF_LINE }
 }

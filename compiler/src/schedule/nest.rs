@@ -237,7 +237,8 @@ fn model(
         _ => 1,
     };
     if target.least_code {
-        // One at a time leaves nothing over that would need code of its own. Sums in lanes keep their number, which is their order.
+        // One at a time leaves nothing over that would need code of its own. Sums in lanes keep their number, which is
+        // their order.
         return NestPick { vectors: if parallel { 1 } else { vectors }, tile: tile.min(1), columns };
     }
     NestPick { vectors, tile, columns }

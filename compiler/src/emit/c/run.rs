@@ -13,7 +13,7 @@ use super::sizes::Sizes;
 use crate::codegen::text::Texts;
 
 /// `NAME_run`, `NAME_run_parallel` and what they are made of.
-/// In a table the kernels take less code than in calls.
+/// `tables`: kernels that follow each other are called from a table, which is less code than calls.
 pub(super) fn render(
     plan: &Plan,
     name: &str,
