@@ -25,7 +25,7 @@ import tempfile
 import numpy as np
 
 from bench_common import table
-from common import ort_session, random_inputs
+from common import least_ms_of_ort, ort_session, random_inputs
 
 BOUNDS = {"resnet50": {"native": 3.2, "avx2": 1.8, "avx": 1.4, "sse2": 1.4},
           "mobilenet_v2": {"native": 2.1, "avx2": 1.5, "avx": 1.4, "sse2": 1.4}}
@@ -70,15 +70,8 @@ def ort_ms(path, threads, dims, seconds):
 
 
 def once(args):
-    import time
-
     feed = random_inputs(args.once, 0, json.loads(args.dims))
-    session, times, end = ort_session(args.once, int(args.threads)), [], time.perf_counter() + args.seconds
-    while time.perf_counter() < end or len(times) < 4:
-        start = time.perf_counter()
-        session.run(None, feed)
-        times.append((time.perf_counter() - start) * 1e3)
-    print(json.dumps({"min_ms": min(times)}))
+    print(json.dumps({"min_ms": least_ms_of_ort(args.once, feed, int(args.threads), args.seconds)}))
 
 
 def cosine(args, path, dims, flags):

@@ -23,7 +23,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
 BATCH = {"open": ["batch=1..8"], "at": {"batch=1": 1.10, "batch=8": 1.10}}
 SIZES_224 = {"height=128,width=160": 1.15, "height=224,width=224": 1.15, "height=320,width=256": 1.15}
@@ -87,20 +86,9 @@ def values(flags):
 
 def ort_once(model, threads, seconds, sizes):
     """The least time of a run in this process, as JSON: what the process that measures calls."""
-    import onnxruntime
+    from common import least_ms_of_ort, random_inputs
 
-    from common import random_inputs
-
-    feed = random_inputs(model, 0, sizes)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    times, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 4:
-        start = time.perf_counter()
-        session.run(None, feed)
-        times.append((time.perf_counter() - start) * 1e3)
-    print(json.dumps({"min_ms": min(times)}))
+    print(json.dumps({"min_ms": least_ms_of_ort(model, random_inputs(model, 0, sizes), threads, seconds)}))
 
 
 def ort(args, model, flags, threads):

@@ -67,44 +67,42 @@ fn gemv_1x1024x1024(bencher: Bencher<'_, '_>, level: &str) {
     node(bencher, level, graph, true, 2 * 1024 * 1024);
 }
 
-/// Weights of 4 bits in blocks of 32: 10 MiB with their scales.
+/// A row times weights of 4 bits in blocks of 32, with zero points of their own or without.
+fn packed_gemv(bencher: Bencher<'_, '_>, level: &str, (k, n): (usize, usize), zeros: bool) {
+    let (constant, operand) = match zeros {
+        true => (format!("const @z: u8[{n}, {}] = splat 119", k / 64), ", @z"),
+        false => (String::new(), ""),
+    };
+    let blocks = k / 32;
+    let graph = format!(
+        r#"graph @m opset(17, "com.microsoft" = 1) {{
+  input %x: f32[1, {k}]
+  const @q: u8[{n}, {blocks}, 16] = splat 150
+  const @s: f32[{n}, {blocks}] = splat 0.5
+  {constant}
+  %y = "com.microsoft"::MatMulNBits(%x, @q, @s{operand}) {{K = {k}, N = {n}, bits = 4, block_size = 32}} "op"
+  output %y
+}}"#
+    );
+    node(bencher, level, &graph, true, 2 * k * n);
+}
+
+/// 10 MiB with their scales.
 #[divan::bench(args = levels())]
 fn packed_gemv_1x4096x4096(bencher: Bencher<'_, '_>, level: &str) {
-    let graph = r#"graph @m opset(17, "com.microsoft" = 1) {
-  input %x: f32[1, 4096]
-  const @q: u8[4096, 128, 16] = splat 150
-  const @s: f32[4096, 128] = splat 0.5
-  %y = "com.microsoft"::MatMulNBits(%x, @q, @s) {K = 4096, N = 4096, bits = 4, block_size = 32} "op"
-  output %y
-}"#;
-    node(bencher, level, graph, true, 2 * 4096 * 4096);
+    packed_gemv(bencher, level, (4096, 4096), false);
 }
 
-/// The same of 80 MiB, which come from memory.
+/// 80 MiB, which come from memory.
 #[divan::bench(args = levels())]
 fn packed_gemv_1x16384x8192(bencher: Bencher<'_, '_>, level: &str) {
-    let graph = r#"graph @m opset(17, "com.microsoft" = 1) {
-  input %x: f32[1, 16384]
-  const @q: u8[8192, 512, 16] = splat 150
-  const @s: f32[8192, 512] = splat 0.5
-  %y = "com.microsoft"::MatMulNBits(%x, @q, @s) {K = 16384, N = 8192, bits = 4, block_size = 32} "op"
-  output %y
-}"#;
-    node(bencher, level, graph, true, 2 * 16384 * 8192);
+    packed_gemv(bencher, level, (16384, 8192), false);
 }
 
-/// With zero points of their own: 84 MiB.
+/// 84 MiB.
 #[divan::bench(args = levels())]
 fn zeroed_gemv_1x16384x8192(bencher: Bencher<'_, '_>, level: &str) {
-    let graph = r#"graph @m opset(17, "com.microsoft" = 1) {
-  input %x: f32[1, 16384]
-  const @q: u8[8192, 512, 16] = splat 150
-  const @s: f32[8192, 512] = splat 0.5
-  const @z: u8[8192, 256] = splat 119
-  %y = "com.microsoft"::MatMulNBits(%x, @q, @s, @z) {K = 16384, N = 8192, bits = 4, block_size = 32} "op"
-  output %y
-}"#;
-    node(bencher, level, graph, true, 2 * 16384 * 8192);
+    packed_gemv(bencher, level, (16384, 8192), true);
 }
 
 /// Bytes by weights of the whole range: activations that stand around a byte near the range's end, which are looked at before
