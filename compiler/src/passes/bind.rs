@@ -143,8 +143,38 @@ pub fn run(graph: &mut Graph, bindings: &[DimBinding]) -> Result<()> {
         let fact = Fact::new(fact.dtype, shape);
         graph.set_fact(id, fact);
     }
+    let some = fixed.iter().filter(|(_, dim)| !dim.is(0)).map(|(name, _)| name);
+    let mut some = some.chain(open.iter().filter(|(_, bound)| bound.hi > 0).map(|(name, _)| name));
+    if some.any(|name| is_unnamed(graph, name)) {
+        forget_zeros(graph);
+    }
     graph.bounds.extend(open);
     infer::run(graph)
+}
+
+/// Whether a symbol is the name that an argument's axis gets which has none.
+fn is_unnamed(graph: &Graph, symbol: &str) -> bool {
+    let input = symbol.rsplit_once('.').and_then(|(input, _)| graph.find(input));
+    input.is_some_and(|id| graph.inputs().contains(&id))
+}
+
+/// Extents of 0 that the model declares of what it computes are not believed. An exporter that writes 0 for an argument's extent
+/// because it does not know it writes what follows from that too, and here such an extent has been given another value.
+fn forget_zeros(graph: &mut Graph) {
+    let mut unknown = Vec::new();
+    for (id, value) in graph.values() {
+        let computed = !graph.inputs().contains(&id) && graph.constant(id).is_none();
+        if let Some(fact) = value.fact.as_ref().filter(|f| computed && f.shape.iter().any(|d| d.is(0))) {
+            let dim = |(axis, d): (usize, &Dim)| match d.is(0) {
+                true => Dim::symbol(&format!("{}.{axis}", value.name)),
+                false => d.clone(),
+            };
+            unknown.push((id, Fact::new(fact.dtype, fact.shape.iter().enumerate().map(dim).collect())));
+        }
+    }
+    for (id, fact) in unknown {
+        graph.set_fact(id, fact);
+    }
 }
 
 /// The symbols of the graph's arguments, in order of first appearance.
@@ -195,6 +225,8 @@ fn resolve(graph: &Graph, name: &str) -> Result<Arc<str>> {
 mod tests {
     use kiln_ir::{DType, ErrorKind};
 
+    use crate::rules::testing::Build;
+
     use super::*;
 
     fn graph() -> Graph {
@@ -221,6 +253,24 @@ mod tests {
         assert!(check_bound(&graph).is_ok());
         // A named axis by its place; the same value twice.
         assert_eq!(bind(&["x.0=3", "batch=3", "seq=1", "x.2=1"]).unwrap().0, "[3, 1, 1, 4]");
+    }
+
+    #[test]
+    fn a_declared_zero_is_believed_where_the_argument_s_is() {
+        let bound = |value: &str| {
+            let mut graph = Build::new().input("x", &[1, 3]).node("Relu", &["x"], "y").0;
+            let (x, y) = (graph.inputs()[0], graph.find("y").unwrap());
+            graph.set_fact(
+                x,
+                Fact::new(DType::F32, [Dim::symbol("x.0"), Dim::Const(3)].into_iter().collect()),
+            );
+            graph.set_fact(y, Fact::new(DType::F32, Shape::of(&[0, 3])));
+            run(&mut graph, &[format!("x.0={value}").parse().unwrap()])?;
+            Ok::<_, Error>(graph.value(y).fact.as_ref().unwrap().shape.to_string())
+        };
+        assert_eq!(bound("0").unwrap(), "[0, 3]");
+        assert_eq!(bound("2").unwrap(), "[2, 3]");
+        assert_eq!(bound("1..4").unwrap(), r#"[$"x.0", 3]"#);
     }
 
     #[test]
