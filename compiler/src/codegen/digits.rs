@@ -20,8 +20,9 @@ use kiln_targets::simd::{Lane, Narrow, Op1, Op2, R, Refusal, Simd, Src, V};
 
 use super::places::Places;
 use super::share::shared;
+use super::trips::{Walks, trips};
 use super::vexpr::{At, Dag};
-use super::walk::{AccessId, Walk, Walks, trips};
+use super::walk::{AccessId, Walk};
 
 /// The lower half of every byte.
 const LOW: u32 = 0x0f0f_0f0f;

@@ -17,8 +17,9 @@ use kiln_targets::simd::{Across, Element, Lane, Op2, R, Refusal, Simd, SimdExt a
 
 use super::places::Places;
 use super::share::shared;
+use super::trips::{Walks, stepped, trips};
 use super::vexpr::{At, Dag, lane};
-use super::walk::{AccessId, Walk, Walks, stepped, trips};
+use super::walk::{AccessId, Walk};
 
 /// A loop around the tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,8 @@ use kiln_runtime::abi::frame as words;
 use kiln_runtime::status::Status;
 use kiln_targets::simd::{R, Simd};
 
-use super::walk::{Body, Gathered, Walk, Walks};
+use super::trips::{Body, Walks};
+use super::walk::{Gathered, Walk};
 
 impl Gathered {
     /// How many of the loops, outermost first, its index is inside of; `None` where it depends on another.

@@ -36,6 +36,7 @@ pub mod text;
 mod tile;
 mod transform;
 mod transpose;
+mod trips;
 mod typed;
 mod unwind;
 mod value;

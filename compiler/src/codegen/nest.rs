@@ -40,9 +40,10 @@ use kiln_targets::vector_expr::{is_byte_window, is_bytewise, nest_lanes};
 
 use super::places::Places;
 use super::share::shared;
+use super::trips::{Walks, stepped, trips};
 use super::typed;
 use super::vexpr::{At, Dag, lane_bits};
-use super::walk::{AccessId, Gathered, Walk, Walks, stepped, trips};
+use super::walk::{AccessId, Gathered, Walk};
 use arg::Arg;
 use reduction::reduction;
 

@@ -4,7 +4,8 @@ use kiln_ir::kernel::LoopId;
 use kiln_ir::kernel::plan::Shared;
 use kiln_targets::simd::{P, R, Refusal, Simd};
 
-use super::walk::{Walk, Walks, stepped_share};
+use super::trips::{Walks, stepped_share};
+use super::walk::Walk;
 
 /// Consecutive steps with the same code.
 #[derive(Clone, Copy, Debug)]

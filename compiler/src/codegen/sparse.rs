@@ -32,8 +32,9 @@ use kiln_targets::simd::{Across, Narrow, Op2, P, R, Refusal, Simd, SimdExt as _,
 
 use super::places::Places;
 use super::share::{between, shared};
+use super::trips::{Walks, trips};
 use super::vexpr::{At, Dag};
-use super::walk::{AccessId, ELEMENT, Walk, Walks, trips};
+use super::walk::{AccessId, ELEMENT, Walk};
 
 /// A loop around the blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,8 +17,9 @@ use kiln_targets::simd::{Lane, Op2, R, Refusal, Simd, SimdExt as _, Src, V};
 
 use super::places::Places;
 use super::share::shared;
+use super::trips::{Walks, trips};
 use super::vexpr::{At, Dag, lane};
-use super::walk::{AccessId, Walk, Walks, trips};
+use super::walk::{AccessId, Walk};
 
 /// Vectors along a panel that are done at once.
 const VECTORS: i64 = 2;

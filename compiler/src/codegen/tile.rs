@@ -28,8 +28,9 @@ use kiln_targets::simd::{Element, Lane, R, Refusal, Simd, SimdExt as _, Src, V};
 
 use super::places::Places;
 use super::share::shared;
+use super::trips::{Walks, stepped, trips};
 use super::vexpr::{At, Dag, lane};
-use super::walk::{AccessId, ELEMENT, Walk, Walks, stepped, trips};
+use super::walk::{AccessId, ELEMENT, Walk};
 
 /// Bytes of a cache line.
 const LINE: i64 = 64;

@@ -24,8 +24,9 @@ use self::arithmetic::Arithmetic;
 use self::product::Product;
 use super::places::Places;
 use super::share::shared;
+use super::trips::{Walks, back, repeated, trips};
 use super::vexpr::{At, Dag};
-use super::walk::{AccessId, Walk, Walks, back, repeated, trips};
+use super::walk::{AccessId, Walk};
 
 struct Generator<'k> {
     walk: Walk,

@@ -17,7 +17,8 @@ use kiln_targets::simd::{Apart, Narrow, Op1, Op2, Overflow, R, Refusal, Simd, Sr
 
 use super::places::Places;
 use super::share::shared;
-use super::walk::{AccessId, Walk, Walks, known_trips, stepped, trips};
+use super::trips::{Walks, known_trips, stepped, trips};
+use super::walk::{AccessId, Walk};
 
 /// Bytes of a quarter of a vector, all there is of narrow ones.
 const QUARTER: i64 = 16;

@@ -8,6 +8,8 @@
 //! guard has one outcome, or the same one for each iteration of the loop further in that decides it. Where several loops
 //! decide, each iteration becomes a range of its own.
 
+mod ranges;
+
 use kiln_ir::kernel::edges::Edge;
 use kiln_ir::kernel::plan::{self, FlatAccess, Gather, PlannedKernel, Storage};
 use kiln_ir::kernel::{Loop, LoopId, Scalar};
@@ -15,7 +17,7 @@ use kiln_ir::{DType, Dim};
 use kiln_runtime::abi::frame as words;
 use kiln_targets::simd::{Element, P, R, Refusal, Simd, V};
 
-use super::guard::{Decision, Guard};
+use super::guard::Guard;
 use super::places::{NEAR_BYTES, Place, Places, place};
 
 /// Bytes of an f32.
@@ -108,12 +110,6 @@ pub(super) struct Walk {
     cursors: Vec<Cursor>,
     accesses: Vec<Access>,
     pub(super) gathers: Vec<Gathered>,
-}
-
-/// A generator that owns a [`Walk`].
-pub(super) trait Walks {
-    /// Its walk.
-    fn walk(&mut self) -> &mut Walk;
 }
 
 impl Walk {
@@ -453,61 +449,6 @@ impl Walk {
         i32::try_from(access.offset + moved + bytes - cursor.drift).map_err(|_| Refusal::FarDisplacement)
     }
 
-    /// `None` when the access is inside here, else the value in its place.
-    pub(super) fn outside(&self, a: AccessId) -> R<Option<Scalar>> {
-        if let Some(value) = self.certainly_outside(a) {
-            return Ok(Some(value));
-        }
-        if self.accesses[a.0].guards.iter().all(|guard| guard.outcome(&self.ranges) == Some(true)) {
-            return Ok(None);
-        }
-        Err(Refusal::unsupported("a guard that changes within a vector or tile"))
-    }
-
-    /// The value in the place of the access where it is outside whatever loops further in do.
-    pub(super) fn certainly_outside(&self, a: AccessId) -> Option<Scalar> {
-        let Access { guards, otherwise, .. } = &self.accesses[a.0];
-        guards.iter().any(|guard| guard.outcome(&self.ranges) == Some(false)).then_some(*otherwise)
-    }
-
-    /// Ranges of the loop's counter, in order, in each of which every guard is as decided as it can be before
-    /// the loops further in. Guards of elements that are outside already decide nothing.
-    pub(super) fn parts(&self, l: LoopId) -> Vec<(i64, i64)> {
-        let extent = self.extent(l);
-        let guards: Vec<&Guard> = self
-            .accesses
-            .iter()
-            .filter(|a| a.guards.iter().all(|g| g.outcome(&self.ranges) != Some(false)))
-            .flat_map(|a| &a.guards)
-            .filter(|g| g.moves(l) && g.outcome(&self.ranges).is_none())
-            .collect();
-        if guards.is_empty() {
-            return vec![(0, extent)];
-        }
-        let mut ranges = self.ranges.clone();
-        let mut cuts: Vec<i64> = guards.iter().flat_map(|g| g.cuts(l, &ranges)).collect();
-        cuts.extend([0, extent]);
-        cuts.retain(|cut| (0..=extent).contains(cut));
-        cuts.sort_unstable();
-        cuts.dedup();
-        let mut parts: Vec<(i64, i64)> = Vec::new();
-        let mut previous: Option<Vec<Decision>> = None;
-        for cut in cuts.windows(2) {
-            ranges[l.0 as usize] = (cut[0], cut[1]);
-            let decided = guards.iter().all(|g| g.outcome(&ranges).is_some());
-            for (from, to) in if decided { vec![(cut[0], cut[1])] } else { singles(cut[0], cut[1]) } {
-                ranges[l.0 as usize] = (from, to);
-                let outcome: Option<Vec<_>> = guards.iter().map(|g| g.decision(&ranges)).collect();
-                match parts.last_mut() {
-                    Some(part) if outcome.is_some() && previous == outcome => part.1 = to,
-                    _ => parts.push((from, to)),
-                }
-                previous = outcome;
-            }
-        }
-        parts
-    }
-
     /// Declares the range of a loop's counter for the code that follows.
     pub(super) fn set_range(&mut self, l: LoopId, range: (i64, i64)) {
         self.ranges[l.0 as usize] = range;
@@ -572,20 +513,6 @@ impl Walk {
         }
         Ok(())
     }
-
-    /// How many steps of a part of `step` an open loop has: whole ones, then one at most of each smaller power of two.
-    fn parts_of<S: Simd>(&self, s: &mut S, extent: &Dim, part: i64, step: i64) -> R<P> {
-        let count = self.size(s, extent)?;
-        let bits = part.trailing_zeros() as u8;
-        s.shift_down(&count, bits);
-        if part < step {
-            let twice = self.size(s, extent)?;
-            s.shift_down(&twice, bits + 1);
-            s.advance_by(&count, &twice, -2)?;
-            s.free_ptr(twice);
-        }
-        Ok(count)
-    }
 }
 
 impl Cursor {
@@ -602,170 +529,4 @@ impl Cursor {
             gathered: false,
         }
     }
-}
-
-/// Ranges of one count each.
-fn singles(from: i64, to: i64) -> Vec<(i64, i64)> {
-    (from..to).map(|i| (i, i + 1)).collect()
-}
-
-/// What a loop does in a step of so many iterations.
-pub(super) type InSteps<'b, T, S> = &'b mut dyn FnMut(&mut T, &mut S, i64) -> R;
-
-/// What a loop does per iteration.
-pub(super) type Body<'b, T, S> = &'b mut dyn FnMut(&mut T, &mut S) -> R;
-
-/// `count` iterations of `step` counts of loop `l`; the counter stands behind them afterwards.
-pub(super) fn trips<T: Walks, S: Simd>(
-    this: &mut T,
-    s: &mut S,
-    l: LoopId,
-    count: i64,
-    step: i64,
-    body: Body<'_, T, S>,
-) -> R {
-    if let Some(extent) = this.walk().open_extent(l) {
-        if step != 1 || count != this.walk().extent(l) {
-            return Err(Refusal::unsupported("part of an open loop"));
-        }
-        counted(this, s, l, &extent, 1, body)?;
-        return back(this, s, l, &extent);
-    }
-    known_trips(this, s, l, count, step, body)
-}
-
-/// The same of a known number of iterations, be they all or some of an open loop's.
-pub(super) fn known_trips<T: Walks, S: Simd>(
-    this: &mut T,
-    s: &mut S,
-    l: LoopId,
-    count: i64,
-    step: i64,
-    body: Body<'_, T, S>,
-) -> R {
-    match count {
-        ..=0 => Ok(()),
-        1 => {
-            body(this, s)?;
-            this.walk().skip(l, step);
-            Ok(())
-        }
-        _ => {
-            let before = this.walk().drifts();
-            let count =
-                u32::try_from(count).map_err(|_| Refusal::unsupported("more than 2^32 iterations"))?;
-            s.repeat(count, &mut |s| {
-                body(this, s)?;
-                this.walk().step(s, l, step, &before)
-            })?;
-            this.walk().step_sized(s, l, -step * i64::from(count))
-        }
-    }
-}
-
-/// An open loop in steps of a power of two: whole ones, then what is left in one step at most of each smaller power. `body` is
-/// told how many iterations its step has. The counter stands where it began afterwards.
-pub(super) fn stepped<T: Walks, S: Simd>(
-    this: &mut T,
-    s: &mut S,
-    l: LoopId,
-    extent: &Dim,
-    step: i64,
-    body: InSteps<'_, T, S>,
-) -> R {
-    for part in powers(step)? {
-        let count = this.walk().parts_of(s, extent, part, step)?;
-        repeated(this, s, l, count, part, &mut |this, s| body(this, s, part))?;
-    }
-    back(this, s, l, extent)?;
-    let most = this.walk().extent(l);
-    this.walk().rewind(l, most);
-    Ok(())
-}
-
-/// The same for the steps from `begin` to `end` alone, the last of which has what whole steps leave.
-pub(super) fn stepped_share<T: Walks, S: Simd>(
-    this: &mut T,
-    s: &mut S,
-    l: LoopId,
-    extent: &Dim,
-    step: i64,
-    body: InSteps<'_, T, S>,
-) -> R {
-    let parts = powers(step)?;
-    let (begin, end) = (s.arg(1)?, s.arg(2)?);
-    this.walk().jump(s, l, &begin, step)?;
-    let last = this.walk().parts_of(s, extent, step, step)?;
-    s.at_most_of(&last, &end)?;
-    let count = s.difference(&last, &begin)?;
-    s.free_ptr(begin);
-    repeated(this, s, l, count, step, &mut |this, s| body(this, s, step))?;
-    let more = s.difference(&end, &last)?;
-    s.free_ptr(end);
-    // Once or not at all: the pointers come back to where the rest begins.
-    repeated(this, s, l, more, 0, &mut |this, s| {
-        for &part in &parts[1..] {
-            let count = this.walk().parts_of(s, extent, part, step)?;
-            repeated(this, s, l, count, part, &mut |this, s| body(this, s, part))?;
-        }
-        let rest = this.walk().size(s, extent)?;
-        let whole = this.walk().parts_of(s, extent, step, step)?;
-        s.advance_by(&rest, &whole, -step)?;
-        s.free_ptr(whole);
-        this.walk().jump(s, l, &rest, -1)?;
-        s.free_ptr(rest);
-        Ok(())
-    })?;
-    this.walk().jump(s, l, &last, -step)?;
-    s.free_ptr(last);
-    Ok(())
-}
-
-/// A step and every smaller power of two, falling.
-fn powers(step: i64) -> R<Vec<i64>> {
-    if step < 1 || !step.unsigned_abs().is_power_of_two() {
-        return Err(Refusal::unsupported(format!("an open loop in steps of {step}")));
-    }
-    Ok((0..=step.trailing_zeros()).rev().map(|bit| 1 << bit).collect())
-}
-
-/// As many iterations of `step` counts of an open loop as a size says: the pointers move on as in [`trips`], by a number that
-/// nothing after knows. [`back`] brings them to where they were.
-pub(super) fn counted<T: Walks, S: Simd>(
-    this: &mut T,
-    s: &mut S,
-    l: LoopId,
-    count: &Dim,
-    step: i64,
-    body: Body<'_, T, S>,
-) -> R {
-    let count = this.walk().size(s, count)?;
-    repeated(this, s, l, count, step, body)
-}
-
-/// The same for a number in a register.
-pub(super) fn repeated<T: Walks, S: Simd>(
-    this: &mut T,
-    s: &mut S,
-    l: LoopId,
-    count: P,
-    step: i64,
-    body: Body<'_, T, S>,
-) -> R {
-    let before = this.walk().drifts();
-    s.repeat_ptr(count, &mut |s| {
-        body(this, s)?;
-        this.walk().step(s, l, step, &before)
-    })
-}
-
-/// The pointers go back by all iterations of an open loop; for the code that follows its counter stands behind the most that
-/// there can be, as behind a loop that is not open.
-pub(super) fn back<T: Walks, S: Simd>(this: &mut T, s: &mut S, l: LoopId, extent: &Dim) -> R {
-    let count = this.walk().size(s, extent)?;
-    this.walk().jump(s, l, &count, -1)?;
-    s.free_ptr(count);
-    let most = this.walk().extent(l);
-    this.walk().skip(l, most);
-    Ok(())
 }

@@ -4,8 +4,9 @@ use kiln_ir::DType;
 use kiln_targets::simd::sequences::{keep_first, splat_bits};
 use kiln_targets::simd::{Lane, Op2, R, Simd, Src, V};
 
+use super::super::trips::trips;
 use super::super::vexpr::{At, Operand, lane};
-use super::super::walk::{AccessId, trips};
+use super::super::walk::AccessId;
 use super::{Generator, Work};
 
 impl Generator<'_> {

@@ -6,8 +6,8 @@
 use kiln_targets::simd::sequences::{bits, keep_first, splat_bits};
 use kiln_targets::simd::{Across, Lane, Op2, R, Refusal, Simd, SimdExt as _, Src, V};
 
+use super::super::trips::trips;
 use super::super::vexpr::{At, Dag};
-use super::super::walk::trips;
 use super::arg::{Arg, NONE_SO_FAR};
 use super::{Generator, Work, widths};
 

@@ -8,7 +8,7 @@
 use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::{Element, Op1, Op2, P, R, Refusal, Simd, Src, V};
 
-use super::super::walk::trips;
+use super::super::trips::trips;
 use super::{Generator, widths};
 
 /// Channels of a pixel.

@@ -16,8 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::{Parked, R, Refusal, Simd, Src, V};
 
+use super::super::trips::trips;
 use super::super::vexpr::{At, Dag};
-use super::super::walk::{AccessId, trips};
+use super::super::walk::AccessId;
 use super::{Generator, Work, widths};
 
 /// Columns of a lane.

@@ -8,7 +8,8 @@
 use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::{R, Refusal, Simd};
 
-use super::super::walk::{AccessId, trips};
+use super::super::trips::trips;
+use super::super::walk::AccessId;
 use super::{Generator, widths};
 
 /// Lanes of 128 bits.

@@ -4,7 +4,7 @@ use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::{R, Refusal, Simd};
 
 use super::super::gather::gathered;
-use super::super::walk::Body;
+use super::super::trips::Body;
 use super::Generator;
 
 impl Generator<'_> {

@@ -7,7 +7,7 @@ use kiln_ir::kernel::sizes::{rest, tiles};
 use kiln_targets::simd::{R, Simd};
 
 use super::{Extent, Generator};
-use crate::codegen::walk::{back, counted, repeated};
+use crate::codegen::trips::{back, counted, repeated};
 
 impl Generator<'_> {
     /// All rows.
