@@ -10,10 +10,11 @@
 //!
 //! Text form: `7`, `batch`, `2*seq + 1`, `floordiv(seq + 1, 2)`, `max(a, b)`.
 
+mod divide;
+mod text;
 mod within;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 /// Symbols, numbers and operations in one expression at most.
@@ -21,9 +22,6 @@ pub const MAX_SIZE: usize = 2048;
 
 /// Divisions within each other that [`Dim::range`] sees through.
 const MOST_DIVISIONS: usize = 8;
-
-/// Terms of a quotient of sums, at most.
-const MOST_QUOTIENTS: usize = 16;
 
 /// The extent of one axis, or any integer that follows from extents.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,84 +145,6 @@ impl Dim {
             1 if sum.terms.contains_key(&[][..]) => Self::Const(sum.terms[&[][..]]),
             _ => Self::Expr(Arc::new(sum)),
         }
-    }
-
-    /// `floor(self / divisor)`; exact divisions are carried out, and those of terms that a constant divides; what is left
-    /// becomes an atom. Division by the constant zero gives `None`.
-    pub fn floor_div(&self, divisor: &Dim) -> Option<Dim> {
-        match (self, divisor) {
-            (_, Dim::Const(0)) => None,
-            _ if self.is_unknown() || divisor.is_unknown() => Some(Self::unknown()),
-            (Dim::Const(a), Dim::Const(b)) => {
-                Some(Dim::Const(a.div_euclid(*b) - i64::from(*b < 0 && a.rem_euclid(*b) != 0)))
-            }
-            (_, Dim::Const(1)) => Some(self.clone()),
-            _ if self == divisor => Some(Dim::Const(1)),
-            _ => {
-                let atom = || Self::atom(Atom::FloorDiv(self.clone(), divisor.clone()));
-                Some(self.exact_div(divisor).or_else(|| self.split_div(divisor)).unwrap_or_else(atom))
-            }
-        }
-    }
-
-    /// The same for a positive constant that divides some of the terms besides the constant one: `2*h + 1` by 2 is `h`.
-    fn split_div(&self, divisor: &Dim) -> Option<Dim> {
-        let by = divisor.as_const().filter(|by| *by > 0)?;
-        let (whole, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            self.sum().terms.into_iter().partition(|(atoms, c)| !atoms.is_empty() && c % by == 0);
-        if whole.is_empty() {
-            return None;
-        }
-        let quotient = Self::from_sum(Sum { terms: whole }).exact_div(divisor)?;
-        Some(quotient + Self::from_sum(Sum { terms: rest }).floor_div(divisor)?)
-    }
-
-    /// `self / divisor` where every term is divisible by a single-term divisor, or where there is no remainder.
-    pub fn exact_div(&self, divisor: &Dim) -> Option<Dim> {
-        let by = divisor.sum();
-        if by.terms.len() > 1 {
-            return self.long_div(divisor, &by);
-        }
-        let divisor = by;
-        let (factors, coefficient) = divisor.terms.iter().next().filter(|_| divisor.terms.len() == 1)?;
-        let mut out = Sum::default();
-        for (atoms, c) in &self.sum().terms {
-            if c % coefficient != 0 {
-                return None;
-            }
-            let mut rest = atoms.clone();
-            for factor in factors {
-                rest.remove(rest.iter().position(|a| a == factor)?);
-            }
-            out.terms.insert(rest, c / coefficient);
-        }
-        Some(Self::from_sum(out))
-    }
-
-    /// The quotient of sums, the last terms of both first; `None` where something is left.
-    fn long_div(&self, divisor: &Dim, by: &Sum) -> Option<Dim> {
-        let last = |sum: &Sum| sum.terms.last_key_value().map(|(atoms, c)| (atoms.clone(), *c));
-        let alone = |(atoms, c)| Self::from_sum(Sum { terms: BTreeMap::from([(atoms, c)]) });
-        let lead = alone(last(by)?);
-        let (mut rest, mut out) = (self.clone(), Dim::Const(0));
-        for _ in 0..MOST_QUOTIENTS {
-            if rest.is(0) {
-                return Some(out);
-            }
-            let part = match (alone(last(&rest.sum())?), &lead) {
-                (Dim::Const(a), Dim::Const(b)) => (a % b == 0).then(|| Dim::Const(a / b))?,
-                (term, lead) => term.exact_div(lead)?,
-            };
-            rest = rest - part.clone() * divisor.clone();
-            out = out + part;
-        }
-        None
-    }
-
-    /// `ceil(self / divisor)` for a positive divisor.
-    pub fn ceil_div(&self, divisor: i64) -> Dim {
-        debug_assert!(divisor > 0);
-        (self.clone() + Dim::Const(divisor - 1)).floor_div(&Dim::Const(divisor)).unwrap_or(Dim::Const(0))
     }
 
     /// The larger of two.
@@ -494,78 +414,6 @@ impl From<usize> for Dim {
     fn from(value: usize) -> Self {
         Self::Const(i64::try_from(value).unwrap_or(i64::MAX))
     }
-}
-
-impl fmt::Display for Dim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Expr(sum) = self else { return write!(f, "{}", self.as_const().unwrap_or(0)) };
-        // The constant comes last: `seq + 1`.
-        let terms = sum
-            .terms
-            .iter()
-            .filter(|(a, _)| !a.is_empty())
-            .chain(sum.terms.iter().filter(|(a, _)| a.is_empty()));
-        for (i, (atoms, coefficient)) in terms.enumerate() {
-            match (i, *coefficient < 0) {
-                (0, true) => write!(f, "-")?,
-                (0, false) => {}
-                (_, true) => write!(f, " - ")?,
-                (_, false) => write!(f, " + ")?,
-            }
-            let size = coefficient.unsigned_abs();
-            if size != 1 || atoms.is_empty() {
-                write!(f, "{size}")?;
-                if !atoms.is_empty() {
-                    write!(f, "*")?;
-                }
-            }
-            for (j, atom) in atoms.iter().enumerate() {
-                if j > 0 {
-                    write!(f, "*")?;
-                }
-                write!(f, "{atom}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Dim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Atom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Symbol(name) => write!(f, "{}", quote_symbol(name)),
-            Self::Unknown => write!(f, "?"),
-            Self::FloorDiv(a, b) => write!(f, "floordiv({a}, {b})"),
-            Self::Max(a, b) => write!(f, "max({a}, {b})"),
-            Self::Min(a, b) => write!(f, "min({a}, {b})"),
-        }
-    }
-}
-
-impl fmt::Debug for Sum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Dim::Expr(Arc::new(self.clone())))
-    }
-}
-
-impl fmt::Debug for Atom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A symbol as it stands in text: bare when it is an identifier, else `$"..."`.
-fn quote_symbol(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !matches!(name, "floordiv" | "max" | "min");
-    if plain { name.to_owned() } else { format!("${name:?}") }
 }
 
 #[cfg(test)]
