@@ -256,6 +256,25 @@ const IMAGES: &[(&str, &str)] = &[
         %x = Transpose(%z) {perm = [0, 3, 1, 2]} %a = Conv(%x, %w) {pads = [1, 1, 1, 1]} \
         %b = Transpose(%a) {perm = [0, 2, 3, 1]} %y = Add(%b, %r)",
     ),
+    // Channels of bytes by themselves: columns go by fours, of steps of one and two, with rests of channels.
+    (
+        "windows_of_bytes",
+        "input %x: u8[1, 40, h, s] input %w: i8[40, 1, 3, 3] const @s: f32[] = [0.05] const @z: u8[] = [7] \
+        const @zw: i8[] = [0] %y = QLinearConv(%x, @s, @z, %w, @s, @zw, @s, @z) {group = 40, pads = [1, 1, 1, 1]}",
+    ),
+    (
+        "wide_windows_of_bytes",
+        "input %x: u8[1, 20, h, s] input %w: i8[20, 1, 5, 5] const @s: f32[] = [0.05] const @z: u8[] = [7] \
+        const @zw: i8[] = [0] %y = QLinearConv(%x, @s, @z, %w, @s, @zw, @s, @z) \
+        {group = 20, pads = [2, 2, 2, 2], strides = [2, 2]}",
+    ),
+    // Planes of floats that become bytes of three channels, filled up to four.
+    (
+        "pixels",
+        "input %x: f32[1, 3, h, s] input %w: i8[24, 3, 3, 3] const @s: f32[] = [0.05] const @z: u8[] = [128] \
+        const @zw: i8[] = [0] %q = QuantizeLinear(%x, @s, @z) \
+        %y = QLinearConv(%q, @s, @z, %w, @s, @zw, @s, @z) {pads = [1, 1, 1, 1], strides = [2, 2]}",
+    ),
     (
         "filtered_bytes",
         "input %x: u8[1, 32, h, s] input %w: i8[32, 32, 3, 3] const @s: f32[] = [0.01] const @z: u8[] = [7] \

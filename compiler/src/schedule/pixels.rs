@@ -26,9 +26,10 @@ pub(super) fn choose(kernel: &FlatKernel, target: &Target) -> Option<Chosen> {
     if !fits || vector_expr::is_bytewise(&kernel.form) {
         return None;
     }
-    let parallel = closed_loops(kernel, Role::Parallel);
+    let parallel = loops_of(&kernel.loops, Role::Parallel);
     let steps = |l, by| stride_of(&store.to, l) == Some(by);
-    let channels = *parallel.iter().find(|l| steps(**l, 1) && extent_of(kernel, **l) == Some(CHANNELS))?;
+    let closed = closed_loops(kernel, Role::Parallel);
+    let channels = *closed.iter().find(|l| steps(**l, 1) && extent_of(kernel, **l) == Some(CHANNELS))?;
     let loads = kernel.form.loads();
     let along = |l| loads.iter().all(|a| matches!(stride_of(a, l), Some(0 | 1)) && a.gathers.is_empty());
     let vector = *parallel.iter().find(|l| steps(**l, CHANNELS) && along(**l))?;

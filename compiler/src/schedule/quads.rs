@@ -4,7 +4,7 @@ use kiln_ir::DType;
 use kiln_ir::kernel::{Form, LoopId};
 use kiln_targets::Target;
 
-use super::strides::{even_part, extent_of, is_open, stride_of};
+use super::strides::{even_part, extent_of, is_open, open_step, stride_of};
 use crate::flatten::FlatKernel;
 
 /// Results of a row at once, at most.
@@ -32,7 +32,7 @@ pub(super) fn pick(
     let (&along, &row) = (along?, reduced.last()?);
     let bytes = (input.dtype, weight.dtype) == (DType::U8, DType::I8);
     let plain = input.guards.is_empty() && weight.guards.is_empty();
-    if is_open(kernel, vector) || is_open(kernel, along) {
+    if is_open(kernel, vector) {
         return None;
     }
     if !target.dot4 || target.vector_bytes != 64 || !bytes || !plain || unrolled.len() != reduced.len() {
@@ -57,5 +57,9 @@ pub(super) fn pick(
     let fits = |tile: &i64| vectors * (tile + fours(*tile) + 1) + OTHERS <= target.vector_registers as i64;
     let widest = (1..=WIDEST).rev().find(fits)?;
     let extent = extent_of(kernel, along)?;
-    Some((vectors as u32, even_part(extent, widest) as u32))
+    let tile = match is_open(kernel, along) {
+        true => open_step(kernel, along, widest),
+        false => even_part(extent, widest),
+    };
+    Some((vectors as u32, tile as u32))
 }

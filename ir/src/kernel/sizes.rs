@@ -224,36 +224,6 @@ fn each_dim_mut(access: &mut FlatAccess, f: &mut dyn FnMut(&mut Dim)) {
 }
 
 impl Schedule {
-    /// The loops that may be open: those around vectors and tiles, rows of tiles, and those whose steps are powers of two
-    /// (vectors of a nest, columns of a matrix as it lies, depth), which end in steps of every smaller power.
-    fn may_be_open(&self) -> Vec<LoopId> {
-        let mut loops = self.around();
-        let power = |step: u32| step.is_power_of_two();
-        match self {
-            Self::Nest(nest) if !nest.quads => {
-                loops.extend(power(nest.vectors).then_some(nest.vector));
-                loops.extend(nest.tile.filter(|(_, step)| power(*step)).map(|(l, _)| l));
-            }
-            Self::Tile(tile) => {
-                loops.extend(tile.row);
-                if power(tile.nr) && !tile.rhs_padded && tile.panel == tile.nr {
-                    loops.push(tile.col);
-                }
-                if power(tile.unroll) && !tile.straight && !tile.watched {
-                    loops.extend(&tile.depth);
-                }
-            }
-            Self::Dots(dots) => {
-                let tiled = [dots.row, dots.col].into_iter().flatten();
-                loops.extend(tiled.filter(|(_, step)| power(*step)).map(|(l, _)| l));
-                loops.extend(&dots.depth);
-            }
-            Self::Transpose(blocks) => loops.push(blocks.read),
-            _ => {}
-        }
-        loops
-    }
-
     /// The loops around vectors and tiles, which go one iteration after the other.
     pub fn around(&self) -> Vec<LoopId> {
         match self {
@@ -280,7 +250,7 @@ impl PlannedKernel {
         if matches!(self.schedule, Schedule::Scalar { .. }) {
             return Ok(());
         }
-        let (moved, open) = (self.moved_by_sizes(), self.schedule.may_be_open());
+        let (moved, open) = (self.moved_by_sizes(), self.may_be_open());
         let edges = self.edges()?;
         let apart = |l: LoopId| {
             let write = matches!(&self.schedule, Schedule::Transpose(blocks) if blocks.write == l);
@@ -299,17 +269,55 @@ impl PlannedKernel {
                 ));
             }
             let edge = edges.iter().any(|edge| edge.tiles == id || edge.within == id);
-            if (l.is_open() || strides) && !edge && self.form.is_guarded_along(id) {
+            let one_by_one = self.channels_of_pixels() == Some(id);
+            if (l.is_open() || strides && !one_by_one) && !edge && self.form.is_guarded_along(id) {
                 return Err(format!("padding along '{}', which is open", l.name));
             }
         }
         Ok(())
     }
 
+    /// The loops that may be open: those around vectors and tiles, rows of tiles, and those whose steps are powers of two
+    /// (vectors of a nest, columns of a matrix as it lies, depth), which end in steps of every smaller power. Where columns of bytes go by fours results
+    /// beside each other do, and where channels make a lane, pixels.
+    fn may_be_open(&self) -> Vec<LoopId> {
+        let mut loops = self.schedule.around();
+        let power = |step: u32| step.is_power_of_two();
+        match &self.schedule {
+            Schedule::Nest(nest) => {
+                let window = matches!(self.form, Form::Window { .. });
+                let pixels = matches!(self.form, Form::Map { .. });
+                if power(nest.vectors) && (!nest.quads || pixels) {
+                    loops.push(nest.vector);
+                }
+                let tile = nest.tile.filter(|(_, step)| power(*step) && (!nest.quads || window));
+                loops.extend(tile.map(|(l, _)| l));
+            }
+            Schedule::Tile(tile) => {
+                loops.extend(tile.row);
+                if power(tile.nr) && !tile.rhs_padded && tile.panel == tile.nr {
+                    loops.push(tile.col);
+                }
+                if power(tile.unroll) && !tile.straight && !tile.watched {
+                    loops.extend(&tile.depth);
+                }
+            }
+            Schedule::Dots(dots) => {
+                let tiled = [dots.row, dots.col].into_iter().flatten();
+                loops.extend(tiled.filter(|(_, step)| power(*step)).map(|(l, _)| l));
+                loops.extend(&dots.depth);
+            }
+            Schedule::Transpose(blocks) => loops.push(blocks.read),
+            _ => {}
+        }
+        loops
+    }
+
     /// The loops along which an access may move by a number that is known at run time alone: those around what is done at once,
     /// the depth around its innermost loop, rows of windows, and elements of tiles that are transformed.
     pub fn moved_by_sizes(&self) -> Vec<LoopId> {
         let mut loops = self.schedule.around();
+        loops.extend(self.channels_of_pixels());
         match (&self.schedule, &self.form) {
             (Schedule::Tile(Tile { depth, straight: false, watched: false, .. }), _) => {
                 loops.extend(depth.split_last().map_or(&[][..], |(_, outer)| outer));
@@ -325,6 +333,14 @@ impl PlannedKernel {
             _ => {}
         }
         loops
+    }
+
+    /// The channels that make a lane of a pixel, each of which is computed on its own.
+    fn channels_of_pixels(&self) -> Option<LoopId> {
+        match (&self.schedule, &self.form) {
+            (Schedule::Nest(nest), Form::Map { .. }) if nest.quads => nest.tile.map(|(l, _)| l),
+            _ => None,
+        }
     }
 
     /// Whether an access moves along a loop by a number that is known at run time alone.

@@ -8,7 +8,7 @@
 use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::{Element, Op1, Op2, P, R, Refusal, Simd, Src, V};
 
-use super::super::trips::trips;
+use super::super::trips::{stepped, trips};
 use super::{Generator, widths};
 
 /// Channels of a pixel.
@@ -26,6 +26,11 @@ impl Generator<'_> {
         let apart = strides == [CHANNELS * size, size];
         if stores != (1, CHANNELS) || !apart {
             return Err(Refusal::unsupported("elements that are no pixels of four"));
+        }
+        if let Some(extent) = self.walk.open_extent(l) {
+            return stepped(self, s, l, &extent, block, &mut |this, s, n| {
+                this.block_of_pixels(s, channels, n)
+            });
         }
         let extent = self.walk.extent(l);
         for (from, to) in self.walk.parts(l) {
@@ -51,6 +56,7 @@ impl Generator<'_> {
         let mut parts: Vec<Vec<V>> = Vec::new();
         for c in 0..CHANNELS {
             self.walk.set_range(channels, (c, c + 1));
+            self.walk.step_sized(s, channels, i64::from(c > 0))?;
             let ahead = self.ahead(c, 0, widths.len());
             let places = self.places(&ahead, &widths);
             let values: Vec<V> = self.epilogue.eval_all(s, &places, None)?.into_iter().flatten().collect();
@@ -70,6 +76,7 @@ impl Generator<'_> {
                 s.free(v);
             }
         }
+        self.walk.step_sized(s, channels, 1 - CHANNELS)?;
         self.walk.set_range(channels, (0, CHANNELS));
         let ahead = self.ahead(0, 0, widths.len());
         let mut parts = parts.into_iter();

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln_ir::kernel::LoopId;
 use kiln_targets::simd::{Parked, R, Refusal, Simd, Src, V};
 
-use super::super::trips::trips;
+use super::super::trips::{stepped, trips};
 use super::super::vexpr::{At, Dag};
 use super::super::walk::AccessId;
 use super::{Generator, Work, widths};
@@ -93,16 +93,22 @@ impl Generator<'_> {
             weights.push(this.weights_of_row(s, tile, count, parts)?);
             Ok(())
         })?;
-        let extent = self.walk.extent(along);
-        trips(self, s, along, extent / tile, tile, &mut |this, s| {
-            this.results(s, tile, count, parts, &weights)
-        })?;
-        let rest = extent % tile;
-        if rest > 0 {
-            self.results(s, rest, count, parts, &weights)?;
-            self.walk.skip(along, rest);
+        if let Some(extent) = self.walk.open_extent(along) {
+            stepped(self, s, along, &extent, tile, &mut |this, s, n| {
+                this.results(s, n, count, parts, &weights)
+            })?;
+        } else {
+            let extent = self.walk.extent(along);
+            trips(self, s, along, extent / tile, tile, &mut |this, s| {
+                this.results(s, tile, count, parts, &weights)
+            })?;
+            let rest = extent % tile;
+            if rest > 0 {
+                self.results(s, rest, count, parts, &weights)?;
+                self.walk.skip(along, rest);
+            }
+            self.walk.rewind(along, extent);
         }
-        self.walk.rewind(along, extent);
         weights.into_iter().flat_map(BTreeMap::into_values).flatten().for_each(|parked| s.forget(parked));
         Ok(())
     }
