@@ -7,6 +7,15 @@ static kws_INPUT_0_CTYPE input[kws_INPUT_0_ELEMENTS];
 static kws_OUTPUT_0_CTYPE output[kws_OUTPUT_0_ELEMENTS];
 static _Alignas(kws_ARENA_ALIGN) unsigned char arena[kws_ARENA_BYTES];
 
+#ifdef kws_WEIGHTS_FILE_BYTES
+/* Compiled with `--weights file`: kws.weights.bin is not in this program. What starts the machine puts it at an address that
+ * is known here as a symbol of the linker script; a program may as well find it in a directory of its flash. */
+extern const unsigned char loaded_weights[];
+#define RUN(inputs, outputs) kws_run(inputs, outputs, arena, loaded_weights)
+#else
+#define RUN(inputs, outputs) kws_run(inputs, outputs, arena)
+#endif
+
 #if __STDC_HOSTED__
 #include <stdio.h>
 static void print(const char *text) { fputs(text, stdout); }
@@ -48,9 +57,11 @@ int main(void) {
             input[i] = 32.0f * (float)sounds[frame][i];
         const void *inputs[] = {input};
         void *outputs[] = {output};
-        int status = kws_run(inputs, outputs, arena);
+        int status = RUN(inputs, outputs);
         if (status != kws_OK) {
-            print("kws_run failed\n");
+            print("kws_run failed with status ");
+            print_number((uint32_t)status);
+            print("\n");
             return status;
         }
         int best = 0;
