@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::access::BufferId;
+use super::access::{Access, BufferId};
 use super::expr::Expr;
 use super::form::Kernel;
 use super::format::Format;
@@ -41,6 +41,24 @@ pub struct Place {
     pub strides: Vec<Dim>,
     /// Elements of storage, for roots: more than the shape needs where the layout has padding.
     pub extent: Dim,
+}
+
+impl Place {
+    /// Where the elements of an access lie: an offset, and a stride for each of so many loops. `None` where an index is read at
+    /// run time.
+    pub fn address(&self, access: &Access, loops: usize) -> Option<(Dim, Vec<Dim>)> {
+        let mut offset = self.offset.clone();
+        let mut strides = vec![Dim::Const(0); loops];
+        for (index, stride) in access.index.iter().zip(&self.strides) {
+            let a = index.affine()?;
+            offset = offset + a.offset.clone() * stride.clone();
+            for (l, c) in &a.terms {
+                let moved = strides.get_mut(l.0 as usize)?;
+                *moved = moved.clone() + c.clone() * stride.clone();
+            }
+        }
+        Some((offset, strides))
+    }
 }
 
 /// A tensor in memory.

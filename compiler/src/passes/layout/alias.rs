@@ -74,7 +74,7 @@ fn view(program: &Program, kernel: usize, moved: &Access, fixed: &Access) -> Opt
         return None;
     }
     let place = at.place.as_ref()?;
-    let target = address(kernel, fixed, place)?;
+    let target = place.address(fixed, kernel.loops.len())?;
     // Axis by axis, the stride is that of the loop that steps it by one.
     let mut strides = Vec::with_capacity(moved.index.len());
     for (index, extent) in moved.index.iter().zip(buffer.ty.shape.iter()) {
@@ -87,7 +87,7 @@ fn view(program: &Program, kernel: usize, moved: &Access, fixed: &Access) -> Opt
         });
     }
     let mut candidate = Place { root: place.root, offset: Dim::Const(0), strides, extent: Dim::Const(0) };
-    let (offset, found) = address(kernel, moved, &candidate)?;
+    let (offset, found) = candidate.address(moved, kernel.loops.len())?;
     let same = |l: usize| found[l] == target.1[l] || kernel.loops[l].extent.is(1);
     // Every element of the moved buffer must have been named: the copy covers it.
     let covered = moved.index.iter().zip(buffer.ty.shape.iter()).all(|(index, extent)| {
@@ -99,20 +99,6 @@ fn view(program: &Program, kernel: usize, moved: &Access, fixed: &Access) -> Opt
     });
     candidate.offset = target.0 - offset;
     (covered && (0..found.len()).all(same)).then_some(candidate)
-}
-
-/// Offset and stride per loop of an access under a place.
-fn address(kernel: &Kernel, access: &Access, place: &Place) -> Option<(Dim, Vec<Dim>)> {
-    let mut offset = place.offset.clone();
-    let mut strides = vec![Dim::Const(0); kernel.loops.len()];
-    for (index, stride) in access.index.iter().zip(&place.strides) {
-        let a = index.affine()?;
-        offset = offset + a.offset.clone() * stride.clone();
-        for (l, c) in &a.terms {
-            strides[l.0 as usize] = strides[l.0 as usize].clone() + c.clone() * stride.clone();
-        }
-    }
-    Some((offset, strides))
 }
 
 /// Whether the axis that kernels want as lanes is contiguous in a view.
@@ -128,7 +114,8 @@ fn is_identity(program: &Program, kernel: &Kernel) -> bool {
     let (Some(a), Some(b)) = (&program.buffer(from.buffer).place, &program.buffer(to.buffer).place) else {
         return false;
     };
-    let (Some(x), Some(y)) = (address(kernel, &from, a), address(kernel, &to, b)) else { return false };
+    let loops = kernel.loops.len();
+    let (Some(x), Some(y)) = (a.address(&from, loops), b.address(&to, loops)) else { return false };
     let same = |l: usize| x.1[l] == y.1[l] || kernel.loops[l].extent.is(1);
     a.root == b.root && x.0 == y.0 && (0..kernel.loops.len()).all(same)
 }
