@@ -43,7 +43,7 @@ const FAST: Machine = Machine { fast: true, ..HERE };
 /// Shipped models that are run there.
 const MODELS: [&str; 2] = ["tiny_kws_dscnn", "wm_005_aug_float"];
 /// Sweeps that are run there alone: of bytes, and roundings, which compilers may do in other types.
-const MORE: [&str; 3] = ["convolutions_of_bytes", "tables_of_bytes", "roundings"];
+const MORE: [&str; 4] = ["convolutions_of_bytes", "tables_of_bytes", "roundings", "residuals"];
 
 /// This machine with C for the registers of those.
 const ALIKE: Machine = Machine { host: driver::NATIVE, ..RISCV64 };

@@ -235,7 +235,7 @@ fn live_buffers_never_overlap() {
         for (i, kernel) in plan.kernels.iter().enumerate() {
             for access in accesses(&kernel.form) {
                 let Storage::Arena { offset_bytes } = access.storage else { continue };
-                let alive = plan.slots.iter().filter(|s| s.live.0 <= i && i <= s.live.1);
+                let alive = plan.slots.iter().filter(|s| s.counts_in(i));
                 let holding =
                     alive.filter(|s| (s.offset_bytes..s.offset_bytes + s.bytes).contains(&offset_bytes));
                 assert_eq!(holding.count(), 1, "{place}: kernel '{}', buffer '{}'", kernel.name, access.name);

@@ -5,11 +5,15 @@
 //! first once more, and the smaller arena is taken. The lower bound stated beside the plan is the largest sum of sizes
 //! alive at one kernel; no arrangement can need less.
 //!
+//! A result that may lie over an operand that ends with its kernel (`over`) lies there, so that both are one lifetime and the
+//! kernel needs one of them, unless that makes the arena larger. The lower bound is that of these joined lifetimes.
+//!
 //! Where dimensions are open offsets are those of the greatest sizes, and a run of smaller ones touches the beginning of each
 //! buffer. Of arrangements that need no more the one is taken that touches least then (`touched`): buffers that follow each other
 //! at one place are in the caches.
 
 mod occupied;
+mod over;
 mod spans;
 mod touched;
 
@@ -30,7 +34,7 @@ use touched::Touched;
 pub struct Arena {
     /// Size, a multiple of the alignment.
     pub bytes: usize,
-    /// The least size that these lifetimes allow.
+    /// The least size that these lifetimes allow, with results over operands wherever that may be.
     pub lower_bound_bytes: usize,
     /// Placed buffers, in order of offset.
     pub slots: Vec<Slot>,
@@ -80,10 +84,60 @@ pub fn plan(program: &Program, asks: Asks) -> Result<Arena> {
     }
     hold(program, &placed, &mut live);
     let mut items = Vec::with_capacity(live.len());
-    for (id, range) in live {
-        items.push((bytes_of(program, id, asks.align)?, id, range));
+    for (id, range) in &live {
+        items.push((bytes_of(program, *id, asks.align)?, *id, *range));
     }
-    Ok(arranged(program, items, program.kernels().len()))
+    let (moments, over) = (program.kernels().len(), over::pairs(program, &live));
+    if over.is_empty() {
+        return Ok(arranged(program, items, moments));
+    }
+    let joined = arranged(program, joined(&items, &over), moments);
+    let lower_bound_bytes = joined.lower_bound_bytes;
+    if joined.bytes > lower_bound_bytes {
+        let apart = arranged(program, items.clone(), moments);
+        if apart.bytes < joined.bytes {
+            return Ok(Arena { lower_bound_bytes, ..apart });
+        }
+    }
+    Ok(told_apart(program, &items, &over, joined))
+}
+
+/// The first buffer of those that lie over each other, by the last of them.
+fn begin(over: &BTreeMap<BufferId, BufferId>, mut id: BufferId) -> BufferId {
+    while let Some(operand) = over.get(&id) {
+        id = *operand;
+    }
+    id
+}
+
+/// An item for all buffers that lie over each other.
+fn joined(items: &[Item], over: &BTreeMap<BufferId, BufferId>) -> Vec<Item> {
+    let mut joined: BTreeMap<BufferId, Item> = BTreeMap::new();
+    for (bytes, id, live) in items {
+        let first = begin(over, *id);
+        let (_, _, all) = joined.entry(first).or_insert((*bytes, first, *live));
+        *all = (all.0.min(live.0), all.1.max(live.1));
+    }
+    joined.into_values().collect()
+}
+
+/// A slot for each buffer again.
+fn told_apart(
+    program: &Program,
+    items: &[Item],
+    over: &BTreeMap<BufferId, BufferId>,
+    joined: Arena,
+) -> Arena {
+    let mut arena = Arena { slots: Vec::new(), ..joined };
+    for (bytes, id, live) in items {
+        let Some(offset_bytes) = arena.offsets.get(&begin(over, *id)).copied() else { continue };
+        let name = |id: &BufferId| program.buffer(*id).name.clone();
+        let over = over.get(id).map(name);
+        arena.slots.push(Slot { name: name(id), offset_bytes, bytes: *bytes, live: *live, over });
+        arena.offsets.insert(*id, offset_bytes);
+    }
+    arena.slots.sort_by_key(|s| (s.offset_bytes, s.live.0));
+    arena
 }
 
 /// The smaller of both orders; of open programs the one that touches least of those that are as small.
@@ -150,7 +204,8 @@ fn placed(
     for &(bytes, id, live) in items {
         let offset_bytes = choose(&occupied, (bytes, id, live));
         occupied.take(live, offset_bytes, offset_bytes + bytes);
-        arena.slots.push(Slot { name: program.buffer(id).name.clone(), offset_bytes, bytes, live });
+        let name = program.buffer(id).name.clone();
+        arena.slots.push(Slot { name, offset_bytes, bytes, live, over: None });
         arena.offsets.insert(id, offset_bytes);
         arena.bytes = arena.bytes.max(offset_bytes + bytes);
     }
@@ -221,7 +276,7 @@ pub fn check_limit(program: &Program, arena: &Arena, max_bytes: u64) -> Result<(
         return Ok(());
     }
     let needed = |k: usize| {
-        let alive = arena.slots.iter().filter(|s| (s.live.0..=s.live.1).contains(&k));
+        let alive = arena.slots.iter().filter(|s| s.counts_in(k));
         alive.fold(0, |n: usize, s| n.saturating_add(s.bytes))
     };
     // Most is needed where a lifetime begins; of many, those of the largest buffers tell.
@@ -229,7 +284,7 @@ pub fn check_limit(program: &Program, arena: &Arena, max_bytes: u64) -> Result<(
     largest.sort_by_key(|s| std::cmp::Reverse(s.bytes));
     let starts = largest.iter().take(100).map(|s| s.live.0);
     let peak = starts.rev().max_by_key(|k| needed(*k)).unwrap_or(0);
-    let alive = largest.into_iter().filter(|s| (s.live.0..=s.live.1).contains(&peak));
+    let alive = largest.into_iter().filter(|s| s.counts_in(peak));
     let named: Vec<String> = alive.take(3).map(|s| format!("'{}' of {} bytes", s.name, s.bytes)).collect();
     let kernel = program.kernels().get(peak).map_or("", |k| &k.name);
     let (total, named) = (arena.bytes, named.join(", "));
@@ -251,7 +306,8 @@ fn bytes_of(program: &Program, id: BufferId, align: usize) -> Result<usize> {
     })
 }
 
-/// Checks a plan's arena: aligned offsets, and no two buffers that live at the same time overlap.
+/// Checks a plan's arena: aligned offsets, and no two buffers that live at the same time overlap, but for one that lies over
+/// another from the kernel on that this one ends with.
 pub fn verify(slots: &[Slot], arena_bytes: usize, align: usize) -> Result<()> {
     let outside = |s: &&Slot| !s.offset_bytes.is_multiple_of(align) || s.offset_bytes + s.bytes > arena_bytes;
     if let Some(slot) = slots.iter().find(outside) {
@@ -269,6 +325,18 @@ pub fn verify(slots: &[Slot], arena_bytes: usize, align: usize) -> Result<()> {
         while let Some((_, offset)) = ends.first().copied().filter(|(last, _)| *last < slot.live.0) {
             ends.pop_first();
             alive.remove(&offset);
+        }
+        if let Some(operand) = &slot.over {
+            let below = alive.get(&slot.offset_bytes).filter(|other| {
+                other.name == *operand && other.bytes == slot.bytes && other.live.1 == slot.live.0
+            });
+            if below.is_none() {
+                let text =
+                    format!("arena slot '{}' is not over '{operand}', which ends as it begins", slot.name);
+                return Err(Error::internal(text));
+            }
+            ends.remove(&(slot.live.0, slot.offset_bytes));
+            alive.remove(&slot.offset_bytes);
         }
         // Those alive are apart, so that the last to begin before the slot's end is the only one to look at.
         let before = alive.range(..slot.offset_bytes + slot.bytes).next_back();
@@ -364,10 +432,21 @@ mod tests {
 
     #[test]
     fn verify_sees_an_overlap() {
-        let slot =
-            |name: &str, offset_bytes| Slot { name: name.into(), offset_bytes, bytes: 128, live: (0, 1) };
+        let slot = |name: &str, offset_bytes| Slot {
+            name: name.into(),
+            offset_bytes,
+            bytes: 128,
+            live: (0, 1),
+            over: None,
+        };
         assert!(verify(&[slot("a", 0), slot("b", 64)], 1024, 64).unwrap_err().message.contains("overlap"));
         assert!(verify(&[slot("a", 0), slot("b", 128)], 1024, 64).is_ok());
         assert!(verify(&[slot("a", 32)], 1024, 64).is_err());
+        let over = |operand: &str, live| Slot { live, over: Some(operand.into()), ..slot("b", 0) };
+        assert!(verify(&[slot("a", 0), over("a", (1, 2))], 1024, 64).is_ok());
+        assert!(verify(&[slot("a", 0), over("a", (0, 2))], 1024, 64).is_err());
+        assert!(verify(&[slot("a", 0), over("c", (1, 2))], 1024, 64).is_err());
+        let third = Slot { live: (1, 3), ..slot("c", 64) };
+        assert!(verify(&[slot("a", 0), over("a", (1, 2)), third], 1024, 64).is_err());
     }
 }

@@ -12,6 +12,7 @@ mod packed;
 mod qdq;
 mod quantised;
 mod recurrent;
+mod residuals;
 mod sparse;
 
 use std::fmt::Write as _;
@@ -79,12 +80,17 @@ impl Text {
 
     /// A weight: mostly a constant, now and then an argument.
     fn weight(&mut self, c: &mut Choices, name: &str, shape: &[usize]) {
-        let argument = c.below(5) == 0;
-        self.line(format!("input %{name}: f32{shape:?}"));
-        if !argument {
-            let values = (0..shape.iter().product()).map(|_| c.below(2001) as f32 / 1000.0 - 1.0).collect();
-            self.constants.push((name.to_owned(), Tensor::from_vec::<f32>(shape, values)));
+        if c.below(5) == 0 {
+            self.line(format!("input %{name}: f32{shape:?}"));
+        } else {
+            self.constant(c, name, shape);
         }
+    }
+
+    fn constant(&mut self, c: &mut Choices, name: &str, shape: &[usize]) {
+        self.line(format!("input %{name}: f32{shape:?}"));
+        let values = (0..shape.iter().product()).map(|_| c.below(2001) as f32 / 1000.0 - 1.0).collect();
+        self.constants.push((name.to_owned(), Tensor::from_vec::<f32>(shape, values)));
     }
 
     /// A pointwise tail from `%t` to `%y`, of the same shape.
@@ -341,12 +347,16 @@ fn constants(c: &mut Choices) -> Outcome<Graph> {
 /// Bounds of a batch that is open.
 const BATCHES: (i64, i64) = (1, 60);
 
+/// Graphs in most of which results lie over an operand.
+const RESIDUALS: &str = "residuals";
+
 /// Kinds whose first input has a batch, which may be open.
 const OPEN: &[&str] = &[
     "convolution",
     "pool",
     "quantised_convolution",
     "recurrent",
+    RESIDUALS,
     "sparse_layers",
     "sparse_product",
     "sparse_bytes",
@@ -371,6 +381,7 @@ const KINDS: &[Kind] = &[
     ("flow_growing", flow::growing),
     ("packed_product", packed::product),
     ("recurrent", recurrent::layer),
+    (RESIDUALS, residuals::blocks),
     ("sparse_layers", sparse::layers),
     ("sparse_product", sparse::product),
     ("sparse_sequence", sparse::sequence),
@@ -428,6 +439,18 @@ fn check(make: fn(&mut Choices) -> Outcome<Graph>, seed: u64, open: bool) -> Out
         }
     }
     Ok(())
+}
+
+/// How many of so many graphs have results that lie over an operand.
+fn with_results_over_operands(seeds: std::ops::Range<u64>, level: &str) -> Outcome<usize> {
+    let options = stages::options(level, 2)?;
+    let mut found = 0;
+    for seed in seeds {
+        let (graph, ..) = case(residuals::blocks, seed)?;
+        let plan = pipeline::compile(graph, &options).map_err(text)?;
+        found += usize::from(plan.slots.iter().any(|slot| slot.over.is_some()));
+    }
+    Ok(found)
 }
 
 /// A processor that starts instructions in the order of the text.
@@ -520,6 +543,15 @@ fn main() -> ExitCode {
     };
     let open = KINDS.iter().filter(|(name, _)| OPEN.contains(name)).map(|kind| trial(kind, true));
     let mut trials: Vec<Trial> = KINDS.iter().map(|kind| trial(kind, false)).chain(open).collect();
+    trials.push(Trial::test("residuals::lie_over_operands", move || {
+        for level in stages::levels() {
+            let found = with_results_over_operands(start..start + cases, level)?;
+            if (found as u64) < cases / 2 {
+                return Err(format!("{level}: {found} of {cases}").into());
+            }
+        }
+        Ok(())
+    }));
     let cases = number("KILN_EMULATED_CASES", 12);
     let aarch64 = ["neon", IN_ORDER, "dotprod", "i8mm"].map(Emulated::Aarch64);
     for machine in aarch64.into_iter().chain([Emulated::Avx512]) {

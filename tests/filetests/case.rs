@@ -9,6 +9,8 @@ pub(crate) enum Kind<'a> {
     Pass(&'a str),
     /// The longest innermost loop of each kernel, for a level.
     Asm(&'a str),
+    /// The arena of the plan.
+    Arena,
     /// The outputs.
     Run,
     /// The error.
@@ -49,11 +51,12 @@ impl<'a> Case<'a> {
                 kind = Some(match test.split_whitespace().collect::<Vec<_>>()[..] {
                     ["pass", name] => Kind::Pass(name),
                     ["asm", level] => Kind::Asm(level),
+                    ["arena"] => Kind::Arena,
                     ["run"] => Kind::Run,
                     ["error"] => Kind::Error,
                     _ => {
                         return Err(format!(
-                            "'{test}' is none of 'pass NAME', 'asm LEVEL', 'run' and 'error'"
+                            "'{test}' is none of 'pass NAME', 'asm LEVEL', 'arena', 'run' and 'error'"
                         ));
                     }
                 });

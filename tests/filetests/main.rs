@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `; test: pass NAME` | a graph, or a program for passes on programs | the text after that pass; for `rules` also what fired and what nearly did |
 //! | `; test: asm LEVEL` | a graph | the longest innermost loop of each kernel in machine code for that level |
+//! | `; test: arena` | a graph | the arena of its plan, what lies in it and when |
 //! | `; test: run` | a graph; `; input %x: f32[2] = [1.0, 2.0]` lines, else random inputs | the outputs, the same at six points |
 //! | `; test: error` | a graph | the error |
 //!

@@ -7,6 +7,7 @@ use kiln_compiler::internals::pipeline::{self, Observer, PASSES};
 use kiln_compiler::internals::rules;
 use kiln_ir::Tensor;
 use kiln_ir::graph::{self, Graph, Source};
+use kiln_ir::kernel::plan::Plan;
 use kiln_ir::kernel::{self, Program};
 use kiln_tests::{Outcome, models, stages, text};
 
@@ -19,6 +20,7 @@ pub(crate) fn run(case: &Case) -> Outcome<String> {
         Kind::Pass(pass) if case.source.starts_with("program") => on_program(pass, case.source),
         Kind::Pass(pass) => on_graph(pass, case.source),
         Kind::Asm(level) => asm::inner_loops(case.source, level),
+        Kind::Arena => arena(case.source),
         Kind::Run => outputs(case),
         Kind::Error => match compile(case.source) {
             Ok(()) => Err("there is no error".to_owned()),
@@ -50,6 +52,17 @@ fn on_graph(pass: &str, source: &str) -> Outcome<String> {
     let mut stop = Stop { pass, text: None };
     pipeline::run(graph, &stages::options("baseline", 2)?, &mut stop).map_err(text)?;
     stop.text.ok_or_else(|| format!("pass '{pass}' did not run"))
+}
+
+/// Where the plan has its buffers, and which kernels it has.
+fn arena(source: &str) -> Outcome<String> {
+    let plan = plan(source)?;
+    let names: Vec<String> =
+        plan.kernels.iter().enumerate().map(|(i, k)| format!("{i} {}", k.name)).collect();
+    let slots = plan.to_string();
+    let slots: Vec<&str> = slots.lines().map(str::trim).filter(|l| l.starts_with("slot ")).collect();
+    let (bytes, least) = (plan.arena_bytes, plan.arena_lower_bound_bytes);
+    Ok(format!("{bytes} bytes, at least {least}\n{}\nkernels: {}\n", slots.join("\n"), names.join(", ")))
 }
 
 /// The rules alone, with what they say: folding around them would hide it.
@@ -122,6 +135,10 @@ fn tensor(line: &str) -> Outcome<Tensor> {
 }
 
 fn compile(source: &str) -> Outcome {
+    plan(source).map(drop)
+}
+
+fn plan(source: &str) -> Outcome<Plan> {
     let graph = graph::parse(source).map_err(text)?;
-    pipeline::compile(graph, &stages::options("baseline", 2)?).map(drop).map_err(text)
+    pipeline::compile(graph, &stages::options("baseline", 2)?).map_err(text)
 }

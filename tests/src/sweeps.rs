@@ -7,6 +7,7 @@ mod bytes;
 mod few_bits;
 mod movement;
 mod products;
+mod residuals;
 mod rows;
 mod sparse;
 
@@ -32,6 +33,8 @@ pub struct Sweep {
     wanted: Wanted,
     /// How many of them it must have at least.
     count: usize,
+    /// How many results must lie over an operand at least.
+    over: usize,
 }
 
 impl Sweep {
@@ -48,8 +51,15 @@ impl Sweep {
         types.enumerate().map(|(i, ty)| tensor(&ty.ok_or("an input without a type")?, i)).collect()
     }
 
-    /// Errors when a plan of the graph has not the kernels that the sweep is about.
+    /// Errors when a plan of the graph has not the kernels, or the arena, that the sweep is about.
     pub fn check(&self, plan: &Plan) -> Outcome {
+        let over = plan.slots.iter().filter(|slot| slot.over.is_some()).count();
+        if over < self.over {
+            return Err(format!(
+                "{over} results of {} lie over an operand, {} expected",
+                self.name, self.over
+            ));
+        }
         let found = plan.kernels.iter().filter(|k| (self.wanted)(&k.schedule)).count();
         if found >= self.count {
             return Ok(());
@@ -88,7 +98,8 @@ pub fn all() -> Vec<Sweep> {
     let sparse: Wanted = |s| matches!(s, Schedule::Sparse(_));
     let product: Wanted = |s| matches!(s, Schedule::Tile(_) | Schedule::Dots(_));
     // Numbers of kernels: a few of each sweep may be of another kind.
-    let sweep = |name, wanted, count, text: Text| Sweep { name, source: text.finish(name), wanted, count };
+    let sweep =
+        |name, wanted, count, text: Text| Sweep { name, source: text.finish(name), wanted, count, over: 0 };
     vec![
         sweep("packed_tiles", tile, ROWS.len() * (COLUMNS.len() - 1), packed("")),
         sweep("depths", tile, 12, depths("")),
@@ -155,6 +166,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("typed_reductions", nest, 150, typed_reductions()),
         sweep("typed_copies", nest, 60, typed_copies()),
         sweep("attention", tile, 5, attention()),
+        Sweep { over: residuals::BLOCKS, ..sweep("residuals", product, 100, residuals::blocks()) },
     ]
 }
 

@@ -147,6 +147,10 @@ impl Explain<'_> {
         lines.extend(several("reads", self.activations(&kernel.form.loads())));
         lines.extend(several("weights", self.weights(kernel)));
         lines.extend(several("writes", self.activations(&kernel.form.stores())));
+        let over =
+            self.plan.slots.iter().filter(|slot| slot.live.0 == i).filter_map(|slot| slot.over.as_ref());
+        let over = over.map(|name| format!("{}, which ends here, in its storage", Printable(name)));
+        lines.extend(several("over", over.collect()));
         lines.push(format!("  microkernel  {}, {}", microkernel(kernel), self.level(kernel.provider)));
         lines.push(format!("  schedule     {}", schedule(kernel)));
         if let Some(products) = self.products(kernel) {

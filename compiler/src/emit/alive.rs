@@ -19,7 +19,7 @@ pub(super) fn peak(plan: &Plan) -> Option<Peak> {
     // Bytes that come alive with a kernel, and those that were last alive in the one before.
     let mut changes = vec![(0, 0); plan.kernels.len() + 1];
     for slot in &plan.slots {
-        let (first, behind) = (slot.live.0, slot.live.1.saturating_add(1));
+        let (first, behind) = (slot.live.0 + usize::from(slot.over.is_some()), slot.live.1.saturating_add(1));
         changes.get_mut(first)?.0 += slot.bytes;
         changes.get_mut(behind)?.1 += slot.bytes;
     }
@@ -33,7 +33,7 @@ pub(super) fn peak(plan: &Plan) -> Option<Peak> {
     if bytes == 0 {
         return None;
     }
-    let is_alive = |i: &usize| (plan.slots[*i].live.0..=plan.slots[*i].live.1).contains(&kernel);
+    let is_alive = |i: &usize| plan.slots[*i].counts_in(kernel);
     let mut slots: Vec<usize> = (0..plan.slots.len()).filter(is_alive).collect();
     slots.sort_by_key(|i| std::cmp::Reverse(plan.slots[*i].bytes));
     Some(Peak { kernel, bytes, slots })
@@ -58,7 +58,7 @@ mod tests {
         layout::run(&mut program).unwrap();
         let mut plan = crate::planner::build(program, &target).unwrap();
         let used = |plan: &Plan, i: usize| -> usize {
-            plan.slots.iter().filter(|s| s.live.0 <= i && i <= s.live.1).map(|s| s.bytes).sum()
+            plan.slots.iter().filter(|s| s.counts_in(i)).map(|s| s.bytes).sum()
         };
         let found = peak(&plan).unwrap();
         assert_eq!(Some(found.bytes), (0..plan.kernels.len()).map(|i| used(&plan, i)).max());

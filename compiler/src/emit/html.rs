@@ -117,7 +117,7 @@ fn arena(out: &mut String, entry: &Value) {
         let _ = writeln!(
             out,
             "<rect class=\"slot\" x=\"{:.2}\" y=\"{:.2}\" width=\"{:.2}\" height=\"{:.2}\" fill=\"hsl({} 45% 62%)\" stroke=\"#fff\" \
-             stroke-width=\".5\"><title>{}: {} bytes at {}, kernels {first} to {last}</title></rect>",
+             stroke-width=\".5\"><title>{}: {} bytes at {}, kernels {first} to {last}{}</title></rect>",
             first * x,
             HEIGHT - (offset + bytes) * y,
             (last - first + 1.0) * x,
@@ -126,6 +126,7 @@ fn arena(out: &mut String, entry: &Value) {
             text(&slot["name"]),
             bytes,
             offset,
+            slot["over"].as_str().map_or(String::new(), |_| format!(", over {}", text(&slot["over"]))),
         );
     }
     let Some(peak) = entry["peak"].as_object() else {
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn names_are_no_markup_and_the_peak_is_told() {
-        let slot = |name: &str, offset: u64, first: u64, last: u64| json!({ "name": name, "offset": offset, "bytes": 64, "first_kernel": first, "last_kernel": last });
+        let slot = |name: &str, offset: u64, first: u64, last: u64| json!({ "name": name, "offset": offset, "bytes": 64, "first_kernel": first, "last_kernel": last, "over": null });
         let kernel =
             |name: &str| json!({ "name": name, "form": "map", "why": "", "code_bytes": 10, "macs": 7 });
         let report = json!({

@@ -91,6 +91,7 @@ fn add_details(entry: &mut Value, variant: &Variant<'_>) {
             "bytes": slot.bytes,
             "first_kernel": slot.live.0,
             "last_kernel": slot.live.1,
+            "over": slot.over,
         })
     });
     entry["arena"] = slots.collect();

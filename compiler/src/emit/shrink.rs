@@ -2,7 +2,7 @@
 
 use kiln_ir::DType;
 use kiln_ir::kernel::Form;
-use kiln_ir::kernel::plan::{Plan, Weight};
+use kiln_ir::kernel::plan::{FlatAccess, Plan, Slot, Storage, Weight};
 use serde_json::{Value, json};
 
 use super::alive;
@@ -64,6 +64,7 @@ pub(super) fn ways(variants: &[Variant<'_>]) -> Vec<Value> {
             );
             ways.push(way("arena", what, wide * 3 / 4));
         }
+        ways.extend(in_place(plan, &peak));
     }
     // How much that is takes a search that not everybody should wait for.
     let windows =
@@ -74,6 +75,30 @@ pub(super) fn ways(variants: &[Variant<'_>]) -> Vec<Value> {
     }
     ways.sort_by_key(|way| std::cmp::Reverse(way["saves_bytes"].as_u64()));
     ways
+}
+
+/// Where what is needed most begins in a kernel in whose value an operand of its size ends: why it does not lie over that.
+fn in_place(plan: &Plan, peak: &alive::Peak) -> Option<Value> {
+    let (position, kernel) = (peak.kernel, plan.kernels.get(peak.kernel)?);
+    let begins = |s: &&Slot| s.live.0 == position && s.over.is_none() && s.bytes >= LEAST_BYTES;
+    let slots = || peak.slots.iter().filter_map(|i| plan.slots.get(*i));
+    let is_at = |a: &FlatAccess, s: &Slot| a.storage == Storage::Arena { offset_bytes: s.offset_bytes };
+    let mut result = slots().filter(begins);
+    let result = result.find(|s| kernel.form.parts().stores.iter().any(|store| is_at(&store.to, s)))?;
+    let read_in_value = |s: &Slot| {
+        let mut found = false;
+        let stores = kernel.form.parts().stores.iter();
+        stores.for_each(|store| store.value.for_each_access(&mut |a| found |= is_at(a, s)));
+        found
+    };
+    let ends = |s: &&Slot| s.live.1 == position && s.live.0 < position && s.bytes == result.bytes;
+    let operand = slots().filter(ends).find(|s| read_in_value(s))?;
+    let what = format!(
+        "at the peak, kernel '{}', '{}' does not lie over '{}', which nobody reads later: the kernel reads that elsewhere than \
+         where it writes, or writes more than it, or the arena would be larger",
+        kernel.name, result.name, operand.name
+    );
+    Some(way("arena", what, result.bytes))
 }
 
 /// Whether a buffer is of f32.

@@ -68,7 +68,7 @@ pub(crate) fn put(bytes: &mut [u8], bits: usize, i: usize, value: u64) {
 }
 
 /// `offset + sum(coefficients[l] * iteration[l])`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Line {
     pub(super) offset: i64,
     pub(super) coefficients: Vec<i64>,
@@ -133,6 +133,14 @@ impl Flat {
 
     fn is_inside(&self, iteration: &[i64]) -> bool {
         self.guards.iter().all(|(line, extent)| (0..*extent).contains(&line.at(iteration)))
+    }
+
+    /// Whether every iteration finds its element where it finds another's, as far as that is no matter of the data.
+    pub(super) fn is_same_place(&self, other: &Self) -> bool {
+        let plain = [self, other].iter().all(|flat| flat.gathers.is_empty() && flat.panels.is_none());
+        let same =
+            self.buffer == other.buffer && self.element == other.element && self.guards == other.guards;
+        plain && same && self.dtype.size() == other.dtype.size()
     }
 
     /// The element without what gathers add.

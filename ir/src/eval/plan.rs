@@ -9,7 +9,7 @@
 //!   lifetime does not include the kernel; elements that are not aligned;
 //! - a load of bytes that no kernel has written since the slot's lifetime began;
 //! - an element that two iterations of a kernel write, or that one writes and another reads: kernels run in any
-//!   order and on any threads;
+//!   order and on any threads. Where a slot is over another an iteration may read what it writes itself;
 //! - a result that is not written.
 
 mod access;

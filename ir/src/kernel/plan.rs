@@ -466,6 +466,15 @@ pub struct Slot {
     pub bytes: usize,
     /// First and last kernel that touch it, by position.
     pub live: (usize, usize),
+    /// The buffer whose storage this is until the first kernel, which reads every element of it where it writes one of these.
+    pub over: Option<String>,
+}
+
+impl Slot {
+    /// Whether its bytes are its own in a kernel: those that it takes over are the other buffer's in the first one.
+    pub fn counts_in(&self, kernel: usize) -> bool {
+        (self.live.0 + usize::from(self.over.is_some())..=self.live.1).contains(&kernel)
+    }
 }
 
 /// A constant in the read-only data.

@@ -63,7 +63,9 @@ impl fmt::Display for Plan {
         }
         for s in &self.slots {
             let (at, bytes, (first, last)) = (s.offset_bytes, s.bytes, s.live);
-            writeln!(f, "  slot +{at} {bytes} B {}, kernels {first}..{last}", name_text('%', &s.name))?;
+            let over =
+                s.over.as_ref().map_or(String::new(), |name| format!(" over {}", name_text('%', name)));
+            writeln!(f, "  slot +{at} {bytes} B {}{over}, kernels {first}..{last}", name_text('%', &s.name))?;
         }
         f.write_str(&steps_text(self, &self.steps(), 0))
     }

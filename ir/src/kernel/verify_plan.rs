@@ -4,10 +4,12 @@
 //! - Slots and constants are inside their blocks, at multiples of the alignment, and constants do not overlap.
 //! - Every access has one stride per loop, names storage that there is, and lies in it: a slot that lives in the
 //!   kernel. Elements are aligned. Guards and a value outside of them come together; indices are i32, i64 or bytes.
+//! - A slot that is over another begins as that one ends, in a kernel that reads each element where it writes it.
 //! - Arguments that are copied lie in slots that live from the first kernel on.
 //! - What steers a region is a single element of its type that lives in all of it.
 //! - A schedule names every loop once, those of the outside first, and what it promises of strides is true.
 
+mod over;
 mod schedules;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::types::DType;
 /// Checks a plan; an internal error names the kernel and the rule.
 pub fn verify_plan(plan: &Plan) -> Result<()> {
     memory(plan)?;
+    over::slots(plan)?;
     copied(plan)?;
     counted(plan)?;
     plan.steps().iter().try_for_each(|step| region(plan, step))?;
@@ -351,7 +354,7 @@ mod tests {
             outputs: vec![Port { name: "y".into(), ty: TensorType::new(DType::F32, Shape::of(&[2, 8])) }],
             arena_bytes: 128,
             arena_align: 64,
-            slots: vec![Slot { name: "t".into(), offset_bytes: 64, bytes: 64, live: (0, 0) }],
+            slots: vec![Slot { name: "t".into(), offset_bytes: 64, bytes: 64, live: (0, 0), over: None }],
             weights: vec![weight("v", 0), weight("w", 64)],
             weights_bytes: 128,
             kernels: vec![kernel],

@@ -109,7 +109,8 @@ impl State {
         let arena = memory::plan(&laid_out, asks)?;
         let mut alive = vec![(usize::MAX, 0); laid_out.kernels().len()];
         for slot in &arena.slots {
-            (slot.live.0..=slot.live.1).for_each(|moment| alive[moment].1 += slot.bytes);
+            let counts = (slot.live.0..=slot.live.1).filter(|moment| slot.counts_in(*moment));
+            counts.for_each(|moment| alive[moment].1 += slot.bytes);
         }
         // Kernels that layout adds stand before the one that they are for.
         let mut next = program.kernels().len().saturating_sub(1);
@@ -176,7 +177,7 @@ impl State {
     fn refuse(&self, limit: u64) -> Error {
         let (least, most) = (self.arena.bytes, self.peak());
         let moment = self.alive.iter().position(|m| *m == most).unwrap_or(0);
-        let alive = self.arena.slots.iter().filter(|s| (s.live.0..=s.live.1).contains(&moment));
+        let alive = self.arena.slots.iter().filter(|s| s.counts_in(moment));
         let mut alive: Vec<_> = alive.collect();
         alive.sort_by_key(|slot| Reverse(slot.bytes));
         let named: Vec<_> =

@@ -29,6 +29,8 @@ struct Writer<'a> {
     regions: Vec<Region>,
     /// By region: the buffer that is written, and the elements.
     stored: Vec<Option<(String, i64, i64)>>,
+    /// Everything that is written.
+    targets: Vec<Flat>,
     fault: Option<Error>,
 }
 
@@ -41,8 +43,8 @@ impl<'a> Placed<'a> {
         loops: &'a Loops,
         memory: &'a mut Memory,
     ) -> Self {
-        let (regions, stored) = (Vec::new(), Vec::new());
-        let writer = Writer { kernel, position, loops, memory, regions, stored, fault: None };
+        let (regions, stored, targets) = (Vec::new(), Vec::new(), Vec::new());
+        let writer = Writer { kernel, position, loops, memory, regions, stored, targets, fault: None };
         Self { plan, symbols, before: Vec::new(), loads: Vec::new(), writer }
     }
 
@@ -59,6 +61,10 @@ impl<'a> Placed<'a> {
                 region.storage == storage && stored.as_ref().is_some_and(|s| s.1 <= hi && lo <= s.2)
             };
             if !writer.regions.iter().zip(&writer.stored).any(meets) {
+                continue;
+            }
+            // What an iteration reads where it writes, and no other does, may lie in the same storage.
+            if writer.regions[flat.buffer].over && writer.targets.iter().all(|to| to.is_same_place(&flat)) {
                 continue;
             }
             let before = &self.before;
@@ -246,6 +252,7 @@ impl Level for Placed<'_> {
         let known = &mut self.writer.stored[flat.buffer];
         let (lo, hi) = known.as_ref().map_or((lo, hi), |k| (lo.min(k.1), hi.max(k.2)));
         *known = Some((name.clone(), lo, hi));
+        self.writer.targets.push(flat.clone());
         Ok(flat)
     }
 

@@ -1,5 +1,6 @@
 //! The memory of a run: who wrote which byte.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -45,8 +46,10 @@ pub(super) struct Region {
     pub(super) storage: Storage,
     /// Within the arena or a result.
     bytes: Range<usize>,
-    /// The first kernel of its lifetime.
+    /// The first kernel of its lifetime; of storage that is taken over in this kernel, of the buffer that ends.
     first: u32,
+    /// Whether the kernel writes over what it reads there.
+    pub(super) over: bool,
 }
 
 impl Region {
@@ -103,7 +106,7 @@ impl Memory {
     /// What a storage names in a kernel.
     pub(super) fn region(&self, plan: &Plan, storage: Storage, kernel: usize) -> Result<Region> {
         let storage = plan.found(storage);
-        let all = |bytes: usize| Region { storage, bytes: 0..bytes, first: 0 };
+        let all = |bytes: usize| Region { storage, bytes: 0..bytes, first: 0, over: false };
         let missing = |what: String| Error::internal(format!("{what} does not exist"));
         match storage {
             Storage::Input(i) => {
@@ -123,8 +126,10 @@ impl Memory {
                 let here = |s: &&crate::kernel::plan::Slot| {
                     s.offset_bytes == offset_bytes && (s.live.0..=s.live.1).contains(&kernel)
                 };
-                // A buffer without elements may share its place.
-                let slot = plan.slots.iter().filter(here).max_by_key(|s| s.bytes);
+                // A buffer without elements may share its place; one that is written over another has its bytes.
+                let slot = plan.slots.iter().filter(here).max_by_key(|s| (s.bytes, Reverse(s.live.0)));
+                let over = |s: &crate::kernel::plan::Slot| s.over.is_some() && s.live.0 == kernel;
+                let over = plan.slots.iter().filter(here).any(over);
                 let slot = slot.ok_or_else(|| {
                     missing(format!("a slot at byte {offset_bytes} of the arena that lives in this kernel"))
                 })?;
@@ -135,7 +140,7 @@ impl Memory {
                         "slot '{name}' ends at byte {end} of an arena of {size}"
                     )));
                 }
-                Ok(Region { storage, bytes: offset_bytes..end, first: slot.live.0 as u32 })
+                Ok(Region { storage, bytes: offset_bytes..end, first: slot.live.0 as u32, over })
             }
         }
     }

@@ -78,7 +78,7 @@ fn copy(name: &str, n: i64, from: FlatAccess, to: FlatAccess) -> PlannedKernel {
 }
 
 fn slot(name: &str, offset_bytes: usize, bytes: usize, live: (usize, usize)) -> Slot {
-    Slot { name: name.into(), offset_bytes, bytes, live }
+    Slot { name: name.into(), offset_bytes, bytes, live, over: None }
 }
 
 /// `y = x` by way of two buffers of the arena.
@@ -388,4 +388,44 @@ fn blocks_are_a_layout_of_the_dense_matrix() {
     broken.weights[0].tensor = Tensor::from_vec(&[data.len()], data);
     let error = run(&broken, &[x]).unwrap_err();
     assert!(error.message.contains("row 0 has blocks 7"), "{error}");
+}
+
+/// `y = -(x + x)` by way of a buffer and one that lies over it.
+fn over() -> Plan {
+    let t = || at(arena(0), 0, &[1]);
+    let map = |name: &str, to: FlatAccess, value: Expr<FlatAccess>| {
+        kernel(name, &[(4, P)], Form::Map { stores: vec![Store { to, value }] })
+    };
+    let mut plan = copies();
+    plan.slots = vec![slot("t", 0, 64, (0, 1)), Slot { over: Some("t".into()), ..slot("u", 0, 64, (1, 2)) }];
+    let load = |a: FlatAccess| Box::new(Expr::Load(a));
+    plan.kernels[1] = map("over", t(), Expr::Binary(BinaryOp::Add, load(t()), load(t())));
+    plan.kernels[2] =
+        map("out", at(Storage::Output(0), 0, &[1]), Expr::Unary(crate::kernel::UnaryOp::Neg, load(t())));
+    plan
+}
+
+#[test]
+fn a_result_over_an_operand_is_read_where_it_is_written() {
+    let plan = over();
+    verify_plan(&plan).unwrap();
+    assert_eq!(floats(&plan, &[x()]), [-2.0, -4.0, -6.0, -8.0]);
+    let fails = |change: &dyn Fn(&mut Plan), message: &str| {
+        let mut plan = over();
+        change(&mut plan);
+        let error = run(&plan, &[x()]).unwrap_err();
+        assert!(error.message.contains(message), "{error}");
+    };
+    let value = |plan: &mut Plan, a: FlatAccess| {
+        let Form::Map { stores } = &mut plan.kernels[1].form else { panic!("a map") };
+        let Expr::Binary(_, _, b) = &mut stores[0].value else { panic!("a sum") };
+        **b = Expr::Load(a);
+    };
+    // A claim that is wrong is seen: other iterations read what is overwritten.
+    fails(&|p| value(p, at(arena(0), 3, &[-1])), "of 'b' is read at [l0 = 0] and written by the same kernel");
+    fails(&|p| value(p, at(arena(0), 0, &[0])), "of 'b' is read at [l0 = 0] and written by the same kernel");
+    // And so is storage that is shared without one.
+    fails(&|p| p.slots[1].over = None, "is read at [l0 = 0] and written by the same kernel");
+    // What the kernel leaves is not the result's.
+    fails(&|p| p.kernels[1].loops[0].extent = Dim::Const(3), "is read at [l0 = 3] before it is written");
 }
