@@ -10,8 +10,9 @@
 //! - Weights of more bits, or without a sign, whose values fit become i8; others less their middle, where these fit.
 //! - Signed activations move up by 128; what that adds to each sum is known with the weights.
 //! - Windows (depthwise convolutions) get the same types, or keep weights of 16 bits; their products are those of words.
-//! - Depth along the axis that is to lie innermost becomes a multiple of four. The further steps are multiplied by zeros, so
-//!   what they read is of no consequence: padding, for which layout finds memory.
+//! - Depth along the axis that is to lie innermost becomes a multiple of four: the channels, or of a single one the columns of
+//!   a window. The further steps are multiplied by zeros, so what they read is of no consequence: padding, for which layout
+//!   finds memory.
 //!
 //! The pass comes before fusion, so that what it adds becomes part of what is before and behind.
 
@@ -132,8 +133,9 @@ fn signed_bytes(weights: &Tensor) -> Result<Option<Tensor>> {
     Ok(bytes.map(|bytes| Tensor::from_vec(&weights.shape, bytes)))
 }
 
-/// The reduced loop that is an axis of both factors by itself, and the axis of the weights: the channels, or the inner axis of
-/// a product of matrices.
+/// The reduced loop that is to lie innermost, and the axis of the weights: one that is an axis of both factors by itself, the
+/// channels or the inner axis of a product of matrices. Where there is one channel, the columns of a window along the innermost
+/// axis, which lie side by side: filled up they are fewer than channels would be.
 pub(super) fn depth(kernel: &Kernel, lhs: &Access, rhs: &Access) -> Option<(LoopId, usize)> {
     let alone = |access: &Access, l: LoopId| {
         let uses =
@@ -141,9 +143,20 @@ pub(super) fn depth(kernel: &Kernel, lhs: &Access, rhs: &Access) -> Option<(Loop
         let axis = access.index.iter().position(|i| i.affine().and_then(|a| a.as_loop()) == Some(l));
         axis.filter(|_| uses == 1)
     };
-    let reduced = kernel.loops_of(Role::Reduce).into_iter();
-    let mut found = reduced.filter_map(|l| alone(lhs, l).and(alone(rhs, l)).map(|axis| (l, axis)));
-    found.next().filter(|(l, _)| kernel.loop_(*l).extent.as_const().is_some())
+    let reduced = kernel.loops_of(Role::Reduce);
+    let extent = |l: LoopId| kernel.loop_(l).extent.as_const();
+    let mut found = reduced.iter().filter_map(|&l| alone(lhs, l).and(alone(rhs, l)).map(|axis| (l, axis)));
+    let channels = found.next().filter(|(l, _)| extent(*l).is_some());
+    let column = |l: LoopId| {
+        let steps = |i: &Index| i.affine().map(|a| a.coefficient(l));
+        let (last, others) = lhs.index.split_last()?;
+        let beside = steps(last)?.is(1) && others.iter().all(|i| steps(i).is_some_and(|n| n.is(0)));
+        alone(rhs, l).filter(|_| beside && extent(l).is_some_and(|n| n > 1))
+    };
+    match channels {
+        Some((l, _)) if extent(l) != Some(1) => channels,
+        _ => reduced.iter().find_map(|&l| column(l).map(|axis| (l, axis))).or(channels),
+    }
 }
 
 /// Zeros behind the elements of an axis.
@@ -303,6 +316,26 @@ mod tests {
         // What is no image is padded where it is read.
         let text = image("u8(round(%x[0, 2 - c, h, w] / 2.0:f32))");
         assert!(!text.contains(".four"), "{text}");
+    }
+
+    #[test]
+    fn columns_of_a_window_over_one_channel() {
+        for (width, whole) in [(2, 4), (4, 4), (5, 8)] {
+            let text = format!(
+                "program @m {{
+                   input %x: u8[1, 1, 6, 9]
+                   const @w: i8[2, 1, 3, {width}] = [{}]
+                   output %y: i32[1, 2, 3, 5]
+                   contract \"y\" [o: 2, h: 3, w: 5 | c: 1, i: 3, j: {width}] {{
+                     acc: i32 = %x[0, c, 2*h + i - 1, 2*w + j - 1] else 3:u8 * @w[o, c, i, j]
+                     %y[0, o, h, w] = acc
+                   }}
+                 }}",
+                (0..6 * width).map(|i| format!("{}", (i * 37 + 11) % 120)).collect::<Vec<_>>().join(", ")
+            );
+            let text = check(&text, &bytes(54));
+            assert!(text.contains(&format!("c: 1, i: 3, j: {whole}")), "{text}");
+        }
     }
 
     #[test]
