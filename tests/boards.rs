@@ -20,7 +20,7 @@ use libtest_mimic::{Arguments, Trial};
 const KILN: &str = env!("CARGO_BIN_EXE_kiln-under-test");
 
 /// Sweeps of tiles, tables, conversions and plain loops, without those that take a C compiler minutes.
-const SWEEPS: [&str; 4] = ["depths", "tables_of_bytes", "masks", "procedures"];
+const SWEEPS: [&str; 5] = ["depths", "tables_of_bytes", "windows_of_bytes", "masks", "procedures"];
 /// Models that fit a board.
 const MODELS: [&str; 2] = ["tiny_kws_dscnn", "mnist_cnn"];
 /// Most bytes of code of the keyword model in integers.

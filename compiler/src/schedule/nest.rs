@@ -46,7 +46,9 @@ pub fn choose(kernel: &FlatKernel, target: &Target, choices: &Choices) -> Result
         return Ok(special);
     }
     let found = vector_loop(kernel);
-    let turned = if placed || matches!(found, Ok((_, true))) { None } else { transpose(kernel) };
+    // Where lanes are elements one by one a block that is turned is nothing but straight code.
+    let blocks = !placed && !matches!(found, Ok((_, true))) && !target.crosses_bytes;
+    let turned = if blocks { transpose(kernel) } else { None };
     if let Some(turned) = turned {
         return Ok(turned);
     }
@@ -236,10 +238,12 @@ fn model(
         Form::Window { .. } if long => 2,
         _ => 1,
     };
-    if target.least_code {
-        // One at a time leaves nothing over that would need code of its own. Sums in lanes keep their number, which is
-        // their order.
-        return NestPick { vectors: if parallel { 1 } else { vectors }, tile: tile.min(1), columns };
+    if target.text && target.frugal {
+        // One at a time leaves nothing over that would need code of its own, and sums are few enough for registers. Sums in
+        // lanes keep their number, which is their order.
+        let vectors = if parallel { 1 } else { vectors };
+        let tile = if target.least_code { tile.min(1) } else { tile };
+        return NestPick { vectors, tile, columns };
     }
     NestPick { vectors, tile, columns }
 }

@@ -436,6 +436,8 @@ impl Writer<'_> {
             Opcode::Band => infix(self, "&")?,
             Opcode::Bor => infix(self, "|")?,
             Opcode::Bxor => infix(self, "^")?,
+            // Compilers take the bits of what is written as a comparison, turned, for a mistake.
+            Opcode::Bnot if bits == 8 => format!("({name})({} ^ 0xffu)", self.get(args[0])?),
             Opcode::Bnot => format!("({name})~{}", self.get(args[0])?),
             Opcode::Ineg => format!("({name})(0u - {})", self.get(args[0])?),
             Opcode::Ishl | Opcode::Ushr | Opcode::Sshr => {
