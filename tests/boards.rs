@@ -23,8 +23,13 @@ const KILN: &str = env!("CARGO_BIN_EXE_kiln-under-test");
 const SWEEPS: [&str; 5] = ["depths", "tables_of_bytes", "windows_of_bytes", "masks", "procedures"];
 /// Models that fit a board.
 const MODELS: [&str; 2] = ["tiny_kws_dscnn", "mnist_cnn"];
+/// Models whose stack is looked at, beside the keyword model in integers.
+const STACKS: [&str; 3] = ["tiny_ad_autoencoder", "mnist_cnn", "tiny_ic_resnet8"];
 /// Most bytes of code of the keyword model in integers.
 const KEYWORDS: u64 = 32 << 10;
+/// Most bytes of a frame's end that nothing is written to: registers that are saved on another way through a function of the
+/// compiler's library, and padding.
+const NOT_TOUCHED: u64 = 64;
 /// Most bytes of code of two layers.
 const SINE: u64 = 4 << 10;
 
@@ -69,7 +74,7 @@ fn model(board: &Board, model: &Model) -> Outcome<u64> {
 }
 
 /// The keyword model in integers, by the sounds of the firmware's example.
-fn keywords(board: &Board) -> Outcome<u64> {
+fn keywords_graph() -> Outcome<Graph> {
     let folder = tempfile::tempdir().map_err(text)?;
     let quantised = folder.path().join("kws.onnx");
     let from = repository().join("tests/models/tiny/tiny_kws_dscnn.onnx");
@@ -80,9 +85,52 @@ fn keywords(board: &Board) -> Outcome<u64> {
     if ended.code != 0 {
         return Err(ended.stderr);
     }
-    let graph = kiln_onnx::load(&quantised, &Limits::default()).map_err(text)?;
+    kiln_onnx::load(&quantised, &Limits::default()).map_err(text)
+}
+
+fn keywords(board: &Board) -> Outcome<u64> {
+    let graph = keywords_graph()?;
     let inputs = models::inputs(&graph)?;
     compared(board, "kws", graph, &inputs)
+}
+
+/// A call touches no more stack than `scripts/stack_c99.py` says, and nearly as much; the header has the arrays in it.
+fn stack(board: &Board, graph: Graph) -> Outcome {
+    let inputs = models::inputs(&graph)?;
+    let options = boards::options(board)?;
+    let plan = pipeline::compile(graph, &options).map_err(text)?;
+    let folder = tempfile::tempdir().map_err(text)?;
+    let folder = folder.path();
+    stages::write_c(folder, "m", &plan, &options)?;
+    let arrays = arrays(&String::from_utf8(tools::read(&folder.join("m.c"))?).map_err(text)?)?;
+    let header = String::from_utf8(tools::read(&folder.join("m.h"))?).map_err(text)?;
+    if !header.contains(&format!("#define m_LOCAL_BYTES {arrays}\n")) {
+        return Err(format!("functions have arrays of {arrays} bytes, and the header says something else"));
+    }
+    let touched = board.touched_stack(folder, Case::new("m", &plan), &inputs)?;
+    let told = board.told_stack(folder)?;
+    let close = touched <= told && told <= touched + NOT_TOUCHED && arrays <= touched;
+    if close { Ok(()) } else { Err(format!("{told} bytes told, {touched} touched, {arrays} in arrays")) }
+}
+
+/// Bytes of the arrays that functions declare, all of which hold words of eight bytes.
+fn arrays(source: &str) -> Outcome<u64> {
+    let mut bytes = 0;
+    for line in source.lines().filter(|l| l.starts_with("    ") && l.ends_with(';') && !l.contains('=')) {
+        let Some(names) = line.trim().strip_prefix("int64_t ") else {
+            let declares = line.contains("];") && !line.contains("static") && !line.contains('(');
+            // The lanes of a register have no name of their own.
+            if declares && !line.contains("return") {
+                return Err(format!("an array of another type: {line}"));
+            }
+            continue;
+        };
+        for part in names.split('[').skip(1) {
+            let words = part.split(']').next().and_then(|n| n.parse::<u64>().ok());
+            bytes += 8 * words.ok_or_else(|| format!("no length: {line}"))?;
+        }
+    }
+    Ok(bytes)
 }
 
 /// Two layers that a sine is learnt by.
@@ -138,6 +186,12 @@ fn main() -> ExitCode {
         }
         let most = if board.name == M4.name { KEYWORDS } else { u64::MAX };
         add("keywords_in_integers".into(), Box::new(move || at_most(keywords(&board)?, most)));
+        if tools::exists("python3") || tools::on_ci() {
+            add("stack::keywords_in_integers".into(), Box::new(move || stack(&board, keywords_graph()?)));
+            for of in models::shipped().into_iter().filter(|m| STACKS.contains(&&*m.name)) {
+                add(format!("stack::{}", of.name), Box::new(move || stack(&board, of.graph()?)));
+            }
+        }
         add("sine".into(), Box::new(move || at_most(sine(&board)?, SINE)));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

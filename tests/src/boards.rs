@@ -105,17 +105,48 @@ impl Board {
             (repository().join("tests/boards"), folder.join("board_main.c"), folder.join("board.elf"));
         let body = driver::body(&driver::signatures(cases));
         tools::write(&main, format!("#include \"{}\"\n{body}", sources.join("board.c").display()))?;
-        let mut command = Command::new(self.cc);
-        command.args(self.flags).args(PROGRAM).arg("-L").arg(&sources).arg("-T").arg(self.script);
-        command.arg(&main).args(&objects).arg("-lgcc").arg("-o").arg(&program);
-        tools::run(command.current_dir(folder))?;
+        self.link(folder, &main, &objects, &program)?;
         tools::write(&folder.join("inputs.bin"), driver::concatenated(cases, inputs)?)?;
+        driver::split(self.emulate(folder, &program)?, cases, inputs)
+    }
+
+    fn link(&self, folder: &Path, main: &Path, objects: &[PathBuf], program: &Path) -> Outcome {
+        let mut command = Command::new(self.cc);
+        command.args(self.flags).args(PROGRAM).arg("-I").arg(folder).arg("-L");
+        command.arg(repository().join("tests/boards")).arg("-T").arg(self.script);
+        command.arg(main).args(objects).arg("-lgcc").arg("-o").arg(program);
+        tools::run(command.current_dir(folder)).map(drop)
+    }
+
+    /// What a program writes, which reads `folder/inputs.bin`.
+    fn emulate(&self, folder: &Path, program: &Path) -> Outcome<Vec<u8>> {
         let mut command = Command::new("timeout");
         command.arg(SECONDS).args(self.emulator).args(["-nographic", "-semihosting-config"]);
-        command.args(["enable=on,target=native", "-kernel"]).arg(&program);
+        command.args(["enable=on,target=native", "-kernel"]).arg(program);
         tools::run(command.current_dir(folder).stdin(Stdio::null()))?;
-        let outputs = std::fs::read(folder.join("outputs.bin")).map_err(text)?;
-        driver::split(outputs, cases, inputs)
+        std::fs::read(folder.join("outputs.bin")).map_err(text)
+    }
+
+    /// Bytes of stack that a call of the model `folder/m.c` touches on the board, with one input and one output.
+    pub fn touched_stack(&self, folder: &Path, case: Case, inputs: &[Tensor]) -> Outcome<u64> {
+        let (object, program) = (self.object(folder, "m")?, folder.join("stack.elf"));
+        let main = repository().join("tests/boards/stack.c");
+        self.link(folder, &main, &[object], &program)?;
+        tools::write(&folder.join("inputs.bin"), driver::concatenated(&[case], &[inputs.to_vec()])?)?;
+        let bytes = self.emulate(folder, &program)?;
+        let touched = bytes.try_into().map_err(|_| "the board did not tell its stack".to_owned())?;
+        Ok(u32::from_le_bytes(touched).into())
+    }
+
+    /// Bytes of stack that a call of `folder/m.c` takes at most, as `scripts/stack_c99.py` tells.
+    pub fn told_stack(&self, folder: &Path) -> Outcome<u64> {
+        let flags = [self.flags, MODEL].concat().join(" ");
+        let mut command = Command::new("python3");
+        command.arg(repository().join("scripts/stack_c99.py")).arg(folder.join("m.c"));
+        command.args(["--json", "--cc", self.cc]).arg(format!("--flags={flags}"));
+        let told: serde_json::Value =
+            serde_json::from_slice(&tools::run(&mut command)?.stdout).map_err(text)?;
+        told["run"].as_u64().ok_or_else(|| format!("no total: {told}"))
     }
 
     /// Bytes of code in an object.

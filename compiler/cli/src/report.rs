@@ -33,6 +33,7 @@ const TOTALS: &[(&str, &str)] = &[
     ("read-only data", "weights_bytes"),
     ("arena", "arena_bytes"),
     ("stack of a call", "stack_bytes"),
+    ("arrays of a call on the stack", "local_bytes"),
     ("alive at one time", "arena_lower_bound_bytes"),
 ];
 
@@ -84,7 +85,9 @@ fn show(ui: &Ui, report: &Value) {
         text(&report["cpu"])
     ));
     let least = count(&report["arena_lower_bound_bytes"]);
-    let rows = TOTALS.iter().map(|(what, key)| {
+    // Arrays are told of C alone.
+    let told = TOTALS.iter().filter(|(_, key)| *key != "local_bytes" || !report[*key].is_null());
+    let rows = told.map(|(what, key)| {
         let note = match *key {
             "arena_bytes" if least > 0 => {
                 format!(

@@ -13,7 +13,7 @@ use kiln_runtime::abi::ABI_VERSION;
 use kiln_runtime::status::Status;
 
 use self::text::c_string;
-use super::archive;
+use super::{archive, c};
 use crate::emit::dimensions::Members;
 use crate::variant::{self, Variant};
 
@@ -74,6 +74,14 @@ pub fn render(name: &str, variants: &[Variant<'_>], hash: &str, built: Option<Bu
             built.code_bytes
         )
     });
+    let built = match variants[0].target.text {
+        true => format!(
+            "\n/* Arrays that a call of {name}_run keeps on the stack, in bytes; kernels keep none. What else the stack takes is the C
+ * compiler's: gcc and clang tell it (-fstack-usage). */\n#define {name}_LOCAL_BYTES {}\n",
+            c::local_bytes(plan)
+        ),
+        false => built,
+    };
     let link = match variants[0].target.text {
         true => format!("compile {name}.c with the program, and nothing else"),
         false => {

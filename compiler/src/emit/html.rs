@@ -63,7 +63,11 @@ fn totals(out: &mut String, report: &Value) {
         ("read-only data", "weights_bytes", ""),
         ("arena", "arena_bytes", &*over),
         ("stack of a call", "stack_bytes", ""),
+        ("arrays of a call on the stack", "local_bytes", "the rest of the stack is the C compiler's"),
     ] {
+        if report[key].is_null() && key == "local_bytes" {
+            continue;
+        }
         let bytes = report[key].as_u64().map_or("in text".to_owned(), |n| n.to_string());
         let _ = writeln!(out, "<tr><td>{what}</td><td class=\"n\">{bytes}</td><td>{note}</td></tr>");
     }

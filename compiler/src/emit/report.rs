@@ -8,7 +8,7 @@ use kiln_ir::Dim;
 use kiln_ir::kernel::plan::Port;
 use serde_json::{Value, json};
 
-use super::{alive, shrink};
+use super::{alive, c, shrink};
 use crate::variant::{self, Variant};
 use crate::work::Work;
 
@@ -42,6 +42,7 @@ pub fn build(variants: &[Variant<'_>], facts: &Facts<'_>) -> Value {
         "weights_bytes": variant::weights_bytes(variants),
         "code_bytes": null,
         "stack_bytes": null,
+        "local_bytes": variants[0].target.text.then(|| c::local_bytes(plan)),
         "shrink": shrink::ways(variants),
         "variants": variants.iter().map(summary).collect::<Vec<_>>(),
     });

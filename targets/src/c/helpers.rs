@@ -56,6 +56,13 @@ typedef struct { uint32_t l[4]; } k_v;
 #define K_L(v, i) ((v).l[i])
 #define K_V(a, b, c, d) ((k_v){ { (a), (b), (c), (d) } })
 ";
+/// Inlined, a kernel would keep its variables on the stack of the whole call.
+const KERNEL: &str = "#if defined(__GNUC__) && !K_VECTORS
+#define K_KERNEL static __attribute__((noinline))
+#else
+#define K_KERNEL static
+#endif
+";
 const WIDE: &str = "#define K_D(v, i) ((uint64_t)K_L(v, 2 * (i)) | (uint64_t)K_L(v, 2 * (i) + 1) << 32)
 #define K_W(a, b) K_V((uint32_t)(a), (uint32_t)((a) >> 32), (uint32_t)(b), (uint32_t)((b) >> 32))
 ";
@@ -72,7 +79,7 @@ pub fn prelude(order: Order) -> String {
 #error \"this file is for machines that store the {first} byte of a number first; kiln's --target makes one for others\"
 #endif
 
-{HABITS}{registers}{WIDE}"
+{HABITS}{registers}{WIDE}{KERNEL}"
     )
 }
 

@@ -17,6 +17,7 @@ use kiln_ir::kernel::plan::Plan;
 use kiln_targets::c::helpers;
 use kiln_targets::{Order, Target};
 
+pub use self::run::local_bytes;
 use crate::codegen::text::texts;
 use crate::names::c_identifier;
 
@@ -81,7 +82,7 @@ pub fn render(plan: &Plan, target: &Target, name: &str, options: &Options) -> Re
         }
         let _ = writeln!(
             out,
-            "static void {function}(const int64_t *frame, intptr_t begin, intptr_t end) {{\n{}}}",
+            "K_KERNEL void {function}(const int64_t *frame, intptr_t begin, intptr_t end) {{\n{}}}",
             text.body
         );
     }

@@ -60,6 +60,17 @@ int {name}_run(const void *const *inputs, void *const *outputs, void *arena{argu
     Ok(out)
 }
 
+/// Words of the arrays that `NAME_run` keeps: the frame, the callers' lists in it, and the table of sizes.
+fn arrays(plan: &Plan) -> [usize; 4] {
+    [words::WORDS as usize, plan.inputs.len().max(1), plan.outputs.len().max(1), plan.sizes.len()]
+}
+
+/// Bytes of the arrays that a call keeps on the stack: those of `NAME_run`, since kernels have none. What registers are saved there
+/// and what variables lie there is up to the C compiler.
+pub fn local_bytes(plan: &Plan) -> usize {
+    arrays(plan).iter().map(|n| n * words::WORD as usize).sum()
+}
+
 /// Whether threads share a kernel.
 fn shares(plan: &Plan) -> bool {
     plan.kernels.iter().any(PlannedKernel::is_forked)
@@ -113,13 +124,8 @@ fn body(
 ) -> Result<String> {
     let mut out = String::new();
     let (ins, outs) = (plan.inputs.len(), plan.outputs.len());
-    let _ = writeln!(
-        out,
-        "    int64_t frame[{}], in[{}], out[{}];\n    int i;",
-        words::WORDS,
-        ins.max(1),
-        outs.max(1)
-    );
+    let [frame, listed_in, listed_out, rows_of_sizes] = arrays(plan);
+    let _ = writeln!(out, "    int64_t frame[{frame}], in[{listed_in}], out[{listed_out}];\n    int i;");
     for (list, ports) in [("inputs", &plan.inputs), ("outputs", &plan.outputs)] {
         if ports.is_empty() {
             let _ = writeln!(out, "    (void){list};");
@@ -196,7 +202,7 @@ fn body(
     out += &std::mem::take(&mut sizes.text);
     out += &checks;
     if !table.is_empty() {
-        let _ = writeln!(out, "    int64_t table[{}];", table.len());
+        let _ = writeln!(out, "    int64_t table[{rows_of_sizes}];");
         out += &std::mem::take(&mut filled);
     }
     let address = |list: &str| format!("(int64_t)(intptr_t){list}");
