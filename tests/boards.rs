@@ -27,9 +27,8 @@ const MODELS: [&str; 2] = ["tiny_kws_dscnn", "mnist_cnn"];
 const STACKS: [&str; 3] = ["tiny_ad_autoencoder", "mnist_cnn", "tiny_ic_resnet8"];
 /// Most bytes of code of the keyword model in integers.
 const KEYWORDS: u64 = 32 << 10;
-/// Most bytes of a frame's end that nothing is written to: registers that are saved on another way through a function of the
-/// compiler's library, and padding.
-const NOT_TOUCHED: u64 = 64;
+/// Most bytes at the end of a frame that are padding: stacks are aligned to so many.
+const NOT_TOUCHED: u64 = 16;
 /// Most bytes of code of two layers.
 const SINE: u64 = 4 << 10;
 
