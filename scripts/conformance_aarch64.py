@@ -4,12 +4,14 @@
     conformance_aarch64.py [--level neon|dotprod|i8mm|PROCESSOR] [--every N] [--only TEXT]      exit code 1 when one differs
 
 Cases are those of tests/conformance/passes.txt, from the Python package onnx. Those that pass with bound inputs only have constants in
-place of their integers, or of all inputs but the first. --every N takes each Nth case. Integers must be equal, floats within rtol 1e-3
-/ atol 1e-4, the latter relative to the output's largest magnitude.
+place of the inputs that `kiln check --bind-inputs` binds. --every N takes each Nth case. Integers must be equal, floats within
+rtol 1e-3 / atol 1e-4, the latter relative to the output's largest magnitude.
 Needs: pip install -r requirements.txt; a built kiln (KILN names another binary), aarch64-linux-gnu-gcc, qemu-aarch64-static.
 """
 import argparse
+import json
 import pathlib
+import subprocess
 import sys
 import tempfile
 
@@ -19,7 +21,7 @@ import onnx.backend.test
 from onnx import numpy_helper
 
 import aarch64
-from common import REPOSITORY, difference
+from common import REPOSITORY, difference, kiln_binary
 
 CASES = pathlib.Path(onnx.backend.test.__path__[0]) / "data"
 FOURS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
@@ -67,36 +69,36 @@ def differs(found, expected):
     return None if good else f"error {error:.1e}"
 
 
+def constants_of(cases):
+    """The inputs that become constants of each case."""
+    if not cases:
+        return {}
+    command = [kiln_binary(), "check", *(CASES / case for case in cases), "--bind-inputs", "--json"]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True).stdout.splitlines()[-1])
+    return {case: one["bound"] for case, one in zip(cases, found["cases"])}
+
+
 def check(case, constants, level):
-    """Why a case fails, or nothing."""
+    """Why a case fails, or nothing, with these inputs as constants."""
     reasons = []
     for data in sorted((CASES / case).glob("test_data_set_*")):
-        reason = None
         model = onnx.load(str(data.parent / "model.onnx"))
         constant = {value.name for value in model.graph.initializer}
         names = [value.name for value in model.graph.input if value.name not in constant]
         files = [tensor(data / f"input_{i}.pb") for i in range(len(names))]
         expected = [tensor(data / f"output_{i}.pb") for i in range(len(model.graph.output))]
         inputs = dict(zip(names, files))
-        ways = [[]]
-        if constants:
-            ways = [[n for n in names if inputs[n].data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)], names[1:], names[:1], names]
-        for way in ways:
-            with tempfile.TemporaryDirectory() as folder:
-                path = pathlib.Path(folder) / "model.onnx"
-                changed = onnx.ModelProto()
-                changed.CopyFrom(model)
-                given = bound(changed, inputs, way)
-                onnx.save(changed, str(path))
-                try:
-                    shapes = {name: list(value.dims) for name, value in given.items()}
-                    found = aarch64.outputs_of(path, [raw(value) for value in given.values()], len(expected), pathlib.Path(folder),
-                                               level, aarch64.extents(changed, shapes))
-                except RuntimeError as error:
-                    reason = reason or str(error)
-                    continue
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "model.onnx"
+            given = bound(model, inputs, constants)
+            onnx.save(model, str(path))
+            try:
+                shapes = {name: list(value.dims) for name, value in given.items()}
+                found = aarch64.outputs_of(path, [raw(value) for value in given.values()], len(expected), pathlib.Path(folder),
+                                           level, aarch64.extents(model, shapes))
                 reason = next((why for f, e in zip(found, expected) if (why := differs(f, e))), None)
-                break
+            except RuntimeError as error:
+                reason = str(error)
         if reason:
             reasons.append(reason)
     return "; ".join(reasons)
@@ -111,9 +113,10 @@ def main():
     lines = (REPOSITORY / "tests/conformance/passes.txt").read_text().splitlines()
     cases = [line.split() for line in lines if line and not line.startswith("#")][::args.every]
     cases = [words for words in cases if args.only in words[0]]
+    constants = constants_of([case for case, *ways in cases if ways])
     failed = 0
-    for case, *ways in cases:
-        if reason := check(case, bool(ways), args.level):
+    for case, *_ in cases:
+        if reason := check(case, constants.get(case, []), args.level):
             failed += 1
             print(f"{case}: {reason}", flush=True)
     print(f"{len(cases) - failed} of {len(cases)} cases agree")

@@ -83,6 +83,16 @@ struct Case {
     /// Operator and reason of the first error: what cases are grouped by.
     group: String,
     difference: Difference,
+    /// Inputs that became constants.
+    bound: Vec<String>,
+}
+
+/// What the runs of a case came to.
+struct Checked {
+    worst: Difference,
+    /// Why it failed.
+    reason: Option<String>,
+    bound: Vec<String>,
 }
 
 /// With more cases than this only those that did not pass are told one by one.
@@ -192,6 +202,7 @@ impl Case {
             "reason": self.reason,
             "max_abs_err": self.difference.abs,
             "max_rel_err": self.difference.rel,
+            "bound": self.bound,
         })
     }
 }
@@ -202,18 +213,21 @@ fn name_of(folder: &Path) -> String {
 }
 
 /// Whatever is wrong with a case is the end of that case alone.
-fn case(name: String, checked: Result<(Difference, Option<String>), Failure>) -> Case {
+fn case(name: String, checked: Result<Checked, Failure>) -> Case {
     let ended = |status, reason: String, group: String, difference| Case {
         name: name.clone(),
         status,
         reason,
         group,
         difference,
+        bound: Vec::new(),
     };
     let none = Difference::default();
     match checked {
-        Ok((difference, None)) => ended(Status::Passed, String::new(), String::new(), difference),
-        Ok((difference, Some(reason))) => ended(Status::Failed, reason, String::new(), difference),
+        Ok(Checked { worst, reason, bound }) => {
+            let status = if reason.is_none() { Status::Passed } else { Status::Failed };
+            Case { bound, ..ended(status, reason.unwrap_or_default(), String::new(), worst) }
+        }
         Err(Failure::Usage(reason)) => ended(Status::Failed, reason, String::new(), none),
         Err(Failure::Errors(errors)) => {
             let unsupported = errors.kind() == ErrorKind::Unsupported;
@@ -229,7 +243,7 @@ fn case(name: String, checked: Result<(Difference, Option<String>), Failure>) ->
     }
 }
 
-fn check(folder: &Path, args: &Args) -> Result<(Difference, Option<String>), Failure> {
+fn check(folder: &Path, args: &Args) -> Result<Checked, Failure> {
     let source = Source::open(&folder.join("model.onnx"), &args.shape.limits())?;
     let compiler = args::compiler_of(source, &args.shape, &args.cpu)?;
     let loaded = compiler.load()?;
@@ -238,7 +252,7 @@ fn check(folder: &Path, args: &Args) -> Result<(Difference, Option<String>), Fai
     if sets.is_empty() {
         return Err(Error::invalid("there is no test_data_set_0 beside the model").into());
     }
-    let (mut worst, mut reason) = (Difference::default(), None);
+    let mut all = Checked { worst: Difference::default(), reason: None, bound: Vec::new() };
     let mut compiled: Option<(Shapes, Model)> = None;
     for set in sets {
         let (given, expected) = read_set(&set, &loaded, args)?;
@@ -249,18 +263,23 @@ fn check(folder: &Path, args: &Args) -> Result<(Difference, Option<String>), Fai
             Some((_, jit)) => (jit, true),
             None => compile(&loaded, &given, args)?,
         };
+        let constant =
+            |name: &&String| jit.inputs().iter().all(|port| port.name != **name) && !all.bound.contains(name);
+        let constants: Vec<String> = given.iter().map(|(name, _)| name).filter(constant).cloned().collect();
+        all.bound.extend(constants);
         let outputs = jit.run(&Inputs::of(given).tensors(jit.inputs(), jit.open_dimensions())?)?;
         for (i, expected) in expected {
             let Some((found, port)) = outputs.get(i).zip(jit.outputs().get(i)) else {
                 return Err(Error::invalid(format!("output_{i}.pb belongs to no output of the model")).into());
             };
             let (difference, why) = compare::compare(found, &expected, tolerance)?;
-            worst = worst.max(difference);
-            reason = reason.or_else(|| why.map(|w| format!("{}: output '{}' {w}", name_of(&set), port.name)));
+            all.worst = all.worst.max(difference);
+            let why = why.map(|w| format!("{}: output '{}' {w}", name_of(&set), port.name));
+            all.reason = all.reason.or(why);
         }
         compiled = again.then_some((shapes, jit));
     }
-    Ok((worst, reason))
+    Ok(all)
 }
 
 /// The model for inputs of these extents, and whether it is the same for other values of them.
