@@ -32,6 +32,11 @@ const HABITS: &str = "/* Products and sums are rounded one by one, on every mach
 #if defined(__GNUC__) && !defined(__clang__) && defined(__arm__) && !defined(__ARM_NEON)
 #pragma GCC optimize (\"no-schedule-insns\")
 #endif
+
+/* Helium takes the least floats for zero, so that what gcc makes vectors of would have other results. */
+#if defined(__ARM_FEATURE_MVE) && __ARM_FEATURE_MVE > 1 && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize (\"no-tree-loop-vectorize\", \"no-tree-slp-vectorize\")
+#endif
 ";
 const REGISTER: &str = "
 /* A register: four lanes of 32 bits, or two of 64 whose low words come first. */
