@@ -5,8 +5,9 @@
 //! first once more, and the smaller arena is taken. The lower bound stated beside the plan is the largest sum of sizes
 //! alive at one kernel; no arrangement can need less.
 //!
-//! A result that may lie over an operand that ends with its kernel (`over`) lies there, so that both are one lifetime and the
-//! kernel needs one of them, unless that makes the arena larger. The lower bound is that of these joined lifetimes.
+//! A result that may lie over an operand that ends with its kernel (`over`) lies there, so that both are one lifetime
+//! and the kernel needs one of them, unless that makes the arena larger. The lower bound is that of these joined
+//! lifetimes.
 //!
 //! Where dimensions are open offsets are those of the greatest sizes, and a run of smaller ones touches the beginning of each
 //! buffer. Of arrangements that need no more the one is taken that touches least then (`touched`): buffers that follow each other
@@ -306,8 +307,8 @@ fn bytes_of(program: &Program, id: BufferId, align: usize) -> Result<usize> {
     })
 }
 
-/// Checks a plan's arena: aligned offsets, and no two buffers that live at the same time overlap, but for one that lies over
-/// another from the kernel on that this one ends with.
+/// Checks a plan's arena: aligned offsets, and no two buffers that live at the same time overlap, but for one that
+/// lies over another from the kernel on that this one ends with.
 pub fn verify(slots: &[Slot], arena_bytes: usize, align: usize) -> Result<()> {
     let outside = |s: &&Slot| !s.offset_bytes.is_multiple_of(align) || s.offset_bytes + s.bytes > arena_bytes;
     if let Some(slot) = slots.iter().find(outside) {

@@ -77,7 +77,8 @@ pub(super) fn ways(variants: &[Variant<'_>]) -> Vec<Value> {
     ways
 }
 
-/// Where what is needed most begins in a kernel in whose value an operand of its size ends: why it does not lie over that.
+/// Where what is needed most begins in a kernel in whose value an operand of its size ends: why it does not lie over
+/// that.
 fn in_place(plan: &Plan, peak: &alive::Peak) -> Option<Value> {
     let (position, kernel) = (peak.kernel, plan.kernels.get(peak.kernel)?);
     let begins = |s: &&Slot| s.live.0 == position && s.over.is_none() && s.bytes >= LEAST_BYTES;

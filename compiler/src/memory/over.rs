@@ -1,19 +1,20 @@
 //! Which results may lie where an operand of their kernel lay.
 //!
-//! A kernel that reads an element of a dying temporary for nothing but the element of its result that it then writes can do
-//! both at one place, whatever the order of its iterations and whoever runs them: each element is read before it is written and
-//! never again. So that this holds of every schedule and of all generated code,
+//! A kernel that reads an element of a dying temporary for nothing but the element of its result that it then writes
+//! can do both at one place, whatever the order of its iterations and whoever runs them: each element is read before
+//! it is written and never again. So that this holds of every schedule and of all generated code,
 //!
-//! - the kernel has one store, in whose value alone the operand is read, at the address that is written. A form with several
-//!   stores may write one before it has computed the other; a procedure reads what it has written;
-//! - both buffers are temporaries of as many bytes and of elements of one size. Arguments and results are the caller's, cells of
-//!   regions are read where no kernel says so;
+//! - the kernel has one store, in whose value alone the operand is read, at the address that is written. A form with
+//!   several stores may write one before it has computed the other; a procedure reads what it has written;
+//! - both buffers are temporaries of as many bytes and of elements of one size. Arguments and results are the
+//!   caller's, cells of regions are read where no kernel says so;
 //! - the operand is touched in the kernel's region only: in a loop, what was made outside is read by the next turn too;
-//! - a contraction's weights are constants that are not kept in blocks. Sums over a matrix that is read as it lies may wait in the
-//!   result for their last product (`schedule/stream.rs`), and pixels of blocks are computed twice where the last vector is not
-//!   whole (`codegen/sparse.rs`). Other generators make the remainders of loops of their own vectors and tiles, or in part.
+//! - a contraction's weights are constants that are not kept in blocks. Sums over a matrix that is read as it lies may
+//!   wait in the result for their last product (`schedule/stream.rs`), and pixels of blocks are computed twice where
+//!   the last vector is not whole (`codegen/sparse.rs`). Other generators make what loops leave over of vectors and
+//!   tiles of its own size.
 //!
-//! A result with a halo is written before its kernel, by those that fill it, and has no operand that ends with its beginning.
+//! A result with a halo is written before its kernel, by those that fill it: no operand ends as it begins.
 
 use std::collections::{BTreeMap, BTreeSet};
 

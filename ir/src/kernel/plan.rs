@@ -466,7 +466,8 @@ pub struct Slot {
     pub bytes: usize,
     /// First and last kernel that touch it, by position.
     pub live: (usize, usize),
-    /// The buffer whose storage this is until the first kernel, which reads every element of it where it writes one of these.
+    /// The buffer whose storage this is until the first kernel, which reads every element of it where it writes one of
+    /// these.
     pub over: Option<String>,
 }
 

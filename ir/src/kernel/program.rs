@@ -44,8 +44,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Where the elements of an access lie: an offset, and a stride for each of so many loops. `None` where an index is read at
-    /// run time.
+    /// Where the elements of an access lie: an offset, and a stride for each of so many loops. `None` where an index is
+    /// read at run time.
     pub fn address(&self, access: &Access, loops: usize) -> Option<(Dim, Vec<Dim>)> {
         let mut offset = self.offset.clone();
         let mut strides = vec![Dim::Const(0); loops];

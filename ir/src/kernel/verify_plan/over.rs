@@ -1,5 +1,5 @@
-//! Slots that begin in the storage of another: the kernel in between reads each element of the one for nothing but the element
-//! of the other that it writes there.
+//! Slots that begin in the storage of another: the kernel in between reads each element of the one for nothing but the
+//! element of the other that it writes there.
 
 use super::super::form::Form;
 use super::super::plan::{FlatAccess, Plan, PlannedKernel, Schedule, Slot, Storage};
