@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Instructions of a run of whole models on AArch64, ours and of ONNX Runtime's wheel, counted under QEMU.
 
-    bench_aarch64.py [MODEL.onnx...] [--level neon|dotprod|i8mm] [--kernels] [--no-ort] [--json]
+    bench_aarch64.py [MODEL.onnx...] [--level neon|dotprod|i8mm|armv8.6] [--kernels] [--no-ort] [--json]
 
 By default mobilenet_v2, resnet50 and bert_base_128 of the folder that KILN_MODELS names, and with --quantised FOLDER
 efficientnet_lite0.onnx of it. A level is run on the processor that stands for it: neon on a Cortex-A72, dotprod on a Cortex-A76, i8mm
@@ -40,6 +40,8 @@ PROCESSORS = {
     "dotprod": ("cortex-a76", "0xd0b", "fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc asimddp", 16),
     "i8mm": ("max,sve=off,sme=off", "0xd40",
              "fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc asimddp i8mm bf16", 32),
+    "armv8.6": ("max,sve=off,sme=off", "0xd40",
+                "fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc asimddp asimdfhm i8mm bf16", 32),
 }
 MAIN = """#include "m.h"
 #include <stdio.h>

@@ -27,7 +27,7 @@ import subprocess
 
 import common
 
-PRODUCTS = re.compile(r"(fmla|sdot|udot|usdot|sudot|u?smmla|smull2?|smlal2?|sadalp) ")
+PRODUCTS = re.compile(r"(fmla|fmlal2?|sdot|udot|usdot|sudot|u?smmla|smull2?|smlal2?|sadalp) ")
 
 # Cores that start one multiply-add of floats of 128 bits a cycle where LLVM's start two, and what their limit is counted with.
 ONE_A_CYCLE = ("cortex-a55",)
@@ -62,7 +62,7 @@ def counted_as(name, body):
 def mca(body, core, what):
     """A number of llvm-mca's summary for 100 iterations."""
     program = os.environ.get("LLVM_MCA", "llvm-mca")
-    command = [program, "-mtriple=aarch64-linux-gnu", f"-mcpu={core}", "-mattr=+dotprod,+i8mm", "-iterations=100"]
+    command = [program, "-mtriple=aarch64-linux-gnu", f"-mcpu={core}", "-mattr=+dotprod,+i8mm,+fp16fml", "-iterations=100"]
     result = subprocess.run(command, input="\n".join(body) + "\n", capture_output=True, text=True, check=True)
     return float(re.search(what + r":\s+([\d.]+)", result.stdout)[1])
 

@@ -145,7 +145,11 @@ fn main() -> ExitCode {
         let sweeps = sweeps::all().into_iter().filter(|s| s.name.contains("bytes"));
         sweeps.map(move |s| Trial::test(format!("{level}: {}", s.name), move || Ok(sweep(level, &s)?)))
     });
-    let trials = sweeps.chain(models).chain(of_bytes).map(|t| t.with_ignored_flag(skip));
+    let of_halves = sweeps::all().into_iter().filter(|s| s.name.contains("f16"));
+    let of_halves = of_halves
+        .flat_map(|s| ["armv8.6", "cortex-a510"].map(|level| (level, s.clone())))
+        .map(|(level, s)| Trial::test(format!("{level}: {}", s.name), move || Ok(sweep(level, &s)?)));
+    let trials = sweeps.chain(models).chain(of_bytes).chain(of_halves).map(|t| t.with_ignored_flag(skip));
     let trials = trials.chain([Trial::test("tile_of_6_by_16", || Ok(tile_of_6_by_16()?))]).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

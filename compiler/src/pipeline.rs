@@ -278,7 +278,7 @@ fn portable(
         }
     }
     let start = Instant::now();
-    widen::run(&mut program)?;
+    widen::run(&mut program, targets)?;
     if !after.program("widen", &program, start)? {
         return Ok(ControlFlow::Break(Compiled::Program(program)));
     }

@@ -23,6 +23,8 @@ mod bytes_tests;
 #[cfg(test)]
 mod emulated;
 #[cfg(test)]
+mod halves_tests;
+#[cfg(test)]
 mod lane_tests;
 #[cfg(test)]
 mod movement_tests;

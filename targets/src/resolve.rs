@@ -271,7 +271,8 @@ mod tests {
             |cpu: &str| resolve("aarch64-unknown-linux-gnu", cpu, "").map(|t| (t.level, t.in_order)).unwrap();
         assert_eq!([arm("cortex-a53"), arm("cortex-a72")], [("neon", true), ("neon", false)]);
         assert_eq!([arm("cortex-a55"), arm("neoverse-n1")], [("dotprod", true), ("dotprod", false)]);
-        assert_eq!([arm("cortex-a510"), arm("neoverse-v1")], [("i8mm", true), ("i8mm", false)]);
+        assert_eq!([arm("cortex-a510"), arm("neoverse-v1")], [("armv8.6", true), ("armv8.6", false)]);
+        assert_eq!([arm("apple-m1"), arm("i8mm")], [("fhm", false), ("i8mm", false)]);
         assert!(resolve("riscv64gc-unknown-linux-gnu", "", "").is_err());
     }
 
@@ -296,7 +297,15 @@ mod tests {
             // Wide vectors are never asked for without what makes them worth it.
             assert_eq!(target.vector_bytes > 16, name.starts_with("avx2") || name.starts_with("avx512"));
         }
-        assert_eq!(resolve("aarch64-unknown-linux-gnu", "neon", "+i8mm").unwrap().name(), "neon+i8mm");
+        for (cpu, features, name) in [
+            ("neon", "+i8mm", "neon+i8mm"),
+            ("neon", "+fhm", "neon+fhm"),
+            ("i8mm", "+fhm", "armv8.6"),
+            ("cortex-a76", "+fhm", "fhm"),
+        ] {
+            let target = resolve("aarch64-unknown-linux-gnu", cpu, features).unwrap();
+            assert_eq!((target.name().as_str(), target.multiplies_halves), (name, features.contains("fhm")));
+        }
     }
 
     #[test]

@@ -436,6 +436,20 @@ pub trait Simd {
         Err(no_halves())
     }
 
+    /// Whether products of f16 are added to f32 by instructions, of vectors with elements: [`Simd::fma_halves`].
+    fn multiplies_halves(&self) -> bool {
+        false
+    }
+    /// Eight f16 from memory, for [`Simd::fma_halves`] to multiply by. Only where [`Simd::multiplies_halves`].
+    fn load_factors(&mut self, _p: &P, _disp: i32) -> R<V> {
+        Err(no_halves())
+    }
+    /// `d += b * a[lane]` of the lower or the upper four of the eight f16 in `b`, and one of the eight that
+    /// [`Simd::load_factors`] gave. Products are exact, sums of f32 rounded once. Only where [`Simd::multiplies_halves`].
+    fn fma_halves(&mut self, _upper: bool, _d: &V, _b: &V, _a: &V, _lane: usize) -> R {
+        Err(no_halves())
+    }
+
     /// Whether [`Simd::dot4`] is an instruction.
     fn has_dot4(&self) -> bool {
         false

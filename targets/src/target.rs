@@ -53,7 +53,8 @@ pub struct Probe {
 pub struct Target {
     /// For the object and Cranelift.
     pub triple: Triple,
-    /// The name of the level that the vectors are of: `sse2`, `avx`, `avx2`, `avx512`, `neon`, `dotprod`, `i8mm`.
+    /// The name of the level that the vectors are of: `sse2`, `avx`, `avx2`, `avx512`, `neon`, `dotprod`, `fhm`, `i8mm`
+    /// or `armv8.6`.
     pub level: &'static str,
     /// Code for it is text for a C compiler: see [`c`](mod@crate::c).
     pub text: bool,
@@ -67,6 +68,8 @@ pub struct Target {
     pub rounds: bool,
     /// Conversions between f16 and f32 are instructions.
     pub halves: bool,
+    /// Products of f16 are added to f32 by an instruction, without being rounded in between.
+    pub multiplies_halves: bool,
     /// Bytes of 128 bits are shuffled by an instruction.
     pub shuffles_bytes: bool,
     /// Elements of f32 among which each lane picks one by its number, by an instruction; 0 where there is none.

@@ -35,7 +35,7 @@ const ENCODED: [(&str, &str, usize); 11] = [
 ];
 
 /// Levels of AArch64 and processors that the encoder's code differs for.
-const EMULATED: [&str; 5] = ["neon", "cortex-a53", "dotprod", "cortex-a55", "i8mm"];
+const EMULATED: [&str; 7] = ["neon", "cortex-a53", "dotprod", "cortex-a55", "i8mm", "armv8.6", "cortex-a510"];
 
 /// A program's code for every level of AArch64 that the emulator runs, unless it is refused.
 fn emulated(program: &impl Program) -> Vec<(&'static str, Vec<u8>)> {

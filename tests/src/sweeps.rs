@@ -139,6 +139,7 @@ pub fn all() -> Vec<Sweep> {
         sweep("winograd", transform, 8, winograd("")),
         sweep("windows", nest, 30, windows("")),
         sweep("packed_tiles_f16", tile, ROWS.len() * (COLUMNS.len() - 1), packed("f16")),
+        sweep("whole_steps_f16", tile, 30, whole_steps("f16")),
         sweep("depths_bf16", tile, 12, depths("bf16")),
         sweep("plain_tiles_f16", tile, 20, plain("f16")),
         sweep("convolutions_f16", product, 8, convolutions("f16")),
@@ -260,6 +261,29 @@ fn depths(dtype: &'static str) -> Text {
         t.input(&format!("x{k}"), &[11, k]);
         let w = t.weight(&[k, 35]);
         t.output(&format!("MatMul(%x{k}, {w})"));
+    }
+    t
+}
+
+/// Products with constants and convolutions whose depths are whole vectors of halves, and what is left over of rows and columns.
+fn whole_steps(dtype: &'static str) -> Text {
+    let mut t = Text::of(dtype);
+    for k in [8, 40] {
+        let weights: Vec<String> = [8, 12, 16, 35].iter().map(|n| t.weight(&[k, *n])).collect();
+        for m in [1, 3, 6, 8, 11] {
+            t.input(&format!("x{m}_{k}"), &[m, k]);
+            weights.iter().for_each(|w| t.output(&format!("MatMul(%x{m}_{k}, {w})")));
+        }
+    }
+    for (c, o, window, attributes) in [
+        (16, 24, 3, "strides = [2, 2], pads = [1, 1, 1, 1]"),
+        (24, 41, 1, "strides = [2, 2]"),
+        (24, 16, 1, ""),
+    ] {
+        t.input(&format!("i{o}"), &[1, c, 9, 9]);
+        let (w, b) = (t.weight(&[o, c, window, window]), t.weight(&[o]));
+        t.line(&format!("%c{o} = Conv(%i{o}, {w}, {b}) {{{attributes}}}"));
+        t.output(&format!("Relu(%c{o})"));
     }
     t
 }

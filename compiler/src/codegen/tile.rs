@@ -14,6 +14,7 @@
 
 mod bytes;
 mod eights;
+mod halves;
 mod long;
 mod pairs;
 mod rows;
@@ -36,6 +37,8 @@ use super::walk::{AccessId, ELEMENT, Walk};
 const LINE: i64 = 64;
 /// Lanes of a vector of lhs elements that are multiplied lane by lane.
 const BY_LANE: i64 = 4;
+/// Floats of 16 bits of a vector of lhs.
+const HALVES: i64 = 8;
 /// Vectors of a panel that an instruction loads.
 const PAIR: usize = 2;
 
@@ -87,7 +90,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     let of_words =
         (*acc, lhs.dtype) == (DType::I32, DType::I16) && matches!(rhs.dtype, DType::I8 | DType::I16);
     let short = of_bytes || of_words;
-    let fits = if tile.quad.is_some() { short } else { lhs.dtype == *acc };
+    let fits = if tile.quad.is_some() { short } else { lhs.dtype.accumulator() == *acc };
     if acc.size() < 4 || !fits || !short && rhs.dtype.accumulator() != *acc {
         return Err(Refusal::unsupported(format!("tiles of {} and {} in {acc}", lhs.dtype, rhs.dtype)));
     }
@@ -100,7 +103,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
         return Err(Refusal::unsupported(format!("a tile of {} x {nr} elements", tile.mr)));
     }
     let mut walk = Walk::new(kernel, places)?;
-    let lhs_type = lhs.dtype;
+    let (lhs_type, step) = (lhs.dtype, if short { ELEMENT } else { lhs.dtype.size() as i64 });
     let lhs = walk.access(lhs)?;
     let column = rhs.strides[tile.col.0 as usize].as_const().unwrap_or(1);
     let rhs = walk.access_scaled(rhs, Some((tile.col, tile.panel_stride / i64::from(panel) * bytes)))?;
@@ -119,7 +122,7 @@ pub(super) fn emit<S: Simd>(kernel: &PlannedKernel, places: Option<&Places>, til
     if tile.by_lane
         && (*acc != DType::F32 && !dots
             || lanes as i64 != BY_LANE
-            || tile.depth.last().is_none_or(|l| walk.stride(lhs, *l) != ELEMENT))
+            || tile.depth.last().is_none_or(|l| walk.stride(lhs, *l) != step))
     {
         return Err(Refusal::unsupported("lhs by lane"));
     }
@@ -380,7 +383,13 @@ impl Generator<'_> {
             return self.steps_of_eights(s, l, count, acc, tile);
         }
         let mut k = 0;
-        while self.tile.by_lane && count - k >= BY_LANE {
+        if self.tile.by_lane && self.is_halves(s) {
+            while count - k >= HALVES {
+                self.steps_of_halves(s, l, k, acc, tile)?;
+                k += HALVES;
+            }
+        }
+        while self.tile.by_lane && self.walk.element(self.lhs) != Element::F16 && count - k >= BY_LANE {
             if self.is_long(s) {
                 self.steps_of_signs(s, (l, k), acc, tile, BY_LANE)?;
             } else {
@@ -453,7 +462,7 @@ impl Generator<'_> {
         for r in 0..tile.rows {
             let disp = lhs_at(r)?;
             let row = &acc[r as usize * vectors..][..vectors];
-            if let ([acc], [b], false) = (row, &b[..], ty.is_wide()) {
+            if let ([acc], [b], Element::B32) = (row, &b[..], self.walk.element(self.lhs)) {
                 s.fma_as(ty, acc, b, Src::Splat(lhs, disp))?;
                 continue;
             }

@@ -12,7 +12,12 @@
 //! Nothing changes in what a program says: a value of the model is still rounded to 16 bits, and f32 holds every such
 //! number. What is copied from or to such a tensor is f32 too, so that the copy can vanish. Arguments that a product
 //! reads are copied first. What is read element by element stays as short as it is, and so do weights.
+//!
+//! Where a machine adds products of f16 to f32 by an instruction, what only such products read stays f16 too: the same
+//! numbers in half the bytes. These are products with many columns of dense weights, whose rows are whole vectors along
+//! depth; windows that minimal filtering might take, and depths with something left over, read f32.
 
+mod halves;
 mod numbers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,12 +27,18 @@ use kiln_ir::kernel::{
     RegionId, Store,
 };
 use kiln_ir::{DType, Result, TensorType};
+use kiln_targets::Target;
 
 use numbers::Numbers;
 
-/// Gives the tensors their types.
-pub fn run(program: &mut Program) -> Result<()> {
-    let operands: Vec<BTreeSet<BufferId>> = program.kernels().iter().map(|k| operands(program, k)).collect();
+/// Gives the tensors their types, for the targets that share them.
+pub fn run(program: &mut Program, targets: &[Target]) -> Result<()> {
+    let halves = !targets.is_empty() && targets.iter().all(|t| t.multiplies_halves);
+    let operands = |k: &Kernel| match halves && halves::multiplies(program, k) {
+        true => BTreeSet::new(),
+        false => operands(program, k),
+    };
+    let operands: Vec<BTreeSet<BufferId>> = program.kernels().iter().map(operands).collect();
     let wide = wide(program, &operands);
     for i in 0..program.kernels().len() {
         let numbers = Numbers { program, wide: &wide };
@@ -160,7 +171,8 @@ mod tests {
             "program @m {{
                input %x: f16[3, 4] input %i: i64[3]
                const @w: f16[4, 5] = splat 0.3 const @v: f16[1, 4] = splat 0.7
-               temp %t: f16[3, 4] temp %u: f16[4, 3]
+               input %h: f16[3, 8] const @p: f16[8, 16] = splat 0.3 const @q: f16[8, 4] = splat 0.3
+               temp %t: f16[3, 4] temp %u: f16[4, 3] temp %r: f16[3, 8] temp %o: f16[3, 16]
                output %y: f16[3, 5] output %z: f16[3, 4]
                {kernels}
              }}"
@@ -169,9 +181,13 @@ mod tests {
         kernel::verify(&program).unwrap();
         let x = (0..12).map(|i| Scalar::of(DType::F16, 0.37 * f64::from(i) - 2.0).bits as u16).collect();
         let x = Tensor { dtype: DType::F16, ..Tensor::from_vec::<u16>(&[3, 4], x) };
-        let inputs = [x, Tensor::from_vec(&[3], vec![2i64, 0, 1])];
+        let h = (0..24).map(|i| Scalar::of(DType::F16, 0.37 * f64::from(i) - 2.0).bits as u16).collect();
+        let h = Tensor { dtype: DType::F16, ..Tensor::from_vec::<u16>(&[3, 8], h) };
+        let inputs = [x, Tensor::from_vec(&[3], vec![2i64, 0, 1]), h];
         let expected = eval::kernel::run(&program, &inputs).unwrap();
-        run(&mut program).unwrap();
+        let cpu = if kernels.contains("k: 8") { "armv8.6" } else { "neon" };
+        let target = kiln_targets::resolve("aarch64-unknown-linux-gnu", cpu, "").unwrap();
+        run(&mut program, &[target]).unwrap();
         kernel::verify(&program).unwrap();
         assert_eq!(eval::kernel::run(&program, &inputs).unwrap(), expected, "{program}");
         program.to_string()
@@ -215,6 +231,22 @@ mod tests {
         let text =
             widened(&["rearrange \"t\" [a: 3, b: 4] { %t[a, b] = %x[(%i[a]), b] }", PRODUCT, USE].concat());
         assert!(text.contains("temp %t: f16") && text.contains("%t.f32"), "{text}");
+    }
+
+    #[test]
+    fn whole_vectors_along_depth_stay_where_they_are_multiplied_as_such() {
+        let kernels = |n: i64| {
+            let (weights, to) = if n == 16 { ("p", "o") } else { ("q", "z") };
+            let x = "map \"r\" [a: 3, b: 8] { %r[a, b] = exp(%h[a, b]) }".to_owned();
+            let loops = format!("contract \"{to}\" [m: 3, n: {n} | k: 8]");
+            let product =
+                format!("{loops} {{ acc: f32 = %r[m, k] * @{weights}[k, n] %{to}[m, n] = f16(acc) }}");
+            let fill = |to: &str, n: i64| format!("map \"{to}\" [a: 3, b: {n}] {{ %{to}[a, b] = 0.5:f16 }}");
+            let rest = if n == 16 { fill("z", 4) } else { String::new() };
+            [x, product, fill("y", 5), rest].concat()
+        };
+        assert!(widened(&kernels(16)).contains("temp %r: f16[3, 8]"));
+        assert!(widened(&kernels(4)).contains("temp %r: f32[3, 8]"));
     }
 
     #[test]

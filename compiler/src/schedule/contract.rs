@@ -115,7 +115,7 @@ pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
     }
     // Floats of 16 bits become f32 as they are loaded: by vectors, not element by element.
     let short = in_fours(kernel);
-    if !short && (lhs.dtype != *acc || rhs.dtype.accumulator() != *acc) {
+    if !short && (lhs.dtype.accumulator() != *acc || rhs.dtype.accumulator() != *acc) {
         return Err(format!("factors are {} and {}, sums are {acc}", lhs.dtype, rhs.dtype));
     }
     if epilogue(&store.value, *acc)? != store.to.dtype {
@@ -275,6 +275,8 @@ fn sizes(
         cost::Rhs::of_watched(4 * rhs_elements, depth, target)
     } else if is_bytes(kernel) && target.dot4 {
         cost::Rhs::of_fours(rhs_elements, depth, target)
+    } else if is_halves(kernel, target) {
+        cost::Rhs { convert: 0.0, ..cost::Rhs::new(rhs_elements, rhs_size(kernel), depth, target) }
     } else {
         cost::Rhs::new(rhs_elements, rhs_size(kernel), depth, target)
     };
@@ -621,9 +623,15 @@ fn by_lane(kernel: &FlatKernel, roles: &Roles, target: &Target) -> bool {
     let fours = target.multiplies_fours() || is_long(kernel, target);
     let dots = is_bytes(kernel) && roles.quad.is_some() && fours && target.encoder;
     target.lhs_access == LhsAccess::ByLane
-        && (lhs.dtype == DType::F32 || dots)
+        && (lhs.dtype == DType::F32 || dots || is_halves(kernel, target))
         && target.lanes() == BY_LANE
         && roles.depth.last().is_some_and(|l| stride_of(lhs, *l) == Some(if dots { 4 } else { 1 }))
+}
+
+/// Whether products of floats of 16 bits are added to f32 by instructions.
+fn is_halves(kernel: &FlatKernel, target: &Target) -> bool {
+    let Form::Contract { acc: DType::F32, lhs, rhs, .. } = &kernel.form else { return false };
+    target.multiplies_halves && (lhs.dtype, rhs.dtype) == (DType::F16, DType::F16)
 }
 
 /// Lines of the next panel to ask for in every run of depth steps, so that by the time of its turn it has come from

@@ -19,6 +19,7 @@ fn operands(field: Field, i: i64) -> Vec<i64> {
             vec![register]
         }
         Field::Element(_) => vec![register, i % 4],
+        Field::Half => vec![register % 16, i % 8],
         Field::Lane(_, e) | Field::From(e) | Field::ListLane(e) => {
             vec![register, i % (16 >> super::isa::size(e))]
         }
@@ -66,7 +67,7 @@ fn the_assembler_makes_the_same_words() {
     let folder = tempfile::tempdir().unwrap();
     let (source, object) = (folder.path().join("all.s"), folder.path().join("all.o"));
     let words = words();
-    let mut all = String::from(".arch armv8.6-a\n");
+    let mut all = String::from(".arch armv8.6-a+fp16fml\n");
     let label = |distance: i64| format!(". + {}", 4 * distance);
     for (op, word) in &words {
         all += &text(*word, &label).unwrap_or_else(|| panic!("{op:?}"));

@@ -55,6 +55,7 @@ pub(crate) fn text(word: u32, label: &dyn Fn(i64) -> String) -> Option<String> {
             Field::W(_) if a == 31 => "wzr".to_owned(),
             Field::W(_) => format!("w{a}"),
             Field::Element(size) => format!("v{a}.{size}[{b}]"),
+            Field::Half => format!("v{a}.h[{b}]"),
             Field::Lane(_, size) | Field::From(size) => format!("v{a}.{size}[{b}]"),
             Field::List(_, count, arrangement) => {
                 let all = (0..i64::from(count)).map(|i| format!("v{}.{arrangement}", (a + i) % 32));

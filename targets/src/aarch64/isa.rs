@@ -18,6 +18,8 @@ pub(crate) enum Field {
     W(u8),
     /// A register and one of its elements, of all that are multiplied by it: two operands.
     Element(&'static str),
+    /// One of the first sixteen registers and one of its elements of 16 bits, of all that are multiplied by it: two operands.
+    Half,
     /// A register and the element that is written, or read for a copy of it: two operands.
     Lane(u8, char),
     /// A register and the element that is moved into another: two operands.
@@ -89,12 +91,13 @@ impl Field {
     pub(crate) fn operands(self) -> usize {
         match self {
             Text(_) => 0,
-            Element(_) | Lane(..) | From(_) | ListLane(_) | Mem(_) | Near | Pair(_) | Next | Indexed => 2,
+            Element(_) | Half | Lane(..) | From(_) | ListLane(_) | Mem(_) | Near | Pair(_) | Next
+            | Indexed => 2,
             _ => 1,
         }
     }
 
-    /// From which bit on the number of a single vector register lies, if it has one.
+    /// From which bit on the number of a single vector register lies, if it has one that may be any.
     pub(crate) fn vector_at(self) -> Option<u8> {
         match self {
             V(at, _) | S(at, _) | Lane(at, _) | List(at, 1, _) => Some(at),
@@ -110,6 +113,7 @@ impl Field {
         match self {
             V(at, _) | S(at, _) | X(at) | P(at) | W(at) | List(at, ..) => 0x1f << at,
             Element(_) => 0x1f << 16 | 1 << 21 | 1 << 11,
+            Half => 0x3f << 16 | 1 << 11,
             Lane(at, e) => 0x1f << at | (0x1f & !((2 << size(e)) - 1)) << 16,
             From(e) => 0x1f << 5 | (0xf & !((1 << size(e)) - 1)) << 11,
             ListLane(e) => 0x1f | 1 << 30 | (7 & !((1 << size(e)) - 1)) << 10,
@@ -139,6 +143,7 @@ impl Field {
                 a << at
             }
             Element(_) => a << 16 | (b & 1) << 21 | (b >> 1) << 11,
+            Half => a << 16 | (b & 3) << 20 | (b >> 2) << 11,
             Lane(at, e) => a << at | b << (17 + size(e)),
             From(e) => a << 5 | b << (11 + size(e)),
             ListLane(e) => {
@@ -171,6 +176,7 @@ impl Field {
         match self {
             V(at, _) | S(at, _) | X(at) | P(at) | W(at) | List(at, ..) => (part(at, 5), 0),
             Element(_) => (part(16, 5), part(11, 1) << 1 | part(21, 1)),
+            Half => (part(16, 4), part(11, 1) << 2 | part(20, 2)),
             Lane(at, e) => (part(at, 5), part(16, 5) >> (size(e) + 1)),
             From(e) => (part(5, 5), part(11, 4) >> size(e)),
             ListLane(e) => (part(0, 5), (part(30, 1) << 3 | part(10, 3)) >> size(e)),
@@ -460,6 +466,8 @@ ops! {
     ZIP2_2D = "zip2", 0x4ec0_7800, [V(0, "2d"), V(5, "2d"), V(16, "2d")];
     UZP1_4S = "uzp1", 0x4e80_1800, [V(0, "4s"), V(5, "4s"), V(16, "4s")];
     TBL_1 = "tbl", 0x4e00_0000, [V(0, "16b"), List(5, 1, "16b"), V(16, "16b")];
+    FMLAL_LANE = "fmlal", 0x4f80_0000, [V(0, "4s"), V(5, "4h"), Half];
+    FMLAL2_LANE = "fmlal2", 0x6f80_8000, [V(0, "4s"), V(5, "4h"), Half];
     SDOT = "sdot", 0x4e80_9400, [V(0, "4s"), V(5, "16b"), V(16, "16b")];
     SDOT_LANE = "sdot", 0x4f80_e000, [V(0, "4s"), V(5, "16b"), Element("4b")];
     USDOT = "usdot", 0x4e80_9c00, [V(0, "4s"), V(5, "16b"), V(16, "16b")];

@@ -22,6 +22,7 @@ use encoder::Encoder;
 const FEATURES: &[Feature] = &[
     Feature { name: "neon", flag: "", needs: &[] },
     Feature { name: "dotprod", flag: "has_dotprod", needs: &["neon"] },
+    Feature { name: "fhm", flag: "", needs: &["neon"] },
     Feature { name: "i8mm", flag: "has_i8mm", needs: &["neon"] },
 ];
 
@@ -43,12 +44,13 @@ const LEVELS: &[Level] = &[
             "cortex-a78",
             "cortex-x1",
             "neoverse-n1",
-            "apple-m1",
         ],
     },
+    Level { name: "fhm", features: &["neon", "dotprod", "fhm"], processors: &["apple-m1"] },
+    Level { name: "i8mm", features: &["neon", "dotprod", "i8mm"], processors: &[] },
     Level {
-        name: "i8mm",
-        features: &["neon", "dotprod", "i8mm"],
+        name: "armv8.6",
+        features: &["neon", "dotprod", "fhm", "i8mm"],
         processors: &["cortex-a510", "cortex-a710", "neoverse-n2", "neoverse-v1", "neoverse-v2", "apple-m2"],
     },
 ];
@@ -147,6 +149,9 @@ fn detect() -> Vec<&'static str> {
         if std::arch::is_aarch64_feature_detected!("dotprod") {
             found.push("dotprod");
         }
+        if std::arch::is_aarch64_feature_detected!("fhm") {
+            found.push("fhm");
+        }
         if std::arch::is_aarch64_feature_detected!("i8mm") {
             found.push("i8mm");
         }
@@ -169,6 +174,7 @@ fn describe(triple: Triple, features: &[&'static str]) -> Target {
         fma: true,
         rounds: true,
         halves: true,
+        multiplies_halves: has("fhm"),
         dot4: has("i8mm"),
         dot8: has("i8mm"),
         multiplies_long: true,

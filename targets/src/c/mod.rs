@@ -90,6 +90,7 @@ fn described(triple: &str, fast: bool) -> Result<Target> {
         fma: false,
         rounds: false,
         halves: false,
+        multiplies_halves: false,
         dot4: false,
         dot8: false,
         multiplies_long: false,

@@ -230,6 +230,7 @@ pub(crate) fn describe(triple: Triple, features: &[&'static str]) -> Target {
         fma: has("fma") && has("avx"),
         rounds: has("sse4.1"),
         halves: vector_bytes == 64 || has("f16c") && has("avx"),
+        multiplies_halves: false,
         shuffles_bytes: has("ssse3"),
         picks: if vector_bytes == 64 { 32 } else { 0 },
         adds_products_of_bytes: has("avx") && (vector_bytes < 64 || has("avx512bw")),

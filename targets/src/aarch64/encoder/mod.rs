@@ -59,6 +59,8 @@ pub(crate) struct Encoder {
     blocks_of_dots: bool,
     /// Products of four bytes are instructions, of signed ones.
     signed_dots: bool,
+    /// Products of floats of 16 bits are added to floats of 32 by instructions.
+    long_halves: bool,
     /// The core starts instructions in the order of the text.
     in_order: bool,
     code: Vec<u32>,
@@ -70,8 +72,9 @@ pub(crate) struct Encoder {
     /// Registers that were handed out.
     used: u32,
     used_general: u32,
-    /// Most vector registers that were in use at a time.
-    peak: u32,
+    /// Registers in the order of [`VECTORS`] that were handed out, and bit per register that was out of turn.
+    reach: usize,
+    low: u32,
     slots: usize,
     free_slots: Vec<usize>,
     /// Vectors in the frame, behind the slots.
@@ -106,6 +109,7 @@ impl Encoder {
             mixed_dots: target.dot4,
             blocks_of_dots: target.dot8,
             signed_dots: target.signed_dot4,
+            long_halves: target.multiplies_halves,
             in_order: target.in_order,
             code: Vec::new(),
             block: Straight::EMPTY,
@@ -113,7 +117,8 @@ impl Encoder {
             general: GENERAL.iter().fold(0, |all, r| all | 1 << r),
             used: 0,
             used_general: 0,
-            peak: 0,
+            reach: 0,
+            low: 0,
             slots: ARGUMENTS,
             free_slots: Vec::new(),
             parking: 0,
@@ -135,7 +140,7 @@ impl Encoder {
     pub(crate) fn again(self, target: &Target) -> Self {
         let mut wanted: Vec<(u64, u128)> = self.wanted.into_iter().map(|(bits, cost)| (cost, bits)).collect();
         wanted.sort_by(|a, b| b.cmp(a));
-        let left = &VECTORS[self.peak as usize..];
+        let left = VECTORS[self.reach..].iter().filter(|r| self.low >> **r & 1 == 0);
         let throughout =
             wanted.into_iter().zip(left).map(|((_, bits), register)| (bits, *register)).collect();
         Self { throughout, ..Self::new(target) }
@@ -193,14 +198,27 @@ impl Encoder {
     }
 
     fn vector(&mut self) -> R<V> {
-        let free = VECTORS.into_iter().find(|r| self.vectors >> r & 1 == 1);
-        let register = free.ok_or(Refusal::OutOfRegisters)?;
+        let free = VECTORS.into_iter().position(|r| self.vectors >> r & 1 == 1);
+        let place = free.ok_or(Refusal::OutOfRegisters)?;
+        let register = VECTORS[place];
         if self.throughout.iter().any(|(_, held)| *held == register) {
             return Err(Refusal::OutOfRegisters);
         }
+        self.reach = self.reach.max(place + 1);
         self.vectors &= !(1 << register);
         self.used |= 1 << register;
-        self.peak = self.peak.max(32 - self.vectors.count_ones());
+        Ok(V(register))
+    }
+
+    /// One of the first sixteen registers, of those that are handed out last.
+    fn low_vector(&mut self) -> R<V> {
+        let held = self.throughout.iter().fold(0, |all, (_, register)| all | 1 << register);
+        let free = self.vectors & !held & 0xffff;
+        let register =
+            VECTORS.into_iter().rev().find(|r| free >> r & 1 == 1).ok_or(Refusal::OutOfRegisters)?;
+        self.vectors &= !(1 << register);
+        self.used |= 1 << register;
+        self.low |= 1 << register;
         Ok(V(register))
     }
 

@@ -445,6 +445,23 @@ impl Simd for Encoder {
         Ok(())
     }
 
+    fn multiplies_halves(&self) -> bool {
+        self.long_halves
+    }
+
+    fn load_factors(&mut self, p: &P, disp: i32) -> R<V> {
+        let v = self.low_vector()?;
+        self.transfer(super::address::LOAD_16, v.0, p, disp);
+        Ok(v)
+    }
+
+    fn fma_halves(&mut self, upper: bool, d: &V, b: &V, a: &V, lane: usize) -> R {
+        let (d, b, a) = (self.reg(d), self.reg(b), self.reg(a));
+        let op = if upper { FMLAL2_LANE } else { FMLAL_LANE };
+        self.put(op, &[d.into(), b.into(), a.into(), lane as i64]);
+        Ok(())
+    }
+
     fn has_dot4(&self) -> bool {
         self.mixed_dots
     }

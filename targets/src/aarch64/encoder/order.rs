@@ -52,8 +52,8 @@ struct Effects {
 
 /// Instructions that change a part of what they write, or add to it.
 const ADDS: &[&str] = &[
-    "fmla", "mla", "sdot", "udot", "usdot", "sudot", "smmla", "usmmla", "smlal", "smlal2", "umlal", "sadalp",
-    "bif", "ins", "movk", "ld1", "uqxtn2", "sqxtun2",
+    "fmla", "fmlal", "fmlal2", "mla", "sdot", "udot", "usdot", "sudot", "smmla", "usmmla", "smlal", "smlal2",
+    "umlal", "sadalp", "bif", "ins", "movk", "ld1", "uqxtn2", "sqxtun2",
 ];
 /// Those that leave straight code.
 const LEAVES: &[&str] = &["b", "b.eq", "b.ne", "b.le", "b.hs", "cbz", "cbnz", "ret"];
@@ -93,6 +93,7 @@ fn effects(word: u32) -> Option<Effects> {
         }
         match *field {
             Field::List(_, 1, _) => {}
+            Field::Half => all.push(a),
             // Registers that follow each other.
             Field::List(..) => return None,
             Field::X(_) | Field::W(_) if a == 31 => {}
@@ -137,6 +138,10 @@ fn with_register(word: u32, field: Field, register: u32) -> u32 {
 /// where there are too few.
 fn rename(words: &mut [u32], all: &mut [Effects], pool: u32) -> bool {
     let of_pool = |resource: usize| resource < 32 && pool >> resource & 1 == 1;
+    // Elements of 16 bits are multiplied from some registers only.
+    if all.iter().any(|effects| effects.op.fields.contains(&Field::Half)) {
+        return false;
+    }
     // The value of each resource of each instruction, and where it is read or added to for the last time.
     let mut value: [Option<usize>; 32] = [None; 32];
     let mut last: Vec<usize> = Vec::new();
