@@ -14,8 +14,8 @@
 
 mod merged;
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 
 use kiln_ir::kernel::plan::{FlatAccess, Storage};
 use kiln_ir::kernel::{
@@ -26,8 +26,8 @@ use kiln_targets::vector_expr;
 
 use crate::rules::Fired;
 
+use super::substitute::{Substitution, substitute_access};
 use merged::merged;
-pub(super) use merged::substitute_access;
 
 /// An epilogue is not grown beyond this many operations.
 const MAX_OPERATIONS: usize = 64;
@@ -201,8 +201,6 @@ impl Absorb<'_> {
         Some(from.buffer)
     }
 }
-
-pub(super) type Substitution = HashMap<LoopId, Affine>;
 
 const COPY_FOR_CALLER: &str = "it copies a result for the caller";
 

@@ -28,7 +28,7 @@ use kiln_ir::kernel::{
 use kiln_ir::{DType, Dim, Result, Shape, Tensor, TensorType};
 use kiln_targets::Target;
 
-use super::absorb::{Substitution, substitute_access};
+use super::substitute::{Substitution, substitute_access};
 use packed::{GROUP, Packed, Zero};
 
 /// The greatest number of a block, in units.

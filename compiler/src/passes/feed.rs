@@ -10,9 +10,8 @@
 
 use kiln_ir::kernel::{BufferId, BufferKind, Expr, Form, Kernel, LoopId, Program, Uses};
 
-use super::absorb::{
-    MAX_PLACES, at_element, makes_every_element, places, remove_dead, substitute_access, tiles_compute,
-};
+use super::absorb::{MAX_PLACES, at_element, makes_every_element, places, remove_dead, tiles_compute};
+use super::substitute::substitute_access;
 
 /// Operations that are done again rather than their result stored and loaded.
 const CHEAP: usize = 5;

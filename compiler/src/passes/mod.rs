@@ -17,6 +17,7 @@ pub mod narrow;
 pub mod signed;
 pub mod sparse;
 pub mod strips;
+mod substitute;
 pub mod widen;
 pub mod winograd;
 pub mod words;

@@ -41,7 +41,7 @@ use kiln_ir::kernel::{
 use kiln_ir::{DType, Dim, Result, Shape, Tensor, TensorType};
 use kiln_targets::Target;
 
-use super::absorb::{Substitution, substitute_access};
+use super::substitute::{Substitution, substitute_access};
 use crate::schedule::Choices;
 use convolution::Convolution;
 use cost::Layer;

@@ -1,8 +1,8 @@
 //! The form of a kernel that takes in its reader.
 
-use kiln_ir::kernel::{Access, Affine, Expr, Form, Index, Store};
+use kiln_ir::kernel::{Affine, Expr, Form, Store};
 
-use super::Substitution;
+use crate::passes::substitute::{Substitution, substitute_access};
 
 /// The form of writer `p`, which takes an epilogue, with the pointwise reader `m` as that.
 pub(super) fn merged(m: Form, mut p: Form, map: &Substitution) -> Form {
@@ -50,30 +50,4 @@ pub(super) fn merged(m: Form, mut p: Form, map: &Substitution) -> Form {
         [Store { to, value: Expr::Load(from) }] => Form::Rearrange { from: from.clone(), to: to.clone() },
         _ => Form::Map { stores },
     }
-}
-
-/// An index of one kernel's loops in those of another.
-fn substitute_affine(a: &Affine, map: &Substitution) -> Affine {
-    let mut out = Affine::constant(a.offset.clone());
-    for (l, c) in &a.terms {
-        match map.get(l) {
-            None => out = out.plus(*l, c.clone()),
-            Some(inner) => {
-                out = out.shifted(inner.offset.clone() * c.clone());
-                for (k, d) in &inner.terms {
-                    out = out.plus(*k, d.clone() * c.clone());
-                }
-            }
-        }
-    }
-    out
-}
-
-/// An access of one kernel's loops in those of another.
-pub(in crate::passes) fn substitute_access(access: &Access, map: &Substitution) -> Access {
-    let index = access.index.iter().map(|i| match i {
-        Index::Affine(a) => Index::Affine(substitute_affine(a, map)),
-        Index::Gathered(g) => Index::Gathered(Box::new(substitute_access(g, map))),
-    });
-    Access { buffer: access.buffer, index: index.collect(), otherwise: access.otherwise }
 }

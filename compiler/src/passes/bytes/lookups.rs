@@ -10,7 +10,8 @@
 use kiln_ir::DType;
 use kiln_ir::kernel::{Access, BufferKind, Expr, Form, Index, Program, Uses};
 
-use crate::passes::absorb::{at_element, substitute_access};
+use crate::passes::absorb::at_element;
+use crate::passes::substitute::substitute_access;
 
 /// Lets tables be indexed by bytes. The kernels that made integers of these are left to fusion.
 pub(super) fn run(program: &mut Program) {

@@ -12,7 +12,7 @@ use kiln_ir::kernel::{
 };
 use kiln_ir::{DType, Result, Shape, Tensor, TensorType};
 
-use crate::passes::absorb::{Substitution, substitute_access};
+use crate::passes::substitute::{Substitution, substitute_access};
 
 /// Least and greatest signed byte.
 const BYTES: (i64, i64) = (-128, 127);

@@ -11,7 +11,7 @@ use kiln_ir::kernel::{
 };
 use kiln_ir::{DType, Error, Result, Shape, TensorType};
 
-use super::super::absorb::{Substitution, substitute_access};
+use super::super::substitute::{Substitution, substitute_access};
 
 /// The loop of rows of a product with columns `o`: the only one beside these with more than one iteration, which nothing that
 /// follows the sum depends on.
