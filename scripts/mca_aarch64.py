@@ -7,7 +7,8 @@ For the loops along depth (no other one inside, no stores) that have most multip
 multiply-adds, and for each core cycles and the part of the limit, which is the throughput of the multiply-adds alone by the same model.
 LLVM models some cores by their neighbours (14 takes a Cortex-A76 for an A57). Its A53 finishes in order, so that loads behind
 multiply-adds of floats wait for these. Its A55 starts two multiply-adds of floats of 128 bits a cycle, which is all that it starts, so
-that every load takes the place of one: mca_tiles.py shows that of the tiles that 32 registers hold none can reach more than 86 % there.
+that every load takes the place of one: mca_tiles.py shows that of the tiles that 32 registers hold none can reach more than 86 % there,
+with rows as they lie.
 The core itself starts one (Arm's Software Optimization Guide; LLVM's model agrees for `fmul`, `fadd` and `mla` of 128 bits). So for it
 the same loop is counted twice more, limit one a cycle, with another instruction of the same operands in place of each `fmla`:
 - `sabd`, of which the model starts one of 128 bits a cycle and which lets a load beside it go on, as its `fmla` does (LLVM 19 and 22;
