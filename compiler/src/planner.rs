@@ -29,7 +29,7 @@ use crate::memory::{self, Asks};
 use crate::read_only::ReadOnly;
 use crate::schedule::lanes::{self, Lanes};
 use crate::schedule::partition::Part;
-use crate::schedule::{self, Choices, Chosen, contract, taps};
+use crate::schedule::{self, Choices, Chosen, contract, roles, taps};
 
 /// Builds the plan by the cost model alone. Constants leave the program as they are packed, so that weights are
 /// held once.
@@ -337,7 +337,7 @@ fn packable(program: &Program, kernel: &Kernel) -> Option<BufferId> {
     let Form::Contract { rhs, .. } = &kernel.form else { return None };
     let root = program.root(rhs.buffer);
     let plain = |a: &Access| a.otherwise.is_none() && a.index.iter().all(|i| i.affine().is_some());
-    let factor = |ty: DType| matches!(ty, DType::I8 | DType::I16) || contract::is_sum(ty.accumulator());
+    let factor = |ty: DType| matches!(ty, DType::I8 | DType::I16) || roles::is_sum(ty.accumulator());
     let constant = matches!(&program.buffer(root).kind, BufferKind::Const(t) if factor(t.dtype));
     let mut reads = 0;
     for access in kernel.form.loads().into_iter().chain(kernel.form.stores()) {
@@ -383,7 +383,7 @@ fn pack(
     choices: &Choices,
     elements: &dyn Fn() -> Result<Tensor>,
 ) -> Result<(FlatKernel, Panels, Chosen), String> {
-    let roles = contract::roles(flat, true)?;
+    let roles = roles::roles(flat, true)?;
     let Form::Contract { rhs, .. } = &flat.form else { return Err("no contraction".to_owned()) };
     let size = |l: &LoopId| -> Option<(usize, isize)> {
         let stride = schedule::stride_of(rhs, *l)?;
@@ -408,7 +408,7 @@ fn pack(
     if panels.steps != Steps::Single {
         bytes::cut(&mut packed, panels.steps)?;
     }
-    let merged = contract::roles(&packed, true)?;
+    let merged = roles::roles(&packed, true)?;
     let pick = contract::pick(&packed, target, Some(panels.steps), choices)?;
     let width = pick.vectors as usize * contract::lanes(&packed, target) as usize;
     panels.nr = match panels.steps {
@@ -469,7 +469,7 @@ fn of_bits<T: Element>(elements: Vec<T>) -> Tensor {
 }
 
 /// Strides of rhs as [`Panels`] lays it out: depth innermost, then panels, then batches.
-pub(crate) fn set_panel_strides(flat: &mut FlatKernel, roles: &contract::Roles, panels: &Panels) {
+pub(crate) fn set_panel_strides(flat: &mut FlatKernel, roles: &roles::Roles, panels: &Panels) {
     let extent = |l: &LoopId| flat.loops[l.0 as usize].extent.clone();
     let mut strides = vec![Dim::Const(0); flat.loops.len()];
     let mut depth = &roles.depth[..];

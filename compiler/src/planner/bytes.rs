@@ -6,7 +6,7 @@ use kiln_ir::{DType, Dim, Tensor};
 use kiln_targets::Target;
 
 use crate::flatten::{FlatKernel, cut_loop, loops_of};
-use crate::schedule::{contract, extent_of, stride_of};
+use crate::schedule::{contract, extent_of, roles, stride_of};
 
 /// Which steps of depth of a contraction's weights lie together. `panels` are of one column, and the elements their source.
 pub(super) fn steps(
@@ -16,14 +16,14 @@ pub(super) fn steps(
     elements: &dyn Fn() -> kiln_ir::Result<Tensor>,
 ) -> Steps {
     let fit = || target.adds_products_of_bytes && elements().is_ok_and(|t| pairs_fit(panels, &t));
-    match (contract::is_bytes(kernel), target.multiplies_fours()) {
-        (false, _) if contract::is_crossed(kernel, target) => Steps::Crossed,
-        (false, _) if contract::is_words(kernel) => Steps::Words,
+    match (roles::is_bytes(kernel), target.multiplies_fours()) {
+        (false, _) if roles::is_crossed(kernel, target) => Steps::Crossed,
+        (false, _) if roles::is_words(kernel) => Steps::Words,
         (false, _) => Steps::Single,
         (true, true) if goes_by_eights(kernel, target) => Steps::Eights,
         (true, true) => Steps::Fours,
         // The sum of two products of the least bytes is no number of 16 bits.
-        (true, false) if contract::is_signed(kernel) => {
+        (true, false) if roles::is_signed(kernel) => {
             let least = elements().is_ok_and(|t| t.data.contains(&(i8::MIN as u8)));
             if least || !target.multiplies_long { Steps::Single } else { Steps::Words }
         }
@@ -39,7 +39,7 @@ pub(super) fn steps(
 /// Whether rows and columns are multiplied two by two, of which a single row would leave half.
 fn goes_by_eights(kernel: &FlatKernel, target: &Target) -> bool {
     let Form::Contract { lhs, .. } = &kernel.form else { return false };
-    let Ok(roles) = contract::roles(kernel, true) else { return false };
+    let Ok(roles) = roles::roles(kernel, true) else { return false };
     let rows = roles.rows.iter().any(|l| extent_of(kernel, *l) != Some(1));
     let depth = roles.depth.last().filter(|l| stride_of(lhs, **l) == Some(1));
     let depth = depth.and_then(|l| extent_of(kernel, *l)).unwrap_or(0);
@@ -66,7 +66,7 @@ fn pairs_fit(panels: &Panels, weights: &Tensor) -> bool {
 /// Cuts the loop through depth that lies side by side in lhs into fours, and each of these into two pairs: `k` becomes
 /// `4 k + 2 pair + step`. Of watched bytes the fours of a run have a loop of their own, and so have the two of an eight.
 pub(super) fn cut(kernel: &mut FlatKernel, steps: Steps) -> Result<(), String> {
-    let roles = contract::roles(kernel, true)?;
+    let roles = roles::roles(kernel, true)?;
     let Form::Contract { lhs, .. } = &kernel.form else { return Err("no contraction".to_owned()) };
     let innermost = roles.depth.last().copied().ok_or_else(|| "factors without depth".to_owned())?;
     let extent = extent_of(kernel, innermost).unwrap_or(1);

@@ -2,19 +2,19 @@
 
 use kiln_ir::format::packed::Steps;
 use kiln_ir::kernel::plan::{FlatAccess, Schedule, Tile};
-use kiln_ir::kernel::{Expr, Form, Loop, LoopId, Role};
+use kiln_ir::kernel::{Form, Loop, LoopId};
 use kiln_ir::{DType, Dim};
-use kiln_targets::vector_expr;
 use kiln_targets::{LhsAccess, Target};
 
 use super::choices::{Choices, TilePick};
 use super::chosen::Chosen;
-use super::strides::{
-    bordered_access, by_falling_stride, even_part, extent_of, has_open_stride, is_open, longest, stride_of,
-    vector_access,
+use super::roles::{
+    Roles, in_fours, is_bytes, is_crossed, is_halves, is_long, is_signed, is_words, lies_in_fours, rhs_size,
+    roles, size, sums,
 };
+use super::strides::{by_falling_stride, even_part, extent_of, has_open_stride, is_open, stride_of};
 use super::{cost, taps};
-use crate::flatten::{FlatKernel, loops_of};
+use crate::flatten::FlatKernel;
 
 /// Bytes of a cache line.
 const LINE: i64 = 64;
@@ -35,178 +35,9 @@ const FEW_ROWS: i64 = 4;
 /// Tiles of rows up to which it matters how long the first one waits for its panel.
 const MOST_TILES: i64 = 64;
 
-/// The roles of a contraction's loops.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Roles {
-    /// In lhs, rhs and store: groups, batches of products.
-    pub batch: Vec<LoopId>,
-    /// In lhs and store.
-    pub rows: Vec<LoopId>,
-    /// In rhs and store; the lanes.
-    pub col: LoopId,
-    /// Reduced, outermost first as lhs lies in memory.
-    pub depth: Vec<LoopId>,
-    /// The reduced loops through four bytes, where these were cut off `depth`.
-    pub quad: Option<[LoopId; 2]>,
-    /// The reduced loop through the two fours of eight bytes, where these were cut off too.
-    pub eight: Option<LoopId>,
-}
-
-/// Whether sums of that type are computed in vectors.
-pub fn is_sum(ty: DType) -> bool {
-    matches!(ty, DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64)
-}
-
-/// Whether factors are bytes that are multiplied four at a time: activations and signed weights.
-pub fn is_bytes(kernel: &FlatKernel) -> bool {
-    let Form::Contract { acc, lhs, rhs, .. } = &kernel.form else { return false };
-    matches!((*acc, lhs.dtype, rhs.dtype), (DType::I32, DType::U8 | DType::I8, DType::I8))
-}
-
-/// Whether all of them have signs.
-pub fn is_signed(kernel: &FlatKernel) -> bool {
-    let Form::Contract { lhs, .. } = &kernel.form else { return false };
-    is_bytes(kernel) && lhs.dtype == DType::I8
-}
-
-/// Whether they are multiplied in pairs, whole registers of them.
-fn is_long(kernel: &FlatKernel, target: &Target) -> bool {
-    is_signed(kernel) && target.multiplies_long && !target.multiplies_fours()
-}
-
-/// Whether factors are words, which are multiplied two at a time; weights may be bytes that become words.
-pub fn is_words(kernel: &FlatKernel) -> bool {
-    let Form::Contract { acc, lhs, rhs, .. } = &kernel.form else { return false };
-    (*acc, lhs.dtype) == (DType::I32, DType::I16) && matches!(rhs.dtype, DType::I8 | DType::I16)
-}
-
-/// Whether weights are bytes of which a machine makes words of every other one.
-pub fn is_crossed(kernel: &FlatKernel, target: &Target) -> bool {
-    target.crosses_bytes && is_words(kernel) && rhs_size(kernel) == 1
-}
-
-/// Whether four bytes of a column lie together in the panels of weights: for an instruction that multiplies them, or as pairs
-/// whose products fit 16 bits.
-fn lies_in_fours(kernel: &FlatKernel, col: LoopId) -> bool {
-    let Form::Contract { rhs, .. } = &kernel.form else { return false };
-    is_bytes(kernel) && stride_of(rhs, col) == Some(4)
-}
-
 /// Whether bytes are looked at before they are multiplied.
 fn is_watched(packed: Option<Steps>) -> bool {
     matches!(packed, Some(Steps::Watched(_)))
-}
-
-/// Whether several steps of depth are multiplied at a time.
-fn in_fours(kernel: &FlatKernel) -> bool {
-    is_bytes(kernel) || is_words(kernel)
-}
-
-/// Sorts the loops by role. `packed`: rhs is or will be packed, its own strides do not matter.
-pub fn roles(kernel: &FlatKernel, packed: bool) -> Result<Roles, String> {
-    let Form::Contract { acc, lhs, rhs, store } = &kernel.form else {
-        return Err("no contraction".to_owned());
-    };
-    if !is_sum(*acc) {
-        return Err(format!("sums are {acc}"));
-    }
-    for access in kernel.form.loads().into_iter().chain([&store.to]) {
-        if std::ptr::eq(access, lhs) { bordered_access(access) } else { vector_access(access) }?;
-    }
-    // Floats of 16 bits become f32 as they are loaded: by vectors, not element by element.
-    let short = in_fours(kernel);
-    if !short && (lhs.dtype.accumulator() != *acc || rhs.dtype.accumulator() != *acc) {
-        return Err(format!("factors are {} and {}, sums are {acc}", lhs.dtype, rhs.dtype));
-    }
-    if epilogue(&store.value, *acc)? != store.to.dtype {
-        return Err(format!("the result is stored as {}", store.to.dtype));
-    }
-    if short && (!packed || !lhs.guards.is_empty() || !rhs.guards.is_empty()) {
-        return Err("bytes and words are multiplied in panels and without padding".to_owned());
-    }
-    let zero = |a: &FlatAccess, l: LoopId| stride_of(a, l) == Some(0);
-    let parallel = loops_of(&kernel.loops, Role::Parallel);
-    let is_col = |l: &LoopId| {
-        let closed = !packed || !is_open(kernel, *l);
-        let mut lanes = closed && zero(lhs, *l) && !zero(rhs, *l) && stride_of(&store.to, *l) == Some(1);
-        lanes &= packed || stride_of(rhs, *l) == Some(1);
-        store.value.for_each_access(&mut |a| lanes &= matches!(stride_of(a, *l), Some(0 | 1)));
-        lanes
-    };
-    let col = longest(kernel, parallel.iter().copied().filter(is_col));
-    let col = col.ok_or_else(|| "no loop runs through rhs and result contiguously".to_owned())?;
-    let others = || parallel.iter().copied().filter(|l| *l != col);
-    let mut depth = by_falling_stride(loops_of(&kernel.loops, Role::Reduce), Some(lhs));
-    if let Some(l) = depth.iter().find(|l| packed && is_open(kernel, **l)) {
-        return Err(format!("the depth '{}' is open", kernel.loops[l.0 as usize].name));
-    }
-    if let Some(l) = depth.last().filter(|l| stride_of(lhs, **l).is_none()) {
-        return Err(format!(
-            "along the depth '{}' there is an open distance",
-            kernel.loops[l.0 as usize].name
-        ));
-    }
-    let quad = quad(kernel, &depth).filter(|_| short);
-    if quad.is_some() {
-        depth.truncate(depth.len() - 2);
-    }
-    let eight = quad.and_then(|_| eight(kernel, col, &depth));
-    if eight.is_some() {
-        depth.pop();
-    }
-    Ok(Roles {
-        batch: others().filter(|l| !zero(rhs, *l)).collect(),
-        rows: others().filter(|l| zero(rhs, *l)).collect(),
-        col,
-        depth,
-        quad,
-        eight,
-    })
-}
-
-/// The last two loops of a depth that was cut into fours: through the pair of a step, and through pairs.
-fn quad(kernel: &FlatKernel, depth: &[LoopId]) -> Option<[LoopId; 2]> {
-    let (Form::Contract { lhs, .. }, [.., pair, step]) = (&kernel.form, depth) else { return None };
-    let is = |l: &LoopId, stride| extent_of(kernel, *l) == Some(2) && stride_of(lhs, *l) == Some(stride);
-    (is(step, 1) && is(pair, 2)).then_some([*step, *pair])
-}
-
-/// The last loop around fours, where two of them lie together in a column.
-fn eight(kernel: &FlatKernel, col: LoopId, depth: &[LoopId]) -> Option<LoopId> {
-    let Form::Contract { lhs, rhs, .. } = &kernel.form else { return None };
-    let last = depth.last().copied().filter(|l| extent_of(kernel, *l) == Some(2))?;
-    ([stride_of(lhs, last), stride_of(rhs, col)] == [Some(4), Some(8)]).then_some(last)
-}
-
-/// The type of an epilogue that is computed in lanes of the sums' width.
-fn epilogue(value: &Expr<FlatAccess>, acc: DType) -> Result<DType, String> {
-    if acc.size() == 4 {
-        return vector_expr::epilogue(value, acc);
-    }
-    let dtype = vector_expr::dtype(value, Some(acc))?;
-    if dtype != acc || leaves(value, acc) {
-        return Err(format!("the epilogue is not {acc} throughout"));
-    }
-    Ok(dtype)
-}
-
-/// Whether a value of another type than sums and bools comes up.
-fn leaves(value: &Expr<FlatAccess>, acc: DType) -> bool {
-    let here = matches!(value, Expr::Cast(to, _) if *to != acc && *to != DType::Bool);
-    here || value.children().into_iter().any(|child| leaves(child, acc))
-}
-
-/// The type of the sums.
-fn sums(kernel: &FlatKernel) -> DType {
-    match &kernel.form {
-        Form::Contract { acc, .. } => *acc,
-        _ => DType::F32,
-    }
-}
-
-/// Bytes of a sum.
-fn size(kernel: &FlatKernel) -> i64 {
-    sums(kernel).size() as i64
 }
 
 /// Sums that a vector holds.
@@ -628,12 +459,6 @@ fn by_lane(kernel: &FlatKernel, roles: &Roles, target: &Target) -> bool {
         && roles.depth.last().is_some_and(|l| stride_of(lhs, *l) == Some(if dots { 4 } else { 1 }))
 }
 
-/// Whether products of floats of 16 bits are added to f32 by instructions.
-fn is_halves(kernel: &FlatKernel, target: &Target) -> bool {
-    let Form::Contract { acc: DType::F32, lhs, rhs, .. } = &kernel.form else { return false };
-    target.multiplies_halves && (lhs.dtype, rhs.dtype) == (DType::F16, DType::F16)
-}
-
 /// Lines of the next panel to ask for in every run of depth steps, so that by the time of its turn it has come from
 /// memory: as many as bring a whole panel per panel. Where one tile of very many waits for a panel, none.
 fn prefetch(elements: i64, size: i64, rows: i64, pick: &TilePick, nr: u32, target: &Target) -> u32 {
@@ -650,14 +475,6 @@ fn measured(model: &TilePick, lanes: i64) -> String {
     let nr = model.vectors * lanes as u32;
     let order = if model.panels_outermost { "panels" } else { "rows" };
     format!("measured faster than {}x{nr}, {order} outermost, unrolled by {}", model.mr, model.unroll)
-}
-
-/// Bytes of an element of rhs.
-fn rhs_size(kernel: &FlatKernel) -> i64 {
-    match &kernel.form {
-        Form::Contract { rhs, .. } => rhs.dtype.size() as i64,
-        _ => DType::F32.size() as i64,
-    }
 }
 
 /// Elements of lhs that are new per row: overlapping windows share most of theirs.

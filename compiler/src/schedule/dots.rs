@@ -6,7 +6,7 @@ use kiln_targets::{Target, vector_expr};
 
 use super::chosen::Chosen;
 use super::strides::{by_falling_stride, even_part, extent_of, is_open, stride_of, vector_access};
-use super::{contract, cost};
+use super::{cost, roles};
 use crate::flatten::{FlatKernel, loops_of};
 
 /// Rows or columns of a tile at most.
@@ -52,7 +52,7 @@ fn roles(kernel: &FlatKernel) -> Result<Roles, String> {
         vector_access(access)?;
     }
     if let Some(other) =
-        [lhs, rhs].into_iter().find(|a| !contract::is_sum(*acc) || a.dtype.accumulator() != *acc)
+        [lhs, rhs].into_iter().find(|a| !roles::is_sum(*acc) || a.dtype.accumulator() != *acc)
     {
         return Err(format!("'{}' is {}, sums are {acc}", other.name, other.dtype));
     }

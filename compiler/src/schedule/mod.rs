@@ -19,6 +19,7 @@ mod plane;
 mod provider;
 mod quads;
 mod repeats;
+pub mod roles;
 mod shared;
 pub mod sparse;
 pub mod stream;

@@ -10,7 +10,7 @@ use kiln_targets::vector_expr;
 use super::borders;
 use super::choices::{Choices, NestPick};
 use super::chosen::Chosen;
-use super::contract::is_sum;
+use super::roles::is_sum;
 use super::strides::{
     by_falling_stride, closed_loops, even_part, extent_of, has_open_stride, is_empty, is_open, longest,
     open_step, stride_of, vector_access,

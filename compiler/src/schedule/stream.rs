@@ -5,7 +5,7 @@ use kiln_ir::kernel::{Expr, Form, LoopId};
 use kiln_targets::Target;
 
 use super::chosen::Chosen;
-use super::contract;
+use super::roles;
 use super::strides::{by_falling_stride, extent_of, stride_of};
 use crate::flatten::FlatKernel;
 
@@ -19,7 +19,7 @@ const LEAST_COLUMNS: i64 = 128;
 
 /// The schedule of a contraction with a single row whose rhs is not packed and larger than the cache.
 pub fn choose(kernel: &FlatKernel, target: &Target) -> Result<Chosen, String> {
-    let roles = contract::roles(kernel, false)?;
+    let roles = roles::roles(kernel, false)?;
     let Form::Contract { acc, rhs, store, .. } = &kernel.form else {
         return Err("no contraction".to_owned());
     };

@@ -11,7 +11,7 @@ use kiln_targets::Target;
 use crate::flatten::FlatKernel;
 use crate::planner::{set_panel_strides, settle};
 use crate::schedule::choices::{self, Choices, Pick};
-use crate::schedule::{self, contract, nest};
+use crate::schedule::{self, contract, nest, roles};
 
 /// A distinct kernel with a choice.
 pub(super) struct Subject {
@@ -96,7 +96,7 @@ impl<'p> Candidates<'p> {
         if from == to {
             return Some(());
         }
-        let roles = contract::roles(flat, true).ok()?;
+        let roles = roles::roles(flat, true).ok()?;
         let extent = |l: &kiln_ir::kernel::LoopId| flat.loops[l.0 as usize].extent.as_usize();
         let sizes = |list: &[kiln_ir::kernel::LoopId]| {
             list.iter().map(|l| Some((extent(l)?, 0))).collect::<Option<Vec<_>>>()
