@@ -1,7 +1,7 @@
 //! Models in C99 on emulated boards: Cortex-M4, Cortex-M55 and RISC-V of 32 bits.
 //!
 //! Some sweeps, compared with the graph interpreter; models, bit for bit with what the same C gives on this machine. With
-//! `KILN_BOARDS=all` every sweep and every shipped model, which takes an hour.
+//! `KILN_BOARDS=all` every sweep and every shipped model, which takes a quarter of an hour.
 
 use std::path::Path;
 use std::process::ExitCode;
