@@ -83,8 +83,8 @@ pub fn same_bits(found: &[Tensor], expected: &[Tensor]) -> Outcome {
     Err("the bits differ although the values are equal, or nearly so".to_owned())
 }
 
-/// The same with one pattern for every NaN: which sign and payload an operation gives to one is up to the machine (IEEE 754-2019,
-/// 6.2 and 6.3; the root of a negative number has its sign set on x86-64, and not on RISC-V).
+/// The same with one pattern for every NaN: which sign and payload an operation gives to one is up to the machine (IEEE
+/// 754-2019, 6.2 and 6.3; the root of a negative number has its sign set on x86-64, and not on RISC-V).
 fn with_one_nan(tensor: &Tensor) -> Tensor {
     // All ones in infinities and NaNs.
     let exponent: u64 = match tensor.dtype {
